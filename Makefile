@@ -1,0 +1,120 @@
+# What people and CI type. Needs make and any Python of PYTHONS with its venv module; all else goes into .venv.
+# Stamps under .venv remember what is installed, so a command that has nothing to do starts at once.
+
+PYTHONS = python3.13 python3.12 python3.11 python3 python
+VENV    = .venv
+PB      = services/inferencehub/pb/.generated
+IMAGES  = gateway inference
+CLUSTER = hub
+CHECKED = $(wildcard services tests bench proto k8s-tests)
+
+export PYTHONPATH = services
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+# onnxruntime reports its use to its maker unless told otherwise before it is imported.
+export ORT_DISABLE_TELEMETRY = 1
+
+SAY     = @printf '==> %s\n'
+INSTALL = $(VENV)/bin/python -m pip install --no-compile --require-hashes -r
+LOCK    = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+          --no-header --no-emit-index-url --no-emit-find-links
+TIERS   = pyproject.toml $(IMAGES:%=--extra %)
+WITHIN  = --constraint requirements/dev.txt -o
+
+.PHONY: help install run test lint types unit test-images bench images kind-load deploy port-forward k8s-test \
+        k8s-test-all hpa-demo lock clean
+.DELETE_ON_ERROR:
+
+help: ## list the commands
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
+
+run: $(VENV)/run.stamp $(PB) ## both tiers on this machine; Ctrl-C ends them (PYTHON=... picks the Python)
+	@exec $(VENV)/bin/python -m inferencehub
+
+install: $(VENV)/dev.stamp $(PB) ## .venv with all that development needs
+
+test: lint types unit ## ruff, mypy and the tests
+
+lint: $(VENV)/dev.stamp
+	$(SAY) 'ruff'
+	@$(VENV)/bin/ruff check --quiet .
+	@$(VENV)/bin/ruff format --check --quiet .
+
+types: install
+	$(SAY) 'mypy --strict'
+	@$(VENV)/bin/mypy $(CHECKED)
+
+unit: install
+	$(SAY) 'pytest'
+	@$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+test-images: install ## ask both images on a container engine; after `make images`
+	$(SAY) 'pytest, images'
+	@$(VENV)/bin/python -m pytest -m images tests/images $(PYTEST_ARGS)
+
+bench: install ## requests a second and latency of both tiers (BENCH_ARGS=...)
+	@$(VENV)/bin/python -m bench $(BENCH_ARGS)
+
+images: $(IMAGES:%=image-%) ## both container images, tagged :dev (DOCKER_BUILD_ARGS=...)
+
+image-%:
+	$(SAY) 'image inferencehub-$*:dev'
+	@docker build $(DOCKER_BUILD_ARGS) -f Dockerfile.$* -t inferencehub-$*:dev .
+
+kind-load: ## both images onto the nodes of a kind cluster (CLUSTER=hub)
+	$(SAY) 'loading both images into $(CLUSTER)'
+	@kind load docker-image --name $(CLUSTER) $(IMAGES:%=inferencehub-%:dev)
+
+deploy: ## the chart as release hub, on the cluster that kubectl points at
+	$(SAY) 'helm upgrade --install hub'
+	@helm upgrade --install hub charts/inferencehub --values charts/inferencehub/ci/kind-values.yaml --wait --timeout 3m
+
+port-forward: ## the gateway of release hub at localhost:3000
+	@kubectl port-forward service/hub-inferencehub-gateway 3000:3000
+
+k8s-test: install ## the chart on a real cluster; after `make images kind-load`
+	$(SAY) 'pytest, cluster'
+	@$(VENV)/bin/python -m pytest -m 'not long' k8s-tests $(PYTEST_ARGS)
+
+k8s-test-all: install ## the same, and the tests that take minutes
+	$(SAY) 'pytest, cluster, all'
+	@$(VENV)/bin/python -m pytest -m '' k8s-tests $(PYTEST_ARGS)
+
+hpa-demo: $(VENV)/dev.stamp ## watch pods follow the load, as a table and a plot; after `make images kind-load`
+	$(SAY) 'autoscaler under load'
+	@$(VENV)/bin/python k8s-tests/hpa_demo.py $(HPA_ARGS)
+
+lock: $(VENV)/dev.stamp ## pin and hash dependencies in requirements/ (UPGRADE=1 takes newer ones)
+	@$(LOCK) $(TIERS) --group dev $(if $(UPGRADE),--upgrade) -o requirements/dev.txt
+	@$(LOCK) $(TIERS) --group proto $(WITHIN) requirements/run.txt
+	@$(LOCK) --group proto $(WITHIN) requirements/proto.txt
+	@for tier in $(IMAGES); do $(LOCK) pyproject.toml --extra $$tier $(WITHIN) requirements/$$tier.txt || exit 1; done
+
+clean: ## remove .venv, generated code and caches
+	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find services/inferencehub/pb -mindepth 1 ! -name __init__.py -delete
+	@find $(CHECKED) models -name __pycache__ -prune -exec rm -rf {} +
+
+# A name on PATH may be a shim without that Python behind it, so each candidate is asked.
+$(VENV)/bin/python:
+	@for python in $(or $(PYTHON),$(PYTHONS)); do \
+	  "$$python" -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null || continue; \
+	  printf '==> %s with %s\n' '$(VENV)' "$$("$$python" --version)"; \
+	  exec "$$python" -m venv --clear $(VENV); \
+	done; \
+	echo 'No Python 3.11, 3.12 or 3.13 with venv found; name one with make PYTHON=...' >&2; exit 1
+
+$(VENV)/run.stamp: requirements/run.txt | $(VENV)/bin/python
+	$(SAY) 'installing what both tiers run on (once)'
+	@$(INSTALL) $<
+	@touch $@
+
+# The development lock holds every line of the run lock.
+$(VENV)/dev.stamp: requirements/dev.txt | $(VENV)/bin/python
+	$(SAY) 'installing what development needs (once)'
+	@$(INSTALL) $<
+	@touch $@ $(VENV)/run.stamp
+
+$(PB): $(wildcard proto/*.proto) proto/generate.py $(VENV)/run.stamp
+	$(SAY) 'generating $(@D) from proto/'
+	@$(VENV)/bin/python proto/generate.py
+	@touch $@
