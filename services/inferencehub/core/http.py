@@ -1,0 +1,81 @@
+"""An HTTP server inside a running event loop: uvicorn, without its signal handlers and with an end of our own.
+
+uvicorn closes its listening socket as soon as it is told to stop. Who drains first keeps serving, says so on every
+answer, and only then calls `stop`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import uvicorn
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+
+def listen(port: int) -> socket.socket:
+    """A listening socket on all addresses, IPv6 and IPv4 where the machine has both; port 0 takes a free one."""
+    if socket.has_dualstack_ipv6():
+        sock = socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=2048)
+    else:
+        sock = socket.create_server(("", port), backlog=2048)
+    # Accepted sockets inherit it. asyncio itself sets it only where the socket was made with proto TCP, which this
+    # one was not, and an answer written in two parts would then wait 40 ms for the other side's ACK.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
+class HttpServer:
+    """One ASGI application on one port.
+
+    Args:
+        app: the application.
+        port: 0 takes a free one; `port` tells which once it was started.
+        protocol: the connection class.
+        keep_alive_s: seconds for which an idle connection is kept; longer than whatever is in front keeps it.
+    """
+
+    def __init__(
+        self,
+        app: ASGI3Application,
+        port: int,
+        protocol: type[HttpToolsProtocol] = HttpToolsProtocol,
+        keep_alive_s: int = 75,
+    ) -> None:
+        self.port = port
+        self._config = uvicorn.Config(
+            app,
+            http=protocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=keep_alive_s,
+        )
+        self._server = uvicorn.Server(self._config)
+        self._loop: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            OSError: where the port is taken.
+        """
+        sock = listen(self.port)
+        self.port = sock.getsockname()[1]
+        self._config.load()
+        self._server.lifespan = self._config.lifespan_class(self._config)
+        await self._server.startup(sockets=[sock])
+        self._loop = asyncio.get_running_loop().create_task(self._server.main_loop())
+        self._sock = sock
+
+    async def stop(self, grace_s: float) -> None:
+        """Stop listening, let requests end that run, `grace_s` seconds at most, and close all connections."""
+        if self._loop is None:
+            return
+        self._config.timeout_graceful_shutdown = round(grace_s)
+        self._server.should_exit = True
+        await self._loop
+        await self._server.shutdown(sockets=[self._sock])

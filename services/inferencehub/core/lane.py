@@ -1,0 +1,305 @@
+"""A lane: a queue in front of a limited number of slots. The same class runs in the gateway and in the pod.
+
+When a slot is free and anything waits, the lane takes as much as may go together, merges, runs, splits and answers
+each. It never waits for a timer: idle means dispatch now, busy means that the batch grows by itself.
+
+In the gateway a slot is a free place at a pod, in the pod it is a free model instance; both are a `Slot`, and where
+the free ones come from is a `Slots`. The rules are in `batching.py`; here are the clock, the futures and the tasks:
+
+- each job has a future and one timer, at its deadline; the clock is `monotonic`, for uvloop's own has whole ms;
+- each batch is one task, which holds its slot until the run has really ended;
+- a job whose caller left is taken out of the queue, or, if it runs, its batch is cancelled once all in it have left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import Generic, Protocol, TypeVar
+
+from inferencehub.core.batching import (
+    Batch,
+    ByteBudget,
+    Job,
+    NotAnswered,
+    Outcome,
+    Queue,
+    RetryBudget,
+    drop_expired,
+    may_run_again,
+)
+from inferencehub.core.errors import HubError, Kind
+from inferencehub.core.messages import InferResponse, Times
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What a run gave: the merged answer, its times, and which members (by index) the other side left out."""
+
+    response: InferResponse
+    times: Times
+    served_by: str = ""
+    dropped: tuple[int, ...] = ()
+
+
+class Slot(Protocol):
+    """A place where one batch runs at a time."""
+
+    async def run(self, batch: Batch) -> Ran:
+        """Run a batch; returns, raises or accepts its cancellation only when the place is really free again.
+
+        Raises:
+            NotAnswered: where it gave no answer.
+        """
+
+
+S = TypeVar("S", bound=Slot)
+
+
+class Slots(Protocol[S]):
+    """Where a lane gets its slots from."""
+
+    def take(self) -> S | None:
+        """A free slot, now taken; None where there is none."""
+
+    def give(self, slot: S) -> None:
+        """Return a slot that was taken."""
+
+
+class Observer(Protocol):
+    """Who counts what a lane does."""
+
+    def dispatched(self, batch: Batch, now: float) -> None:
+        """A batch left for a slot."""
+
+    def returned(self, outcome: Outcome, jobs: int) -> None:
+        """Jobs of a batch that gave no answer were put back."""
+
+
+class _Run:
+    """A batch on its way: how many of its jobs are still wanted, and the task to cancel when none is."""
+
+    __slots__ = ("started", "task", "wanted")
+
+    def __init__(self, wanted: int) -> None:
+        self.wanted = wanted
+        self.started = False  # a task that is cancelled before its first step would never give its slot back
+        self.task: asyncio.Task[None] | None = None
+
+
+class Lane(Generic[S]):
+    """See the module's text.
+
+    Args:
+        queue: the jobs that wait.
+        slots: where batches run.
+        bytes_held: the process's budget of bytes, shared by all its lanes.
+        retries: the budget of second tries.
+        observer: who counts.
+        at_most_once: whether lost work must not be run again.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        slots: Slots[S],
+        bytes_held: ByteBudget,
+        retries: RetryBudget,
+        observer: Observer,
+        at_most_once: bool = False,
+    ) -> None:
+        self.queue = queue
+        self.slots = slots
+        self.bytes_held = bytes_held
+        self.retries = retries
+        self.observer = observer
+        self.at_most_once = at_most_once
+        self.loop = asyncio.get_running_loop()
+        self._open: dict[Job, tuple[asyncio.Future[InferResponse], asyncio.TimerHandle]] = {}
+        self._runs: dict[Job, _Run] = {}
+
+    @property
+    def running(self) -> int:
+        """Jobs that run now."""
+        return len(self._runs)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing runs."""
+        return not self._open and not self._runs
+
+    def submit(self, job: Job) -> asyncio.Future[InferResponse]:
+        """Accept a job; its future gets the answer or a `HubError`. Who stops waiting for it calls `leave`.
+
+        Raises:
+            HubError: BUSY where the lane or the process is full, DEADLINE where the deadline has passed.
+        """
+        now = monotonic()
+        if job.deadline <= now:
+            raise deadline_passed(job)
+        self.bytes_held.take(job.size)
+        try:
+            self.queue.push(job)
+        except HubError:
+            self.bytes_held.give(job.size)
+            raise
+        self.retries.earn()
+        future: asyncio.Future[InferResponse] = self.loop.create_future()
+        self._open[job] = (future, self.loop.call_later(job.deadline - now, self._expire, job))
+        self.pump()
+        return future
+
+    async def answer(self, job: Job) -> InferResponse:
+        """Submit a job and wait for its answer; a cancelled wait leaves the lane."""
+        future = self.submit(job)
+        try:
+            return await future
+        finally:
+            if job in self._open:
+                self.leave(job)
+
+    def leave(self, job: Job) -> None:
+        """The caller of `job` is gone: it does not run any more if it can be helped."""
+        opened = self._close(job)
+        if opened is not None:
+            opened.cancel()
+
+    def refuse(self, unwanted: Callable[[Job], bool], error: HubError) -> None:
+        """Answer `error` to each job that waits and is `unwanted`."""
+        for job in self.queue.waiting():
+            if unwanted(job):
+                self._fail(job, error)
+
+    def pump(self) -> None:
+        """Send batches for as long as something waits and a slot is free."""
+        while len(self.queue):
+            slot = self.slots.take()
+            if slot is None:
+                return
+            taken = self.queue.take()
+            assert taken is not None
+            now = monotonic()
+            batch = self._in_time(taken, now)
+            if not batch.jobs:
+                self.slots.give(slot)
+                continue
+            run = _Run(len(batch.jobs))
+            for job in batch.jobs:
+                job.times.queue += now - job.arrived
+                if len(job.members) > 1:
+                    drop_expired(job, now)
+                self._runs[job] = run
+            self.observer.dispatched(batch, now)
+            run.task = self.loop.create_task(self._run(slot, batch, run))
+
+    def _in_time(self, batch: Batch, now: float) -> Batch:
+        """The batch without the jobs whose deadline passed while the loop was too busy for their timers."""
+        late = [job for job in batch.jobs if job.deadline <= now]
+        for job in late:
+            self._expire(job)
+        return (
+            Batch(tuple([job for job in batch.jobs if job.deadline > now]), batch.reason) if late else batch
+        )
+
+    async def _run(self, slot: S, batch: Batch, run: _Run) -> None:
+        run.started = True
+        started = monotonic()
+        try:
+            if run.wanted:
+                self._answer(batch, await slot.run(batch), started)
+        except NotAnswered as failure:
+            self._not_answered(batch, failure)
+        except asyncio.CancelledError:
+            if run.wanted:  # not by us, for we cancel what nobody wants any more: the run itself was cut off
+                lost = HubError(
+                    Kind.NOT_READY, f"model '{batch.jobs[0].request.model}' was cut off while it ran"
+                )
+                self._not_answered(batch, NotAnswered(Outcome.LOST, lost))
+            raise
+        except Exception as error:
+            logger.exception("run failed", extra={"model": batch.jobs[0].request.model})
+            detail = str(error) if isinstance(error, ValueError) else "an answer that could not be read"
+            self._not_answered(
+                batch, NotAnswered(Outcome.FAILED, HubError(Kind.MODEL_FAILED, f"the model gave {detail}"))
+            )
+        finally:
+            for job in batch.jobs:
+                self._runs.pop(job, None)
+            self.slots.give(slot)
+            self.pump()
+
+    def _answer(self, batch: Batch, ran: Ran, started: float) -> None:
+        jobs: Sequence[Job] = batch.jobs
+        if ran.dropped:
+            for index in ran.dropped:
+                self._fail(jobs[index], deadline_passed(jobs[index]))
+            jobs = [job for index, job in enumerate(jobs) if index not in ran.dropped]
+        kept = Batch(tuple(jobs), batch.reason) if ran.dropped else batch
+        rows, took = kept.rows, monotonic() - started
+        for job, response in zip(jobs, kept.split(ran.response), strict=True):
+            times = job.times
+            times.compute = ran.times.compute
+            times.batch = ran.times.queue
+            times.network = max(0.0, took - ran.times.queue - ran.times.compute)
+            job.batch_rows, job.served_by = rows, ran.served_by
+            future = self._close(job)
+            if future is not None:
+                future.set_result(response)
+
+    def _not_answered(self, batch: Batch, failure: NotAnswered) -> None:
+        verdicts = may_run_again(batch, failure, self.at_most_once, self.retries)
+        again = []
+        for job, back in zip(batch.jobs, verdicts, strict=True):
+            self._runs.pop(job, None)
+            if not back:
+                self._fail(job, failure.error)
+            elif job in self._open:
+                again.append(job)
+        if again:
+            self.observer.returned(failure.outcome, len(again))
+            now = monotonic()
+            for job in again:
+                job.arrived = now  # what it waited until now is in its times
+            self.queue.put_back(again)
+
+    def _expire(self, job: Job) -> None:
+        self._fail(job, deadline_passed(job))
+
+    def _fail(self, job: Job, error: HubError) -> None:
+        future = self._close(job)
+        if future is not None:
+            future.set_exception(error)
+
+    def _close(self, job: Job) -> asyncio.Future[InferResponse] | None:
+        """Take a job off the books; its future, unless that is done."""
+        opened = self._open.pop(job, None)
+        if opened is None:
+            return None
+        future, timer = opened
+        timer.cancel()
+        self.bytes_held.give(job.size)
+        run = self._runs.get(job)
+        if run is None:
+            self.queue.remove(job)
+        else:
+            run.wanted -= 1
+            if (
+                run.wanted == 0
+                and run.started
+                and run.task is not None
+                and run.task is not asyncio.current_task()
+            ):
+                run.task.cancel()
+        return None if future.done() else future
+
+
+def deadline_passed(job: Job) -> HubError:
+    """The error of a job that was not answered in time."""
+    return HubError(
+        Kind.DEADLINE, f"model '{job.request.model}' gave no answer before the request's deadline"
+    )

@@ -1,0 +1,76 @@
+"""The request and the answer that travel through both tiers, whatever protocol they came by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from inferencehub.core.errors import HubError, Kind
+from inferencehub.core.tensors import Tensor
+
+Parameter = bool | int | float | str
+# Parameters of the protocol that speak to a server about what we do not do; both tiers refuse them.
+RESERVED_PARAMETERS = frozenset(
+    ("sequence_id", "sequence_start", "sequence_end", "priority", "binary_data_output", "headers")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class InferRequest:
+    """A call of one model.
+
+    Args:
+        model: the model's name.
+        version: the version, "" for the model's default one.
+        inputs: the tensors, in the order of the model's metadata once `Signature.check` has seen them.
+        outputs: names of the wanted outputs, () for all.
+        parameters: what the caller passed on to the model; part of what decides whether two requests may merge.
+    """
+
+    model: str
+    version: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[str, ...] = ()
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+
+    def with_inputs(self, inputs: tuple[Tensor, ...]) -> InferRequest:
+        """The same call over other tensors."""
+        return replace(self, inputs=inputs)
+
+
+@dataclass(slots=True)
+class Times:
+    """Where a request's time went, in seconds; a pod knows queue and compute, the gateway adds the rest."""
+
+    queue: float = 0.0
+    batch: float = 0.0
+    network: float = 0.0
+    compute: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class InferResponse:
+    """A model's answer.
+
+    Args:
+        model: the model's name.
+        version: the version that ran.
+        outputs: the tensors, in the order of the metadata or of the request's `outputs`.
+        parameters: what the model or the server says beside them.
+    """
+
+    model: str
+    version: str
+    outputs: tuple[Tensor, ...]
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+
+    def output(self, name: str) -> Tensor:
+        """The output called `name`.
+
+        Raises:
+            HubError: MODEL_FAILED where the model gave none of that name.
+        """
+        for tensor in self.outputs:
+            if tensor.name == name:
+                return tensor
+        raise HubError(Kind.MODEL_FAILED, f"model '{self.model}' gave no output '{name}'")

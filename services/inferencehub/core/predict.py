@@ -1,0 +1,189 @@
+"""`/predict`, the small call: features or text in, a class and a confidence out, of any model.
+
+Served over HTTP by the gateway and as `inference.ModelInference/Predict` by the pods; both are a thin reading of the
+same request. The numbers or the text go to the model's first input. Class, confidence and label come from the outputs
+that the config's parameters `predict_class`, `predict_confidence` and `predict_label` name, else from the argmax of
+the first output, whose values go through a softmax unless they are a distribution already.
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import exp, isfinite, prod
+
+from inferencehub.core.errors import HubError, Kind, bad_input
+from inferencehub.core.messages import InferRequest, InferResponse
+from inferencehub.core.signature import ModelInfo, TensorSpec
+from inferencehub.core.tensors import Tensor, pack_bytes, unpack_bytes
+
+# array type codes of the dtypes that Python numbers turn into; FP16 and BF16 have none.
+CODES = {
+    "INT8": "b",
+    "INT16": "h",
+    "INT32": "i",
+    "INT64": "q",
+    "UINT8": "B",
+    "UINT16": "H",
+    "UINT32": "I",
+    "UINT64": "Q",
+    "FP32": "f",
+    "FP64": "d",
+}
+
+MOST_SCORES = 2**17  # more classes than any classifier has, and few enough to look at on the event loop
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """A class, how sure the model is of it (0 to 1), and the class's name where the model gives one."""
+
+    class_id: int
+    confidence: float
+    label: str = ""
+
+
+def predict_request(
+    info: ModelInfo, version: str, features: Sequence[float] | None, text: str | None
+) -> InferRequest:
+    """One row of `info`'s first input, out of finite numbers or a text.
+
+    Raises:
+        HubError: BAD_INPUT where the model takes the other kind, another count, or numbers of a smaller range.
+    """
+    spec = info.pick_input()
+    if text is not None:
+        if spec.dtype != "BYTES":
+            raise bad_input(f"model '{info.name}' takes numbers: expected 'features', got 'text'")
+        count, data = 1, pack_bytes([text.encode()])
+    else:
+        assert features is not None
+        if spec.dtype == "BYTES":
+            raise bad_input(f"model '{info.name}' takes text: expected 'text', got 'features'")
+        count, data = len(features), pack_features(info.name, spec.dtype, features)
+    return InferRequest(
+        info.name, version, (Tensor(spec.name, spec.dtype, one_row(info, spec, count), data),)
+    )
+
+
+def pack_features(model: str, dtype: str, features: Sequence[float]) -> bytes:
+    """Numbers as raw elements of `dtype`; whole numbers only where it is an integer type."""
+    code = CODES.get(dtype)
+    if code is None:
+        raise HubError(
+            Kind.UNSUPPORTED, f"model '{model}' takes {dtype}, which /predict cannot give; use /v2"
+        )
+    try:
+        packed = array(code, features if code in "fd" else [whole(value) for value in features])
+    except (OverflowError, ValueError):
+        refuse_misfit(dtype, code, features)
+    # The sum of finite FP32 numbers is finite in 64 bits, so one addition each finds what became infinite.
+    if code in "fd" and not isfinite(sum(packed)):
+        refuse_misfit(dtype, code, features)
+    return packed.tobytes()
+
+
+def refuse_misfit(dtype: str, code: str, features: Sequence[float]) -> None:
+    """Raise the error of the first number that `dtype` cannot hold, if there is one."""
+    expected = "a finite number" if code in "fd" else "a whole number"
+    for index, value in enumerate(features):
+        try:
+            fits = isfinite(value) and struct.pack(f"<{code}", value if code in "fd" else whole(value))
+        except (OverflowError, ValueError, struct.error):
+            fits = b""
+        if not fits:
+            raise bad_input(f"features[{index}] is {value}, expected {expected} within the range of {dtype}")
+
+
+def whole(value: float) -> int:
+    """`value` as an integer; refuses a fraction."""
+    if value != int(value):
+        raise ValueError(f"{value} is not whole")
+    return int(value)
+
+
+def one_row(info: ModelInfo, spec: TensorSpec, count: int) -> tuple[int, ...]:
+    """The shape that `count` values take as one row of `spec`.
+
+    Raises:
+        HubError: BAD_INPUT where they are too few or too many.
+    """
+    dims = spec.shape[1:] if info.signature.max_batch_size else spec.shape
+    row = (1,) if info.signature.max_batch_size else ()
+    variable = dims.count(-1)
+    known = prod([dim for dim in dims if dim != -1])
+    things = "texts" if spec.dtype == "BYTES" else "features"
+    if not variable and count != known:
+        raise bad_input(f"model '{info.name}' takes {known} {things}, got {count}")
+    if variable and (known == 0 or count % known):
+        raise bad_input(f"model '{info.name}' takes a multiple of {known} {things}, got {count}")
+    if not variable:
+        return (*row, *dims)
+    # Of several variable dimensions the last one takes all.
+    filled, last = [1 if dim == -1 else dim for dim in dims], len(dims) - 1 - dims[::-1].index(-1)
+    filled[last] = count // known
+    return (*row, *filled)
+
+
+def read_prediction(info: ModelInfo, response: InferResponse) -> Prediction:
+    """Class, confidence and label of the first row.
+
+    Raises:
+        HubError: MODEL_FAILED where the outputs hold no such thing.
+    """
+    class_output = info.parameter("predict_class")
+    label_output = info.parameter("predict_label")
+    label = first_text(response.output(label_output)) if label_output else ""
+    if class_output:
+        confidence_output = info.parameter("predict_confidence")
+        confidence = numbers(response.output(confidence_output))[0] if confidence_output else 1.0
+        class_id = numbers(response.output(class_output))[0]
+        if not abs(class_id) < 2**31 or not isfinite(confidence):
+            raise HubError(
+                Kind.MODEL_FAILED, f"model '{info.name}' gave no class of 32 bits with a finite confidence"
+            )
+        return Prediction(int(class_id), confidence, label)
+    if not response.outputs:
+        raise HubError(Kind.MODEL_FAILED, f"model '{info.name}' gave no output")
+    scores = numbers(response.outputs[0])
+    if len(scores) > MOST_SCORES:
+        raise HubError(
+            Kind.UNSUPPORTED,
+            f"model '{info.name}' gave {len(scores)} scores, expected at most {MOST_SCORES}; use /v2",
+        )
+    best = max(range(len(scores)), key=scores.__getitem__) if scores else -1
+    if best < 0 or not all(isfinite(score) for score in scores):
+        raise HubError(Kind.MODEL_FAILED, f"model '{info.name}' gave no finite score")
+    return Prediction(best, probability(scores, best), label)
+
+
+def first_text(tensor: Tensor) -> str:
+    """The first element of a tensor of texts."""
+    if tensor.dtype != "BYTES" or not len(tensor.data):
+        raise HubError(
+            Kind.MODEL_FAILED,
+            f"output '{tensor.name}' is {tensor.dtype} {list(tensor.shape)}: no label in it",
+        )
+    return unpack_bytes(tensor.data)[0].decode(errors="replace")
+
+
+def numbers(tensor: Tensor) -> Sequence[float]:
+    """The elements of a numeric tensor."""
+    code = CODES.get(tensor.dtype)
+    if code is None or not len(tensor.data):
+        raise HubError(
+            Kind.MODEL_FAILED,
+            f"output '{tensor.name}' is {tensor.dtype} {list(tensor.shape)}: no class in it",
+        )
+    values = array(code)
+    values.frombytes(tensor.data)
+    return values
+
+
+def probability(scores: Sequence[float], best: int) -> float:
+    """The share of `best`: its score where the scores are a distribution, else its softmax."""
+    if min(scores) >= 0.0 and abs(sum(scores) - 1.0) < 1e-3:
+        return scores[best]
+    return 1.0 / sum([exp(score - scores[best]) for score in scores])

@@ -1,0 +1,86 @@
+"""A process from its settings to its end: the same for every tier.
+
+SIGTERM drains and then stops; a second one cuts the drain short. SIGINT, Ctrl-C on a laptop, stops without a drain, and
+one that comes while a stop waits for requests that run ends the process there and then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+import uvloop
+
+from inferencehub.core.errors import HubError
+from inferencehub.core.settings import SettingError
+
+logger = logging.getLogger(__name__)
+
+
+class Service(Protocol):
+    """What has a life."""
+
+    async def start(self) -> None:
+        """Begin to serve."""
+
+    async def drain(self) -> None:
+        """Say that the end is near, and serve on until callers have seen it."""
+
+    async def stop(self) -> None:
+        """End."""
+
+
+async def live(service: Service) -> None:
+    """Start a service, serve until a signal comes, drain, stop."""
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    at_once = asyncio.Event()
+    stopping = False
+
+    def on_signal(number: int) -> None:
+        if stopping and number == signal.SIGINT:
+            os._exit(128 + number)
+        if number == signal.SIGINT or ended.is_set():
+            at_once.set()
+        ended.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    try:
+        await service.start()
+    except OSError as error:
+        raise SettingError(str(error)) from error
+    await ended.wait()
+    await until_either(service.drain(), at_once)
+    stopping = True
+    await service.stop()
+
+
+async def until_either(work: Any, event: asyncio.Event) -> None:
+    """Wait for `work`, or until `event` is set; then the work is cancelled."""
+    tasks = [asyncio.ensure_future(work), asyncio.ensure_future(event.wait())]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+
+
+def run(main: Callable[[], Awaitable[None]]) -> int:
+    """Run a tier's `main`; what its operator must mend is one sentence on stderr and exit code 2."""
+    try:
+        uvloop.run(main())  # type: ignore[arg-type]
+    except SettingError as error:
+        sys.stderr.write(f"inferencehub: {error}\n")
+        return 2
+    except HubError as error:
+        sys.stderr.write(f"inferencehub: {error.detail}\n")
+        return 2
+    # A thread that still runs a model cannot be stopped, and the interpreter would wait for it.
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(0)

@@ -1,0 +1,140 @@
+"""What a model takes and gives, and the one place where a request is held against it.
+
+Both tiers know a model as a `ModelInfo`: the pod builds it from the repository, the gateway from what the pod says
+over the protocol (ModelMetadata and ModelConfig). A runtime never sees a tensor that `Signature.check` has not passed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from inferencehub.core.errors import HubError, Kind, bad_input, shown
+from inferencehub.core.messages import InferRequest
+from inferencehub.core.tensors import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """An input or output: `shape` has -1 where any size will do, and the batch dimension first if the model batches."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """Inputs, outputs and batch rule of a model; `max_batch_size` 0 says that its first dimension is no batch."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    max_batch_size: int = 0
+
+    def check(self, request: InferRequest) -> tuple[InferRequest, int]:
+        """The request with its inputs in the model's order, and its number of rows (1 where the model does not batch).
+
+        Raises:
+            HubError: BAD_INPUT naming the input, what was expected and what came.
+        """
+        given = {tensor.name: tensor for tensor in request.inputs}
+        if len(given) != len(request.inputs):
+            raise bad_input(
+                f"model '{request.model}': expected each input once, got {shown([t.name for t in request.inputs])}"
+            )
+        ordered = []
+        for spec in self.inputs:
+            tensor = given.pop(spec.name, None)
+            if tensor is not None:
+                check_tensor(request.model, spec, tensor)
+                ordered.append(tensor)
+            elif not spec.optional:
+                raise bad_input(
+                    f"model '{request.model}': input '{spec.name}' is missing, expected {self._inputs()}, "
+                    f"got {shown([t.name for t in request.inputs])}"
+                )
+        if given:
+            raise bad_input(
+                f"model '{request.model}': unknown input '{next(iter(given))[:80]}', expected {self._inputs()}"
+            )
+        if request.outputs:
+            known = {spec.name for spec in self.outputs}
+            for name in request.outputs:
+                if name not in known:
+                    raise bad_input(
+                        f"model '{request.model}': unknown output '{name[:80]}', expected one of {sorted(known)}"
+                    )
+        rows = self._rows(request.model, ordered)
+        inputs = tuple(ordered)
+        return (request if inputs == request.inputs else request.with_inputs(inputs)), rows
+
+    def _rows(self, model: str, inputs: list[Tensor]) -> int:
+        if not self.max_batch_size:
+            return 1
+        rows = inputs[0].shape[0] if inputs else 1
+        for tensor in inputs:
+            if tensor.shape[0] != rows:
+                raise bad_input(
+                    f"model '{model}': input '{tensor.name}' has {tensor.shape[0]} rows, input '{inputs[0].name}' {rows}"
+                )
+        if not 1 <= rows <= self.max_batch_size:
+            raise bad_input(
+                f"model '{model}': {rows} rows in the request, expected 1 to {self.max_batch_size}"
+            )
+        return rows
+
+    def _inputs(self) -> str:
+        return ", ".join(f"'{spec.name}' {spec.dtype} {list(spec.shape)}" for spec in self.inputs)
+
+
+def check_tensor(model: str, spec: TensorSpec, tensor: Tensor) -> None:
+    """Refuse a tensor whose dtype or shape is not the spec's."""
+    if tensor.dtype != spec.dtype:
+        raise bad_input(f"model '{model}': input '{spec.name}' is {tensor.dtype}, expected {spec.dtype}")
+    shape, expected = tensor.shape, spec.shape
+    if shape == expected:
+        return
+    if len(shape) != len(expected) or any(e not in (-1, s) for s, e in zip(shape, expected, strict=True)):
+        raise bad_input(
+            f"model '{model}': input '{spec.name}' has shape {list(shape)}, expected {list(expected)}"
+            + (" where -1 is any size" if -1 in expected else "")
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """A model version as its pod serves it.
+
+    Args:
+        name, version: as in the repository.
+        platform: the runtime's name as the protocol shows it.
+        signature: what it takes and gives.
+        slots: how many batches one pod runs at a time.
+        parameters: the config's string parameters (`predict_class`, `run_at_most_once`, …), sorted by name.
+    """
+
+    name: str
+    version: str
+    platform: str
+    signature: Signature
+    slots: int = 1
+    parameters: tuple[tuple[str, str], ...] = ()
+
+    def parameter(self, name: str) -> str:
+        """A parameter's value, "" where it is not set."""
+        return next((value for key, value in self.parameters if key == name), "")
+
+    @property
+    def at_most_once(self) -> bool:
+        """Whether work that a pod may have begun must not be given to another one."""
+        return self.parameter("run_at_most_once").lower() in ("1", "true", "yes")
+
+    def pick_input(self) -> TensorSpec:
+        """The input that `/predict` fills.
+
+        Raises:
+            HubError: UNSUPPORTED where the model takes none.
+        """
+        if not self.signature.inputs:
+            raise HubError(Kind.UNSUPPORTED, f"model '{self.name}' has no input that /predict could fill")
+        return self.signature.inputs[0]

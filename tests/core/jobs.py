@@ -1,0 +1,47 @@
+"""Small calls, for tests that need some to be there."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping, Sequence
+from itertools import count
+
+from inferencehub.core.batching import Batch, Job, Member
+from inferencehub.core.messages import InferRequest, InferResponse, Parameter
+from inferencehub.core.tensors import Tensor
+
+_numbers = count(1)
+
+
+def request(
+    values: Sequence[float], model: str = "m", parameters: Mapping[str, Parameter] | None = None
+) -> InferRequest:
+    """A call with one row for each value."""
+    data = array("f", values).tobytes()
+    return InferRequest(model, "", (Tensor("x", "FP32", (len(values), 1), data),), (), parameters or {})
+
+
+def job(
+    rows: int = 1,
+    deadline: float = float("inf"),
+    arrived: float = 0.0,
+    value: float | None = None,
+    parameters: Mapping[str, Parameter] | None = None,
+) -> Job:
+    """A job of one member; its rows all hold `value`, else a number that no other job has."""
+    number = float(next(_numbers)) if value is None else value
+    return Job(request([number] * rows, parameters=parameters), rows, (Member(rows, deadline, ""),), arrived)
+
+
+def values(answer: InferRequest | InferResponse) -> list[float]:
+    """The numbers of the first tensor."""
+    tensors = answer.inputs if isinstance(answer, InferRequest) else answer.outputs
+    numbers = array("f")
+    numbers.frombytes(bytes(tensors[0].data))
+    return list(numbers)
+
+
+def echo(batch: Batch) -> InferResponse:
+    """The answer of a model that gives back what it gets."""
+    merged = batch.request()
+    return InferResponse(merged.model, "1", merged.inputs)

@@ -1,0 +1,157 @@
+"""A lane over slots that do what a test tells them to."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from inferencehub.core.batching import Batch, ByteBudget, Job, NotAnswered, Outcome, Queue, RetryBudget
+from inferencehub.core.errors import HubError, Kind
+from inferencehub.core.lane import Lane, Ran
+from inferencehub.core.messages import InferResponse, Times
+from tests.core.jobs import echo, values
+
+Work = Callable[[Batch], Awaitable[InferResponse]]
+
+
+class Pool:
+    """Slots that all do the same work, and what ran in them: the numbers of each batch."""
+
+    def __init__(self, work: Work, slots: int) -> None:
+        self.work = work
+        self.runs: list[list[float]] = []
+        self.free = [Worker(self) for _ in range(slots)]
+        self.closed = False
+
+    def take(self) -> Worker | None:
+        return self.free.pop() if self.free and not self.closed else None
+
+    def give(self, slot: Worker) -> None:
+        assert slot not in self.free
+        self.free.append(slot)
+
+
+class Worker:
+    """A slot of a pool."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.dropped: tuple[int, ...] = ()
+
+    async def run(self, batch: Batch) -> Ran:
+        self.pool.runs.append(values(batch.request()))
+        return Ran(await self.pool.work(batch), Times(queue=0.001, compute=0.002), "a pod", self.dropped)
+
+
+@dataclass
+class Seen:
+    """What a lane told its observer."""
+
+    batches: list[int] = field(default_factory=list)
+    back: Counter[Outcome] = field(default_factory=Counter)
+
+    def dispatched(self, batch: Batch, now: float) -> None:
+        self.batches.append(len(batch.jobs))
+
+    def returned(self, outcome: Outcome, jobs: int) -> None:
+        self.back[outcome] += jobs
+
+
+@dataclass
+class Running:
+    """A lane, its slots and its observer."""
+
+    lane: Lane[Worker]
+    pool: Pool
+    seen: Seen
+
+    def submit(self, *jobs: Job) -> list[asyncio.Future[InferResponse]]:
+        return [self.lane.submit(one) for one in jobs]
+
+    def submit_together(self, *jobs: Job) -> list[asyncio.Future[InferResponse]]:
+        """Let jobs gather in front of closed slots, then open those."""
+        self.pool.closed = True
+        futures = self.submit(*jobs)
+        self.open()
+        return futures
+
+    def open(self) -> None:
+        self.pool.closed = False
+        self.lane.pump()
+
+
+@asynccontextmanager
+async def running_lane(
+    work: Work,
+    slots: int = 1,
+    max_rows: int = 8,
+    limit: int = 100,
+    most_bytes: int = 10_000,
+    retries: RetryBudget | None = None,
+    at_most_once: bool = False,
+) -> AsyncIterator[Running]:
+    """A lane that must be empty at the end: nobody waits, all slots are free, all bytes are given back."""
+    pool, seen, held = Pool(work, slots), Seen(), ByteBudget(most_bytes)
+    lane = Lane(Queue(max_rows, limit), pool, held, retries or RetryBudget(), seen, at_most_once)
+    yield Running(lane, pool, seen)
+    for _ in range(100):
+        if lane.idle:
+            break
+        await asyncio.sleep(0.01)
+    assert lane.idle
+    assert lane.running == len(lane.queue) == lane.queue.rows == held.held == 0
+    assert len(pool.free) == slots
+
+
+@asynccontextmanager
+async def no_stray_errors() -> AsyncIterator[None]:
+    """Fails where the event loop had to report an error that nobody read."""
+    strays: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: strays.append(context))
+    yield
+    gc.collect()
+    await asyncio.sleep(0)
+    assert not strays
+
+
+async def at_once(batch: Batch) -> InferResponse:
+    """Work that takes no time."""
+    return echo(batch)
+
+
+class Gate:
+    """Work that waits until it is opened; `cancelled` counts the runs that were ended before."""
+
+    def __init__(self, work: Work = at_once) -> None:
+        self.work = work
+        self.opened = asyncio.Event()
+        self.cancelled = 0
+
+    async def __call__(self, batch: Batch) -> InferResponse:
+        try:
+            await self.opened.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        return await self.work(batch)
+
+    def open(self) -> None:
+        self.opened.set()
+
+
+def failing(
+    outcome: Outcome, kind: Kind = Kind.MODEL_FAILED, when: Callable[[Batch], bool] = lambda _: True
+) -> Work:
+    """Work that gives no answer."""
+
+    async def work(batch: Batch) -> InferResponse:
+        if when(batch):
+            raise NotAnswered(outcome, HubError(kind, "it went wrong"))
+        return echo(batch)
+
+    return work

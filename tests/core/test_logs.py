@@ -1,0 +1,126 @@
+"""Log lines, for machines and for people."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import logging
+import re
+import sys
+from datetime import datetime
+from time import time
+
+import pytest
+
+from inferencehub.core.logs import FLUSH_LINES, FLUSH_S, AccessLog, Human, Json, set_up_logs
+
+
+def record(message: str, *args: object, **extra: object) -> logging.LogRecord:
+    made = logging.makeLogRecord(
+        {"name": "inferencehub.part", "levelno": 30, "levelname": "WARNING", **extra}
+    )
+    made.msg, made.args = message, args
+    return made
+
+
+def failed() -> logging.LogRecord:
+    """The record of `logger.exception`."""
+    try:
+        raise ValueError("the cause")
+    except ValueError:
+        return record("it failed", exc_info=sys.exc_info())
+
+
+def test_a_json_line_holds_what_the_call_gave() -> None:
+    text = Json("gateway").format(
+        record("pod %s is out", "a:1", model="digits", seconds=0.5, error=KeyError("x"))
+    )
+    assert "\n" not in text
+    line = json.loads(text)
+    assert abs(datetime.fromisoformat(line.pop("time")).timestamp() - time()) < 5
+    assert line == {
+        "level": "warning",
+        "tier": "gateway",
+        "logger": "inferencehub.part",
+        "event": "pod a:1 is out",
+        "model": "digits",
+        "seconds": 0.5,
+        "error": "'x'",
+    }
+
+
+def test_a_json_line_keeps_a_traceback_on_one_line() -> None:
+    text = Json("gateway").format(failed())
+    assert "\n" not in text
+    assert json.loads(text)["traceback"].endswith("ValueError: the cause")
+
+
+def test_a_human_line_can_be_read() -> None:
+    text = Human("inference").format(record("model ready", model="digits", seconds=0.5))
+    clock, rest = text.split(" ", 1)
+    assert re.fullmatch(r"\d\d:\d\d:\d\d", clock)
+    assert rest == "inference warning model ready model=digits seconds=0.5"
+    assert Human("gateway").format(record("plain")).endswith("gateway   warning plain")
+    assert Human("gateway").format(failed()).splitlines()[-1] == "ValueError: the cause"
+
+
+@pytest.mark.parametrize(("style", "formatter"), [("json", Json), ("human", Human)])
+def test_set_up_sends_all_to_stderr_from_a_level_on(
+    style: str, formatter: type[logging.Formatter], capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    root.handlers = []  # those of the test run must not be closed
+    try:
+        set_up_logs("gateway", style, "warning")
+        assert [type(handler.formatter) for handler in root.handlers] == [formatter]
+        logging.getLogger("some.library").info("quiet")
+        logging.getLogger("some.library").warning("loud", extra={"why": "it must"})
+    finally:
+        root.handlers = before
+        root.setLevel(level)
+    written = capsys.readouterr()
+    assert written.out == ""
+    [line] = written.err.splitlines()
+    assert "loud" in line
+    assert "it must" in line
+
+
+async def test_access_lines_are_written_in_bunches() -> None:
+    stream = io.BytesIO()
+    log = AccessLog("gateway", "json", stream)
+    log.write(event="request", id="a\nb", status=200, ms=1.25)
+    log.write(event="request", id='"', status=429, ms=0)
+    assert stream.getvalue() == b""
+    await asyncio.sleep(FLUSH_S + 0.05)
+    first, second = stream.getvalue().decode().splitlines()
+    line = json.loads(first)
+    assert list(line) == ["time", "tier", "event", "id", "status", "ms"]
+    assert abs(line.pop("time") - time()) < 5
+    assert line == {"tier": "gateway", "event": "request", "id": "a\nb", "status": 200, "ms": 1.25}
+    assert json.loads(second)["id"] == '"'
+    log.write(event="later")
+    await asyncio.sleep(FLUSH_S + 0.05)
+    assert len(stream.getvalue().splitlines()) == 3, "only the first bunch was written"
+
+
+async def test_a_full_bunch_does_not_wait() -> None:
+    stream = io.BytesIO()
+    log = AccessLog("gateway", "json", stream)
+    for number in range(FLUSH_LINES + 1):
+        log.write(number=number)
+    assert [json.loads(line)["number"] for line in stream.getvalue().splitlines()] == list(range(FLUSH_LINES))
+    log.flush()
+    assert len(stream.getvalue().splitlines()) == FLUSH_LINES + 1
+    log.flush()
+    assert stream.getvalue().endswith(b"}\n")
+
+
+async def test_a_human_access_line_is_one_line_whatever_came() -> None:
+    stream = io.BytesIO()
+    log = AccessLog("gateway", "human", stream)
+    log.write(event="request", status=200, path="/größe", id="a\nb", model="\ud800")
+    log.flush()
+    expected = r" gateway   access  event=request status=200 path=/größe id='a\nb' model='\ud800'"
+    assert stream.getvalue()[8:].decode() == f"{expected}\n"

@@ -1,0 +1,283 @@
+"""Values as protobuf and back; and what tritonclient, which has messages of its own, sends and reads."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from math import prod
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+import tritonclient.grpc as triton
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from inferencehub.core import wire
+from inferencehub.core.batching import Member
+from inferencehub.core.errors import HubError, Kind
+from inferencehub.core.messages import InferRequest, InferResponse, Parameter
+from inferencehub.core.signature import ModelInfo, Signature, TensorSpec
+from inferencehub.core.tensors import DTYPES, Tensor, pack_bytes
+from inferencehub.pb import model_config_pb2 as config_pb
+from inferencehub.pb import open_inference_pb2 as pb
+
+PARAMETERS: dict[str, Parameter] = {
+    "yes": True,
+    "no": False,
+    "one": 1,
+    "least": -(2**63),
+    "most": 2**63 - 1,
+    "beyond": 2**63,
+    "unsigned": 2**64 - 1,
+    "float": 1.0,
+    "text": "größer",
+    "empty": "",
+}
+
+
+@st.composite
+def some_tensors(draw: st.DrawFn) -> tuple[Tensor, ...]:
+    made = []
+    for name in draw(st.lists(st.text(max_size=5), max_size=3)):
+        dtype = draw(st.sampled_from(sorted(DTYPES)))
+        shape = tuple(draw(st.lists(st.integers(0, 3), max_size=3)))
+        count = prod(shape)
+        size = count * DTYPES[dtype]
+        made.append(
+            Tensor(
+                name,
+                dtype,
+                shape,
+                draw(st.binary(min_size=size, max_size=size))
+                if dtype != "BYTES"
+                else pack_bytes(draw(st.lists(st.binary(max_size=4), min_size=count, max_size=count))),
+            )
+        )
+    return tuple(made)
+
+
+@settings(deadline=None)
+@given(some_tensors(), st.lists(st.text(max_size=3)))
+def test_a_request_comes_out_as_it_went_in(inputs: tuple[Tensor, ...], outputs: list[str]) -> None:
+    request = InferRequest("m", "3", inputs, tuple(outputs), PARAMETERS)
+    sent = wire.request_to_proto(request, [(1, 5, "id")]).SerializeToString()
+    assert wire.request_from_proto(pb.ModelInferRequest.FromString(sent)) == request
+
+
+@settings(deadline=None)
+@given(some_tensors())
+def test_an_answer_comes_out_as_it_went_in(outputs: tuple[Tensor, ...]) -> None:
+    response = InferResponse("m", "3", outputs, PARAMETERS)
+    sent = wire.response_to_proto(response, "an id").SerializeToString()
+    message = pb.ModelInferResponse.FromString(sent)
+    assert message.id == "an id"
+    assert wire.response_from_proto(message) == response
+
+
+@pytest.mark.parametrize("value", PARAMETERS.values(), ids=PARAMETERS)
+def test_a_parameter_keeps_its_type(value: Parameter) -> None:
+    message = pb.ModelInferRequest()
+    wire.set_parameter(message.parameters["p"], value)
+    read = wire.parameters_from_proto(message.parameters)["p"]
+    assert (read, type(read)) == (value, type(value))
+
+
+def test_a_split_tensor_can_be_sent() -> None:
+    data = memoryview(bytes(8))[4:]
+    message = wire.request_to_proto(InferRequest("m", "", (Tensor("x", "FP32", (1,), data),)))
+    assert message.raw_input_contents[0] == bytes(4)
+
+
+def test_parameters_of_ours_and_those_without_a_value_are_left_out() -> None:
+    message = pb.ModelInferRequest()
+    message.parameters["hub_members"].string_param = "[]"
+    message.parameters["hub_anything"].int64_param = 1
+    message.parameters["nothing"].SetInParent()
+    message.parameters["kept"].bool_param = False
+    assert wire.request_from_proto(message).parameters == {"kept": False}
+
+
+TYPED: list[tuple[str, str, list[Any], bytes]] = [
+    ("BOOL", "bool_contents", [True, False], b"\1\0"),
+    ("INT8", "int_contents", [-128, 127], array("b", [-128, 127]).tobytes()),
+    ("INT16", "int_contents", [-(2**15), 5], array("h", [-(2**15), 5]).tobytes()),
+    ("INT32", "int_contents", [-(2**31), 5], array("i", [-(2**31), 5]).tobytes()),
+    ("INT64", "int64_contents", [-(2**63), 5], array("q", [-(2**63), 5]).tobytes()),
+    ("UINT8", "uint_contents", [255, 0], b"\xff\0"),
+    ("UINT16", "uint_contents", [2**16 - 1, 0], b"\xff\xff\0\0"),
+    ("UINT32", "uint_contents", [2**32 - 1, 0], b"\xff\xff\xff\xff\0\0\0\0"),
+    ("UINT64", "uint64_contents", [2**64 - 1, 0], b"\xff" * 8 + bytes(8)),
+    ("FP32", "fp32_contents", [1.5, -0.0], array("f", [1.5, -0.0]).tobytes()),
+    ("FP64", "fp64_contents", [0.1, 1e300], array("d", [0.1, 1e300]).tobytes()),
+    ("BYTES", "bytes_contents", [b"ab", b""], b"\2\0\0\0ab\0\0\0\0"),
+]
+
+
+def typed(dtype: str, field: str, elements: list[Any], shape: tuple[int, ...] = (2,)) -> pb.ModelInferRequest:
+    message = pb.ModelInferRequest(model_name="m")
+    tensor = message.inputs.add(name="x", datatype=dtype, shape=shape)
+    getattr(tensor.contents, field).extend(elements)
+    return message
+
+
+@pytest.mark.parametrize(("dtype", "field", "elements", "raw"), TYPED, ids=[row[0] for row in TYPED])
+def test_typed_contents_become_raw_bytes(dtype: str, field: str, elements: list[Any], raw: bytes) -> None:
+    assert wire.request_from_proto(typed(dtype, field, elements)).inputs == (Tensor("x", dtype, (2,), raw),)
+
+
+def test_every_dtype_with_typed_contents_is_tried() -> None:
+    assert {dtype for dtype, *_ in TYPED} == set(wire.CONTENTS) == set(DTYPES) - {"FP16", "BF16"}
+
+
+def both() -> pb.ModelInferRequest:
+    message = typed("INT8", "int_contents", [1, 2])
+    message.raw_input_contents.append(b"ab")
+    return message
+
+
+def fewer_raw() -> pb.ModelInferRequest:
+    message = pb.ModelInferRequest(model_name="m", raw_input_contents=[b"a"])
+    message.inputs.add(name="x", datatype="INT8", shape=[1])
+    message.inputs.add(name="y", datatype="INT8", shape=[1])
+    return message
+
+
+@pytest.mark.parametrize(
+    ("message", "sentence"),
+    [
+        (typed("INT8", "int_contents", [128, 0]), "input 'x': a value does not fit INT8"),
+        (typed("UINT16", "uint_contents", [2**16, 0]), "input 'x': a value does not fit UINT16"),
+        (typed("FP16", "fp32_contents", [1, 2]), "input 'x': FP16 goes in raw_input_contents only"),
+        (typed("BF16", "fp32_contents", [1, 2]), "input 'x': BF16 goes in raw_input_contents only"),
+        (typed("INT8", "int_contents", [1]), "needs 2 bytes, got 1"),
+        (typed("FP32", "fp64_contents", [1, 2]), "needs 8 bytes, got 0"),
+        (typed("INT8", "int_contents", [1, 2], (-2,)), "dimension -2 in shape"),
+        (both(), "input 'x': contents and raw_input_contents both, expected one of them"),
+        (fewer_raw(), "1 raw_input_contents for 2 inputs, expected one for each"),
+    ],
+)
+def test_contents_that_do_not_fit_are_refused_by_a_sentence(
+    message: pb.ModelInferRequest, sentence: str
+) -> None:
+    with pytest.raises(HubError) as refusal:
+        wire.request_from_proto(message)
+    assert refusal.value.kind is Kind.BAD_INPUT
+    assert sentence in refusal.value.detail
+
+
+def test_a_pod_s_answer_without_its_bytes_is_no_answer() -> None:
+    message = wire.response_to_proto(InferResponse("m", "1", (Tensor("x", "INT8", (1,), b"a"),)))
+    del message.raw_output_contents[:]
+    with pytest.raises(ValueError, match="0 raw_output_contents for 1 outputs"):
+        wire.response_from_proto(message)
+
+
+def test_members_are_read_back_on_another_clock() -> None:
+    request = InferRequest("m", "", ())
+    message = wire.request_to_proto(request, [(2, 1_500_000, "a"), (1, 9_000_000, 'b"'), (1, -5, "")])
+    text = message.parameters["hub_members"].string_param
+    assert wire.members_from_proto(text, now=100.0, latest=105.0) == (
+        Member(2, 101.5, "a"),
+        Member(1, 105.0, 'b"'),
+        Member(1, 100.0 - 5e-6, ""),
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "no JSON",
+        "{}",
+        "[]",
+        "[1]",
+        '[[1, 2]]',
+        '[[1, 2, "id", 3]]',
+        '[["1", 2, "id"]]',
+        '[[1.5, 2, "id"]]',
+        "[[1, 2, null]]",
+        '[[0, 2, "id"]]',
+        '[[-1, 2, "a"], [3, 2, "b"]]',
+        f'[[1, {"9" * 400}, "id"]]',
+        f'[[1, -{"9" * 400}, "id"]]',
+        "[" * 5000,
+    ],
+)  # fmt: skip
+def test_members_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(HubError, match="parameter 'hub_members': expected a JSON list") as refusal:
+        wire.members_from_proto(text, 0.0, 1.0)
+    assert refusal.value.kind is Kind.BAD_INPUT
+
+
+def test_a_model_is_known_by_its_metadata_and_its_config() -> None:
+    specs = (TensorSpec("x", "FP32", (-1, 3)), TensorSpec("hint", "BYTES", (-1, 1), optional=True))
+    metadata = pb.ModelMetadataResponse(
+        name="m",
+        platform="onnxruntime",
+        inputs=[wire.spec_to_proto(spec) for spec in specs],
+        outputs=[wire.spec_to_proto(specs[0])],
+    )
+    config = config_pb.ModelConfig(max_batch_size=8)
+    config.input.add(name="hint", optional=True)
+    config.instance_group.add(count=2)
+    config.instance_group.add(count=3)
+    config.parameters["b"].string_value = "2"
+    config.parameters["a"].string_value = "1"
+    known = ModelInfo("m", "1", "onnxruntime", Signature(specs, specs[:1], 8), 5, (("a", "1"), ("b", "2")))
+    assert wire.info_from_proto("1", metadata, config, slots=4) == known
+    required = (specs[0], replace(specs[1], optional=False))
+    assert wire.info_from_proto("", metadata, None, slots=4) == ModelInfo(
+        "m", "", "onnxruntime", Signature(required, specs[:1], 0), 4
+    )
+
+
+@pytest.fixture(scope="module")
+def mirror() -> Iterator[str]:
+    """The address of a server that reads each ModelInfer with `wire` and answers its inputs as outputs."""
+
+    def answer(body: bytes, context: object) -> bytes:
+        message = pb.ModelInferRequest.FromString(body)
+        request = wire.request_from_proto(message)
+        response = InferResponse(request.model, request.version, request.inputs, request.parameters)
+        return bytes(wire.response_to_proto(response, message.id).SerializeToString())
+
+    server = grpc.server(ThreadPoolExecutor(1))
+    method: Any = grpc.unary_unary_rpc_method_handler(answer)
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler(wire.SERVICE, {"ModelInfer": method}),)
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"127.0.0.1:{port}"
+    server.stop(None)
+
+
+ARRAYS: list[tuple[str, Any]] = [
+    ("BOOL", np.array([[True, False]])),
+    ("INT8", np.array([-1, 5], np.int8)),
+    ("UINT64", np.array([2**64 - 1], np.uint64)),
+    ("FP16", np.array([[0.5], [1.5]], np.float16)),
+    ("FP32", np.arange(6, dtype=np.float32).reshape(1, 2, 3)),
+    ("FP64", np.array(2.5)),
+    ("INT32", np.zeros((2, 0), np.int32)),
+    ("BYTES", np.array([["größer".encode(), b""], [b"\0\xff", b"x"]], np.object_)),
+]
+
+
+@pytest.mark.parametrize(("dtype", "sent"), ARRAYS, ids=[dtype for dtype, _ in ARRAYS])
+def test_tritonclient_gets_back_what_it_sent(mirror: str, dtype: str, sent: Any) -> None:
+    tensor = triton.InferInput("x", list(sent.shape), dtype)
+    tensor.set_data_from_numpy(sent)
+    with triton.InferenceServerClient(mirror) as client:
+        result = client.infer(
+            "m", [tensor], "7", request_id="an id", parameters={"flag": True, "count": 3, "word": "w"}
+        )
+    np.testing.assert_array_equal(result.as_numpy("x"), sent)
+    answer = result.get_response()
+    assert (answer.model_name, answer.model_version, answer.id) == ("m", "7", "an id")
+    parameters = {name: getattr(p, p.WhichOneof("parameter_choice")) for name, p in answer.parameters.items()}
+    assert parameters == {"flag": True, "count": 3, "word": "w"}

@@ -1,0 +1,38 @@
+"""Habits that a linter does not hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = sorted(
+    path.relative_to(ROOT).as_posix()
+    for folder in ("services", "tests", "bench", "proto", "models")
+    for path in (ROOT / folder).rglob("*.py")
+    if not path.name.endswith("_pb2.py")
+)
+# Names that say nothing about what is inside.
+EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "misc", "shared", "base", "tools"}
+
+
+def test_the_files_are_found() -> None:
+    assert {"services/inferencehub/core/lane.py", "tests/hub.py"} <= set(FILES)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_no_file_is_too_long_to_read_at_once(file: str) -> None:
+    lines = len((ROOT / file).read_text().splitlines())
+    assert lines <= (400 if not file.startswith("tests/") else 700), f"{file} has {lines} lines"
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_every_file_and_folder_says_what_it_is(file: str) -> None:
+    assert not EMPTY_NAMES & set(Path(file).with_suffix("").parts)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_every_file_begins_with_its_purpose(file: str) -> None:
+    text = (ROOT / file).read_text().removeprefix("#!/usr/bin/env python3\n")
+    assert text.startswith('"""'), f"{file} has no docstring"
