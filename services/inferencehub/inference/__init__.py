@@ -1,0 +1,1 @@
+"""The inference service: gRPC in, model out."""

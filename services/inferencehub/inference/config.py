@@ -1,0 +1,159 @@
+"""config.pbtxt, Triton's model configuration: what of it we honour, what we note, and what we refuse by name.
+
+Every field of the schema is in one of three groups. Honoured: it does here what it does in Triton. Noted: a hint that
+changes no answer (a preferred batch size, an optimisation); the log says that it has no effect. Anything else that a
+config sets is refused, for a model that runs otherwise than its author wrote is worse than one that does not start.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+
+from google.protobuf import text_format
+from google.protobuf.message import Message
+
+from inferencehub.core.errors import bad_input
+from inferencehub.core.signature import Signature, TensorSpec
+from inferencehub.core.tensors import DTYPES
+from inferencehub.core.wire import TYPE_NAMES
+from inferencehub.pb import model_config_pb2 as config_pb
+
+logger = logging.getLogger(__name__)
+
+HONOURED = {
+    "name",
+    "platform",
+    "backend",
+    "max_batch_size",
+    "default_model_filename",
+    "parameters",
+    "version_policy",
+    "input.name",
+    "input.data_type",
+    "input.dims",
+    "input.optional",
+    "output.name",
+    "output.data_type",
+    "output.dims",
+    "instance_group.count",
+    "instance_group.kind",
+    "instance_group.name",
+    "model_transaction_policy.decoupled",
+}
+NOTED = {
+    "input.format",
+    "output.label_filename",
+    "instance_group.rate_limiter",
+    "instance_group.host_policy",
+    "optimization",
+    "dynamic_batching.preferred_batch_size",
+    "dynamic_batching.max_queue_delay_microseconds",
+    "dynamic_batching.preserve_ordering",
+    "model_warmup",
+    "metric_tags",
+    "model_metrics",
+    "response_cache",
+    "model_repository_agents",
+}
+
+
+def parse_config(text: str, name: str) -> config_pb.ModelConfig:
+    """A config.pbtxt, checked against the groups above.
+
+    Args:
+        text: the file's content.
+        name: the name of the model's directory.
+
+    Raises:
+        HubError: BAD_INPUT naming the line or the field.
+    """
+    config = config_pb.ModelConfig()
+    try:
+        text_format.Parse(text, config)
+    except text_format.ParseError as error:
+        raise bad_input(f"config.pbtxt cannot be read: {error}") from None
+    if config.name and config.name != name:
+        raise bad_input(f"config.pbtxt names the model '{config.name}', its directory '{name}'")
+    config.name = name
+    if config.max_batch_size < 0:
+        raise bad_input(f"config.pbtxt: max_batch_size {config.max_batch_size}, expected 0 or more")
+    for path in sorted(set(fields_set(config))):
+        if path in NOTED:
+            logger.info("config field has no effect", extra={"model": name, "field": path})
+        elif path not in HONOURED:
+            raise bad_input(f"config.pbtxt sets '{path}', which is not supported")
+    if config.model_transaction_policy.decoupled:
+        raise bad_input("config.pbtxt sets 'model_transaction_policy.decoupled', which is not supported")
+    for group in config.instance_group:
+        if group.kind == config_pb.ModelInstanceGroup.KIND_GPU:
+            raise bad_input(
+                "config.pbtxt: instance_group of KIND_GPU, expected KIND_CPU, KIND_AUTO or KIND_MODEL"
+            )
+        if group.count < 0:
+            raise bad_input(f"config.pbtxt: instance_group count {group.count}, expected 1 or more")
+    return config
+
+
+def fields_set(message: Message, prefix: str = "") -> Iterator[str]:
+    """Dotted names of the fields that are set, as deep as one of the groups above knows them."""
+    for field, value in message.ListFields():
+        path = prefix + field.name
+        inner = any(known.startswith(path + ".") for known in HONOURED | NOTED)
+        if not inner:
+            yield path
+        elif field.is_repeated:
+            for item in value:
+                yield from fields_set(item, path + ".")
+        else:
+            yield from fields_set(value, path + ".")
+
+
+def instances(config: config_pb.ModelConfig) -> int:
+    """How many instances the config asks for; 1 where it says nothing."""
+    return sum(max(1, group.count) for group in config.instance_group) or 1
+
+
+def declared(config: config_pb.ModelConfig) -> Signature:
+    """The signature that the config itself writes down, with the batch dimension first where the model batches.
+
+    Raises:
+        HubError: BAD_INPUT where an input or output has no name, type or dims that we know.
+    """
+    inputs = [tensor_spec(config, t.name, t.data_type, t.dims, "input", t.optional) for t in config.input]
+    outputs = [tensor_spec(config, t.name, t.data_type, t.dims, "output") for t in config.output]
+    return Signature(tuple(inputs), tuple(outputs), config.max_batch_size)
+
+
+def tensor_spec(
+    config: config_pb.ModelConfig,
+    name: str,
+    data_type: int,
+    dims: Iterable[int],
+    kind: str,
+    optional: bool = False,
+) -> TensorSpec:
+    """One input or output of a config."""
+    dtype = TYPE_NAMES.get(data_type, "")
+    sizes = tuple(dims)
+    if not name or dtype not in DTYPES:
+        raise bad_input(
+            f"config.pbtxt: {kind} '{name}' needs a name and a data_type, got type {dtype or data_type}"
+        )
+    if not sizes or any(dim < -1 or dim == 0 for dim in sizes):
+        raise bad_input(
+            f"config.pbtxt: {kind} '{name}' has dims {list(sizes)}, expected one or more of -1 or above 0"
+        )
+    return TensorSpec(name, dtype, (-1, *sizes) if config.max_batch_size else sizes, optional)
+
+
+def needs_declaration(config: config_pb.ModelConfig) -> Signature:
+    """`declared`, for a runtime whose model file tells nothing about inputs and outputs.
+
+    Raises:
+        HubError: BAD_INPUT where the config has none.
+    """
+    signature = declared(config)
+    if not signature.inputs or not signature.outputs:
+        raise bad_input(f"config.pbtxt: backend '{config.backend}' needs at least one input and one output")
+    return signature

@@ -1,0 +1,222 @@
+"""A model version in this process: its runtime, its instances as slots, and the lane in front of them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from enum import Enum
+from time import monotonic
+
+from inferencehub.core.batching import Batch, ByteBudget, NotAnswered, Outcome, Queue, RetryBudget
+from inferencehub.core.errors import HubError, Kind
+from inferencehub.core.lane import Lane, Ran
+from inferencehub.core.messages import InferResponse, Times
+from inferencehub.core.signature import ModelInfo, Signature
+from inferencehub.core.tensors import Tensor
+from inferencehub.core.wire import parameters_of
+from inferencehub.inference.metrics import LaneMetrics
+from inferencehub.inference.repository import Found
+from inferencehub.inference.runtimes import ModelSource, Runtime, make_runtime
+from inferencehub.inference.sentences import first_line
+
+logger = logging.getLogger(__name__)
+
+
+class State(Enum):
+    """As the repository index shows them (model repository extension)."""
+
+    LOADING = "LOADING"
+    READY = "READY"
+    UNAVAILABLE = "UNAVAILABLE"
+
+
+class Instance:
+    """One instance of a runtime: a slot of the pod's lane."""
+
+    def __init__(self, index: int, model: Model) -> None:
+        self.index = index
+        self.model = model
+
+    async def run(self, batch: Batch) -> Ran:
+        """Run a batch; every error of the model is one that the request, not the pod, is to blame for."""
+        model = self.model
+        request = batch.request()
+        started = monotonic()
+        try:
+            outputs = await model.runtime.run(self.index, request, batch.deadline)
+        except HubError as error:
+            raise NotAnswered(Outcome.FAILED, error) from None
+        took = monotonic() - started
+        model.metrics.compute.observe(took)
+        chosen = wanted(outputs, request.outputs)
+        return Ran(InferResponse(request.model, model.version, chosen), Times(compute=took))
+
+
+def wanted(outputs: tuple[Tensor, ...], names: tuple[str, ...]) -> tuple[Tensor, ...]:
+    """The outputs that the caller named, in that order; all where none is named."""
+    if not names:
+        return outputs
+    by_name = {tensor.name: tensor for tensor in outputs}
+    return tuple([by_name[name] for name in names])
+
+
+class Model:
+    """One version of a model.
+
+    Args:
+        found: what the repository said of it.
+        bytes_held: the process's budget.
+        metrics: its counters.
+        changed: called whenever its state or its instances change.
+    """
+
+    def __init__(
+        self, found: Found, bytes_held: ByteBudget, metrics: LaneMetrics, changed: Callable[[], None]
+    ) -> None:
+        self.name = found.name
+        self.version = found.version
+        self.found = found
+        self.metrics = metrics
+        self.changed = changed
+        self.state = State.LOADING if found.source else State.UNAVAILABLE
+        self.reason = found.reason
+        self.loop = asyncio.get_running_loop()
+        self.bytes_held = bytes_held
+        self.runtime: Runtime
+        self.info = ModelInfo(self.name, self.version, "", Signature((), ()))
+        self.lane: Lane[Instance] | None = None
+        self._free: list[Instance] = []
+        self._recovering: dict[Instance, asyncio.Task[None]] = {}
+
+    @property
+    def serves(self) -> bool:
+        """Whether a call would be run: loaded, and not all of its instances are being replaced."""
+        return self.state is State.READY and len(self._recovering) < self.info.slots
+
+    async def load(self) -> None:
+        """Load and warm up; never raises: what went wrong becomes the model's reason."""
+        source = self.found.source
+        if source is None:
+            return
+        started = monotonic()
+        try:
+            self.runtime = make_runtime(self.found.runtime, source)
+            self.runtime.on_change = self._instance_changed
+            signature = await self.runtime.load()
+        except HubError as error:
+            self._broken(error.detail)
+        except ImportError as error:
+            self._broken(f"backend '{self.found.runtime}' is not installed here: {first_line(error)}")
+        except Exception:
+            logger.exception("model failed to load", extra={"model": self.name, "version": self.version})
+            self._broken("loading failed, its pod's log says why")
+        else:
+            self._serve(source, signature)
+            took = round(monotonic() - started, 3)
+            logger.info("model ready", extra={"model": self.name, "version": self.version, "seconds": took})
+
+    def _broken(self, reason: str) -> None:
+        self.state, self.reason = State.UNAVAILABLE, reason
+        logger.error(
+            "model unavailable", extra={"model": self.name, "version": self.version, "reason": reason}
+        )
+        self.changed()
+
+    def _serve(self, source: ModelSource, signature: Signature) -> None:
+        slots = source.instances
+        platform = source.config.platform or source.config.backend
+        self.info = ModelInfo(
+            self.name, self.version, platform, signature, slots, parameters_of(source.config)
+        )
+        self._free = [Instance(index, self) for index in range(slots)]
+        # As much may wait here as fills every slot once more: what goes beyond it waits better in a gateway, which
+        # can still give it to another pod.
+        queue = Queue(signature.max_batch_size, slots * max(1, signature.max_batch_size))
+        at_most_once = self.info.at_most_once
+        self.lane = Lane(queue, self, self.bytes_held, RetryBudget(), self.metrics, at_most_once)
+        self.state, self.reason = State.READY, ""
+        self.metrics.watch(
+            lambda: len(queue),
+            lambda: self.lane.running if self.lane else 0,
+            lambda: slots,
+            lambda: len(self._free),
+            lambda: float(self.serves),
+        )
+        self.changed()
+
+    def take(self) -> Instance | None:
+        """A free instance."""
+        return self._free.pop() if self._free else None
+
+    def give(self, slot: Instance) -> None:
+        """Take an instance back; one that has to recover first is free when it has."""
+        if self.runtime.recovery(slot.index) is None:
+            self._free.append(slot)
+        else:
+            self._recover(slot)
+
+    @property
+    def free(self) -> int:
+        """Instances that are free now."""
+        return len(self._free)
+
+    def _instance_changed(self, index: int) -> None:
+        for slot in self._free:
+            if slot.index == index and self.runtime.recovery(index) is not None:
+                self._free.remove(slot)
+                self._recover(slot)
+                return
+
+    def _recover(self, slot: Instance) -> None:
+        async def wait() -> None:
+            while (recovery := self.runtime.recovery(slot.index)) is not None:
+                await recovery
+            del self._recovering[slot]
+            self._free.append(slot)
+            self.changed()
+            if self.lane is not None:
+                self.lane.pump()
+
+        self._recovering[slot] = self.loop.create_task(wait())
+        self.changed()
+        if self.lane is not None and not self.serves:
+            # Work that waits here has not begun: a gateway can give it to another pod.
+            self.lane.refuse(lambda job: True, self._being_replaced())
+
+    def _being_replaced(self) -> HubError:
+        return HubError(Kind.BUSY, f"model '{self.name}': all its instances are being replaced")
+
+    async def unload(self) -> None:
+        """Let the model go, also one whose load was cut off; nothing of it runs any more."""
+        for task in self._recovering.values():
+            task.cancel()
+        if self.state is not State.UNAVAILABLE:
+            self.state = State.UNAVAILABLE
+            self.lane = None
+            if hasattr(self, "runtime"):  # none where the load was cut off before it began
+                await self.runtime.unload()
+
+    def open_lane(self) -> Lane[Instance]:
+        """The lane.
+
+        Raises:
+            HubError: NOT_READY with the reason where the model does not serve.
+        """
+        if self.lane is None:
+            reason = self.reason or (
+                "it is still loading" if self.state is State.LOADING else "it was unloaded"
+            )
+            raise HubError(Kind.NOT_READY, f"model '{self.name}' does not serve: {reason}")
+        return self.lane
+
+    def lane_to_run(self) -> Lane[Instance]:
+        """The lane, for a call that shall run.
+
+        Raises:
+            HubError: NOT_READY as `open_lane`, BUSY while all instances are being replaced.
+        """
+        lane = self.open_lane()
+        if not self.serves:
+            raise self._being_replaced()
+        return lane

@@ -1,0 +1,99 @@
+"""All models of this process: found in the repository, loaded side by side, looked up by name and version."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from inferencehub.core.batching import ByteBudget
+from inferencehub.core.errors import HubError, Kind
+from inferencehub.inference.metrics import Metrics
+from inferencehub.inference.model import Model, State
+from inferencehub.inference.repository import scan
+
+logger = logging.getLogger(__name__)
+
+
+class Models:
+    """The models of one repository.
+
+    Args:
+        repository: its directory.
+        bytes_held: the process's budget.
+        metrics: the process's counters.
+        changed: called whenever a model's state changes.
+    """
+
+    def __init__(
+        self, repository: Path, bytes_held: ByteBudget, metrics: Metrics, changed: Callable[[], None]
+    ) -> None:
+        self.repository = repository
+        self.bytes_held = bytes_held
+        self.metrics = metrics
+        self.changed = changed
+        self.loaded = False
+        self._models: dict[str, dict[str, Model]] = {}
+
+    def __iter__(self) -> Iterator[Model]:
+        for versions in self._models.values():
+            yield from versions.values()
+
+    def names(self) -> list[str]:
+        """The models' names."""
+        return list(self._models)
+
+    async def load(self) -> None:
+        """Find and load all; one that fails is unavailable and keeps its reason.
+
+        Raises:
+            HubError: BAD_INPUT where the repository is not there.
+        """
+        for found in await asyncio.to_thread(scan, self.repository):
+            lane_metrics = self.metrics.lane(found.name, found.version)
+            model = Model(found, self.bytes_held, lane_metrics, self.changed)
+            self._models.setdefault(found.name, {})[found.version] = model
+            if found.reason:
+                logger.error("model unavailable", extra={"model": found.name, "reason": found.reason})
+        self.changed()
+        await asyncio.gather(*[model.load() for model in self])
+        self.loaded = True
+        self.changed()
+
+    def get(self, name: str, version: str = "") -> Model:
+        """A model version; the newest that serves, or else the newest, where no version is named.
+
+        Raises:
+            HubError: NOT_FOUND.
+        """
+        versions = self._models.get(name)
+        if versions is None:
+            if not self.loaded:
+                raise HubError(Kind.NOT_READY, "models are still being loaded")
+            known = ", ".join(sorted(self._models)) or "none"
+            raise HubError(Kind.NOT_FOUND, f"model '{name[:80]}' is unknown, expected one of: {known}")
+        if version:
+            if version not in versions:
+                raise HubError(
+                    Kind.NOT_FOUND,
+                    f"model '{name}' has no version '{version[:80]}', it has {', '.join(versions)}",
+                )
+            return versions[version]
+        newest = list(versions.values())
+        return next((model for model in reversed(newest) if model.state is State.READY), newest[-1])
+
+    def versions(self, name: str) -> list[str]:
+        """The versions of a model that are ready."""
+        return [
+            version for version, model in self._models.get(name, {}).items() if model.state is State.READY
+        ]
+
+    def serves(self, name: str) -> bool:
+        """Whether a model's default version would run a call."""
+        return name in self._models and self.get(name).serves
+
+    async def unload(self) -> None:
+        """Let all models go, the last one first."""
+        for model in reversed(list(self)):
+            await model.unload()

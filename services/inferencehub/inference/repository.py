@@ -1,0 +1,118 @@
+"""The model repository on disk, in Triton's layout.
+
+    <repository>/<model>/config.pbtxt          optional where the model file tells everything
+    <repository>/<model>/<version>/<file>      versions are whole numbers
+
+Reading it never fails as a whole: a model that cannot be read is found with its reason, and its neighbours serve.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from inferencehub.core.errors import HubError, bad_input
+from inferencehub.inference.config import instances, parse_config
+from inferencehub.inference.runtimes import MODEL_FILES, RUNTIMES, ModelSource, runtime_of
+from inferencehub.pb import model_config_pb2 as config_pb
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A model version that was found: how to load it, or why that can't be tried."""
+
+    name: str
+    version: str
+    runtime: str = ""
+    source: ModelSource | None = None
+    reason: str = ""
+
+
+def scan(repository: Path) -> list[Found]:
+    """All models of a repository that are to be served, by name and version.
+
+    Raises:
+        HubError: BAD_INPUT where the directory is not there.
+    """
+    if not repository.is_dir():
+        raise bad_input(f"the model repository '{repository}' is no directory")
+    found: list[Found] = []
+    for directory in sorted(repository.iterdir()):
+        if directory.is_dir() and not directory.name.startswith((".", "_")):
+            try:
+                found += read_model(directory)
+            except HubError as error:
+                found.append(Found(directory.name, "", reason=error.detail))
+            except OSError as error:
+                name = Path(str(error.filename)).name
+                found.append(Found(directory.name, "", reason=f"'{name}' cannot be read: {error.strerror}"))
+            except UnicodeDecodeError:
+                found.append(Found(directory.name, "", reason="config.pbtxt cannot be read: it is not UTF-8"))
+    return found
+
+
+def read_model(directory: Path) -> list[Found]:
+    """The versions of one model that its policy serves.
+
+    Raises:
+        HubError: BAD_INPUT saying what is wrong with the config or the directory.
+    """
+    path = directory / "config.pbtxt"
+    config = parse_config(path.read_text("utf-8") if path.exists() else "", directory.name)
+    versions = sorted(
+        (child.name for child in directory.iterdir() if child.is_dir() and is_version(child.name)), key=int
+    )
+    if not versions:
+        raise bad_input(f"model '{directory.name}' has no version directory (a whole number, such as '1')")
+    if not config.backend and not config.platform:
+        config.backend = guess_runtime(directory, versions)
+    runtime = runtime_of(config)
+    found = []
+    for version in served_versions(config, versions):
+        filename = config.default_model_filename or model_file(runtime)
+        file = directory / version / filename
+        if not file.exists():
+            found.append(Found(directory.name, version, reason=f"'{version}/{filename}' is not there"))
+            continue
+        source = ModelSource(directory.name, version, directory / version, file, config, instances(config))
+        found.append(Found(directory.name, version, runtime, source))
+    return found
+
+
+def is_version(name: str) -> bool:
+    """Whether a directory's name is a version."""
+    return name.isascii() and name.isdigit()
+
+
+def model_file(runtime: str) -> str:
+    """The model file of a runtime, whichever of its names is used."""
+    module = RUNTIMES[runtime].partition(":")[0]
+    return MODEL_FILES[module]
+
+
+def guess_runtime(directory: Path, versions: list[str]) -> str:
+    """The runtime whose model file is there, for a model without a `backend`."""
+    for runtime, filename in MODEL_FILES.items():
+        if filename and any((directory / version / filename).exists() for version in versions):
+            return runtime
+    expected = " or ".join(sorted(filter(None, MODEL_FILES.values())))
+    raise bad_input(f"config.pbtxt names no backend and no version directory has a {expected}")
+
+
+def served_versions(config: config_pb.ModelConfig, versions: list[str]) -> list[str]:
+    """The versions that `version_policy` serves: the newest one where it says nothing.
+
+    Raises:
+        HubError: BAD_INPUT where it names one that is not there.
+    """
+    policy = config.version_policy
+    if policy.HasField("all"):
+        return versions
+    if policy.HasField("specific"):
+        wanted = [str(version) for version in policy.specific.versions]
+        missing = [version for version in wanted if version not in versions]
+        if missing:
+            raise bad_input(f"version_policy names version {missing[0]}, which has no directory")
+        return sorted(wanted, key=int)
+    count = policy.latest.num_versions if policy.HasField("latest") else 1
+    return versions[-max(1, count) :]

@@ -1,0 +1,166 @@
+"""ONNX models, run by onnxruntime.
+
+The file tells inputs, outputs and types; a config may repeat them and must then agree. All instances share one
+session, which may be run from several threads at a time, so weights are in memory once; the session's own threads are
+the processor's cores shared out over the instances, so that instances do not fight for them.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from inferencehub.core.errors import HubError, Kind, bad_input
+from inferencehub.core.messages import InferRequest
+from inferencehub.core.signature import Signature, TensorSpec
+from inferencehub.core.tensors import Tensor
+from inferencehub.inference.arrays import from_array, to_array
+from inferencehub.inference.config import declared
+from inferencehub.inference.cores import cores
+from inferencehub.inference.runtimes import ModelSource, Runtime, failed_run
+from inferencehub.inference.runtimes.threads import Threads
+from inferencehub.inference.sentences import first_line
+
+logger = logging.getLogger(__name__)
+
+DTYPES = {
+    "tensor(bool)": "BOOL",
+    "tensor(uint8)": "UINT8",
+    "tensor(uint16)": "UINT16",
+    "tensor(uint32)": "UINT32",
+    "tensor(uint64)": "UINT64",
+    "tensor(int8)": "INT8",
+    "tensor(int16)": "INT16",
+    "tensor(int32)": "INT32",
+    "tensor(int64)": "INT64",
+    "tensor(float16)": "FP16",
+    "tensor(float)": "FP32",
+    "tensor(double)": "FP64",
+    "tensor(string)": "BYTES",
+}
+# In onnxruntime's messages: codes at the beginning, and a place in its own source with the function's signature.
+NOISE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : |/[^\s:]*onnxruntime/[^\s:]+:\d+ .*?\) (?:const )?")
+
+
+class Onnx(Runtime):
+    """A session of onnxruntime on the CPU."""
+
+    def __init__(self, source: ModelSource) -> None:
+        super().__init__(source)
+        self.threads = Threads(source.name, source.instances)
+        self.signature = Signature((), ())
+        self.session: Any = None
+
+    async def load(self) -> Signature:
+        self.session = await self.threads.run(self._open)
+        told = self._told()
+        written = declared(self.source.config)
+        self.signature = Signature(
+            agreed(written.inputs, told.inputs, "input"),
+            agreed(written.outputs, told.outputs, "output"),
+            told.max_batch_size,
+        )
+        await self.threads.run(self._warm)
+        return self.signature
+
+    async def run(self, instance: int, request: InferRequest, deadline: float) -> tuple[Tensor, ...]:
+        return await self.threads.run(lambda: self._run(request))
+
+    async def unload(self) -> None:
+        self.threads.close()
+        self.session = None
+
+    def _open(self) -> Any:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = max(1, cores() // self.source.instances)
+        options.inter_op_num_threads = 1
+        # Threads that spin while they wait would take the cores from the service itself.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3
+        try:
+            return ort.InferenceSession(str(self.source.file), options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise HubError(
+                Kind.MODEL_FAILED, f"{self.source.file.name} cannot be loaded: {message_of(error)}"
+            ) from None
+
+    def _told(self) -> Signature:
+        batch = self.source.config.max_batch_size
+        inputs = tuple([spec_of(node) for node in self.session.get_inputs()])
+        outputs = tuple([spec_of(node) for node in self.session.get_outputs()])
+        for spec in (*inputs, *outputs) if batch else ():
+            if not spec.shape or spec.shape[0] != -1:
+                raise bad_input(
+                    f"config.pbtxt: max_batch_size {batch}, but '{spec.name}' has shape {list(spec.shape)} in the "
+                    "model, whose first dimension is not variable"
+                )
+        return Signature(inputs, outputs, batch)
+
+    def _warm(self) -> None:
+        """One run of zeros, so that the first caller does not pay for the first allocation."""
+        if any(spec.dtype == "BYTES" for spec in self.signature.inputs):
+            return
+        zeros = []
+        for spec in self.signature.inputs:
+            shape = tuple([1 if dim == -1 else dim for dim in spec.shape])
+            zeros.append(from_array(spec.name, spec.dtype, np.zeros(shape, dtype=np.uint8)))
+        self._run(InferRequest(self.source.name, self.source.version, tuple(zeros)))
+
+    def _run(self, request: InferRequest) -> tuple[Tensor, ...]:
+        feed = {tensor.name: to_array(tensor) for tensor in request.inputs}
+        names = [spec.name for spec in self.signature.outputs]
+        try:
+            arrays = self.session.run(names, feed)
+        except Exception as error:
+            logger.error("model failed", extra={"model": self.source.name, "detail": str(error)})
+            raise failed_run(self.source.name) from None
+        specs = self.signature.outputs
+        return tuple(
+            [from_array(spec.name, spec.dtype, array) for spec, array in zip(specs, arrays, strict=True)]
+        )
+
+
+def spec_of(node: Any) -> TensorSpec:
+    """An input or output of a session; a symbolic dimension is variable."""
+    if node.type not in DTYPES:
+        raise HubError(
+            Kind.UNSUPPORTED, f"'{node.name}' of the model is a {node.type}, which is not supported"
+        )
+    shape = tuple([dim if isinstance(dim, int) and dim >= 0 else -1 for dim in node.shape])
+    return TensorSpec(node.name, DTYPES[node.type], shape)
+
+
+def agreed(
+    written: tuple[TensorSpec, ...], told: tuple[TensorSpec, ...], kind: str
+) -> tuple[TensorSpec, ...]:
+    """The specs of the file, narrowed to what the config says of them, in the config's order where it lists them."""
+    if not written:
+        return told
+    by_name = {spec.name: spec for spec in told}
+    for spec in written:
+        other = by_name.get(spec.name)
+        if other is None:
+            raise bad_input(
+                f"config.pbtxt: {kind} '{spec.name}' is not in the model, which has {sorted(by_name)}"
+            )
+        fits = len(spec.shape) == len(other.shape) and all(
+            o in (-1, s) for s, o in zip(spec.shape, other.shape, strict=True)
+        )
+        if other.dtype != spec.dtype or not fits:
+            raise bad_input(
+                f"config.pbtxt: {kind} '{spec.name}' is {spec.dtype} {list(spec.shape)}, "
+                f"in the model {other.dtype} {list(other.shape)}"
+            )
+    missing = by_name.keys() - {spec.name for spec in written}
+    if kind == "input" and missing:
+        raise bad_input(f"config.pbtxt: the model's input '{min(missing)}' is not listed")
+    return written
+
+
+def message_of(error: Exception) -> str:
+    """onnxruntime's message without its prefix of codes and the place in its own source."""
+    return first_line(NOISE.sub("", str(error))) or "onnxruntime gives no reason"

@@ -1,0 +1,226 @@
+"""Models that are a user's own Python: a file `model.py` in the version directory, with a class `Model`.
+
+    import numpy as np
+
+
+    class Model:
+        def __init__(self, directory, parameters):
+            self.weights = np.load(directory / "weights.npy")
+
+        def predict(self, inputs):
+            return {"scores": inputs["x"] @ self.weights}
+
+`directory` is the version directory (a Path), `parameters` those of config.pbtxt (dict of str). `inputs` has a
+read-only numpy array for each input by name, rows first where the model batches; BYTES elements are bytes. Outputs go
+by name too, in the declared shape and a type that fits the declared one; BYTES may be str. A `predict(self, inputs,
+parameters)` is also given the request's own parameters (dict of bool, int, float and str). A `close()` without
+arguments is called before the process ends. Files beside model.py can be imported.
+
+To refuse an input, raise `ValueError("a sentence for the caller")`: the caller reads it with status 400. Of any other
+exception a caller learns only that the model failed; its text and traceback are in the log.
+
+Each instance is a process of its own: it may hold the GIL, hang or crash, and costs only the call that it ran. A call
+whose deadline passes ends its process. An instance without a process gets a new one at once; where that does not last
+either, after pauses that grow from 0.2 s to 5 s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from time import monotonic
+
+from inferencehub.core.errors import HubError, Kind
+from inferencehub.core.messages import InferRequest
+from inferencehub.core.signature import Signature
+from inferencehub.core.tensors import Tensor
+from inferencehub.inference.config import needs_declaration
+from inferencehub.inference.cores import cores
+from inferencehub.inference.runtimes import ModelSource, Runtime
+from inferencehub.inference.runtimes.python_channel import Failed, Load, Tensors, tensors_frame
+from inferencehub.inference.runtimes.python_process import Process, ProcessEnded, log_trace
+
+logger = logging.getLogger(__name__)
+
+FIRST_PAUSE = 0.2
+LONGEST_PAUSE = 5.0
+
+
+class Python(Runtime):
+    """`source.instances` processes of one model version."""
+
+    def __init__(self, source: ModelSource) -> None:
+        super().__init__(source)
+        self.instances: list[Instance] = []
+
+    async def load(self) -> Signature:
+        signature = needs_declaration(self.source.config)
+        if not self.source.file.is_file():
+            raise HubError(
+                Kind.MODEL_FAILED, f"{self.source.file.name} is not in version {self.source.version}"
+            )
+        load = self._load(signature)
+        threads = max(1, cores() // self.source.instances)
+        self.instances = [
+            Instance(load, number, threads, self.on_change) for number in range(self.source.instances)
+        ]
+        try:
+            results = await asyncio.gather(*[each.start() for each in self.instances], return_exceptions=True)
+        except asyncio.CancelledError:
+            await self.unload()
+            raise
+        for result in results:
+            if isinstance(result, BaseException):
+                await self.unload()
+                raise result
+        return signature
+
+    async def run(self, instance: int, request: InferRequest, deadline: float) -> tuple[Tensor, ...]:
+        return await self.instances[instance].run(request, deadline)
+
+    def recovery(self, instance: int) -> Awaitable[None] | None:
+        recovered = self.instances[instance].recovered
+        return None if recovered is None else asyncio.shield(recovered)
+
+    async def unload(self) -> None:
+        await asyncio.gather(*[each.stop() for each in self.instances])
+
+    def _load(self, signature: Signature) -> Load:
+        return Load(
+            self.source.name,
+            str(self.source.directory.absolute()),
+            os.path.relpath(self.source.file, self.source.directory),
+            {name: value.string_value for name, value in self.source.config.parameters.items()},
+            signature.outputs,
+            signature.max_batch_size,
+        )
+
+
+class Instance:
+    """One place for a process, and whatever process is in it.
+
+    Args:
+        load: what each process gets to load.
+        number: the instance's number in the runtime.
+        threads: how many threads the model's libraries shall use.
+        idle_death: told `number` when the process ends while it has no work.
+    """
+
+    def __init__(self, load: Load, number: int, threads: int, idle_death: Callable[[int], None]) -> None:
+        self.load = load
+        self.number = number
+        self.threads = threads
+        self.idle_death = idle_death
+        self.process: Process | None = None
+        self.recovered: asyncio.Future[None] | None = None
+        self._busy = False
+        self._deaths = 0  # since the last answer
+        self._respawning: asyncio.Task[None] | None = None
+        self._stopped = False
+
+    async def start(self) -> None:
+        """The first process, loaded.
+
+        Raises:
+            HubError: MODEL_FAILED.
+        """
+        process = await Process.start(self.load, self.threads, self._ended)
+        self.process = process
+        if process.status is not None:
+            self._ended(process)
+
+    async def run(self, request: InferRequest, deadline: float) -> tuple[Tensor, ...]:
+        """See `Runtime.run`. A process that dies before it has read the call does not cost it."""
+        buffers = tensors_frame(request.inputs, request.parameters)
+        self._busy = True
+        try:
+            while True:
+                process = await self._ready(deadline)
+                try:
+                    message, body = await process.call(buffers, deadline)
+                except ProcessEnded as end:
+                    if end.late:
+                        raise self._too_late("its run was ended at the request's deadline") from None
+                    if end.unread:
+                        continue
+                    text = f"model '{self.load.model}': its process ended ({end.how}) while it ran"
+                    raise HubError(Kind.MODEL_FAILED, text) from None
+                self._deaths = 0
+                if isinstance(message, Tensors):
+                    return message.over(body)
+                assert isinstance(message, Failed)
+                log_trace(self.load.model, message)
+                raise HubError(Kind.BAD_INPUT if message.refused else Kind.MODEL_FAILED, message.detail)
+        finally:
+            self._busy = False
+
+    async def stop(self) -> None:
+        """End the process, and the attempts to get one."""
+        self._stopped = True
+        if self._respawning is not None:
+            self._respawning.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._respawning
+        if self.process is not None:
+            await self.process.stop()
+        self._settle()
+
+    async def _ready(self, deadline: float) -> Process:
+        if self.recovered is not None:
+            left = deadline - monotonic()
+            await asyncio.wait({self.recovered}, timeout=max(0.0, left))
+            if self.recovered is not None:
+                raise self._too_late("its process was not back before the request's deadline")
+        if self.process is None or self._stopped:
+            raise HubError(Kind.NOT_READY, f"model '{self.load.model}' is being unloaded")
+        return self.process
+
+    def _ended(self, process: Process) -> None:
+        if process is not self.process or self._stopped:
+            return
+        log = {
+            "model": self.load.model,
+            "instance": self.number,
+            "pid": process.pid,
+            "status": process.status,
+        }
+        logger.warning("model process ended", extra=log)
+        self.process = None
+        self._deaths += 1
+        loop = asyncio.get_running_loop()
+        if self.recovered is None:
+            self.recovered = loop.create_future()
+        self._respawning = loop.create_task(self._respawn())
+        if not self._busy:
+            self.idle_death(self.number)
+
+    async def _respawn(self) -> None:
+        began = monotonic()
+        while True:
+            if self._deaths > 1:
+                await asyncio.sleep(min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self._deaths - 2, 10)))
+            try:
+                process = await Process.start(self.load, self.threads, self._ended)
+            except HubError as error:
+                log = {"model": self.load.model, "instance": self.number, "detail": error.detail}
+                logger.warning("model process did not come back", extra=log)
+                self._deaths += 1
+                continue
+            if process.status is None:
+                break
+            self._deaths += 1
+        self.process = process
+        took = monotonic() - began
+        logger.info("model process is back", extra={"model": self.load.model, "seconds": round(took, 3)})
+        self._settle()
+
+    def _settle(self) -> None:
+        recovered, self.recovered = self.recovered, None
+        if recovered is not None and not recovered.done():
+            recovered.set_result(None)
+
+    def _too_late(self, why: str) -> HubError:
+        return HubError(Kind.DEADLINE, f"model '{self.load.model}': {why}")

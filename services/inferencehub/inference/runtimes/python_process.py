@@ -1,0 +1,283 @@
+"""One process of a python model, seen from the service's event loop.
+
+The socket is read and written by the loop's own callbacks, without streams: an answer takes two passes of the loop,
+one that reads it and one that wakes the caller. Work in a process cannot be called back, only killed; so a caller that
+leaves waits on, and a deadline that passes ends the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic
+from typing import Any, cast
+
+import inferencehub
+from inferencehub.core.errors import HubError, Kind
+from inferencehub.core.tensors import Buffer
+from inferencehub.inference.runtimes.python_channel import Failed, Inbox, Load, Message, frame
+
+logger = logging.getLogger(__name__)
+
+WORKER = "inferencehub.inference.runtimes.python_worker"
+SOURCES = str(Path(inferencehub.__file__).parents[1])
+STDERR = 2
+SEND_BUFFER = 1 << 20  # the kernel cuts it to net.core.wmem_max
+GATHERED = 64  # buffers a write; the least that systems allow is 16, Linux takes 1024
+EXIT_TIME = 0.1  # from a closed channel to an exit, before we help
+UNLOAD_TIME = 2.0
+# Instances run side by side: their libraries share the cores out, unless the environment says otherwise.
+THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+class ProcessEnded(Exception):
+    """The process ended before it answered.
+
+    Args:
+        how: "signal 9" or "exit status 1".
+        late: we ended it, because the deadline had passed.
+        unread: the process never read the call, so it is safe to run it again.
+    """
+
+    def __init__(self, how: str, late: bool, unread: bool) -> None:
+        super().__init__(how)
+        self.how = how
+        self.late = late
+        self.unread = unread
+
+
+class Process(asyncio.SubprocessProtocol):
+    """A running python_worker; made by `start`.
+
+    Args:
+        ended: called once, from the loop, when the process has ended for whatever reason.
+    """
+
+    def __init__(self, ended: Callable[[Process], None]) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.pid = 0  # its group's id too
+        self.status: int | None = None
+        self.exited = asyncio.Event()
+        self._ended = ended
+        self._socket, self._theirs = socket.socketpair()
+        self._socket.setblocking(False)
+        self._fd = self._socket.fileno()
+        for end in (self._socket, self._theirs):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        self._inbox = Inbox()
+        self._unsent: list[memoryview] = []
+        self._writing = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._reply: tuple[Message, memoryview] | None = None
+        self._late = self._unread = self._closed = False
+        self._transport: asyncio.SubprocessTransport | None = None
+
+    @classmethod
+    async def start(cls, load: Load, threads: int, ended: Callable[[Process], None]) -> Process:
+        """A process that has loaded its model; a cancelled start leaves none behind.
+
+        Raises:
+            HubError: MODEL_FAILED where it did not load.
+        """
+        process = cls(ended)
+        # A cancellation between fork and handle would lose the child, so it has to wait for that moment.
+        spawning = asyncio.ensure_future(process._spawn(threads))
+        try:
+            await asyncio.shield(spawning)
+            message, _ = await process.call(frame(load), None)
+        except ProcessEnded as end:
+            raise HubError(
+                Kind.MODEL_FAILED, f"{load.file}: its process ended ({end.how}) while it loaded"
+            ) from None
+        except OSError as error:
+            raise HubError(Kind.MODEL_FAILED, f"{load.file}: no process for it: {error.strerror}") from None
+        except asyncio.CancelledError:
+            await asyncio.wait({spawning})
+            if process._transport is not None:
+                process.kill()
+                await process.exited.wait()
+            raise
+        finally:
+            process._theirs.close()
+            if process._transport is None:
+                process._close()
+        if isinstance(message, Failed):
+            log_trace(load.model, message)
+            await process.stop()
+            raise HubError(Kind.MODEL_FAILED, message.detail)
+        return process
+
+    async def call(self, buffers: Sequence[Buffer], deadline: float | None) -> tuple[Message, memoryview]:
+        """Send a frame and wait for the answer.
+
+        A cancelled call waits until the process is free again. Without a deadline (on the clock of `time.monotonic`)
+        it ends the process instead.
+
+        Raises:
+            ProcessEnded: where there is no answer.
+        """
+        self._reply, self._late, self._unread = None, False, False
+        timer = None if deadline is None else self.loop.call_later(deadline - monotonic(), self._expire)
+        self._send(buffers)
+        cancelled = False
+        while self.status is None and (self._reply is None or self._late):
+            self._waiter = self.loop.create_future()
+            try:
+                await self._waiter
+            except asyncio.CancelledError:
+                cancelled = True
+                if deadline is None:
+                    self.kill()
+        if timer is not None:
+            timer.cancel()
+        if cancelled:
+            raise asyncio.CancelledError
+        if self._reply is None or self._late:
+            raise ProcessEnded(self._how(), self._late, self._unread)
+        return self._reply
+
+    async def stop(self) -> None:
+        """Ask the process to end, and end it where it does not."""
+        if not self._closed:
+            with suppress(OSError):
+                self._socket.shutdown(socket.SHUT_WR)
+        try:
+            async with asyncio.timeout(UNLOAD_TIME):
+                await self.exited.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self.kill()
+        await self.exited.wait()
+
+    def kill(self) -> None:
+        """End the process and those it started, at once."""
+        if self.status is None and self.pid:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.SubprocessTransport, transport)
+        self.pid = self._transport.get_pid()
+
+    def process_exited(self) -> None:
+        assert self._transport is not None
+        if not self._closed:
+            self._readable()  # an answer that was given is an answer
+        status = self._transport.get_returncode()
+        self._transport.close()
+        self._close()
+        # What the model had started must not outlive it.
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self.status = -1 if status is None else status
+        self.exited.set()
+        self._wake()
+        self._ended(self)
+
+    async def _spawn(self, threads: int) -> None:
+        environment = {
+            **dict.fromkeys(THREAD_SETTINGS, str(threads)),
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, (SOURCES, os.environ.get("PYTHONPATH")))),
+        }
+        fd = self._theirs.fileno()
+        await cast(Any, self.loop).subprocess_exec(
+            lambda: self,
+            *(sys.executable, "-u", "-P", "-m", WORKER, str(fd), str(os.getpid())),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=STDERR,
+            stderr=None,
+            env=environment,
+            pass_fds=(fd,),
+            start_new_session=True,  # so that a terminal's Ctrl-C reaches the service alone
+        )
+        self.loop.add_reader(self._fd, self._readable)
+
+    def _send(self, buffers: Sequence[Buffer]) -> None:
+        if self._closed:
+            self._unread = True
+            return
+        self._unsent = [memoryview(buffer) for buffer in buffers]
+        self._writable()
+        if self._unsent:
+            self._writing = True
+            self.loop.add_writer(self._fd, self._writable)
+
+    def _writable(self) -> None:
+        try:
+            sent = self._socket.sendmsg(self._unsent[:GATHERED])
+        except BlockingIOError:
+            return
+        except ConnectionError:
+            self._unread = True
+            self._hang_up()
+            return
+        while self._unsent and sent >= len(self._unsent[0]):
+            sent -= len(self._unsent.pop(0))
+        if self._unsent:
+            self._unsent[0] = self._unsent[0][sent:]
+        elif self._writing:
+            self._writing = False
+            self.loop.remove_writer(self._fd)
+
+    def _readable(self) -> None:
+        while True:
+            try:
+                count = self._socket.recv_into(self._inbox.room())
+            except BlockingIOError:
+                return
+            except ConnectionError:
+                # So the kernel says that the other end closed with something unread: our call.
+                self._unread = True
+                count = 0
+            if not count:
+                self._hang_up()
+                return
+            try:
+                self._reply = self._inbox.took(count)
+            except ValueError:
+                logger.exception("model process sent no frame", extra={"pid": self.pid})
+                self._hang_up()
+                self.kill()
+                return
+            if self._reply is not None:
+                self._wake()
+                return
+
+    def _hang_up(self) -> None:
+        self._close()
+        self.loop.call_later(EXIT_TIME, self.kill)
+
+    def _close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._unsent = []
+            self.loop.remove_reader(self._fd)
+            self.loop.remove_writer(self._fd)
+            self._socket.close()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _expire(self) -> None:
+        self._late = True
+        self.kill()
+
+    def _how(self) -> str:
+        status = self.status or 0
+        return f"signal {-status}" if status < 0 else f"exit status {status}"
+
+
+def log_trace(model: str, failure: Failed) -> None:
+    """What the caller does not get to see."""
+    level, event = (logging.DEBUG, "model refused") if failure.refused else (logging.ERROR, "model failed")
+    logger.log(level, event, extra={"model": model, "detail": failure.detail, "traceback": failure.trace})

@@ -1,0 +1,227 @@
+"""The process behind one instance of a python model: loads `model.py`, then answers one call after the other.
+
+Started by `python_process.py` as `python -m …python_worker FD PARENT`. The frames come and go by the inherited FD, so
+that what the model prints goes where the service logs. When the service closes its end, or dies, so does this.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import inspect
+import os
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from inferencehub.core.signature import TensorSpec
+from inferencehub.core.tensors import Buffer, Tensor
+from inferencehub.inference.arrays import NUMPY, from_array, to_array
+from inferencehub.inference.runtimes import failed_run
+from inferencehub.inference.runtimes.python_channel import (
+    Failed,
+    Inbox,
+    Load,
+    Message,
+    Ready,
+    Tensors,
+    frame,
+    tensors_frame,
+)
+from inferencehub.inference.sentences import first_line
+
+PR_SET_PDEATHSIG = 1
+TRACE_LIMIT = 16_000
+# Which numpy kinds may become which dtypes; integers must also fit.
+TAKEN_KINDS = {"BOOL": "b", "BYTES": "SUO"} | dict.fromkeys(("FP16", "BF16", "FP32", "FP64"), "biuf")
+INTEGER_KINDS = "biu"
+BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+class WrongOutputError(Exception):
+    """What `predict` returned is not what the config declares; the text follows the model's name in a sentence."""
+
+
+class Channel:
+    """The inherited socket, blocking."""
+
+    def __init__(self, fd: int) -> None:
+        self._socket = socket.socket(fileno=fd)
+        self._inbox = Inbox()
+        # A process that the model starts must not hold the channel open once this one is gone.
+        self._socket.set_inheritable(False)
+        os.register_at_fork(after_in_child=self._socket.close)
+
+    def receive(self) -> tuple[Message, memoryview] | None:
+        """The next frame; None where the service closed its end."""
+        while True:
+            count = self._socket.recv_into(self._inbox.room())
+            if not count:
+                return None
+            if (got := self._inbox.took(count)) is not None:
+                return got
+
+    def send(self, buffers: Iterable[Buffer]) -> None:
+        for buffer in buffers:
+            self._socket.sendall(buffer)
+
+
+class Loaded:
+    """The user's model, made.
+
+    Raises:
+        Exception: whatever the user's file raises.
+    """
+
+    def __init__(self, load: Load) -> None:
+        self.load = load
+        directory = Path(load.directory)
+        sys.path.insert(0, load.directory)  # the model may import files beside it
+        spec = importlib.util.spec_from_file_location("model", directory / load.file)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules["model"] = module  # pickle looks classes up here
+        spec.loader.exec_module(module)
+        if not hasattr(module, "Model"):
+            raise WrongOutputError("has no class Model")
+        self.model = module.Model(directory, load.parameters)
+        if not callable(getattr(self.model, "predict", None)):
+            raise WrongOutputError("has a class Model without a method predict")
+        self.wants_parameters = takes_two(self.model.predict)
+
+    def answer(self, call: Tensors, body: memoryview) -> list[Buffer]:
+        """The frame that answers a call."""
+        inputs = {tensor.name: to_array(tensor) for tensor in call.over(body)}
+        rows = 0
+        if self.load.max_batch_size:
+            rows = next(iter(inputs.values())).shape[0] if inputs else 1
+        try:
+            given = self.model.predict(inputs, *([call.parameters] if self.wants_parameters else ()))
+        except ValueError as error:
+            sentence = first_line(error) or "it does not take this input"
+            return frame(Failed(f"model '{self.load.model}': {sentence}", traced(error), refused=True))
+        except BaseException as error:
+            return frame(Failed(failed_run(self.load.model).detail, traced(error)))
+        try:
+            outputs = checked(given, self.load.outputs, rows)
+        except WrongOutputError as error:
+            return frame(Failed(f"model '{self.load.model}' gave {error}"))
+        except Exception as error:
+            return frame(Failed(failed_run(self.load.model).detail, traced(error)))
+        return tensors_frame(outputs)
+
+    def close(self) -> None:
+        """Tell the model to let go, where it wants to know."""
+        if hasattr(self.model, "close"):
+            self.model.close()
+
+
+def checked(given: Any, specs: Iterable[TensorSpec], rows: int) -> list[Tensor]:
+    """What `predict` returned as the declared outputs; `rows` is 0 where the model does not batch.
+
+    Raises:
+        WrongOutputError: naming the output, what came and what was expected.
+    """
+    if not isinstance(given, Mapping):
+        raise WrongOutputError(f"a {type(given).__name__}, expected a dict of outputs")
+    tensors = []
+    for spec in specs:
+        if spec.name not in given:
+            raise WrongOutputError(f"no output '{spec.name}', only {sorted(map(str, given))}")
+        value = given[spec.name]
+        array = np.asarray(
+            value, dtype=object if spec.dtype == "BYTES" and not isinstance(value, np.ndarray) else None
+        )
+        expected = (rows, *spec.shape[1:]) if rows else spec.shape
+        shape = array.shape
+        if len(shape) != len(expected) or any(e not in (-1, s) for s, e in zip(shape, expected, strict=True)):
+            raise WrongOutputError(f"output '{spec.name}' of shape {list(shape)}, expected {list(expected)}")
+        check_values(spec, array)
+        tensors.append(from_array(spec.name, spec.dtype, array))
+    return tensors
+
+
+def check_values(spec: TensorSpec, array: npt.NDArray[Any]) -> None:
+    """Refuse values that would not be the same in the declared type, but for the precision of fractions."""
+    kind = array.dtype.kind
+    if kind not in TAKEN_KINDS.get(spec.dtype, INTEGER_KINDS):
+        raise WrongOutputError(f"output '{spec.name}' of {array.dtype}, expected {spec.dtype}")
+    if kind == "O":
+        for item in array.flat:
+            if not isinstance(item, bytes | str):
+                raise WrongOutputError(
+                    f"output '{spec.name}' with a {type(item).__name__} in it, expected {spec.dtype}"
+                )
+    elif spec.dtype not in TAKEN_KINDS and array.dtype != NUMPY[spec.dtype] and array.size:
+        limits = np.iinfo(NUMPY[spec.dtype])
+        lowest, highest = int(array.min()), int(array.max())
+        if lowest < limits.min or highest > limits.max:
+            worst = lowest if lowest < limits.min else highest
+            raise WrongOutputError(
+                f"output '{spec.name}' with the value {worst}, which {spec.dtype} cannot hold"
+            )
+
+
+def takes_two(predict: Callable[..., Any]) -> bool:
+    """Whether a bound method has a second argument by position."""
+    kinds = [parameter.kind for parameter in inspect.signature(predict).parameters.values()]
+    return len([kind for kind in kinds if kind in BY_POSITION]) > 1
+
+
+def why(load: Load, error: BaseException) -> str:
+    """Why a file did not load: the line of it that was running, where it got so far, and the exception's message."""
+    frames = traceback.extract_tb(error.__traceback__)
+    file = str(Path(load.directory) / load.file)
+    line = next((f", line {frame.lineno}" for frame in reversed(frames) if frame.filename == file), "")
+    return f"{load.file} cannot be loaded{line}: {first_line(error) or 'its log says why'}"
+
+
+def traced(error: BaseException) -> str:
+    """The traceback of a failure of the user's code, from there on."""
+    inner = error.__traceback__ and error.__traceback__.tb_next
+    return "".join(traceback.format_exception(type(error), error, inner))[-TRACE_LIMIT:]
+
+
+def die_with(parent: int) -> None:
+    """Have the kernel kill this process when the service dies, even while the model runs."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        sys.exit(1)
+
+
+def main(fd: int, parent: int) -> None:
+    """Load, then answer until the service closes its end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with(parent)
+    sys.dont_write_bytecode = True  # nothing of ours in the model repository
+    channel = Channel(fd)
+    first = channel.receive()
+    if first is None:
+        return
+    load = first[0]
+    assert isinstance(load, Load)
+    try:
+        loaded = Loaded(load)
+    except WrongOutputError as error:
+        return channel.send(frame(Failed(f"{load.file} {error}")))
+    except BaseException as error:
+        return channel.send(frame(Failed(why(load, error), traced(error))))
+    channel.send(frame(Ready()))
+    while (got := channel.receive()) is not None:
+        call, body = got
+        assert isinstance(call, Tensors)
+        channel.send(loaded.answer(call, body))
+    loaded.close()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))

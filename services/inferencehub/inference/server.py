@@ -1,0 +1,148 @@
+"""The life of the inference service, to be read from top to bottom: start, serve, drain, stop.
+
+    start   listen (every probe but liveness says no), then load and warm up the models in the background
+    serve   SERVING once loading has ended and the required models serve
+    drain   NOT_SERVING; keep serving for `drain_wait_s`, until every caller has seen it
+    stop    end the watches, take no new call, wait for those that run, `drain_timeout_s` at most; unload
+
+A drain may begin at any time, also while models load. Ends come in the reverse order of starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from inferencehub.core import wire
+from inferencehub.core.batching import ByteBudget
+from inferencehub.core.http import HttpServer
+from inferencehub.core.logs import AccessLog
+from inferencehub.core.ops import ops_app
+from inferencehub.inference.health import READY, STARTED, Health
+from inferencehub.inference.metrics import Metrics
+from inferencehub.inference.models import Models
+from inferencehub.inference.servicer import PREDICT_SERVICE, Servicer, handlers
+from inferencehub.inference.settings import InferenceSettings
+from inferencehub.pb._pool import POOL
+
+logger = logging.getLogger(__name__)
+
+LOAD_END_S = 0.5  # a load that was cancelled ends its processes by then; a thread in a library may never end
+
+
+class InferenceServer:
+    """One process of the inference tier.
+
+    Args:
+        settings: its settings.
+        access: where access lines go; None for nowhere.
+    """
+
+    def __init__(self, settings: InferenceSettings, access: AccessLog | None = None) -> None:
+        self.settings = settings
+        self.access = access
+        self.port = settings.port
+        self.draining = False
+        self.health = Health()
+        self.metrics = Metrics()
+        self.models = Models(
+            Path(settings.models), ByteBudget(settings.queue_bytes), self.metrics, self._show_health
+        )
+        self.servicer = Servicer(self.models, settings, access)
+        self.servicer.ready = lambda: not self.not_ready()
+        self.ops = HttpServer(
+            ops_app(self.metrics.registry, self.not_ready, {"/address": self.address}), settings.ops_port
+        )
+        self._server = grpc.aio.server(options=server_options(settings.max_message_bytes))
+        self._loading: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Listen, and load in the background.
+
+        Raises:
+            OSError: where a port is taken.
+            HubError: BAD_INPUT where the model repository is not there.
+        """
+        if not self.models.repository.is_dir():
+            await self.models.load()  # says what is wrong
+        await self.ops.start()
+        self._server.add_generic_rpc_handlers(handlers(self.servicer))
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
+        POOL.AddSerializedFile(health_pb2.DESCRIPTOR.serialized_pb)
+        names = (wire.SERVICE, PREDICT_SERVICE, "grpc.health.v1.Health", reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server, pool=POOL)
+        try:
+            self.port = self._server.add_insecure_port(f"[::]:{self.settings.port}")
+        except RuntimeError:
+            raise OSError(f"port {self.settings.port} is taken") from None
+        await self._server.start()
+        self._loading = asyncio.get_running_loop().create_task(self.models.load())
+        logger.info("listening", extra={"port": self.port, "ops_port": self.ops.port})
+
+    async def loaded(self) -> None:
+        """Wait until loading has ended."""
+        if self._loading is not None:
+            await asyncio.wait([self._loading])
+
+    def address(self, scope: Any) -> tuple[int, str, bytes]:
+        """GET /address on the ops port: where this pod's gRPC is, for a gateway that met it through a load balancer."""
+        host: str = scope["server"][0].removeprefix("::ffff:")
+        return 200, "text/plain", f"{f'[{host}]' if ':' in host else host}:{self.port}".encode()
+
+    def not_ready(self) -> str:
+        """ "" while the process takes requests, else why it does not."""
+        if self.draining:
+            return "it is draining"
+        if not self.models.loaded:
+            return "models are being loaded"
+        missing = [name for name in self.settings.required_models if not self.models.serves(name)]
+        if missing:
+            return f"required models do not serve: {', '.join(missing)}"
+        if not self.settings.required_models and not any(model.serves for model in self.models):
+            return "no model serves"
+        return ""
+
+    def _show_health(self) -> None:
+        ready = not self.not_ready()
+        models = {name: self.models.serves(name) and not self.draining for name in self.models.names()}
+        self.health.set({**models, "": ready, READY: ready, STARTED: self.models.loaded})
+
+    async def drain(self) -> None:
+        """Say NOT_SERVING and keep serving until callers have seen it."""
+        self.draining = True
+        self._show_health()
+        logger.info("draining", extra={"seconds": self.settings.drain_wait_s})
+        await asyncio.sleep(self.settings.drain_wait_s)
+
+    async def stop(self) -> None:
+        """End: no new calls, those that run are waited for, models unloaded."""
+        self.health.end()
+        await self._server.stop(self.settings.drain_timeout_s)
+        if self._loading is not None and not self._loading.done():
+            self._loading.cancel()
+            await asyncio.wait([self._loading], timeout=LOAD_END_S)
+        await self.models.unload()
+        await self.ops.stop(1)
+        if self.access is not None:
+            self.access.flush()
+        logger.info("stopped")
+
+
+def server_options(max_message_bytes: int) -> list[tuple[str, int]]:
+    """gRPC options of a pod's server.
+
+    A client may ping as often as every 10 s, also with no call open: gateways do, to find a node that has vanished.
+    """
+    return [
+        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.max_send_message_length", max_message_bytes),
+        ("grpc.so_reuseport", 0),
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+    ]

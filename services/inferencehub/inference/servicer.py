@@ -1,0 +1,297 @@
+"""What a pod answers over gRPC: the Open Inference Protocol, and the small Predict.
+
+Each method reads a message, asks `models`, and writes a message. `handlers` is the gRPC border: there, and nowhere
+else, an error becomes a status code.
+
+A merged call (parameter `hub_members`, see `core/wire.py`) is one job whose rows belong to several callers; the pod
+answers it with its times and with how many instances are free. A call that the pod had no room for is refused with the
+trailer `hub-refused`, which tells the gateway that it never started and may go to another pod.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from time import monotonic
+from typing import Any, TypeVar
+
+import grpc
+from google.protobuf import text_format
+from google.protobuf.message import Message
+
+from inferencehub import __version__
+from inferencehub.core import wire
+from inferencehub.core.batching import Job, Member
+from inferencehub.core.errors import HubError, Kind, bad_input
+from inferencehub.core.logs import AccessLog
+from inferencehub.core.messages import RESERVED_PARAMETERS, InferRequest, InferResponse
+from inferencehub.core.predict import predict_request, read_prediction
+from inferencehub.inference.model import Model
+from inferencehub.inference.models import Models
+from inferencehub.inference.settings import InferenceSettings
+from inferencehub.pb import inference_pb2 as predict_pb
+from inferencehub.pb import open_inference_pb2 as pb
+
+logger = logging.getLogger(__name__)
+
+Method = Callable[[Any, Any], Awaitable[Message]]
+Reply = TypeVar("Reply", bound=Message)
+
+REQUEST_ID = "x-request-id"
+PREDICT_SERVICE = "inference.ModelInference"
+EXTENSIONS = ("model_repository", "model_configuration", "parameters", wire.EXTENSION)
+ID_LIMIT, IDS_LIMIT = 128, 2000  # characters in the access line, of one id and of all
+DETAIL_LIMIT = 1000  # bytes; gRPC writes each as up to three and takes headers of 8 KiB
+
+
+class Servicer:
+    """The methods of both services.
+
+    Args:
+        models: what is served.
+        settings: the service's settings.
+        access: where the line of each call goes; None for nowhere.
+    """
+
+    def __init__(self, models: Models, settings: InferenceSettings, access: AccessLog | None) -> None:
+        self.models = models
+        self.settings = settings
+        self.access = access
+        self.ready: Callable[[], bool] = lambda: False
+
+    async def server_live(self, request: pb.ServerLiveRequest, context: Any) -> pb.ServerLiveResponse:
+        """Whether the process works."""
+        return pb.ServerLiveResponse(live=True)
+
+    async def server_ready(self, request: pb.ServerReadyRequest, context: Any) -> pb.ServerReadyResponse:
+        """Whether the required models serve and the process is not draining."""
+        return pb.ServerReadyResponse(ready=self.ready())
+
+    async def model_ready(self, request: pb.ModelReadyRequest, context: Any) -> pb.ModelReadyResponse:
+        """Whether a model would run a call."""
+        return pb.ModelReadyResponse(ready=self.models.get(request.name, request.version).serves)
+
+    async def server_metadata(
+        self, request: pb.ServerMetadataRequest, context: Any
+    ) -> pb.ServerMetadataResponse:
+        """Name, version and extensions."""
+        return pb.ServerMetadataResponse(name="inferencehub", version=__version__, extensions=EXTENSIONS)
+
+    async def model_metadata(
+        self, request: pb.ModelMetadataRequest, context: Any
+    ) -> pb.ModelMetadataResponse:
+        """Inputs and outputs of a model that is loaded."""
+        model = self.models.get(request.name, request.version)
+        model.open_lane()
+        signature = model.info.signature
+        return pb.ModelMetadataResponse(
+            name=model.name,
+            versions=self.models.versions(model.name),
+            platform=model.info.platform,
+            inputs=[wire.spec_to_proto(spec) for spec in signature.inputs],
+            outputs=[wire.spec_to_proto(spec) for spec in signature.outputs],
+        )
+
+    async def model_config(self, request: pb.ModelConfigRequest, context: Any) -> pb.ModelConfigResponse:
+        """A model's configuration, with the number of its instances filled in."""
+        model = self.models.get(request.name, request.version)
+        model.open_lane()
+        response = pb.ModelConfigResponse()
+        if model.found.source is not None:
+            response.config.CopyFrom(model.found.source.config)
+        if not response.config.instance_group:
+            response.config.instance_group.add(count=model.info.slots)
+        for group in response.config.instance_group:
+            group.count = max(1, group.count)
+        return response
+
+    async def repository_index(
+        self, request: pb.RepositoryIndexRequest, context: Any
+    ) -> pb.RepositoryIndexResponse:
+        """All models of the repository, each with its state and, where it does not serve, the reason."""
+        response = pb.RepositoryIndexResponse()
+        for model in self.models:
+            if model.serves or not request.ready:
+                response.models.add(
+                    name=model.name, version=model.version, state=model.state.value, reason=model.reason
+                )
+        return response
+
+    async def model_infer(self, message: pb.ModelInferRequest, context: Any) -> pb.ModelInferResponse:
+        """Run a model."""
+        now = monotonic()
+        members = (
+            message.parameters["hub_members"].string_param if "hub_members" in message.parameters else ""
+        )
+        model = self.models.get(message.model_name, message.model_version)
+        request = wire.request_from_proto(message)
+
+        def reply(job: Job, response: InferResponse) -> pb.ModelInferResponse:
+            answer = wire.response_to_proto(response, message.id)
+            if members:
+                parameters = answer.parameters
+                parameters["hub_queue_us"].int64_param = round(job.times.queue * 1e6)
+                parameters["hub_compute_us"].int64_param = round(job.times.compute * 1e6)
+                parameters["hub_free"].int64_param = model.free
+                if job.dropped:
+                    parameters["hub_dropped"].string_param = ",".join(map(str, job.dropped))
+            return answer
+
+        return await self.infer(model, request, message.id, members, context, now, reply)
+
+    async def predict(self, message: predict_pb.PredictRequest, context: Any) -> predict_pb.PredictResponse:
+        """The small call: the first input filled with features or text, the answer's class read back."""
+        now = monotonic()
+        text = message.text if message.text and not message.features else None
+        default = self.settings.default_text_model if text is not None else self.settings.default_model
+        model = self.models.get(message.model_name or default)
+        model.open_lane()
+        request = predict_request(model.info, "", message.features, text)
+
+        def reply(job: Job, response: InferResponse) -> predict_pb.PredictResponse:
+            found = read_prediction(model.info, response)
+            return predict_pb.PredictResponse(
+                class_id=found.class_id, confidence=found.confidence, label=found.label
+            )
+
+        return await self.infer(model, request, "", "", context, now, reply)
+
+    async def infer(
+        self,
+        model: Model,
+        request: InferRequest,
+        id: str,
+        members: str,
+        context: Any,
+        now: float,
+        reply: Callable[[Job, InferResponse], Reply],
+    ) -> Reply:
+        """Put a call into its model's lane and wait for its `reply`; one access line, however it ends."""
+        status, rows = Kind.MODEL_FAILED.label, 0
+        whose: tuple[Member, ...] = ()
+        job: Job | None = None
+        try:
+            if reserved := request.parameters.keys() & RESERVED_PARAMETERS:
+                raise bad_input(f"parameter '{min(reserved)}' is not supported")
+            lane = model.lane_to_run()
+            request, rows = model.info.signature.check(request)
+            deadline = now + self.seconds_left(context, request.parameters)
+            whose = (
+                wire.members_from_proto(members, now, deadline) if members else (Member(rows, deadline, id),)
+            )
+            if members and sum([member.rows for member in whose]) != rows:
+                raise bad_input(f"parameter 'hub_members' speaks of other than the {rows} rows of the inputs")
+            job = Job(without_timeout(request), rows, whose, now)
+            answer = reply(job, await lane.answer(job))
+            size, limit = answer.ByteSize(), self.settings.max_message_bytes
+            if size > limit:
+                detail = f"model '{model.name}' gave an answer of {size} bytes, more than the limit {limit}"
+                raise HubError(Kind.MODEL_FAILED, detail)
+            status = "ok"
+            return answer
+        except HubError as error:
+            status = error.kind.label
+            raise
+        except asyncio.CancelledError:
+            status = "cancelled"
+            raise
+        finally:
+            took = monotonic() - now
+            model.metrics.called(status, took)
+            if self.access is not None:
+                ids = shown_ids(whose) or (id or request_id(context))[:ID_LIMIT]
+                self.log_access(model, job, ids, status, rows, took)
+
+    def seconds_left(self, context: Any, parameters: Mapping[str, object]) -> float:
+        """The call's own deadline, its `timeout` parameter (microseconds) or the default, whichever ends first."""
+        settings = self.settings
+        left: float | None = context.time_remaining()
+        seconds = settings.default_timeout_ms / 1000 if left is None or left > 1e9 else left
+        timeout = parameters.get("timeout")
+        if isinstance(timeout, int) and timeout > 0:
+            seconds = min(seconds, timeout / 1e6) if left is not None else timeout / 1e6
+        return min(seconds, settings.max_timeout_ms / 1000)
+
+    def log_access(
+        self, model: Model, job: Job | None, ids: str, status: str, rows: int, took: float
+    ) -> None:
+        """The access line of a call."""
+        assert self.access is not None
+        times = job.times if job is not None else None
+        self.access.write(
+            event="call",
+            id=ids,
+            model=model.name,
+            version=model.version,
+            status=status,
+            rows=rows,
+            batch=job.batch_rows if job is not None else 0,
+            ms=round(took * 1e3, 3),
+            queue_ms=round(times.queue * 1e3, 3) if times else 0,
+            compute_ms=round(times.compute * 1e3, 3) if times else 0,
+        )
+
+
+def without_timeout(request: InferRequest) -> InferRequest:
+    """The request without the parameter that only says how long it may take, so that it may merge with others."""
+    if "timeout" not in request.parameters:
+        return request
+    rest = {name: value for name, value in request.parameters.items() if name != "timeout"}
+    return InferRequest(request.model, request.version, request.inputs, request.outputs, rest)
+
+
+def shown_ids(members: tuple[Member, ...]) -> str:
+    """The members' ids with commas, "" where none has one; callers choose them, so their length is bounded."""
+    ids = [member.id[:ID_LIMIT] for member in members]
+    return ",".join(ids)[:IDS_LIMIT] if any(ids) else ""
+
+
+def request_id(context: Any) -> str:
+    """The caller's request id, from the call's metadata."""
+    return next((str(value) for name, value in context.invocation_metadata() or () if name == REQUEST_ID), "")
+
+
+def handlers(servicer: Servicer) -> list[grpc.GenericRpcHandler]:
+    """Both services as gRPC handlers; errors become status codes here."""
+    oip: dict[str, tuple[Method, type[Message]]] = {
+        "ServerLive": (servicer.server_live, pb.ServerLiveRequest),
+        "ServerReady": (servicer.server_ready, pb.ServerReadyRequest),
+        "ModelReady": (servicer.model_ready, pb.ModelReadyRequest),
+        "ServerMetadata": (servicer.server_metadata, pb.ServerMetadataRequest),
+        "ModelMetadata": (servicer.model_metadata, pb.ModelMetadataRequest),
+        "ModelConfig": (servicer.model_config, pb.ModelConfigRequest),
+        "RepositoryIndex": (servicer.repository_index, pb.RepositoryIndexRequest),
+        "ModelInfer": (servicer.model_infer, pb.ModelInferRequest),
+    }
+    small: dict[str, tuple[Method, type[Message]]] = {
+        "Predict": (servicer.predict, predict_pb.PredictRequest)
+    }
+    return [
+        grpc.method_handlers_generic_handler(
+            service, {name: unary(*method) for name, method in methods.items()}
+        )
+        for service, methods in ((wire.SERVICE, oip), (PREDICT_SERVICE, small))
+    ]
+
+
+def unary(method: Method, request: type[Message]) -> Any:
+    """A method as a unary handler that answers a `HubError` with its status code and anything else with INTERNAL."""
+
+    async def call(message: Any, context: Any) -> Any:
+        try:
+            return await method(message, context)
+        except HubError as error:
+            refused = ((wire.REFUSED, "1"),) if error.kind is Kind.BUSY else ()
+            detail = error.detail.encode(errors="replace")[:DETAIL_LIMIT].decode(errors="ignore")
+            await context.abort(grpc.StatusCode[error.kind.grpc], detail, refused)
+        except Exception:
+            shown = text_format.MessageToString(message, as_one_line=True)[:200]
+            logger.exception("call failed", extra={"method": method.__name__, "request": shown})
+            await context.abort(grpc.StatusCode.INTERNAL, "the service failed on this call; its log says why")
+
+    return grpc.unary_unary_rpc_method_handler(
+        call,
+        request_deserializer=request.FromString,
+        response_serializer=lambda reply: reply.SerializeToString(),
+    )

@@ -1,0 +1,21 @@
+"""The inference service's settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from inferencehub.core.settings import TierSettings, setting
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceSettings(TierSettings):
+    """Read from the environment; see the README's table."""
+
+    port: int = setting(50051, "port for gRPC; 0 takes any free one", env="PORT", least=0, most=65535)
+    models: str = setting("models", "directory of the model repository")
+    required_models: tuple[str, ...] = setting(
+        (), "models that must serve before the process is ready, with commas; any one if empty"
+    )
+    max_message_bytes: int = setting(
+        64 * 2**20, "largest gRPC message that is taken or sent, in bytes", least=2**10, most=2**31 - 1
+    )

@@ -1,0 +1,95 @@
+"""A pod in this process as its callers and its operator see it: calls, statuses and access lines."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from struct import pack
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from inferencehub.core import wire
+from inferencehub.core.logs import AccessLog
+from inferencehub.core.messages import InferRequest
+from inferencehub.core.tensors import Tensor
+from inferencehub.inference.server import InferenceServer
+from inferencehub.inference.settings import InferenceSettings
+from inferencehub.pb import open_inference_pb2 as pb
+from tests.hub import MODELS
+
+Request = pb.ModelInferRequest
+Health = health_pb2.HealthCheckResponse
+
+
+class Pod:
+    """A running pod and a channel to it."""
+
+    def __init__(self, server: InferenceServer, channel: grpc.aio.Channel, lines: io.BytesIO) -> None:
+        self.server = server
+        self.channel = channel
+        self.address = f"127.0.0.1:{server.port}"
+        self._lines = lines
+        self._health: Any = health_pb2_grpc.HealthStub(channel)
+        self._infer: Any = channel.unary_unary(
+            f"/{wire.SERVICE}/ModelInfer",
+            request_serializer=Request.SerializeToString,
+            response_deserializer=pb.ModelInferResponse.FromString,
+        )
+
+    def infer(self, request: Request, **options: Any) -> Any:
+        """A call of ModelInfer, to be awaited or cancelled."""
+        return self._infer(request, **options)
+
+    async def refusal(self, request: Request, **options: Any) -> tuple[str, str]:
+        """Status code and sentence of a call that must fail."""
+        try:
+            await self.infer(request, **options)
+        except grpc.aio.AioRpcError as error:
+            return error.code().name, error.details() or ""
+        raise AssertionError("the call was answered")
+
+    async def health(self, service: str = "") -> bool:
+        """What the health service says of a name."""
+        reply = await self._health.Check(health_pb2.HealthCheckRequest(service=service))
+        return bool(reply.status == Health.SERVING)
+
+    def access(self) -> list[dict[str, Any]]:
+        """The access lines since they were last asked for."""
+        assert self.server.access is not None
+        self.server.access.flush()
+        lines = self._lines.getvalue().splitlines()
+        self._lines.seek(0)
+        self._lines.truncate()
+        return [json.loads(line) for line in lines]
+
+
+@asynccontextmanager
+async def calling_pod(models: Path = MODELS, **settings: Any) -> AsyncIterator[Pod]:
+    """A pod whose models have been loaded."""
+    chosen = {"port": 0, "ops_port": 0, "models": str(models), "drain_wait_s": 0.0, "drain_timeout_s": 1.0}
+    lines = io.BytesIO()
+    server = InferenceServer(
+        InferenceSettings(**{**chosen, **settings}), AccessLog("inference", "json", lines)
+    )
+    await server.start()
+    try:
+        await server.loaded()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+            yield Pod(server, channel, lines)
+    finally:
+        await server.stop()
+
+
+def features(model: str, *values: float, id: str = "", **parameters: str | int) -> Request:
+    """A request of a mock model, with parameters."""
+    tensor = Tensor("features", "FP32", (len(values),), pack(f"<{len(values)}f", *values))
+    message = wire.request_to_proto(InferRequest(model, "", (tensor,)))
+    message.id = id
+    for name, value in parameters.items():
+        wire.set_parameter(message.parameters[name], value)
+    return message

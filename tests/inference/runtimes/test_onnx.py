@@ -1,0 +1,165 @@
+"""ONNX files and what a config says of them: they must agree, and each disagreement has its sentence."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from inferencehub.core.errors import HubError, Kind
+from inferencehub.core.messages import InferRequest
+from inferencehub.core.signature import Signature, TensorSpec
+from inferencehub.core.tensors import Tensor
+from inferencehub.inference.config import parse_config
+from inferencehub.inference.runtimes import ModelSource
+from inferencehub.inference.runtimes.onnx import DTYPES, Onnx, spec_of
+from tests.hub import MODELS
+
+INPUT = 'input { name: "input" data_type: TYPE_FP32 dims: [ 64 ] } '
+OUTPUT = 'output { name: "probabilities" data_type: TYPE_FP32 dims: [ 10 ] } '
+
+
+def digits(directory: Path, config: str) -> Onnx:
+    """The digits model under another config."""
+    (directory / "1").mkdir()
+    file = Path(shutil.copy(MODELS / "digits" / "1" / "model.onnx", directory / "1"))
+    return Onnx(ModelSource("m", "1", file.parent, file, parse_config(config, "m"), 1))
+
+
+async def signature(directory: Path, config: str) -> Signature:
+    runtime = digits(directory, config)
+    try:
+        return await runtime.load()
+    finally:
+        await runtime.unload()
+
+
+FILE_SAYS = Signature(
+    (TensorSpec("input", "FP32", (-1, 64)),), (TensorSpec("probabilities", "FP32", (-1, 10)),)
+)
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ("", FILE_SAYS),
+        ("max_batch_size: 8", Signature(FILE_SAYS.inputs, FILE_SAYS.outputs, 8)),
+        (f"max_batch_size: 8 {INPUT} {OUTPUT}", Signature(FILE_SAYS.inputs, FILE_SAYS.outputs, 8)),
+        # Without a batch rule the config may narrow what the file leaves open.
+        (
+            INPUT.replace("[ 64 ]", "[ 5, 64 ]"),
+            Signature((TensorSpec("input", "FP32", (5, 64)),), FILE_SAYS.outputs),
+        ),
+    ],
+)
+async def test_a_config_may_repeat_or_narrow_the_file(
+    tmp_path: Path, config: str, expected: Signature
+) -> None:
+    assert await signature(tmp_path, config) == expected
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        (
+            INPUT.replace('"input"', '"pixels"'),
+            "config.pbtxt: input 'pixels' is not in the model, which has ['input']",
+        ),
+        (
+            f"max_batch_size: 8 {OUTPUT}".replace("probabilities", "scores"),
+            "config.pbtxt: output 'scores' is not in the model, which has ['probabilities']",
+        ),
+        (
+            f"max_batch_size: 8 {INPUT}".replace("FP32", "FP64"),
+            "config.pbtxt: input 'input' is FP64 [-1, 64], in the model FP32 [-1, 64]",
+        ),
+        (
+            f"max_batch_size: 8 {INPUT}".replace("64", "63"),
+            "config.pbtxt: input 'input' is FP32 [-1, 63], in the model FP32 [-1, 64]",
+        ),
+        (INPUT, "config.pbtxt: input 'input' is FP32 [64], in the model FP32 [-1, 64]"),
+        (
+            f"max_batch_size: 8 {OUTPUT}".replace("10", "-1"),
+            "config.pbtxt: output 'probabilities' is FP32 [-1, -1], in the model FP32 [-1, 10]",
+        ),
+    ],
+)
+async def test_a_config_that_disagrees_is_refused(tmp_path: Path, config: str, sentence: str) -> None:
+    with pytest.raises(HubError) as caught:
+        await signature(tmp_path, config)
+    assert (caught.value.kind, caught.value.detail) == (Kind.BAD_INPUT, sentence)
+
+
+class Node:
+    """An input or output as a session of onnxruntime tells it."""
+
+    def __init__(self, type: str, shape: list[int | str | None]) -> None:
+        self.name, self.type, self.shape = "x", type, shape
+
+
+class Session:
+    """The part of a session that tells inputs and outputs."""
+
+    def get_inputs(self) -> list[Node]:
+        return [Node("tensor(float)", [3, 64])]
+
+    def get_outputs(self) -> list[Node]:
+        return []
+
+
+def test_a_batch_needs_a_first_dimension_that_is_variable(tmp_path: Path) -> None:
+    runtime = digits(tmp_path, "max_batch_size: 8")
+    runtime.session = Session()
+    with pytest.raises(HubError) as caught:
+        runtime._told()
+    assert caught.value.detail == (
+        "config.pbtxt: max_batch_size 8, but 'x' has shape [3, 64] in the model, whose first dimension is not variable"
+    )
+
+
+@pytest.mark.parametrize(
+    ("type", "dtype"), [("float16", "FP16"), ("bool", "BOOL"), ("string", "BYTES"), ("uint64", "UINT64")]
+)
+def test_types_of_the_file_become_the_protocol_s(type: str, dtype: str) -> None:
+    assert spec_of(Node(f"tensor({type})", ["batch", None, 3, -1])) == TensorSpec("x", dtype, (-1, -1, 3, -1))
+    assert len(set(DTYPES.values())) == len(DTYPES) == 13
+
+
+@pytest.mark.parametrize("type", ["tensor(bfloat16)", "tensor(complex64)", "seq(tensor(float))"])
+def test_a_type_that_is_not_in_the_protocol_is_refused(type: str) -> None:
+    with pytest.raises(HubError) as caught:
+        spec_of(Node(type, []))
+    assert (caught.value.kind, caught.value.detail) == (
+        Kind.UNSUPPORTED,
+        f"'x' of the model is a {type}, which is not supported",
+    )
+
+
+@pytest.mark.parametrize("content", [b"", b"no model", b"\x08\x08\x3a\x00"])
+async def test_a_file_that_is_no_model_says_so_without_its_directory(tmp_path: Path, content: bytes) -> None:
+    runtime = digits(tmp_path, "")
+    runtime.source.file.write_bytes(content)
+    with pytest.raises(HubError) as caught:
+        await runtime.load()
+    assert caught.value.kind is Kind.MODEL_FAILED
+    assert caught.value.detail.startswith("model.onnx cannot be loaded: ")
+    assert len(caught.value.detail) > len("model.onnx cannot be loaded: ")
+    assert "/" not in caught.value.detail
+    await runtime.unload()
+
+
+async def test_a_run_that_fails_is_told_in_our_words(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    runtime = digits(tmp_path, "")
+    await runtime.load()
+    unchecked = InferRequest("m", "1", (Tensor("input", "FP32", (1, 3), bytes(12)),))
+    with pytest.raises(HubError) as caught:
+        await runtime.run(0, unchecked, 0.0)
+    assert (caught.value.kind, caught.value.detail) == (
+        Kind.MODEL_FAILED,
+        "model 'm' failed on this request; its pod's log says why",
+    )
+    assert "Expected: 64" in vars(caplog.records[-1])["detail"]
+    await runtime.unload()

@@ -1,0 +1,50 @@
+"""Threads of runtimes: what they work at cannot be stopped, and nobody waits for it at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from time import monotonic
+
+import pytest
+
+from inferencehub.inference.runtimes.threads import Threads
+
+
+async def test_close_does_not_wait_for_work() -> None:
+    threads, begun, end = Threads("m", 1), threading.Event(), threading.Event()
+
+    def work() -> bool:
+        begun.set()
+        return end.wait(10)
+
+    runs = [asyncio.create_task(threads.run(work)) for _ in range(2)]
+    try:
+        await asyncio.to_thread(begun.wait)
+        started = monotonic()
+        threads.close()
+        assert monotonic() - started < 0.1
+        # What had not begun is cancelled, and does not begin any more.
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(runs[1], 1)
+        # What works on is waited for by those who want its answer, and by nobody else.
+        assert not runs[0].done()
+        runs[0].cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(runs[0], 1)
+    finally:
+        end.set()
+
+
+async def test_a_cancellation_takes_effect_when_the_work_has_ended() -> None:
+    threads, end = Threads("m", 1), threading.Event()
+    run = asyncio.create_task(threads.run(lambda: end.wait(10)))
+    for _ in range(3):
+        await asyncio.sleep(0.01)
+        run.cancel()
+    assert not run.done()
+    end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    assert await threads.run(lambda: 5) == 5
+    threads.close()

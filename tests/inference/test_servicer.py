@@ -1,0 +1,196 @@
+"""The pod's gRPC border: ids in access lines, how a call ended, what is refused, and sentences that fit."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import grpc
+import pytest
+
+from inferencehub.core import wire
+from inferencehub.core.messages import RESERVED_PARAMETERS, InferRequest
+from inferencehub.core.tensors import Tensor, pack_bytes
+from inferencehub.pb import inference_pb2 as predict_pb
+from tests.hub import eventually, mock_model, write_model
+from tests.inference.pods import Pod, calling_pod, features
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    """A repository with a quick mock model and a slow one."""
+    mock_model(tmp_path, "quick")
+    mock_model(tmp_path, "slow", delay_ms=60_000)
+    return tmp_path
+
+
+def texts(*elements: bytes, id: str = "", members: str = "") -> Any:
+    """A request of the sentiment model, one text a row."""
+    tensor = Tensor("text", "BYTES", (len(elements), 1), pack_bytes(elements))
+    message = wire.request_to_proto(InferRequest("sentiment", "", (tensor,)))
+    message.id = id
+    if members:
+        message.parameters["hub_members"].string_param = members
+    return message
+
+
+async def last_line(pod: Pod) -> dict[str, Any]:
+    """The one access line since the last time; the pod writes it when its own side of a call has ended."""
+    await eventually(lambda: pod.server.access is not None and pod.server.access.lines)
+    (line,) = pod.access()
+    return line
+
+
+async def test_the_request_id_is_in_the_access_line(models: Path) -> None:
+    metadata = (("x-request-id", "from-metadata"),)
+    async with calling_pod(models) as pod:
+        await pod.infer(features("quick", 1, id="own"), metadata=metadata)
+        assert (await last_line(pod))["id"] == "own"
+        await pod.infer(features("quick", 1), metadata=metadata)
+        assert (await last_line(pod))["id"] == "from-metadata"
+        await pod.infer(features("quick", 1, hub_members='[[1, 1000000, "member"]]'), metadata=metadata)
+        assert (await last_line(pod))["id"] == "member"
+        await pod.infer(features("quick", 1, id="own", hub_members='[[1, 1000000, ""]]'))
+        assert (await last_line(pod))["id"] == "own"
+        # A call that is refused before it is a job has its id too.
+        assert (await pod.refusal(features("quick", id="bad", priority=1)))[0] == "INVALID_ARGUMENT"
+        line = await last_line(pod)
+        assert (line["id"], line["status"]) == ("bad", "bad_input")
+
+
+async def test_all_ids_of_a_merged_call_are_in_its_line_and_none_makes_it_long() -> None:
+    async with calling_pod() as pod:
+        await pod.infer(
+            texts(b"a", b"b", b"c", members='[[1, 1000000, "x"], [1, 1000000, ""], [1, 0, "late"]]')
+        )
+        line = await last_line(pod)
+        assert (line["id"], line["rows"], line["batch"]) == ("x,,late", 3, 2)
+        long = f'[[1, 1000000, "{"y" * 500}"], [1, 1000000, "z"]]'
+        await pod.infer(texts(b"a", b"b", members=long))
+        assert (await last_line(pod))["id"] == "y" * 128 + ",z"
+        many = ", ".join([f'[1, 1000000, "{"y" * 500}"]'] * 64)
+        await pod.infer(texts(*[b"a"] * 64, members=f"[{many}]"))
+        assert len((await last_line(pod))["id"]) == 2000
+        await pod.infer(texts(b"a", id="w" * 9000))
+        assert (await last_line(pod))["id"] == "w" * 128
+
+
+class Context:
+    """What the servicer asks a call for."""
+
+    def time_remaining(self) -> float | None:
+        return None
+
+    def invocation_metadata(self) -> None:
+        return None
+
+
+async def test_only_a_cancelled_call_counts_as_cancelled(models: Path) -> None:
+    async with calling_pod(models) as pod:
+        call = pod.infer(features("slow", 1))
+        await eventually(lambda: pod.server.models.get("slow").free == 3)
+        call.cancel()
+        assert (await last_line(pod))["status"] == "cancelled"
+        assert (await pod.refusal(features("slow", 1), timeout=0.1))[0] == "DEADLINE_EXCEEDED"
+        assert (await last_line(pod))["status"] in ("deadline", "cancelled")
+
+        def reply(job: object, response: object) -> Any:
+            raise RuntimeError("not foreseen")
+
+        servicer, quick = pod.server.servicer, pod.server.models.get("quick")
+        request = wire.request_from_proto(features("quick", 1))
+        with pytest.raises(RuntimeError):
+            await servicer.infer(quick, request, "", "", Context(), monotonic(), reply)
+        assert (await last_line(pod))["status"] == "model_failed"
+
+
+async def test_an_answer_beyond_the_limit_is_the_model_s_failure_in_our_words() -> None:
+    async with calling_pod(max_message_bytes=1024) as pod:
+        assert (await pod.infer(texts(*[b"a"] * 30))).outputs[0].shape == [30, 1]
+        assert (await last_line(pod))["status"] == "ok"
+        code, sentence = await pod.refusal(texts(*[b"a"] * 60))
+        assert code == "INTERNAL"
+        # 60 classes, confidences and labels of seven letters, and a few names.
+        bytes_of_answer = int(sentence.split(" bytes")[0].rsplit(" ", 1)[1])
+        assert 60 * (4 + 4 + 4 + 7) < bytes_of_answer < 60 * 19 + 200
+        assert (
+            sentence
+            == f"model 'sentiment' gave an answer of {bytes_of_answer} bytes, more than the limit 1024"
+        )
+        assert (await last_line(pod))["status"] == "model_failed"
+
+
+async def test_an_answer_of_predict_beyond_the_limit_too(tmp_path: Path) -> None:
+    write_model(
+        tmp_path,
+        "wordy",
+        """backend: "python"
+        input { name: "x" data_type: TYPE_FP32 dims: [-1] }
+        output [ { name: "scores" data_type: TYPE_FP32 dims: [2] }, { name: "label" data_type: TYPE_STRING dims: [1] } ]
+        parameters { key: "predict_label" value { string_value: "label" } }""",
+        {
+            "1/model.py": "class Model:\n"
+            "    def __init__(self, directory, parameters): pass\n"
+            "    def predict(self, inputs): return {'scores': [0.0, 1.0], 'label': ['a' * int(inputs['x'][0])]}"
+        },
+    )
+    async with calling_pod(tmp_path, max_message_bytes=2000) as pod:
+        predict: Any = pod.channel.unary_unary(
+            "/inference.ModelInference/Predict",
+            request_serializer=predict_pb.PredictRequest.SerializeToString,
+            response_deserializer=predict_pb.PredictResponse.FromString,
+        )
+        answer = await predict(predict_pb.PredictRequest(model_name="wordy", features=[50]))
+        assert (answer.class_id, answer.label) == (1, "a" * 50)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await predict(predict_pb.PredictRequest(model_name="wordy", features=[3000]))
+        assert caught.value.code() is grpc.StatusCode.INTERNAL
+        assert "more than the limit 2000" in (caught.value.details() or "")
+
+
+@pytest.mark.parametrize("name", sorted(RESERVED_PARAMETERS))
+async def test_parameters_that_no_model_may_have_are_refused(models: Path, name: str) -> None:
+    async with calling_pod(models) as pod:
+        message = features("quick", 1)
+        message.parameters[name].int64_param = 1
+        answer = await pod.refusal(message)
+        assert answer == ("INVALID_ARGUMENT", f"parameter '{name}' is not supported")
+
+
+@pytest.mark.parametrize("letter", ["n", "字", "😀"])
+async def test_no_sentence_is_longer_than_grpc_takes(models: Path, letter: str) -> None:
+    name = letter * 20_000
+    async with calling_pod(models) as pod:
+        code, sentence = await pod.refusal(features(name, 1))
+        assert (code, sentence) == (
+            "NOT_FOUND",
+            f"model '{letter * 80}' is unknown, expected one of: quick, slow",
+        )
+        message = features("quick", 1)
+        message.model_version = name
+        code, sentence = await pod.refusal(message)
+        assert (code, sentence) == ("NOT_FOUND", f"model 'quick' has no version '{letter * 80}', it has 1")
+        message = features("quick", 1)
+        message.inputs[0].name = name
+        code, sentence = await pod.refusal(message)
+        assert code == "INVALID_ARGUMENT"
+        assert len(sentence.encode()) <= 1000
+        assert sentence.startswith("model 'quick': input 'features' is missing")
+        message.inputs[0].datatype = name
+        code, sentence = await pod.refusal(message)
+        assert code == "INVALID_ARGUMENT"
+        assert len(sentence.encode()) <= 1000
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await pod.health(name)
+        assert caught.value.details() == f"service '{letter * 80}' is unknown"
+
+
+async def test_a_stop_while_a_model_runs_ends(models: Path) -> None:
+    async with asyncio.timeout(5):
+        async with calling_pod(models, drain_timeout_s=0.2) as pod:
+            call = asyncio.ensure_future(pod.infer(features("slow", 1)))
+            await eventually(lambda: pod.server.models.get("slow").free == 3)
+        with pytest.raises((grpc.aio.AioRpcError, asyncio.CancelledError)):
+            await call
