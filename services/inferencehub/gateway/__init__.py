@@ -1,0 +1,1 @@
+"""The gateway: HTTP and JSON in, gRPC out. Holds no model and no model library."""

@@ -1,0 +1,24 @@
+"""`python -m inferencehub.gateway`: reads the environment, wires, lives."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from inferencehub.core.logs import AccessLog, set_up_logs
+from inferencehub.core.process import live, run
+from inferencehub.core.settings import read_settings
+from inferencehub.gateway.server import Gateway
+from inferencehub.gateway.settings import GatewaySettings
+
+
+async def main() -> None:
+    """One gateway process, from start to end."""
+    settings = read_settings(GatewaySettings, os.environ)
+    set_up_logs("gateway", settings.log_format, settings.log_level)
+    access = AccessLog("gateway", settings.log_format) if settings.access_log else None
+    await live(Gateway(settings, access))
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,322 @@
+"""One pod, as the gateway sees it: what it serves, and whether it may be given work.
+
+A backend's life is one task, from connecting to losing it, again and again with backoff:
+
+    connect     open a channel, ask for metadata, read which models there are
+    watch       standing health Watches, one for the whole ("") and one a model, say at once what changes; a server
+                without Watch is asked ServerReady and ModelReady every second instead
+    heartbeat   every second one Check with a short deadline. A pod that is frozen, or whose node has vanished, keeps
+                its connection and its last health status; only silence tells. One miss takes it out, a second one
+                declares it lost. Lost to silence, its calls are ended and go back to their lanes; lost because it
+                takes no more calls, as at the end of a drain, those that run may end.
+    let go      an address that discovery no longer knows gets no more work, and is closed once its calls have ended
+
+grpcio's keepalive could find a frozen pod too, but needs options that agree on both sides, which a foreign server's do
+not; a Check goes through the very path that calls take.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from enum import Enum
+from time import monotonic
+from typing import Any
+
+import grpc
+
+from inferencehub.core import wire
+from inferencehub.gateway.catalog import Catalog
+from inferencehub.gateway.channel import PATIENCE_S, Channel, Lost
+from inferencehub.gateway.place import Place
+from inferencehub.pb import open_inference_pb2 as pb
+
+logger = logging.getLogger(__name__)
+
+HEARTBEAT_S = 1.0
+LATE_S = PATIENCE_S + 0.5  # a heartbeat that took longer says that this process was busy itself
+MISSES = 2  # heartbeats without an answer until a backend counts as lost
+CATALOG_S = 5.0  # how often the list of models is read again
+BACKOFF_S = (0.1, 1.0)  # first and longest wait before a lost backend is tried again
+
+
+class State(Enum):
+    """What the metrics show of a backend."""
+
+    CONNECTING = "connecting"  # not reached yet
+    UP = "up"
+    NOT_SERVING = "not_serving"  # reached, and it wants no work: loading or draining
+    SILENT = "silent"  # missed a heartbeat, or broke a call
+    LOST = "lost"  # ejected, tried again with backoff
+
+
+# How loud the end of a connection is: a pod that is not up yet, or that has drained, is nothing to wake anybody for.
+LEVELS = {State.LOST: logging.DEBUG, State.NOT_SERVING: logging.INFO}
+
+
+class Backend:
+    """One address.
+
+    Args:
+        address: host:port.
+        slots: how many batches it gets at a time if it does not tell.
+        max_message_bytes: largest message that is sent or taken.
+        changed: called whenever what it serves, or whether it does, has changed.
+    """
+
+    def __init__(self, address: str, slots: int, max_message_bytes: int, changed: Callable[[], None]) -> None:
+        self.address = address
+        self.max_message_bytes = max_message_bytes
+        self.changed = changed
+        self.state = State.CONNECTING
+        self.ended = False  # let go for ever
+        self.ours = False
+        self.described = False  # whether it has ever told its models, or failed to
+        self.catalog = Catalog(slots)
+        self.places: dict[tuple[str, str], Place] = {}
+        self._unwanted = asyncio.Event()
+        self._unhealthy: set[str] = set()
+        self._channel: Channel | None = None
+        self._check_now = asyncio.Event()
+        self._read_now = asyncio.Event()
+        self._task = asyncio.get_running_loop().create_task(self._live())
+
+    @property
+    def wanted(self) -> bool:
+        """False while discovery does not know the address."""
+        return not self._unwanted.is_set()
+
+    @wanted.setter
+    def wanted(self, wanted: bool) -> None:
+        (self._unwanted.clear if wanted else self._unwanted.set)()
+
+    @property
+    def up(self) -> bool:
+        """Whether it may be given work."""
+        return self.state is State.UP and self.wanted
+
+    def serves(self, name: str) -> bool:
+        """Whether one of its models may be given work."""
+        return self.up and name not in self._unhealthy
+
+    def suspect(self) -> None:
+        """A call broke: no more work until a heartbeat has been answered."""
+        if self.state is State.UP:
+            self._set_state(State.SILENT)
+            self._check_now.set()
+
+    async def infer(self, message: pb.ModelInferRequest, timeout: float) -> Any:
+        """ModelInfer; see `Channel.infer`."""
+        if self._channel is None:
+            raise Lost("there is no connection")
+        return await self._channel.infer(message, timeout)
+
+    async def look_for(self, name: str) -> None:
+        """Ask for a model that nobody heard of, where the backend does not list its models."""
+        try:
+            if self.up and self._channel is not None and await self.catalog.look_for(self._channel.ask, name):
+                self._set_places()
+        except Lost:
+            self._check_now.set()
+
+    async def stop(self) -> None:
+        """Close the channel; calls that run are ended as lost."""
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+    # --- its life ---
+
+    async def _live(self) -> None:
+        backoff = BACKOFF_S[0]
+        try:
+            while self.wanted:
+                started = monotonic()
+                await self._connect()
+                if monotonic() - started > 10.0:
+                    backoff = BACKOFF_S[0]
+                await asyncio.sleep(backoff)
+                backoff = min(backoff * 2, BACKOFF_S[1])
+        finally:
+            self.ended = True
+            self._set_state(State.LOST)
+            self.changed()
+
+    async def _connect(self) -> None:
+        """One connection, from its beginning to its end."""
+        try:
+            async with Channel(self.address, self.max_message_bytes) as self._channel:
+                await self._serve(self._channel)
+        except (Lost, grpc.aio.AioRpcError) as error:
+            logger.log(
+                LEVELS.get(self.state, logging.WARNING),
+                "backend lost",
+                extra={"backend": self.address, "reason": reason(error)},
+            )
+        except Exception:
+            logger.exception("backend failed", extra={"backend": self.address})
+        finally:
+            self._channel = None
+            self._unhealthy.clear()
+            self.described = True
+            for place in self.places.values():
+                place.others = 0
+            self._set_state(State.LOST)
+
+    async def _serve(self, channel: Channel) -> None:
+        metadata = await channel.ask("ServerMetadata", pb.ServerMetadataRequest(), pb.ServerMetadataResponse)
+        self.ours = wire.EXTENSION in metadata.extensions
+        watched = await channel.has_watch()
+        await self._read(channel)
+        models = sorted(self.catalog.defaults)
+        logger.info("backend connected", extra={"backend": self.address, "models": models})
+        works = [self._heartbeat(channel.check if watched else lambda: self._poll(channel))]
+        if watched:
+            works += [self._watch(channel, ""), self._watch_models(channel)]
+        try:
+            await first_of(*works, self._reread(channel), self._let_go(channel))
+        except Lost as error:
+            if not error.silent:
+                await channel.idle()
+            raise
+
+    async def _heartbeat(self, ask: Callable[[], Awaitable[bool]]) -> None:
+        missed = 0
+        while True:
+            self._check_now.clear()
+            asked = monotonic()
+            try:
+                ready = await ask()
+            except Lost as error:
+                if monotonic() - asked > LATE_S:
+                    continue
+                missed += 1
+                if missed >= MISSES:
+                    raise
+                if self.state is not State.NOT_SERVING:
+                    logger.warning("backend silent", extra={"backend": self.address, "reason": str(error)})
+                    self._set_state(State.SILENT)
+                continue
+            missed = 0
+            self._set_state(State.UP if ready else State.NOT_SERVING)
+            await until(self._check_now, HEARTBEAT_S)
+
+    async def _poll(self, channel: Channel) -> bool:
+        """Readiness of the whole and of each model, of a server without Watch."""
+        try:
+            reply = await channel.ask("ServerReady", pb.ServerReadyRequest(), pb.ServerReadyResponse)
+        except grpc.aio.AioRpcError as error:
+            raise Lost(error.code().name) from None
+        for name in self.catalog.defaults:
+            asked = pb.ModelReadyRequest(name=name)
+            try:
+                ready = (await channel.ask("ModelReady", asked, pb.ModelReadyResponse)).ready
+            except grpc.aio.AioRpcError:
+                ready = False
+            self._set_model(name, ready)
+        return bool(reply.ready)
+
+    async def _watch(self, channel: Channel, name: str) -> None:
+        """Follow the health of a model, or of the whole; a stream that ends makes the heartbeat look at once."""
+        while True:
+            async for serving in channel.watch(name):
+                if name:
+                    self._set_model(name, serving)
+                elif self.state is not State.SILENT:
+                    self._set_state(State.UP if serving else State.NOT_SERVING)
+            self._check_now.set()
+            await asyncio.sleep(HEARTBEAT_S / 4)
+
+    async def _watch_models(self, channel: Channel) -> None:
+        watches: dict[str, asyncio.Task[None]] = {}
+        try:
+            while True:
+                names = self.catalog.defaults
+                for name in names.keys() - watches.keys():
+                    watches[name] = asyncio.get_running_loop().create_task(self._watch(channel, name))
+                for name in watches.keys() - names.keys():
+                    watches.pop(name).cancel()
+                await asyncio.sleep(HEARTBEAT_S)
+        finally:
+            await cancelled(watches.values())
+
+    async def _reread(self, channel: Channel) -> None:
+        while True:
+            # Soon where models are still being loaded, at leisure afterwards.
+            at_leisure = self.up and not self.catalog.loading
+            await until(self._read_now, CATALOG_S if at_leisure else HEARTBEAT_S)
+            self._read_now.clear()
+            try:
+                await self._read(channel)
+            except Lost:
+                self._check_now.set()
+            except grpc.aio.AioRpcError as error:
+                log = {"backend": self.address, "reason": reason(error)}
+                logger.warning("models not listed", extra=log)
+
+    async def _let_go(self, channel: Channel) -> None:
+        while self.wanted or channel.running:
+            await self._unwanted.wait()
+            await channel.idle()
+
+    # --- what it serves ---
+
+    async def _read(self, channel: Channel) -> None:
+        await self.catalog.read(channel.ask)
+        self.described = True
+        self._set_places()
+
+    def _set_places(self) -> None:
+        models = self.catalog.models
+        self.places = {
+            key: place if (place := self.places.get(key)) and place.info == info else Place(self, info)
+            for key, info in models.items()
+        }
+        self.changed()
+
+    def _set_state(self, state: State) -> None:
+        if state is not self.state:
+            log = {"backend": self.address, "was": self.state.value, "is": state.value}
+            logger.info("backend state", extra=log)
+            self.state = state
+            self._read_now.set()
+            self.changed()
+
+    def _set_model(self, name: str, serving: bool) -> None:
+        if serving is (name in self._unhealthy):
+            (self._unhealthy.discard if serving else self._unhealthy.add)(name)
+            self._read_now.set()
+            self.changed()
+
+
+def reason(error: Exception) -> str:
+    """What an error says, in one line."""
+    if isinstance(error, grpc.aio.AioRpcError):
+        return f"{error.code().name}: {error.details()}"
+    return str(error)
+
+
+async def until(event: asyncio.Event, seconds: float) -> None:
+    """Wait for an event, `seconds` at most."""
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return
+
+
+async def first_of(*works: Coroutine[Any, Any, None]) -> None:
+    """Run all until the first ends, cancel the others, and raise what it raised."""
+    tasks = [asyncio.get_running_loop().create_task(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        await cancelled(tasks)
+
+
+async def cancelled(tasks: Any) -> None:
+    """Cancel tasks and wait for their ends, whatever these are."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,178 @@
+"""One gRPC channel to an inference service: the calls that a gateway makes there, and which of them run.
+
+A service that goes away tells so in one of two ways. Where the connection breaks, or the service takes no more calls
+while it drains, those that run end by themselves, with an answer or without. Where it is silent, frozen or on a node
+that has vanished, they would run until their deadlines: `close` ends them, and each is then `Lost`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, Self
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from inferencehub.core import wire
+from inferencehub.pb import open_inference_pb2 as pb
+
+PATIENCE_S = 2.0  # how long a connection, or an answer to a question that is no inference, may take
+SERVING = health_pb2.HealthCheckResponse.SERVING
+SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
+
+
+class Lost(Exception):
+    """The service gave no answer.
+
+    Args:
+        how: how that showed.
+        silent: whether it was silence rather than a broken connection.
+    """
+
+    def __init__(self, how: str, silent: bool = False) -> None:
+        super().__init__(how)
+        self.silent = silent
+
+
+class Channel:
+    """An open channel; `async with Channel(...)` waits until it is connected.
+
+    Args:
+        address: host:port.
+        max_message_bytes: largest message that is sent or taken.
+    """
+
+    def __init__(self, address: str, max_message_bytes: int) -> None:
+        options = [
+            ("grpc.max_receive_message_length", max_message_bytes),
+            ("grpc.max_send_message_length", max_message_bytes),
+            ("grpc.use_local_subchannel_pool", 1),  # a new channel is a new connection
+            ("grpc.enable_retries", 0),  # what is tried again, and where, is decided in the lane
+            ("grpc.min_reconnect_backoff_ms", int(PATIENCE_S * 1000)),  # how long one attempt may take
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 500),
+        ]
+        self._channel = grpc.aio.insecure_channel(address, options=options)
+        self._health: Any = health_pb2_grpc.HealthStub(self._channel)
+        self._infer = self._method("ModelInfer", pb.ModelInferResponse)
+        self._running: set[Any] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def __aenter__(self) -> Self:
+        try:
+            await asyncio.wait_for(self._channel.channel_ready(), PATIENCE_S)
+        except TimeoutError:
+            await self._channel.close()
+            raise Lost("no connection") from None
+        except BaseException:
+            await self._channel.close()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for call in list(self._running):
+            call.cancel()
+        await self._channel.close()
+
+    @property
+    def running(self) -> int:
+        """Inference calls that have not ended."""
+        return len(self._running)
+
+    async def idle(self) -> None:
+        """Wait until no inference call runs; none runs beyond its deadline."""
+        await self._idle.wait()
+
+    async def infer(self, message: pb.ModelInferRequest, timeout: float) -> Any:
+        """ModelInfer; `timeout` in seconds.
+
+        Raises:
+            AioRpcError: as the service ended the call.
+            Lost: where the channel was closed under it.
+        """
+        call = self._infer(message, timeout=timeout)
+        self._running.add(call)
+        self._idle.clear()
+        try:
+            return await call
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise Lost("the channel was closed") from None
+        finally:
+            self._running.discard(call)
+            if not self._running:
+                self._idle.set()
+
+    async def ask(self, name: str, request: Any, reply: Any) -> Any:
+        """Any other method of the protocol.
+
+        Raises:
+            AioRpcError: where the service answers with an error.
+            Lost: where it does not answer.
+        """
+        try:
+            return await self._method(name, reply)(request, timeout=PATIENCE_S)
+        except grpc.aio.AioRpcError as error:
+            if error.code() in GONE:
+                raise lost(error) from None
+            raise
+
+    async def check(self) -> bool:
+        """Health Check of the whole.
+
+        Raises:
+            Lost: where there is no answer.
+        """
+        try:
+            reply = await self._health.Check(health_pb2.HealthCheckRequest(service=""), timeout=PATIENCE_S)
+        except grpc.aio.AioRpcError as error:
+            raise lost(error) from None
+        return bool(reply.status == SERVING)
+
+    async def has_watch(self) -> bool:
+        """Whether the service has health Watch and speaks for the whole there.
+
+        Raises:
+            Lost: where there is no answer.
+        """
+        call = self._health.Watch(health_pb2.HealthCheckRequest(service=""), timeout=PATIENCE_S)
+        try:
+            reply = await call.read()
+        except grpc.aio.AioRpcError as error:
+            if error.code() in GONE:
+                raise lost(error) from None
+            return False
+        finally:
+            call.cancel()
+        return reply is not grpc.aio.EOF and reply.status != SERVICE_UNKNOWN
+
+    async def watch(self, service: str) -> AsyncIterator[bool]:
+        """Whether a service of health serves, now and at each change, until the stream ends for whatever reason.
+
+        One that health does not know is not held to be out: the list of models speaks for it.
+        """
+        call = self._health.Watch(health_pb2.HealthCheckRequest(service=service))
+        try:
+            async for reply in call:
+                yield reply.status in (SERVING, SERVICE_UNKNOWN)
+        except grpc.aio.AioRpcError:
+            return
+        finally:
+            call.cancel()
+
+    def _method(self, name: str, reply: Any) -> Any:
+        return self._channel.unary_unary(
+            f"/{wire.SERVICE}/{name}",
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=reply.FromString,
+        )
+
+
+def lost(error: grpc.aio.AioRpcError) -> Lost:
+    """A call that was not answered, as `Lost`."""
+    return Lost(error.code().name, silent=error.code() is grpc.StatusCode.DEADLINE_EXCEEDED)

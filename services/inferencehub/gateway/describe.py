@@ -1,0 +1,110 @@
+"""What the gateway says of itself and of the models: the protocol's GET endpoints, probes, OpenAPI and its page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.resources import files
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from inferencehub import __version__
+from inferencehub.core.errors import HubError, Kind
+from inferencehub.core.signature import ModelInfo, TensorSpec
+from inferencehub.gateway.codec import encode
+from inferencehub.gateway.fleet import Fleet
+from inferencehub.gateway.openapi import openapi
+
+
+def json(value: Any, status: int = 200) -> Response:
+    """A JSON answer."""
+    return Response(encode(value), status, media_type="application/json")
+
+
+class Describe:
+    """The endpoints.
+
+    Args:
+        fleet: where models are.
+        not_ready: "" while the gateway takes requests, else why it does not.
+    """
+
+    def __init__(self, fleet: Fleet, not_ready: Callable[[], str]) -> None:
+        self.fleet = fleet
+        self.not_ready = not_ready
+
+    async def server(self, request: Request) -> Response:
+        """GET /v2: name, version and the extensions that are supported."""
+        return json({"name": "inferencehub", "version": __version__, "extensions": ["parameters"]})
+
+    async def live(self, request: Request) -> Response:
+        """GET /v2/health/live: the gateway works."""
+        return json({"live": True})
+
+    async def ready(self, request: Request) -> Response:
+        """GET /v2/health/ready: the gateway takes requests and at least one inference pod serves."""
+        reason = self.not_ready() or ("" if self.fleet.ready else "no inference pod serves")
+        if reason:
+            raise HubError(Kind.NOT_READY, f"not ready: {reason}")
+        return json({"ready": True})
+
+    async def healthz(self, request: Request) -> Response:
+        """GET /healthz: liveness; asks nobody."""
+        return json({"live": True})
+
+    async def readyz(self, request: Request) -> Response:
+        """GET /readyz: readiness of the gateway itself, which can hold requests while no pod serves."""
+        if reason := self.not_ready():
+            raise HubError(Kind.NOT_READY, f"not ready: {reason}")
+        return json({"ready": True})
+
+    async def models(self, request: Request) -> Response:
+        """GET /v2/models: all models, each with whether it can be called, and if not why."""
+        known = self.fleet.models()
+        return json(
+            {
+                "models": [
+                    {"name": name, "state": "UNAVAILABLE" if reason else "READY", "reason": reason}
+                    for name, reason in known.items()
+                ]
+            }
+        )
+
+    async def model(self, request: Request) -> Response:
+        """GET /v2/models/{model}[/versions/{version}]: inputs and outputs."""
+        info = await self._info(request)
+        return json(
+            {
+                "name": info.name,
+                "versions": self.fleet.versions(info.name),
+                "platform": info.platform,
+                "inputs": [tensor(spec) for spec in info.signature.inputs],
+                "outputs": [tensor(spec) for spec in info.signature.outputs],
+            }
+        )
+
+    async def model_ready(self, request: Request) -> Response:
+        """GET …/ready: 200 where the model can be called now, else 503."""
+        info = await self._info(request)
+        version = request.path_params.get("version", "")
+        if not self.fleet.is_open(info.name, version):
+            raise HubError(Kind.NOT_READY, f"model '{info.name}' is not ready: no pod serves it")
+        return json({"name": info.name, "ready": True})
+
+    async def openapi(self, request: Request) -> Response:
+        """GET /openapi.json."""
+        return json(openapi())
+
+    async def docs(self, request: Request) -> Response:
+        """GET /docs: the OpenAPI document as a page, with nothing from elsewhere."""
+        return HTMLResponse(files(__package__).joinpath("docs.html").read_text())
+
+    async def _info(self, request: Request) -> ModelInfo:
+        path = request.path_params
+        return await self.fleet.info(path["model"], path.get("version", ""), hold_s=0)
+
+
+def tensor(spec: TensorSpec) -> dict[str, Any]:
+    """An input or output as the protocol shows it."""
+    return {"name": spec.name, "datatype": spec.dtype, "shape": spec.shape}

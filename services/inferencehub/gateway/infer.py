@@ -1,0 +1,187 @@
+"""The two calls that run a model: POST /predict and POST /v2/models/{model}[/versions/{version}]/infer.
+
+Raw ASGI callables, for they are the hot path: body, codec, lane, codec, answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from time import monotonic
+from typing import Any, TypeVar
+
+from inferencehub.core.batching import Job, Member
+from inferencehub.core.errors import HubError, bad_input, shown
+from inferencehub.core.messages import InferRequest, InferResponse
+from inferencehub.core.predict import predict_request, read_prediction
+from inferencehub.core.signature import ModelInfo
+from inferencehub.gateway.body import CallerLeft, read_body
+from inferencehub.gateway.border import JSON, Exchange
+from inferencehub.gateway.codec import PredictAnswer, decode_infer, decode_predict, encode, infer_answer
+from inferencehub.gateway.fleet import Fleet
+from inferencehub.gateway.settings import GatewaySettings
+
+T = TypeVar("T")
+
+LARGE_BYTES = 2**20  # decoding less takes some ms
+LISTEN_AFTER_S = 0.02  # a request that is answered sooner need not know whether its caller is still there
+
+
+class Calls:
+    """What both endpoints share: the way of a request from its body to a model's answer.
+
+    Args:
+        fleet: where models are.
+        settings: the gateway's settings.
+    """
+
+    def __init__(self, fleet: Fleet, settings: GatewaySettings) -> None:
+        self.fleet = fleet
+        self.settings = settings
+
+    async def body(self, exchange: Exchange, receive: Any) -> bytes:
+        """The request's body, within the limits."""
+        settings = self.settings
+        within_s, most = settings.body_timeout_s, settings.max_body_bytes
+        return await read_body(exchange.scope, receive, most, within_s, exchange.hold)
+
+    def deadline(self, exchange: Exchange, timeout_us: object = None) -> float:
+        """When the request is no longer wanted: `X-Request-Timeout-Ms`, its `timeout` parameter, or the default."""
+        settings = self.settings
+        ms: float = settings.default_timeout_ms
+        if timeout_us is not None:
+            if isinstance(timeout_us, bool) or not isinstance(timeout_us, int) or timeout_us < 0:
+                raise bad_input(
+                    f"parameter 'timeout': expected microseconds, a whole number from 0, got {shown(timeout_us)}"
+                )
+            ms = timeout_us / 1000 or ms
+        for name, value in exchange.scope["headers"]:
+            if name == b"x-request-timeout-ms":
+                if not value.isdigit() or not 0 < (given := int(value[:20])) <= settings.max_timeout_ms:
+                    raise bad_input(
+                        f"X-Request-Timeout-Ms: expected a whole number from 1 to {settings.max_timeout_ms}, "
+                        f"got '{value[:40].decode('latin-1')}'"
+                    )
+                ms = min(given, ms) if timeout_us else given
+        return exchange.started + min(ms, settings.max_timeout_ms) / 1000
+
+    async def run(
+        self, exchange: Exchange, request: InferRequest, deadline: float
+    ) -> tuple[ModelInfo, InferResponse]:
+        """The answer of the request's model, and the model as the pod that gave it describes it.
+
+        Raises:
+            HubError: what became of it.
+        """
+        now = monotonic()
+        lane, request, rows = await self.fleet.admit(request, deadline - now)
+        exchange.model = lane.info.name
+        exchange.job = job = Job(request, rows, (Member(rows, deadline, exchange.id),), now)
+        future = lane.submit(job)
+        exchange.release()
+        try:
+            return lane.info, await future
+        finally:
+            lane.leave(job)
+
+
+class Caller:
+    """`with Caller(receive)`: whoever waits for an answer; if they hang up, what is done within for them is cancelled.
+
+    Listening takes a task, so it begins only once the answer has not come at once.
+
+    Raises:
+        CallerLeft: at its end, where they hung up.
+    """
+
+    __slots__ = ("_left", "_listening", "_receive", "_task", "_timer")
+
+    def __init__(self, receive: Any) -> None:
+        self._receive = receive
+
+    def __enter__(self) -> None:
+        self._left = False
+        self._task = asyncio.current_task()
+        self._listening: asyncio.Task[None] | None = None
+        self._timer = asyncio.get_running_loop().call_later(LISTEN_AFTER_S, self._listen)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._timer.cancel()
+        if self._listening is not None:
+            self._listening.cancel()
+        if self._left and self._task is not None:
+            self._task.uncancel()
+            if kind is asyncio.CancelledError:
+                raise CallerLeft from None
+
+    def _listen(self) -> None:
+        self._listening = asyncio.get_running_loop().create_task(self._wait())
+
+    async def _wait(self) -> None:
+        message = await self._receive()
+        if message["type"] == "http.disconnect" and self._task is not None:
+            self._left = True
+            self._task.cancel()
+
+
+async def beside(size: int, work: Callable[..., T], *arguments: Any) -> T:
+    """What `work` gives; in a thread where `size` bytes would hold up the event loop for long."""
+    return work(*arguments) if size < LARGE_BYTES else await asyncio.to_thread(work, *arguments)
+
+
+class Predict:
+    """POST /predict: features or text in, a class and a confidence out, of any model."""
+
+    def __init__(self, calls: Calls) -> None:
+        self.calls = calls
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        exchange: Exchange = scope["exchange"]
+        calls, settings = self.calls, self.calls.settings
+        body = await calls.body(exchange, receive)
+        parsed = await beside(len(body), decode_predict, body)
+        default = settings.default_model if parsed.text is None else settings.default_text_model
+        deadline = calls.deadline(exchange)
+        with Caller(receive):
+            info = await calls.fleet.info(parsed.model_name or default, hold_s=deadline - monotonic())
+            exchange.model = info.name
+            request = await beside(len(body), predict_request, info, "", parsed.features, parsed.text)
+            info, response = await calls.run(exchange, request, deadline)
+        found = read_prediction(info, response)
+        answer = PredictAnswer(found.class_id, round(found.confidence, 6), "", found.label)
+        await send_json(send, encode(answer))
+
+
+def predict_error(error: HubError) -> bytes:
+    """An error in the shape of /predict's answer."""
+    return encode(PredictAnswer(-1, 0.0, error.detail))
+
+
+class Infer:
+    """POST /v2/models/{model}[/versions/{version}]/infer: the protocol's inference request in JSON."""
+
+    def __init__(self, calls: Calls) -> None:
+        self.calls = calls
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        exchange: Exchange = scope["exchange"]
+        calls, path = self.calls, scope["path_params"]
+        body = await calls.body(exchange, receive)
+        model, version = path["model"], path.get("version", "")
+        request, id = await beside(len(body), decode_infer, body, model, version)
+        parameters = dict(request.parameters)
+        deadline = calls.deadline(exchange, parameters.pop("timeout", None))
+        if len(parameters) != len(request.parameters):
+            request = replace(request, parameters=parameters)
+        with Caller(receive):
+            _, response = await calls.run(exchange, request, deadline)
+        size = sum([len(tensor.data) for tensor in response.outputs])
+        await send_json(send, await beside(size, infer_answer, response, id))
+
+
+async def send_json(send: Any, body: bytes) -> None:
+    """Answer 200 with a JSON body."""
+    headers = [JSON, (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,136 @@
+"""A lane of the gateway: one model, one signature, and the places at all pods that serve it.
+
+It is the `Slots` of its lane: `take` gives the free place with the least load, and of equal ones that which was used
+the longest ago. While no pod serves the model, requests wait here for `hold_s` seconds, then they are refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from time import monotonic
+
+from inferencehub.core.batching import ByteBudget, Job, Queue, RetryBudget
+from inferencehub.core.errors import HubError, Kind
+from inferencehub.core.lane import Lane, Observer
+from inferencehub.core.messages import InferResponse
+from inferencehub.core.signature import ModelInfo
+from inferencehub.gateway.place import Place
+
+HOLD_STEP_S = 0.01  # those whose time is up within it are refused together
+
+
+class ModelLane:
+    """See the module's text.
+
+    Args:
+        info: the model as its pods describe it.
+        queue_length: rows that may wait.
+        hold_s: seconds for which a request waits while no pod serves the model.
+        bytes_held: the process's budget.
+        retries: the model's budget of second tries.
+        observer: who counts.
+    """
+
+    def __init__(
+        self,
+        info: ModelInfo,
+        queue_length: int,
+        hold_s: float,
+        bytes_held: ByteBudget,
+        retries: RetryBudget,
+        observer: Observer,
+    ) -> None:
+        self.info = info
+        self.hold_s = hold_s
+        self.places: list[Place] = []
+        self.absent_since: float | None = monotonic()
+        self.last_used = 0.0
+        self._holding: asyncio.TimerHandle | None = None
+        queue = Queue(info.signature.max_batch_size, queue_length)
+        self.lane: Lane[Place] = Lane(queue, self, bytes_held, retries, observer, info.at_most_once)
+
+    @property
+    def open(self) -> bool:
+        """Whether any pod serves the model."""
+        return any(place.open for place in self.places)
+
+    @property
+    def load(self) -> float:
+        """Requests that wait or run, a slot of the pods that serve the model."""
+        slots = sum([place.info.slots for place in self.places if place.open])
+        return (len(self.lane.queue) + self.lane.running) / max(1, slots)
+
+    def take(self) -> Place | None:
+        """The best free place, now taken."""
+        best: Place | None = None
+        for place in self.places:
+            if place.free and (best is None or (place.load, place.last_used) < (best.load, best.last_used)):
+                best = place
+        if best is not None:
+            best.in_flight += 1
+            best.last_used = monotonic()
+        elif self.absent_since is not None and self._holding is None:
+            self._hold()
+        return best
+
+    def give(self, slot: Place) -> None:
+        """A place is free again; the lane that calls looks for itself, the others that share the place are told."""
+        slot.in_flight -= 1
+        for freed in slot.freed:
+            if freed != self.lane.pump:
+                freed()
+
+    def set_places(self, places: Sequence[Place]) -> None:
+        """These pods serve the model now, as far as they are open."""
+        for place in self.places:
+            if place not in places:
+                place.freed.remove(self.lane.pump)
+        for place in places:
+            if place not in self.places:
+                place.freed.append(self.lane.pump)
+        self.places = list(places)
+        if places:
+            self.info = places[-1].info  # of the same contract, and perhaps of a newer release
+        self.look()
+
+    def look(self) -> None:
+        """Act on pods that opened or closed."""
+        if self.open:
+            self.absent_since = None
+            self.lane.pump()
+        elif self.absent_since is None:
+            self.absent_since = monotonic()
+            self.lane.pump()
+
+    def submit(self, job: Job) -> asyncio.Future[InferResponse]:
+        """Put a job into the lane; see `Lane.submit`."""
+        self.last_used = monotonic()
+        return self.lane.submit(job)
+
+    def leave(self, job: Job) -> None:
+        """The caller of a job is gone, or has its answer."""
+        self.lane.leave(job)
+
+    def _hold(self) -> None:
+        """Refuse what has waited for a pod for `hold_s`, and look again when the next job will have."""
+        self._holding = None
+        absent = self.absent_since
+        if absent is None:
+            return
+        latest = monotonic() - self.hold_s
+        self.lane.refuse(lambda job: max(job.arrived, absent) <= latest, no_pod(self.info.name, self.hold_s))
+        waiting = self.lane.queue.waiting()
+        if waiting:
+            oldest = max(absent, min([job.arrived for job in waiting]))
+            later = max(HOLD_STEP_S, oldest - latest)
+            self._holding = asyncio.get_running_loop().call_later(later, self._hold)
+
+
+def no_pod(model: str, waited_s: float, reason: str = "no pod serves it") -> HubError:
+    """The error of a request that waited for a pod in vain."""
+    return HubError(
+        Kind.NOT_READY,
+        f"model '{model[:80]}' cannot be reached: {reason} (waited {waited_s:g} s)",
+        retry_after=2,
+    )

@@ -1,0 +1,123 @@
+"""The OpenAPI document: tables of what each path takes and gives, and a function that puts them together.
+
+A test holds it against the routes; the shapes of bodies are in `schemas.py`.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import NamedTuple
+
+from inferencehub import __version__
+from inferencehub.gateway.schemas import HEADERS, PARAMETER, SCHEMAS, Json, ref
+
+
+class Operation(NamedTuple):
+    """A method of a path; `body`, `answer` and `error` name schemas, and an answer that is no JSON names its type."""
+
+    method: str
+    path: str
+    tag: str
+    summary: str
+    answer: str
+    errors: tuple[int, ...] = ()
+    body: str = ""
+    error: str = "Error"
+
+
+MODEL = "/v2/models/{model}"
+VERSION = MODEL + "/versions/{version}"
+CALL = (400, 404, 405, 408, 413, 429, 500, 501, 503, 504)
+LOOK = (404, 503)
+
+OPERATIONS = (
+    Operation("post", "/predict", "Calls", "Features or text in, a class and a confidence out, of any model",
+              "PredictAnswer", CALL, "PredictRequest", "PredictAnswer"),
+    Operation("post", f"{MODEL}/infer", "Calls", "Tensors in, tensors out: the default version",
+              "InferAnswer", CALL, "InferRequest"),
+    Operation("post", f"{VERSION}/infer", "Calls", "Tensors in, tensors out: one version",
+              "InferAnswer", CALL, "InferRequest"),
+    Operation("get", "/v2/models", "Models", "All models, and why those that do not serve do not", "ModelList"),
+    Operation("get", MODEL, "Models", "Inputs and outputs of the default version", "Model", LOOK),
+    Operation("get", VERSION, "Models", "Inputs and outputs of one version", "Model", LOOK),
+    Operation("get", f"{MODEL}/ready", "Models", "Whether a model can be called now", "Ready", LOOK),
+    Operation("get", f"{VERSION}/ready", "Models", "Whether a version can be called now", "Ready", LOOK),
+    Operation("get", "/v2", "Server", "Name, version and extensions", "Server"),
+    Operation("get", "/v2/health/live", "Server", "Whether the gateway works", "Live"),
+    Operation("get", "/v2/health/ready", "Server", "Whether requests are taken and a pod serves", "Ready", (503,)),
+    Operation("get", "/healthz", "Server", "Liveness probe", "Live"),
+    Operation("get", "/readyz", "Server", "Readiness probe of the gateway itself", "Ready", (503,)),
+    Operation("get", "/openapi.json", "Server", "This document", "Document"),
+    Operation("get", "/docs", "Server", "This document as a page", "text/html"),
+)  # fmt: skip
+
+ERRORS = {
+    400: "the body, a header or a parameter is not as expected; the sentence says what was expected and what came",
+    404: "no such model, version or path",
+    405: "the path takes another method; the header Allow says which",
+    408: "the body did not come in time",
+    413: "the body is too large",
+    429: "the model's queue or the gateway is full",
+    500: "the model failed",
+    501: "the model takes or gives what this call cannot carry",
+    503: "the model, or the gateway, is not ready",
+    504: "the deadline passed before the model answered",
+}
+
+
+def answer(says: str, content: str, *headers: str) -> Json:
+    """A response; `content` is a schema's name or a media type."""
+    body = (
+        {content: {"schema": {"type": "string"}}}
+        if "/" in content
+        else {"application/json": {"schema": ref(content)}}
+    )
+    shown = ("X-Request-Id", "Server-Timing", *headers)
+    return {
+        "description": says,
+        "headers": {name: {"$ref": f"#/components/headers/{name}"} for name in shown},
+        "content": body,
+    }
+
+
+def operation(op: Operation) -> Json:
+    """One operation's object."""
+    more = {405: ("Allow",), 429: ("Retry-After",), 503: ("Retry-After",)}
+    names = [name for name in ("model", "version") if f"{{{name}}}" in op.path] + ["X-Request-Id"]
+    if op.body:
+        names += ["X-Request-Timeout-Ms", "Content-Encoding"]
+    served = ("X-Served-By",) if op.body else ()
+    parts = [part.strip("{}").removesuffix(".json") for part in op.path.split("/") if part]
+    found: Json = {
+        "operationId": "_".join([op.method, *parts]),
+        "tags": [op.tag],
+        "summary": op.summary,
+        "parameters": [{"$ref": f"#/components/parameters/{name}"} for name in names],
+        "responses": {"200": answer("the answer", op.answer, *served)}
+        | {str(status): answer(ERRORS[status], op.error, *more.get(status, ())) for status in op.errors},
+    }
+    if op.body:
+        found["requestBody"] = {"required": True, "content": {"application/json": {"schema": ref(op.body)}}}
+    return found
+
+
+@cache
+def openapi() -> Json:
+    """The document, OpenAPI 3.1."""
+    paths: dict[str, Json] = {}
+    for op in OPERATIONS:
+        paths.setdefault(op.path, {})[op.method] = operation(op)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "InferenceHub",
+            "version": __version__,
+            "description": "Models behind HTTP: a small call, /predict, and the Open Inference Protocol.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": SCHEMAS,
+            "headers": {name: {"schema": schema} for name, schema in HEADERS.items()},
+            "parameters": {name: {"name": name, **parameter} for name, parameter in PARAMETER.items()},
+        },
+    }

@@ -1,0 +1,146 @@
+"""A model version at one pod: the slots that a lane of the gateway gives its batches to.
+
+A pod's config says how many batches it runs at a time. One more is kept on its way, so that the pod never waits for
+the wire; beyond that work waits here, where it can still go to another pod. Gateways that share a pod do not talk: the
+pod keeps a short queue and refuses beyond it, and a place that was refused takes nothing more until an answer comes or
+a moment has passed. Its answers say how many instances were free, from which a gateway sees the work of the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import grpc
+
+from inferencehub.core import wire
+from inferencehub.core.batching import Batch, NotAnswered, Outcome
+from inferencehub.core.errors import HubError, Kind
+from inferencehub.core.lane import Ran
+from inferencehub.core.messages import Times
+from inferencehub.core.signature import ModelInfo
+from inferencehub.gateway.channel import Lost
+
+if TYPE_CHECKING:
+    from inferencehub.gateway.backend import Backend
+
+ON_ITS_WAY = 1  # batches beyond the pod's instances
+REFUSED_S = (0.01, 0.5)  # how long a place that was refused takes nothing: at first, and at most
+# Codes whose text is for the caller; any other is the pod's own trouble.
+KINDS = {
+    grpc.StatusCode.INVALID_ARGUMENT: Kind.BAD_INPUT,
+    grpc.StatusCode.NOT_FOUND: Kind.NOT_FOUND,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: Kind.BUSY,
+    grpc.StatusCode.UNIMPLEMENTED: Kind.UNSUPPORTED,
+    grpc.StatusCode.DEADLINE_EXCEEDED: Kind.DEADLINE,
+}
+
+
+class Place:
+    """Slots of one model version at one backend.
+
+    Args:
+        backend: the pod.
+        info: the model as the pod describes it.
+    """
+
+    def __init__(self, backend: Backend, info: ModelInfo) -> None:
+        self.backend = backend
+        self.info = info
+        self.limit = info.slots + ON_ITS_WAY
+        self.in_flight = 0
+        self.others = 0  # instances that others kept busy when the last answer left
+        self.last_used = 0.0
+        self.refused = False
+        self._pause = REFUSED_S[0]
+        self.freed: list[Callable[[], None]] = []  # the lanes that share it
+
+    @property
+    def open(self) -> bool:
+        """Whether the pod serves the model."""
+        return self.backend.serves(self.info.name)
+
+    @property
+    def free(self) -> bool:
+        """Whether a batch may be given now."""
+        return self.in_flight < self.limit and not self.refused and self.open
+
+    @property
+    def load(self) -> float:
+        """Batches that run or wait at the pod, a slot."""
+        return (self.in_flight + self.others) / self.info.slots
+
+    async def run(self, batch: Batch) -> Ran:
+        """Send a batch and read its answer.
+
+        Raises:
+            NotAnswered: REFUSED, LOST or FAILED.
+        """
+        now = monotonic()
+        ours = self.backend.ours
+        members = (
+            [(m.rows, max(1, int((m.deadline - now) * 1e6)), m.id) for m in batch.members] if ours else ()
+        )
+        message = wire.request_to_proto(batch.request(), members)
+        try:
+            reply = await self.backend.infer(message, timeout=max(0.001, batch.deadline - now))
+        except grpc.aio.AioRpcError as error:
+            raise self._failure(batch, error) from None
+        except Lost:
+            raise lost(batch) from None
+        self.refused, self._pause = False, REFUSED_S[0]
+        return self._read(reply)
+
+    def _read(self, reply: Any) -> Ran:
+        parameters = reply.parameters
+        times = Times()
+        dropped: tuple[int, ...] = ()
+        if "hub_compute_us" in parameters:
+            times.queue = parameters["hub_queue_us"].int64_param / 1e6
+            times.compute = parameters["hub_compute_us"].int64_param / 1e6
+            busy = self.info.slots - parameters["hub_free"].int64_param
+            self.others = max(0, busy - self.in_flight)
+            if "hub_dropped" in parameters:
+                dropped = tuple([int(part) for part in parameters["hub_dropped"].string_param.split(",")])
+        return Ran(wire.response_from_proto(reply), times, self.backend.address, dropped)
+
+    def _failure(self, batch: Batch, error: grpc.aio.AioRpcError) -> NotAnswered:
+        code = error.code()
+        if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+            if any(name == wire.REFUSED for name, _ in error.trailing_metadata() or ()):
+                self.refused = True
+                asyncio.get_running_loop().call_later(self._pause, self._lift)
+                self._pause = min(2 * self._pause, REFUSED_S[1])
+                return NotAnswered(Outcome.REFUSED, HubError(Kind.BUSY, error.details() or ""))
+            if self.backend.ours:  # a pod of ours is only ever busy with that trailer: this is gRPC's limit
+                detail = (
+                    f"the request is larger than the pods of model '{self.info.name}' take in one message"
+                )
+                return NotAnswered(Outcome.FAILED, HubError(Kind.TOO_LARGE, detail))
+        if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
+            self.backend.suspect()
+            return lost(batch)
+        kind = KINDS.get(code, Kind.MODEL_FAILED)
+        detail = (error.details() or "").strip().split("\n")[0][:500]
+        return NotAnswered(Outcome.FAILED, HubError(kind, detail or f"model '{self.info.name}' failed"))
+
+    def _lift(self) -> None:
+        if self.refused:
+            self.refused = False
+            self.wake()
+
+    def wake(self) -> None:
+        """Tell the lanes that share this place that it may be free."""
+        for freed in self.freed:
+            freed()
+
+
+def lost(batch: Batch) -> NotAnswered:
+    """The pod went away; it may have run the batch."""
+    model = batch.jobs[0].request.model
+    return NotAnswered(
+        Outcome.LOST,
+        HubError(Kind.NOT_READY, f"the pod that ran model '{model}' went away before it answered"),
+    )

@@ -1,0 +1,121 @@
+"""What callers write and read, as JSON Schema, for the OpenAPI document.
+
+Written out, not derived from the codec's structs: those say how to read a body, these say what a caller may write.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from inferencehub.gateway.codec import FLAT
+
+Json = dict[str, Any]
+
+
+def text(says: str, **more: Any) -> Json:
+    """The schema of a string."""
+    return {"type": "string", "description": says, **more}
+
+
+def record(required: str, **properties: Json) -> Json:
+    """The schema of an object; `required` names its required properties, with spaces."""
+    return {"type": "object", "properties": properties, "required": required.split()}
+
+
+def listed(items: Json, **more: Any) -> Json:
+    """The schema of an array."""
+    return {"type": "array", "items": items, **more}
+
+
+def ref(name: str) -> Json:
+    """A reference to a schema."""
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+BOOL = {"type": "boolean"}
+DATATYPE = {"type": "string", "enum": list(FLAT)}
+SHAPE = listed({"type": "integer", "minimum": 0}, maxItems=32, description="row-major; the batch first")
+DATA = listed({}, description="numbers, booleans or strings, flat or nested as the shape says; NaN and Infinity are "
+              "taken for FP16, FP32 and FP64, and answered as null")  # fmt: skip
+PARAMETERS = {
+    "type": "object",
+    "additionalProperties": {"type": ["boolean", "integer", "number", "string"]},
+    "description": "passed on to the model; timeout, the deadline in microseconds, stays here",
+}
+SPEC = record("name datatype shape", name=text("its name"), datatype={"type": "string"},
+              shape=listed({"type": "integer"}, description="-1 where any size will do"))  # fmt: skip
+
+SCHEMAS: dict[str, Json] = {
+    "PredictRequest": {
+        **record(
+            "",
+            features=listed({"type": "number"}, minItems=1, description="finite numbers, for the first input"),
+            text=text("a text, for a model that takes one"),
+            model_name=text("the model; without it the default one for features or for text"),
+        ),
+        "oneOf": [{"required": ["features"]}, {"required": ["text"]}],
+        "additionalProperties": False,
+        "description": "Of a key that comes twice the last one holds, here and everywhere.",
+        "example": {"features": [0.5, 1.2, -3.4], "model_name": "v1-mock"},
+    },
+    "PredictAnswer": {
+        **record(
+            "class_id confidence error",
+            class_id={"type": "integer", "description": "-1 where there is an error"},
+            confidence={"type": "number", "minimum": 0, "maximum": 1},
+            error=text("a sentence, empty on success"),
+            label=text("the class's name, where the model gives one"),
+        ),
+        "example": {"class_id": 3, "confidence": 0.94, "error": ""},
+    },
+    "InferRequest": {
+        **record(
+            "inputs",
+            id=text("returned with the answer"),
+            parameters=PARAMETERS,
+            inputs=listed(record("name shape datatype data", name=text("the input's name"), shape=SHAPE,
+                                 datatype=DATATYPE, data=DATA)),
+            outputs=listed(record("name", name=text("an output's name")), description="all if left out"),
+        ),
+        "example": {
+            "inputs": [{"name": "features", "shape": [3], "datatype": "FP32", "data": [0.5, 1.2, -3.4]}]
+        },
+    },
+    "InferAnswer": record(
+        "model_name model_version outputs",
+        model_name=text("the model"),
+        model_version=text("the version that ran"),
+        id=text("the request's"),
+        parameters={**PARAMETERS, "description": "what the model says beside its outputs"},
+        outputs=listed(record("name shape datatype data", name=text("the output's name"), shape=SHAPE,
+                              datatype=DATATYPE, data={**DATA, "description": "flat"})),
+    ),
+    "Model": record("name versions platform inputs outputs", name=text("the model"), platform=text("its runtime"),
+                    versions=listed({"type": "string"}), inputs=listed(SPEC), outputs=listed(SPEC)),
+    "ModelList": record("models", models=listed(record(
+        "name state reason", name=text("the model"), state={"type": "string", "enum": ["READY", "UNAVAILABLE"]},
+        reason=text("why it does not serve, empty where it does")))),
+    "Server": record("name version extensions", name=text("inferencehub"), version=text("its version"),
+                     extensions=listed({"type": "string"})),
+    "Live": record("live", live=BOOL),
+    "Ready": record("ready", ready=BOOL, name=text("the model, where one was asked for")),
+    "Document": {"type": "object"},
+    "Error": {**record("error", error=text("what was expected and what came")), "example": {"error": "a sentence"}},
+}  # fmt: skip
+
+HEADERS: dict[str, Json] = {
+    "X-Request-Id": text("the request's id, taken from the request or made"),
+    "Server-Timing": text("milliseconds in queue, batch, network, compute (calls only) and total"),
+    "X-Served-By": text("the pod that answered"),
+    "Retry-After": {"type": "integer", "description": "seconds after which to try again"},
+    "Allow": text("the methods that the path takes"),
+}
+PARAMETER: dict[str, Json] = {
+    "model": {"in": "path", "required": True, "schema": text("name of the model", example="v1-mock")},
+    "version": {"in": "path", "required": True, "schema": text("version of the model", example="1")},
+    "X-Request-Id": {"in": "header", "schema": text("1 to 128 printable ASCII characters without spaces")},
+    "X-Request-Timeout-Ms": {
+        "in": "header", "schema": {"type": "integer", "minimum": 1, "description": "deadline in milliseconds"}
+    },
+    "Content-Encoding": {"in": "header", "schema": {"type": "string", "enum": ["gzip", "deflate", "identity"]}},
+}  # fmt: skip

@@ -1,0 +1,76 @@
+"""HTTP/1.1 by hand, for what no client library would send: halves of requests, rubbish, bodies that never end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+
+@dataclass
+class Answer:
+    """An answer as it came; header names in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body, decoded."""
+        return json.loads(self.body)
+
+
+def request(method: str, path: str, body: bytes | None = None, *headers: str) -> bytes:
+    """A request's bytes; `headers` are whole lines. The length of a body is told unless a header tells it."""
+    lines = [f"{method} {path} HTTP/1.1", "host: hub", *headers]
+    if body is not None and not any(
+        line.lower().startswith(("content-length", "transfer-")) for line in headers
+    ):
+        lines.append(f"content-length: {len(body)}")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + (body or b"")
+
+
+class Raw:
+    """One connection: `async with Raw(port) as raw`."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.sent = 0
+
+    async def __aenter__(self) -> Self:
+        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.writer.transport.abort()
+
+    async def send(self, data: bytes) -> None:
+        """Send bytes, waiting where the other side does not read."""
+        self.writer.write(data)
+        await self.writer.drain()
+        self.sent += len(data)
+
+    async def read(self, within_s: float = 10.0) -> Answer:
+        """The next answer."""
+        async with asyncio.timeout(within_s):
+            head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+            pairs = [line.split(": ", 1) for line in head[1:] if line]
+            headers = {name.lower(): value for name, value in pairs}
+            body = await self.reader.readexactly(int(headers["content-length"]))
+        return Answer(int(head[0].split(" ")[1]), headers, body)
+
+    async def ask(self, method: str, path: str, body: bytes | None = None, *headers: str) -> Answer:
+        """Send a request and read its answer."""
+        await self.send(request(method, path, body, *headers))
+        return await self.read()
+
+    async def closed(self, within_s: float = 5.0) -> bytes:
+        """What still came until the other side closed; fails where it does not."""
+        async with asyncio.timeout(within_s):
+            try:
+                return await self.reader.read()
+            except ConnectionResetError:
+                return b""

@@ -1,0 +1,158 @@
+"""The OpenAPI document says what the routes are, resolves, and its examples work; its page needs nothing from elsewhere."""
+
+import json
+import re
+from collections.abc import Iterator
+from importlib.resources import files
+from typing import Any, cast
+
+from starlette.routing import Route
+
+from inferencehub.core.errors import Kind
+from inferencehub.gateway.codec import (
+    InferBody,
+    PredictAnswer,
+    PredictBody,
+    TensorBody,
+    decode_infer,
+    decode_predict,
+)
+from inferencehub.gateway.describe import Describe
+from inferencehub.gateway.infer import Calls
+from inferencehub.gateway.openapi import CALL, openapi
+from inferencehub.gateway.routes import routes
+from inferencehub.gateway.settings import GatewaySettings
+from tests.hub import Hub, mock_model, running_hub
+
+SPEC = json.loads(json.dumps(openapi()))
+SCHEMAS = SPEC["components"]["schemas"]
+
+
+def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Method, path and object of each operation."""
+    for path, methods in SPEC["paths"].items():
+        for method, operation in methods.items():
+            yield method.upper(), path, operation
+
+
+def resolved(value: Any) -> Any:
+    """What a reference points to."""
+    found = SPEC
+    for key in value["$ref"].removeprefix("#/").split("/"):
+        found = found[key]
+    return found
+
+
+def references(value: Any) -> Iterator[Any]:
+    """All objects that are references, however deep."""
+    if isinstance(value, dict):
+        if "$ref" in value:
+            yield value
+        for part in value.values():
+            yield from references(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from references(part)
+
+
+def test_it_has_each_route_and_no_other() -> None:
+    nobody = cast(Any, None)
+    served = set()
+    for route in routes(Calls(nobody, GatewaySettings()), Describe(nobody, str)):
+        assert isinstance(route, Route)
+        served |= {(method, route.path) for method in (route.methods or set()) - {"HEAD"}}
+    assert {(method, path) for method, path, _ in operations()} == served
+
+
+def test_it_is_well_formed() -> None:
+    assert SPEC["openapi"].startswith("3.1.")
+    assert all(SPEC["info"][key] for key in ("title", "version"))
+    assert all(isinstance(resolved(reference), dict) for reference in references(SPEC))
+    ids = [operation["operationId"] for _, _, operation in operations()]
+    assert len(set(ids)) == len(ids)
+    assert all(re.fullmatch(r"[A-Za-z0-9_.-]+", id) for id in ids)
+    for method, path, operation in operations():
+        parameters = [resolved(parameter) for parameter in operation["parameters"]]
+        assert all({"name", "in", "schema"} <= parameter.keys() for parameter in parameters)
+        in_path = {
+            parameter["name"]
+            for parameter in parameters
+            if parameter["in"] == "path" and parameter["required"]
+        }
+        assert in_path == set(re.findall(r"{(\w+)}", path))
+        assert ("requestBody" in operation) is (method == "POST")
+        assert "200" in operation["responses"]
+        assert all(
+            response["description"] and response["content"] for response in operation["responses"].values()
+        )
+
+
+def test_every_schema_is_used() -> None:
+    used = {reference["$ref"] for reference in references(SPEC)}
+    for kind, parts in SPEC["components"].items():
+        assert {f"#/components/{kind}/{name}" for name in parts} <= used
+
+
+def test_calls_document_every_error_that_they_can_give() -> None:
+    elsewhere = {Kind.UNAUTHENTICATED, Kind.FORBIDDEN, Kind.CALLER_LEFT}
+    assert set(CALL) == {kind.http for kind in Kind if kind not in elsewhere}
+    for method, path, operation in operations():
+        for status, response in operation["responses"].items():
+            assert ("Retry-After" in response["headers"]) is (status in ("429", "503"))
+            if method == "POST":
+                error = "PredictAnswer" if path == "/predict" else "Error"
+                shape = response["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+                assert status == "200" or shape == error
+
+
+def test_bodies_have_the_properties_that_the_codec_reads_and_writes() -> None:
+    tensor = SCHEMAS["InferRequest"]["properties"]["inputs"]["items"]
+    assert set(SCHEMAS["PredictRequest"]["properties"]) == set(PredictBody.__struct_fields__)
+    assert set(SCHEMAS["PredictAnswer"]["properties"]) == set(PredictAnswer.__struct_fields__)
+    assert set(SCHEMAS["InferRequest"]["properties"]) == set(InferBody.__struct_fields__)
+    assert set(tensor["properties"]) == set(TensorBody.__struct_fields__) - {"parameters"}
+
+
+async def test_examples_are_answered_and_the_answers_are_as_documented(tmp_path: Any) -> None:
+    mock_model(tmp_path, "v1-mock")
+    async with running_hub(tmp_path) as hub:
+        for method, path, operation in operations():
+            url = path.format(model="v1-mock", version="1")
+            if url == "/docs":
+                continue
+            body = SCHEMAS[example_of(operation)]["example"] if method == "POST" else None
+            status, answer, headers = await (hub.post(url, body) if body else hub.get(url))
+            assert status == 200, (url, answer)
+            response = operation["responses"]["200"]
+            assert all(name in headers for name in response["headers"])
+            schema = resolved(response["content"]["application/json"]["schema"])
+            if "properties" in schema:
+                assert set(schema["required"]) <= answer.keys() <= set(schema["properties"]), url
+        await page(hub)
+
+
+def example_of(operation: Any) -> str:
+    """The name of the schema of an operation's body."""
+    name: str = operation["requestBody"]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+    return name
+
+
+def test_examples_are_read_by_the_codec() -> None:
+    assert decode_predict(json.dumps(SCHEMAS["PredictRequest"]["example"]).encode()).model_name == "v1-mock"
+    request, _ = decode_infer(json.dumps(SCHEMAS["InferRequest"]["example"]).encode(), "v1-mock", "")
+    assert request.inputs[0].shape == (3,)
+
+
+async def page(hub: Hub) -> None:
+    """The page is served as HTML."""
+    async with hub.client.get(hub.url + "/docs") as answer:
+        assert answer.status == 200
+        assert answer.content_type == "text/html"
+        assert await answer.text() == files("inferencehub.gateway").joinpath("docs.html").read_text()
+
+
+def test_the_page_asks_for_nothing_but_the_document() -> None:
+    html = files("inferencehub.gateway").joinpath("docs.html").read_text()
+    assert not re.search(r"https?:|src=|@import|url\(", html)
+    assert set(re.findall(r'href="([^"]*)"', html)) == {"openapi.json", "data:,"}
+    assert re.findall(r"fetch\((.*?)[,)]", html) == ["url.value", '"openapi.json"']
