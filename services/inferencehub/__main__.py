@@ -1,0 +1,110 @@
+"""`python -m inferencehub`: both tiers on one machine, as two processes; what `make run` starts.
+
+Prints a curl line once a model can be reached. Ctrl-C ends both. A setting goes to the tier that has it; the two ports
+that would clash (both tiers have an ops port 9090) are moved apart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import urllib.request
+from collections.abc import Mapping
+
+from inferencehub.core.settings import PREFIX, SettingError, read_settings, refuse_unknown, variables
+from inferencehub.gateway.settings import GatewaySettings
+from inferencehub.inference.settings import InferenceSettings
+
+INFERENCE_PORT, INFERENCE_OPS_PORT = "50051", "9091"
+PATIENCE_S = 120.0
+
+
+def environs(environ: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """The environments of gateway and inference, made from one.
+
+    Raises:
+        SettingError: where neither tier has a setting, or it is out of range.
+    """
+    gateway_names = [name for name, _ in variables(GatewaySettings)]
+    inference_names = [name for name, _ in variables(InferenceSettings)]
+    refuse_unknown(environ, [*gateway_names, *inference_names])
+    defaults = {"HUB_LOG_FORMAT": "human", "HUB_DRAIN_WAIT_S": "0"}
+    base = {name: value for name, value in environ.items() if not name.startswith(PREFIX)}
+
+    def mine(names: list[str]) -> dict[str, str]:
+        return {**base, **defaults, **{name: environ[name] for name in names if name in environ}}
+
+    gateway = {"GRPC_SERVER_URL": f"127.0.0.1:{INFERENCE_PORT}", **mine(gateway_names)}
+    inference = {**mine(inference_names), "PORT": INFERENCE_PORT, "HUB_OPS_PORT": INFERENCE_OPS_PORT}
+    read_settings(GatewaySettings, gateway)
+    read_settings(InferenceSettings, inference)
+    return gateway, inference
+
+
+async def main() -> int:
+    """Start both, wait for a signal or for one of them to end, end both; the exit code."""
+    gateway, inference = environs(os.environ)
+    ended = asyncio.Event()
+    children: list[asyncio.subprocess.Process] = []
+
+    def on_signal() -> None:
+        if ended.is_set():  # whoever asks again does not want to wait
+            for child in children:
+                if child.returncode is None:
+                    child.send_signal(signal.SIGINT)
+        ended.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, on_signal)
+    # Sessions of their own: a Ctrl-C reaches this process alone, which ends the tiers in their order.
+    for tier, environ in (("inference", inference), ("gateway", gateway)):
+        command = (sys.executable, "-m", f"inferencehub.{tier}")
+        children.append(await asyncio.create_subprocess_exec(*command, env=environ, start_new_session=True))
+    url = f"http://localhost:{gateway.get('PORT', '3000')}"
+    greeting = asyncio.ensure_future(greet(url))
+    waits = [asyncio.ensure_future(child.wait()) for child in children]
+    stop = asyncio.ensure_future(ended.wait())
+    await asyncio.wait([stop, *waits], return_when=asyncio.FIRST_COMPLETED)
+    greeting.cancel()
+    for child, wait in reversed(list(zip(children, waits, strict=True))):
+        if child.returncode is None:
+            child.send_signal(signal.SIGINT)
+        await wait
+    return 0 if ended.is_set() else 1
+
+
+async def greet(url: str) -> None:
+    """Print a curl line once a pod serves behind the gateway."""
+    loop = asyncio.get_running_loop()
+    ends = loop.time() + PATIENCE_S
+    # The pod's own readiness first: the gateway would write a line for each time that it was asked in vain.
+    pages = [f"http://localhost:{INFERENCE_OPS_PORT}/readyz", f"{url}/v2/health/ready"]
+    while loop.time() < ends:
+        if await asyncio.to_thread(answers, pages[0]):
+            del pages[0]
+        if not pages:
+            body = '{"features":[0.5,1.2,-3.4],"model_name":"v1-mock"}'
+            sys.stderr.write(f"\nInferenceHub is ready. Try:\n\n  curl -s {url}/predict -d '{body}'\n\n")
+            sys.stderr.write(f"Pages: {url}/docs   Models: {url}/v2/models   Ctrl-C ends it.\n\n")
+            return
+        await asyncio.sleep(0.1)
+    sys.stderr.write(f"inferencehub: not ready after {PATIENCE_S:g} s; the lines above say why\n")
+
+
+def answers(url: str) -> bool:
+    """Whether a GET of `url` is answered with 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(asyncio.run(main()))
+    except SettingError as error:
+        sys.stderr.write(f"inferencehub: {error}\n")
+        sys.exit(2)
