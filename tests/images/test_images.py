@@ -1,0 +1,184 @@
+"""What both container images promise, asked of a real engine: `make images test-images`.
+
+Everything goes through the `docker` command, as a user's would, and through ports published on loopback.
+All that a test starts is named `inferencehub-test...`, and is removed when its block ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+import pytest
+
+pytestmark = pytest.mark.images
+
+ROOT = Path(__file__).resolve().parents[2]
+GATEWAY = "inferencehub-gateway:dev"
+INFERENCE = "inferencehub-inference:dev"
+NAME = "inferencehub-test"
+LOCKED_DOWN = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
+PREDICTION = {"features": [0.5, 1.2, -3.4], "model_name": "v1-mock"}
+
+
+def docker(*args: str, timeout: float = 120, env: dict[str, str] | None = None) -> str:
+    """Standard output of `docker ARGS`; a failure shows what the command said."""
+    done = subprocess.run(
+        ["docker", *args],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        cwd=ROOT,
+        env=os.environ | (env or {}),
+    )
+    assert done.returncode == 0, f"docker {' '.join(args)}: {done.stdout}{done.stderr}"
+    return done.stdout.strip()
+
+
+def inside(image: str, program: str, *args: str) -> str:
+    """Standard output of a program of the image, run as the image's own user."""
+    return docker("run", "--rm", "--network", "none", *LOCKED_DOWN, "--entrypoint", program, image, *args)
+
+
+def found_modules(image: str, *names: str) -> set[str]:
+    """Those of the modules that the image's Python can find."""
+    source = (
+        "import importlib.util, json, sys\n"
+        "def found(name):\n"
+        "    try: return importlib.util.find_spec(name) is not None\n"
+        "    except ModuleNotFoundError: return False\n"
+        "print(json.dumps([name for name in sys.argv[1:] if found(name)]))"
+    )
+    return set(json.loads(inside(image, "/opt/venv/bin/python", "-c", source, *names)))
+
+
+def post_predict(address: str) -> tuple[dict[str, object], str]:
+    """The answer of `/predict` and the pod that made it."""
+    request = Request(f"http://{address}/predict", json.dumps(PREDICTION).encode())
+    with urlopen(request, timeout=30) as answer:
+        return json.load(answer), answer.headers["X-Served-By"]
+
+
+def wait_until_ready(address: str, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    reason = "never asked"
+    while time.monotonic() < end:
+        try:
+            with urlopen(f"http://{address}/readyz", timeout=5):
+                return
+        except HTTPError as error:
+            reason = f"{error.code} {error.read().decode(errors='replace')}"
+        except (URLError, OSError) as error:
+            reason = str(error)
+        time.sleep(0.2)
+    pytest.fail(f"{address} not ready after {seconds:.0f} s: {reason}")
+
+
+@contextmanager
+def running_pair() -> Iterator[tuple[str, str, str]]:
+    """Both images on a network of their own: the gateway's published address and the two containers' names."""
+    network, gateway, inference = NAME, f"{NAME}-gateway", f"{NAME}-inference"
+    run = ("run", "--detach", "--network", network, *LOCKED_DOWN)
+    docker("network", "create", network)
+    try:
+        docker(*run, "--name", inference, "--network-alias", "inference-service", INFERENCE)
+        pods = ("--env", "GRPC_SERVER_URL=inference-service:50051")
+        docker(*run, "--name", gateway, "--publish", "127.0.0.1::3000", *pods, GATEWAY)
+        address = docker("port", gateway, "3000/tcp")
+        wait_until_ready(address)
+        yield address, gateway, inference
+    except BaseException:
+        for name in (gateway, inference):
+            subprocess.run(["docker", "logs", "--tail", "50", name], stderr=subprocess.STDOUT)
+        raise
+    finally:
+        subprocess.run(["docker", "rm", "--force", gateway, inference], capture_output=True)
+        docker("network", "rm", network)
+
+
+@contextmanager
+def running_compose(replicas: int) -> Iterator[str]:
+    """compose.yaml as it stands, on a free port of loopback: the gateway's address."""
+    compose = ("compose", "--project-name", NAME)
+    env = {"GATEWAY_PORT": "127.0.0.1:0"}
+    try:
+        docker(*compose, "up", "--detach", "--no-build", "--scale", f"inference-service={replicas}", env=env)
+        address = docker(*compose, "port", "gateway", "3000", env=env)
+        wait_until_ready(address)
+        yield address
+    except BaseException:
+        print(docker(*compose, "logs", "--tail", "50", env=env))
+        raise
+    finally:
+        docker(*compose, "down", "--timeout", "15", env=env)
+
+
+def test_each_image_holds_its_own_tier_only() -> None:
+    tiers = ("inferencehub.core", "inferencehub.pb", "inferencehub.gateway", "inferencehub.inference")
+    libraries = ("grpc", "starlette", "numpy", "onnxruntime", "grpc_tools", "pip", "setuptools")
+    assert found_modules(GATEWAY, *tiers, *libraries) == {
+        "inferencehub.core", "inferencehub.pb", "inferencehub.gateway", "grpc", "starlette",
+    }  # fmt: skip
+    assert found_modules(INFERENCE, *tiers, *libraries) == {
+        "inferencehub.core", "inferencehub.pb", "inferencehub.inference", "grpc", "numpy", "onnxruntime",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("image", [GATEWAY, INFERENCE])
+def test_image_runs_as_a_numeric_user_who_owns_nothing(image: str) -> None:
+    assert docker("image", "inspect", "--format", "{{.Config.User}}", image) == "65532:65532"
+    assert inside(image, "id", "-u") == "65532"
+    assert inside(image, "find", "/opt/venv", "/app", "!", "-user", "root") == ""
+
+
+@pytest.mark.parametrize("image", [GATEWAY, INFERENCE])
+def test_image_has_no_compiler(image: str) -> None:
+    look = "for tool in cc gcc c++ g++ clang ld strip make; do command -v $tool; done; true"
+    assert inside(image, "sh", "-c", look) == ""
+
+
+def test_gateway_adds_less_than_70_mb_to_its_base() -> None:
+    base = re.search(r"^ARG PYTHON_IMAGE=(.+)$", (ROOT / "Dockerfile.gateway").read_text(), re.MULTILINE)
+    assert base is not None
+    sizes = [int(docker("image", "inspect", "--format", "{{.Size}}", name)) for name in (base[1], GATEWAY)]
+    added = (sizes[1] - sizes[0]) / 1e6
+    print(f"gateway over its base: {added:.1f} MB")
+    assert 0 < added < 70
+
+
+def test_read_only_pair_answers_over_a_published_port_and_ends_cleanly_on_sigterm() -> None:
+    with running_pair() as (address, *containers):
+        answer, served_by = post_predict(address)
+        assert answer["error"] == ""
+        assert answer["class_id"] in range(5)
+        assert served_by
+        for name in containers:
+            begun = time.monotonic()
+            docker("kill", "--signal", "TERM", name)
+            assert docker("wait", name, timeout=30) == "0"
+            assert time.monotonic() - begun < 15
+
+
+def test_compose_spreads_300_requests_over_three_replicas() -> None:
+    with running_compose(replicas=3) as address:
+        seen: set[str] = set()
+        end = time.monotonic() + 30
+        with ThreadPoolExecutor(30) as clients:
+            while len(seen) < 3 and time.monotonic() < end:
+                seen |= {pod for _, pod in clients.map(post_predict, [address] * 30)}
+            answers = list(clients.map(post_predict, [address] * 300))
+        assert [answer["error"] for answer, _ in answers] == [""] * 300
+        shares = Counter(pod for _, pod in answers)
+        print(f"requests by replica: {dict(shares)}")
+        assert len(shares) == 3
+        assert min(shares.values()) >= 60
