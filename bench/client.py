@@ -1,0 +1,104 @@
+"""One client: a kept HTTP/1.1 connection as a bare asyncio protocol, small enough not to be what is measured.
+
+It writes a request that was made before, finds the end of the answer by its Content-Length, and writes the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from bench.load import Load
+
+CHECK_EVERY = 8
+CLOSE_ENOUGH = 1e-4  # a row's confidence may depend on its batch in the last digits
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A request and its right answer: the class, and the confidence that it got alone."""
+
+    request: bytes
+    class_id: int
+    confidence: float
+
+
+def http(method: str, path: str, body: object = None, close: bool = False) -> bytes:
+    """A whole HTTP/1.1 request; `body` becomes JSON."""
+    content = b"" if body is None else json.dumps(body).encode()
+    head = f"{method} {path} HTTP/1.1\r\nhost: bench\r\ncontent-length: {len(content)}\r\n"
+    more = "content-type: application/json\r\n" + ("connection: close\r\n" if close else "")
+    return f"{head}{more}\r\n".encode() + content
+
+
+async def ask(host: str, port: int, method: str, path: str, body: object = None) -> tuple[int, bytes]:
+    """Status and body of one request on a connection of its own.
+
+    Raises:
+        OSError: where nobody listens.
+    """
+    reader, writer = await asyncio.open_connection(host, port)
+    writer.write(http(method, path, body, close=True))
+    head, _, content = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    return int(head[9:12] or 0), content
+
+
+class Client(asyncio.Protocol):
+    """One connection."""
+
+    def __init__(self, load: Load, index: int) -> None:
+        self.load = load
+        self.turn = self.index = index
+        self.buffer = b""
+        self.reconnecting: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.load.connections.add(self)
+        self.send()
+
+    def send(self) -> None:
+        """Write the next request."""
+        self.turn += 1
+        self.sample = self.load.samples[self.turn % len(self.load.samples)]
+        self.started = perf_counter()
+        self.transport.write(self.sample.request)
+
+    def data_received(self, data: bytes) -> None:
+        if self.buffer:
+            data = self.buffer + data
+        end = data.find(b"\r\n\r\n") + 4
+        head = data[:end].lower()
+        at = head.find(b"content-length:")
+        if end < 4 or (at >= 0 and len(data) < end + int(head[at + 15 : head.index(b"\r", at)])):
+            self.buffer = data
+            return
+        self.buffer = b""
+        wrong = self.wrong(data[9:12], data[end:])
+        if wrong:
+            self.load.errors[wrong] += 1
+        else:
+            self.load.took.append(perf_counter() - self.started)
+        if not self.load.over:
+            self.send()
+
+    def wrong(self, status: bytes, body: bytes) -> str:
+        """What is wrong with an answer; "" where nothing is."""
+        if status != b"200":
+            return f"status {status.decode()}"
+        if self.turn % CHECK_EVERY:
+            return ""
+        answer = json.loads(body)
+        sure = abs(answer["confidence"] - self.sample.confidence) < CLOSE_ENOUGH
+        return "" if answer["class_id"] == self.sample.class_id and sure else "wrong answer"
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.load.connections.discard(self)
+        if not self.load.over:
+            self.load.errors["connection lost"] += 1
+            self.reconnecting = asyncio.get_running_loop().create_task(self.load.connect(self.index))
