@@ -1,0 +1,46 @@
+"""What `helm test` runs: wait until a pod serves, send one /predict, check its class."""
+
+import json
+import os
+import sys
+import time
+import urllib.error
+import urllib.request
+
+URL, BODY = os.environ["URL"], os.environ["BODY"]
+CLASS_ID = os.environ.get("CLASS_ID", "")
+PATIENCE_S = 90.0
+
+
+def ask(path: str, body: bytes | None = None) -> tuple[int, str]:
+    """Status and text of an answer; status 0 where there is none."""
+    try:
+        with urllib.request.urlopen(URL + path, data=body, timeout=35) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+    except OSError as error:
+        return 0, str(error)
+
+
+def main() -> int:
+    """0 where the answer is as expected, else 1 and a sentence."""
+    end = time.monotonic() + PATIENCE_S
+    for path, body in (("/v2/health/ready", None), ("/predict", BODY.encode())):
+        status, text = ask(path, body)
+        while status in (0, 503) and time.monotonic() < end:
+            time.sleep(1)
+            status, text = ask(path, body)
+        if status != 200:
+            sys.stderr.write(f"{path} answered {status}: {text}\n")
+            return 1
+    answer = json.loads(text)
+    if answer["error"] or (CLASS_ID and answer["class_id"] != int(CLASS_ID)):
+        sys.stderr.write(f"/predict answered {text}, expected class_id {CLASS_ID or 'any'}\n")
+        return 1
+    sys.stdout.write(f"{text}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

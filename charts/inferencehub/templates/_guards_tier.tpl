@@ -1,0 +1,83 @@
+{{/* What both tiers, and every pool, are held against: (dict "at" path "values" merged "env" what the chart sets) */}}
+
+{{- define "inferencehub.guard.tier" -}}
+{{- include "inferencehub.guard.labels" (dict "at" (printf "%s.podLabels" .at) "labels" .values.podLabels) }}
+{{- include "inferencehub.guard.env" . }}
+{{- include "inferencehub.guard.replicas" . }}
+{{- include "inferencehub.guard.rollout" . }}
+{{- with .values.image.digest }}
+{{- if not (regexMatch "^sha256:[0-9a-f]{64}$" .) }}
+{{- fail (printf "%s.image.digest is '%s', expected sha256: and 64 hexadecimal digits." $.at .) }}
+{{- end }}
+{{- end }}
+{{- range .values.extraVolumes }}
+{{- if has .name (list "tmp" "models") }}
+{{- fail (printf "%s.extraVolumes has a volume '%s', a name that the chart uses itself: choose another." $.at .name) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "inferencehub.guard.env" -}}
+{{- $own := list "HUB_MODELS" "HUB_REQUIRED_MODELS" }}
+{{- range .env }}{{ $own = append $own .name }}{{ end }}
+{{- $seen := list }}
+{{- range .values.extraEnv }}
+{{- if has .name $own }}
+{{- fail (printf "%s.extraEnv sets %s, which the chart sets itself from other values: set those." $.at .name) }}
+{{- end }}
+{{- if has .name $seen }}
+{{- fail (printf "%s.extraEnv has %s twice: keep one." $.at .name) }}
+{{- end }}
+{{- $seen = append $seen .name }}
+{{- end }}
+{{- end }}
+
+{{- define "inferencehub.guard.replicas" -}}
+{{- $scaling := .values.autoscaling }}
+{{- $least := int .values.replicas }}
+{{- if $scaling.enabled }}
+{{- $least = int $scaling.minReplicas }}
+{{- if gt (int $scaling.minReplicas) (int $scaling.maxReplicas) }}
+{{- fail (printf "%s.autoscaling.minReplicas is %d, more than maxReplicas, %d." .at (int $scaling.minReplicas) (int $scaling.maxReplicas)) }}
+{{- end }}
+{{- if not (dig "requests" "cpu" "" .values.resources) }}
+{{- fail (printf "%s.autoscaling counts in percent of the CPU request, and there is none: set %s.resources.requests.cpu." .at .at) }}
+{{- end }}
+{{- end }}
+{{- $budget := .values.podDisruptionBudget }}
+{{- if $budget.enabled }}
+{{- $min := not (kindIs "invalid" $budget.minAvailable) }}
+{{- $max := not (kindIs "invalid" $budget.maxUnavailable) }}
+{{- if and $min $max }}
+{{- fail (printf "%s.podDisruptionBudget has both minAvailable and maxUnavailable, and Kubernetes takes one: set the other to null." .at) }}
+{{- end }}
+{{- if and $max (eq 0 (include "inferencehub.share" (list $budget.maxUnavailable $least) | int)) (gt $least 0) }}
+{{- fail (printf "%s.podDisruptionBudget.maxUnavailable is %v, so no node with such a pod could ever be drained: allow 1." .at $budget.maxUnavailable) }}
+{{- end }}
+{{- if and $min (gt $least 0) (ge (include "inferencehub.share" (list $budget.minAvailable $least) | int) $least) }}
+{{- fail (printf "%s.podDisruptionBudget.minAvailable is %v of %d, so no node with such a pod could ever be drained: lower it or have more pods." .at $budget.minAvailable $least) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* A number, or a percent of a number of pods rounded up, as Kubernetes does: (list share pods) */}}
+{{- define "inferencehub.share" -}}
+{{- $share := index . 0 | toString }}
+{{- if hasSuffix "%" $share }}
+{{- div (add (mul (trimSuffix "%" $share | int) (index . 1)) 99) 100 }}
+{{- else }}
+{{- int $share }}
+{{- end }}
+{{- end }}
+
+{{- define "inferencehub.guard.rollout" -}}
+{{- $values := .values }}
+{{- if and (has (toString $values.strategy.maxUnavailable) (list "0" "0%")) (has (toString $values.strategy.maxSurge) (list "0" "0%")) }}
+{{- fail (printf "%s.strategy allows no pod less and no pod more, so no rollout could begin: let one of maxUnavailable and maxSurge be 1." .at) }}
+{{- end }}
+{{- $startup := mul (int $values.probes.startup.periodSeconds) (int $values.probes.startup.failureThreshold) }}
+{{- $needed := add $startup $values.minReadySeconds }}
+{{- if le (int $values.progressDeadlineSeconds) (int $needed) }}
+{{- fail (printf "%s.progressDeadlineSeconds is %d, but a pod may take %d seconds to start (probes.startup) and be ready (minReadySeconds): a rollout would count as failed before." .at (int $values.progressDeadlineSeconds) (int $needed)) }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,65 @@
+"""The combinations of values that the chart documents; most tests hold for all of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.chart.rendering import CHART, KIND_VALUES, VALUES_FILES, at, merge, read_values
+
+DIGEST = "sha256:" + "0123456789abcdef" * 4
+FILES = {"echo/config.pbtxt": 'backend: "python"', "echo/1/model.py": "class Model: ..."}
+PEERS = [{"ipBlock": {"cidr": "10.0.0.0/8"}}]
+
+COMBINATIONS: dict[str, dict[str, Any]] = {
+    "defaults": {},
+    **{path.stem: read_values(path) for path in VALUES_FILES},
+    "demo-on-kind": read_values(KIND_VALUES, CHART / "values-hpa-demo.yaml"),
+    "node-port": at("gateway.service", {"type": "NodePort", "nodePort": 30080, "port": 80}),
+    "load-balancer": at("gateway.service", {"type": "LoadBalancer", "annotations": {"a": "b"}}),
+    "ingress": {"ingress": {"enabled": True, "hosts": ["hub.example.com"], "className": "nginx", "annotations": {"a": "b"}}},
+    "ingress-tls": {"ingress": {"enabled": True, "hosts": ["a.example.com", "b.example.com"], "path": "/hub",
+                                "tls": [{"secretName": "tls", "hosts": ["a.example.com"]}]}},
+    "http-route": {"httpRoute": {"enabled": True, "parentRefs": [{"name": "public", "namespace": "infra"}],
+                                 "hostnames": ["hub.example.com"], "timeouts": {"request": "60s"}, "annotations": {"a": "b"},
+                                 "filters": [{"type": "RequestHeaderModifier"}]}},
+    "service-monitor": at("monitoring.serviceMonitor", {"enabled": True, "labels": {"release": "prometheus"}}),
+    "pod-monitor": at("monitoring.podMonitor", {"enabled": True, "interval": "1m"}),
+    "dashboard": at("monitoring.dashboard", {"enabled": True, "annotations": {"folder": "ml"}}),
+    "autoscaling": merge(at("gateway.autoscaling.enabled", True), at("inference.autoscaling", {"enabled": True, "maxReplicas": 3})),
+    "pools": at("inference.pools", {
+        "default": {"autoscaling": {"enabled": True}},
+        "gpu": {
+            "replicas": 2,
+            "runtimeClassName": "nvidia",
+            "nodeSelector": {"accelerator": "h100"},
+            "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
+            "resources": {"limits": {"nvidia.com/gpu": 1, "memory": "16Gi"}},
+            "models": {"source": "pvc", "pvc": {"claimName": "gpu-models", "subPath": "prod"}},
+        },
+    }),
+    "models-of-files": {"models": {"source": "configMap", "configMap": {"files": FILES}}},
+    "models-of-config-map": {"models": {"source": "configMap", "configMap": {
+        "name": "mine", "items": [{"key": "model", "path": "echo/1/model.py"}]}}},
+    "models-of-claim": {"models": {"source": "pvc", "pvc": {"claimName": "models"}}},
+    "models-of-init-container": {"models": {"source": "initContainer", "initContainer": {
+        "image": "models:3", "command": ["cp"], "args": ["-r", "/repository/.", "/models"], "env": [{"name": "A", "value": "b"}]}}},
+    "policies-off": at("networkPolicy.enabled", False),
+    "policies-narrow": at("networkPolicy", {
+        "gateway": {"from": PEERS, "extraEgress": [{"to": PEERS}]},
+        "inference": {"extraIngress": [{"from": PEERS}], "extraEgress": [{"to": PEERS}]},
+        "metricsFrom": [], "dns": {"to": PEERS, "ports": [53, 5353]}}),
+    "everything-of-a-pod": at("gateway", {
+        "extraEnv": [{"name": "HUB_HOLD_S", "value": "10"}, {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}],
+        "podAnnotations": {"a": "b"}, "podLabels": {"team": "ml"}, "nodeSelector": {"disk": "ssd"},
+        "tolerations": [{"key": "x", "operator": "Exists"}], "priorityClassName": "high", "topologySpreadConstraints": [],
+        "affinity": {"nodeAffinity": {}}, "extraVolumes": [{"name": "more", "emptyDir": {}}],
+        "extraVolumeMounts": [{"name": "more", "mountPath": "/more"}], "image": {"digest": DIGEST}}),
+    "names-and-labels": {"fullnameOverride": "hub", "commonLabels": {"team": "ml"}, "imagePullSecrets": [{"name": "pull"}],
+                         "clusterDomain": "example.org"},
+    "accounts-of-others": merge(at("gateway.serviceAccount", {"create": False, "name": "theirs"}),
+                                at("inference.serviceAccount", {"create": False})),
+    "budgets": merge(at("gateway", {"replicas": 3, "podDisruptionBudget": {"minAvailable": "50%"}}),
+                     at("inference", {"replicas": 4, "podDisruptionBudget": {"maxUnavailable": "25%"}})),
+    "nothing-to-spare": merge(at("gateway", {"podDisruptionBudget": {"enabled": False}, "replicas": 0}),
+                              at("inference", {"podDisruptionBudget": {"enabled": False}, "minReadySeconds": 0})),
+}  # fmt: skip

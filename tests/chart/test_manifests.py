@@ -1,0 +1,92 @@
+"""What is rendered is what Kubernetes takes, always the same, and the same from Helm 3."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+
+from tests.chart.combinations import COMBINATIONS
+from tests.chart.rendering import CHART, Object, helm, read_yaml, render, texts
+
+KUBERNETES = ("1.29", "1.34", kubernetes_validate.latest_version())
+OF_OPERATORS = {"monitoring.coreos.com", "gateway.networking.k8s.io"}
+OF_A_NAMESPACE = {
+    "ConfigMap", "Deployment", "HTTPRoute", "HorizontalPodAutoscaler", "Ingress", "NetworkPolicy", "Pod",
+    "PodDisruptionBudget", "PodMonitor", "Service", "ServiceAccount", "ServiceMonitor",
+}  # fmt: skip
+
+
+@cache
+def validate(version: str, text: str) -> None:
+    """Hold one object against the schema of a Kubernetes version; equal objects once."""
+    thing = json.loads(text)
+    if thing["apiVersion"].partition("/")[0] not in OF_OPERATORS:
+        kubernetes_validate.validate(thing, version, strict=True)
+
+
+def shape(thing: Object) -> str:
+    """An object as text."""
+    return json.dumps(thing, sort_keys=True)
+
+
+@pytest.mark.parametrize("name", COMBINATIONS)
+@pytest.mark.parametrize("version", KUBERNETES)
+def test_kubernetes_takes_every_object(name: str, version: str) -> None:
+    for thing in render(COMBINATIONS[name]):
+        validate(version, shape(thing))
+
+
+def test_a_wrong_object_would_be_seen() -> None:
+    service = next(thing for thing in render() if thing["kind"] == "Service")
+    service["spec"]["port"] = 3000
+    with pytest.raises(kubernetes_validate.ValidationError):
+        validate("1.29", shape(service))
+
+
+@pytest.mark.parametrize("name", COMBINATIONS)
+def test_lint_finds_nothing(name: str) -> None:
+    report = helm.lint(CHART, COMBINATIONS[name], strict=True, kube_version="v1.29.0")
+    assert report["errors"] is None or report["errors"] == []
+    assert [message for message in report["messages"] if message["severity"] >= 2] == []
+
+
+@pytest.mark.parametrize("name", COMBINATIONS)
+def test_two_renders_are_equal(name: str) -> None:
+    assert texts(COMBINATIONS[name]) == texts(COMBINATIONS[name])
+
+
+@pytest.mark.parametrize("name", COMBINATIONS)
+def test_every_object_is_of_the_release_and_its_namespace(name: str) -> None:
+    for thing in render(COMBINATIONS[name], "blue", "shop"):
+        assert thing["kind"] in OF_A_NAMESPACE
+        assert thing["metadata"]["namespace"] == "shop"
+        labels = thing["metadata"]["labels"]
+        assert labels["app.kubernetes.io/instance"] == "blue"
+        assert labels["app.kubernetes.io/name"] == "inferencehub"
+        assert labels["app.kubernetes.io/managed-by"] == "Helm"
+        assert labels["helm.sh/chart"] == "inferencehub-0.1.0"
+
+
+@pytest.mark.parametrize("name", COMBINATIONS)
+def test_a_template_makes_one_kind(name: str) -> None:
+    for path, text in texts(COMBINATIONS[name]).items():
+        if path.endswith(".yaml"):
+            assert len({thing["kind"] for thing in read_yaml(text)}) <= 1, path
+
+
+@pytest.mark.skipif(shutil.which("helm") is None, reason="no helm on PATH")
+@pytest.mark.parametrize("name", COMBINATIONS)
+def test_the_helm_on_path_renders_the_same(name: str, tmp_path: Path) -> None:
+    values = tmp_path / "values.json"
+    values.write_text(json.dumps(COMBINATIONS[name]))
+    # A Helm that was built without a version believes Kubernetes to be 1.20.
+    options = ["--namespace", "ml", "--kube-version", "1.29.0", "--values", str(values)]
+    command = ["helm", "template", "hub", str(CHART), *options]
+    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert sorted(read_yaml(text), key=shape) == sorted(render(COMBINATIONS[name]), key=shape)

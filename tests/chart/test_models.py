@@ -1,0 +1,100 @@
+"""Where models come from, that a change of them replaces the pods, and that the demo's model works."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tests.chart.combinations import COMBINATIONS, FILES
+from tests.chart.rendering import CHART, Object, at, merge, of_kind, one, read_values, render
+from tests.hub import running_hub
+
+
+def template(values: dict[str, Any], pool: str = "default") -> Object:
+    """The pod template of a pool."""
+    found: Object = one(render(values), "Deployment", f"-inference-{pool}")["spec"]["template"]
+    return found
+
+
+def volume(pod: Object, name: str = "models") -> Object | None:
+    """A volume of a pod by its name; None where there is none."""
+    return next((entry for entry in pod["spec"]["volumes"] if entry["name"] == name), None)
+
+
+def mounted(pod: Object) -> Object | None:
+    """How /models is mounted; None where it is the image's own."""
+    mounts = pod["spec"]["containers"][0]["volumeMounts"]
+    return next((mount for mount in mounts if mount["mountPath"] == "/models"), None)
+
+
+def test_the_image_brings_its_own() -> None:
+    pod = template({})
+    assert volume(pod) is None
+    assert mounted(pod) is None
+
+
+def test_files_become_a_repository() -> None:
+    objects = render(COMBINATIONS["models-of-files"])
+    (config_map,) = of_kind(objects, "ConfigMap")
+    pod = template(COMBINATIONS["models-of-files"])
+    source = (volume(pod) or {})["configMap"]
+    assert source["name"] == config_map["metadata"]["name"]
+    assert {item["path"]: config_map["data"][item["key"]] for item in source["items"]} == FILES
+    assert (mounted(pod) or {})["readOnly"] is True
+
+
+def test_a_change_of_files_replaces_pods_of_the_pools_that_have_them_alone() -> None:
+    values = merge(
+        COMBINATIONS["models-of-files"],
+        at("inference.pools", {"claim": {"models": COMBINATIONS["models-of-claim"]["models"]}}),
+    )
+    changed = merge(values, {"models": {"configMap": {"files": {"echo/1/model.py": "class Model: pass"}}}})
+    assert template(values) != template(changed)
+    assert template(values, "claim") == template(changed, "claim")
+    for untouched in ("gateway",):
+        assert one(render(values), "Deployment", untouched) == one(render(changed), "Deployment", untouched)
+
+
+def test_a_config_map_of_ones_own_is_mounted_as_its_items_say() -> None:
+    values = COMBINATIONS["models-of-config-map"]
+    assert of_kind(render(values), "ConfigMap") == []
+    assert (volume(template(values)) or {})["configMap"] == {
+        "name": "mine",
+        "items": values["models"]["configMap"]["items"],
+    }
+
+
+def test_a_claim_is_mounted_read_only() -> None:
+    pod = template(COMBINATIONS["pools"], "gpu")
+    assert (volume(pod) or {})["persistentVolumeClaim"] == {"claimName": "gpu-models", "readOnly": True}
+    assert mounted(pod) == {"name": "models", "mountPath": "/models", "readOnly": True, "subPath": "prod"}
+    assert mounted(template(COMBINATIONS["pools"])) is None
+
+
+def test_an_init_container_fills_what_the_model_container_reads() -> None:
+    pod = template(COMBINATIONS["models-of-init-container"])
+    (init,) = pod["spec"]["initContainers"]
+    assert (init["image"], init["command"], init["args"]) == (
+        "models:3",
+        ["cp"],
+        ["-r", "/repository/.", "/models"],
+    )
+    assert {"name": "models", "mountPath": "/models"} in init["volumeMounts"]
+    assert mounted(pod) == {"name": "models", "mountPath": "/models", "readOnly": True}
+    assert (volume(pod) or {})["emptyDir"]
+
+
+async def test_the_demo_model_computes_and_answers_as_helm_test_expects(tmp_path: Path) -> None:
+    values = read_values(CHART / "values-hpa-demo.yaml")
+    # As the kubelet mounts a ConfigMap: files in a directory of their own, links to it beside.
+    for path, text in values["models"]["configMap"]["files"].items():
+        file = tmp_path / "..data" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    for model in (tmp_path / "..data").iterdir():
+        (tmp_path / model.name).symlink_to(model)
+    async with running_hub(tmp_path) as hub:
+        status, answer, headers = await hub.post("/predict", values["example"]["body"].encode())
+    assert (status, answer["class_id"], answer["error"]) == (200, values["example"]["classId"], "")
+    compute = dict(part.split(";dur=") for part in headers["Server-Timing"].split(", "))["compute"]
+    assert float(compute) >= 15

@@ -1,0 +1,74 @@
+"""NOTES.txt: lines that work as they are pasted, for the values given."""
+
+from __future__ import annotations
+
+import json
+import shlex
+
+import pytest
+
+from tests.chart.combinations import COMBINATIONS
+from tests.chart.rendering import Values, at, merge, of_kind, one, render, texts
+
+
+def lines(values: Values, release: str = "hub", namespace: str = "ml") -> list[str]:
+    """The indented lines: commands."""
+    notes = texts(values, release, namespace)["NOTES.txt"]
+    return [line.strip() for line in notes.splitlines() if line.startswith("  ")]
+
+
+@pytest.mark.parametrize("name", COMBINATIONS)
+def test_forwarding_and_asking_are_always_there(name: str) -> None:
+    found = lines(COMBINATIONS[name], "blue", "shop")
+    service = one(render(COMBINATIONS[name], "blue"), "Service", "gateway")
+    port = service["spec"]["ports"][0]["port"]
+    assert f"kubectl --namespace shop port-forward service/{service['metadata']['name']} 3000:{port}" in found
+    asked = next(shlex.split(line) for line in found if line.startswith("curl -s localhost:3000/predict -d "))
+    body = (
+        COMBINATIONS[name]
+        .get("example", {})
+        .get("body", '{"features":[0.5,1.2,-3.4],"model_name":"v1-mock"}')
+    )
+    assert json.loads(asked[-1]) == json.loads(body)
+    assert "helm --namespace shop test blue --timeout 3m" in found
+
+
+@pytest.mark.parametrize("name", COMBINATIONS)
+def test_every_deployment_is_waited_for(name: str) -> None:
+    found = lines(COMBINATIONS[name])
+    for thing in of_kind(render(COMBINATIONS[name]), "Deployment"):
+        assert f"kubectl --namespace ml rollout status deployment/{thing['metadata']['name']}" in found
+
+
+def test_ways_in_are_named_as_they_are_set() -> None:
+    node_port = lines(COMBINATIONS["node-port"])
+    assert "PORT=30080" in node_port
+    assert any(line.startswith('curl -s "http://$NODE:$PORT/predict"') for line in node_port)
+    assert any("nodePort}" in line for line in lines(at("gateway.service.type", "NodePort")))
+    assert any(
+        line.startswith('curl -s "http://$HOST:3000/predict"')
+        for line in lines(COMBINATIONS["load-balancer"])
+    )
+    assert any(
+        line.startswith("curl -s http://hub.example.com/predict ") for line in lines(COMBINATIONS["ingress"])
+    )
+    tls = lines(COMBINATIONS["ingress-tls"])
+    assert any(line.startswith("curl -s https://b.example.com/hub/predict ") for line in tls)
+    assert any(
+        line.startswith("curl -s http://hub.example.com/predict ")
+        for line in lines(COMBINATIONS["http-route"])
+    )
+    assert sum(line.startswith("curl") for line in lines({})) == 1
+
+
+def test_a_quote_in_the_request_stays_in_the_request() -> None:
+    body = '{"text":"it\'s good"}'
+    asked = next(shlex.split(line) for line in lines(at("example.body", body)) if line.startswith("curl"))
+    assert asked[-1] == body
+
+
+def test_what_the_cluster_must_have_is_said() -> None:
+    assert "metrics-server" not in texts()["NOTES.txt"]
+    assert "metrics-server" in texts(at("inference.pools.default.autoscaling.enabled", True))["NOTES.txt"]
+    assert "inferencehub/scrape=true" in texts()["NOTES.txt"]
+    assert "scrape" not in texts(merge({}, at("networkPolicy.enabled", False)))["NOTES.txt"]

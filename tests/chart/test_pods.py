@@ -1,0 +1,179 @@
+"""Every pod, that of `helm test` too: what it may do, what it needs, how it is asked, how it ends."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from inferencehub.core.settings import SettingError, read_settings
+from inferencehub.gateway.settings import GatewaySettings
+from inferencehub.inference.health import LIVE, READY, STARTED
+from inferencehub.inference.settings import InferenceSettings
+from tests.chart.combinations import COMBINATIONS, DIGEST
+from tests.chart.rendering import at, containers, environ, merge, of_kind, one, pods, render
+
+RESTRICTED_VOLUMES = {
+    "configMap",
+    "csi",
+    "downwardAPI",
+    "emptyDir",
+    "ephemeral",
+    "persistentVolumeClaim",
+    "projected",
+    "secret",
+}
+every = pytest.mark.parametrize("name", COMBINATIONS)
+
+
+@every
+def test_the_restricted_standard_holds(name: str) -> None:
+    for pod, _, spec in pods(render(COMBINATIONS[name])):
+        context = spec["securityContext"]
+        assert context["runAsNonRoot"] is True, pod
+        assert context["runAsUser"] >= 10000
+        assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
+        for volume in spec.get("volumes", []):
+            assert volume.keys() - {"name"} <= RESTRICTED_VOLUMES
+        for container in containers(spec):
+            inner = container["securityContext"]
+            assert inner["allowPrivilegeEscalation"] is False
+            assert inner["readOnlyRootFilesystem"] is True
+            assert inner["capabilities"] == {"drop": ["ALL"]}
+            assert "hostPort" not in str(container.get("ports"))
+
+
+@every
+def test_no_token_no_links_no_hooks_and_an_account(name: str) -> None:
+    objects = render(COMBINATIONS[name])
+    accounts = {thing["metadata"]["name"] for thing in of_kind(objects, "ServiceAccount")}
+    for _, _, spec in pods(objects):
+        assert spec["automountServiceAccountToken"] is False
+        assert spec["enableServiceLinks"] is False
+        assert spec["serviceAccountName"] in accounts | {"theirs", "default"}
+        assert all("lifecycle" not in container for container in containers(spec))
+    assert all(thing["automountServiceAccountToken"] is False for thing in of_kind(objects, "ServiceAccount"))
+
+
+@every
+def test_resources_are_asked_for_and_memory_is_bounded(name: str) -> None:
+    for pod, _, spec in pods(render(COMBINATIONS[name])):
+        for container in containers(spec):
+            resources = container["resources"]
+            if not ("gpu" in pod or container["name"] == "models"):
+                assert resources["requests"].keys() >= {"cpu", "memory"}
+            assert "memory" in resources["limits"]
+            if container["name"] == "gateway":
+                assert "cpu" not in resources["limits"]
+
+
+@every
+def test_images_are_pinned(name: str) -> None:
+    for _, _, spec in pods(render(COMBINATIONS[name])):
+        for container in containers(spec):
+            assert re.search(r"(:[\w.-]+|@sha256:[0-9a-f]{64})$", container["image"])
+            assert not container["image"].endswith(":latest")
+
+
+def test_a_digest_wins_over_the_tag() -> None:
+    values = at("gateway.image", {"repository": "registry.example.com/gateway", "tag": "x", "digest": DIGEST})
+    _, _, spec = next(pods(render(values)))
+    assert spec["containers"][0]["image"] == f"registry.example.com/gateway@{DIGEST}"
+
+
+@every
+def test_three_probes_ask_three_questions(name: str) -> None:
+    for thing in of_kind(render(COMBINATIONS[name]), "Deployment"):
+        container = thing["spec"]["template"]["spec"]["containers"][0]
+        startup, readiness, liveness = (
+            container[f"{kind}Probe"] for kind in ("startup", "readiness", "liveness")
+        )
+        if container["name"] == "inference":
+            asked = [probe["grpc"] for probe in (startup, readiness, liveness)]
+            assert asked == [{"port": 50051, "service": service} for service in (STARTED, READY, LIVE)]
+        else:
+            asked = [probe["httpGet"] for probe in (startup, readiness, liveness)]
+            assert asked == [{"path": path, "port": "ops"} for path in ("/healthz", "/readyz", "/healthz")]
+        assert startup["failureThreshold"] * startup["periodSeconds"] >= 60
+        assert liveness["timeoutSeconds"] > 1
+
+
+@every
+def test_the_pod_gets_the_time_that_its_drain_takes(name: str) -> None:
+    for thing in of_kind(render(COMBINATIONS[name]), "Deployment"):
+        spec = thing["spec"]["template"]["spec"]
+        env = environ(spec)
+        drain = float(env["HUB_DRAIN_WAIT_S"]) + float(env["HUB_DRAIN_TIMEOUT_S"])
+        assert drain < spec["terminationGracePeriodSeconds"] <= drain + 30
+
+
+@every
+def test_the_environment_is_what_the_tiers_read(name: str) -> None:
+    for thing in of_kind(render(COMBINATIONS[name]), "Deployment"):
+        spec = thing["spec"]["template"]["spec"]
+        env = {key: value for key, value in environ(spec).items() if key != "NODE"}
+        ports = {port["name"]: port["containerPort"] for port in spec["containers"][0]["ports"]}
+        if spec["containers"][0]["name"] == "gateway":
+            settings: GatewaySettings | InferenceSettings = read_settings(GatewaySettings, env)
+            assert ports["http"] == settings.port
+        else:
+            settings = read_settings(InferenceSettings, env)
+            assert ports["grpc"] == settings.port
+        assert ports["ops"] == settings.ops_port
+        assert len(env) == len(spec["containers"][0]["env"]) - ("NODE" in environ(spec))
+
+
+def test_a_setting_that_nobody_reads_would_be_seen() -> None:
+    spec = one(render(at("gateway.extraEnv", [{"name": "HUB_HOLDS", "value": "1"}])), "Deployment", "gateway")
+    with pytest.raises(SettingError):
+        read_settings(GatewaySettings, environ(spec["spec"]["template"]["spec"]))
+
+
+def test_values_of_the_tiers_become_settings() -> None:
+    tier = {
+        "log": {"format": "human", "level": "debug", "access": False},
+        "drain": {"waitSeconds": 0, "timeoutSeconds": 7},
+    }
+    inference = {**tier, "requiredModels": ["digits", "sentiment"]}
+    objects = render({"gateway": tier, "inference": inference})
+    env = environ(one(objects, "Deployment", "default")["spec"]["template"]["spec"])
+    settings = read_settings(InferenceSettings, env)
+    assert (settings.log_format, settings.log_level, settings.access_log) == ("human", "debug", False)
+    assert (settings.drain_wait_s, settings.drain_timeout_s) == (0.0, 7.0)
+    assert settings.required_models == ("digits", "sentiment")
+    gateway = one(objects, "Deployment", "gateway")["spec"]["template"]["spec"]
+    assert gateway["terminationGracePeriodSeconds"] == 17
+    assert read_settings(GatewaySettings, environ(gateway)).access_log is False
+
+
+@every
+def test_what_can_be_written_is_bounded(name: str) -> None:
+    for _, _, spec in pods(render(COMBINATIONS[name])):
+        for volume in spec.get("volumes", []):
+            if "emptyDir" in volume and volume["name"] != "more":
+                assert volume["emptyDir"]["sizeLimit"]
+
+
+@every
+def test_a_rollout_takes_no_capacity_away(name: str) -> None:
+    for thing in of_kind(render(COMBINATIONS[name]), "Deployment"):
+        spec = thing["spec"]
+        assert spec["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+        startup = spec["template"]["spec"]["containers"][0]["startupProbe"]
+        assert spec["progressDeadlineSeconds"] > spec["minReadySeconds"] + startup["failureThreshold"]
+
+
+def test_pods_are_spread_and_counted_by_version() -> None:
+    objects = render(merge(at("inference.pools.gpu", {}), {}))
+    for thing in of_kind(objects, "Deployment"):
+        spec = thing["spec"]["template"]["spec"]
+        spread = spec["topologySpreadConstraints"]
+        assert [entry["topologyKey"] for entry in spread] == [
+            "kubernetes.io/hostname",
+            "topology.kubernetes.io/zone",
+        ]
+        for entry in spread:
+            assert entry["whenUnsatisfiable"] == "ScheduleAnyway"
+            assert entry["matchLabelKeys"] == ["pod-template-hash"]
+            assert entry["labelSelector"] == thing["spec"]["selector"]

@@ -1,0 +1,92 @@
+"""What can't work is refused in a sentence that names the value and what to do."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from tests.chart.combinations import DIGEST, FILES
+from tests.chart.rendering import CHART, at, helm, merge, render
+
+CLAIM = {"source": "pvc", "pvc": {"claimName": "models"}}
+GPU = "inference.pools.gpu"
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    (at("inference.pools.default", None), "inference.pools is empty"),
+    (at("inference.pools.GPU", {}), "inference.pools: 'GPU' can't be in the names"),
+    (at("inference.pools", {"a-name-of-seventeen": {}}), "has 1 to 16 letters"),
+    (at("inference.pools", {"-x": {}}), "'-x' can't be"),
+    (at("inference.pools", {"a-ops": {}}), "'a-ops' ends in -ops"),
+    (at("gateway.autoscaling", {"enabled": True, "minReplicas": 5, "maxReplicas": 4}), "minReplicas is 5, more than maxReplicas, 4"),
+    (at(GPU, {"autoscaling": {"enabled": True, "minReplicas": 20}}), "inference.pools.gpu.autoscaling.minReplicas is 20"),
+    (at("gateway", {"autoscaling": {"enabled": True}, "resources": {"requests": {"cpu": None}}}), "set gateway.resources.requests.cpu"),
+    (at("gateway.podDisruptionBudget", {"minAvailable": 0, "maxUnavailable": 1}), "has both minAvailable and maxUnavailable"),
+    (at("gateway.podDisruptionBudget.maxUnavailable", 0), "maxUnavailable is 0, so no node"),
+    (at("gateway.podDisruptionBudget.maxUnavailable", "0%"), "maxUnavailable is 0%, so no node"),
+    (at("gateway.podDisruptionBudget.minAvailable", 1), "minAvailable is 1 of 1, so no node"),
+    (at("gateway", {"replicas": 3, "podDisruptionBudget": {"minAvailable": "70%"}}), "minAvailable is 70% of 3"),
+    (at(GPU, {"replicas": 2, "podDisruptionBudget": {"minAvailable": 2}}), "inference.pools.gpu.podDisruptionBudget.minAvailable is 2 of 2"),
+    (at("gateway.strategy", {"maxUnavailable": 0, "maxSurge": 0}), "no rollout could begin"),
+    (at("gateway.strategy", {"maxUnavailable": "0%", "maxSurge": "0%"}), "no rollout could begin"),
+    (at("inference.probes.startup.failureThreshold", 900), "progressDeadlineSeconds is 600, but a pod may take 905 seconds"),
+    (at("gateway.minReadySeconds", 300), "gateway.progressDeadlineSeconds is 300"),
+    (at("gateway.image.digest", "sha256:12"), "gateway.image.digest is 'sha256:12', expected sha256: and 64"),
+    (at(GPU, {"image": {"digest": DIGEST.upper()}}), "inference.pools.gpu.image.digest"),
+    (at("gateway.service.nodePort", 30080), "a ClusterIP Service has no node port"),
+    (at("ingress.enabled", True), "ingress.enabled without ingress.hosts"),
+    (at("httpRoute.enabled", True), "httpRoute.enabled without httpRoute.parentRefs"),
+    (at("monitoring", {"serviceMonitor": {"enabled": True}, "podMonitor": {"enabled": True}}), "scraped twice"),
+    (at("gateway.extraEnv", [{"name": "PORT", "value": "80"}]), "gateway.extraEnv sets PORT, which the chart sets itself"),
+    (at("gateway.extraEnv", [{"name": "HUB_DRAIN_WAIT_S", "value": "1"}]), "gateway.extraEnv sets HUB_DRAIN_WAIT_S"),
+    (at("inference.extraEnv", [{"name": "HUB_REQUIRED_MODELS", "value": "a"}]), "extraEnv sets HUB_REQUIRED_MODELS"),
+    (at("gateway.extraEnv", [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]), "gateway.extraEnv has A twice"),
+    (at("inference.extraVolumes", [{"name": "models", "emptyDir": {}}]), "extraVolumes has a volume 'models'"),
+    (at("commonLabels", {"app.kubernetes.io/name": "x"}), "commonLabels sets 'app.kubernetes.io/name'"),
+    (at("gateway.podLabels", {"inferencehub/pool": "x"}), "gateway.podLabels sets 'inferencehub/pool'"),
+    (at("example.body", "not json"), "example.body is no JSON object"),
+    (at("models.source", "pvc"), "set models.pvc.claimName"),
+    (at("models.source", "initContainer"), "set models.initContainer.image"),
+    (at("models.source", "configMap"), "there are no models: set models.configMap.files"),
+    (at("models.pvc.claimName", "models"), "models.pvc is set but models.source is 'image'"),
+    (merge({"models": CLAIM}, at("models.initContainer.image", "x:1")), "models.initContainer is set but models.source is 'pvc'"),
+    (at("models", {"source": "configMap", "configMap": {"name": "mine"}}), "models.configMap.name needs models.configMap.items"),
+    (at("models", {"source": "configMap", "configMap": {"name": "mine", "files": FILES}}), "has both files and the name"),
+    (at("models", {"source": "configMap", "configMap": {"files": {"model.py": "x"}}}), "'model.py' is no path in a model repository"),
+    (at("models", {"source": "configMap", "configMap": {"files": {"../1/x": "x"}}}), "is no path in a model repository"),
+    (at("models", {"source": "configMap", "configMap": {"files": {"a/b__c": "x", "a__b/c": "x"}}}), "differ only in '/' and '__'"),
+    (at("models", {"source": "configMap", "configMap": {"files": {"a/1/m.bin": "x" * 2**20}}}), "more than a ConfigMap can"),
+    (at(GPU, {"models": {"source": "pvc"}}), "set inference.pools.gpu.models.pvc.claimName"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("values", "sentence"), REFUSED, ids=[sentence for _, sentence in REFUSED])
+def test_it_is_refused_in_a_sentence(values: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(helm.HelmRenderError) as refusal:
+        render(values)
+    assert sentence in str(refusal.value)
+    assert re.search(r"[.\w'`]\.?$", str(refusal.value).strip())
+
+
+@pytest.mark.parametrize("release", ["2hub"])
+def test_a_name_that_no_service_may_have_is_refused(release: str) -> None:
+    with pytest.raises(helm.HelmRenderError, match="begins with a letter"):
+        render({}, release)
+    assert render({"fullnameOverride": "hub"}, release)
+
+
+def test_every_refusal_is_tried() -> None:
+    """Each `fail` of the templates speaks in one of the tests above."""
+    guards = "".join(path.read_text() for path in (CHART / "templates").glob("_guards*.tpl"))
+    sentences = re.findall(r'fail \(?(?:printf )?"((?:[^"\\]|\\.)*)"', guards)
+    assert len(sentences) == guards.count("{{- fail ") > 25
+    seen = []
+    for values, _ in REFUSED:
+        with pytest.raises(helm.HelmRenderError) as refusal:
+            render(values)
+        seen.append(str(refusal.value))
+    for sentence in sentences:
+        if "begins with a letter" not in sentence:
+            pattern = ".*".join(re.escape(part) for part in re.split(r"%[sdv]|%%", sentence))
+            assert any(re.search(pattern, text, re.DOTALL) for text in seen), sentence

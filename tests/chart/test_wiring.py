@@ -1,0 +1,226 @@
+"""What refers to what: selectors, ports, names, autoscalers, budgets, policies, monitors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from tests.chart.combinations import COMBINATIONS
+from tests.chart.rendering import Object, at, environ, merge, of_kind, one, pods, render, selects
+
+every = pytest.mark.parametrize("name", COMBINATIONS)
+Labels = Mapping[str, str]
+
+
+def deployments_of(objects: list[Object], selector: Labels) -> list[Object]:
+    """The Deployments whose pods a selector finds."""
+    return [
+        thing
+        for thing in of_kind(objects, "Deployment")
+        if selects(selector, thing["spec"]["template"]["metadata"]["labels"])
+    ]
+
+
+@every
+def test_selectors_find_the_pods_of_one_deployment(name: str) -> None:
+    objects = render(COMBINATIONS[name])
+    for thing in of_kind(objects, "Deployment"):
+        assert deployments_of(objects, thing["spec"]["selector"]["matchLabels"]) == [thing]
+    for thing in of_kind(objects, "Service"):
+        assert len(deployments_of(objects, thing["spec"]["selector"])) == 1
+
+
+@every
+def test_selectors_hold_nothing_that_an_upgrade_changes(name: str) -> None:
+    for thing in of_kind(render(COMBINATIONS[name]), "Deployment"):
+        selector = thing["spec"]["selector"]["matchLabels"].keys() - {"inferencehub/pool"}
+        assert selector == {f"app.kubernetes.io/{part}" for part in ("name", "instance", "component")}
+        assert "helm.sh/chart" not in thing["spec"]["template"]["metadata"]["labels"]
+
+
+@every
+def test_services_lead_to_ports_that_are_there(name: str) -> None:
+    objects = render(COMBINATIONS[name])
+    for service in of_kind(objects, "Service"):
+        (deployment,) = deployments_of(objects, service["spec"]["selector"])
+        ports = {port["name"] for port in deployment["spec"]["template"]["spec"]["containers"][0]["ports"]}
+        assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports
+    assert [port["port"] for port in one(objects, "Service", "gateway")["spec"]["ports"]] in ([3000], [80])
+
+
+@every
+def test_gateways_are_told_every_pool(name: str) -> None:
+    objects = render(COMBINATIONS[name], namespace="shop")
+    domain = COMBINATIONS[name].get("clusterDomain", "cluster.local")
+    pools = [
+        service["metadata"]["name"]
+        for service in of_kind(objects, "Service")
+        if service["metadata"]["labels"]["app.kubernetes.io/component"] == "inference"
+        and service["spec"].get("clusterIP") == "None"
+    ]
+    told = environ(one(objects, "Deployment", "gateway")["spec"]["template"]["spec"])
+    addresses = [f"{pool}.shop.svc.{domain}.:50051" for pool in sorted(pools)]
+    assert told["GRPC_SERVER_URL"].split(",") == addresses
+    balanced = [f"{pool}-ops.shop.svc.{domain}.:9090" for pool in sorted(pools)]
+    assert told["HUB_ROLL_CALL"].split(",") == balanced
+
+
+@every
+def test_inference_is_headless_but_for_roll_calls_and_shows_pods_that_are_not_ready(name: str) -> None:
+    for service in of_kind(render(COMBINATIONS[name]), "Service"):
+        if service["metadata"]["labels"]["app.kubernetes.io/component"] == "inference":
+            balanced = service["metadata"]["name"].endswith("-ops")
+            assert service["spec"].get("clusterIP") == (None if balanced else "None")
+            assert service["spec"]["publishNotReadyAddresses"] is True
+
+
+@every
+def test_autoscalers_own_the_number_of_pods(name: str) -> None:
+    objects = render(COMBINATIONS[name])
+    scaled = {
+        thing["spec"]["scaleTargetRef"]["name"] for thing in of_kind(objects, "HorizontalPodAutoscaler")
+    }
+    deployments = {thing["metadata"]["name"]: thing for thing in of_kind(objects, "Deployment")}
+    assert scaled <= deployments.keys()
+    for deployment, thing in deployments.items():
+        assert ("replicas" in thing["spec"]) == (deployment not in scaled)
+        if deployment in scaled:
+            container = thing["spec"]["template"]["spec"]["containers"][0]
+            assert "cpu" in container["resources"]["requests"]
+
+
+def test_autoscalers_scale_each_pool_by_its_own_values() -> None:
+    pools = {
+        "default": {},
+        "big": {"autoscaling": {"maxReplicas": 7, "targetCPU": 40}},
+        "still": {"autoscaling": {"enabled": False}},
+    }
+    objects = render(at("inference", {"autoscaling": {"enabled": True}, "pools": pools}))
+    found = {
+        thing["metadata"]["name"]: thing["spec"] for thing in of_kind(objects, "HorizontalPodAutoscaler")
+    }
+    assert {name: spec["maxReplicas"] for name, spec in found.items()} == {
+        "hub-inferencehub-inference-default": 10,
+        "hub-inferencehub-inference-big": 7,
+    }
+    target = found["hub-inferencehub-inference-big"]["metrics"][0]["resource"]
+    assert target == {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 40}}
+
+
+@every
+def test_budgets_select_pods_and_let_one_go(name: str) -> None:
+    objects = render(COMBINATIONS[name])
+    for budget in of_kind(objects, "PodDisruptionBudget"):
+        spec = budget["spec"]
+        assert len(deployments_of(objects, spec["selector"]["matchLabels"])) == 1
+        assert spec["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
+        assert ("minAvailable" in spec) != ("maxUnavailable" in spec)
+        assert spec.get("maxUnavailable") not in (0, "0%")
+
+
+def test_a_budget_of_a_single_pod_lets_it_go() -> None:
+    budgets = of_kind(render(), "PodDisruptionBudget")
+    assert len(budgets) == 2
+    assert all(budget["spec"]["maxUnavailable"] == 1 for budget in budgets)
+
+
+@every
+def test_policies_are_about_every_pod_both_ways(name: str) -> None:
+    objects = render(COMBINATIONS[name])
+    policies = of_kind(objects, "NetworkPolicy")
+    if name == "policies-off":
+        assert policies == []
+        return
+    for _, metadata, _ in pods(objects):
+        found = [
+            thing
+            for thing in policies
+            if selects(thing["spec"]["podSelector"]["matchLabels"], metadata["labels"])
+        ]
+        assert len(found) == 1
+        assert found[0]["spec"]["policyTypes"] == ["Ingress", "Egress"]
+
+
+def admitted(rules: list[dict[str, Any]], port: int) -> list[Any]:
+    """The peers of all rules for a port; [None] where anyone may."""
+    return [
+        peer
+        for rule in rules
+        if port in [entry["port"] for entry in rule.get("ports", [])]
+        for peer in rule.get("from", rule.get("to", [None]))
+    ]
+
+
+def test_policies_let_through_what_is_needed_and_no_more() -> None:
+    objects = render()
+    labels = {
+        metadata["labels"]["app.kubernetes.io/component"]: metadata["labels"]
+        for _, metadata, _ in pods(objects)
+    }
+    rules = {tier: one(objects, "NetworkPolicy", tier)["spec"] for tier in ("gateway", "inference", "test")}
+
+    assert admitted(rules["gateway"]["ingress"], 3000) == [None]
+    for tier in ("gateway", "inference"):
+        *others, scraper = admitted(rules[tier]["ingress"], 9090)
+        assert all(selects(other["podSelector"]["matchLabels"], labels["gateway"]) for other in others)
+        assert len(others) == (tier == "inference")
+        assert scraper["podSelector"] == {"matchLabels": {"inferencehub/scrape": "true"}}
+        assert scraper["namespaceSelector"] == {}
+    (caller,) = admitted(rules["inference"]["ingress"], 50051)
+    assert selects(caller["podSelector"]["matchLabels"], labels["gateway"])
+    assert not selects(caller["podSelector"]["matchLabels"], labels["test"])
+    (backend,) = admitted(rules["gateway"]["egress"], 50051)
+    assert selects(backend["podSelector"]["matchLabels"], labels["inference"])
+    assert len(rules["inference"]["egress"]) == 1
+    assert "ingress" not in rules["test"]
+    for spec in rules.values():
+        protocols = [
+            entry["protocol"] for rule in spec["egress"] for entry in rule["ports"] if entry["port"] == 53
+        ]
+        assert sorted(protocols) == ["TCP", "UDP"]
+
+
+def test_narrow_policies_still_let_in_helm_test_and_no_scraper() -> None:
+    objects = render(COMBINATIONS["policies-narrow"])
+    test = one(objects, "Pod", "-test")
+    spec = one(objects, "NetworkPolicy", "gateway")["spec"]
+    block, ours = admitted(spec["ingress"], 3000)
+    assert block == {"ipBlock": {"cidr": "10.0.0.0/8"}}
+    assert selects(ours["podSelector"]["matchLabels"], test["metadata"]["labels"])
+    assert admitted(spec["ingress"], 9090) == []
+
+
+def test_monitors_find_each_process_once() -> None:
+    values = at("inference.pools.gpu", {})
+    objects = render(merge(values, at("monitoring.serviceMonitor.enabled", True)))
+    selector = of_kind(objects, "ServiceMonitor")[0]["spec"]["selector"]["matchLabels"]
+    services = [
+        thing for thing in of_kind(objects, "Service") if selects(selector, thing["metadata"]["labels"])
+    ]
+    scraped = [
+        deployments_of(objects, service["spec"]["selector"])[0]["metadata"]["name"] for service in services
+    ]
+    assert sorted(scraped) == sorted(thing["metadata"]["name"] for thing in of_kind(objects, "Deployment"))
+    assert all("ops" in [port["name"] for port in service["spec"]["ports"]] for service in services)
+
+    objects = render(merge(values, at("monitoring.podMonitor.enabled", True)))
+    selector = of_kind(objects, "PodMonitor")[0]["spec"]["selector"]
+    assert len(deployments_of(objects, selector["matchLabels"])) == 3
+    assert selector["matchExpressions"][0]["values"] == ["gateway", "inference"]
+
+
+def test_ways_in_lead_to_the_gateway() -> None:
+    objects = render(merge(COMBINATIONS["ingress-tls"], COMBINATIONS["http-route"]))
+    service = one(objects, "Service", "gateway")
+    ports = {port["name"]: port["port"] for port in service["spec"]["ports"]}
+    ingress = of_kind(objects, "Ingress")[0]["spec"]
+    assert [rule["host"] for rule in ingress["rules"]] == ["a.example.com", "b.example.com"]
+    for rule in ingress["rules"]:
+        (path,) = rule["http"]["paths"]
+        assert path["path"] == "/hub"
+        assert path["backend"]["service"]["name"] == service["metadata"]["name"]
+        assert path["backend"]["service"]["port"]["name"] in ports
+    (backend,) = of_kind(objects, "HTTPRoute")[0]["spec"]["rules"][0]["backendRefs"]
+    assert backend == {"name": service["metadata"]["name"], "port": ports["http"]}
