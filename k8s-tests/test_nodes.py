@@ -1,0 +1,99 @@
+"""A node that is drained, and a node that is lost, under load. Needs two nodes that take pods."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from cluster import QUICK, eventually, mock_models, nodes, release, run
+
+from tests.load import Load
+
+# Commands that cut the second node off, and heal it; only whoever made the cluster knows them.
+CUT, HEAL = os.environ.get("K8S_TEST_CUT_NODE"), os.environ.get("K8S_TEST_HEAL_NODE")
+
+
+# Two pods on each node for sure; the chart's own constraint is a wish, which the scheduler weighs against others.
+EVENLY = [{"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule"}]
+
+
+def values(first: str, **inference: Any) -> dict[str, Any]:
+    return {
+        "models": mock_models(quick=QUICK),
+        "example": {"body": '{"features":[1],"model_name":"quick"}', "classId": None},
+        # The gateways stand where the test's NodePort is; the pods are spread.
+        "gateway": {
+            "replicas": 1,
+            "service": {"type": "NodePort"},
+            "nodeSelector": {"kubernetes.io/hostname": first},
+        },
+        "inference": {"replicas": 4, "minReadySeconds": 0, **inference},
+    }
+
+
+@pytest.fixture
+def two() -> Iterator[tuple[str, str]]:
+    found = sorted(nodes())
+    if len(found) < 2:
+        pytest.skip(f"needs two nodes that take pods, there is {found}")
+    yield found[0], found[1]
+    run("kubectl", "uncordon", found[1])
+
+
+async def test_drain_of_a_node(two: tuple[str, str], figure: Any) -> None:
+    first, second = two
+    with release(values(first), "hub-drain") as hub:
+        assert second in {pod.node for pod in hub.ready("inference")}
+        eventually(lambda: hub.backends_up() == 4, "the gateway sees four pods", every_s=1)
+        async with Load(hub.url(), workers=32) as load:
+            await asyncio.sleep(2)
+            drain = (
+                "kubectl",
+                "drain",
+                second,
+                "--ignore-daemonsets",
+                "--delete-emptydir-data",
+                "--timeout=150s",
+            )
+            await asyncio.to_thread(run, *drain)
+            await asyncio.sleep(2)
+        figure(
+            f"{load.good + len(load.failed)} sent, {len(load.failed)} failed, longest gap {load.longest_gap:.2f} s"
+        )
+        assert {pod.node for pod in hub.ready("inference")} == {first}
+        assert not load.failed
+
+
+@pytest.mark.skipif(
+    not CUT or not HEAL, reason="K8S_TEST_CUT_NODE and K8S_TEST_HEAL_NODE do not say how to cut a node off"
+)
+async def test_loss_of_a_node_that_holds_pods(two: tuple[str, str], figure: Any) -> None:
+    first, second = two
+    assert CUT is not None
+    assert HEAL is not None
+    with release(values(first, topologySpreadConstraints=EVENLY), "hub-loss") as hub:
+        assert [pod.node for pod in hub.ready("inference")].count(second) == 2
+        eventually(lambda: hub.backends_up() == 4, "the gateway sees four pods", every_s=1)
+        try:
+            async with Load(hub.url(), workers=32) as load:
+                await asyncio.sleep(2)
+                run("sh", "-c", CUT)
+                seen = await asyncio.to_thread(
+                    eventually,
+                    lambda: hub.backends_up() == 2,
+                    "the gateway has taken the lost pods out",
+                    30,
+                    0.2,
+                )
+                await asyncio.sleep(5)
+        finally:
+            run("sh", "-c", HEAL)
+        figure(
+            f"{load.good + len(load.failed)} sent, {len(load.failed)} failed, lost pods out after {seen:.1f} s, "
+            f"slowest request {load.slowest:.1f} s"
+        )
+        assert not load.failed
+        eventually(lambda: second in nodes(), "the node is back")
