@@ -25,7 +25,7 @@ WITHIN  = --constraint requirements/dev.txt -o
 .DELETE_ON_ERROR:
 
 help: ## list the commands
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
 
 run: $(VENV)/run.stamp $(PB) ## both tiers on this machine; Ctrl-C ends them (PYTHON=... picks the Python)
 	@exec $(VENV)/bin/python -m inferencehub

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterator
+from time import monotonic
 from typing import Any
 
+import aiohttp
 import pytest
 from cluster import QUICK, eventually, mock_models, nodes, release, run
 
@@ -97,3 +99,60 @@ async def test_loss_of_a_node_that_holds_pods(two: tuple[str, str], figure: Any)
         )
         assert not load.failed
         eventually(lambda: second in nodes(), "the node is back")
+
+
+@pytest.mark.long
+@pytest.mark.skipif(
+    not CUT or not HEAL, reason="K8S_TEST_CUT_NODE and K8S_TEST_HEAL_NODE do not say how to cut a node off"
+)
+async def test_loss_of_a_node_that_holds_a_gateway(two: tuple[str, str], figure: Any) -> None:
+    """kube-proxy sends to the lost gateway until Kubernetes counts its node as lost; nothing of ours can change that.
+
+    Measured with a new connection a request, as callers without keep-alive have, and 2 s of patience.
+    """
+    first, second = two
+    chosen = values(first)
+    chosen["gateway"] = {
+        "replicas": 2,
+        "service": {"type": "NodePort"},
+        "topologySpreadConstraints": EVENLY,
+    }
+    chosen["inference"] = {"replicas": 2, "nodeSelector": {"kubernetes.io/hostname": first}}
+    assert CUT is not None
+    assert HEAL is not None
+    with release(chosen, "hub-gateway-loss") as hub:
+        assert sorted(pod.node for pod in hub.ready("gateway")) == [first, second]
+        url, outcomes = hub.url(), []
+        run("sh", "-c", CUT)
+        began = monotonic()
+        try:
+            while monotonic() - began < 105:
+                outcomes.append((monotonic() - began, await answered(url)))
+                await asyncio.sleep(0.2)
+        finally:
+            run("sh", "-c", HEAL)
+        failed = [at for at, good in outcomes if not good]
+        during = [good for at, good in outcomes if at <= max(failed, default=0.0)]
+        figure(
+            f"last failed request {max(failed, default=0.0):.0f} s after the loss; until then {len(failed)} of "
+            f"{len(during)} requests got no answer within 2 s, afterwards none of {len(outcomes) - len(during)}"
+        )
+        assert max(failed, default=0.0) < 90, (
+            "until the node counts as lost, 50 s, and its endpoints are gone"
+        )
+        assert len(outcomes) - len(during) > 20
+        await asyncio.to_thread(eventually, lambda: second in nodes(), "the node is back")
+
+
+async def answered(url: str) -> bool:
+    """Whether one request on a connection of its own is answered within 2 s."""
+    body = {"features": [1.0], "model_name": "quick"}
+    timeout = aiohttp.ClientTimeout(total=2)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as client,
+            client.post(f"{url}/predict", json=body) as answer,
+        ):
+            return answer.status == 200
+    except (aiohttp.ClientError, TimeoutError):
+        return False
