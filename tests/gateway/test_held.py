@@ -83,3 +83,11 @@ async def test_predict_reads_the_outputs_of_the_release_that_answered(tmp_path: 
                 assert status == 200, answer
                 served.add(headers["x-served-by"])
             assert served == set(addresses)
+
+
+async def test_a_request_that_fits_the_budget_once_is_not_counted_twice() -> None:
+    async with running_hub(queue_bytes=3_000_000) as hub:
+        numbers = ", ".join(["1.0"] * 400_000)  # 2 MB of JSON, 1.6 MB of FP32
+        body = f'{{"features":[{numbers}],"model_name":"v1-mock"}}'
+        status, answer, _ = await hub.post("/predict", body.encode())
+        assert (status, answer["error"]) == (200, "")

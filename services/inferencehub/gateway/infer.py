@@ -78,8 +78,8 @@ class Calls:
         lane, request, rows = await self.fleet.admit(request, deadline - now)
         exchange.model = lane.info.name
         exchange.job = job = Job(request, rows, (Member(rows, deadline, exchange.id),), now)
+        exchange.release()  # a job accounts for its own bytes
         future = lane.submit(job)
-        exchange.release()
         try:
             return lane.info, await future
         finally:
@@ -147,6 +147,7 @@ class Predict:
             info = await calls.fleet.info(parsed.model_name or default, hold_s=deadline - monotonic())
             exchange.model = info.name
             request = await beside(len(body), predict_request, info, "", parsed.features, parsed.text)
+            del body, parsed  # what waits is the request alone
             info, response = await calls.run(exchange, request, deadline)
         found = read_prediction(info, response)
         answer = PredictAnswer(found.class_id, round(found.confidence, 6), "", found.label)
@@ -170,6 +171,7 @@ class Infer:
         body = await calls.body(exchange, receive)
         model, version = path["model"], path.get("version", "")
         request, id = await beside(len(body), decode_infer, body, model, version)
+        del body  # what waits is the request alone
         parameters = dict(request.parameters)
         deadline = calls.deadline(exchange, parameters.pop("timeout", None))
         if len(parameters) != len(request.parameters):
