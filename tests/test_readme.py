@@ -75,6 +75,7 @@ async def test_metrics_are_those_of_the_code() -> None:
     names = set(metric_names())
     async with running_hub() as hub:
         names |= {family.name for family in FleetCollector(hub.gateway.fleet).collect()}
+        names |= {family.name for family in hub.gateway.demand.collect()}
     assert {name for name in table_names() if name.startswith("inferencehub_")} == names
 
 

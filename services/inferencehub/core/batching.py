@@ -166,13 +166,18 @@ class Queue:
     def __len__(self) -> int:
         return len(self._jobs)
 
+    @property
+    def full(self) -> bool:
+        """Whether no more may wait."""
+        return self.rows >= self.limit
+
     def push(self, job: Job) -> None:
         """Add a job at the end.
 
         Raises:
             HubError: BUSY where the queue is full.
         """
-        if self.rows >= self.limit:
+        if self.full:
             raise HubError(
                 Kind.BUSY,
                 f"model '{job.request.model}' is busy: {self.rows} rows wait for it and its limit is {self.limit}",

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -31,6 +31,7 @@ from inferencehub.pb import open_inference_pb2 as pb
 
 SERVICE = "inference.GRPCInferenceService"
 EXTENSION = "inferencehub"
+POOL = "inferencehub_pool="  # with it begins the extension by which a pod says its pool
 # Trailer of a call that a pod had no room for: it never started, and may go to another one.
 REFUSED = "hub-refused"
 OURS = "hub_"
@@ -159,6 +160,11 @@ def members_from_proto(text: str, now: float, latest: float) -> tuple[Member, ..
     except msgspec.DecodeError:
         raise bad_input("parameter 'hub_members': expected a JSON list of [rows, microseconds, id]") from None
     return tuple([Member(rows, min(latest, now + left / 1e6), id) for rows, left, id in listed])
+
+
+def pool_of(extensions: Iterable[str]) -> str:
+    """The pool that a server's extensions name; "" where they name none."""
+    return next((name.removeprefix(POOL) for name in extensions if name.startswith(POOL)), "")
 
 
 def set_parameter(target: pb.InferParameter, value: Parameter) -> None:

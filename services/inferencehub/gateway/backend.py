@@ -72,6 +72,7 @@ class Backend:
         self.state = State.CONNECTING
         self.ended = False  # let go for ever
         self.ours = False
+        self.pool = ""  # the pool that it says it belongs to
         self.described = False  # whether it has ever told its models, or failed to
         self.catalog = Catalog(slots)
         self.places: dict[tuple[str, str], Place] = {}
@@ -166,6 +167,7 @@ class Backend:
     async def _serve(self, channel: Channel) -> None:
         metadata = await channel.ask("ServerMetadata", pb.ServerMetadataRequest(), pb.ServerMetadataResponse)
         self.ours = wire.EXTENSION in metadata.extensions
+        self.pool = wire.pool_of(metadata.extensions)
         watched = await channel.has_watch()
         await self._read(channel)
         models = sorted(self.catalog.defaults)

@@ -43,8 +43,8 @@ class Describe:
         return json({"live": True})
 
     async def ready(self, request: Request) -> Response:
-        """GET /v2/health/ready: the gateway takes requests and at least one inference pod serves."""
-        reason = self.not_ready() or ("" if self.fleet.ready else "no inference pod serves")
+        """GET /v2/health/ready: the gateway takes requests and a pod serves, or a request would start one."""
+        reason = self.not_ready() or ("" if self.fleet.serves else "no inference pod serves")
         if reason:
             raise HubError(Kind.NOT_READY, f"not ready: {reason}")
         return json({"ready": True})

@@ -46,7 +46,8 @@ class Fleet:
         self.routes: dict[tuple[str, str], list[ModelLane]] = {}
         self._retries: dict[str, RetryBudget] = {}
         self._changed = asyncio.Event()
-        self._held = 0  # requests that wait for a model that no lane is for
+        self.on_demand = settings.on_demand()
+        self.held: dict[str, int] = {}  # requests that wait for a model that no lane is for
         self.discovery = Discovery(settings.backends, settings.resolve_s, self._found)
         self._roll_call = RollCall(settings.roll_call, self.discovery.met)
 
@@ -66,6 +67,11 @@ class Fleet:
         """Whether any backend may be given work."""
         return any(backend.up for backend in self.backends.values())
 
+    @property
+    def serves(self) -> bool:
+        """Whether requests are answered: there is a backend, or the first request brings one up."""
+        return self.ready or bool(self.on_demand)
+
     def counts(self) -> dict[State, int]:
         """How many backends there are in each state."""
         states = [backend.state for backend in self.backends.values()]
@@ -73,10 +79,10 @@ class Fleet:
 
     def models(self) -> dict[str, str]:
         """All models that are known, each with "" where it can be called, else with the reason why not."""
-        known: dict[str, str] = {}
+        known = dict.fromkeys(self.on_demand, "its pool has no pod, a request starts one")
         for backend in self.backends.values():
             for name, reason in backend.catalog.unavailable.items():
-                known.setdefault(name, reason)
+                known[name] = reason
         for (name, version), lanes in self.routes.items():
             if not version:
                 known[name] = "" if any(lane.open for lane in lanes) else "no pod serves it"
@@ -131,10 +137,12 @@ class Fleet:
         lanes = self.routes.get((name, version))
         if lanes:
             return lanes
-        hold = self.settings.hold_s if hold_s is None else min(self.settings.hold_s, hold_s)
-        if self._held >= self.settings.queue_length:
-            raise HubError(Kind.BUSY, f"{self._held} requests wait for models that are not there yet")
-        self._held += 1
+        longest = self._longest_hold(name)
+        hold = longest if hold_s is None else min(longest, hold_s)
+        held = sum(self.held.values())
+        if held >= self.settings.queue_length:
+            raise no_pod(name, 0, f"{held} requests wait already for models that are not there")
+        self.held[name] = self.held.get(name, 0) + 1
         try:
             ends = monotonic() + hold
             while (left := ends - monotonic()) > 0 and self._may_come(name):
@@ -146,24 +154,32 @@ class Fleet:
                 if lanes:
                     return lanes
         finally:
-            self._held -= 1
-        if hold_s is not None and 0 < hold_s < self.settings.hold_s and self._may_come(name):
+            self.held[name] -= 1
+            if not self.held[name]:
+                del self.held[name]
+        if hold_s is not None and 0 < hold_s < longest and self._may_come(name):
             raise HubError(Kind.DEADLINE, f"model '{name[:80]}' was not there before the request's deadline")
         raise self._unknown(name, version, hold)
+
+    def _longest_hold(self, name: str) -> float:
+        """Seconds for which a request waits for a model that no pod serves."""
+        return self.settings.activation_s if name in self.on_demand else self.settings.hold_s
 
     def _may_come(self, name: str) -> bool:
         """Whether a model that no lane is for may be one that was not heard of yet."""
         if not self.ready or any(not backend.described for backend in self.backends.values()):
             return True
+        if name in self.on_demand and not any(name in b.catalog.unavailable for b in self.backends.values()):
+            return True
         return any(name in backend.catalog.loading for backend in self.backends.values())
 
     def _unknown(self, name: str, version: str, waited_s: float) -> HubError:
-        if not self.ready and not self.routes:
-            return no_pod(name, waited_s, "no inference service is ready")
         for backend in self.backends.values():
             if name in backend.catalog.unavailable:
                 reason = backend.catalog.unavailable[name]
                 return HubError(Kind.NOT_READY, f"model '{name}' does not serve: {reason}")
+        if name in self.on_demand or (not self.ready and not self.routes):
+            return no_pod(name, waited_s, "no inference service is ready")
         if version and (name, "") in self.routes:
             known = ", ".join(self.versions(name)) or "none"
             return HubError(Kind.NOT_FOUND, f"model '{name}' has no version '{version[:80]}', it has {known}")
@@ -224,7 +240,8 @@ class Fleet:
         settings = self.settings
         retries = self._retries.setdefault(info.name, RetryBudget())
         observer = self.observe(info.name)
-        return ModelLane(info, settings.queue_length, settings.hold_s, self.bytes_held, retries, observer)
+        hold_s = self._longest_hold(info.name)
+        return ModelLane(info, settings.queue_length, hold_s, self.bytes_held, retries, observer)
 
 
 def contract(info: ModelInfo) -> ModelInfo:

@@ -44,6 +44,7 @@ class ModelLane:
         self.info = info
         self.hold_s = hold_s
         self.places: list[Place] = []
+        self.pools: dict[str, int] = {}  # who serves it, or did before the last pod went, each with its slots
         self.absent_since: float | None = monotonic()
         self.last_used = 0.0
         self._holding: asyncio.TimerHandle | None = None
@@ -68,15 +69,14 @@ class ModelLane:
             if place.free and (best is None or (place.load, place.last_used) < (best.load, best.last_used)):
                 best = place
         if best is not None:
-            best.in_flight += 1
-            best.last_used = monotonic()
+            best.enter()
         elif self.absent_since is not None and self._holding is None:
             self._hold()
         return best
 
     def give(self, slot: Place) -> None:
         """A place is free again; the lane that calls looks for itself, the others that share the place are told."""
-        slot.in_flight -= 1
+        slot.leave()
         for freed in slot.freed:
             if freed != self.lane.pump:
                 freed()
@@ -91,6 +91,11 @@ class ModelLane:
                 place.freed.append(self.lane.pump)
         self.places = list(places)
         if places:
+            pools = sorted({place.backend.pool for place in places})
+            self.pools = {
+                pool: sum(place.info.slots for place in places if place.backend.pool == pool)
+                for pool in pools
+            }
             self.info = places[-1].info  # of the same contract, and perhaps of a newer release
         self.look()
 
@@ -104,7 +109,13 @@ class ModelLane:
             self.lane.pump()
 
     def submit(self, job: Job) -> asyncio.Future[InferResponse]:
-        """Put a job into the lane; see `Lane.submit`."""
+        """Put a job into the lane; see `Lane.submit`.
+
+        Raises:
+            HubError: NOT_READY where no pod serves the model and no more may wait for one, else as `Lane.submit`.
+        """
+        if self.absent_since is not None and self.lane.queue.full:
+            raise no_pod(self.info.name, 0, f"{len(self.lane.queue)} requests wait for one already")
         self.last_used = monotonic()
         return self.lane.submit(job)
 
@@ -129,8 +140,9 @@ class ModelLane:
 
 def no_pod(model: str, waited_s: float, reason: str = "no pod serves it") -> HubError:
     """The error of a request that waited for a pod in vain."""
+    waited = f" (waited {waited_s:g} s)" if waited_s else ""
     return HubError(
         Kind.NOT_READY,
-        f"model '{model[:80]}' cannot be reached: {reason} (waited {waited_s:g} s)",
+        f"model '{model[:80]}' cannot be reached: {reason}{waited}",
         retry_after=2,
     )

@@ -53,6 +53,8 @@ class Place:
         self.in_flight = 0
         self.others = 0  # instances that others kept busy when the last answer left
         self.last_used = 0.0
+        self._used_s = 0.0  # slot-seconds until `_counted`
+        self._counted = monotonic()
         self.refused = False
         self._pause = REFUSED_S[0]
         self.freed: list[Callable[[], None]] = []  # the lanes that share it
@@ -71,6 +73,26 @@ class Place:
     def load(self) -> float:
         """Batches that run or wait at the pod, a slot."""
         return (self.in_flight + self.others) / self.info.slots
+
+    def enter(self) -> None:
+        """A batch takes a slot."""
+        self.last_used = now = monotonic()
+        self._count(now)
+        self.in_flight += 1
+
+    def leave(self) -> None:
+        """A batch gives its slot back."""
+        self._count(monotonic())
+        self.in_flight -= 1
+
+    def used(self, now: float) -> float:
+        """Slot-seconds that batches have held up to now."""
+        self._count(now)
+        return self._used_s
+
+    def _count(self, now: float) -> None:
+        self._used_s += self.in_flight * (now - self._counted)
+        self._counted = now
 
     async def run(self, batch: Batch) -> Ran:
         """Send a batch and read its answer.

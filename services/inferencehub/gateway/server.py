@@ -21,6 +21,7 @@ from inferencehub.core.logs import AccessLog
 from inferencehub.core.ops import ops_app
 from inferencehub.gateway.border import Border
 from inferencehub.gateway.connection import connection_class
+from inferencehub.gateway.demand import Demand
 from inferencehub.gateway.describe import Describe
 from inferencehub.gateway.fleet import Fleet
 from inferencehub.gateway.infer import Calls, predict_error
@@ -50,6 +51,8 @@ class Gateway:
         self.metrics = Metrics()
         self.fleet = Fleet(settings, self.metrics.lane)
         self.metrics.watch(self.fleet)
+        self.demand = Demand(self.fleet)
+        self.metrics.registry.register(self.demand)
         calls, describe = Calls(self.fleet, settings), Describe(self.fleet, self.not_ready)
         self.routes = routes(calls, describe)
         router = Router(self.routes, redirect_slashes=False)
@@ -65,7 +68,9 @@ class Gateway:
             )
         connection = connection_class(settings.header_timeout_s, settings.body_timeout_s)
         self.http = HttpServer(app, settings.port, connection)
-        self.ops = HttpServer(ops_app(self.metrics.registry, self.not_ready, {}), settings.ops_port)
+        self.ops = HttpServer(
+            ops_app(self.metrics.registry, self.not_ready, {"/demand": self.demand.page}), settings.ops_port
+        )
 
     @property
     def port(self) -> int:
@@ -84,6 +89,7 @@ class Gateway:
         """
         await self.ops.start()
         await self.fleet.start()
+        self.demand.start()
         await self.http.start()
         self.started = True
         logger.info("listening", extra={"port": self.http.port, "ops_port": self.ops.port})
@@ -98,6 +104,7 @@ class Gateway:
         """End: no new connections, requests that run are waited for, backends let go."""
         self.draining = True
         await self.http.stop(self.settings.drain_timeout_s)
+        await self.demand.stop()
         await self.fleet.stop()
         await self.ops.stop(1)
         if self.access is not None:

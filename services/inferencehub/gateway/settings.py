@@ -3,8 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from inferencehub.core.settings import SettingError, TierSettings, setting
+
+
+class OnDemand(NamedTuple):
+    """A model whose pool may be without pods: what a pod would tell, said beforehand.
+
+    Args:
+        pool: its pool.
+        slots: batches that one pod runs at a time.
+        max_batch_size: rows of one batch; 0 where it does not batch.
+    """
+
+    pool: str
+    slots: int
+    max_batch_size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +49,16 @@ class GatewaySettings(TierSettings):
     hold_s: float = setting(
         5.0, "seconds for which a request waits while no pod serves its model", least=0, most=300
     )
+    on_demand_models: tuple[str, ...] = setting(
+        (),
+        "models of pools that may be without pods: pool/model:slots, or pool/model:slots:max_batch_size, with commas",
+    )
+    activation_s: float = setting(
+        60.0,
+        "seconds for which a request waits for a pod of one of these models, in place of HUB_HOLD_S",
+        least=0,
+        most=3600,
+    )
     max_body_bytes: int = setting(
         32 * 2**20,
         "largest request body, in bytes, also once it is decompressed",
@@ -57,9 +82,28 @@ class GatewaySettings(TierSettings):
                 sound = host and colon and "/" not in host and port.isdigit() and 0 < int(port) < 65536
                 if not sound:
                     raise SettingError(f"{name} has '{target}', expected host:port")
+        self.on_demand()
         if not self.backends:
             raise SettingError("GRPC_SERVER_URL is empty, expected host:port")
         for origin in self.cors_origins:
             if origin != "*" and not origin.startswith(("http://", "https://")):
                 raise SettingError(f"HUB_CORS_ORIGINS has '{origin}', expected * or https://host")
         self.check_timeouts()
+
+    def on_demand(self) -> dict[str, OnDemand]:
+        """`on_demand_models` by model.
+
+        Raises:
+            SettingError: naming the entry that is not as described.
+        """
+        models = {}
+        for entry in self.on_demand_models:
+            pool, slash, rest = entry.partition("/")
+            name, *numbers = rest.split(":")
+            sound = slash and pool and name and all(number.isdigit() for number in numbers)
+            if not sound or len(numbers) not in (1, 2) or not 0 < int(numbers[0]) <= 10_000:
+                raise SettingError(
+                    f"HUB_ON_DEMAND_MODELS has '{entry}', expected pool/model:slots[:max_batch_size]"
+                )
+            models[name] = OnDemand(pool, int(numbers[0]), int(numbers[1]) if len(numbers) == 2 else 0)
+        return models

@@ -76,7 +76,8 @@ class Servicer:
         self, request: pb.ServerMetadataRequest, context: Any
     ) -> pb.ServerMetadataResponse:
         """Name, version and extensions."""
-        return pb.ServerMetadataResponse(name="inferencehub", version=__version__, extensions=EXTENSIONS)
+        extensions = (*EXTENSIONS, wire.POOL + self.settings.pool)
+        return pb.ServerMetadataResponse(name="inferencehub", version=__version__, extensions=extensions)
 
     async def model_metadata(
         self, request: pb.ModelMetadataRequest, context: Any

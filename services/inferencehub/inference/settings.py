@@ -16,6 +16,7 @@ class InferenceSettings(TierSettings):
     required_models: tuple[str, ...] = setting(
         (), "models that must serve before the process is ready, with commas; any one if empty"
     )
+    pool: str = setting("default", "pool that the process belongs to; each pool is scaled by itself")
     max_message_bytes: int = setting(
         64 * 2**20, "largest gRPC message that is taken or sent, in bytes", least=2**10, most=2**31 - 1
     )

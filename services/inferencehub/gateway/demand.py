@@ -1,0 +1,133 @@
+"""What this gateway's requests need: sampled, averaged over a window, and shown to whoever scales pods.
+
+Slots that are in use are counted exactly, as the time for which batches held them, so that no model is too fast to be
+seen; what waits is looked at twice a second. The mean over WINDOW_S is what is told: an autoscaler asks every 15 s and
+acts on 10 % of difference, and the number of busy slots of a pod at one moment differs from its mean by far more
+(docs/scaling.md has what was measured).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from time import monotonic
+from typing import NamedTuple
+
+import msgspec
+from prometheus_client.core import GaugeMetricFamily
+
+from inferencehub.core.demand import ModelDemand, Report, slots_needed
+from inferencehub.core.ops import JSON, Answer
+from inferencehub.gateway.fleet import Fleet
+from inferencehub.gateway.place import Place
+
+WINDOW_S = 15.0
+TICK_S = 0.5
+
+Key = tuple[str, str, str]  # pool, model, version
+
+
+class Tick(NamedTuple):
+    """What happened since the tick before: seconds that it took, slot-seconds in use, slots that were waited for."""
+
+    seconds: float
+    used: dict[Key, float]
+    waited: dict[Key, float]
+
+
+class Demand:
+    """Watches a fleet.
+
+    Args:
+        fleet: whose requests.
+    """
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet = fleet
+        self.slots: dict[Key, int] = {}
+        self._ticks: deque[Tick] = deque(maxlen=round(WINDOW_S / TICK_S))
+        self._last = monotonic()
+        self._used: dict[Place, float] = {}
+        self._read(self._last)
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Sample in the background."""
+        self._task = asyncio.get_running_loop().create_task(self._sample())
+
+    async def stop(self) -> None:
+        """Sample no more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    def collect(self) -> list[GaugeMetricFamily]:
+        """The demand for each model, for Prometheus."""
+        family = GaugeMetricFamily(
+            "inferencehub_gateway_demand",
+            f"pods' worth of work of this gateway's requests, mean of {WINDOW_S:g} s",
+            labels=["pool", "model", "version"],
+        )
+        for demand in self.report().models:
+            family.add_metric([demand.pool, demand.model, demand.version], demand.pods)
+        return [family]
+
+    def page(self, scope: object) -> Answer:
+        """GET /demand of the ops port."""
+        return 200, JSON, msgspec.json.encode(self.report())
+
+    def report(self) -> Report:
+        """The means over the window, of all models that are known or expected."""
+        seconds = sum(tick.seconds for tick in self._ticks) or TICK_S
+        models = []
+        for key, slots in sorted(self.slots.items()):
+            running = sum(tick.used.get(key, 0.0) for tick in self._ticks) / seconds
+            queued = sum(tick.waited.get(key, 0.0) * tick.seconds for tick in self._ticks) / seconds
+            models.append(ModelDemand(*key, round(running, 4), round(queued, 4), slots))
+        return Report(round(seconds, 3), models)
+
+    async def _sample(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            self.tick()
+
+    def tick(self) -> None:
+        """Take a sample, and forget models that are neither there nor in the window."""
+        now = monotonic()
+        expected = {(model.pool, name, ""): model.slots for name, model in self.fleet.on_demand.items()}
+        used = self._read(now)
+        there = expected.keys() | used.keys()
+        self.slots |= expected
+        self._ticks.append(Tick(now - self._last, used, self._waiting()))
+        self._last = now
+        seen = set(there).union(*[tick.used.keys() | tick.waited.keys() for tick in self._ticks])
+        self.slots = {key: slots for key, slots in self.slots.items() if key in seen}
+
+    def _read(self, now: float) -> dict[Key, float]:
+        """Slot-seconds in use since the last call."""
+        used: dict[Key, float] = {}
+        before, self._used = self._used, {}
+        for backend in self.fleet.backends.values():
+            for (model, version), place in backend.places.items():
+                key = (backend.pool, model, version)
+                total = self._used[place] = place.used(now)
+                used[key] = used.get(key, 0.0) + total - before.get(place, 0.0)
+                self.slots[key] = place.info.slots
+        return used
+
+    def _waiting(self) -> dict[Key, float]:
+        """The slots that waiting requests need; of pools that serve the same model each has a share by its slots."""
+        waited: dict[Key, float] = {}
+        for lanes in self.fleet.routes.values():
+            for lane in lanes:
+                queue, info = lane.lane.queue, lane.info
+                needed = slots_needed(len(queue), queue.rows, queue.max_rows)
+                total = sum(lane.pools.values())
+                for pool, slots in lane.pools.items():
+                    key = (pool, info.name, info.version)
+                    self.slots.setdefault(key, info.slots)
+                    waited[key] = waited.get(key, 0.0) + needed * slots / total
+        for name, expected in self.fleet.on_demand.items():
+            held = self.fleet.held.get(name, 0)
+            waited[expected.pool, name, ""] = float(slots_needed(held, held, expected.max_batch_size))
+        return waited

@@ -1,0 +1,56 @@
+"""Demand is counted in slots, told in pods, summed over gateways, and a pool's is the largest of its models'."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from inferencehub.core.demand import ModelDemand, Report, pools, slots_needed
+
+
+@pytest.mark.parametrize(
+    ("requests", "rows", "max_batch_size", "slots"),
+    [
+        (0, 0, 0, 0),
+        (5, 5, 0, 5),
+        (17, 17, 8, 3),
+        (16, 16, 8, 2),
+        (3, 30, 16, 2),
+        (1, 16, 16, 1),
+        (2, 2, 1, 2),
+    ],
+)
+def test_requests_that_may_share_a_batch_share_a_slot(
+    requests: int, rows: int, max_batch_size: int, slots: int
+) -> None:
+    assert slots_needed(requests, rows, max_batch_size) == slots
+
+
+def demand(
+    pool: str, model: str, running: float, queued: float = 0.0, slots: int = 4, version: str = "1"
+) -> ModelDemand:
+    return ModelDemand(pool, model, version, running, queued, slots)
+
+
+def test_demand_is_in_pods() -> None:
+    assert demand("default", "a", 3.0, 5.0).pods == 2.0
+
+
+def test_gateways_add_up_and_the_largest_model_counts() -> None:
+    one = Report(15.0, [demand("cpu", "a", 2.0), demand("cpu", "b", 3.0), demand("gpu", "c", 0.0, slots=1)])
+    other = Report(15.0, [demand("cpu", "a", 1.0, 3.0), demand("cpu", "b", 1.0)])
+    assert pools([one, other]) == {"cpu": 1.5, "gpu": 0.0}
+
+
+def test_versions_have_slots_of_their_own() -> None:
+    report = Report(15.0, [demand("cpu", "a", 2.0), demand("cpu", "a", 3.0, version="2")])
+    assert pools([report]) == {"cpu": 0.75}
+
+
+def test_no_report_is_no_pool() -> None:
+    assert pools([]) == {}
+
+
+def test_a_report_survives_the_wire() -> None:
+    report = Report(15.0, [demand("cpu", "a", 2.25, 0.5)])
+    assert msgspec.json.decode(msgspec.json.encode(report), type=Report) == report

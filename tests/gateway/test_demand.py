@@ -1,0 +1,241 @@
+"""A gateway knows what its requests need: slots in use, slots waited for, and models whose pods are not there yet."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+
+from inferencehub.core.demand import ModelDemand, Report
+from inferencehub.core.settings import SettingError
+from inferencehub.gateway.demand import Demand
+from inferencehub.gateway.server import Gateway
+from inferencehub.gateway.settings import GatewaySettings, OnDemand
+from tests.gateway.python_model import python_model
+from tests.hub import Hub, eventually, free_port, mock_model, running_gateway, running_hub, running_pod
+
+
+def tell(demand: Demand, model: str = "quick") -> ModelDemand:
+    return next(one for one in demand.report().models if one.model == model)
+
+
+async def ask(hub: Hub, count: int, model: str = "quick") -> list[asyncio.Task[Any]]:
+    body = {"features": [1.0], "model_name": model}
+    asked = [asyncio.create_task(hub.post("/predict", body)) for _ in range(count)]
+    await eventually(
+        lambda: sum(lane.lane.running + len(lane.lane.queue) for lane in lanes(hub, model)) == count
+    )
+    return asked
+
+
+def lanes(hub: Hub, model: str) -> list[Any]:
+    return hub.gateway.fleet.routes[model, ""]
+
+
+async def test_what_runs_and_what_waits_needs_slots(tmp_path: Path) -> None:
+    mock_model(tmp_path, delay_ms=600, slots=2)
+    async with running_hub(tmp_path, pod={"pool": "cpu"}) as hub:
+        asked = await ask(hub, 7)
+        demand = Demand(hub.gateway.fleet)
+        await asyncio.sleep(0.3)
+        demand.tick()
+        told = tell(demand)
+        # Two slots and the one call on its way hold three, the other four wait.
+        assert (told.pool, told.version, told.slots, told.queued) == ("cpu", "1", 2, 4.0)
+        assert told.running == pytest.approx(3.0, abs=0.05)
+        assert told.pods == pytest.approx(3.5, abs=0.05)
+        await asyncio.gather(*asked)
+        await asyncio.sleep(0.1)
+        demand = Demand(hub.gateway.fleet)
+        demand.tick()
+        demand.tick()
+        assert (
+            tell(demand).pods < 7
+        )  # the first tick holds what was used since the last one that anybody took
+        demand = Demand(hub.gateway.fleet)
+        await asyncio.sleep(0.05)
+        demand.tick()
+        assert tell(demand).pods == 0.0
+
+
+async def test_a_merged_batch_holds_one_slot(tmp_path: Path) -> None:
+    python_model(tmp_path, "batches", tmp_path / "log", seconds=0.4, more="max_batch_size: 8")
+    async with running_hub(tmp_path) as hub:
+        x = {"name": "x", "datatype": "FP32", "shape": [1, 1], "data": [1.0]}
+        infer = "/v2/models/batches/infer"
+        asked = [asyncio.create_task(hub.post(infer, {"inputs": [x]})) for _ in range(19)]
+        (lane,) = lanes(hub, "batches")
+        await eventually(lambda: (lane.lane.running, len(lane.lane.queue)) == (2, 17))
+        demand = Demand(hub.gateway.fleet)
+        await asyncio.sleep(0.1)
+        demand.tick()
+        # One request runs, one call is on its way; seventeen wait, and go as three batches.
+        told = tell(demand, "batches")
+        assert told.running == pytest.approx(2.0, abs=0.05)
+        assert told.queued == 3.0
+        assert {status for status, _, _ in await asyncio.gather(*asked)} == {200}
+
+
+async def test_no_request_is_too_fast_to_be_seen(tmp_path: Path) -> None:
+    mock_model(tmp_path)
+    async with running_hub(tmp_path) as hub:
+        demand = Demand(hub.gateway.fleet)
+        demand.tick()
+        assert (await hub.post("/predict", {"features": [1.0], "model_name": "quick"}))[0] == 200
+        demand.tick()
+        assert tell(demand).running > 0.0
+
+
+async def test_a_window_is_a_mean_over_time(tmp_path: Path) -> None:
+    mock_model(tmp_path, delay_ms=200, slots=1)
+    async with running_hub(tmp_path) as hub:
+        asked = await ask(hub, 1)
+        demand = Demand(hub.gateway.fleet)
+        began = monotonic()
+        await asyncio.gather(*asked)
+        ran = monotonic() - began
+        await asyncio.sleep(0.4)
+        demand.tick()
+        assert tell(demand).running == pytest.approx(ran / (monotonic() - began), rel=0.15)
+
+
+async def test_two_pools_that_serve_a_model_share_what_waits(tmp_path: Path) -> None:
+    mock_model(tmp_path, delay_ms=400, slots=1)
+    async with running_pod(tmp_path, pool="a") as one, running_pod(tmp_path, pool="b") as other:
+        addresses = tuple(f"127.0.0.1:{pod.port}" for pod in (one, other))
+        async with running_gateway(addresses) as gateway, aiohttp.ClientSession() as client:
+            hub = Hub(gateway, [one, other], client)
+            await eventually(lambda: sum(backend.up for backend in gateway.fleet.backends.values()) == 2)
+            asked = await ask(hub, 10)
+            demand = Demand(gateway.fleet)
+            await asyncio.sleep(0.1)
+            demand.tick()
+            told = {one.pool: (round(one.running), one.queued) for one in demand.report().models}
+            assert told == {"a": (2, 3.0), "b": (2, 3.0)}
+            await asyncio.gather(*asked)
+
+
+async def page(gateway: Gateway) -> Report:
+    async with (
+        aiohttp.ClientSession() as client,
+        client.get(f"http://127.0.0.1:{gateway.ops.port}/demand") as answer,
+    ):
+        assert answer.status == 200
+        return msgspec.json.decode(await answer.read(), type=Report)
+
+
+async def test_a_model_without_pods_is_held_and_seen_and_answered(tmp_path: Path) -> None:
+    mock_model(tmp_path)
+    port = free_port()
+    on_demand = ("cpu/quick:4",)
+    async with (
+        running_gateway((f"127.0.0.1:{port}",), hold_s=0.2, on_demand_models=on_demand) as gateway,
+        aiohttp.ClientSession() as client,
+    ):
+        hub = Hub(gateway, [], client)
+        assert (await hub.get("/v2/health/ready"))[0] == 200
+        status, said, _ = await hub.get("/v2/models/quick")
+        assert (status, said["error"]) == (
+            503,
+            "model 'quick' cannot be reached: no inference service is ready",
+        )
+        body = {"features": [1.0], "model_name": "quick"}
+        asked = [asyncio.create_task(hub.post("/predict", body)) for _ in range(6)]
+        await eventually(lambda: gateway.fleet.held == {"quick": 6})
+        gateway.demand.tick()
+        told = (await page(gateway)).models
+        assert [(one.pool, one.model, one.version, one.slots) for one in told] == [("cpu", "quick", "", 4)]
+        assert told[0].queued > 0
+        assert 'inferencehub_gateway_demand{model="quick",pool="cpu",version=""}' in await hub.metrics()
+        await asyncio.sleep(0.5)  # longer than hold_s
+        async with running_pod(tmp_path, port=port, pool="cpu"):
+            assert {(await task)[0] for task in asked} == {200}
+            assert gateway.fleet.held == {}
+
+
+async def test_held_requests_of_a_model_that_batches_share_slots() -> None:
+    on_demand = ("cpu/quick:4:8",)
+    async with (
+        running_gateway(("127.0.0.1:1",), on_demand_models=on_demand, activation_s=0.5) as gateway,
+        aiohttp.ClientSession() as client,
+    ):
+        hub = Hub(gateway, [], client)
+        body = {"features": [1.0], "model_name": "quick"}
+        asked = [asyncio.create_task(hub.post("/predict", body)) for _ in range(20)]
+        await eventually(lambda: gateway.fleet.held == {"quick": 20})
+        demand = Demand(gateway.fleet)
+        demand.tick()
+        assert tell(demand).queued == 3.0
+        answers = [await task for task in asked]
+        assert {status for status, _, _ in answers} == {503}
+        assert {headers["Retry-After"] for _, _, headers in answers} == {"2"}
+
+
+async def test_no_more_are_held_than_may_wait() -> None:
+    async with (
+        running_gateway(
+            ("127.0.0.1:1",), on_demand_models=("cpu/quick:4",), activation_s=1.0, queue_length=3
+        ) as gateway,
+        aiohttp.ClientSession() as client,
+    ):
+        hub = Hub(gateway, [], client)
+        body = {"features": [1.0], "model_name": "quick"}
+        asked = [asyncio.create_task(hub.post("/predict", body)) for _ in range(3)]
+        await eventually(lambda: gateway.fleet.held == {"quick": 3})
+        began = monotonic()
+        status, said, headers = await hub.post("/predict", body)
+        assert (status, headers["Retry-After"]) == (503, "2")
+        assert (
+            said["error"]
+            == "model 'quick' cannot be reached: 3 requests wait already for models that are not there"
+        )
+        assert monotonic() - began < 0.5
+        assert {(await task)[0] for task in asked} == {503}
+
+
+async def test_a_lane_whose_pods_went_holds_no_more_than_may_wait(tmp_path: Path) -> None:
+    mock_model(tmp_path)
+    port = free_port()
+    async with (
+        running_gateway(
+            (f"127.0.0.1:{port}",), on_demand_models=("default/quick:4",), activation_s=1.0, queue_length=2
+        ) as gateway,
+        aiohttp.ClientSession() as client,
+    ):
+        hub = Hub(gateway, [], client)
+        body = {"features": [1.0], "model_name": "quick"}
+        async with running_pod(tmp_path, port=port):
+            assert (await hub.post("/predict", body))[0] == 200
+        await eventually(lambda: not gateway.fleet.ready)
+        answers = await asyncio.gather(*[hub.post("/predict", body) for _ in range(4)])
+        assert [status for status, _, _ in answers] == [503] * 4
+        assert sum("2 requests wait for one already" in said["error"] for _, said, _ in answers) == 2
+        gateway.demand.tick()
+        told = [(one.pool, one.version) for one in (await page(gateway)).models if one.queued]
+        assert told == [("default", "1")]
+
+
+async def test_a_model_that_nobody_expects_is_no_demand() -> None:
+    async with running_gateway(("127.0.0.1:1",), hold_s=0.3) as gateway, aiohttp.ClientSession() as client:
+        hub = Hub(gateway, [], client)
+        asked = asyncio.create_task(hub.post("/predict", {"features": [1.0], "model_name": "quick"}))
+        await eventually(lambda: gateway.fleet.held == {"quick": 1})
+        gateway.demand.tick()
+        assert (await page(gateway)).models == []
+        assert (await asked)[0] == 503
+
+
+def test_what_is_expected_is_read() -> None:
+    settings = GatewaySettings(on_demand_models=("a/x:4", "b/y:1:32"))
+    assert settings.on_demand() == {"x": OnDemand("a", 4, 0), "y": OnDemand("b", 1, 32)}
+
+
+@pytest.mark.parametrize("entry", ["x", "a/x", "a/x:0", "a/:4", "/x:4", "a/x:4:8:1", "a/x:many", "a/x:4:-1"])
+def test_what_is_no_expectation_is_refused(entry: str) -> None:
+    with pytest.raises(SettingError, match="pool/model:slots"):
+        GatewaySettings(on_demand_models=(entry,))
