@@ -25,11 +25,15 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
     "service-monitor": at("monitoring.serviceMonitor", {"enabled": True, "labels": {"release": "prometheus"}}),
     "pod-monitor": at("monitoring.podMonitor", {"enabled": True, "interval": "1m"}),
     "dashboard": at("monitoring.dashboard", {"enabled": True, "annotations": {"folder": "ml"}}),
-    "autoscaling": merge(at("gateway.autoscaling.enabled", True), at("inference.autoscaling", {"enabled": True, "maxReplicas": 3})),
+    "scaled-by-cpu": merge(at("gateway.autoscaling.enabled", True), at("inference.autoscaling", {"maxReplicas": 3})),
+    "scaled-by-demand": at("inference.autoscaling", {"source": "demand", "targetDemand": 60, "maxReplicas": 7}),
+    "scaled-by-prometheus": at("inference.autoscaling", {"source": "prometheus"}),
+    "scaled-by-nobody": at("inference", {"autoscaling": {"source": "none"}, "replicas": 4}),
     "pools": at("inference.pools", {
-        "default": {"autoscaling": {"enabled": True}},
+        "default": {"autoscaling": {"maxReplicas": 5}},
         "gpu": {
             "replicas": 2,
+            "autoscaling": {"source": "none"},
             "runtimeClassName": "nvidia",
             "nodeSelector": {"accelerator": "h100"},
             "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],

@@ -12,7 +12,7 @@ from tests.chart.rendering import at, merge, one, render
 LONG = "a-release-whose-name-is-as-long-as-helm-allows-53-let"
 POOL = "sixteen-letters1"
 ALL = {
-    "inference": {"pools": {POOL: {}, "default": {}}, "autoscaling": {"enabled": True}},
+    "inference": {"pools": {POOL: {}, "default": {}}},
     "models": COMBINATIONS["models-of-files"]["models"],
     "monitoring": {"podMonitor": {"enabled": True}, "dashboard": {"enabled": True}},
     "ingress": {"enabled": True, "hosts": ["a.example.com"]},
@@ -59,7 +59,7 @@ def test_two_releases_of_a_namespace_share_no_object_and_no_pod(first: str, seco
 def test_the_pool_is_in_every_name_of_its_objects() -> None:
     without, with_pool = (
         names("hub", {}),
-        names("hub", at("inference.pools.gpu", {"autoscaling": {"enabled": True}})),
+        names("hub", at("inference.pools.gpu", {})),
     )
     more = set(with_pool) - set(without)
     kinds = {"Deployment", "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget"}

@@ -68,7 +68,9 @@ def test_a_quote_in_the_request_stays_in_the_request() -> None:
 
 
 def test_what_the_cluster_must_have_is_said() -> None:
-    assert "metrics-server" not in texts()["NOTES.txt"]
-    assert "metrics-server" in texts(at("inference.pools.default.autoscaling.enabled", True))["NOTES.txt"]
+    still = at("inference.autoscaling.source", "none")
+    assert "metrics-server" not in texts(still)["NOTES.txt"]
+    assert "metrics-server" in texts(merge(still, at("gateway.autoscaling.enabled", True)))["NOTES.txt"]
+    assert "metrics-server" in texts()["NOTES.txt"]
     assert "inferencehub/scrape=true" in texts()["NOTES.txt"]
     assert "scrape" not in texts(merge({}, at("networkPolicy.enabled", False)))["NOTES.txt"]

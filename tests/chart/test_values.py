@@ -138,6 +138,15 @@ def leaves(schema: dict[str, Any], values: Any, path: str = "") -> Iterator[str]
         ("gateway.resources.limits.memory", "1 GiB"),
         ("gateway.strategy.maxSurge", "25"),
         ("inference.pools", ["default"]),
+        ("inference.autoscaling.source", "memory"),
+        ("inference.autoscaling.enabled", True),
+        ("inference.autoscaling.minReplicas", 0),
+        ("inference.autoscaling.targetDemand", 0),
+        ("inference.autoscaling.targetDemand", 101),
+        ("inference.autoscaling.demand.provider", "other"),
+        ("inference.autoscaling.scaleToZero.quietSeconds", 0),
+        ("inference.autoscaling.scaleToZero.models", {"a/b": {"slots": 4}}),
+        ("inference.autoscaling.scaleToZero.models", {"digits": {"maxBatchSize": 8}}),
         ("inference.requiredModels", "digits"),
         ("models.source", "s3"),
         ("networkPolicy.dns.ports", []),
@@ -177,7 +186,8 @@ def test_zero_and_false_are_honoured(tier: str) -> None:
         "podDisruptionBudget": {"enabled": False},
         "topologySpreadConstraints": [],
     }
-    objects = render(at(tier, values))
+    scaling = {} if tier == "gateway" else {"autoscaling": {"source": "none"}}
+    objects = render(at(tier, {**values, **scaling}))
     suffix = "gateway" if tier == "gateway" else "default"
     spec = one(objects, "Deployment", suffix)["spec"]
     assert (spec["replicas"], spec["minReadySeconds"], spec["revisionHistoryLimit"]) == (0, 0, 0)
@@ -195,10 +205,9 @@ def test_zero_and_false_are_honoured(tier: str) -> None:
 
 
 def test_a_pool_can_switch_off_what_the_defaults_switch_on() -> None:
-    values = at("inference", {"autoscaling": {"enabled": True}, "log": {"access": True}})
-    pool = at(
-        "inference.pools.still", {"autoscaling": {"enabled": False}, "log": {"access": False}, "replicas": 0}
-    )
+    values = at("inference", {"autoscaling": {"source": "cpu"}, "log": {"access": True}})
+    still_values = {"autoscaling": {"source": "none"}, "log": {"access": False}, "replicas": 0}
+    pool = at("inference.pools.still", still_values)
     still = one(render(merge(values, pool)), "Deployment", "still")["spec"]
     assert still["replicas"] == 0
     assert environ(still["template"]["spec"])["HUB_ACCESS_LOG"] == "false"

@@ -1,4 +1,4 @@
-"""What refers to what: selectors, ports, names, autoscalers, budgets, policies, monitors."""
+"""What refers to what: selectors, ports, names, budgets, policies, monitors."""
 
 from __future__ import annotations
 
@@ -74,39 +74,6 @@ def test_inference_is_headless_but_for_roll_calls_and_shows_pods_that_are_not_re
             balanced = service["metadata"]["name"].endswith("-ops")
             assert service["spec"].get("clusterIP") == (None if balanced else "None")
             assert service["spec"]["publishNotReadyAddresses"] is True
-
-
-@every
-def test_autoscalers_own_the_number_of_pods(name: str) -> None:
-    objects = render(COMBINATIONS[name])
-    scaled = {
-        thing["spec"]["scaleTargetRef"]["name"] for thing in of_kind(objects, "HorizontalPodAutoscaler")
-    }
-    deployments = {thing["metadata"]["name"]: thing for thing in of_kind(objects, "Deployment")}
-    assert scaled <= deployments.keys()
-    for deployment, thing in deployments.items():
-        assert ("replicas" in thing["spec"]) == (deployment not in scaled)
-        if deployment in scaled:
-            container = thing["spec"]["template"]["spec"]["containers"][0]
-            assert "cpu" in container["resources"]["requests"]
-
-
-def test_autoscalers_scale_each_pool_by_its_own_values() -> None:
-    pools = {
-        "default": {},
-        "big": {"autoscaling": {"maxReplicas": 7, "targetCPU": 40}},
-        "still": {"autoscaling": {"enabled": False}},
-    }
-    objects = render(at("inference", {"autoscaling": {"enabled": True}, "pools": pools}))
-    found = {
-        thing["metadata"]["name"]: thing["spec"] for thing in of_kind(objects, "HorizontalPodAutoscaler")
-    }
-    assert {name: spec["maxReplicas"] for name, spec in found.items()} == {
-        "hub-inferencehub-inference-default": 10,
-        "hub-inferencehub-inference-big": 7,
-    }
-    target = found["hub-inferencehub-inference-big"]["metrics"][0]["resource"]
-    assert target == {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 40}}
 
 
 @every

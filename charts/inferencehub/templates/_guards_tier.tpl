@@ -33,14 +33,18 @@
 {{- end }}
 
 {{- define "inferencehub.guard.replicas" -}}
-{{- $scaling := .values.autoscaling }}
+{{- $scaling := .values.autoscaling }}{{ $source := include "inferencehub.source" . }}
 {{- $least := int .values.replicas }}
-{{- if $scaling.enabled }}
-{{- $least = int $scaling.minReplicas }}
-{{- if gt (int $scaling.minReplicas) (int $scaling.maxReplicas) }}
-{{- fail (printf "%s.autoscaling.minReplicas is %d, more than maxReplicas, %d." .at (int $scaling.minReplicas) (int $scaling.maxReplicas)) }}
+{{- if ne $source "none" }}
+{{- $asleep := dig "scaleToZero" "enabled" false $scaling }}
+{{- if and (eq $least 0) (kindIs "invalid" $scaling.minReplicas) (not $asleep) }}
+{{- fail (printf "%s.replicas is 0, and an autoscaler keeps at least 1: set %s.autoscaling.source to none, or let %s.autoscaling.scaleToZero take the last pod away." .at .at .at) }}
 {{- end }}
-{{- if not (dig "requests" "cpu" "" .values.resources) }}
+{{- $least = include "inferencehub.least" . | int }}
+{{- if gt $least (int $scaling.maxReplicas) }}
+{{- fail (printf "%s.autoscaling.minReplicas is %d, more than maxReplicas, %d." .at $least (int $scaling.maxReplicas)) }}
+{{- end }}
+{{- if and (eq $source "cpu") (not (dig "requests" "cpu" "" .values.resources)) }}
 {{- fail (printf "%s.autoscaling counts in percent of the CPU request, and there is none: set %s.resources.requests.cpu." .at .at) }}
 {{- end }}
 {{- end }}

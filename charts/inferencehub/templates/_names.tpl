@@ -24,6 +24,10 @@ have. A longer name ends in a hash of the whole, so that two long releases stay 
 {{ include "inferencehub.fullname" . }}-gateway
 {{- end }}
 
+{{- define "inferencehub.scaler" -}}
+{{ include "inferencehub.fullname" . }}-scaler
+{{- end }}
+
 {{/* The name of a pool's objects: (list root pool) */}}
 {{- define "inferencehub.inference" -}}
 {{ include "inferencehub.fullname" (index . 0) }}-inference-{{ index . 1 }}

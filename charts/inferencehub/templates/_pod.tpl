@@ -14,7 +14,7 @@ A tier is (dict "root" $ "component" "gateway" or "inference" "pool" name "value
 
 {{/* The part of a Deployment that says how pods are replaced; no replicas where an autoscaler sets them. */}}
 {{- define "inferencehub.rollout" -}}
-{{- if not .values.autoscaling.enabled }}
+{{- if eq "none" (include "inferencehub.source" .) }}
 replicas: {{ int .values.replicas }}
 {{- end }}
 minReadySeconds: {{ int .values.minReadySeconds }}

@@ -1,5 +1,17 @@
 {{/* How many pods: autoscaler and disruption budget. Each takes a tier with "name", see _pod.tpl. */}}
 
+{{/* What sets the number of pods: cpu, demand, prometheus, keda or none. */}}
+{{- define "inferencehub.source" -}}
+{{- $scaling := .values.autoscaling | default dict }}
+{{- $scaling.source | default (ternary "cpu" "none" ($scaling.enabled | default false)) }}
+{{- end }}
+
+{{/* The least pods that an autoscaler keeps; it never goes to 0 itself, the scaler's activator or KEDA does. */}}
+{{- define "inferencehub.least" -}}
+{{- $least := .values.autoscaling.minReplicas }}
+{{- max 1 (int (ternary .values.replicas $least (kindIs "invalid" $least))) }}
+{{- end }}
+
 {{- define "inferencehub.autoscaler" -}}
 {{- $scaling := .values.autoscaling }}
 apiVersion: autoscaling/v2
@@ -14,15 +26,30 @@ spec:
     apiVersion: apps/v1
     kind: Deployment
     name: {{ .name }}
-  minReplicas: {{ int $scaling.minReplicas }}
+  minReplicas: {{ include "inferencehub.least" . }}
   maxReplicas: {{ int $scaling.maxReplicas }}
   metrics:
+    {{- if eq "cpu" (include "inferencehub.source" .) }}
     - type: Resource
       resource:
         name: cpu
         target:
           type: Utilization
           averageUtilization: {{ int $scaling.targetCPU }}
+    {{- else }}
+    # Pods' worth of work; divided by the target it is the number of pods.
+    - type: External
+      external:
+        metric:
+          name: inferencehub_demand
+          selector:
+            matchLabels:
+              release: {{ .root.Release.Name | quote }}
+              pool: {{ .pool | quote }}
+        target:
+          type: AverageValue
+          averageValue: {{ mul 10 $scaling.targetDemand }}m
+    {{- end }}
   {{- with $scaling.behavior }}
   behavior:
     {{- toYaml . | nindent 4 }}
