@@ -8,6 +8,7 @@ from tests.chart.rendering import CHART, KIND_VALUES, VALUES_FILES, at, merge, r
 
 DIGEST = "sha256:" + "0123456789abcdef" * 4
 FILES = {"echo/config.pbtxt": 'backend: "python"', "echo/1/model.py": "class Model: ..."}
+ASLEEP = {"enabled": True, "models": {"digits": {"slots": 4, "maxBatchSize": 8}, "v1-mock": {"slots": 2}}}
 PEERS = [{"ipBlock": {"cidr": "10.0.0.0/8"}}]
 
 COMBINATIONS: dict[str, dict[str, Any]] = {
@@ -27,6 +28,16 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
     "dashboard": at("monitoring.dashboard", {"enabled": True, "annotations": {"folder": "ml"}}),
     "scaled-by-cpu": merge(at("gateway.autoscaling.enabled", True), at("inference.autoscaling", {"maxReplicas": 3})),
     "scaled-by-demand": at("inference.autoscaling", {"source": "demand", "targetDemand": 60, "maxReplicas": 7}),
+    "scaled-by-demand-of-others": at("inference.autoscaling", {"source": "demand", "demand": {"provider": "existing"}}),
+    "scaled-by-keda": at("inference.autoscaling", {"source": "keda"}),
+    "scaled-to-zero": at("inference.pools", {
+        "default": {"autoscaling": {"source": "demand", "scaleToZero": {**ASLEEP, "quietSeconds": 30}}},
+        "keda": {"autoscaling": {"source": "keda", "scaleToZero": ASLEEP}},
+        "still": {"autoscaling": {"source": "none"}}}),
+    "scaler-for-all": merge(at("inference.autoscaling.source", "demand"), at("scaler", {
+        "replicas": 2, "allNamespaces": True, "port": 10250, "podLabels": {"team": "ml"}, "podAnnotations": {"a": "b"},
+        "serviceAccount": {"annotations": {"a": "b"}}, "podDisruptionBudget": {"enabled": False},
+        "certificates": {"source": "certManager", "issuerRef": {"name": "ca", "kind": "ClusterIssuer"}}})),
     "scaled-by-prometheus": at("inference.autoscaling", {"source": "prometheus"}),
     "scaled-by-nobody": at("inference", {"autoscaling": {"source": "none"}, "replicas": 4}),
     "pools": at("inference.pools", {

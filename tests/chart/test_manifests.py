@@ -12,14 +12,16 @@ import kubernetes_validate
 import pytest
 
 from tests.chart.combinations import COMBINATIONS
-from tests.chart.rendering import CHART, Object, helm, read_yaml, render, texts
+from tests.chart.rendering import CHART, Object, environ, helm, pods, read_yaml, render, texts
 
 KUBERNETES = ("1.29", "1.34", kubernetes_validate.latest_version())
-OF_OPERATORS = {"monitoring.coreos.com", "gateway.networking.k8s.io"}
+OF_OPERATORS = {"monitoring.coreos.com", "gateway.networking.k8s.io", "keda.sh", "cert-manager.io"}
 OF_A_NAMESPACE = {
-    "ConfigMap", "Deployment", "HTTPRoute", "HorizontalPodAutoscaler", "Ingress", "NetworkPolicy", "Pod",
-    "PodDisruptionBudget", "PodMonitor", "Service", "ServiceAccount", "ServiceMonitor",
+    "Certificate", "ConfigMap", "Deployment", "HTTPRoute", "HorizontalPodAutoscaler", "Ingress", "NetworkPolicy", "Pod",
+    "PodDisruptionBudget", "PodMonitor", "Role", "RoleBinding", "ScaledObject", "Secret", "Service", "ServiceAccount",
+    "ServiceMonitor",
 }  # fmt: skip
+OF_THE_CLUSTER = {"APIService", "ClusterRole", "ClusterRoleBinding"}
 
 
 @cache
@@ -28,6 +30,11 @@ def validate(version: str, text: str) -> None:
     thing = json.loads(text)
     if thing["apiVersion"].partition("/")[0] not in OF_OPERATORS:
         kubernetes_validate.validate(thing, version, strict=True)
+
+
+def of_the_cluster(thing: Object) -> bool:
+    """Whether an object is outside of the release's namespace."""
+    return thing["kind"] in OF_THE_CLUSTER or thing["metadata"].get("namespace") == "kube-system"
 
 
 def shape(thing: Object) -> str:
@@ -64,13 +71,25 @@ def test_two_renders_are_equal(name: str) -> None:
 @pytest.mark.parametrize("name", COMBINATIONS)
 def test_every_object_is_of_the_release_and_its_namespace(name: str) -> None:
     for thing in render(COMBINATIONS[name], "blue", "shop"):
-        assert thing["kind"] in OF_A_NAMESPACE
-        assert thing["metadata"]["namespace"] == "shop"
+        if not of_the_cluster(thing):
+            assert thing["kind"] in OF_A_NAMESPACE
+            assert thing["metadata"]["namespace"] == "shop"
         labels = thing["metadata"]["labels"]
         assert labels["app.kubernetes.io/instance"] == "blue"
         assert labels["app.kubernetes.io/name"] == "inferencehub"
         assert labels["app.kubernetes.io/managed-by"] == "Helm"
         assert labels["helm.sh/chart"] == "inferencehub-0.1.0"
+
+
+@pytest.mark.parametrize("name", COMBINATIONS)
+def test_only_the_scaler_of_the_cluster_has_more_than_a_namespace(name: str) -> None:
+    objects = render(COMBINATIONS[name])
+    outside = {f"{thing['kind']} {thing['metadata']['name']}" for thing in objects if of_the_cluster(thing)}
+    environments = [environ(spec) for _, _, spec in pods(objects)]
+    serves = any(found.get("HUB_METRICS_API") == "true" for found in environments)
+    owner = "ml:hub-inferencehub-scaler"
+    names = {f"{kind} {owner}" for kind in ("ClusterRole", "ClusterRoleBinding", "RoleBinding")}
+    assert outside == (names | {"APIService v1beta1.external.metrics.k8s.io"} if serves else set())
 
 
 @pytest.mark.parametrize("name", COMBINATIONS)

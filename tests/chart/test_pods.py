@@ -11,7 +11,7 @@ from inferencehub.gateway.settings import GatewaySettings
 from inferencehub.inference.health import LIVE, READY, STARTED
 from inferencehub.inference.settings import InferenceSettings
 from tests.chart.combinations import COMBINATIONS, DIGEST
-from tests.chart.rendering import at, containers, environ, merge, of_kind, one, pods, render
+from tests.chart.rendering import Object, at, containers, environ, merge, of_kind, one, pods, render
 
 RESTRICTED_VOLUMES = {
     "configMap",
@@ -24,6 +24,12 @@ RESTRICTED_VOLUMES = {
     "secret",
 }
 every = pytest.mark.parametrize("name", COMBINATIONS)
+
+
+def tiers(name: str) -> list[Object]:
+    """The Deployments that serve requests."""
+    deployments = of_kind(render(COMBINATIONS[name]), "Deployment")
+    return [thing for thing in deployments if not thing["metadata"]["name"].endswith("-scaler")]
 
 
 @every
@@ -49,7 +55,7 @@ def test_no_token_no_links_no_hooks_and_an_account(name: str) -> None:
     objects = render(COMBINATIONS[name])
     accounts = {thing["metadata"]["name"] for thing in of_kind(objects, "ServiceAccount")}
     for _, _, spec in pods(objects):
-        assert spec["automountServiceAccountToken"] is False
+        assert spec["automountServiceAccountToken"] is (spec["containers"][0]["name"] == "scaler")
         assert spec["enableServiceLinks"] is False
         assert spec["serviceAccountName"] in accounts | {"theirs", "default"}
         assert all("lifecycle" not in container for container in containers(spec))
@@ -101,7 +107,7 @@ def test_three_probes_ask_three_questions(name: str) -> None:
 
 @every
 def test_the_pod_gets_the_time_that_its_drain_takes(name: str) -> None:
-    for thing in of_kind(render(COMBINATIONS[name]), "Deployment"):
+    for thing in tiers(name):
         spec = thing["spec"]["template"]["spec"]
         env = environ(spec)
         drain = float(env["HUB_DRAIN_WAIT_S"]) + float(env["HUB_DRAIN_TIMEOUT_S"])
@@ -110,7 +116,7 @@ def test_the_pod_gets_the_time_that_its_drain_takes(name: str) -> None:
 
 @every
 def test_the_environment_is_what_the_tiers_read(name: str) -> None:
-    for thing in of_kind(render(COMBINATIONS[name]), "Deployment"):
+    for thing in tiers(name):
         spec = thing["spec"]["template"]["spec"]
         env = {key: value for key, value in environ(spec).items() if key != "NODE"}
         ports = {port["name"]: port["containerPort"] for port in spec["containers"][0]["ports"]}
@@ -121,7 +127,7 @@ def test_the_environment_is_what_the_tiers_read(name: str) -> None:
             settings = read_settings(InferenceSettings, env)
             assert ports["grpc"] == settings.port
         assert ports["ops"] == settings.ops_port
-        assert len(env) == len(spec["containers"][0]["env"]) - ("NODE" in environ(spec))
+        assert len(environ(spec)) == len(spec["containers"][0]["env"])
 
 
 def test_a_setting_that_nobody_reads_would_be_seen() -> None:

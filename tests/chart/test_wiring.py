@@ -51,6 +51,19 @@ def test_services_lead_to_ports_that_are_there(name: str) -> None:
 
 
 @every
+def test_a_scaler_finds_gateways_by_a_service_that_shows_those_that_are_ready(name: str) -> None:
+    objects = render(COMBINATIONS[name], "blue")
+    services = of_kind(objects, "Service")
+    (found,) = (thing for thing in services if "inferencehub/demand" in thing["metadata"]["labels"])
+    assert found["metadata"]["labels"]["inferencehub/demand"] == "true"
+    assert found["metadata"]["labels"]["app.kubernetes.io/instance"] == "blue"
+    assert not found["spec"].get("publishNotReadyAddresses")
+    assert found["spec"]["ports"] == [{"name": "ops", "port": 9090, "targetPort": "ops"}]
+    (deployment,) = deployments_of(objects, found["spec"]["selector"])
+    assert deployment["metadata"]["name"].endswith("-gateway")
+
+
+@every
 def test_gateways_are_told_every_pool(name: str) -> None:
     objects = render(COMBINATIONS[name], namespace="shop")
     domain = COMBINATIONS[name].get("clusterDomain", "cluster.local")

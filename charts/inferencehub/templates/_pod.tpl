@@ -1,6 +1,6 @@
 {{/*
-What the pods of both tiers have in common.
-A tier is (dict "root" $ "component" "gateway" or "inference" "pool" name "values" the tier's or the pool's values).
+What the pods of both tiers and of the scaler have in common.
+A tier is (dict "root" $ "component" "gateway", "inference" or "scaler" "pool" name "values" the tier's or the pool's values).
 */}}
 
 {{/* The values of a pool, put into a dict: (list root override into) */}}
@@ -33,10 +33,14 @@ selector:
 {{/* The part of a pod's spec before its containers. */}}
 {{- define "inferencehub.podSpec" -}}
 serviceAccountName: {{ include "inferencehub.serviceAccount" (list .root .component) }}
-automountServiceAccountToken: false
+automountServiceAccountToken: {{ .token | default false }}
 enableServiceLinks: false
+{{- if .graceSeconds }}
+terminationGracePeriodSeconds: {{ .graceSeconds }}
+{{- else }}
 # drain.waitSeconds + drain.timeoutSeconds, and time to unload
 terminationGracePeriodSeconds: {{ add .values.drain.waitSeconds .values.drain.timeoutSeconds 10 }}
+{{- end }}
 securityContext:
   {{- toYaml .root.Values.securityContext.pod | nindent 2 }}
 {{- with .root.Values.imagePullSecrets }}
@@ -73,7 +77,7 @@ topologySpreadConstraints:
 {{- end }}
 {{- end }}
 
-{{/* The part of a container that both tiers share. */}}
+{{/* The part of a container that all share. */}}
 {{- define "inferencehub.container" -}}
 image: {{ include "inferencehub.image" (list .root .values.image) | quote }}
 imagePullPolicy: {{ .values.image.pullPolicy }}

@@ -1,0 +1,93 @@
+{{/*
+The scaler: the gateway's image with another command, the only part with rights on the Kubernetes API. It is there where a pool
+needs it: to be counted (keda; demand with its own provider) or to be woken and put to sleep (demand with scaleToZero).
+*/}}
+
+{{/* What all pools ask of it, put into a dict: (list root into) */}}
+{{- define "inferencehub.demand" -}}
+{{- $root := index . 0 }}{{ $into := index . 1 }}
+{{- $found := dict "own" false "existing" false "keda" false }}
+{{- $activate := list }}{{ $deployments := list }}{{ $models := list }}
+{{- range $name := keys $root.Values.inference.pools | sortAlpha }}
+{{- $pool := dict }}{{ include "inferencehub.pool" (list $root (index $root.Values.inference.pools $name) $pool) }}
+{{- $scaling := $pool.autoscaling }}{{ $zero := $scaling.scaleToZero }}
+{{- $kind := ternary $scaling.demand.provider $scaling.source (eq $scaling.source "demand") }}
+{{- $_ := set $found $kind true }}
+{{- if $zero.enabled }}
+{{- range $model := keys $zero.models | sortAlpha }}
+{{- $shape := index $zero.models $model }}
+{{- $rows := int $shape.maxBatchSize }}
+{{- $models = append $models (printf "%s/%s:%d%s" $name $model (int $shape.slots) (ternary (printf ":%d" $rows) "" (gt $rows 0))) }}
+{{- end }}
+{{- if eq $scaling.source "demand" }}
+{{- $deployment := include "inferencehub.inference" (list $root $name) }}
+{{- $deployments = append $deployments $deployment }}
+{{- $activate = append $activate (printf "%s=%s:%d" $name $deployment (int $zero.quietSeconds)) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- $_ := set $into "keda" $found.keda }}
+{{- $_ := set $into "metricsAPI" $found.own }}
+{{- $_ := set $into "existing" $found.existing }}
+{{- $_ := set $into "activate" $activate }}
+{{- $_ := set $into "deployments" $deployments }}
+{{- $_ := set $into "models" $models }}
+{{- $_ := set $into "scaler" (or $found.keda $found.own (gt (len $activate) 0)) }}
+{{- end }}
+
+{{/* Its tier, see _pod.tpl, put into a dict: (list root into). What it has no values for is the gateway's. */}}
+{{- define "inferencehub.scaler.tier" -}}
+{{- $root := index . 0 }}{{ $into := index . 1 }}
+{{- $gateway := pick $root.Values.gateway "image" "strategy" "minReadySeconds" "revisionHistoryLimit" "progressDeadlineSeconds" "probes" }}
+{{- $_ := set $into "root" $root }}
+{{- $_ := set $into "component" "scaler" }}
+{{- $_ := set $into "name" (include "inferencehub.scaler" $root) }}
+{{- $_ := set $into "values" (merge dict (deepCopy $root.Values.scaler) (deepCopy $gateway)) }}
+{{- $_ := set $into "podLabels" $root.Values.scaler.podLabels }}
+{{- $_ := set $into "token" true }}
+{{- $_ := set $into "graceSeconds" 30 }}
+{{- end }}
+
+{{/* Its name where names are the cluster's, not a namespace's. */}}
+{{- define "inferencehub.scaler.clusterName" -}}
+{{ .Release.Namespace }}:{{ include "inferencehub.scaler" . }}
+{{- end }}
+
+{{- define "inferencehub.scaler.certificate" -}}
+{{ include "inferencehub.scaler" . }}-certificate
+{{- end }}
+
+{{- define "inferencehub.scaler.subject" -}}
+- kind: ServiceAccount
+  name: {{ include "inferencehub.serviceAccount" (list . "scaler") }}
+  namespace: {{ .Release.Namespace }}
+{{- end }}
+
+{{/* (list tier demand) */}}
+{{- define "inferencehub.env.scaler" -}}
+{{- $root := (index . 0).root }}{{ $values := (index . 0).values }}{{ $demand := index . 1 }}
+- name: PORT
+  value: {{ int $values.port | quote }}
+- name: HUB_OPS_PORT
+  value: "9090"
+- name: HUB_LOG_FORMAT
+  value: {{ $values.log.format | quote }}
+- name: HUB_LOG_LEVEL
+  value: {{ $values.log.level | quote }}
+- name: HUB_RELEASE
+  value: {{ $root.Release.Name | quote }}
+- name: HUB_NAMESPACE
+  value: {{ $root.Release.Namespace | quote }}
+- name: HUB_ALL_NAMESPACES
+  value: {{ $values.allNamespaces | quote }}
+- name: HUB_METRICS_API
+  value: {{ $demand.metricsAPI | quote }}
+- name: HUB_SERVICE
+  value: {{ include "inferencehub.scaler" $root | quote }}
+- name: HUB_CERTIFICATE_SECRET
+  value: {{ include "inferencehub.scaler.certificate" $root | quote }}
+- name: HUB_MAKE_CERTIFICATE
+  value: {{ eq $values.certificates.source "self" | quote }}
+- name: HUB_ACTIVATE
+  value: {{ join "," $demand.activate | quote }}
+{{- end }}
