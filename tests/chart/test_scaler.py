@@ -88,6 +88,18 @@ def test_it_is_told_what_differs() -> None:
     assert told(SLEEPS)["HUB_ACTIVATE"] == "default=hub-inferencehub-inference-default:30"
 
 
+def test_gateways_and_pods_are_told_what_sleeps() -> None:
+    objects = render(SLEEPS)
+    gateway = environ(one(objects, "Deployment", "gateway")["spec"]["template"]["spec"])
+    shapes = [f"{pool}/{model}" for pool in ("default", "keda") for model in ("digits:4:8", "v1-mock:2")]
+    assert gateway["HUB_ON_DEMAND_MODELS"].split(",") == shapes
+    for pool in ("default", "keda", "still"):
+        spec = one(objects, "Deployment", f"-{pool}")["spec"]["template"]["spec"]
+        assert environ(spec)["HUB_POOL"] == pool
+    awake = environ(one(render(DEMAND), "Deployment", "gateway")["spec"]["template"]["spec"])
+    assert "HUB_ON_DEMAND_MODELS" not in awake
+
+
 def test_it_is_the_gateways_image_with_another_command() -> None:
     objects = render(
         merge(DEMAND, at("gateway.image", {"repository": "registry.example.com/hub", "tag": "7"}))

@@ -22,12 +22,19 @@
   value: {{ include "inferencehub.backends" .root | quote }}
 - name: HUB_ROLL_CALL
   value: {{ include "inferencehub.rollCall" .root | quote }}
+{{- $demand := dict }}{{ include "inferencehub.demand" (list .root $demand) }}
+{{- with $demand.models }}
+- name: HUB_ON_DEMAND_MODELS
+  value: {{ join "," . | quote }}
+{{- end }}
 {{ include "inferencehub.env.both" . }}
 {{- end }}
 
 {{- define "inferencehub.env.inference" -}}
 - name: PORT
   value: "50051"
+- name: HUB_POOL
+  value: {{ .pool | quote }}
 - name: HUB_MODELS
   value: /models
 {{- with .values.requiredModels }}

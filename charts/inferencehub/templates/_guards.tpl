@@ -15,7 +15,7 @@ Types and unknown keys are values.schema.json's.
 {{- fail (printf "inference.pools: '%s' ends in -ops, which is how the second Service of another pool is called: choose another name." $name) }}
 {{- end }}
 {{- $pool := dict }}{{ include "inferencehub.pool" (list $ $override $pool) }}
-{{- $env := include "inferencehub.env.inference" (dict "root" $ "values" $pool) | fromYamlArray }}
+{{- $env := include "inferencehub.env.inference" (dict "root" $ "pool" $name "values" $pool) | fromYamlArray }}
 {{- include "inferencehub.guard.tier" (dict "at" $at "values" $pool "env" $env) }}
 {{- include "inferencehub.guard.models" (dict "at" (ternary (printf "%s.models" $at) "models" (hasKey ($override | default dict) "models")) "models" $pool.models) }}
 {{- end }}
