@@ -84,10 +84,11 @@ hpa-demo: $(VENV)/dev.stamp ## watch pods follow the load, as a table and a plot
 	@$(VENV)/bin/python k8s-tests/hpa_demo.py $(HPA_ARGS)
 
 lock: $(VENV)/dev.stamp ## pin and hash dependencies in requirements/ (UPGRADE=1 takes newer ones)
-	@$(LOCK) $(TIERS) --group dev $(if $(UPGRADE),--upgrade) -o requirements/dev.txt
+	@$(LOCK) $(TIERS) --extra scaler --group dev $(if $(UPGRADE),--upgrade) -o requirements/dev.txt
 	@$(LOCK) $(TIERS) --group proto $(WITHIN) requirements/run.txt
 	@$(LOCK) --group proto $(WITHIN) requirements/proto.txt
-	@for tier in $(IMAGES); do $(LOCK) pyproject.toml --extra $$tier $(WITHIN) requirements/$$tier.txt || exit 1; done
+	@$(LOCK) pyproject.toml --extra gateway --extra scaler $(WITHIN) requirements/gateway.txt
+	@$(LOCK) pyproject.toml --extra inference $(WITHIN) requirements/inference.txt
 
 clean: ## remove .venv, generated code and caches
 	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -102,6 +102,7 @@ LOADED = "import sys; __import__(sys.argv[1]); print(*sorted(sys.modules))"
     [
         ("gateway", ["numpy", "onnxruntime", "inferencehub.inference"]),
         ("inference", ["starlette", "onnxruntime", "inferencehub.gateway"]),
+        ("scaler", ["numpy", "grpc", "starlette", "inferencehub.gateway", "inferencehub.inference"]),
     ],
 )
 def test_what_a_tier_loads_leaves_the_other_out(tier: str, never: list[str]) -> None:

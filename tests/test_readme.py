@@ -17,6 +17,8 @@ from inferencehub.gateway.settings import GatewaySettings
 from inferencehub.inference.metrics import Metrics as InferenceMetrics
 from inferencehub.inference.runtimes import RUNTIMES
 from inferencehub.inference.settings import InferenceSettings
+from inferencehub.scaler.metrics import Metrics as ScalerMetrics
+from inferencehub.scaler.settings import ScalerSettings
 from tests.hub import ROOT, running_hub
 
 README = (ROOT / "README.md").read_text()
@@ -47,7 +49,11 @@ def table_names() -> set[str]:
 
 
 def test_settings_are_those_of_the_code_with_their_defaults() -> None:
-    fields = {**dict(variables(InferenceSettings)), **dict(variables(GatewaySettings))}
+    fields = {
+        **dict(variables(ScalerSettings)),
+        **dict(variables(InferenceSettings)),
+        **dict(variables(GatewaySettings)),
+    }
     rows = dict(
         re.findall(r"^\| `((?:HUB_|PORT|GRPC_SERVER_URL)\w*)` \| \w+ \| ([^|]*) \|", README, re.MULTILINE)
     )
@@ -65,7 +71,7 @@ def test_settings_are_those_of_the_code_with_their_defaults() -> None:
 
 def metric_names() -> Iterator[str]:
     """The names of all metrics of both tiers, but those of the process itself."""
-    for metrics in (GatewayMetrics(), InferenceMetrics()):
+    for metrics in (GatewayMetrics(), InferenceMetrics(), ScalerMetrics({})):
         for family in metrics.registry.collect():
             if family.name.startswith("inferencehub"):
                 yield f"{family.name}_total" if family.type == "counter" else family.name

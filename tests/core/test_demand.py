@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from inferencehub.core.demand import ModelDemand, Report, pools, slots_needed
+from inferencehub.core.demand import ModelDemand, Report, by_model, by_pool, slots_needed
 
 
 @pytest.mark.parametrize(
@@ -39,16 +39,16 @@ def test_demand_is_in_pods() -> None:
 def test_gateways_add_up_and_the_largest_model_counts() -> None:
     one = Report(15.0, [demand("cpu", "a", 2.0), demand("cpu", "b", 3.0), demand("gpu", "c", 0.0, slots=1)])
     other = Report(15.0, [demand("cpu", "a", 1.0, 3.0), demand("cpu", "b", 1.0)])
-    assert pools([one, other]) == {"cpu": 1.5, "gpu": 0.0}
+    assert by_pool(by_model([one, other])) == {"cpu": 1.5, "gpu": 0.0}
 
 
 def test_versions_have_slots_of_their_own() -> None:
     report = Report(15.0, [demand("cpu", "a", 2.0), demand("cpu", "a", 3.0, version="2")])
-    assert pools([report]) == {"cpu": 0.75}
+    assert by_pool(by_model([report])) == {"cpu": 0.75}
 
 
 def test_no_report_is_no_pool() -> None:
-    assert pools([]) == {}
+    assert by_pool(by_model([])) == {}
 
 
 def test_a_report_survives_the_wire() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from inferencehub.core.demand import ModelDemand, Report
 from inferencehub.core.settings import SettingError
-from inferencehub.gateway.demand import Demand
+from inferencehub.gateway.demand import SECOND_S, WINDOW_S, Demand
 from inferencehub.gateway.server import Gateway
 from inferencehub.gateway.settings import GatewaySettings, OnDemand
 from tests.gateway.python_model import python_model
@@ -21,7 +21,7 @@ from tests.hub import Hub, eventually, free_port, mock_model, running_gateway, r
 
 
 def tell(demand: Demand, model: str = "quick") -> ModelDemand:
-    return next(one for one in demand.report().models if one.model == model)
+    return next(one for one in demand.report(WINDOW_S).models if one.model == model)
 
 
 async def ask(hub: Hub, count: int, model: str = "quick") -> list[asyncio.Task[Any]]:
@@ -104,6 +104,20 @@ async def test_a_window_is_a_mean_over_time(tmp_path: Path) -> None:
         assert tell(demand).running == pytest.approx(ran / (monotonic() - began), rel=0.15)
 
 
+async def test_the_last_second_is_told_apart_from_the_window(tmp_path: Path) -> None:
+    mock_model(tmp_path, delay_ms=300, slots=1)
+    async with running_hub(tmp_path) as hub:
+        asked = await ask(hub, 1)
+        demand = Demand(hub.gateway.fleet)
+        await asyncio.gather(*asked)
+        demand.tick()
+        for _ in range(2):
+            await asyncio.sleep(0.05)
+            demand.tick()
+        assert [one.running for one in demand.report(SECOND_S).models] == [0.0]
+        assert [one.running > 0.5 for one in demand.report(WINDOW_S).models] == [True]
+
+
 async def test_two_pools_that_serve_a_model_share_what_waits(tmp_path: Path) -> None:
     mock_model(tmp_path, delay_ms=400, slots=1)
     async with running_pod(tmp_path, pool="a") as one, running_pod(tmp_path, pool="b") as other:
@@ -115,7 +129,7 @@ async def test_two_pools_that_serve_a_model_share_what_waits(tmp_path: Path) -> 
             demand = Demand(gateway.fleet)
             await asyncio.sleep(0.1)
             demand.tick()
-            told = {one.pool: (round(one.running), one.queued) for one in demand.report().models}
+            told = {one.pool: (round(one.running), one.queued) for one in demand.report(WINDOW_S).models}
             assert told == {"a": (2, 3.0), "b": (2, 3.0)}
             await asyncio.gather(*asked)
 

@@ -10,7 +10,7 @@ A gateway knows its own requests. As the slots of a pod are the same for all gat
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -53,14 +53,22 @@ def slots_needed(requests: int, rows: int, max_batch_size: int) -> int:
     return min(requests, -(-rows // max_batch_size)) if max_batch_size else requests
 
 
-def pools(reports: Iterable[Report]) -> dict[str, float]:
-    """The demand for each pool that any gateway names: summed over gateways, then the largest of its models'."""
-    models: dict[tuple[str, str, str], float] = {}
+Model = tuple[str, str, str]  # pool, model, version
+
+
+def by_model(reports: Iterable[Report]) -> dict[Model, float]:
+    """Pods' worth of work by model, over all gateways that report."""
+    models: dict[Model, float] = {}
     for report in reports:
         for demand in report.models:
             key = (demand.pool, demand.model, demand.version)
             models[key] = models.get(key, 0.0) + demand.pods
-    largest: dict[str, float] = {}
+    return models
+
+
+def by_pool(models: Mapping[Model, float]) -> dict[str, float]:
+    """The demand for each pool: the largest of its models'."""
+    pools: dict[str, float] = {}
     for (pool, _, _), pods in models.items():
-        largest[pool] = max(pods, largest.get(pool, 0.0))
-    return largest
+        pools[pool] = max(pods, pools.get(pool, 0.0))
+    return pools

@@ -48,7 +48,7 @@ def setting(
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class TierSettings:
+class ProcessSettings:
     """What every process has."""
 
     ops_port: int = setting(9090, "port for metrics and probes; 0 takes any free one", least=0, most=65535)
@@ -56,6 +56,18 @@ class TierSettings:
     log_level: str = setting(
         "info", "the least level that is logged", choices=("debug", "info", "warning", "error")
     )
+    drain_wait_s: float = setting(
+        5.0,
+        "seconds for which a process that was told to end still serves, until callers have seen it",
+        least=0,
+        most=600,
+    )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TierSettings(ProcessSettings):
+    """What both tiers have."""
+
     access_log: bool = setting(True, "one line for each request")
     default_timeout_ms: int = setting(
         30_000, "deadline of a request that names none, in ms", least=1, most=3_600_000
@@ -68,12 +80,6 @@ class TierSettings:
     )
     default_model: str = setting("v1-mock", "model of a /predict with features that names none")
     default_text_model: str = setting("sentiment", "model of a /predict with text that names none")
-    drain_wait_s: float = setting(
-        5.0,
-        "seconds for which a process that was told to end still serves, until callers have seen it",
-        least=0,
-        most=600,
-    )
     drain_timeout_s: float = setting(
         30.0, "seconds for which requests that run at the end are waited for", least=0, most=3600
     )

@@ -1,9 +1,11 @@
-"""What this gateway's requests need: sampled, averaged over a window, and shown to whoever scales pods.
+"""What this gateway's requests need: sampled, averaged, and shown to whoever scales pods.
 
 Slots that are in use are counted exactly, as the time for which batches held them, so that no model is too fast to be
-seen; what waits is looked at twice a second. The mean over WINDOW_S is what is told: an autoscaler asks every 15 s and
-acts on 10 % of difference, and the number of busy slots of a pod at one moment differs from its mean by far more
-(docs/scaling.md has what was measured).
+seen; what waits is looked at twice a second.
+
+The scaler gets the mean of the last second, for it makes its own window out of the sum over all gateways. The gauge,
+which Prometheus reads off one gateway now and then, is the mean over WINDOW_S: an autoscaler asks every 15 s and acts
+on 10 % of difference, and the busy slots of a pod at one moment differ from their mean by far more (docs/scaling.md).
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from inferencehub.gateway.fleet import Fleet
 from inferencehub.gateway.place import Place
 
 WINDOW_S = 15.0
+SECOND_S = 1.0
 TICK_S = 0.5
 
 Key = tuple[str, str, str]  # pool, model, version
@@ -68,21 +71,22 @@ class Demand:
             f"pods' worth of work of this gateway's requests, mean of {WINDOW_S:g} s",
             labels=["pool", "model", "version"],
         )
-        for demand in self.report().models:
+        for demand in self.report(WINDOW_S).models:
             family.add_metric([demand.pool, demand.model, demand.version], demand.pods)
         return [family]
 
     def page(self, scope: object) -> Answer:
-        """GET /demand of the ops port."""
-        return 200, JSON, msgspec.json.encode(self.report())
+        """GET /demand of the ops port: the mean of the last second."""
+        return 200, JSON, msgspec.json.encode(self.report(SECOND_S))
 
-    def report(self) -> Report:
-        """The means over the window, of all models that are known or expected."""
-        seconds = sum(tick.seconds for tick in self._ticks) or TICK_S
+    def report(self, window_s: float) -> Report:
+        """The means over a window, at most WINDOW_S, of all models that are known or expected."""
+        ticks = list(self._ticks)[-round(window_s / TICK_S) :]
+        seconds = sum(tick.seconds for tick in ticks) or TICK_S
         models = []
         for key, slots in sorted(self.slots.items()):
-            running = sum(tick.used.get(key, 0.0) for tick in self._ticks) / seconds
-            queued = sum(tick.waited.get(key, 0.0) * tick.seconds for tick in self._ticks) / seconds
+            running = sum(tick.used.get(key, 0.0) for tick in ticks) / seconds
+            queued = sum(tick.waited.get(key, 0.0) * tick.seconds for tick in ticks) / seconds
             models.append(ModelDemand(*key, round(running, 4), round(queued, 4), slots))
         return Report(round(seconds, 3), models)
 

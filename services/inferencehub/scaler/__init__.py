@@ -1,0 +1,1 @@
+"""The demand of all gateways, summed and served as a metric that a standard autoscaler follows."""

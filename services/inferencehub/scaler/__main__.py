@@ -1,0 +1,23 @@
+"""`python -m inferencehub.scaler`: reads the environment, wires, lives."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from inferencehub.core.logs import set_up_logs
+from inferencehub.core.process import live, run
+from inferencehub.core.settings import read_settings
+from inferencehub.scaler.server import Scaler
+from inferencehub.scaler.settings import ScalerSettings
+
+
+async def main() -> None:
+    """One scaler process, from start to end."""
+    settings = read_settings(ScalerSettings, os.environ)
+    set_up_logs("scaler", settings.log_format, settings.log_level)
+    await live(Scaler(settings))
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,142 @@
+"""Which gateways there are, by the EndpointSlices of their ops Services, and what they say when asked.
+
+EndpointSlices are followed, for DNS is seconds late. One that names a gateway as ready says that it takes requests: a
+gateway that does not answer its probe leaves that list, and is then no longer waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, NamedTuple
+
+import aiohttp
+import msgspec
+
+from inferencehub.core.demand import Report
+from inferencehub.scaler.kube import Kube, Object
+from inferencehub.scaler.total import Total
+
+logger = logging.getLogger(__name__)
+
+LABEL = "inferencehub/demand=true"
+RELEASE = "app.kubernetes.io/instance"
+PORT = "ops"
+EVERY_S = 1.0
+PATIENCE_S = 0.9
+FORGET_S = 3600.0  # after the last gateway of a release was seen
+
+
+class Release(NamedTuple):
+    """A release of the chart."""
+
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """One gateway: where its ops port is, and whether it takes requests."""
+
+    address: str
+    ready: bool
+
+
+class Gateways:
+    """The demand of all gateways, by release.
+
+    Args:
+        kube: where EndpointSlices are.
+        namespace: whose; "" for all namespaces.
+        asked: called after each round.
+    """
+
+    def __init__(self, kube: Kube, namespace: str, asked: Callable[[], None] = lambda: None) -> None:
+        self.kube = kube
+        self.namespace = namespace
+        self.asked = asked
+        self.known: dict[Release, list[Gateway]] | None = None
+        self.totals: dict[Release, Total] = {}
+        self._seen: dict[Release, float] = {}
+        self._silent: set[str] = set()
+
+    async def follow(self) -> None:
+        """Know who is there, for ever."""
+        within = f"/namespaces/{self.namespace}" if self.namespace else ""
+        path = f"/apis/discovery.k8s.io/v1{within}/endpointslices"
+        async for slices in self.kube.follow(path, labelSelector=LABEL):
+            known = gateways_of(slices)
+            if known != self.known:
+                counts = {f"{r.namespace}/{r.name}": len(found) for r, found in known.items()}
+                logger.info("gateways changed", extra={"gateways": counts})
+            self.known = known
+
+    async def ask(self) -> None:
+        """Ask all of them, once a second, for ever."""
+        timeout = aiohttp.ClientTimeout(total=PATIENCE_S)
+        async with aiohttp.ClientSession(timeout=timeout) as session:
+            while True:
+                began = monotonic()
+                if self.known is not None:
+                    await self._round(session, self.known)
+                    self.asked()
+                await asyncio.sleep(max(0.0, began + EVERY_S - monotonic()))
+
+    async def _round(self, session: aiohttp.ClientSession, known: dict[Release, list[Gateway]]) -> None:
+        asked = [(release, gateway) for release, found in known.items() for gateway in found]
+        answers = await asyncio.gather(*[self._report(session, gateway.address) for _, gateway in asked])
+        now = monotonic()
+        for release in known:
+            mine = [(g, a) for (r, g), a in zip(asked, answers, strict=True) if r == release]
+            ready = [answer for gateway, answer in mine if gateway.ready]
+            reports = [answer for _, answer in mine if answer is not None]
+            answered = len([answer for answer in ready if answer is not None])
+            self.totals.setdefault(release, Total()).add(now, len(ready), answered, reports)
+            self._seen[release] = now
+        for release in [r for r, seen in self._seen.items() if now - seen > FORGET_S]:
+            del self.totals[release], self._seen[release]
+        self._silent &= {gateway.address for _, gateway in asked}
+
+    async def _report(self, session: aiohttp.ClientSession, address: str) -> Report | None:
+        """What one gateway says; None where it does not answer."""
+        try:
+            async with session.get(f"http://{address}/demand") as answer:
+                answer.raise_for_status()
+                report = msgspec.json.decode(await answer.read(), type=Report)
+        except (aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError) as error:
+            if address not in self._silent:
+                reason = str(error) or type(error).__name__
+                logger.warning("gateway silent", extra={"gateway": address, "reason": reason})
+                self._silent.add(address)
+            return None
+        self._silent.discard(address)
+        return report
+
+
+def gateways_of(slices: Iterable[Object]) -> dict[Release, list[Gateway]]:
+    """The gateways in EndpointSlices, by release; a release whose gateways are all gone has none."""
+    found: dict[Release, dict[str, bool]] = {}
+    for item in slices:
+        meta = item["metadata"]
+        release = Release(meta["namespace"], meta.get("labels", {}).get(RELEASE, ""))
+        port = next((port["port"] for port in item.get("ports") or () if port.get("name") == PORT), None)
+        gateways = found.setdefault(release, {})
+        if port is None:
+            continue
+        for endpoint in item.get("endpoints") or ():
+            address = str(endpoint["addresses"][0])
+            host = f"[{address}]" if ":" in address else address
+            gateways[f"{host}:{port}"] = is_ready(endpoint)
+    return {
+        release: [Gateway(address, ready) for address, ready in sorted(gateways.items())]
+        for release, gateways in found.items()
+    }
+
+
+def is_ready(endpoint: dict[str, Any]) -> bool:
+    """Whether an endpoint takes requests; "unknown" counts as yes, as Kubernetes says."""
+    ready = (endpoint.get("conditions") or {}).get("ready")
+    return ready is not False

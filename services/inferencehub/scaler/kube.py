@@ -1,0 +1,150 @@
+"""Kubernetes' API, as far as the scaler needs it: calls in JSON, and lists that are followed.
+
+A client library of Kubernetes brings types for each object of it, some 100 MB; seven calls do without.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+
+logger = logging.getLogger(__name__)
+
+CALL_S = 5.0
+WATCH_S = 240  # a watch is asked for anew after that time
+PAUSE_S = 1.0  # before a list that could not be followed is read anew
+MOST_BYTES = 16 * 2**20  # of one object
+
+Object = dict[str, Any]
+
+
+class KubeError(Exception):
+    """A call that Kubernetes refused or did not answer; `status` is 0 where there was no answer."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class Kube:
+    """A connection with the rights of a ServiceAccount.
+
+    Args:
+        url: of the API.
+        credentials: directory with `token`, which is read again for each call because it is renewed, and `ca.crt`.
+    """
+
+    def __init__(self, url: str, credentials: Path) -> None:
+        self.url = url.rstrip("/")
+        self.credentials = credentials
+        self._session: aiohttp.ClientSession | None = None
+
+    async def start(self) -> None:
+        """Make ready to call.
+
+        Raises:
+            OSError: where there are no credentials.
+        """
+        context = ssl.create_default_context(cafile=str(self.credentials / "ca.crt"))
+        connector = aiohttp.TCPConnector(ssl=context)
+        self._session = aiohttp.ClientSession(connector=connector, read_bufsize=MOST_BYTES)
+
+    async def stop(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def call(self, method: str, path: str, body: Object | None = None) -> Object:
+        """One call, answered with an object; a PATCH is a JSON merge patch.
+
+        Raises:
+            KubeError: where there is no such answer.
+        """
+        assert self._session is not None
+        kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        data = None if body is None else msgspec.json.encode(body)
+        timeout = aiohttp.ClientTimeout(total=CALL_S)
+        try:
+            async with self._session.request(
+                method, self.url + path, data=data, headers=self._headers(kind), timeout=timeout
+            ) as answer:
+                return await self._object(answer)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise KubeError(0, f"{method} {path}: {error!r}") from None
+
+    async def follow(self, path: str, **selectors: str) -> AsyncIterator[list[Object]]:
+        """All objects of a list, again whenever one of them came, changed or went; for ever.
+
+        Args:
+            path: of the list.
+            selectors: `labelSelector` or `fieldSelector`.
+        """
+        silent = False
+        while True:
+            try:
+                async for objects in self._follow_once(path, selectors):
+                    silent = False
+                    yield objects
+            except KubeError as error:
+                if not silent:
+                    logger.warning("list not followed", extra={"path": path, "error": str(error)})
+                silent = True
+                await asyncio.sleep(PAUSE_S)
+
+    async def _follow_once(self, path: str, selectors: dict[str, str]) -> AsyncIterator[list[Object]]:
+        """From one reading of the list to the end of its watch."""
+        assert self._session is not None
+        timeout = aiohttp.ClientTimeout(sock_connect=CALL_S, sock_read=WATCH_S + 30)
+        try:
+            async with self._session.get(
+                self.url + path, params=selectors, headers=self._headers(), timeout=timeout
+            ) as answer:
+                listed = await self._object(answer)
+            objects = {item["metadata"]["uid"]: item for item in listed["items"]}
+            yield list(objects.values())
+            since = {"watch": "1", "timeoutSeconds": str(WATCH_S)}
+            since["resourceVersion"] = listed["metadata"]["resourceVersion"]
+            async with self._session.get(
+                self.url + path, params={**selectors, **since}, headers=self._headers(), timeout=timeout
+            ) as answer:
+                if answer.status != 200:
+                    await self._object(answer)
+                async for line in answer.content:
+                    event = msgspec.json.decode(line)
+                    item = event["object"]
+                    if event["type"] == "ERROR":  # such as a version that is too old: read the list anew
+                        return
+                    if event["type"] == "DELETED":
+                        objects.pop(item["metadata"]["uid"], None)
+                    else:
+                        objects[item["metadata"]["uid"]] = item
+                    yield list(objects.values())
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, msgspec.DecodeError) as error:
+            raise KubeError(0, f"GET {path}: {error!r}") from None
+
+    async def _object(self, answer: aiohttp.ClientResponse) -> Object:
+        found: Any = None
+        text = await answer.read()
+        with suppress(msgspec.DecodeError):
+            found = msgspec.json.decode(text)
+        if answer.status >= 300 or not isinstance(found, dict):
+            said = found.get("message") if isinstance(found, dict) else text[:200].decode("utf-8", "replace")
+            raise KubeError(answer.status, f"{answer.method} {answer.url.path}: {answer.status} {said}")
+        return found
+
+    def _headers(self, kind: str = "application/json") -> dict[str, str]:
+        token = (self.credentials / "token").read_text().strip()
+        return {"authorization": f"Bearer {token}", "accept": "application/json", "content-type": kind}
+
+
+def named(name: str) -> dict[str, str]:
+    """The selector of one object by its name, with which a list can be followed by who may read only that one."""
+    return {"fieldSelector": f"metadata.name={name}"}

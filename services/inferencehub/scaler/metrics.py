@@ -1,0 +1,62 @@
+"""The scaler's Prometheus metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from time import monotonic
+
+from prometheus_client import Counter
+from prometheus_client.core import GaugeMetricFamily
+
+from inferencehub.core.metrics import new_registry
+from inferencehub.scaler.gateways import Release
+from inferencehub.scaler.total import Total
+
+P = "inferencehub_scaler"
+LABELS = ["namespace", "release"]
+
+
+class Metrics:
+    """All families, in a registry of their own.
+
+    Args:
+        totals: the demand by release, as it grows.
+    """
+
+    def __init__(self, totals: Mapping[Release, Total]) -> None:
+        self.totals = totals
+        self.registry = new_registry(P)
+        self.calls = Counter(
+            f"{P}_calls", "calls of the metrics API by status", ("status",), registry=self.registry
+        )
+        self.moves = Counter(
+            f"{P}_moves", "pools taken to 0 replicas or to 1", ("pool", "replicas"), registry=self.registry
+        )
+        self.registry.register(self)
+
+    def called(self, status: int) -> None:
+        """Count an answer of the metrics API."""
+        self.calls.labels(str(status)).inc()
+
+    def moved(self, pool: str, replicas: int) -> None:
+        """Count a step of an activator."""
+        self.moves.labels(pool, str(replicas)).inc()
+
+    def collect(self) -> list[GaugeMetricFamily]:
+        """What is known of each release at this moment."""
+        demand = GaugeMetricFamily(
+            f"{P}_demand", "pods' worth of work over all gateways, mean of 15 s", labels=[*LABELS, "pool"]
+        )
+        age = GaugeMetricFamily(f"{P}_age_seconds", "time since all gateways have answered", labels=LABELS)
+        gateways = GaugeMetricFamily(f"{P}_gateways", "gateways that take requests", labels=LABELS)
+        answered = GaugeMetricFamily(f"{P}_gateways_answered", "how many of them answered", labels=LABELS)
+        for release, total in self.totals.items():
+            reading = total.read(monotonic())
+            if reading is None:
+                continue
+            for pool, pods in reading.pools.items():
+                demand.add_metric([*release, pool], pods)
+            age.add_metric([*release], reading.age_s)
+            gateways.add_metric([*release], reading.gateways)
+            answered.add_metric([*release], reading.answered)
+        return [demand, age, gateways, answered]

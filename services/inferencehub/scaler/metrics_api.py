@@ -1,0 +1,181 @@
+"""external.metrics.k8s.io/v1beta1: the demand, as a HorizontalPodAutoscaler asks for it.
+
+Kubernetes' API server sends on what it gets below /apis/external.metrics.k8s.io, after it has asked who calls and
+whether they may. So the only caller here is that server, and it shows a client certificate (`Callers`); all others
+are refused. One metric, `inferencehub_demand`, with the labels `release` and `pool`:
+
+    GET /apis/external.metrics.k8s.io/v1beta1                                      the list of metrics
+    GET …/v1beta1/namespaces/{namespace}/{metric}?labelSelector=release=a,pool=b   its value, in thousandths of a pod
+
+A demand that is not known is 404, upon which an autoscaler holds; never 0.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+from typing import Any
+
+from aiohttp import web
+
+from inferencehub.core.demand import METRIC
+from inferencehub.scaler.callers import Callers
+from inferencehub.scaler.gateways import Release
+from inferencehub.scaler.total import Total
+
+logger = logging.getLogger(__name__)
+
+GROUP = "external.metrics.k8s.io"
+VERSION = f"{GROUP}/v1beta1"
+REASONS = {
+    400: "BadRequest",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "NotFound",
+    405: "MethodNotAllowed",
+}
+MOST_NAMED = 200  # characters of a caller's text in an error
+
+
+class Refused(Exception):
+    """An error as Kubernetes writes it."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class MetricsApi:
+    """The application.
+
+    Args:
+        totals: the demand by release, as it grows.
+        callers: who may ask.
+        count: called with the status of each answer.
+    """
+
+    def __init__(
+        self, totals: Mapping[Release, Total], callers: Callers, count: Callable[[int], None]
+    ) -> None:
+        self.totals = totals
+        self.callers = callers
+        self.count = count
+        self.app = web.Application(middlewares=[self._border])
+        self.app.router.add_get(f"/apis/{VERSION}", self.resources)
+        self.app.router.add_get(f"/apis/{VERSION}/namespaces/{{namespace}}/{{metric}}", self.values)
+
+    async def resources(self, request: web.Request) -> web.Response:
+        """The metrics that there are; Kubernetes asks several times a second whether the API is there."""
+        resource = {
+            "name": METRIC,
+            "singularName": "",
+            "namespaced": True,
+            "kind": "ExternalMetricValueList",
+            "verbs": ["get"],
+        }
+        listed = {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": VERSION}
+        return web.json_response({**listed, "resources": [resource]})
+
+    async def values(self, request: web.Request) -> web.Response:
+        """The demand for the pools that a selector chooses.
+
+        Raises:
+            Refused: where it chooses nothing whose demand is known.
+        """
+        namespace, metric = request.match_info["namespace"], request.match_info["metric"]
+        if metric != METRIC:
+            raise Refused(404, f"no metric '{metric[:MOST_NAMED]}', expected {METRIC}")
+        wanted = selector(request.query.get("labelSelector", ""))
+        items = self._items(namespace, wanted)
+        if not items:
+            raise Refused(404, self._why_nothing(namespace, wanted))
+        listed = {"kind": "ExternalMetricValueList", "apiVersion": VERSION, "metadata": {}}
+        return web.json_response({**listed, "items": items})
+
+    def _items(self, namespace: str, wanted: Mapping[str, str]) -> list[dict[str, Any]]:
+        items = []
+        for release, total in self.totals.items():
+            chosen = release.namespace == namespace and wanted.get("release", release.name) == release.name
+            reading = total.read(monotonic()) if chosen else None
+            if reading is None:
+                continue
+            at = datetime.now(UTC) - timedelta(seconds=reading.age_s)
+            for pool, pods in sorted(reading.pools.items()):
+                labels = {"release": release.name, "pool": pool}
+                if wanted.items() <= labels.items():
+                    items.append(
+                        {
+                            "metricName": METRIC,
+                            "metricLabels": labels,
+                            "timestamp": at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+                            "windowSeconds": round(reading.window_s),
+                            "value": f"{round(pods * 1000)}m",
+                        }
+                    )
+        return items
+
+    def _why_nothing(self, namespace: str, wanted: Mapping[str, str]) -> str:
+        release = Release(namespace, wanted.get("release", ""))
+        if release not in self.totals:
+            known = ", ".join(sorted(r.name for r in self.totals if r.namespace == namespace)) or "none"
+            return (
+                f"no gateway of release '{release.name[:MOST_NAMED]}' is known in namespace "
+                f"'{namespace[:MOST_NAMED]}', the releases there are: {known}"
+            )
+        reading = self.totals[release].read(monotonic())
+        if reading is None:
+            return f"the gateways of release '{release.name}' have not all answered for too long, or not yet"
+        known = ", ".join(sorted(reading.pools)) or "none"
+        asked = ",".join(f"{name}={value}" for name, value in wanted.items())
+        return f"nothing has the labels {asked[:MOST_NAMED]}, the pools of the release are: {known}"
+
+    @web.middleware
+    async def _border(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        """Who calls, and errors as Kubernetes writes them."""
+        try:
+            self._admit(request)
+            answer: web.StreamResponse = await handler(request)
+        except Refused as refused:
+            answer = status_object(refused.status, str(refused))
+        except web.HTTPException as error:
+            answer = status_object(
+                error.status, f"{request.method} {request.path[:MOST_NAMED]}: {error.reason}"
+            )
+        except Exception:
+            logger.exception("call failed", extra={"path": request.path[:MOST_NAMED]})
+            answer = status_object(500, "the scaler failed, its log says why")
+        self.count(answer.status)
+        return answer
+
+    def _admit(self, request: web.Request) -> None:
+        transport = request.transport
+        certificate = transport.get_extra_info("peercert") if transport is not None else None
+        if not certificate:
+            raise Refused(401, "expected the client certificate of Kubernetes' API server, got none")
+        if not self.callers.admits(certificate):
+            raise Refused(403, "the client certificate is not the one of Kubernetes' API server")
+
+
+def selector(text: str) -> dict[str, str]:
+    """The labels of a selector such as "release=a,pool=b".
+
+    Raises:
+        Refused: for one that is more than names and values.
+    """
+    labels = {}
+    for part in text.split(",") if text else ():
+        name, equals, value = part.replace("==", "=").partition("=")
+        if not equals or not name.strip() or name.strip().endswith("!"):
+            shown = text[:MOST_NAMED]
+            raise Refused(400, f"labelSelector is '{shown}', expected name=value, several with commas")
+        labels[name.strip()] = value.strip()
+    return labels
+
+
+def status_object(status: int, message: str) -> web.Response:
+    """An error in the shape of Kubernetes' API."""
+    reason = REASONS.get(status, "InternalError" if status >= 500 else "BadRequest")
+    body = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
+    return web.json_response({**body, "message": message, "reason": reason, "code": status}, status=status)

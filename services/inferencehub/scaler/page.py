@@ -1,0 +1,66 @@
+"""GET /demand of the ops port: the sum as JSON, for people and for KEDA's metrics-api scaler.
+
+With `release` and `pool` (and `namespace`) in the query the answer is that one demand, 503 where it is not known; with
+no query it is everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from time import monotonic
+from typing import Any
+from urllib.parse import parse_qs
+
+import msgspec
+
+from inferencehub.core.ops import JSON, Answer, Page
+from inferencehub.scaler.gateways import Release
+from inferencehub.scaler.total import Total
+
+
+def demand_page(totals: Mapping[Release, Total], namespace: str) -> Page:
+    """The page.
+
+    Args:
+        totals: the demand by release, as it grows.
+        namespace: of a release that is asked for without one.
+    """
+
+    def page(scope: Any) -> Answer:
+        query = {
+            name: values[0] for name, values in parse_qs(scope["query_string"].decode("latin-1")).items()
+        }
+        if not query:
+            return 200, JSON, msgspec.json.encode({"demands": everything(totals)})
+        release = Release(query.get("namespace", namespace), query.get("release", ""))
+        pool = query.get("pool", "")
+        for found in everything(totals):
+            if (found["namespace"], found["release"], found["pool"]) == (*release, pool):
+                return 200, JSON, msgspec.json.encode(found)
+        sentence = f"the demand for pool '{pool[:80]}' of release '{release.name[:80]}' is not known"
+        return 503, JSON, msgspec.json.encode({"error": sentence})
+
+    return page
+
+
+def everything(totals: Mapping[Release, Total]) -> list[dict[str, Any]]:
+    """Each demand that is known, with how old and how complete it is."""
+    found = []
+    for release, total in sorted(totals.items()):
+        reading = total.read(monotonic())
+        if reading is not None:
+            for pool, pods in sorted(reading.pools.items()):
+                found.append(
+                    {
+                        "namespace": release.namespace,
+                        "release": release.name,
+                        "pool": pool,
+                        "demand": round(pods, 3),
+                        "window_s": round(reading.window_s, 1),
+                        "age_s": round(reading.age_s, 1),
+                        "gateways": reading.gateways,
+                        "answered": reading.answered,
+                        "complete": reading.complete,
+                    }
+                )
+    return found

@@ -1,0 +1,140 @@
+"""The scaler's place in the cluster: its certificate in a Secret, and its APIService.
+
+Each replica does the same and none leads: what is written depends on what was read alone, and a write that meets a
+newer version is tried again with that one.
+
+A cluster in which an APIService has nobody behind it can end no namespace. `helm uninstall` takes it away first; a
+namespace that is deleted takes the pods first, so the scaler watches its own and takes the APIService away itself.
+Kubernetes waits 5 s before it begins with the contents of a namespace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from base64 import b64decode, b64encode
+from collections.abc import Awaitable, Callable
+
+from inferencehub.scaler import certificate
+from inferencehub.scaler.certificate import Certificate
+from inferencehub.scaler.kube import Kube, KubeError, Object, named
+from inferencehub.scaler.settings import ScalerSettings
+
+logger = logging.getLogger(__name__)
+
+APISERVICE = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.external.metrics.k8s.io"
+LOOK_S = 10.0  # how often the APIService, and the age of the certificate, are looked at
+
+
+class Registration:
+    """See the module's text.
+
+    Args:
+        kube: Kubernetes' API.
+        settings: the scaler's.
+        changed: called when there is a new certificate, which callers trust by then.
+    """
+
+    def __init__(self, kube: Kube, settings: ScalerSettings, changed: Callable[[], Awaitable[None]]) -> None:
+        self.kube = kube
+        self.settings = settings
+        self.changed = changed
+        self.certificate: Certificate | None = None
+        self.ending = False  # the namespace goes
+        self._taking = asyncio.Lock()
+        service, namespace = settings.service, settings.namespace
+        self.names = (service, f"{service}.{namespace}", f"{service}.{namespace}.svc")
+
+    async def follow_secret(self) -> None:
+        """Serve with what is in the Secret, for ever."""
+        path, name = f"/api/v1/namespaces/{self.settings.namespace}/secrets", self.settings.certificate_secret
+        async for found in self.kube.follow(path, **named(name)):
+            if not found:
+                logger.error("the Secret for the certificate is not there", extra={"secret": name})
+            for secret in found:
+                async with self._taking:
+                    await self._take(secret)
+
+    async def keep(self) -> None:
+        """Look at the APIService and the age of the certificate again and again."""
+        path = f"/api/v1/namespaces/{self.settings.namespace}/secrets/{self.settings.certificate_secret}"
+        while True:
+            await asyncio.sleep(LOOK_S)
+            async with self._taking:
+                await self._take(await self.kube.call("GET", path))
+
+    async def follow_namespace(self) -> None:
+        """Take the APIService away as soon as the namespace is told to go."""
+        async for found in self.kube.follow("/api/v1/namespaces", **named(self.settings.namespace)):
+            if any("deletionTimestamp" in namespace["metadata"] for namespace in found):
+                self.ending = True
+                await self._remove()
+
+    async def _take(self, secret: Object) -> None:
+        found = certificate.from_secret(secret)
+        settings = self.settings
+        if settings.make_certificate and (found is None or not found.fits(self.names, certificate.now())):
+            await self._renew(secret, found)
+            return  # what was written, here or by another replica, comes as the next change
+        if found is None:
+            logger.error("the Secret holds no certificate", extra={"secret": settings.certificate_secret})
+            return
+        if settings.make_certificate:
+            await self._trust(found)
+        if found != self.certificate:
+            self.certificate = found
+            await self.changed()
+
+    async def _renew(self, secret: Object, found: Certificate | None) -> None:
+        made = await asyncio.to_thread(certificate.make, self.names, found)
+        meta = secret["metadata"]
+        path = f"/api/v1/namespaces/{meta['namespace']}/secrets/{meta['name']}"
+        try:
+            await self.kube.call("PUT", path, certificate.to_secret(secret, made))
+        except KubeError as error:
+            if error.status != 409:  # another replica was faster
+                raise
+        else:
+            logger.info("certificate made", extra={"names": self.names, "renewed": found is not None})
+
+    async def _trust(self, found: Certificate) -> None:
+        """Write into the APIService whom callers shall trust."""
+        wanted = b64encode(found.authority.encode()).decode()
+        while not self.ending:
+            try:
+                service = await self.kube.call("GET", APISERVICE)
+                if not self._ours(service) or service["spec"].get("caBundle") == wanted:
+                    return
+                await self.kube.call("PATCH", APISERVICE, {"spec": {"caBundle": wanted}})
+                count = b64decode(wanted).count(b"BEGIN CERTIFICATE")
+                logger.info("certificate trusted", extra={"certificates": count})
+                return
+            except KubeError as error:
+                if error.status == 404:  # not there yet: Helm makes it after the pods
+                    await asyncio.sleep(0.5)
+                    continue
+                logger.warning("APIService not written", extra={"error": str(error)})
+                await asyncio.sleep(1)
+
+    async def _remove(self) -> None:
+        while True:
+            try:
+                service = await self.kube.call("GET", APISERVICE)
+                if not self._ours(service):
+                    return
+                await self.kube.call("DELETE", APISERVICE)
+                logger.info("APIService removed, for the namespace goes")
+                return
+            except KubeError as error:
+                if error.status == 404:
+                    return
+                logger.warning("APIService not removed", extra={"error": str(error)})
+                await asyncio.sleep(0.2)
+
+    def _ours(self, service: Object) -> bool:
+        """Whether an APIService sends its callers here."""
+        to = service["spec"].get("service") or {}
+        ours = (to.get("namespace"), to.get("name")) == (self.settings.namespace, self.settings.service)
+        if not ours:
+            logger.error("the APIService belongs to somebody else", extra={"service": to})
+        return ours

@@ -1,0 +1,151 @@
+"""The life of the scaler: follow what Kubernetes says, ask gateways, answer autoscalers. It keeps nothing on disk.
+
+start   follow gateways, certificate, callers and namespace, each in a task for ever; ready once gateways are known and
+        the metrics API has a certificate
+drain   say "not ready" and serve on for `drain_wait_s`, until Kubernetes has seen it
+stop    close the API, then the tasks
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from time import monotonic
+
+from aiohttp import web
+
+from inferencehub.core.http import HttpServer, listen
+from inferencehub.core.ops import ops_app
+from inferencehub.scaler.activator import Activator
+from inferencehub.scaler.callers import Callers
+from inferencehub.scaler.gateways import Gateways, Release
+from inferencehub.scaler.kube import Kube, KubeError
+from inferencehub.scaler.metrics import Metrics
+from inferencehub.scaler.metrics_api import MetricsApi
+from inferencehub.scaler.page import demand_page
+from inferencehub.scaler.registration import Registration
+from inferencehub.scaler.settings import ScalerSettings
+
+logger = logging.getLogger(__name__)
+
+LOOK_S = 1.0
+AGAIN_S = 1.0
+
+
+class Scaler:
+    """One process of the scaler.
+
+    Args:
+        settings: its settings.
+    """
+
+    def __init__(self, settings: ScalerSettings) -> None:
+        self.settings = settings
+        self.port = settings.port
+        self.draining = False
+        self.kube = Kube(settings.kubernetes_url, Path(settings.credentials))
+        self.gateways = Gateways(self.kube, "" if settings.all_namespaces else settings.namespace)
+        self.metrics = Metrics(self.gateways.totals)
+        self.callers = Callers(self.kube, self._listen)
+        self.registration = Registration(self.kube, settings, self._listen)
+        self.activators = [
+            Activator(self.kube, settings.namespace, pool, target, self.metrics.moved)
+            for pool, target in settings.targets().items()
+        ]
+        api = MetricsApi(self.gateways.totals, self.callers, self.metrics.called)
+        self._runner = web.AppRunner(api.app, access_log=None)
+        self._site: web.SockSite | None = None
+        page = demand_page(self.gateways.totals, settings.namespace)
+        self.ops = HttpServer(
+            ops_app(self.metrics.registry, self.not_ready, {"/demand": page}), settings.ops_port
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def not_ready(self) -> str:
+        """ "" while the scaler answers, else why it does not."""
+        if self.draining:
+            return "it is draining"
+        if self.gateways.known is None:
+            return "it does not know yet which gateways there are"
+        if self.settings.metrics_api and self._site is None:
+            missing = [] if self.registration.certificate else ["a certificate of its own"]
+            missing += [] if self.callers.authority else ["the authority of Kubernetes' API server"]
+            return f"the metrics API waits for {' and '.join(missing)}"
+        return ""
+
+    async def start(self) -> None:
+        """Follow, ask and listen.
+
+        Raises:
+            OSError: where a port is taken, or there are no credentials.
+        """
+        await self.kube.start()
+        await self.ops.start()
+        works: list[Callable[[], Awaitable[None]]] = [self.gateways.follow, self.gateways.ask]
+        if self.activators:
+            works.append(self._activate)
+        if self.settings.metrics_api:
+            await self._runner.setup()
+            works += [
+                self.callers.follow,
+                self.registration.follow_secret,
+                self.registration.keep,
+                self.registration.follow_namespace,
+            ]
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._for_ever(work)) for work in works]
+
+    async def drain(self) -> None:
+        """Say "not ready" and serve on until Kubernetes has seen it."""
+        self.draining = True
+        await asyncio.sleep(self.settings.drain_wait_s)
+
+    async def stop(self) -> None:
+        """Close the API, then let all else go."""
+        await self._runner.cleanup()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.ops.stop(1)
+        await self.kube.stop()
+        logger.info("stopped")
+
+    async def _for_ever(self, work: Callable[[], Awaitable[None]]) -> None:
+        """A work that never ends by itself: where it fails it begins anew."""
+        while True:
+            try:
+                await work()
+            except KubeError as error:
+                logger.warning("Kubernetes refused", extra={"error": str(error)})
+            except Exception:
+                logger.exception("it failed, and begins anew")
+            await asyncio.sleep(AGAIN_S)
+
+    async def _listen(self) -> None:
+        """Listen, or listen anew, with the certificates of this moment."""
+        certificate, authority = self.registration.certificate, self.callers.authority
+        if certificate is None or not authority:
+            return
+        context = certificate.context(authority)
+        before = self._site
+        # Both listen for a moment, so that no call meets a closed port.
+        sock = listen(self.port, reuse_port=True)
+        self.port = sock.getsockname()[1]
+        site = web.SockSite(self._runner, sock, ssl_context=context)
+        await site.start()
+        self._site = site
+        if before is not None:
+            await before.stop()
+        logger.info("listening", extra={"port": self.port, "ops_port": self.ops.port})
+
+    async def _activate(self) -> None:
+        """Look at pools that may go to zero, once a second."""
+        release = Release(self.settings.namespace, self.settings.release)
+        while True:
+            await asyncio.sleep(LOOK_S)
+            total = self.gateways.totals.get(release)
+            reading = total.read(monotonic()) if total is not None else None
+            for activator in self.activators:
+                await activator.look(reading)

@@ -1,0 +1,55 @@
+"""Certificates as a cluster has them: an authority, and client certificates that it signed."""
+
+from __future__ import annotations
+
+import ssl
+import subprocess
+from pathlib import Path
+
+
+def openssl(*arguments: str) -> None:
+    """Run openssl."""
+    done = subprocess.run(["openssl", *arguments], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+
+
+class Authority:
+    """Signs client certificates.
+
+    Args:
+        directory: where its files go.
+        name: of itself.
+    """
+
+    def __init__(self, directory: Path, name: str) -> None:
+        self.directory = directory
+        self.key, self.certificate = directory / f"{name}.key", directory / f"{name}.crt"
+        new = (
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-noenc",
+            "-days",
+            "2",
+        )
+        openssl(*new, "-subj", f"/CN={name}", "-keyout", str(self.key), "-out", str(self.certificate))
+
+    def signed(self, name: str) -> tuple[Path, Path]:
+        """Certificate and key of a client with that common name."""
+        key, asked, signed = (self.directory / f"{name}.{kind}" for kind in ("key", "csr", "crt"))
+        new = ("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc")
+        openssl(*new, "-subj", f"/CN={name}", "-keyout", str(key), "-out", str(asked))
+        by = ("-CA", str(self.certificate), "-CAkey", str(self.key), "-CAcreateserial", "-days", "1")
+        openssl("x509", "-req", "-in", str(asked), *by, "-out", str(signed))
+        return signed, key
+
+
+def client(trusted: str, shows: tuple[Path, Path] | None = None) -> ssl.SSLContext:
+    """A client that trusts `trusted` (PEM) and shows a certificate, if it has one."""
+    context = ssl.create_default_context(cadata=trusted)
+    if shows is not None:
+        context.load_cert_chain(*shows)
+    return context

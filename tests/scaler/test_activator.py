@@ -1,0 +1,75 @@
+"""From 0 to 1 at once, from 1 to 0 after a quiet time, and above 1 nothing."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inferencehub.core.settings import SettingError
+from inferencehub.scaler.activator import Quiet
+from inferencehub.scaler.settings import ScalerSettings, Target
+
+
+def test_demand_brings_the_first_pod() -> None:
+    assert Quiet(60).wanted(0, 0.25, at=0) == 1
+
+
+@pytest.mark.parametrize("demand", [0.0, None])
+def test_without_demand_nothing_comes(demand: float | None) -> None:
+    quiet = Quiet(60)
+    assert [quiet.wanted(0, demand, at) for at in (0, 100)] == [None, None]
+
+
+def test_the_last_pod_goes_after_a_quiet_time() -> None:
+    quiet = Quiet(60)
+    assert [quiet.wanted(1, 0.0, at) for at in (0, 30, 59.9, 60)] == [None, None, None, 0]
+
+
+@pytest.mark.parametrize("demand", [0.01, None])
+def test_demand_or_doubt_begins_the_quiet_time_anew(demand: float | None) -> None:
+    quiet = Quiet(60)
+    assert quiet.wanted(1, 0.0, at=0) is None
+    assert quiet.wanted(1, demand, at=59) is None
+    assert quiet.wanted(1, 0.0, at=60) is None
+    assert quiet.wanted(1, 0.0, at=119) is None
+    assert quiet.wanted(1, 0.0, at=120) == 0
+
+
+@given(
+    replicas=st.integers(2, 100),
+    demands=st.lists(st.one_of(st.none(), st.floats(0, 100)), max_size=20),
+)
+def test_more_than_one_pod_is_the_autoscalers(replicas: int, demands: list[float | None]) -> None:
+    quiet = Quiet(1)
+    assert {quiet.wanted(replicas, demand, float(at)) for at, demand in enumerate(demands)} <= {None}
+
+
+@given(replicas=st.integers(0, 1), demands=st.lists(st.one_of(st.none(), st.floats(0, 9)), max_size=50))
+def test_no_step_goes_beyond_one(replicas: int, demands: list[float | None]) -> None:
+    quiet = Quiet(3)
+    for at, demand in enumerate(demands):
+        wanted = quiet.wanted(replicas, demand, float(at))
+        assert wanted in (None, 1 - replicas)
+        assert not (demand and wanted == 0)
+        replicas = replicas if wanted is None else wanted
+
+
+def test_targets_are_read() -> None:
+    settings = ScalerSettings(
+        metrics_api=False, release="hub", activate=("default=hub-default:300", "gpu=hub-gpu:60")
+    )
+    assert settings.targets() == {"default": Target("hub-default", 300.0), "gpu": Target("hub-gpu", 60.0)}
+
+
+@pytest.mark.parametrize("entry", ["default", "default=hub", "default=hub:soon", "=hub:60", "default=:60"])
+def test_what_is_no_target_is_refused(entry: str) -> None:
+    with pytest.raises(SettingError, match="pool=deployment:seconds"):
+        ScalerSettings(metrics_api=False, release="hub", activate=(entry,))
+
+
+def test_what_belongs_together_comes_together() -> None:
+    with pytest.raises(SettingError, match="HUB_SERVICE"):
+        ScalerSettings(metrics_api=True)
+    with pytest.raises(SettingError, match="HUB_RELEASE"):
+        ScalerSettings(metrics_api=False, activate=("default=hub:60",))
