@@ -1,0 +1,105 @@
+"""Requests at a rate that nothing slows down, as from the outside world: each is sent when its time has come, however
+many wait for their answers, and its latency counts from that time."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from time import monotonic
+
+import aiohttp
+
+QUEUE = re.compile(r"queue;dur=([\d.]+)")
+TICK_S = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One right answer: when it was wanted and came, in seconds, and how long it waited in the gateway."""
+
+    planned: float
+    came: float
+    queue_s: float
+
+
+class OpenLoop:
+    """A stream of requests to a mock model.
+
+    Args:
+        url: of the gateway.
+        client: a session for all of them.
+        tasks: where requests run.
+        model: which model.
+        deadline_s: of each request.
+    """
+
+    def __init__(
+        self, url: str, client: aiohttp.ClientSession, tasks: asyncio.TaskGroup, model: str, deadline_s: float
+    ) -> None:
+        self.url = url
+        self.body = {"features": [0.5, 1.2, -3.4], "model_name": model}
+        self.headers = {"x-request-timeout-ms": str(round(deadline_s * 1000))}
+        self.rate = 0.0
+        self.sent = 0
+        self.failed: list[str] = []
+        self.answers: deque[Answer] = deque(maxlen=200_000)
+        self._client = client
+        self._tasks = tasks
+
+    @property
+    def waiting(self) -> int:
+        """Requests without an answer."""
+        return self.sent - len(self.answers) - len(self.failed)
+
+    def queue_p95_s(self, since: float) -> float | None:
+        """The wait in the gateway's queue that 95 % of answers since a moment stayed under."""
+        waits = sorted(answer.queue_s for answer in self.answers if answer.came >= since)
+        return waits[int(0.95 * (len(waits) - 1) + 0.5)] if waits else None
+
+    async def run(self) -> None:
+        """Send, for as long as nobody cancels."""
+        next_at = monotonic()
+        while True:
+            now = monotonic()
+            if self.rate <= 0:
+                next_at = now
+            while self.rate > 0 and next_at <= now:
+                self.sent += 1
+                self._tasks.create_task(self._ask(next_at))
+                next_at += 1 / self.rate
+            await asyncio.sleep(TICK_S)
+
+    async def _ask(self, planned: float) -> None:
+        try:
+            async with self._client.post(
+                f"{self.url}/predict", json=self.body, headers=self.headers
+            ) as answer:
+                said = await answer.text()
+                queue = QUEUE.search(answer.headers.get("server-timing", ""))
+                if answer.status == 200 and queue is not None and '"error":""' in said:
+                    self.answers.append(Answer(planned, monotonic(), float(queue[1]) / 1e3))
+                else:
+                    self.failed.append(f"{answer.status} {said}")
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            self.failed.append(repr(error))
+
+
+@asynccontextmanager
+async def open_loop(url: str, model: str = "v1-mock", deadline_s: float = 90.0) -> AsyncIterator[OpenLoop]:
+    """A stream of requests on a gateway, none at first; at the end those that still wait get their answers."""
+    timeout = aiohttp.ClientTimeout(total=deadline_s + 10)
+    connector = aiohttp.TCPConnector(limit=0)
+    async with (
+        aiohttp.ClientSession(connector=connector, timeout=timeout) as client,
+        asyncio.TaskGroup() as tasks,
+    ):
+        load = OpenLoop(url, client, tasks, model, deadline_s)
+        sending = asyncio.create_task(load.run())
+        try:
+            yield load
+        finally:
+            sending.cancel()
