@@ -32,7 +32,7 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
     "scaled-by-keda": at("inference.autoscaling", {"source": "keda"}),
     "scaled-to-zero": at("inference.pools", {
         "default": {"autoscaling": {"source": "demand", "scaleToZero": {**ASLEEP, "quietSeconds": 30}}},
-        "keda": {"autoscaling": {"source": "keda", "scaleToZero": ASLEEP}},
+        "keda": {"autoscaling": {"source": "keda", "scaleToZero": {"enabled": True, "models": {"slow": {"slots": 1}}}}},
         "still": {"autoscaling": {"source": "none"}}}),
     "scaler-for-all": merge(at("inference.autoscaling.source", "demand"), at("scaler", {
         "replicas": 2, "allNamespaces": True, "port": 10250, "podLabels": {"team": "ml"}, "podAnnotations": {"a": "b"},

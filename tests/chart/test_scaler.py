@@ -91,7 +91,7 @@ def test_it_is_told_what_differs() -> None:
 def test_gateways_and_pods_are_told_what_sleeps() -> None:
     objects = render(SLEEPS)
     gateway = environ(one(objects, "Deployment", "gateway")["spec"]["template"]["spec"])
-    shapes = [f"{pool}/{model}" for pool in ("default", "keda") for model in ("digits:4:8", "v1-mock:2")]
+    shapes = ["default/digits:4:8", "default/v1-mock:2", "keda/slow:1"]
     assert gateway["HUB_ON_DEMAND_MODELS"].split(",") == shapes
     for pool in ("default", "keda", "still"):
         spec = one(objects, "Deployment", f"-{pool}")["spec"]["template"]["spec"]

@@ -19,6 +19,7 @@ Types and unknown keys are values.schema.json's.
 {{- include "inferencehub.guard.tier" (dict "at" $at "values" $pool "env" $env) }}
 {{- include "inferencehub.guard.models" (dict "at" (ternary (printf "%s.models" $at) "models" (hasKey ($override | default dict) "models")) "models" $pool.models) }}
 {{- end }}
+{{- include "inferencehub.guard.scaling" . }}
 {{- end }}
 
 {{- define "inferencehub.guard.release" -}}
