@@ -25,6 +25,8 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
                                  "filters": [{"type": "RequestHeaderModifier"}]}},
     "service-monitor": at("monitoring.serviceMonitor", {"enabled": True, "labels": {"release": "prometheus"}}),
     "pod-monitor": at("monitoring.podMonitor", {"enabled": True, "interval": "1m"}),
+    "prometheus-rule": merge(at("monitoring.prometheusRule", {"enabled": True, "labels": {"release": "prometheus"}}),
+                             at("monitoring.serviceMonitor.enabled", True)),
     "dashboard": at("monitoring.dashboard", {"enabled": True, "annotations": {"folder": "ml"}}),
     "scaled-by-cpu": merge(at("gateway.autoscaling.enabled", True), at("inference.autoscaling", {"maxReplicas": 3})),
     "scaled-by-demand": at("inference.autoscaling", {"source": "demand", "targetDemand": 60, "maxReplicas": 7}),

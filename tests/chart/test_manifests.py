@@ -18,7 +18,7 @@ KUBERNETES = ("1.29", "1.34", kubernetes_validate.latest_version())
 OF_OPERATORS = {"monitoring.coreos.com", "gateway.networking.k8s.io", "keda.sh", "cert-manager.io"}
 OF_A_NAMESPACE = {
     "Certificate", "ConfigMap", "Deployment", "HTTPRoute", "HorizontalPodAutoscaler", "Ingress", "NetworkPolicy", "Pod",
-    "PodDisruptionBudget", "PodMonitor", "Role", "RoleBinding", "ScaledObject", "Secret", "Service", "ServiceAccount",
+    "PodDisruptionBudget", "PodMonitor", "PrometheusRule", "Role", "RoleBinding", "ScaledObject", "Secret", "Service", "ServiceAccount",
     "ServiceMonitor",
 }  # fmt: skip
 OF_THE_CLUSTER = {"APIService", "ClusterRole", "ClusterRoleBinding"}
