@@ -15,6 +15,7 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
     "defaults": {},
     **{path.stem: read_values(path) for path in VALUES_FILES},
     "demo-on-kind": read_values(KIND_VALUES, CHART / "values-hpa-demo.yaml"),
+    "scale-demo-on-kind": read_values(KIND_VALUES, CHART / "values-scale-demo.yaml"),
     "node-port": at("gateway.service", {"type": "NodePort", "nodePort": 30080, "port": 80}),
     "load-balancer": at("gateway.service", {"type": "LoadBalancer", "annotations": {"a": "b"}}),
     "ingress": {"ingress": {"enabled": True, "hosts": ["hub.example.com"], "className": "nginx", "annotations": {"a": "b"}}},

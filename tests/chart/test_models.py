@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.chart.combinations import COMBINATIONS, FILES
-from tests.chart.rendering import CHART, Object, at, merge, of_kind, one, read_values, render
+from tests.chart.rendering import CHART, Object, at, chart, merge, of_kind, one, read_values, render
 from tests.hub import running_hub
 
 
@@ -84,8 +86,13 @@ def test_an_init_container_fills_what_the_model_container_reads() -> None:
     assert (volume(pod) or {})["emptyDir"]
 
 
-async def test_the_demo_model_computes_and_answers_as_helm_test_expects(tmp_path: Path) -> None:
-    values = read_values(CHART / "values-hpa-demo.yaml")
+@pytest.mark.parametrize(
+    ("demo", "least_ms"), [("values-hpa-demo.yaml", 15), ("values-scale-demo.yaml", 490)]
+)
+async def test_a_demo_model_takes_its_time_and_answers_as_helm_test_expects(
+    demo: str, least_ms: float, tmp_path: Path
+) -> None:
+    values = chart().merge_values(read_values(CHART / demo))
     # As the kubelet mounts a ConfigMap: files in a directory of their own, links to it beside.
     for path, text in values["models"]["configMap"]["files"].items():
         file = tmp_path / "..data" / path
@@ -97,4 +104,4 @@ async def test_the_demo_model_computes_and_answers_as_helm_test_expects(tmp_path
         status, answer, headers = await hub.post("/predict", values["example"]["body"].encode())
     assert (status, answer["class_id"], answer["error"]) == (200, values["example"]["classId"], "")
     compute = dict(part.split(";dur=") for part in headers["Server-Timing"].split(", "))["compute"]
-    assert float(compute) >= 15
+    assert float(compute) >= least_ms
