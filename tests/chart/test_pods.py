@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
@@ -10,8 +11,9 @@ from inferencehub.core.settings import SettingError, read_settings
 from inferencehub.gateway.settings import GatewaySettings
 from inferencehub.inference.health import LIVE, READY, STARTED
 from inferencehub.inference.settings import InferenceSettings
+from inferencehub.scaler.settings import ScalerSettings
 from tests.chart.combinations import COMBINATIONS, DIGEST
-from tests.chart.rendering import Object, at, containers, environ, merge, of_kind, one, pods, render
+from tests.chart.rendering import at, containers, environ, merge, of_kind, one, pods, render
 
 RESTRICTED_VOLUMES = {
     "configMap",
@@ -23,13 +25,13 @@ RESTRICTED_VOLUMES = {
     "projected",
     "secret",
 }
+# By container: what reads its environment, and the name of its port.
+READ: dict[str, tuple[Any, str]] = {
+    "gateway": (GatewaySettings, "http"),
+    "inference": (InferenceSettings, "grpc"),
+    "scaler": (ScalerSettings, "https"),
+}
 every = pytest.mark.parametrize("name", COMBINATIONS)
-
-
-def tiers(name: str) -> list[Object]:
-    """The Deployments that serve requests."""
-    deployments = of_kind(render(COMBINATIONS[name]), "Deployment")
-    return [thing for thing in deployments if not thing["metadata"]["name"].endswith("-scaler")]
 
 
 @every
@@ -107,27 +109,24 @@ def test_three_probes_ask_three_questions(name: str) -> None:
 
 @every
 def test_the_pod_gets_the_time_that_its_drain_takes(name: str) -> None:
-    for thing in tiers(name):
+    for thing in of_kind(render(COMBINATIONS[name]), "Deployment"):
         spec = thing["spec"]["template"]["spec"]
-        env = environ(spec)
-        drain = float(env["HUB_DRAIN_WAIT_S"]) + float(env["HUB_DRAIN_TIMEOUT_S"])
+        read, _ = READ[spec["containers"][0]["name"]]
+        settings = read_settings(read, {key: value for key, value in environ(spec).items() if key != "NODE"})
+        drain = settings.drain_wait_s + getattr(settings, "drain_timeout_s", 0)
         assert drain < spec["terminationGracePeriodSeconds"] <= drain + 30
 
 
 @every
-def test_the_environment_is_what_the_tiers_read(name: str) -> None:
-    for thing in tiers(name):
-        spec = thing["spec"]["template"]["spec"]
-        env = {key: value for key, value in environ(spec).items() if key != "NODE"}
-        ports = {port["name"]: port["containerPort"] for port in spec["containers"][0]["ports"]}
-        if spec["containers"][0]["name"] == "gateway":
-            settings: GatewaySettings | InferenceSettings = read_settings(GatewaySettings, env)
-            assert ports["http"] == settings.port
-        else:
-            settings = read_settings(InferenceSettings, env)
-            assert ports["grpc"] == settings.port
-        assert ports["ops"] == settings.ops_port
-        assert len(environ(spec)) == len(spec["containers"][0]["env"])
+def test_the_environment_is_what_the_processes_read(name: str) -> None:
+    for thing in of_kind(render(COMBINATIONS[name]), "Deployment"):
+        container = thing["spec"]["template"]["spec"]["containers"][0]
+        read, port = READ[container["name"]]
+        env = environ(thing["spec"]["template"]["spec"])
+        settings = read_settings(read, {key: value for key, value in env.items() if key != "NODE"})
+        ports = {entry["name"]: entry["containerPort"] for entry in container["ports"]}
+        assert ports == {port: settings.port, "ops": settings.ops_port}
+        assert len(env) == len(container["env"])
 
 
 def test_a_setting_that_nobody_reads_would_be_seen() -> None:

@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from inferencehub.core.settings import read_settings
+from inferencehub.gateway.settings import GatewaySettings, OnDemand
+from inferencehub.scaler.settings import ScalerSettings, Target
 from tests.chart.combinations import ASLEEP, COMBINATIONS
 from tests.chart.rendering import Object, Values, at, environ, merge, of_kind, one, render, selects
 
@@ -85,14 +88,18 @@ def test_it_is_told_what_differs() -> None:
     assert told(merge(DEMAND, ALL))["HUB_ALL_NAMESPACES"] == "true"
     assert told(merge(DEMAND, CERT_MANAGER))["HUB_MAKE_CERTIFICATE"] == "false"
     assert told(merge(DEMAND, at("scaler.port", 10250)))["PORT"] == "10250"
-    assert told(SLEEPS)["HUB_ACTIVATE"] == "default=hub-inferencehub-inference-default:30"
+    targets = read_settings(ScalerSettings, told(SLEEPS)).targets()
+    assert targets == {"default": Target("hub-inferencehub-inference-default", 30)}
 
 
 def test_gateways_and_pods_are_told_what_sleeps() -> None:
     objects = render(SLEEPS)
     gateway = environ(one(objects, "Deployment", "gateway")["spec"]["template"]["spec"])
-    shapes = ["default/digits:4:8", "default/v1-mock:2", "keda/slow:1"]
-    assert gateway["HUB_ON_DEMAND_MODELS"].split(",") == shapes
+    assert read_settings(GatewaySettings, gateway).on_demand() == {
+        "digits": OnDemand("default", 4, 8),
+        "v1-mock": OnDemand("default", 2, 0),
+        "slow": OnDemand("keda", 1, 0),
+    }
     for pool in ("default", "keda", "still"):
         spec = one(objects, "Deployment", f"-{pool}")["spec"]["template"]["spec"]
         assert environ(spec)["HUB_POOL"] == pool

@@ -1,4 +1,4 @@
-{{/* The environment that the chart sets; all other settings come by extraEnv. Each takes a tier, see _pod.tpl. */}}
+{{/* The environment that the chart sets (the scaler's: _scaler.tpl); all other settings come by extraEnv. Each takes a tier, see _pod.tpl. */}}
 
 {{- define "inferencehub.env.both" -}}
 - name: HUB_OPS_PORT
