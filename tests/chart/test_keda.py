@@ -8,12 +8,17 @@ far as they are used, without those that versions before 2.8 lack; METADATA the 
 from __future__ import annotations
 
 import json
+from time import monotonic
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import jsonschema  # type: ignore[import-untyped]
 import pytest
 
+from inferencehub.core.demand import ModelDemand, Report
+from inferencehub.scaler.gateways import Release
+from inferencehub.scaler.page import demand_page
+from inferencehub.scaler.total import Total
 from tests.chart.combinations import ASLEEP, COMBINATIONS
 from tests.chart.rendering import Object, at, merge, of_kind, one, render
 
@@ -120,6 +125,26 @@ def test_where_it_asks_there_is_the_scaler() -> None:
     assert url.hostname == f"{service['metadata']['name']}.shop.svc"
     assert url.port in [port["port"] for port in service["spec"]["ports"]]
     assert parse_qs(url.query) == {"namespace": ["shop"], "release": ["blue"], "pool": ["default"]}
+
+
+def test_what_keda_reads_there_is_the_demand_and_503_where_it_is_not_known() -> None:
+    (found,) = of_kind(render(COMBINATIONS["scaled-by-keda"]), "ScaledObject")
+    metadata = found["spec"]["triggers"][0]["metadata"]
+    url = urlsplit(metadata["url"])
+    total = Total()
+    report = Report(1.0, [ModelDemand("default", "slow", "1", running=6.0, queued=3.0, slots=4)])
+    totals: dict[Release, Total] = {}
+    page = demand_page(totals, "elsewhere")
+    scope = {"path": url.path, "query_string": url.query.encode()}
+    assert page(scope)[0] == 503
+    totals[Release("ml", "hub")] = total
+    now = monotonic()
+    for second in range(6):
+        total.add(now - 5 + second, 1, 1, [report])
+    status, _, body = page(scope)
+    assert status == 200
+    # KEDA takes a number of the top level by this name, else it counts the call as failed.
+    assert json.loads(body)[metadata["valueLocation"]] == 2.25
 
 
 @pytest.mark.parametrize(("percent", "target"), [(100, "1"), (70, "0.7"), (29, "0.29"), (7, "0.07")])
