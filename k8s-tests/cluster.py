@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -191,7 +192,7 @@ class Release:
         """What a person would look at after a failure: pods, events, the ends of all logs."""
         parts = [self.kubectl("get", "pods,deployments,hpa", "-o", "wide")]
         parts.append(self.kubectl("get", "events", "--sort-by=.lastTimestamp"))
-        for pod in [*self.pods("gateway"), *self.pods("inference")]:
+        for pod in [*self.pods("gateway"), *self.pods("inference"), *self.pods("scaler")]:
             done = subprocess.run(
                 ["kubectl", "-n", self.namespace, "logs", pod.name, "--all-containers", "--tail=400"],
                 capture_output=True,
@@ -242,9 +243,9 @@ def nodes() -> list[str]:
     ]
 
 
-KILL = """
+SIGNAL = """
 import os, sys
-uid, tier = sys.argv[1:]
+uid, tier, number = sys.argv[1:]
 for pid in filter(str.isdigit, os.listdir("/proc")):
     try:
         groups = open(f"/proc/{pid}/cgroup").read().replace("_", "-")
@@ -252,13 +253,13 @@ for pid in filter(str.isdigit, os.listdir("/proc")):
     except OSError:
         continue
     if uid in groups and f"-m inferencehub.{tier} " in command + " ":
-        os.kill(int(pid), 9)
-        print("killed", pid, command)
+        os.kill(int(pid), int(number))
+        print("sent to", pid, command)
 """
 
 
-def kill(pod: Pod, tier: str) -> None:
-    """SIGKILL to the process of a pod, from a privileged pod on its node: no process can kill its own container's first."""
+def send_signal(pod: Pod, tier: str, number: int = signal.SIGKILL) -> None:
+    """A signal to the process of a pod, from a privileged pod on its node: none can stop its own container's first."""
     image = "inferencehub-inference:dev"
     overrides = {
         "spec": {
@@ -266,16 +267,16 @@ def kill(pod: Pod, tier: str) -> None:
             "nodeName": pod.node,
             "containers": [
                 {
-                    "name": "kill",
+                    "name": "signal",
                     "image": image,
-                    "command": ["/opt/venv/bin/python", "-c", KILL, pod.uid, tier],
+                    "command": ["/opt/venv/bin/python", "-c", SIGNAL, pod.uid, tier, str(int(number))],
                     "securityContext": {"privileged": True, "runAsUser": 0},
                 }
             ],
         }
     }
     said = run(
-        "kubectl", "run", f"kill-{os.getpid()}-{time.monotonic_ns() % 10**6}", "--namespace", "default", "--rm", "--attach", "--quiet",
+        "kubectl", "run", f"signal-{os.getpid()}-{time.monotonic_ns() % 10**6}", "--namespace", "default", "--rm", "--attach", "--quiet",
         "--restart=Never", f"--image={image}", "--image-pull-policy=IfNotPresent", f"--overrides={json.dumps(overrides)}",
     )  # fmt: skip
-    assert "killed" in said, said
+    assert "sent to" in said, said

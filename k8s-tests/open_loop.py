@@ -89,10 +89,17 @@ class OpenLoop:
 
 
 @asynccontextmanager
-async def open_loop(url: str, model: str = "v1-mock", deadline_s: float = 90.0) -> AsyncIterator[OpenLoop]:
-    """A stream of requests on a gateway, none at first; at the end those that still wait get their answers."""
+async def open_loop(
+    url: str, model: str = "v1-mock", deadline_s: float = 90.0, fresh: bool = False
+) -> AsyncIterator[OpenLoop]:
+    """A stream of requests on a gateway, none at first; at the end those that still wait get their answers.
+
+    Args:
+        url, model, deadline_s: see `OpenLoop`.
+        fresh: a new connection for each, so that a load balancer spreads them over all gateways.
+    """
     timeout = aiohttp.ClientTimeout(total=deadline_s + 10)
-    connector = aiohttp.TCPConnector(limit=0)
+    connector = aiohttp.TCPConnector(limit=0, force_close=fresh)
     async with (
         aiohttp.ClientSession(connector=connector, timeout=timeout) as client,
         asyncio.TaskGroup() as tasks,

@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Any
 
 import pytest
-from cluster import QUICK, Release, eventually, kill, mock_models, release
+from cluster import QUICK, Release, eventually, mock_models, release, send_signal
 
 from tests.load import Load
 
@@ -85,7 +85,7 @@ async def test_inference_process_is_killed(hub: Release, figure: Any) -> None:
     before = victim.restarts
 
     def crash() -> None:
-        kill(victim, "inference")
+        send_signal(victim, "inference")
         eventually(
             lambda: sum(p.restarts for p in hub.pods("inference") if p.name == victim.name) > before,
             "it restarts",
