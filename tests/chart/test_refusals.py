@@ -66,6 +66,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (at(GPU, {"models": {"source": "pvc"}}), "set inference.pools.gpu.models.pvc.claimName"),
     (at("inference.autoscaling.scaleToZero", ASLEEP), "scaleToZero needs somebody who wakes the pool, and source is 'cpu'"),
     (at(GPU, {"autoscaling": {"source": "prometheus", "scaleToZero": ASLEEP}}), "set inference.pools.gpu.autoscaling.source to demand or keda"),
+    (at(GPU, {"autoscaling": {"source": "demand", "minReplicas": 2, "scaleToZero": ASLEEP}}), "the autoscaler keeps 2: set inference.pools.gpu.autoscaling.minReplicas to 1"),
     (at(GPU, {"autoscaling": {"source": "keda", "scaleToZero": {"enabled": True}}}), "inference.pools.gpu.autoscaling.scaleToZero names no models"),
     (at("inference", {"autoscaling": {"source": "keda", "scaleToZero": ASLEEP}, "pools": {"gpu": {}}}), "has 'digits', and so has pool default"),
     (at("scaler.certificates.source", "certManager"), "set scaler.certificates.issuerRef.name"),

@@ -33,7 +33,7 @@ SCALE = {
     "apiGroups": ["apps"],
     "resources": ["deployments/scale"],
     "resourceNames": ["hub-inferencehub-inference-default"],
-    "verbs": ["get", "update", "patch"],
+    "verbs": ["get", "patch"],
 }
 
 
@@ -122,11 +122,11 @@ def test_it_is_the_gateways_image_with_another_command() -> None:
 @pytest.mark.parametrize(
     ("values", "own", "of_the_cluster"),
     [
-        (DEMAND, [GATEWAYS, secret("update", "patch")], [OWNED_API, NAMESPACE]),
+        (DEMAND, [GATEWAYS, secret("update")], [OWNED_API, NAMESPACE]),
         (merge(DEMAND, CERT_MANAGER), [GATEWAYS, secret()], [OWNED_API, NAMESPACE]),
-        (merge(DEMAND, ALL), [secret("update", "patch")], [GATEWAYS, OWNED_API, NAMESPACE]),
+        (merge(DEMAND, ALL), [secret("update")], [GATEWAYS, OWNED_API, NAMESPACE]),
         (KEDA, [GATEWAYS], None),
-        (SLEEPS, [GATEWAYS, secret("update", "patch"), SCALE], [OWNED_API, NAMESPACE]),
+        (SLEEPS, [GATEWAYS, secret("update"), SCALE], [OWNED_API, NAMESPACE]),
         (merge(EXISTING, at("inference.autoscaling.scaleToZero", ASLEEP)), [GATEWAYS, SCALE], None),
     ],
 )

@@ -13,6 +13,10 @@
 {{- if not $zero.models }}
 {{- fail (printf "%s.scaleToZero names no models, and where no pod is there is nobody to ask: set %s.scaleToZero.models to such as {digits: {slots: 4}}." $at $at) }}
 {{- end }}
+{{- $least := int (include "inferencehub.least" (dict "values" $pool)) }}
+{{- if and (eq $pool.autoscaling.source "demand") (gt $least 1) }}
+{{- fail (printf "%s.scaleToZero takes the last pod away, and the autoscaler keeps %d: set %s.minReplicas to 1." $at $least $at) }}
+{{- end }}
 {{- range $model := keys $zero.models | sortAlpha }}
 {{- if hasKey $awake $model }}
 {{- fail (printf "%s.scaleToZero.models has '%s', and so has pool %s: gateways could not tell which of the two to wake. Name it in one." $at $model (get $awake $model)) }}
