@@ -104,6 +104,14 @@ async def test_after_trouble_the_list_is_read_anew(tmp_path: Path, trouble: obje
             await eventually(lambda: told[-1] == {"a", "b", "c"})
 
 
+async def test_watches_that_end_at_once_are_no_flood(tmp_path: Path) -> None:
+    async with kubernetes(tmp_path) as (server, kube):
+        server.short = True
+        async with followed(kube):
+            await asyncio.sleep(1.0)
+        assert server.count(f"GET {THINGS}?watch") <= 11
+
+
 async def test_a_call_says_what_was_refused(tmp_path: Path) -> None:
     async with kubernetes(tmp_path) as (server, kube):
         server.write(f"{THINGS}/a", {"spec": {"x": 1, "y": 2}})

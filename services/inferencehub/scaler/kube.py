@@ -11,6 +11,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import aiohttp
@@ -20,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 CALL_S = 5.0
 WATCH_S = 240  # a watch is asked for anew after that time
-PAUSE_S = 1.0  # before a list that could not be followed is read anew
+PAUSE_S = 1.0  # at least, between two readings of a list
 MOST_BYTES = 16 * 2**20  # of one object
 
 Object = dict[str, Any]
@@ -91,6 +92,7 @@ class Kube:
         """
         silent = False
         while True:
+            began = monotonic()
             try:
                 async for objects in self._follow_once(path, selectors):
                     silent = False
@@ -99,7 +101,7 @@ class Kube:
                 if not silent:
                     logger.warning("list not followed", extra={"path": path, "error": str(error)})
                 silent = True
-                await asyncio.sleep(PAUSE_S)
+            await asyncio.sleep(max(0.0, began + PAUSE_S - monotonic()))
 
     async def _follow_once(self, path: str, selectors: dict[str, str]) -> AsyncIterator[list[Object]]:
         """From one reading of the list to the end of its watch."""
