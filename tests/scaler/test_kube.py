@@ -12,6 +12,7 @@ import pytest
 
 from inferencehub.scaler import kube as module
 from inferencehub.scaler.kube import Kube, KubeError, named
+from inferencehub.scaler.total import PATIENCE_S
 from tests.hub import eventually
 from tests.scaler.kubernetes import TOKEN, Kubernetes, kubernetes
 
@@ -102,6 +103,25 @@ async def test_after_trouble_the_list_is_read_anew(tmp_path: Path, trouble: obje
             await stands(server)
             server.write(f"{THINGS}/c")
             await eventually(lambda: told[-1] == {"a", "b", "c"})
+
+
+async def test_a_watch_that_says_nothing_any_more_is_not_believed_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "WATCH_S", 1)
+    monkeypatch.setattr(module, "LATE_S", 0.5)
+    async with kubernetes(tmp_path) as (server, kube):
+        server.mute = True
+        async with followed(kube) as told:
+            await stands(server)
+            server.write(f"{THINGS}/a")
+            await asyncio.sleep(0.5)
+            assert told == [set()]
+            await eventually(lambda: told[-1] == {"a"})
+
+
+def test_such_a_watch_is_found_out_while_there_is_still_a_reading() -> None:
+    assert module.WATCH_S + module.LATE_S + module.PAUSE_S + module.CALL_S < PATIENCE_S
 
 
 async def test_watches_that_end_at_once_are_no_flood(tmp_path: Path) -> None:

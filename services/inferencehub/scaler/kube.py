@@ -20,7 +20,10 @@ import msgspec
 logger = logging.getLogger(__name__)
 
 CALL_S = 5.0
-WATCH_S = 240  # a watch is asked for anew after that time
+# A watch is asked for anew after that time: one whose other end is gone without a word looks like one in which nothing
+# changes, and must be found out before its gateways are missed for so long that there is no reading.
+WATCH_S = 30
+LATE_S = 5.0
 PAUSE_S = 1.0  # at least, between two readings of a list
 MOST_BYTES = 16 * 2**20  # of one object
 
@@ -106,7 +109,7 @@ class Kube:
     async def _follow_once(self, path: str, selectors: dict[str, str]) -> AsyncIterator[list[Object]]:
         """From one reading of the list to the end of its watch."""
         assert self._session is not None
-        timeout = aiohttp.ClientTimeout(sock_connect=CALL_S, sock_read=WATCH_S + 30)
+        timeout = aiohttp.ClientTimeout(sock_connect=CALL_S, sock_read=WATCH_S + LATE_S)
         try:
             async with self._session.get(
                 self.url + path, params=selectors, headers=self._headers(), timeout=timeout
