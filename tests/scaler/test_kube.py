@@ -88,7 +88,14 @@ async def expire(server: Kubernetes) -> None:
     (server.credentials / "token").write_text("second\n")
 
 
-@pytest.mark.parametrize("trouble", [lose, too_old, expire])
+async def restart(server: Kubernetes) -> None:
+    """It is away for a moment, and comes back with a certificate of another authority, as after a rotation."""
+    await server.stop()
+    await asyncio.sleep(0.3)
+    await server.start(int(server.url.rpartition(":")[2]))
+
+
+@pytest.mark.parametrize("trouble", [lose, too_old, expire, restart])
 async def test_after_trouble_the_list_is_read_anew(tmp_path: Path, trouble: object) -> None:
     assert callable(trouble)
     async with kubernetes(tmp_path) as (server, kube):

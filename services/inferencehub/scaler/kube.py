@@ -43,13 +43,16 @@ class Kube:
 
     Args:
         url: of the API.
-        credentials: directory with `token`, which is read again for each call because it is renewed, and `ca.crt`.
+        credentials: directory with `token` and `ca.crt`; they are read again for each call, for both are renewed.
     """
 
     def __init__(self, url: str, credentials: Path) -> None:
         self.url = url.rstrip("/")
         self.credentials = credentials
         self._session: aiohttp.ClientSession | None = None
+        # Not the default context: Python 3.13's wants more of an authority than many clusters' own has (no key usage).
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._authority = ""
 
     async def start(self) -> None:
         """Make ready to call.
@@ -57,10 +60,8 @@ class Kube:
         Raises:
             OSError: where there are no credentials.
         """
-        context = ssl.create_default_context(cafile=str(self.credentials / "ca.crt"))
-        # Python 3.13 wants more of an authority than many clusters' own has (no key usage).
-        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-        connector = aiohttp.TCPConnector(ssl=context)
+        self._headers()
+        connector = aiohttp.TCPConnector(ssl=self._context)
         self._session = aiohttp.ClientSession(connector=connector, read_bufsize=MOST_BYTES)
 
     async def stop(self) -> None:
@@ -148,6 +149,10 @@ class Kube:
         return found
 
     def _headers(self, kind: str = "application/json") -> dict[str, str]:
+        authority = (self.credentials / "ca.crt").read_text()
+        if authority != self._authority:  # beside the one before, which nobody signs with any more
+            self._context.load_verify_locations(cadata=authority)
+            self._authority = authority
         token = (self.credentials / "token").read_text().strip()
         return {"authorization": f"Bearer {token}", "accept": "application/json", "content-type": kind}
 
