@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from time import monotonic
@@ -92,6 +92,89 @@ async def test_one_that_does_not_answer_holds_up_nobody() -> None:
     server.close()
 
 
+@asynccontextmanager
+async def speaking(
+    answer: bytes, again: bytes = b"", heard: Callable[[int], None] = lambda sent: None
+) -> AsyncIterator[str]:
+    """A server that answers so whatever it is asked, and then says `again` for as long as anybody listens."""
+
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(answer)
+            while again:
+                writer.write(again)
+                await writer.drain()
+                heard(len(again))
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(speak, "127.0.0.1", 0)
+    try:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+
+
+async def rounds(known: dict[Release, list[Gateway]], count: int) -> Gateways:
+    """Gateways that were asked so often."""
+    done = asyncio.Event()
+    asked = 0
+
+    def one() -> None:
+        nonlocal asked
+        asked += 1
+        if asked == count:
+            done.set()
+
+    gateways = Gateways(Kube("", Path()), "", one)
+    gateways.known = known
+    task = asyncio.create_task(gateways.ask())
+    await asyncio.wait_for(done.wait(), 3 * count)
+    task.cancel()
+    return gateways
+
+
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+async def test_many_that_do_not_answer_hold_up_nobody() -> None:
+    body = b'{"window_s":1,"models":[]}'
+    hole = await asyncio.start_server(lambda reader, writer: asyncio.sleep(60), "0.0.0.0", 0)
+    port = hole.sockets[0].getsockname()[1]
+    async with speaking(OK + b"content-length: %d\r\n\r\n" % len(body) + body) as address:
+        silent = [Gateway(f"127.0.{2 + one // 125}.{1 + one % 125}:{port}", True) for one in range(250)]
+        last = Release("z", "hub")
+        gateways = await rounds({HUB: silent, last: [Gateway(address, True)]}, 1)
+    hole.close()
+    assert len(gateways.silent) == 250
+
+
+async def test_an_answer_without_an_end_takes_no_memory() -> None:
+    """Who may make a Service may have its pods asked, and the scaler serves a whole cluster."""
+    sent: list[int] = []
+    async with speaking(OK + b"\r\n", b" " * 2**20, sent.append) as address:
+        gateways = await rounds({HUB: [Gateway(address, True)]}, 1)
+    assert gateways.silent == {address}
+    assert sum(sent) < 32 * 2**20
+
+
+async def test_nobody_sends_the_scaler_elsewhere() -> None:
+    body = b'{"window_s":1,"models":[]}'
+    async with speaking(OK + b"content-length: %d\r\n\r\n" % len(body) + body) as inner:
+        moved = f"HTTP/1.1 302 Found\r\nlocation: http://{inner}/demand\r\ncontent-length: 0\r\n\r\n"
+        async with speaking(moved.encode()) as address:
+            gateways = await rounds({HUB: [Gateway(address, True), Gateway(inner, True)]}, 1)
+    assert gateways.silent == {address}
+
+
+async def test_a_name_that_is_none_is_silent_and_stops_nobody() -> None:
+    gateways = await rounds({HUB: [Gateway(f"{'a' * 100}.example:9090", True)]}, 2)
+    assert len(gateways.silent) == 1
+
+
 def slice_of(
     release: str, *endpoints: dict[str, Any], port: str = "ops", namespace: str = "prod"
 ) -> dict[str, Any]:
@@ -110,6 +193,14 @@ def slice_of(
 def test_an_endpoint_takes_requests_or_not(conditions: Any, ready: bool) -> None:
     found = gateways_of([slice_of("hub", {"addresses": ["10.0.0.1"], "conditions": conditions})])
     assert found == {HUB: [Gateway("10.0.0.1:9090", ready)]}
+
+
+def test_slices_that_tell_no_address_to_ask_are_passed_over() -> None:
+    """EndpointSlices of others may have our label, and a port without a number means all."""
+    whole = slice_of("hub", {"addresses": ["10.0.0.1"]})
+    names = slice_of("hub", {"addresses": ["db.example.com"]}) | {"addressType": "FQDN"}
+    any_port = slice_of("hub", {"addresses": ["10.0.0.2"]}) | {"ports": [{"name": "ops"}]}
+    assert gateways_of([whole, names, any_port]) == {HUB: [Gateway("10.0.0.1:9090", True)]}
 
 
 def test_slices_of_a_release_are_one_list() -> None:

@@ -27,6 +27,7 @@ RELEASE = "app.kubernetes.io/instance"
 PORT = "ops"
 EVERY_S = 1.0
 PATIENCE_S = 0.9
+MOST_BYTES = 2**20  # of an answer: in other namespaces anyone may say that he is a gateway
 FORGET_S = 3600.0  # after the last gateway of a release was seen
 
 
@@ -52,6 +53,8 @@ class Gateways:
         kube: where EndpointSlices are.
         namespace: whose; "" for all namespaces.
         asked: called after each round.
+
+    `silent` are the addresses that did not answer when they were asked last.
     """
 
     def __init__(self, kube: Kube, namespace: str, asked: Callable[[], None] = lambda: None) -> None:
@@ -61,7 +64,7 @@ class Gateways:
         self.known: dict[Release, list[Gateway]] | None = None
         self.totals: dict[Release, Total] = {}
         self._seen: dict[Release, float] = {}
-        self._silent: set[str] = set()
+        self.silent: set[str] = set()
 
     async def follow(self) -> None:
         """Know who is there, for ever."""
@@ -77,7 +80,7 @@ class Gateways:
     async def ask(self) -> None:
         """Ask all of them, once a second, for ever."""
         timeout = aiohttp.ClientTimeout(total=PATIENCE_S)
-        async with aiohttp.ClientSession(timeout=timeout) as session:
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as session:
             while True:
                 began = monotonic()
                 if self.known is not None:
@@ -98,21 +101,27 @@ class Gateways:
             self._seen[release] = now
         for release in [r for r, seen in self._seen.items() if now - seen > FORGET_S]:
             del self.totals[release], self._seen[release]
-        self._silent &= {gateway.address for _, gateway in asked}
+        self.silent &= {gateway.address for _, gateway in asked}
 
     async def _report(self, session: aiohttp.ClientSession, address: str) -> Report | None:
         """What one gateway says; None where it does not answer."""
         try:
-            async with session.get(f"http://{address}/demand") as answer:
-                answer.raise_for_status()
-                report = msgspec.json.decode(await answer.read(), type=Report)
-        except (aiohttp.ClientError, TimeoutError, OSError, msgspec.DecodeError) as error:
-            if address not in self._silent:
+            async with session.get(f"http://{address}/demand", allow_redirects=False) as answer:
+                if answer.status != 200:
+                    raise ValueError(f"status {answer.status}")
+                body = b""
+                async for part in answer.content.iter_any():
+                    body += part
+                    if len(body) > MOST_BYTES:
+                        raise ValueError(f"more than {MOST_BYTES} bytes")
+                report = msgspec.json.decode(body, type=Report)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError, msgspec.DecodeError) as error:
+            if address not in self.silent:
                 reason = str(error) or type(error).__name__
                 logger.warning("gateway silent", extra={"gateway": address, "reason": reason})
-                self._silent.add(address)
+                self.silent.add(address)
             return None
-        self._silent.discard(address)
+        self.silent.discard(address)
         return report
 
 
@@ -122,9 +131,9 @@ def gateways_of(slices: Iterable[Object]) -> dict[Release, list[Gateway]]:
     for item in slices:
         meta = item["metadata"]
         release = Release(meta["namespace"], meta.get("labels", {}).get(RELEASE, ""))
-        port = next((port["port"] for port in item.get("ports") or () if port.get("name") == PORT), None)
+        port = next((port.get("port") for port in item.get("ports") or () if port.get("name") == PORT), None)
         gateways = found.setdefault(release, {})
-        if port is None:
+        if port is None or item.get("addressType") == "FQDN":
             continue
         for endpoint in item.get("endpoints") or ():
             address = str(endpoint["addresses"][0])
