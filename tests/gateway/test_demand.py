@@ -234,6 +234,28 @@ async def test_a_lane_whose_pods_went_holds_no_more_than_may_wait(tmp_path: Path
         assert told == [("default", "1")]
 
 
+@pytest.mark.parametrize("path", ["quick/versions/9", "typo"])
+async def test_what_a_pod_of_the_pool_does_not_have_is_not_waited_for(tmp_path: Path, path: str) -> None:
+    mock_model(tmp_path)
+    expected = ("cpu/quick:4", "cpu/typo:4")
+    async with running_hub(tmp_path, pod={"pool": "cpu"}, on_demand_models=expected) as hub:
+        x = {"name": "features", "datatype": "FP32", "shape": [1], "data": [1.0]}
+        began = monotonic()
+        status, said, _ = await hub.post(f"/v2/models/{path}/infer", {"inputs": [x]})
+        assert (status, monotonic() - began < 0.5) == (404, True), said
+        assert "unknown" in said["error"] or "has no version '9'" in said["error"]
+
+
+async def test_a_pod_of_another_pool_does_not_speak_for_one_that_sleeps(tmp_path: Path) -> None:
+    mock_model(tmp_path)
+    async with running_hub(
+        tmp_path, pod={"pool": "cpu"}, on_demand_models=("gpu/llm:4",), activation_s=0.5
+    ) as hub:
+        asked = asyncio.create_task(hub.post("/predict", {"features": [1.0], "model_name": "llm"}))
+        await eventually(lambda: hub.gateway.fleet.held == {"llm": 1})
+        assert (await asked)[0] == 503
+
+
 async def test_a_model_that_nobody_expects_is_no_demand() -> None:
     async with running_gateway(("127.0.0.1:1",), hold_s=0.3) as gateway, aiohttp.ClientSession() as client:
         hub = Hub(gateway, [], client)

@@ -169,16 +169,23 @@ class Fleet:
         """Whether a model that no lane is for may be one that was not heard of yet."""
         if not self.ready or any(not backend.described for backend in self.backends.values()):
             return True
-        if name in self.on_demand and not any(name in b.catalog.unavailable for b in self.backends.values()):
+        if self._asleep(name) and not any(name in b.catalog.unavailable for b in self.backends.values()):
             return True
         return any(name in backend.catalog.loading for backend in self.backends.values())
+
+    def _asleep(self, name: str) -> bool:
+        """Whether a model is that of a pool without pods. A pod of it that is up has told what it has."""
+        model = self.on_demand.get(name)
+        if model is None or self.is_open(name, ""):
+            return False
+        return not any(backend.up and backend.pool == model.pool for backend in self.backends.values())
 
     def _unknown(self, name: str, version: str, waited_s: float) -> HubError:
         for backend in self.backends.values():
             if name in backend.catalog.unavailable:
                 reason = backend.catalog.unavailable[name]
                 return HubError(Kind.NOT_READY, f"model '{name}' does not serve: {reason}")
-        if name in self.on_demand or (not self.ready and not self.routes):
+        if self._asleep(name) or (not self.ready and not self.routes):
             return no_pod(name, waited_s, "no inference service is ready")
         if version and (name, "") in self.routes:
             known = ", ".join(self.versions(name)) or "none"
