@@ -36,6 +36,13 @@ def test_demand_or_doubt_begins_the_quiet_time_anew(demand: float | None) -> Non
     assert quiet.wanted(1, 0.0, at=120) == 0
 
 
+def test_a_pod_that_somebody_else_started_has_its_quiet_time_too() -> None:
+    """A person who warms a pool that slept all night."""
+    quiet = Quiet(60)
+    assert [quiet.wanted(0, 0.0, at) for at in (0, 1000)] == [None, None]
+    assert [quiet.wanted(1, 0.0, at) for at in (1001, 1060, 1061)] == [None, None, 0]
+
+
 @given(
     replicas=st.integers(2, 100),
     demands=st.lists(st.one_of(st.none(), st.floats(0, 100)), max_size=20),

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class Quiet:
-    """How long a pool has been without demand, and what follows from that. Pure."""
+    """How long a pool that has pods has been without demand, and what follows from that. Pure."""
 
     def __init__(self, quiet_s: float) -> None:
         self.quiet_s = quiet_s
@@ -32,7 +32,7 @@ class Quiet:
             demand: pods' worth of work in the last second; None where it is not known for sure.
             at: now, in seconds.
         """
-        if demand is None or demand > 0:
+        if demand is None or demand > 0 or replicas == 0:
             self._since = None
         elif self._since is None:
             self._since = at
