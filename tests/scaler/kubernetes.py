@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
@@ -38,6 +38,7 @@ class Kubernetes:
         self.calls: list[str] = []
         self.mute = False  # watches say nothing, and end when the client ends them
         self.short = False  # watches end at once
+        self.between: Callable[[], object] = lambda: None  # what others do after each GET of an object
         self.url = ""
         self._versions = count(1)
         self._watches: dict[asyncio.Queue[Object | None], web.Request] = {}
@@ -112,6 +113,7 @@ class Kubernetes:
         if found is None:
             return await self._list(request) if request.method == "GET" else refused(404, f"no {path}")
         if request.method == "GET":
+            self.between()
             return web.json_response(found)
         meta = body.get("preconditions" if request.method == "DELETE" else "metadata", {})
         if any(meta.get(key, value) != value for key, value in found["metadata"].items() if key in KEYS):

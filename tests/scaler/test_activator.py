@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from inferencehub.core.settings import SettingError
-from inferencehub.scaler.activator import Quiet
+from inferencehub.scaler.activator import Activator, Quiet
 from inferencehub.scaler.settings import ScalerSettings, Target
+from inferencehub.scaler.total import Reading
+from tests.scaler.kubernetes import Kubernetes, kubernetes
 
 
 def test_demand_brings_the_first_pod() -> None:
@@ -60,6 +66,61 @@ def test_no_step_goes_beyond_one(replicas: int, demands: list[float | None]) -> 
         assert wanted in (None, 1 - replicas)
         assert not (demand and wanted == 0)
         replicas = replicas if wanted is None else wanted
+
+
+SCALE = "/apis/apps/v1/namespaces/prod/deployments/hub/scale"
+
+
+@asynccontextmanager
+async def pool(
+    directory: Path, replicas: int, quiet_s: float = 0.0
+) -> AsyncIterator[tuple[Kubernetes, Activator]]:
+    """A pool with so many replicas, and its activator."""
+    async with kubernetes(directory) as (server, kube):
+        server.write(SCALE, {"spec": {"replicas": replicas}})
+        yield server, Activator(kube, "prod", "gpu", Target("hub", quiet_s), lambda pool, count: None)
+
+
+def replicas_of(server: Kubernetes) -> int:
+    return int(server.objects[SCALE]["spec"]["replicas"])
+
+
+def reading(now: float, complete: bool = True) -> Reading:
+    return Reading({"gpu": now}, {"gpu": now}, 15.0, 0.0, 2, 2 if complete else 1)
+
+
+@pytest.mark.parametrize("known", [reading(0.25), None])
+async def test_one_request_wakes_a_pool_whatever_else_is_known(tmp_path: Path, known: Reading | None) -> None:
+    async with pool(tmp_path, 0) as (server, activator):
+        await activator.look(known, {"default": 9.0})
+        assert replicas_of(server) == (1 if known else 0)
+        await activator.look(known, {"gpu": 0.25})
+        assert replicas_of(server) == 1
+
+
+@pytest.mark.parametrize(
+    ("known", "told", "left"),
+    [
+        (reading(0.0), {"gpu": 0.0}, 0),
+        (reading(0.0), {}, 0),
+        (reading(0.0, complete=False), {"gpu": 0.0}, 1),
+        (None, {"gpu": 0.0}, 1),
+        (reading(0.1), {"gpu": 0.1}, 1),
+    ],
+)
+async def test_the_last_pod_goes_only_where_all_have_said_so(
+    tmp_path: Path, known: Reading | None, told: dict[str, float], left: int
+) -> None:
+    async with pool(tmp_path, 1) as (server, activator):
+        await activator.look(known, told)
+        assert replicas_of(server) == left
+
+
+async def test_who_was_faster_wins(tmp_path: Path) -> None:
+    async with pool(tmp_path, 1) as (server, activator):
+        server.between = lambda: server.write(SCALE, {"spec": {"replicas": 2}})
+        await activator.look(reading(0.0), {})
+        assert replicas_of(server) == 2
 
 
 def test_targets_are_read() -> None:

@@ -109,6 +109,18 @@ def test_never_complete_is_never_read() -> None:
     assert total.read(at) is None
 
 
+def test_what_gateways_just_said_is_there_without_a_reading() -> None:
+    """Enough to wake a pool: one gateway that is silent for hours must not keep the requests of the others waiting."""
+    total, at = fed(*[(2, 2, [says(1.0), says(2.0)])] * 6)
+    for second in range(1, int(PATIENCE_S) + 10):
+        total.add(at + second, 2, 1, [says(0.5)])
+    at += PATIENCE_S + 9
+    assert total.read(at) is None
+    assert total.told(at) == {"default": 0.5}
+    assert total.told(at + LEAST_S) == {}
+    assert Total().told(at) == {}
+
+
 def test_one_second_is_no_mean() -> None:
     total, at = fed(*[(1, 1, [says(1.0)])] * 2)
     assert total.read(at) is None

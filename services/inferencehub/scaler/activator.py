@@ -7,7 +7,7 @@ to 1 as soon as any gateway holds a request for the pool, from 1 to 0 after a qu
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import monotonic
 
 from inferencehub.scaler.kube import Kube, KubeError
@@ -63,10 +63,16 @@ class Activator:
         self.quiet = Quiet(target.quiet_s)
         self._silent = False
 
-    async def look(self, reading: Reading | None) -> None:
-        """Take a step if one is due."""
-        demand = None
-        if reading is not None:
+    async def look(self, reading: Reading | None, told: Mapping[str, float]) -> None:
+        """Take a step if one is due.
+
+        Args:
+            reading: the demand, where it is known.
+            told: what gateways said just now, by pool. One request that is held is enough to wake it, whatever is not
+                known of other gateways.
+        """
+        demand = told.get(self.pool) or None
+        if demand is None and reading is not None:
             demand = reading.now.get(self.pool)
             if not reading.complete and not demand:
                 demand = None  # the gateway that is silent may hold a request

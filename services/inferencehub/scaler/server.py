@@ -146,6 +146,8 @@ class Scaler:
         while True:
             await asyncio.sleep(LOOK_S)
             total = self.gateways.totals.get(release)
-            reading = total.read(monotonic()) if total is not None else None
-            for activator in self.activators:
-                await activator.look(reading)
+            if total is not None:
+                at = monotonic()
+                reading, told = total.read(at), total.told(at)
+                for activator in self.activators:
+                    await activator.look(reading, told)

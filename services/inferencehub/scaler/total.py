@@ -30,12 +30,14 @@ class Round:
         at: when, in seconds.
         gateways: those that take requests.
         answered: how many of them answered.
-        needs: pods' worth of work by model.
+        told: pods' worth of work by model, of those that answered.
+        needs: the same, with what those that are silent may need.
     """
 
     at: float
     gateways: int
     answered: int
+    told: dict[Model, float]
     needs: dict[Model, float]
 
     @property
@@ -77,17 +79,22 @@ class Total:
 
     def add(self, at: float, gateways: int, answered: int, reports: Sequence[Report]) -> None:
         """Take a round: how many gateways take requests, how many of them answered, and all answers."""
-        needs = by_model(reports)
-        found = Round(at, gateways, answered, needs)
+        told = by_model(reports)
+        found = Round(at, gateways, answered, told, told)
         if found.complete:
             self._complete = found
         elif self._complete is not None:
             last = self._complete.needs
-            needs = {key: max(needs.get(key, 0.0), last.get(key, 0.0)) for key in needs.keys() | last.keys()}
-            found = Round(at, gateways, answered, needs)
+            needs = {key: max(told.get(key, 0.0), last.get(key, 0.0)) for key in told.keys() | last.keys()}
+            found = Round(at, gateways, answered, told, needs)
         self._rounds.append(found)
         while self._rounds[0].at <= at - WINDOW_S:
             self._rounds.popleft()
+
+    def told(self, at: float) -> dict[str, float]:
+        """What gateways said in the last round, by pool: so much there is, whoever was silent."""
+        last = self._rounds[-1] if self._rounds else None
+        return by_pool(last.told) if last is not None and at - last.at < LEAST_S else {}
 
     def read(self, at: float) -> Reading | None:
         """The reading at a moment; None where there is none to be trusted."""
