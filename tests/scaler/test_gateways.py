@@ -11,10 +11,13 @@ from typing import Any
 
 import pytest
 
+from inferencehub.scaler import gateways as gateways_module
+from inferencehub.scaler import kube as kube_module
 from inferencehub.scaler.gateways import Gateway, Gateways, Release, gateways_of
 from inferencehub.scaler.kube import Kube
 from inferencehub.scaler.total import Reading
 from tests.hub import Hub, eventually, mock_model, running_gateway, running_hub
+from tests.scaler.kubernetes import TOKEN, kubernetes
 
 HUB = Release("prod", "hub")
 
@@ -22,7 +25,7 @@ HUB = Release("prod", "hub")
 @asynccontextmanager
 async def asking(*addresses: str) -> AsyncIterator[Gateways]:
     gateways = Gateways(Kube("", Path()), "prod")
-    gateways.known = {HUB: [Gateway(address, True) for address in addresses]}
+    gateways.take({HUB: [Gateway(address, True) for address in addresses]})
     task = asyncio.create_task(gateways.ask())
     try:
         yield gateways
@@ -77,10 +80,12 @@ async def test_one_that_does_not_answer_holds_up_nobody() -> None:
             rounds += 1
 
         gateways = Gateways(Kube("", Path()), "prod", count)
-        gateways.known = {
-            HUB: [Gateway(frozen, True)],
-            Release("prod", "x"): [Gateway(f"127.0.0.1:{gateway.ops.port}", True)],
-        }
+        gateways.take(
+            {
+                HUB: [Gateway(frozen, True)],
+                Release("prod", "x"): [Gateway(f"127.0.0.1:{gateway.ops.port}", True)],
+            }
+        )
         task = asyncio.create_task(gateways.ask())
         await asyncio.sleep(5.6)
         task.cancel()
@@ -130,7 +135,7 @@ async def rounds(known: dict[Release, list[Gateway]], count: int) -> Gateways:
             done.set()
 
     gateways = Gateways(Kube("", Path()), "", one)
-    gateways.known = known
+    gateways.take(known)
     task = asyncio.create_task(gateways.ask())
     await asyncio.wait_for(done.wait(), 3 * count)
     task.cancel()
@@ -173,6 +178,34 @@ async def test_nobody_sends_the_scaler_elsewhere() -> None:
 async def test_a_name_that_is_none_is_silent_and_stops_nobody() -> None:
     gateways = await rounds({HUB: [Gateway(f"{'a' * 100}.example:9090", True)]}, 2)
     assert len(gateways.silent) == 1
+
+
+async def test_who_cannot_see_who_is_there_says_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gateway that came meanwhile would be missing from the sum, and nobody would know."""
+    monkeypatch.setattr(kube_module, "PAUSE_S", 0.1)
+    monkeypatch.setattr(kube_module, "WATCH_S", 1)
+    monkeypatch.setattr(gateways_module, "STALE_S", 2.0)
+    path = "/apis/discovery.k8s.io/v1/namespaces/prod/endpointslices/hub-1"
+    async with kubernetes(tmp_path) as (server, kube), running_gateway(("127.0.0.1:1",)) as gateway:
+        address = {"addresses": ["127.0.0.1"], "conditions": {"ready": True}}
+        found = slice_of("hub", address) | {"ports": [{"name": "ops", "port": gateway.ops.port}]}
+        found["metadata"]["labels"]["inferencehub/demand"] = "true"
+        server.write(path, found)
+        gateways = Gateways(kube, "prod")
+        tasks = [asyncio.create_task(work()) for work in (gateways.follow, gateways.ask)]
+        await eventually(lambda: reading(gateways) is not None)
+        # For longer than a list is believed it was confirmed, though nothing changed.
+        assert getattr(reading(gateways), "age_s", 9.0) < 1.5
+        server.tokens = set()
+        server.cut()
+        await eventually(lambda: getattr(reading(gateways), "age_s", 0.0) > 2.0)
+        server.tokens = {TOKEN}
+        await eventually(lambda: getattr(reading(gateways), "age_s", 9.0) < 1.5)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def slice_of(

@@ -28,6 +28,7 @@ PORT = "ops"
 EVERY_S = 1.0
 PATIENCE_S = 0.9
 MOST_BYTES = 2**20  # of an answer: in other namespaces anyone may say that he is a gateway
+STALE_S = 60.0  # after the last news of who is there; a list that is followed brings some each 35 s
 FORGET_S = 3600.0  # after the last gateway of a release was seen
 
 
@@ -64,6 +65,7 @@ class Gateways:
         self.known: dict[Release, list[Gateway]] | None = None
         self.totals: dict[Release, Total] = {}
         self._seen: dict[Release, float] = {}
+        self._told = 0.0  # when who is there was last heard
         self.silent: set[str] = set()
 
     async def follow(self) -> None:
@@ -71,19 +73,22 @@ class Gateways:
         within = f"/namespaces/{self.namespace}" if self.namespace else ""
         path = f"/apis/discovery.k8s.io/v1{within}/endpointslices"
         async for slices in self.kube.follow(path, labelSelector=LABEL):
-            known = gateways_of(slices)
-            if known != self.known:
-                counts = {f"{r.namespace}/{r.name}": len(found) for r, found in known.items()}
-                logger.info("gateways changed", extra={"gateways": counts})
-            self.known = known
+            self.take(gateways_of(slices))
+
+    def take(self, known: dict[Release, list[Gateway]]) -> None:
+        """These are there now."""
+        if known != self.known:
+            counts = {f"{r.namespace}/{r.name}": len(found) for r, found in known.items()}
+            logger.info("gateways changed", extra={"gateways": counts})
+        self.known, self._told = known, monotonic()
 
     async def ask(self) -> None:
-        """Ask all of them, once a second, for ever."""
+        """Ask all of them, once a second, for ever; nobody while it is not known who there is."""
         timeout = aiohttp.ClientTimeout(total=PATIENCE_S)
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as session:
             while True:
                 began = monotonic()
-                if self.known is not None:
+                if self.known is not None and began - self._told < STALE_S:
                     await self._round(session, self.known)
                     self.asked()
                 await asyncio.sleep(max(0.0, began + EVERY_S - monotonic()))
