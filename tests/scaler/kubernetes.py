@@ -38,7 +38,7 @@ class Kubernetes:
         self.calls: list[str] = []
         self.mute = False  # watches say nothing, and end when the client ends them
         self.short = False  # watches end at once
-        self.between: Callable[[], object] = lambda: None  # what others do after each GET of an object
+        self.between: Callable[[str], object] = lambda path: None  # what others do after an object was read
         self.url = ""
         self._versions = count(1)
         self._watches: dict[asyncio.Queue[Object | None], web.Request] = {}
@@ -53,7 +53,7 @@ class Kubernetes:
         app.router.add_route("*", "/{path:.*}", self._answer)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
-        sock = listen(port, reuse_port=True)
+        sock = listen(port)
         await web.SockSite(self._runner, sock, ssl_context=made.context(made.chain)).start()
         self.url = f"https://localhost:{sock.getsockname()[1]}"
 
@@ -113,7 +113,7 @@ class Kubernetes:
         if found is None:
             return await self._list(request) if request.method == "GET" else refused(404, f"no {path}")
         if request.method == "GET":
-            self.between()
+            self.between(path)
             return web.json_response(found)
         meta = body.get("preconditions" if request.method == "DELETE" else "metadata", {})
         if any(meta.get(key, value) != value for key, value in found["metadata"].items() if key in KEYS):

@@ -118,7 +118,7 @@ async def test_the_last_pod_goes_only_where_all_have_said_so(
 
 async def test_who_was_faster_wins(tmp_path: Path) -> None:
     async with pool(tmp_path, 1) as (server, activator):
-        server.between = lambda: server.write(SCALE, {"spec": {"replicas": 2}})
+        server.between = lambda path: server.write(SCALE, {"spec": {"replicas": 2}})
         await activator.look(reading(0.0), {})
         assert replicas_of(server) == 2
 

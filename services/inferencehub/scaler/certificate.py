@@ -56,7 +56,9 @@ class Certificate:
         return context
 
     def fits(self, names: tuple[str, ...], now: datetime) -> bool:
-        """Whether it is for these names and lasts for long enough."""
+        """Whether it is for these names, lasts for long enough, and is among what callers shall trust."""
+        if self.chain not in self.authority:
+            return False
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         try:
             self.context(self.chain)  # certificate and key belong together

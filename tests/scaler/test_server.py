@@ -1,0 +1,191 @@
+"""A scaler from start to stop against an API of Kubernetes: its certificate, whom it lets in, and what it takes away."""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import b64decode, b64encode
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from inferencehub.scaler import certificate
+from inferencehub.scaler import registration as registration_module
+from inferencehub.scaler.callers import CONFIG_MAP
+from inferencehub.scaler.certificate import Certificate, from_secret
+from inferencehub.scaler.registration import APISERVICE
+from inferencehub.scaler.server import Scaler
+from inferencehub.scaler.settings import ScalerSettings
+from tests.hub import eventually
+from tests.scaler.authority import Authority, client
+from tests.scaler.kubernetes import Kubernetes, Object, kubernetes
+
+BASE = "/apis/external.metrics.k8s.io/v1beta1"
+SECRET = "/api/v1/namespaces/prod/secrets/certificate"
+NAMESPACE = "/api/v1/namespaces/prod"
+CALLERS = f"/api/v1/namespaces/kube-system/configmaps/{CONFIG_MAP}"
+NAMES = ("localhost", "localhost.prod", "localhost.prod.svc")
+
+
+def names_as_caller(server: Kubernetes, authority: Authority) -> None:
+    """The cluster says that its API server shows a certificate of this authority."""
+    data = {
+        "requestheader-client-ca-file": authority.certificate.read_text(),
+        "requestheader-allowed-names": '["front-proxy-client"]',
+    }
+    server.write(CALLERS, {"data": data})
+
+
+def belongs_to(server: Kubernetes, namespace: str) -> None:
+    """The API is served by the Service `localhost` of a namespace."""
+    spec = {"service": {"namespace": namespace, "name": "localhost", "port": 443}}
+    server.write(APISERVICE, {"spec": spec})
+
+
+def bundle(server: Kubernetes) -> str:
+    """Whom the cluster trusts to be the API."""
+    return b64decode(server.objects[APISERVICE]["spec"].get("caBundle", "")).decode()
+
+
+def put(server: Kubernetes, made: Certificate) -> None:
+    """Write a certificate into the Secret, as a person would."""
+    parts = {"tls.crt": made.chain, "tls.key": made.key, "ca.crt": made.authority}
+    server.write(SECRET, {"data": {name: b64encode(text.encode()).decode() for name, text in parts.items()}})
+
+
+def kept(server: Kubernetes) -> Certificate:
+    """What the Secret holds."""
+    found = from_secret(server.objects[SECRET])
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def caller(tmp_path: Path) -> Authority:
+    return Authority(tmp_path, "cluster")
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registration_module, "LOOK_S", 0.2)
+
+
+@asynccontextmanager
+async def cluster(directory: Path, caller: Authority) -> AsyncIterator[Kubernetes]:
+    async with kubernetes(directory) as (server, _):
+        server.write(NAMESPACE)
+        server.write(SECRET)
+        names_as_caller(server, caller)
+        belongs_to(server, "prod")
+        yield server
+
+
+@asynccontextmanager
+async def running(server: Kubernetes, ready: bool = True, **settings: Any) -> AsyncIterator[Scaler]:
+    chosen = {
+        "port": 0,
+        "ops_port": 0,
+        "release": "hub",
+        "namespace": "prod",
+        "service": "localhost",
+        "certificate_secret": "certificate",
+        "kubernetes_url": server.url,
+        "credentials": str(server.credentials),
+        "drain_wait_s": 0.0,
+        **settings,
+    }
+    scaler = Scaler(ScalerSettings(**chosen))
+    await scaler.start()
+    try:
+        if ready:
+            await eventually(lambda: not scaler.not_ready())
+        yield scaler
+    finally:
+        await scaler.stop()
+
+
+async def ask(scaler: Scaler, trusted: str, shows: tuple[Path, Path] | None) -> tuple[int, Object]:
+    connector = aiohttp.TCPConnector(ssl=client(trusted, shows))
+    async with (
+        aiohttp.ClientSession(connector=connector) as session,
+        session.get(f"https://localhost:{scaler.port}{BASE}") as answer,
+    ):
+        return answer.status, await answer.json()
+
+
+async def test_it_makes_its_certificate_is_trusted_and_serves(tmp_path: Path, caller: Authority) -> None:
+    async with cluster(tmp_path, caller) as server, running(server) as scaler:
+        assert kept(server).fits(NAMES, certificate.now())
+        assert bundle(server) == kept(server).authority
+        status, listed = await ask(scaler, bundle(server), caller.signed("front-proxy-client"))
+        assert (status, listed["kind"]) == (200, "APIResourceList")
+        assert (await ask(scaler, bundle(server), None))[0] == 401
+
+
+async def test_replicas_that_start_together_share_one_certificate(tmp_path: Path, caller: Authority) -> None:
+    shows = caller.signed("front-proxy-client")
+    async with cluster(tmp_path, caller) as server, running(server, False) as one, running(server) as other:
+        await eventually(lambda: not one.not_ready())
+        written = sum(call.startswith(f"PUT {SECRET}") for call in server.calls)
+        assert written <= 2
+        assert bundle(server) == kept(server).authority
+        assert bundle(server).count("BEGIN CERTIFICATE") == 1
+        for scaler in (one, other):
+            assert scaler.registration.certificate == kept(server)
+            assert (await ask(scaler, bundle(server), shows))[0] == 200
+
+
+async def test_a_certificate_is_renewed_beside_the_one_before(tmp_path: Path, caller: Authority) -> None:
+    shows = caller.signed("front-proxy-client")
+    async with cluster(tmp_path, caller) as server, running(server) as scaler:
+        soon = certificate.make(NAMES, kept(server), timedelta(days=30))
+        put(server, soon)
+        await eventually(lambda: bundle(server) == kept(server).chain + soon.chain)
+        await eventually(lambda: scaler.registration.certificate == kept(server))
+        assert (await ask(scaler, bundle(server), shows))[0] == 200
+
+
+@pytest.mark.parametrize("broken", ["authority", "chain"])
+async def test_a_secret_that_somebody_broke_is_mended(tmp_path: Path, caller: Authority, broken: str) -> None:
+    async with cluster(tmp_path, caller) as server, running(server) as scaler:
+        made = kept(server)
+        parts = {"chain": made.chain, "key": made.key, "authority": made.authority}
+        put(server, Certificate(**{**parts, broken: ""}))
+        await eventually(lambda: scaler.registration.certificate != made)
+        assert scaler.registration.certificate == kept(server)
+        assert kept(server).chain in bundle(server)
+
+
+async def test_it_follows_who_the_api_server_is(tmp_path: Path, caller: Authority) -> None:
+    (tmp_path / "new").mkdir()
+    new = Authority(tmp_path / "new", "cluster")
+    async with cluster(tmp_path, caller) as server, running(server) as scaler:
+        names_as_caller(server, new)
+        authority = new.certificate.read_text()
+        await eventually(lambda: scaler.callers.authority == authority)
+        await asyncio.sleep(0.2)
+        for _ in range(10):
+            assert (await ask(scaler, bundle(server), new.signed("front-proxy-client")))[0] == 200
+        with pytest.raises(aiohttp.ClientError):
+            await ask(scaler, bundle(server), caller.signed("front-proxy-client"))
+
+
+async def test_the_api_goes_when_the_namespace_goes(tmp_path: Path, caller: Authority) -> None:
+    async with cluster(tmp_path, caller) as server, running(server):
+        server.write(NAMESPACE, {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}})
+        await eventually(lambda: APISERVICE not in server.objects, 2.0)
+        await asyncio.sleep(0.5)
+        assert APISERVICE not in server.objects
+
+
+async def test_what_belongs_to_somebody_else_is_left_alone(tmp_path: Path, caller: Authority) -> None:
+    async with cluster(tmp_path, caller) as server:
+        belongs_to(server, "keda")
+        async with running(server):
+            server.write(NAMESPACE, {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}})
+            await asyncio.sleep(0.5)
+        assert bundle(server) == ""
