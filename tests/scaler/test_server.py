@@ -189,3 +189,25 @@ async def test_what_belongs_to_somebody_else_is_left_alone(tmp_path: Path, calle
             server.write(NAMESPACE, {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}})
             await asyncio.sleep(0.5)
         assert bundle(server) == ""
+
+
+@pytest.mark.parametrize("ending", [False, True])
+async def test_who_takes_the_api_over_meanwhile_keeps_it(
+    tmp_path: Path, caller: Authority, ending: bool
+) -> None:
+    """Between reading whose it is and writing to it, somebody else became its owner."""
+    async with cluster(tmp_path, caller) as server, running(server):
+
+        def take_over(path: str) -> None:
+            if path == APISERVICE:
+                server.between = lambda path: None
+                belongs_to(server, "keda")
+
+        server.between = take_over
+        if ending:
+            server.write(NAMESPACE, {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}})
+        else:
+            put(server, certificate.make(NAMES, None))
+        await asyncio.sleep(0.7)
+        assert server.objects[APISERVICE]["spec"]["service"]["namespace"] == "keda"
+        assert bundle(server) == ""

@@ -105,12 +105,17 @@ class Registration:
                 service = await self.kube.call("GET", APISERVICE)
                 if not self._ours(service) or service["spec"].get("caBundle") == wanted:
                     return
-                await self.kube.call("PATCH", APISERVICE, {"spec": {"caBundle": wanted}})
+                version = service["metadata"]["resourceVersion"]
+                change = {"metadata": {"resourceVersion": version}, "spec": {"caBundle": wanted}}
+                await self.kube.call("PATCH", APISERVICE, change)
                 count = b64decode(wanted).count(b"BEGIN CERTIFICATE")
                 logger.info("certificate trusted", extra={"certificates": count})
                 return
             except KubeError as error:
-                if error.status == 404:  # not there yet: Helm makes it after the pods
+                if error.status in (
+                    404,
+                    409,
+                ):  # not there yet, for Helm makes it after the pods; or it changed
                     await asyncio.sleep(0.5)
                     continue
                 logger.warning("APIService not written", extra={"error": str(error)})
@@ -122,7 +127,10 @@ class Registration:
                 service = await self.kube.call("GET", APISERVICE)
                 if not self._ours(service):
                     return
-                await self.kube.call("DELETE", APISERVICE)
+                meta = service["metadata"]
+                same = {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"]}
+                options = {"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": same}
+                await self.kube.call("DELETE", APISERVICE, options)
                 logger.info("APIService removed, for the namespace goes")
                 return
             except KubeError as error:
