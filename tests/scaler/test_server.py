@@ -72,6 +72,7 @@ def caller(tmp_path: Path) -> Authority:
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registration_module, "LOOK_S", 0.2)
+    monkeypatch.setattr(registration_module, "SETTLE_S", 0.1)
 
 
 @asynccontextmanager
@@ -149,6 +150,28 @@ async def test_a_certificate_is_renewed_beside_the_one_before(tmp_path: Path, ca
         assert (await ask(scaler, bundle(server), shows))[0] == 200
 
 
+async def test_no_call_is_lost_while_certificates_change(tmp_path: Path, caller: Authority) -> None:
+    shows = caller.signed("front-proxy-client")
+    async with cluster(tmp_path, caller) as server, running(server) as scaler:
+        statuses: list[int] = []
+        ended = asyncio.Event()
+
+        async def call() -> None:
+            while not ended.is_set():
+                statuses.append((await ask(scaler, bundle(server), shows))[0])
+
+        callers = [asyncio.create_task(call()) for _ in range(4)]
+        for _ in range(20):
+            before = scaler.registration.certificate
+            put(server, await asyncio.to_thread(certificate.make, NAMES, before))
+            await eventually(lambda before=before: scaler.registration.certificate != before)
+        ended.set()
+        await asyncio.gather(*callers)
+        assert len(statuses) > 40
+        assert set(statuses) == {200}
+        assert (await ask(scaler, kept(server).chain, shows))[0] == 200
+
+
 @pytest.mark.parametrize("broken", ["authority", "chain"])
 async def test_a_secret_that_somebody_broke_is_mended(tmp_path: Path, caller: Authority, broken: str) -> None:
     async with cluster(tmp_path, caller) as server, running(server) as scaler:
@@ -172,6 +195,17 @@ async def test_it_follows_who_the_api_server_is(tmp_path: Path, caller: Authorit
             assert (await ask(scaler, bundle(server), new.signed("front-proxy-client")))[0] == 200
         with pytest.raises(aiohttp.ClientError):
             await ask(scaler, bundle(server), caller.signed("front-proxy-client"))
+
+
+async def test_who_names_no_server_gets_the_newest_certificate_too(tmp_path: Path, caller: Authority) -> None:
+    async with cluster(tmp_path, caller) as server, running(server) as scaler:
+        first = scaler.registration.certificate
+        put(server, certificate.make(NAMES, first))
+        await eventually(lambda: scaler.registration.certificate == kept(server))
+        trusting = client(kept(server).chain)
+        trusting.check_hostname = False
+        _, writer = await asyncio.open_connection("127.0.0.1", scaler.port, ssl=trusting)
+        writer.close()
 
 
 async def test_the_api_goes_when_the_namespace_goes(tmp_path: Path, caller: Authority) -> None:

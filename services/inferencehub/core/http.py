@@ -14,20 +14,12 @@ from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 
-def listen(port: int, reuse_port: bool = False) -> socket.socket:
-    """A listening socket on all addresses, IPv6 and IPv4 where the machine has both; port 0 takes a free one.
-
-    Args:
-        port: where.
-        reuse_port: whether another one may listen there at the same time.
-    """
+def listen(port: int) -> socket.socket:
+    """A listening socket on all addresses, IPv6 and IPv4 where the machine has both; port 0 takes a free one."""
     if socket.has_dualstack_ipv6():
-        family, dual = socket.AF_INET6, True
+        sock = socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=2048)
     else:
-        family, dual = socket.AF_INET, False
-    sock = socket.create_server(
-        ("", port), family=family, backlog=2048, reuse_port=reuse_port, dualstack_ipv6=dual
-    )
+        sock = socket.create_server(("", port), backlog=2048)
     # Accepted sockets inherit it. asyncio itself sets it only where the socket was made with proto TCP, which this
     # one was not, and an answer written in two parts would then wait 40 ms for the other side's ACK.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

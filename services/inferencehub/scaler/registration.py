@@ -23,6 +23,7 @@ from inferencehub.scaler.settings import ScalerSettings
 logger = logging.getLogger(__name__)
 
 APISERVICE = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.external.metrics.k8s.io"
+SETTLE_S = 3.0  # from writing whom to trust until every API server has heard of it
 LOOK_S = 10.0  # how often the APIService, and the age of the certificate, are looked at
 
 
@@ -82,6 +83,8 @@ class Registration:
         if settings.make_certificate:
             await self._trust(found)
         if found != self.certificate:
+            if self.certificate is not None:
+                await asyncio.sleep(SETTLE_S)
             self.certificate = found
             await self.changed()
 

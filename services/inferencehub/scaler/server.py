@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from time import monotonic
@@ -56,7 +57,7 @@ class Scaler:
         ]
         api = MetricsApi(self.gateways.totals, self.callers, self.metrics.called)
         self._runner = web.AppRunner(api.app, access_log=None)
-        self._site: web.SockSite | None = None
+        self._context: ssl.SSLContext | None = None
         page = demand_page(self.gateways.totals, settings.namespace)
         self.ops = HttpServer(
             ops_app(self.metrics.registry, self.not_ready, {"/demand": page}), settings.ops_port
@@ -69,7 +70,7 @@ class Scaler:
             return "it is draining"
         if self.gateways.known is None:
             return "it does not know yet which gateways there are"
-        if self.settings.metrics_api and self._site is None:
+        if self.settings.metrics_api and not self._runner.sites:
             missing = [] if self.registration.certificate else ["a certificate of its own"]
             missing += [] if self.callers.authority else ["the authority of Kubernetes' API server"]
             return f"the metrics API waits for {' and '.join(missing)}"
@@ -124,21 +125,23 @@ class Scaler:
             await asyncio.sleep(AGAIN_S)
 
     async def _listen(self) -> None:
-        """Listen, or listen anew, with the certificates of this moment."""
+        """Listen, or shake hands from now on, with the certificates of this moment."""
         certificate, authority = self.registration.certificate, self.callers.authority
         if certificate is None or not authority:
             return
-        context = certificate.context(authority)
-        before = self._site
-        # Both listen for a moment, so that no call meets a closed port.
-        sock = listen(self.port, reuse_port=True)
-        self.port = sock.getsockname()[1]
-        site = web.SockSite(self._runner, sock, ssl_context=context)
-        await site.start()
-        self._site = site
-        if before is not None:
-            await before.stop()
+        self._context = certificate.context(authority)
+        if not self._runner.sites:
+            # The socket stays the same, for whoever waits at one that closes is cut off.
+            self._context.sni_callback = self._newest
+            sock = listen(self.port)
+            self.port = sock.getsockname()[1]
+            await web.SockSite(self._runner, sock, ssl_context=self._context).start()
         logger.info("listening", extra={"port": self.port, "ops_port": self.ops.port})
+
+    def _newest(self, tls: ssl.SSLObject, name: str | None, first: ssl.SSLContext) -> None:
+        """Called in each handshake, as soon as the caller has said hello."""
+        assert self._context is not None
+        tls.context = self._context
 
     async def _activate(self) -> None:
         """Look at pools that may go to zero, once a second."""
