@@ -18,7 +18,7 @@ import msgspec
 
 from inferencehub.core.demand import Report
 from inferencehub.scaler.kube import Kube, Object
-from inferencehub.scaler.total import Total
+from inferencehub.scaler.total import LEAST_S, Total
 
 logger = logging.getLogger(__name__)
 
@@ -63,10 +63,16 @@ class Gateways:
         self.namespace = namespace
         self.asked = asked
         self.known: dict[Release, list[Gateway]] | None = None
+        self.first: float | None = None  # when gateways were asked for the first time
         self.totals: dict[Release, Total] = {}
         self._seen: dict[Release, float] = {}
         self._told = 0.0  # when who is there was last heard
         self.silent: set[str] = set()
+
+    @property
+    def read(self) -> bool:
+        """Whether gateways have been asked for long enough for a reading, if they answer."""
+        return self.first is not None and monotonic() - self.first > LEAST_S
 
     async def follow(self) -> None:
         """Know who is there, for ever."""
@@ -97,6 +103,7 @@ class Gateways:
         asked = [(release, gateway) for release, found in known.items() for gateway in found]
         answers = await asyncio.gather(*[self._report(session, gateway.address) for _, gateway in asked])
         now = monotonic()
+        self.first = self.first or now
         for release in known:
             mine = [(g, a) for (r, g), a in zip(asked, answers, strict=True) if r == release]
             ready = [answer for gateway, answer in mine if gateway.ready]

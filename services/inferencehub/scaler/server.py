@@ -1,7 +1,7 @@
 """The life of the scaler: follow what Kubernetes says, ask gateways, answer autoscalers. It keeps nothing on disk.
 
-start   follow gateways, certificate, callers and namespace, each in a task for ever; ready once gateways are known and
-        the metrics API has a certificate
+start   follow gateways, certificate, callers and namespace, each in a task for ever; ready once gateways were asked for
+        long enough and the metrics API has a certificate
 drain   say "not ready" and serve on for `drain_wait_s`, until Kubernetes has seen it
 stop    close the API, then the tasks
 """
@@ -74,6 +74,8 @@ class Scaler:
             missing = [] if self.registration.certificate else ["a certificate of its own"]
             missing += [] if self.callers.authority else ["the authority of Kubernetes' API server"]
             return f"the metrics API waits for {' and '.join(missing)}"
+        if not self.gateways.read:
+            return "it has not asked gateways for long enough"
         return ""
 
     async def start(self) -> None:
