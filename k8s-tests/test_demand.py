@@ -137,6 +137,38 @@ async def test_an_upgrade_keeps_the_certificate(hub: Release) -> None:
     assert before.chain in bundle()
 
 
+def test_a_second_owner_is_refused_and_told_what_to_do(hub: Release, figure: Any) -> None:
+    other = Release("default", "other")
+    with pytest.raises(AssertionError) as refused:
+        other.deploy(values())
+    said = str(refused.value)
+    figure(said.strip().splitlines()[-1][-600:])
+    assert f"belong to service {hub.namespace}/hub-inferencehub-scaler already" in said
+    assert "demand.provider to existing" in said
+
+
+async def test_one_scaler_serves_releases_of_other_namespaces(hub: Release, figure: Any) -> None:
+    await asyncio.to_thread(hub.deploy, {**hub.values, "scaler": {"allNamespaces": True}})
+    with release(values(maxReplicas=2, demand={"provider": "existing"}), "hub-guest") as guest:
+        took = await asyncio.to_thread(
+            eventually, lambda: demand(guest) is not None, "the guest's demand", 40
+        )
+        async with open_loop(guest.url()) as load:
+            load.rate = 4.0
+            await asyncio.sleep(18)
+            mine, theirs = demand(hub), demand(guest)
+            load.rate = 0.0
+        reading = await asyncio.to_thread(
+            eventually, lambda: autoscaler(guest)["reading"] is not None, "the guest's HPA has a reading", 60
+        )
+        assert guest.pods("scaler") == []
+    figure(
+        f"guest's demand after {took:.0f} s, read by its HPA {reading:.0f} s later; under load {theirs} of the guest, {mine} here"
+    )
+    assert mine == 0.0
+    assert theirs == pytest.approx(0.5, abs=0.1)
+
+
 CLUSTER = {
     "apiservice": APISERVICE,
     "clusterrole": "{namespace}:hub-inferencehub-scaler",

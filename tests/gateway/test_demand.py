@@ -153,14 +153,13 @@ async def test_a_model_without_pods_is_held_and_seen_and_answered(tmp_path: Path
     ):
         hub = Hub(gateway, [], client)
         assert (await hub.get("/v2/health/ready"))[0] == 200
-        status, said, _ = await hub.get("/v2/models/quick")
-        assert (status, said["error"]) == (
-            503,
-            "model 'quick' cannot be reached: no inference service is ready",
-        )
+        status, said, _ = await hub.get("/v2/models/quick/ready")
+        expected = "model 'quick' cannot be reached: no inference service is ready"
+        assert (status, said["error"]) == (503, expected)
+        described = asyncio.create_task(hub.get("/v2/models/quick"))
         body = {"features": [1.0], "model_name": "quick"}
         asked = [asyncio.create_task(hub.post("/predict", body)) for _ in range(6)]
-        await eventually(lambda: gateway.fleet.held == {"quick": 6})
+        await eventually(lambda: gateway.fleet.held == {"quick": 7})
         gateway.demand.tick()
         told = (await page(gateway)).models
         assert [(one.pool, one.model, one.version, one.slots) for one in told] == [("cpu", "quick", "", 4)]
@@ -168,7 +167,7 @@ async def test_a_model_without_pods_is_held_and_seen_and_answered(tmp_path: Path
         assert 'inferencehub_gateway_demand{model="quick",pool="cpu",version=""}' in await hub.metrics()
         await asyncio.sleep(0.5)  # longer than hold_s
         async with running_pod(tmp_path, port=port, pool="cpu"):
-            assert {(await task)[0] for task in asked} == {200}
+            assert {(await task)[0] for task in [*asked, described]} == {200}
             assert gateway.fleet.held == {}
 
 

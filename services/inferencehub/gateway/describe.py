@@ -72,8 +72,12 @@ class Describe:
         )
 
     async def model(self, request: Request) -> Response:
-        """GET /v2/models/{model}[/versions/{version}]: inputs and outputs."""
-        info = await self._info(request)
+        """GET /v2/models/{model}[/versions/{version}]: inputs and outputs.
+
+        For a model whose pool sleeps it waits as a request would, and wakes it: many clients ask this first.
+        """
+        expected = request.path_params["model"] in self.fleet.on_demand
+        info = await self._info(request, hold_s=None if expected else 0)
         return json(
             {
                 "name": info.name,
@@ -86,7 +90,7 @@ class Describe:
 
     async def model_ready(self, request: Request) -> Response:
         """GET …/ready: 200 where the model can be called now, else 503."""
-        info = await self._info(request)
+        info = await self._info(request, hold_s=0)
         version = request.path_params.get("version", "")
         if not self.fleet.is_open(info.name, version):
             raise HubError(Kind.NOT_READY, f"model '{info.name}' is not ready: no pod serves it")
@@ -100,9 +104,9 @@ class Describe:
         """GET /docs: the OpenAPI document as a page, with nothing from elsewhere."""
         return HTMLResponse(files(__package__).joinpath("docs.html").read_text())
 
-    async def _info(self, request: Request) -> ModelInfo:
+    async def _info(self, request: Request, hold_s: float | None) -> ModelInfo:
         path = request.path_params
-        return await self.fleet.info(path["model"], path.get("version", ""), hold_s=0)
+        return await self.fleet.info(path["model"], path.get("version", ""), hold_s)
 
 
 def tensor(spec: TensorSpec) -> dict[str, Any]:
