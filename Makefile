@@ -79,8 +79,8 @@ k8s-test-all: install ## the same, and the tests that take minutes
 	$(SAY) 'pytest, cluster, all'
 	@$(VENV)/bin/python -m pytest -m '' k8s-tests $(PYTEST_ARGS)
 
-hpa-demo: $(VENV)/dev.stamp ## watch pods follow the load, as a table and a plot; after `make images kind-load`
-	$(SAY) 'autoscaler under load'
+hpa-demo: $(VENV)/dev.stamp ## watch pods follow demand, and CPU miss it: table and plot; after `make images kind-load`
+	$(SAY) 'autoscalers under load'
 	@$(VENV)/bin/python k8s-tests/hpa_demo.py $(HPA_ARGS)
 
 lock: $(VENV)/dev.stamp ## pin and hash dependencies in requirements/ (UPGRADE=1 takes newer ones)

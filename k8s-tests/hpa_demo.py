@@ -1,9 +1,10 @@
-"""Watch the autoscaler: little load, much, none, and what pods, CPU and latency make of it.
+"""Watch an autoscaler follow the demand for a model that only waits, and one on CPU that does not see it.
 
-`make hpa-demo` installs the chart with values-hpa-demo.yaml in a namespace of its own, sends load through a NodePort,
-prints a table while it goes, writes samples.csv and scaling.svg, and takes all of it away again. It needs a cluster
-with metrics-server, and both images on its nodes (`make kind-load`). The exit status is 1 where a request failed, or
-where pods were not added and taken away again.
+`make hpa-demo` installs the chart with values-scale-demo.yaml in a namespace of its own, sends a rising and falling
+load through a NodePort, and takes all of it away again; then the same with an autoscaler on CPU. It prints a table
+while it goes, and writes demand.csv, cpu.csv and scaling.svg. It needs a cluster with both images on its nodes
+(`make kind-load`), where nobody else has external.metrics.k8s.io, and metrics-server for the CPU that is shown. The
+exit status is 1 where pods did not follow the demand, or where a request failed on the way.
 """
 
 from __future__ import annotations
@@ -12,177 +13,90 @@ import argparse
 import asyncio
 import signal
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import yaml
-from cluster import CHART, Release, release
-from paced import Paced, paced
+from cluster import CHART, release
 from plot import svg
-from timeline import HEADER, Sample, Summary, row, summary, write_csv
+from timeline import write_csv
+from watch import Phase, Watched, watch
 
-NAMESPACE = "hub-demo"
-DEMO_VALUES = CHART / "values-hpa-demo.yaml"
-WINDOW_S = 3.0  # rates and latencies are those of so many seconds
-ROW_EVERY_S = 5
-HEADER_EVERY = 15  # rows
-READINGS_WITHIN_S = 180
-AFTERWARDS = 6  # samples of the one pod that is left, for the picture
+VALUES = CHART / "values-scale-demo.yaml"
+SOURCES = ("demand", "cpu")
+# A pod does 8 a second.
+LOAD = (Phase(2, 20), Phase(8, 30), Phase(24, 120), Phase(2, 20))
 
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """One client, then many, then none until one pod is left, for so many seconds each; a client sends one request
-    a second. A pod of the demo answers about 13 a second."""
-
-    low_s: float = 20
-    high_s: float = 120
-    clients: int = 40
-    down_within_s: float = 180
+show = partial(print, flush=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What was seen."""
-
-    samples: list[Sample]
-    summary: Summary
-    target_percent: int
-    why: list[str]  # what those got whose requests failed
-
-
-def values() -> dict[str, Any]:
+def values(source: str) -> dict[str, Any]:
     """The demo's values, with a way in that is not tied to one pod, as a port-forward is."""
-    demo: dict[str, Any] = yaml.safe_load(DEMO_VALUES.read_text())
-    return {**demo, "gateway": {"service": {"type": "NodePort"}}}
+    demo: dict[str, Any] = yaml.safe_load(VALUES.read_text())
+    demo["gateway"]["service"] = {"type": "NodePort"}
+    demo["inference"]["autoscaling"]["source"] = source
+    return demo
 
 
-@dataclass(frozen=True, slots=True)
-class Scaling:
-    """What Kubernetes says at one moment."""
-
-    asked: int
-    ready: int
-    most: int
-    cpu_percent: int | None
-    target_percent: int
+def sources(text: str) -> list[str]:
+    """A list with commas."""
+    found = text.split(",")
+    if not set(found) <= set(SOURCES):
+        raise argparse.ArgumentTypeError(f"one or both of {', '.join(SOURCES)}")
+    return found
 
 
-def scaling(hub: Release) -> Scaling:
-    """Deployment and autoscaler of the pool, in one kubectl call."""
-    name = hub.inference()
-    deployment, hpa = hub.get(f"deployment/{name}", f"hpa/{name}")["items"]
-    current = [
-        metric["resource"]["current"].get("averageUtilization")
-        for metric in hpa["status"].get("currentMetrics") or []
-        if metric.get("type") == "Resource"
-    ]
-    return Scaling(
-        deployment["spec"]["replicas"],
-        deployment["status"].get("readyReplicas", 0),
-        hpa["spec"]["maxReplicas"],
-        next(iter(current), None),
-        hpa["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"],
-    )
+def run(source: str, out: Path) -> Watched | None:
+    """One release under the load; None where somebody stopped it."""
+    namespace = f"hub-demo-{source}"
+    show(f"an autoscaler on {source}: installing the chart in namespace {namespace}")
+    with release(values(source), namespace) as hub:
+        try:
+            seen = asyncio.run(watch(hub, LOAD, show=show))
+        except KeyboardInterrupt:
+            show("\nstopped; taking the release away")
+            return None
+    write_csv(out / f"{source}.csv", seen.samples)
+    for why, count in seen.why.most_common(3):
+        show(f"failed, {count} times: {why}")
+    show(f"{source}: {seen.summary}\n")
+    return seen
 
 
-def calm(hub: Release) -> bool:
-    """Is there one pod, and a reading of its CPU that wants no more?"""
-    now = scaling(hub)
-    return (
-        now.asked == now.ready == 1 and now.cpu_percent is not None and now.cpu_percent < now.target_percent
-    )
-
-
-async def watch(hub: Release, plan: Plan, show: Callable[[str], None] = print) -> Run:
-    """Run a plan on a release that is ready; `show` gets the lines of the table."""
-    url = hub.url()
-    show("waiting until metrics-server has a reading of the pod's CPU")
-    began = monotonic()
-    while not await asyncio.to_thread(calm, hub):
-        assert monotonic() - began < READINGS_WITHIN_S, (
-            "no reading of an idle pod's CPU: is metrics-server installed?"
-        )
-        await asyncio.sleep(2)
-    show(f"{url}: a reading after {monotonic() - began:.0f} s; load begins")
-    samples: list[Sample] = []
-    began = monotonic()
-
-    async def sample(load: Paced) -> Sample:
-        """The next whole second, and a line of the table now and then."""
-        await asyncio.sleep(max(0.0, began + len(samples) - monotonic()))
-        at_s = monotonic() - began
-        seen, now = load.seen(WINDOW_S), await asyncio.to_thread(scaling, hub)
-        taken = Sample(
-            at_s, load.clients, now.asked, now.ready, now.cpu_percent,
-            seen.rate, seen.p50_ms, seen.p99_ms, load.sent, len(load.failed),
-        )  # fmt: skip
-        if len(samples) % ROW_EVERY_S == 0:
-            if len(samples) // ROW_EVERY_S % HEADER_EVERY == 0:
-                show(HEADER)
-            show(row(taken))
-        samples.append(taken)
-        return taken
-
-    async with paced(url) as load:
-        for clients, seconds in ((1, plan.low_s), (plan.clients, plan.high_s)):
-            load.resize(clients)
-            rose = monotonic() - began
-            while monotonic() - began < rose + seconds:
-                await sample(load)
-        load.resize(0)
-        ended = monotonic() - began
-        last = await sample(load)
-        while (last.asked, last.ready) != (1, 1) and last.at_s < ended + plan.down_within_s:
-            last = await sample(load)
-        for _ in range(AFTERWARDS):
-            last = await sample(load)
-    if (len(samples) - 1) % ROW_EVERY_S:
-        show(row(last))
-    # By now those that still waited have their answers.
-    now = await asyncio.to_thread(scaling, hub)
-    found = summary(samples, rose, ended, now.most, load.sent, len(load.failed))
-    return Run(samples, found, now.target_percent, load.failed)
+def demo(wanted: Sequence[str], out: Path) -> int:
+    """All runs, one after the other, and their picture; the exit status."""
+    out.mkdir(parents=True, exist_ok=True)
+    runs: dict[str, Watched] = {}
+    for source in wanted:
+        seen = run(source, out)
+        if seen is None:
+            return 130
+        runs[source] = seen
+    (out / "scaling.svg").write_text(svg({source: seen.samples for source, seen in runs.items()}))
+    show(f"{out}: {', '.join(f'{source}.csv' for source in runs)} and scaling.svg are written")
+    # What happens on CPU is for people to see; it is not meant to go well.
+    return 0 if all(seen.summary.good for source, seen in runs.items() if source != "cpu") else 1
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description="Load on a real cluster, until the autoscaler has moved twice."
+    parser = argparse.ArgumentParser(description="A load on a real cluster, and what autoscalers make of it.")
+    parser.add_argument(
+        "--source",
+        type=sources,
+        default=list(SOURCES),
+        help="what the autoscaler follows, one run after the other (demand,cpu)",
     )
     parser.add_argument(
         "--out",
         type=Path,
         default=Path("build/hpa-demo"),
-        help="where samples.csv and scaling.svg go (%(default)s)",
-    )
-    parser.add_argument(
-        "--clients",
-        type=int,
-        default=Plan().clients,
-        help="clients at the most, each a request a second (%(default)s)",
+        help="where samples and picture go (%(default)s)",
     )
     options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    show = partial(print, flush=True)
-    show(f"installing the chart in namespace {NAMESPACE}")
-    with release(values(), NAMESPACE) as hub:
-        try:
-            run = asyncio.run(watch(hub, Plan(clients=options.clients), show))
-        except KeyboardInterrupt:
-            show("\nstopped; taking the release away")
-            return 130
-    write_csv(options.out / "samples.csv", run.samples)
-    (options.out / "scaling.svg").write_text(svg(run.samples, run.target_percent))
-    for why in run.why[:3]:
-        show(f"failed: {why}")
-    show(f"{options.out}/samples.csv and scaling.svg are written")
-    show(str(run.summary))
-    return 0 if run.summary.good else 1
+    return demo(options.source, options.out)
 
 
 if __name__ == "__main__":

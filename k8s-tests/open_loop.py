@@ -55,6 +55,10 @@ class OpenLoop:
         """Requests without an answer."""
         return self.sent - len(self.answers) - len(self.failed)
 
+    def answered(self, since: float) -> int:
+        """How many right answers came since a moment."""
+        return sum(answer.came >= since for answer in self.answers)
+
     def queue_p95_s(self, since: float) -> float | None:
         """The wait in the gateway's queue that 95 % of answers since a moment stayed under."""
         waits = sorted(answer.queue_s for answer in self.answers if answer.came >= since)

@@ -66,8 +66,9 @@ def linear(most: float, unit: str = "", steps: int = 5) -> dict[float, str]:
 
 
 def decades(values: Sequence[float]) -> dict[float, str]:
-    """Ticks at the powers of ten of milliseconds around all values."""
-    low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+    """Ticks at the powers of ten of milliseconds around all values; what is less than one is drawn as one."""
+    least, most = (math.log10(max(1.0, ms)) for ms in (min(values), max(values)))
+    low, high = math.floor(least), math.ceil(most)
     powers = [10.0**n for n in range(low, max(high, low + 1) + 1)]
     return {ms: f"{ms:g} ms" if ms < 1000 else f"{ms / 1000:g} s" for ms in powers}
 

@@ -1,99 +1,114 @@
-"""A run of the autoscaler's demo as a picture: pods, load, latency and CPU over the same seconds.
+"""Runs under the same load as one picture: pods, requests, wait in the queue and CPU over the same seconds.
 
-python k8s-tests/plot.py build/hpa-demo/samples.csv docs/hpa-demo.svg 60
+python k8s-tests/plot.py docs/scaling.svg build/hpa-demo/demand.csv build/hpa-demo/cpu.csv
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from panel import FAINT, HEIGHT, INK, LEFT, RIGHT, WIDTH, Line, Panel, chart, decades, linear, text
 from timeline import Sample, read_csv
 
 TOP, GAP, BOTTOM = 62, 44, 50
-GREEN, BLUE, ORANGE, PINK, SHADE = "#2f8f5b", "#2b6cb0", "#d9730d", "#b83280", "#f4f6f8"
+GREEN, ORANGE, SHADE = "#2f8f5b", "#d9730d", "#f4f6f8"
+LOOKS = {"demand": ("on demand", GREEN), "cpu": ("on CPU", ORANGE)}
 FONT = "'Segoe UI', 'Helvetica Neue', Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
 X_TICK_S = 30
+TARGET_PERCENT = 70  # what the chart's autoscalers on CPU aim at
+
+Runs = Mapping[str, Sequence[Sample]]
+Value = Callable[[Sample], float | None]
 
 
-def panels(samples: Sequence[Sample], target_percent: int) -> list[Panel]:
-    """What is drawn of a run."""
+def panels(runs: Runs) -> list[Panel]:
+    """What is drawn, a line for each run."""
 
-    def line(
-        label: str, colour: str, value: Callable[[Sample], float | None], steps: bool = False,
-        filled: bool = False, dashed: bool = False,
-    ) -> Line:  # fmt: skip
-        points = [(sample.at_s, value(sample)) for sample in samples]
-        return Line(label, colour, points, steps, filled, dashed)
+    def lines(value: Value, steps: bool = False, filled: bool = False, failures: bool = False) -> list[Line]:
+        drawn = []
+        for source, samples in runs.items():
+            label, colour = LOOKS[source]
+            label += f", {samples[-1].failed} failed" if failures else ""
+            drawn.append(Line(label, colour, points(samples, value), steps, filled))
+        return drawn
 
-    most = max(max(sample.asked, sample.ready) for sample in samples)
-    load = max(max(sample.clients, sample.rate) for sample in samples)
-    cpu = max([sample.cpu_percent or 0 for sample in samples] + [target_percent])
-    took = [ms for sample in samples for ms in (sample.p50_ms, sample.p99_ms) if ms] or [1.0]
-    pods = [
-        line("ready", GREEN, lambda sample: sample.ready, steps=True, filled=True),
-        line("asked for by the autoscaler", INK, lambda sample: sample.asked, steps=True, dashed=True),
+    every = [sample for samples in runs.values() for sample in samples]
+    longest = max(runs.values(), key=len)
+    asked = [
+        Line(
+            "asked for",
+            LOOKS[source][1],
+            points(samples, lambda sample: sample.asked),
+            steps=True,
+            dashed=True,
+        )
+        for source, samples in runs.items()
+        if any(sample.asked != sample.ready for sample in samples)
     ]
-    rates = [
-        line("answered", BLUE, lambda sample: sample.rate, filled=True),
-        line("wanted by the clients", INK, lambda sample: sample.clients, steps=True, dashed=True),
-    ]
-    latencies = [
-        line("p99", ORANGE, lambda sample: sample.p99_ms),
-        line("p50", BLUE, lambda sample: sample.p50_ms),
-    ]
-    readings = [
-        line("average of all pods", PINK, lambda sample: sample.cpu_percent, steps=True),
-        line(f"target, {target_percent}%", INK, lambda sample: target_percent, steps=True, dashed=True),
-    ]
+    wanted = Line("wanted", INK, points(longest, lambda sample: sample.wanted), steps=True, dashed=True)
+    target = Line(
+        f"target, {TARGET_PERCENT}%", INK, points(longest, lambda _: TARGET_PERCENT), steps=True, dashed=True
+    )
+    most = max(max(sample.asked, sample.ready) for sample in every)
+    load = max(max(sample.wanted, sample.answered) for sample in every)
+    waits = [sample.queue_p95_ms for sample in every if sample.queue_p95_ms is not None] or [1.0]
+    cpu = max(TARGET_PERCENT, *(sample.cpu_percent or 0 for sample in every))
+    pods = lines(lambda sample: sample.ready, steps=True, filled=True)
+    answered = lines(lambda sample: sample.answered, failures=True)
+    used = lines(lambda sample: sample.cpu_percent, steps=True)
     return [
-        Panel("Inference pods", pods, {float(n): str(n) for n in range(most + 1)}),
-        Panel("Requests a second", rates, linear(1.05 * load)),
-        Panel("Latency, logarithmic", latencies, decades(took), log=True),
-        Panel("CPU in % of the request, as the autoscaler sees it", readings, linear(cpu, "%")),
-    ]
+        Panel("Inference pods", [*pods, *asked], linear(most)),
+        Panel("Requests answered a second", [*answered, wanted], linear(load)),
+        Panel("Wait in the queue, p95, logarithmic", lines(lambda sample: sample.queue_p95_ms), decades(waits), log=True),
+        Panel("CPU that a pod uses, in % of its request", [*used, target], linear(cpu, "%")),
+    ]  # fmt: skip
 
 
-def phases(samples: Sequence[Sample]) -> Iterator[tuple[float, float, int]]:
-    """From when until when there were how many clients."""
+def points(samples: Sequence[Sample], value: Value) -> list[tuple[float, float | None]]:
+    """A value over time."""
+    return [(sample.at_s, value(sample)) for sample in samples]
+
+
+def phases(samples: Sequence[Sample]) -> Iterator[tuple[float, float, float]]:
+    """From when until when how many requests a second were wanted."""
     begin = samples[0]
     for sample in samples[1:]:
-        if sample.clients != begin.clients:
-            yield begin.at_s, sample.at_s, begin.clients
+        if sample.wanted != begin.wanted:
+            yield begin.at_s, sample.at_s, begin.wanted
             begin = sample
-    yield begin.at_s, samples[-1].at_s, begin.clients
+    yield begin.at_s, samples[-1].at_s, begin.wanted
 
 
-def svg(samples: Sequence[Sample], target_percent: int) -> str:
+def svg(runs: Runs) -> str:
     """The whole picture.
 
     Args:
-        samples: at least one.
-        target_percent: of the CPU request, what the autoscaler aims at.
+        runs: samples by what the autoscaler followed, `demand` or `cpu`; at least one run, with at least one sample.
     """
-    end_s = max(samples[-1].at_s, 1.0)
-    charts = panels(samples, target_percent)
+    longest = max(runs.values(), key=len)
+    end_s = max(longest[-1].at_s, 1.0)
+    charts = panels(runs)
     floor = TOP + len(charts) * (HEIGHT + GAP) - GAP
     height = floor + BOTTOM
 
     def x(at_s: float) -> float:
         return LEFT + at_s / end_s * (WIDTH - LEFT - RIGHT)
 
-    busiest = max(sample.clients for sample in samples)
+    busiest = max(sample.wanted for sample in longest)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
         f'font-family="{FONT}" font-size="12">',
-        "<title>Pods, load, latency and CPU while the autoscaler adds pods and takes them away</title>",
+        "<title>Pods, requests, queue and CPU under the same load, by what the autoscaler follows</title>",
         f'<rect width="{WIDTH}" height="{height}" rx="8" fill="#ffffff"/>',
     ]
-    for begin, until, clients in phases(samples):
-        if clients == busiest:
+    for begin, until, wanted in phases(longest):
+        if wanted == busiest:
             parts.append(
                 f'<rect x="{x(begin):.1f}" y="8" width="{x(until) - x(begin):.1f}" height="{floor - 8}" fill="{SHADE}"/>'
             )
-        words = f"{clients or 'no'} client{'' if clients == 1 else 's'}"
+        words = f"{wanted:g}/s" if wanted else "no load"
         parts.append(
             text((x(begin) + x(until)) / 2, 25, words, "middle", f'fill="{FAINT}" font-style="italic"')
         )
@@ -101,13 +116,11 @@ def svg(samples: Sequence[Sample], target_percent: int) -> str:
         parts.append(f'<g transform="translate(0 {TOP + index * (HEIGHT + GAP)})">')
         parts += chart(panel, x)
         parts.append("</g>")
-    parts += [
-        text(x(at), floor + 18, str(at), "middle") for at in range(0, int(samples[-1].at_s) + 1, X_TICK_S)
-    ]
+    parts += [text(x(at), floor + 18, str(at), "middle") for at in range(0, int(end_s) + 1, X_TICK_S)]
     parts.append(text((LEFT + WIDTH - RIGHT) / 2, floor + 38, "seconds", "middle"))
     return "\n".join([*parts, "</svg>", ""])
 
 
 if __name__ == "__main__":
-    source, picture, target = sys.argv[1:]
-    Path(picture).write_text(svg(read_csv(Path(source)), int(target)))
+    picture, *tables = (Path(name) for name in sys.argv[1:])
+    picture.write_text(svg({table.stem: read_csv(table) for table in tables}))

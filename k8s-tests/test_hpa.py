@@ -1,4 +1,4 @@
-"""The autoscaler adds pods under load and takes them away after it, and no caller notices."""
+"""An autoscaler on CPU adds pods to a model that computes and takes them away after the load, and no caller notices."""
 
 from __future__ import annotations
 
@@ -6,24 +6,28 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from cluster import Release, release
-from hpa_demo import Plan, values, watch
+import yaml
+from cluster import CHART, Release, release
+from watch import Phase, watch
 
-SHORT = Plan(low_s=5, high_s=60, clients=30)
+VALUES = CHART / "ci" / "burn-values.yaml"
+# A pod does about 13 a second.
+LOAD = (Phase(1, 5), Phase(24, 75))
 
 
 @pytest.fixture
 def hub() -> Iterator[Release]:
-    with release(values(), "hub-hpa") as hub:
+    values = yaml.safe_load(VALUES.read_text())
+    values["gateway"] = {
+        "service": {"type": "NodePort"},
+        "extraEnv": [{"name": "HUB_QUEUE_LENGTH", "value": "1000"}],
+    }
+    with release(values, "hub-hpa") as hub:
         yield hub
 
 
 @pytest.mark.long
 async def test_pods_follow_the_load_up_and_down(hub: Release, figure: Any) -> None:
-    run = await watch(hub, SHORT)
-    figure(run.summary)
-    assert run.summary.first_up_s is not None
-    assert run.summary.all_up_s is not None
-    assert run.summary.back_s is not None
-    assert run.summary.sent > SHORT.clients
-    assert run.why == []
+    seen = await watch(hub, LOAD, model="burn")
+    figure(seen.summary)
+    assert seen.summary.good, seen.why

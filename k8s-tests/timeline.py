@@ -1,4 +1,5 @@
-"""What a run of the autoscaler's demo looked like, second by second: samples, their table, their CSV, their summary."""
+"""What a pool looked like under a load that came and went, second by second: samples, their table, their CSV, and a
+summary that is made of the samples alone."""
 
 from __future__ import annotations
 
@@ -7,34 +8,38 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+SETTLED_S = 1.0  # a queue that nobody minds
+
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One second of it. None: nothing was answered, or metrics-server said nothing."""
+    """One second of it. None: nothing was answered, or nobody had a reading."""
 
     at_s: float
-    clients: int
+    wanted: float  # requests a second, as are those answered
+    answered: float
+    queue_p95_ms: float | None
+    waiting: int
+    demand: float | None  # pods' worth of work, as the autoscaler reads it
+    cpu_percent: float | None  # of the pods' CPU request, on average
     asked: int  # pods that the autoscaler wants
     ready: int
-    cpu_percent: int | None  # of the pods' CPU request, on average, as the autoscaler sees it
-    rate: float  # right answers a second
-    p50_ms: float | None
-    p99_ms: float | None
     sent: int  # since the beginning, as is `failed`
     failed: int
 
 
-HEADER = "  time  clients  requests/s   p50 ms   p99 ms   CPU  pods                ready  failed"
+HEADER = "  time  wanted/s  answered/s  queue p95  waiting  demand        CPU  pods           ready  failed"
 
 
 def row(sample: Sample) -> str:
     """A line of the table under HEADER: a # for each pod that is ready, a . for each that is still to come."""
-    ms = "".join(f"{'-' if value is None else f'{value:.0f}':>9}" for value in (sample.p50_ms, sample.p99_ms))
-    cpu = "-" if sample.cpu_percent is None else f"{sample.cpu_percent}%"
+    queue = "-" if sample.queue_p95_ms is None else f"{sample.queue_p95_ms / 1e3:.2f} s"
+    demand = "-" if sample.demand is None else f"{sample.demand:.2f}"
+    cpu = "<unknown>" if sample.cpu_percent is None else f"{sample.cpu_percent:.0f}%"
     pods = "#" * sample.ready + "." * max(0, sample.asked - sample.ready)
     return (
-        f"{sample.at_s:5.0f}s  {sample.clients:7}  {sample.rate:10.1f}{ms}{cpu:>6}  "
-        f"{pods:<12}{sample.ready:>8} of {sample.asked}{sample.failed:>8}"
+        f"{sample.at_s:5.0f}s  {sample.wanted:8g}  {sample.answered:10.1f}  {queue:>9}  {sample.waiting:7}  "
+        f"{demand:>6}  {cpu:>9}  {pods:<10} {sample.ready:>4} of {sample.asked}{sample.failed:>8}"
     )
 
 
@@ -61,41 +66,55 @@ def read_csv(path: Path) -> list[Sample]:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Seconds after the load rose until the autoscaler wanted more pods and until all were ready, seconds after it
-    ended until one was left; None for what did not happen."""
+    """Seconds after the load first rose until more pods were wanted, after it was highest until the queue's p95 was
+    under SETTLED_S to stay, after it ended until one pod was left; None for what did not happen."""
 
-    first_up_s: float | None
-    all_up_s: float | None
-    most: int
+    more_s: float | None
+    most: int  # pods that were ready at once
+    worst_queue_s: float
+    settled_s: float | None
     back_s: float | None
     sent: int
     failed: int
 
     @property
     def good(self) -> bool:
-        """It scaled up, it scaled down, and nobody got a wrong answer."""
-        return None not in (self.first_up_s, self.back_s) and self.sent > 0 and not self.failed
+        """Pods came and went, the queue was served, and nobody got a wrong answer."""
+        return None not in (self.more_s, self.settled_s, self.back_s) and self.sent > 0 and not self.failed
 
     def __str__(self) -> str:
         def after(seconds: float | None) -> str:
             return "never" if seconds is None else f"after {seconds:.0f} s"
 
         return (
-            f"first scale-up {after(self.first_up_s)}, all {self.most} pods ready {after(self.all_up_s)}; "
-            f"back to 1 {after(self.back_s)} without load; {self.sent} sent, {self.failed} failed"
+            f"more pods wanted: {after(self.more_s)}; ready at most: {self.most}; "
+            f"queue wait p95: {self.worst_queue_s:.1f} s at worst, under {SETTLED_S:g} s in full load: "
+            f"{after(self.settled_s)}; back to 1 pod without load: {after(self.back_s)}; "
+            f"{self.sent} sent, {self.failed} failed"
         )
 
 
-def summary(
-    samples: Sequence[Sample], rose_s: float, ended_s: float, most: int, sent: int, failed: int
-) -> Summary:
-    """What happened in a run whose load rose and ended at these seconds, with `most` pods allowed."""
+def summary(samples: Sequence[Sample]) -> Summary:
+    """What happened in a run that begins calmly and ends without load."""
+    highest = max(sample.wanted for sample in samples)
+    full = [sample for sample in samples if sample.wanted == highest]
+    rose_s = next(sample.at_s for sample in samples if sample.wanted > samples[0].wanted or sample is full[0])
+    ended = [sample for sample in samples if sample.at_s > full[-1].at_s and not sample.wanted]
+    long = [place for place, sample in enumerate(full) if queue_s(sample) >= SETTLED_S]
+    settled = full[long[-1] + 1 :] if long else full
+    more = [sample for sample in samples if sample.at_s >= rose_s and sample.asked > 1]
+    back = [sample for sample in ended if sample.asked == sample.ready == 1]
+    return Summary(
+        more[0].at_s - rose_s if more else None,
+        max(sample.ready for sample in samples),
+        max((sample.queue_p95_ms or 0.0) / 1e3 for sample in samples),
+        settled[0].at_s - full[0].at_s if settled else None,
+        back[0].at_s - ended[0].at_s if more and back else None,
+        samples[-1].sent,
+        samples[-1].failed,
+    )
 
-    def first(condition: Callable[[Sample], bool], since_s: float) -> float | None:
-        found = (sample.at_s - since_s for sample in samples if sample.at_s >= since_s and condition(sample))
-        return next(found, None)
 
-    up = first(lambda sample: sample.asked > 1, rose_s)
-    full = first(lambda sample: sample.ready >= most, rose_s)
-    back = first(lambda sample: sample.asked == sample.ready == 1, ended_s) if up is not None else None
-    return Summary(up, full, most, back, sent, failed)
+def queue_s(sample: Sample) -> float:
+    """The queue's p95 in seconds; where nothing was answered, for ever."""
+    return float("inf") if sample.queue_p95_ms is None else sample.queue_p95_ms / 1e3

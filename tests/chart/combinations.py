@@ -14,7 +14,7 @@ PEERS = [{"ipBlock": {"cidr": "10.0.0.0/8"}}]
 COMBINATIONS: dict[str, dict[str, Any]] = {
     "defaults": {},
     **{path.stem: read_values(path) for path in VALUES_FILES},
-    "demo-on-kind": read_values(KIND_VALUES, CHART / "values-hpa-demo.yaml"),
+    "burn-on-kind": read_values(KIND_VALUES, CHART / "ci/burn-values.yaml"),
     "scale-demo-on-kind": read_values(KIND_VALUES, CHART / "values-scale-demo.yaml"),
     "node-port": at("gateway.service", {"type": "NodePort", "nodePort": 30080, "port": 80}),
     "load-balancer": at("gateway.service", {"type": "LoadBalancer", "annotations": {"a": "b"}}),

@@ -87,12 +87,12 @@ def test_an_init_container_fills_what_the_model_container_reads() -> None:
 
 
 @pytest.mark.parametrize(
-    ("demo", "least_ms"), [("values-hpa-demo.yaml", 15), ("values-scale-demo.yaml", 490)]
+    ("values_file", "least_ms"), [("ci/burn-values.yaml", 15), ("values-scale-demo.yaml", 490)]
 )
 async def test_a_demo_model_takes_its_time_and_answers_as_helm_test_expects(
-    demo: str, least_ms: float, tmp_path: Path
+    values_file: str, least_ms: float, tmp_path: Path
 ) -> None:
-    values = chart().merge_values(read_values(CHART / demo))
+    values = chart().merge_values(read_values(CHART / values_file))
     # As the kubelet mounts a ConfigMap: files in a directory of their own, links to it beside.
     for path, text in values["models"]["configMap"]["files"].items():
         file = tmp_path / "..data" / path

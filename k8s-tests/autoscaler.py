@@ -1,0 +1,120 @@
+"""What Kubernetes says of a pool while its autoscaler works: pods, what the autoscaler reads, what pods use.
+
+One `kubectl proxy` for the whole time: a kubectl a second would cost more CPU than the pods that are watched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+from cluster import Release
+
+SCALES = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "": 1.0, "k": 1e3, "M": 1e6}
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """One moment. None: nobody has a reading."""
+
+    asked: int
+    ready: int
+    reading: float | None  # what the autoscaler reads, over its target: above 1 it wants more pods
+    demand: float | None  # pods' worth of work, where that is what it reads
+    cpu_percent: float | None  # of the pods' CPU request, on average
+
+
+def quantity(text: str) -> float:
+    """A number as Kubernetes writes it: 700m is 0.7."""
+    number = text.rstrip("numkM")
+    return float(number) * SCALES[text[len(number) :]]
+
+
+def reading(hpa: Any) -> tuple[float | None, float | None]:
+    """What an autoscaler reads over its target, and the demand behind it where it follows demand."""
+    status, (wanted,) = hpa["status"], hpa["spec"]["metrics"]
+    kind = wanted["type"].lower()
+    found = [metric[kind]["current"] for metric in status.get("currentMetrics") or [] if kind in metric]
+    now: dict[str, Any] = next(iter(found), {})
+    target = wanted[kind]["target"]
+    if "averageUtilization" in now:
+        return now["averageUtilization"] / target["averageUtilization"], None
+    if "averageValue" in now and kind == "external":
+        mean = quantity(now["averageValue"])
+        return mean / quantity(target["averageValue"]), mean * status["currentReplicas"]
+    return None, None
+
+
+def usage(deployment: Any, pods: Any) -> float | None:
+    """CPU in percent of the request, the mean of all pods that metrics-server has seen."""
+    containers = deployment["spec"]["template"]["spec"]["containers"]
+    request = sum(quantity(container["resources"]["requests"]["cpu"]) for container in containers)
+    used = [
+        sum(quantity(c["usage"]["cpu"]) for c in pod["containers"]) for pod in (pods or {}).get("items", [])
+    ]
+    return 100 * sum(used) / len(used) / request if used else None
+
+
+class Autoscaler:
+    """The autoscaler of a release's pool, and the pods that it sets.
+
+    Args:
+        hub: the release.
+        client: a session whose base is a proxy to the API server.
+    """
+
+    def __init__(self, hub: Release, client: aiohttp.ClientSession) -> None:
+        place = f"namespaces/{hub.namespace}"
+        self._deployment = f"/apis/apps/v1/{place}/deployments/{hub.inference()}"
+        self._hpa = f"/apis/autoscaling/v2/{place}/horizontalpodautoscalers/{hub.inference()}"
+        self._pods = (
+            f"/apis/metrics.k8s.io/v1beta1/{place}/pods?labelSelector=app.kubernetes.io/component=inference"
+        )
+        self._client = client
+
+    async def _get(self, path: str) -> Any | None:
+        """An object; None where there is none of its kind, or who has it is away."""
+        async with self._client.get(path) as answer:
+            if answer.status in (404, 503):
+                return None
+            answer.raise_for_status()
+            return await answer.json()
+
+    async def metered(self) -> bool:
+        """Does this cluster have a metrics-server?"""
+        return await self._get(self._pods) is not None
+
+    async def look(self) -> Scaling:
+        """What is so now."""
+        deployment, hpa, pods = await asyncio.gather(
+            self._get(self._deployment), self._get(self._hpa), self._get(self._pods)
+        )
+        assert deployment is not None, "the release is gone"
+        assert hpa is not None, "the pool has no autoscaler"
+        ready = deployment["status"].get("readyReplicas", 0)
+        return Scaling(deployment["spec"]["replicas"], ready, *reading(hpa), usage(deployment, pods))
+
+
+@asynccontextmanager
+async def autoscaler(hub: Release) -> AsyncIterator[Autoscaler]:
+    """A release's autoscaler, through a kubectl proxy that ends with the block."""
+    proxy = await asyncio.create_subprocess_exec(
+        "kubectl", "proxy", "--port=0", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    try:
+        assert proxy.stdout is not None
+        line = (await proxy.stdout.readline()).decode().split()
+        assert line, "kubectl proxy does not start"
+        async with aiohttp.ClientSession(
+            f"http://{line[-1]}", timeout=aiohttp.ClientTimeout(total=20)
+        ) as client:
+            yield Autoscaler(hub, client)
+    finally:
+        if proxy.returncode is None:
+            proxy.terminate()
+        await proxy.wait()
