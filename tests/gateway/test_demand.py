@@ -211,6 +211,24 @@ async def test_no_more_are_held_than_may_wait() -> None:
         assert {(await task)[0] for task in asked} == {503}
 
 
+async def test_names_that_nobody_expects_leave_room_for_those_that_wake_a_pool() -> None:
+    async with (
+        running_gateway(
+            ("127.0.0.1:1",), on_demand_models=("cpu/quick:4",), activation_s=1.0, queue_length=3
+        ) as gateway,
+        aiohttp.ClientSession() as client,
+    ):
+        hub = Hub(gateway, [], client)
+        names = [f"nobody-{one}" for one in range(3)] + ["quick"]
+        asked = []
+        for count, name in enumerate(names, start=1):
+            body = {"features": [1.0], "model_name": name}
+            asked.append(asyncio.create_task(hub.post("/predict", body)))
+            await eventually(lambda count=count: sum(gateway.fleet.held.values()) == count, 0.5)
+        assert gateway.fleet.held["quick"] == 1
+        await asyncio.gather(*asked)
+
+
 async def test_a_lane_whose_pods_went_holds_no_more_than_may_wait(tmp_path: Path) -> None:
     mock_model(tmp_path)
     port = free_port()

@@ -139,7 +139,9 @@ class Fleet:
             return lanes
         longest = self._longest_hold(name)
         hold = longest if hold_s is None else min(longest, hold_s)
-        held = sum(self.held.values())
+        # Any caller can make up a name; that must not take the place of requests that wake a pool.
+        expected = name in self.on_demand
+        held = sum(count for other, count in self.held.items() if (other in self.on_demand) is expected)
         if held >= self.settings.queue_length:
             raise no_pod(name, 0, f"{held} requests wait already for models that are not there")
         self.held[name] = self.held.get(name, 0) + 1
