@@ -147,6 +147,7 @@ def test_a_second_owner_is_refused_and_told_what_to_do(hub: Release, figure: Any
     assert "demand.provider to existing" in said
 
 
+@pytest.mark.long
 async def test_one_scaler_serves_releases_of_other_namespaces(hub: Release, figure: Any) -> None:
     await asyncio.to_thread(hub.deploy, {**hub.values, "scaler": {"allNamespaces": True}})
     with release(values(maxReplicas=2, demand={"provider": "existing"}), "hub-guest") as guest:

@@ -32,7 +32,7 @@ async def ask(client: aiohttp.ClientSession, url: str) -> tuple[int, str]:
         return answer.status, await answer.text()
 
 
-@pytest.mark.parametrize("requests", [1, 50])
+@pytest.mark.parametrize("requests", [1, pytest.param(50, marks=pytest.mark.long)])
 async def test_requests_wake_it_and_none_is_lost(hub: Release, requests: int, figure: Any) -> None:
     slept = await asyncio.to_thread(eventually, lambda: asleep(hub), "no pod", 120)
     url = hub.url()

@@ -47,6 +47,13 @@ def test_versions_have_slots_of_their_own() -> None:
     assert by_pool(by_model([report])) == {"cpu": 0.75}
 
 
+def test_what_one_gateway_holds_and_another_queues_adds_up() -> None:
+    knows = Report(1.0, [demand("cpu", "a", 0.0, 2.0)])
+    is_new = Report(1.0, [demand("cpu", "a", 0.0, 2.0, version="")])
+    assert by_pool(by_model([knows, is_new])) == {"cpu": 1.0}
+    assert by_pool(by_model([is_new])) == {"cpu": 0.5}
+
+
 def test_no_report_is_no_pool() -> None:
     assert by_pool(by_model([])) == {}
 

@@ -67,8 +67,12 @@ def by_model(reports: Iterable[Report]) -> dict[Model, float]:
 
 
 def by_pool(models: Mapping[Model, float]) -> dict[str, float]:
-    """The demand for each pool: the largest of its models'."""
+    """The demand for each pool: the largest of its models'.
+
+    What is held for a model without a version, by a gateway that has not seen a pod, comes on top of each version.
+    """
     pools: dict[str, float] = {}
-    for (pool, _, _), pods in models.items():
-        pools[pool] = max(pods, pools.get(pool, 0.0))
+    for (pool, model, version), pods in models.items():
+        held = models.get((pool, model, ""), 0.0) if version else 0.0
+        pools[pool] = max(pods + held, pools.get(pool, 0.0))
     return pools

@@ -14,6 +14,7 @@ import asyncio
 import logging
 from base64 import b64decode, b64encode
 from collections.abc import Awaitable, Callable
+from time import monotonic
 
 from inferencehub.scaler import certificate
 from inferencehub.scaler.certificate import Certificate
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 APISERVICE = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.external.metrics.k8s.io"
 SETTLE_S = 3.0  # from writing whom to trust until every API server has heard of it
+MISSING_S = 15.0  # how long the APIService is waited for
 LOOK_S = 10.0  # how often the APIService, and the age of the certificate, are looked at
 
 
@@ -101,9 +103,10 @@ class Registration:
             logger.info("certificate made", extra={"names": self.names, "renewed": found is not None})
 
     async def _trust(self, found: Certificate) -> None:
-        """Write into the APIService whom callers shall trust."""
+        """Write into the APIService whom callers shall trust. Where it is missing `keep` looks again."""
         wanted = b64encode(found.authority.encode()).decode()
-        while not self.ending:
+        until = monotonic() + MISSING_S
+        while not self.ending and monotonic() < until:
             try:
                 service = await self.kube.call("GET", APISERVICE)
                 if not self._ours(service) or service["spec"].get("caBundle") == wanted:
@@ -115,14 +118,10 @@ class Registration:
                 logger.info("certificate trusted", extra={"certificates": count})
                 return
             except KubeError as error:
-                if error.status in (
-                    404,
-                    409,
-                ):  # not there yet, for Helm makes it after the pods; or it changed
-                    await asyncio.sleep(0.5)
-                    continue
-                logger.warning("APIService not written", extra={"error": str(error)})
-                await asyncio.sleep(1)
+                # 404: Helm makes it after the pods. 409: it has changed since it was read.
+                if error.status not in (404, 409):
+                    logger.warning("APIService not written", extra={"error": str(error)})
+                await asyncio.sleep(0.5)
 
     async def _remove(self) -> None:
         while True:
