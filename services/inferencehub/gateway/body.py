@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from inferencehub.core.errors import HubError, Kind, bad_input
@@ -18,12 +18,13 @@ class CallerLeft(Exception):
 
 
 async def read_body(
-    scope: Any, receive: Any, most: int, within_s: float, hold: Callable[[int], None]
+    headers: Mapping[bytes, bytes], receive: Any, most: int, within_s: float, hold: Callable[[int], None]
 ) -> bytes:
     """The body of an HTTP request.
 
     Args:
-        scope, receive: of ASGI.
+        headers: the request's.
+        receive: of ASGI.
         most: bytes that it may have, as sent and once decompressed.
         within_s: seconds in which all of it must have come.
         hold: accounts for bytes before they are held, or raises.
@@ -32,12 +33,10 @@ async def read_body(
         HubError: what `hold` raises, TOO_LARGE before it is read whole, TOO_SLOW, or BAD_INPUT where it cannot be decompressed.
         CallerLeft: where the caller hung up.
     """
-    encoding = b""
-    for name, value in scope["headers"]:
-        if name == b"content-length" and int(value) > most:
-            raise too_large(most, f"{int(value)} bytes")
-        if name == b"content-encoding":
-            encoding = value.strip().lower()
+    told = int(headers.get(b"content-length", 0))
+    if told > most:
+        raise too_large(most, f"{told} bytes")
+    encoding = headers.get(b"content-encoding", b"").strip().lower()
     if encoding not in WINDOW_BITS and encoding not in (b"", b"identity"):
         shown = encoding.decode("latin-1")[:80]
         raise bad_input(f"content-encoding '{shown}' is not taken, expected gzip, deflate or identity")

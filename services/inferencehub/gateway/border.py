@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import count
 from secrets import token_hex
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.exceptions import HTTPException
 
@@ -24,13 +24,16 @@ from inferencehub.gateway.body import CallerLeft
 from inferencehub.gateway.codec import encode
 from inferencehub.gateway.metrics import Metrics
 
+if TYPE_CHECKING:
+    from inferencehub.gateway.model_lane import ModelLane
+
 logger = logging.getLogger(__name__)
 
 JSON = (b"content-type", b"application/json")
 CLOSE = (b"connection", b"close")
 SOUND_ID = re.compile(rb"[!-~]{1,128}")
 
-
+Headers = list[tuple[bytes, bytes]]
 ErrorShape = Callable[[HubError], bytes]
 
 
@@ -40,32 +43,55 @@ def plain_error(error: HubError) -> bytes:
 
 
 class Exchange:
-    """One request and its answer, for those who want to know what became of it."""
+    """One request and its answer, for those who want to know what became of it.
+
+    Args:
+        method, path, headers: of the request; header names in lower case.
+        id: its id.
+        error_body: how its path writes an error.
+        bytes_held: the process's budget for what it holds.
+    """
 
     __slots__ = (
         "bytes_held",
+        "call_id",
         "error_body",
+        "headers",
         "held",
         "id",
         "job",
         "kind",
+        "lane",
+        "method",
         "model",
-        "scope",
+        "path",
         "started",
         "status",
     )
 
-    def __init__(self, scope: Any, id: str, error_body: ErrorShape, bytes_held: ByteBudget) -> None:
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[bytes, bytes],
+        id: str,
+        error_body: ErrorShape,
+        bytes_held: ByteBudget,
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.headers = headers
+        self.id = id
+        self.error_body = error_body
         self.bytes_held = bytes_held
         self.held = 0
-        self.scope = scope
-        self.id = id
         self.started = monotonic()
         self.status = 0
         self.model = ""  # only ever one that a backend listed: it becomes a label
+        self.lane: ModelLane | None = None
         self.job: Job | None = None
+        self.call_id: str | None = None  # the `id` of the protocol's JSON
         self.kind = "ok"
-        self.error_body = error_body
 
     def hold(self, size: int) -> None:
         """Account for `size` bytes more of the request's body.
@@ -83,7 +109,7 @@ class Exchange:
 
 
 class Border:
-    """The outermost ASGI application.
+    """Both ways in pass it: ASGI, whose outermost application it is, and the short way of `direct.py`.
 
     Args:
         app: what is inside.
@@ -115,46 +141,53 @@ class Border:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return
-        shape = self.shapes.get(scope["path"], plain_error)
-        exchange = scope["exchange"] = Exchange(scope, self._id(scope["headers"]), shape, self.bytes_held)
+        exchange = scope["exchange"] = self.open(scope["method"], scope["path"], scope["headers"])
         scope["app"] = self  # so that Starlette's routes raise their 404 and 405 instead of answering them
 
         async def sending(message: Any) -> None:
             if message["type"] == "http.response.start":
                 exchange.status = message["status"]
-                message["headers"] = [*message.get("headers", ()), *self._headers(exchange)]
+                message["headers"] = [*message.get("headers", ()), *self.headers(exchange)]
             await send(message)
 
-        self.metrics.in_flight.inc()
         try:
             await self.app(scope, receive, sending)
-        except HubError as error:
-            await self._answer_error(exchange, error, sending)
-        except HTTPException as error:
-            await self._answer_error(exchange, routing_error(error, scope), sending)
         except CallerLeft:
-            exchange.status, exchange.kind = Kind.CALLER_LEFT.http, Kind.CALLER_LEFT.label
-        except Exception:
-            logger.exception("request failed", extra={"id": exchange.id, "path": scope["path"]})
-            failure = HubError(
-                Kind.MODEL_FAILED, f"the gateway failed on this request; its log has it under {exchange.id}"
-            )
-            await self._answer_error(exchange, failure, sending)
+            caller_left(exchange)
+        except Exception as error:
+            if exchange.status:
+                self.translate(exchange, error)
+                return  # the answer has begun; what is left is to end the connection, which uvicorn does
+            status, headers, body = self.refusal(exchange, error)
+            await sending({"type": "http.response.start", "status": status, "headers": headers})
+            await sending({"type": "http.response.body", "body": body})
         finally:
-            exchange.release()
-            self.metrics.in_flight.dec()
-            took = monotonic() - exchange.started
-            self.metrics.answered(exchange.model, exchange.status, took)
-            if self.access is not None:
-                self._log(self.access, exchange, took)
+            self.close(exchange)
 
-    def _id(self, headers: Any) -> str:
-        for name, value in headers:
-            if name == b"x-request-id" and SOUND_ID.fullmatch(value):
-                return str(value, "ascii")
+    def open(self, method: str, path: str, headers: Iterable[tuple[bytes, bytes]]) -> Exchange:
+        """A request's head is there; whoever opens an exchange closes it. Of equal headers the last one holds."""
+        self.metrics.in_flight.inc()
+        fields = dict(headers)
+        shape = self.shapes.get(path, plain_error)
+        return Exchange(method, path, fields, self._id(fields), shape, self.bytes_held)
+
+    def close(self, exchange: Exchange) -> None:
+        """The request is answered, or its caller has left."""
+        exchange.release()
+        self.metrics.in_flight.dec()
+        took = monotonic() - exchange.started
+        self.metrics.answered(exchange.model, exchange.status, took)
+        if self.access is not None:
+            self._log(self.access, exchange, took)
+
+    def _id(self, headers: Mapping[bytes, bytes]) -> str:
+        given = headers.get(b"x-request-id")
+        if given is not None and SOUND_ID.fullmatch(given):
+            return str(given, "ascii")
         return f"{self._prefix}-{next(self._number):x}"
 
-    def _headers(self, exchange: Exchange) -> list[tuple[bytes, bytes]]:
+    def headers(self, exchange: Exchange) -> Headers:
+        """What every answer carries."""
         headers = [(b"x-request-id", exchange.id.encode())]
         job = exchange.job
         total = (monotonic() - exchange.started) * 1e3
@@ -176,20 +209,32 @@ class Border:
             headers.append(CLOSE)
         return headers
 
-    async def _answer_error(self, exchange: Exchange, error: HubError, send: Any) -> None:
+    def translate(self, exchange: Exchange, error: Exception) -> HubError:
+        """What a caller may read of an exception; the exchange's kind from now on."""
+        if isinstance(error, HTTPException):
+            error = routing_error(error, exchange)
+        elif not isinstance(error, HubError):
+            logger.error(
+                "request failed", extra={"id": exchange.id, "path": exchange.path}, exc_info=error
+            )
+            error = HubError(
+                Kind.MODEL_FAILED, f"the gateway failed on this request; its log has it under {exchange.id}"
+            )
         exchange.kind = error.kind.label
-        if exchange.status:
-            return  # the answer has begun; what is left is to end the connection, which uvicorn does
-        body = exchange.error_body(error)
-        headers = [JSON, (b"content-length", str(len(body)).encode())]
-        if error.kind in (Kind.BUSY, Kind.NOT_READY):
-            headers.append((b"retry-after", str(error.retry_after).encode()))
-        if isinstance(error, WrongMethod):
-            headers.append((b"allow", error.allow.encode()))
-        if error.kind is Kind.TOO_SLOW:
+        return error
+
+    def refusal(self, exchange: Exchange, error: Exception) -> tuple[int, Headers, bytes]:
+        """Status, headers and body of an error's answer."""
+        told = self.translate(exchange, error)
+        body = exchange.error_body(told)
+        headers = [JSON, (b"content-length", b"%d" % len(body))]
+        if told.kind in (Kind.BUSY, Kind.NOT_READY):
+            headers.append((b"retry-after", b"%d" % told.retry_after))
+        if isinstance(told, WrongMethod):
+            headers.append((b"allow", told.allow.encode()))
+        if told.kind is Kind.TOO_SLOW:
             headers.append(CLOSE)  # the rest of the body would be read as the next request
-        await send({"type": "http.response.start", "status": error.kind.http, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        return told.kind.http, headers, body
 
     def _log(self, access: AccessLog, exchange: Exchange, took: float) -> None:
         job = exchange.job
@@ -197,8 +242,8 @@ class Border:
         access.write(
             event="request",
             id=exchange.id,
-            method=exchange.scope["method"],
-            path=exchange.scope["path"],
+            method=exchange.method,
+            path=exchange.path,
             model=exchange.model,
             status=exchange.status,
             kind=exchange.kind,
@@ -212,12 +257,17 @@ class Border:
         )
 
 
-def routing_error(error: HTTPException, scope: Any) -> HubError:
+def caller_left(exchange: Exchange) -> None:
+    """Nobody reads the answer any more."""
+    exchange.status, exchange.kind = Kind.CALLER_LEFT.http, Kind.CALLER_LEFT.label
+
+
+def routing_error(error: HTTPException, exchange: Exchange) -> HubError:
     """Starlette's 404 or 405 as ours."""
-    path = scope["path"][:120]
+    path = exchange.path[:120]
     if error.status_code == 405:
         allow = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
-        return WrongMethod(f"'{path}' does not take {scope['method'][:20]}, expected {allow}", allow)
+        return WrongMethod(f"'{path}' does not take {exchange.method[:20]}, expected {allow}", allow)
     return HubError(
         Kind.NOT_FOUND, f"there is nothing at '{path}', expected one of the paths that /docs shows"
     )

@@ -44,7 +44,7 @@ class Calls:
         """The request's body, within the limits."""
         settings = self.settings
         within_s, most = settings.body_timeout_s, settings.max_body_bytes
-        return await read_body(exchange.scope, receive, most, within_s, exchange.hold)
+        return await read_body(exchange.headers, receive, most, within_s, exchange.hold)
 
     def deadline(self, exchange: Exchange, timeout_us: object = None) -> float:
         """When the request is no longer wanted: `X-Request-Timeout-Ms`, its `timeout` parameter, or the default."""
@@ -56,14 +56,14 @@ class Calls:
                     f"parameter 'timeout': expected microseconds, a whole number from 0, got {shown(timeout_us)}"
                 )
             ms = timeout_us / 1000 or ms
-        for name, value in exchange.scope["headers"]:
-            if name == b"x-request-timeout-ms":
-                if not value.isdigit() or not 0 < (given := int(value[:20])) <= settings.max_timeout_ms:
-                    raise bad_input(
-                        f"X-Request-Timeout-Ms: expected a whole number from 1 to {settings.max_timeout_ms}, "
-                        f"got '{value[:40].decode('latin-1')}'"
-                    )
-                ms = min(given, ms) if timeout_us else given
+        value = exchange.headers.get(b"x-request-timeout-ms")
+        if value is not None:
+            if not value.isdigit() or not 0 < (given := int(value[:20])) <= settings.max_timeout_ms:
+                raise bad_input(
+                    f"X-Request-Timeout-Ms: expected a whole number from 1 to {settings.max_timeout_ms}, "
+                    f"got '{value[:40].decode('latin-1')}'"
+                )
+            ms = min(given, ms) if timeout_us else given
         return exchange.started + min(ms, settings.max_timeout_ms) / 1000
 
     async def run(
