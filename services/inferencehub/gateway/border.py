@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from itertools import count
 from secrets import token_hex
 from time import monotonic
@@ -54,7 +54,6 @@ class Exchange:
 
     __slots__ = (
         "bytes_held",
-        "call_id",
         "error_body",
         "headers",
         "held",
@@ -90,7 +89,6 @@ class Exchange:
         self.model = ""  # only ever one that a backend listed: it becomes a label
         self.lane: ModelLane | None = None
         self.job: Job | None = None
-        self.call_id: str | None = None  # the `id` of the protocol's JSON
         self.kind = "ok"
 
     def hold(self, size: int) -> None:
@@ -106,6 +104,11 @@ class Exchange:
         """The body is no longer held: it became a job, which accounts for itself, or the request has ended."""
         self.bytes_held.give(self.held)
         self.held = 0
+
+    def leave(self) -> None:
+        """Nobody waits for the model's answer any more, or it is there."""
+        if self.lane is not None and self.job is not None:
+            self.lane.leave(self.job)
 
 
 class Border:
@@ -141,7 +144,10 @@ class Border:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return
-        exchange = scope["exchange"] = self.open(scope["method"], scope["path"], scope["headers"])
+        exchange = scope.get("exchange")  # there where the short way was tried first
+        if exchange is None:
+            exchange = self.open(scope["method"], scope["path"], dict(scope["headers"]))
+        scope["exchange"] = exchange
         scope["app"] = self  # so that Starlette's routes raise their 404 and 405 instead of answering them
 
         async def sending(message: Any) -> None:
@@ -164,12 +170,11 @@ class Border:
         finally:
             self.close(exchange)
 
-    def open(self, method: str, path: str, headers: Iterable[tuple[bytes, bytes]]) -> Exchange:
-        """A request's head is there; whoever opens an exchange closes it. Of equal headers the last one holds."""
+    def open(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> Exchange:
+        """A request's head is there; whoever opens an exchange closes it."""
         self.metrics.in_flight.inc()
-        fields = dict(headers)
         shape = self.shapes.get(path, plain_error)
-        return Exchange(method, path, fields, self._id(fields), shape, self.bytes_held)
+        return Exchange(method, path, headers, self._id(headers), shape, self.bytes_held)
 
     def close(self, exchange: Exchange) -> None:
         """The request is answered, or its caller has left."""
@@ -214,9 +219,7 @@ class Border:
         if isinstance(error, HTTPException):
             error = routing_error(error, exchange)
         elif not isinstance(error, HubError):
-            logger.error(
-                "request failed", extra={"id": exchange.id, "path": exchange.path}, exc_info=error
-            )
+            logger.error("request failed", extra={"id": exchange.id, "path": exchange.path}, exc_info=error)
             error = HubError(
                 Kind.MODEL_FAILED, f"the gateway failed on this request; its log has it under {exchange.id}"
             )

@@ -3,6 +3,9 @@
 A request's head must be there within `header_timeout_s` and in 64 KiB, its body within `body_timeout_s`. A whole
 request almost always comes in one piece, so that a timer is only armed for one that did not.
 
+A call of a model that came whole, in one piece with its head, is given to `direct.py`; uvicorn's way through ASGI is for
+all others, and for those that `direct.py` does not take.
+
 A client that offers to go on with HTTP/2 (curl --http2, Java's default) has its offer ignored, as RFC 9110 7.8 allows.
 The parser would take all behind such a head, the body too, for the other protocol; so it gets to see the head a second
 time, without the offer.
@@ -18,121 +21,205 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from inferencehub.gateway.border import Exchange
 from inferencehub.gateway.codec import encode
+from inferencehub.gateway.direct import Call, Endpoint, ShortWay
 
 MAX_HEAD_BYTES = 64 * 1024
 HEAD_TOO_LARGE = (431, f"expected a request head of at most {MAX_HEAD_BYTES} bytes, got a larger one")
 SLACK_S = 2.0  # the endpoint's own limit on a body, which can answer with a sentence, comes first
 
 
-def connection_class(header_timeout_s: float, body_timeout_s: float) -> type[HttpToolsProtocol]:
+def connection_class(
+    header_timeout_s: float, body_timeout_s: float, short_way: ShortWay
+) -> type[HttpToolsProtocol]:
     """The connection class for these limits."""
 
-    class Connection(HttpToolsProtocol):
-        """One connection."""
+    class Limited(Connection):
+        pass
 
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **kwargs)
-            self._head_bytes = 0
-            self._in_head = True
-            self._in_body = False
-            self._limit: asyncio.TimerHandle | None = None
+    Limited.header_timeout_s, Limited.body_timeout_s = header_timeout_s, body_timeout_s
+    Limited.short_way = short_way
+    return Limited
 
-        def connection_made(self, transport: Any) -> None:
-            super().connection_made(transport)
-            self._arm(header_timeout_s)
 
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._disarm()
-            super().connection_lost(exc)
+class Connection(HttpToolsProtocol):
+    """One connection; see the module's text."""
 
-        def data_received(self, data: bytes) -> None:
-            was_in_body = self._in_body
+    header_timeout_s: float
+    body_timeout_s: float
+    short_way: ShortWay
+    cycle: Any  # uvicorn's, or a `Call`
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._head_bytes = 0
+        self._in_head = True
+        self._in_body = False
+        self._limit: asyncio.TimerHandle | None = None
+        self._endpoint: Endpoint | None = None  # of a request for the short way, while its body is parsed
+        self._pieces: list[bytes] = []
+        self._call: Call | None = None  # what runs on the short way
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._arm(self.header_timeout_s)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._disarm()
+        if self._call is not None:
+            self._call.exchange.leave()
+            self.cycle = None
+        super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        if self._call is not None:
+            self._call.keep_alive = False
+        else:
+            super().shutdown()
+
+    def data_received(self, data: bytes) -> None:
+        was_in_body = self._in_body
+        if not was_in_body:
+            self._head_bytes += len(data)
+        self._unset_keepalive_if_required()
+        self._feed(data)
+        if self._endpoint is not None:
+            self._take_long_way()
+        if self._in_body:
             if not was_in_body:
-                self._head_bytes += len(data)
-            self._unset_keepalive_if_required()
-            self._feed(data)
-            if self._in_body:
-                if not was_in_body:
-                    self._arm(body_timeout_s + SLACK_S)
-            elif not self._in_head:
-                self._disarm()
-            elif self._head_bytes > MAX_HEAD_BYTES:
-                self._refuse(*HEAD_TOO_LARGE)
-            elif self._limit is None:
-                self._arm(header_timeout_s)
+                self._arm(self.body_timeout_s + SLACK_S)
+        elif not self._in_head:
+            self._disarm()
+        elif self._head_bytes > MAX_HEAD_BYTES:
+            self._refuse(*HEAD_TOO_LARGE)
+        elif self._limit is None:
+            self._arm(self.header_timeout_s)
 
-        def on_message_begin(self) -> None:
-            super().on_message_begin()
-            self._in_head = True
+    def on_message_begin(self) -> None:
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+        self._in_head = True
 
-        def on_headers_complete(self) -> None:
-            received, self._head_bytes = self._head_bytes, 0
-            self._in_head, self._in_body = False, True
-            if self.parser.get_method() == b"CONNECT":
-                raise ValueError  # the parser stops, and it comes out in send_400_response
-            if self.parser.should_upgrade():
-                return
-            if received > MAX_HEAD_BYTES and self._head_size() > MAX_HEAD_BYTES:
-                self._refuse(*HEAD_TOO_LARGE)
-                raise ValueError
-            super().on_headers_complete()
+    def on_headers_complete(self) -> None:
+        received, self._head_bytes = self._head_bytes, 0
+        self._in_head, self._in_body = False, True
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            raise ValueError  # the parser stops, and it comes out in send_400_response
+        if self.parser.should_upgrade():
+            return
+        if received > MAX_HEAD_BYTES and self._head_size() > MAX_HEAD_BYTES:
+            self._refuse(*HEAD_TOO_LARGE)
+            raise ValueError
+        busy = self.cycle is not None and not self.cycle.response_complete
+        if method == b"POST" and not busy and not self.flow.write_paused:
+            self._endpoint = self.short_way.endpoint(self.url, self.headers)
+        if self._endpoint is None:
+            self._begin_cycle()
 
-        def on_message_complete(self) -> None:
-            if self.parser.should_upgrade():
-                return
-            self._in_body = False
+    def on_body(self, body: bytes) -> None:
+        if self._endpoint is not None:
+            self._pieces.append(body)
+        else:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if self.parser.should_upgrade():
+            return
+        self._in_body = False
+        endpoint, self._endpoint = self._endpoint, None
+        if endpoint is None:
+            super().on_message_complete()
+            return
+        body = b"".join(self._pieces)
+        self._pieces.clear()
+        call = Call(self, self.short_way.border, endpoint)
+        self._call = self.cycle = call
+        if not call.begin(body):
+            self._call = self.cycle = None
+            self._begin_cycle(call.exchange)
+            super().on_body(body)
             super().on_message_complete()
 
-        def _feed(self, data: bytes) -> None:
-            while data:
-                try:
-                    self.parser.feed_data(data)
-                    return
-                except httptools.HttpParserUpgrade as upgrade:
-                    data = self._head_without_upgrade() + data[upgrade.args[0] :]
-                    self.parser = httptools.HttpRequestParser(self)
-                except httptools.HttpParserError:
-                    self.send_400_response("")
-                    return
+    def keeps_alive(self) -> bool:
+        """Whether the caller wants to send more after the request whose head is there."""
+        return bool(self.parser.should_keep_alive()) and self.parser.get_http_version() != "1.0"
 
-        def _head_without_upgrade(self) -> bytes:
-            lines = [b"%b %b HTTP/1.1" % (self.parser.get_method(), self.url)]
-            lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
-            return b"\r\n".join(lines) + b"\r\n\r\n"
+    def answered(self) -> None:
+        """The answer of the short way is written."""
+        if self.cycle is self._call:
+            self.cycle = None
+        self._call = None
+        self.on_response_complete()
 
-        def send_400_response(self, msg: str) -> None:
-            self._refuse(400, "expected an HTTP/1.1 request, got something that is none")
+    def _take_long_way(self) -> None:
+        """A request for the short way did not come whole."""
+        self._endpoint = None
+        pieces, self._pieces = self._pieces, []
+        if not self.transport.is_closing():
+            self._begin_cycle()
+            for piece in pieces:
+                super().on_body(piece)
 
-        def _head_size(self) -> int:
-            return len(self.url) + sum([len(name) + len(value) + 4 for name, value in self.headers])
+    def _begin_cycle(self, exchange: Exchange | None = None) -> None:
+        """What uvicorn does at the begin and at the end of a head, which here is known to be for it only now."""
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers += headers
+        if exchange is not None:
+            self.scope["exchange"] = exchange  # type: ignore[typeddict-unknown-key]
+        super().on_headers_complete()
 
-        def _arm(self, seconds: float) -> None:
-            self._disarm()
-            self._limit = self.loop.call_later(seconds, self._too_slow)
-
-        def _disarm(self) -> None:
-            if self._limit is not None:
-                self._limit.cancel()
-                self._limit = None
-
-        def _too_slow(self) -> None:
-            if self._in_head and self._head_bytes:
-                self._refuse(408, f"expected the whole head of a request within {header_timeout_s:g} s")
-            else:
-                self.transport.close()
-
-        def _refuse(self, status: int, sentence: str) -> None:
-            if self.transport.is_closing():
+    def _feed(self, data: bytes) -> None:
+        while data:
+            try:
+                self.parser.feed_data(data)
                 return
-            # While an earlier request of this connection runs, an answer would be taken for that one's.
-            last: Any = self.cycle
-            if not self.pipeline and (last is None or last.response_complete or last.more_body):
-                body = encode({"error": sentence})
-                self.transport.write(
-                    STATUS_LINE[status] + b"content-type: application/json\r\nconnection: close\r\n"
-                    b"content-length: %d\r\n\r\n%b" % (len(body), body)
-                )
+            except httptools.HttpParserUpgrade as upgrade:
+                data = self._head_without_upgrade() + data[upgrade.args[0] :]
+                self.parser = httptools.HttpRequestParser(self)
+            except httptools.HttpParserError:
+                self.send_400_response("")
+                return
+
+    def _head_without_upgrade(self) -> bytes:
+        lines = [b"%b %b HTTP/1.1" % (self.parser.get_method(), self.url)]
+        lines += [b"%b: %b" % header for header in self.headers if header[0] != b"upgrade"]
+        return b"\r\n".join(lines) + b"\r\n\r\n"
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(400, "expected an HTTP/1.1 request, got something that is none")
+
+    def _head_size(self) -> int:
+        return len(self.url) + sum([len(name) + len(value) + 4 for name, value in self.headers])
+
+    def _arm(self, seconds: float) -> None:
+        self._disarm()
+        self._limit = self.loop.call_later(seconds, self._too_slow)
+
+    def _disarm(self) -> None:
+        if self._limit is not None:
+            self._limit.cancel()
+            self._limit = None
+
+    def _too_slow(self) -> None:
+        if self._in_head and self._head_bytes:
+            self._refuse(408, f"expected the whole head of a request within {self.header_timeout_s:g} s")
+        else:
             self.transport.close()
 
-    return Connection
+    def _refuse(self, status: int, sentence: str) -> None:
+        if self.transport.is_closing():
+            return
+        # While an earlier request of this connection runs, an answer would be taken for that one's.
+        last: Any = self.cycle
+        if not self.pipeline and (last is None or last.response_complete or last.more_body):
+            body = encode({"error": sentence})
+            self.transport.write(
+                STATUS_LINE[status] + b"content-type: application/json\r\nconnection: close\r\n"
+                b"content-length: %d\r\n\r\n%b" % (len(body), body)
+            )
+        self.transport.close()

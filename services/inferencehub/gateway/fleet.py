@@ -105,19 +105,20 @@ class Fleet:
         Raises:
             HubError: NOT_FOUND, or NOT_READY with the reason.
         """
-        return self._best(await self._lanes(name, version, hold_s)).info
+        lanes = await self.lanes(name, version, hold_s)
+        return next((lane for lane in lanes if lane.open), lanes[0]).info
 
-    async def admit(self, request: InferRequest, hold_s: float) -> tuple[ModelLane, InferRequest, int]:
-        """The lane that a request belongs to, the request checked against its signature, and its rows.
+    def known(self, name: str, version: str = "") -> list[ModelLane]:
+        """The lanes of a model that is known already, the best one first; none where it may still appear."""
+        lanes = self.routes.get((name, version), [])
+        return lanes if len(lanes) < 2 else sorted(lanes, key=lambda lane: not lane.open)
 
-        Args:
-            request: as the caller wrote it.
-            hold_s: seconds until its deadline.
+    def fit(self, lanes: list[ModelLane], request: InferRequest) -> tuple[ModelLane, InferRequest, int]:
+        """That of a model's lanes whose signature a request fits, the request checked against it, and its rows.
 
         Raises:
-            HubError: NOT_FOUND, NOT_READY, or what the signature refuses.
+            HubError: what the signature refuses.
         """
-        lanes = await self._lanes(request.model, request.version, hold_s)
         if len(lanes) == 1:
             return (lanes[0], *lanes[0].info.signature.check(request))
         refusal: HubError | None = None
@@ -129,7 +130,12 @@ class Fleet:
         assert refusal is not None
         raise refusal
 
-    async def _lanes(self, name: str, version: str, hold_s: float | None) -> list[ModelLane]:
+    async def lanes(self, name: str, version: str, hold_s: float | None) -> list[ModelLane]:
+        """A model's lanes; waits at most `hold_s` seconds for a model that may still appear.
+
+        Raises:
+            HubError: NOT_FOUND, or NOT_READY with the reason.
+        """
         lanes = self.routes.get((name, version))
         if lanes:
             return lanes
@@ -194,9 +200,6 @@ class Fleet:
             return HubError(Kind.NOT_FOUND, f"model '{name}' has no version '{version[:80]}', it has {known}")
         known = ", ".join(self.models()) or "none"
         return HubError(Kind.NOT_FOUND, f"model '{name[:80]}' is unknown, expected one of: {known}")
-
-    def _best(self, lanes: list[ModelLane]) -> ModelLane:
-        return next((lane for lane in lanes if lane.open), lanes[0])
 
     def _found(self, addresses: set[str]) -> None:
         for address in addresses - self.backends.keys():

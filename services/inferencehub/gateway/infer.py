@@ -15,11 +15,18 @@ from inferencehub.core.batching import Job, Member
 from inferencehub.core.errors import HubError, bad_input, shown
 from inferencehub.core.messages import InferRequest, InferResponse
 from inferencehub.core.predict import predict_request, read_prediction
-from inferencehub.core.signature import ModelInfo
 from inferencehub.gateway.body import CallerLeft, read_body
 from inferencehub.gateway.border import JSON, Exchange
-from inferencehub.gateway.codec import PredictAnswer, decode_infer, decode_predict, encode, infer_answer
+from inferencehub.gateway.codec import (
+    PredictAnswer,
+    PredictBody,
+    decode_infer,
+    decode_predict,
+    encode,
+    infer_answer,
+)
 from inferencehub.gateway.fleet import Fleet
+from inferencehub.gateway.model_lane import ModelLane
 from inferencehub.gateway.settings import GatewaySettings
 
 T = TypeVar("T")
@@ -66,24 +73,40 @@ class Calls:
             ms = min(given, ms) if timeout_us else given
         return exchange.started + min(ms, settings.max_timeout_ms) / 1000
 
-    async def run(
-        self, exchange: Exchange, request: InferRequest, deadline: float
-    ) -> tuple[ModelInfo, InferResponse]:
-        """The answer of the request's model, and the model as the pod that gave it describes it.
+    def timed(self, exchange: Exchange, request: InferRequest) -> tuple[InferRequest, float]:
+        """The request without its `timeout` parameter, and when it is no longer wanted."""
+        if not request.parameters:
+            return request, self.deadline(exchange)
+        parameters = dict(request.parameters)
+        deadline = self.deadline(exchange, parameters.pop("timeout", None))
+        return replace(request, parameters=parameters), deadline
+
+    def submit(
+        self, exchange: Exchange, request: InferRequest, deadline: float, lanes: list[ModelLane]
+    ) -> asyncio.Future[InferResponse]:
+        """Put a request into that lane of its model which it fits; whoever stops waiting for it leaves the lane.
+
+        Raises:
+            HubError: what the signature refuses, BUSY or DEADLINE.
+        """
+        exchange.lane, request, rows = self.fleet.fit(lanes, request)
+        exchange.model = exchange.lane.info.name
+        exchange.job = Job(request, rows, (Member(rows, deadline, exchange.id),), monotonic())
+        exchange.release()  # a job accounts for its own bytes
+        return exchange.lane.submit(exchange.job)
+
+    async def run(self, exchange: Exchange, request: InferRequest, deadline: float) -> InferResponse:
+        """The answer of the request's model, which is waited for where it may still appear.
 
         Raises:
             HubError: what became of it.
         """
-        now = monotonic()
-        lane, request, rows = await self.fleet.admit(request, deadline - now)
-        exchange.model = lane.info.name
-        exchange.job = job = Job(request, rows, (Member(rows, deadline, exchange.id),), now)
-        exchange.release()  # a job accounts for its own bytes
-        future = lane.submit(job)
+        lanes = await self.fleet.lanes(request.model, request.version, deadline - monotonic())
+        future = self.submit(exchange, request, deadline, lanes)
         try:
-            return lane.info, await future
+            return await future
         finally:
-            lane.leave(job)
+            exchange.leave()
 
 
 class Caller:
@@ -138,20 +161,42 @@ class Predict:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         exchange: Exchange = scope["exchange"]
-        calls, settings = self.calls, self.calls.settings
+        calls = self.calls
         body = await calls.body(exchange, receive)
         parsed = await beside(len(body), decode_predict, body)
-        default = settings.default_model if parsed.text is None else settings.default_text_model
         deadline = calls.deadline(exchange)
         with Caller(receive):
-            info = await calls.fleet.info(parsed.model_name or default, hold_s=deadline - monotonic())
+            info = await calls.fleet.info(self._model(parsed), hold_s=deadline - monotonic())
             exchange.model = info.name
             request = await beside(len(body), predict_request, info, "", parsed.features, parsed.text)
             del body, parsed  # what waits is the request alone
-            info, response = await calls.run(exchange, request, deadline)
-        found = read_prediction(info, response)
-        answer = PredictAnswer(found.class_id, round(found.confidence, 6), "", found.label)
-        await send_json(send, encode(answer))
+            response = await calls.run(exchange, request, deadline)
+        await send_json(send, self.end(exchange, response))
+
+    def begin(self, exchange: Exchange, body: bytes) -> asyncio.Future[InferResponse] | None:
+        """See `direct.Endpoint`."""
+        if len(body) > self.calls.settings.max_body_bytes:
+            return None
+        parsed = decode_predict(body)
+        deadline = self.calls.deadline(exchange)
+        lanes = self.calls.fleet.known(self._model(parsed))
+        if not lanes:
+            return None
+        info = lanes[0].info
+        exchange.model = info.name
+        request = predict_request(info, "", parsed.features, parsed.text)
+        return self.calls.submit(exchange, request, deadline, lanes)
+
+    def end(self, exchange: Exchange, response: InferResponse) -> bytes:
+        """The answer's body."""
+        assert exchange.lane is not None
+        found = read_prediction(exchange.lane.info, response)
+        return encode(PredictAnswer(found.class_id, round(found.confidence, 6), "", found.label))
+
+    def _model(self, parsed: PredictBody) -> str:
+        settings = self.calls.settings
+        default = settings.default_model if parsed.text is None else settings.default_text_model
+        return parsed.model_name or default
 
 
 def predict_error(error: HubError) -> bytes:
@@ -169,17 +214,36 @@ class Infer:
         exchange: Exchange = scope["exchange"]
         calls, path = self.calls, scope["path_params"]
         body = await calls.body(exchange, receive)
-        model, version = path["model"], path.get("version", "")
-        request, id = await beside(len(body), decode_infer, body, model, version)
+        request, id = await beside(len(body), decode_infer, body, path["model"], path.get("version", ""))
         del body  # what waits is the request alone
-        parameters = dict(request.parameters)
-        deadline = calls.deadline(exchange, parameters.pop("timeout", None))
-        if len(parameters) != len(request.parameters):
-            request = replace(request, parameters=parameters)
+        request, deadline = calls.timed(exchange, request)
         with Caller(receive):
-            _, response = await calls.run(exchange, request, deadline)
+            response = await calls.run(exchange, request, deadline)
         size = sum([len(tensor.data) for tensor in response.outputs])
         await send_json(send, await beside(size, infer_answer, response, id))
+
+
+class InferOnce:
+    """The same call, once and on the short way."""
+
+    def __init__(self, calls: Calls, model: str, version: str) -> None:
+        self.calls = calls
+        self.model = model
+        self.version = version
+        self.id: str | None = None
+
+    def begin(self, exchange: Exchange, body: bytes) -> asyncio.Future[InferResponse] | None:
+        """See `direct.Endpoint`."""
+        lanes = self.calls.fleet.known(self.model, self.version)
+        if not lanes or len(body) > self.calls.settings.max_body_bytes:
+            return None
+        request, self.id = decode_infer(body, self.model, self.version)
+        request, deadline = self.calls.timed(exchange, request)
+        return self.calls.submit(exchange, request, deadline, lanes)
+
+    def end(self, exchange: Exchange, response: InferResponse) -> bytes:
+        """The answer's body."""
+        return infer_answer(response, self.id)
 
 
 async def send_json(send: Any, body: bytes) -> None:

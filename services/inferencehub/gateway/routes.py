@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+
 from starlette.routing import BaseRoute, Route
 
 from inferencehub.gateway.describe import Describe
-from inferencehub.gateway.infer import Calls, Infer, Predict
+from inferencehub.gateway.direct import Endpoint
+from inferencehub.gateway.infer import Calls, Infer, InferOnce, Predict
 
 MODEL = "/v2/models/{model}"
 VERSION = "/v2/models/{model}/versions/{version}"
+INFER_URL = re.compile(rb"/v2/models/([\w.-]+)(?:/versions/([\w.-]+))?/infer")
 
 
 def routes(calls: Calls, describe: Describe) -> list[BaseRoute]:
@@ -31,3 +36,16 @@ def routes(calls: Calls, describe: Describe) -> list[BaseRoute]:
         Route("/openapi.json", describe.openapi),
         Route("/docs", describe.docs),
     ]
+
+
+def short_routes(calls: Calls) -> Callable[[bytes], Endpoint | None]:
+    """The calls of models once more, by the URLs as nearly all callers write them: nothing escaped, no query."""
+    predict = Predict(calls)
+
+    def find(url: bytes) -> Endpoint | None:
+        if url == b"/predict":
+            return predict
+        called = INFER_URL.fullmatch(url)
+        return InferOnce(calls, called[1].decode(), (called[2] or b"").decode()) if called else None
+
+    return find

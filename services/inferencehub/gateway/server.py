@@ -23,10 +23,11 @@ from inferencehub.gateway.border import Border
 from inferencehub.gateway.connection import connection_class
 from inferencehub.gateway.demand import Demand
 from inferencehub.gateway.describe import Describe
+from inferencehub.gateway.direct import ShortWay
 from inferencehub.gateway.fleet import Fleet
 from inferencehub.gateway.infer import Calls, predict_error
 from inferencehub.gateway.metrics import Metrics
-from inferencehub.gateway.routes import routes
+from inferencehub.gateway.routes import routes, short_routes
 from inferencehub.gateway.settings import GatewaySettings
 
 logger = logging.getLogger(__name__)
@@ -57,7 +58,8 @@ class Gateway:
         self.routes = routes(calls, describe)
         router = Router(self.routes, redirect_slashes=False)
         shapes = {"/predict": predict_error}
-        app: Any = Border(router, self.metrics, access, lambda: self.draining, self.fleet.bytes_held, shapes)
+        border = Border(router, self.metrics, access, lambda: self.draining, self.fleet.bytes_held, shapes)
+        app: Any = border
         if settings.cors_origins:
             app = CORSMiddleware(
                 app,
@@ -66,7 +68,8 @@ class Gateway:
                 allow_headers=CORS_HEADERS,
                 expose_headers=CORS_SHOWN,
             )
-        connection = connection_class(settings.header_timeout_s, settings.body_timeout_s)
+        short_way = ShortWay(border, short_routes(calls), bool(settings.cors_origins))
+        connection = connection_class(settings.header_timeout_s, settings.body_timeout_s, short_way)
         self.http = HttpServer(app, settings.port, connection)
         self.ops = HttpServer(
             ops_app(self.metrics.registry, self.not_ready, {"/demand": self.demand.page}), settings.ops_port

@@ -1,0 +1,153 @@
+"""The short way: a call of a model that came whole is answered without ASGI, without a task and without a timer.
+
+Nearly all calls are so: head and body in one piece, for a model that is known. Whatever waits for more than the model's
+answer takes the long way through ASGI, where `infer.py` awaits it: a body in pieces or compressed, a model that may
+still appear, a caller that does not read its answers, a page of another origin. Both ways share the endpoints and the
+border, so that they differ in nothing that a caller can see.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from inferencehub.core.messages import InferResponse
+from inferencehub.gateway.border import CLOSE, JSON, Border, Exchange, Headers, caller_left
+
+if TYPE_CHECKING:
+    from inferencehub.gateway.connection import Connection
+
+LARGE_BYTES = 2**20  # turning more into JSON takes some ms: that is done in a thread
+LONG_WAY = frozenset((b"content-encoding", b"expect"))  # headers of a request that is not for the short way
+
+
+class Endpoint(Protocol):
+    """A call of a model in two halves; in between nothing of it runs."""
+
+    def begin(self, exchange: Exchange, body: bytes) -> asyncio.Future[InferResponse] | None:
+        """What the answer will be in; None where the model is not known, and so the long way is to be taken.
+
+        Raises:
+            HubError: what is wrong with the request.
+        """
+
+    def end(self, exchange: Exchange, response: InferResponse) -> bytes:
+        """The JSON of the model's answer.
+
+        Raises:
+            HubError: where it cannot be told.
+        """
+
+
+class ShortWay:
+    """Who takes it, and by whom they are answered.
+
+    Args:
+        border: what every request passes.
+        find: the endpoint at a URL; None where there is none that this way leads to.
+        cors: whether pages of other origins may call; their calls take the long way.
+    """
+
+    def __init__(self, border: Border, find: Callable[[bytes], Endpoint | None], cors: bool) -> None:
+        self.border = border
+        self.find = find
+        self._long = LONG_WAY | {b"origin"} if cors else LONG_WAY
+
+    def endpoint(self, url: bytes, headers: Sequence[tuple[bytes, bytes]]) -> Endpoint | None:
+        """Who answers a POST whose head is there; None where it is to take the long way."""
+        endpoint = self.find(url)
+        return endpoint if endpoint is not None and self._long.isdisjoint(dict(headers)) else None
+
+
+class Call:
+    """One request that came whole; to its connection it is what a cycle of uvicorn's is."""
+
+    __slots__ = (
+        "_border",
+        "_connection",
+        "_endpoint",
+        "_task",
+        "exchange",
+        "keep_alive",
+        "response_complete",
+    )
+    more_body = False
+
+    def __init__(self, connection: Connection, border: Border, endpoint: Endpoint) -> None:
+        self._connection = connection
+        self._border = border
+        self._endpoint = endpoint
+        self.exchange = border.open("POST", connection.url.decode("ascii"), dict(connection.headers))
+        self.keep_alive = connection.keeps_alive()
+        self.response_complete = False
+
+    def begin(self, body: bytes) -> bool:
+        """Give the body to its endpoint; False where the long way is to be taken after all."""
+        exchange = self.exchange
+        try:
+            exchange.hold(len(body))
+            future = self._endpoint.begin(exchange, body)
+        except Exception as error:
+            self._send(*self._border.refusal(exchange, error))
+            return True
+        if future is None:
+            exchange.release()
+            return False
+        future.add_done_callback(self._ended)
+        return True
+
+    def _ended(self, future: asyncio.Future[InferResponse]) -> None:
+        if future.cancelled():
+            self._left()
+            return
+        try:
+            response = future.result()
+            if sum([len(tensor.data) for tensor in response.outputs]) >= LARGE_BYTES:
+                self._task = self._connection.loop.create_task(self._end_beside(response))
+                return
+            body = self._endpoint.end(self.exchange, response)
+        except Exception as error:
+            self._send(*self._border.refusal(self.exchange, error))
+        else:
+            self._send_json(body)
+
+    async def _end_beside(self, response: InferResponse) -> None:
+        try:
+            body = await asyncio.to_thread(self._endpoint.end, self.exchange, response)
+        except Exception as error:
+            self._send(*self._border.refusal(self.exchange, error))
+        else:
+            self._send_json(body)
+
+    def _send_json(self, body: bytes) -> None:
+        self._send(200, [JSON, (b"content-length", b"%d" % len(body))], body)
+
+    def _send(self, status: int, headers: Headers, body: bytes) -> None:
+        connection, exchange = self._connection, self.exchange
+        if connection.transport.is_closing():
+            self._left()
+            return
+        exchange.status = status
+        headers += self._border.headers(exchange)
+        if CLOSE in headers:
+            self.keep_alive = False
+        elif not self.keep_alive:
+            headers.append(CLOSE)
+        parts = [STATUS_LINE[status]]
+        for name, value in connection.server_state.default_headers + headers:
+            parts += (name, b": ", value, b"\r\n")
+        parts += (b"\r\n", body)
+        connection.transport.write(b"".join(parts))
+        self._border.close(exchange)
+        self.response_complete = True
+        if not self.keep_alive:
+            connection.transport.close()
+        connection.answered()
+
+    def _left(self) -> None:
+        self.response_complete = True
+        caller_left(self.exchange)
+        self._border.close(self.exchange)
