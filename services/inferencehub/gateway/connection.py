@@ -16,6 +16,7 @@ What is refused here never becomes a request: it has its sentence, but no id, no
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 from typing import Any
 
 import httptools
@@ -59,6 +60,7 @@ class Connection(HttpToolsProtocol):
         self._limit: asyncio.TimerHandle | None = None
         self._endpoint: Endpoint | None = None  # of a request for the short way, while its body is parsed
         self._pieces: list[bytes] = []
+        self._idle_since = 0.0
         self._call: Call | None = None  # what runs on the short way
 
     def connection_made(self, transport: Any) -> None:
@@ -67,10 +69,37 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
+        self._unset_keepalive_if_required()
         if self._call is not None:
             self._call.exchange.leave()
             self.cycle = None
         super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        """As uvicorn's, but with one timer for all the idle times of a connection, not one for each."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            return
+        self._idle_since = monotonic()
+        if self.timeout_keep_alive_task is None:
+            self._keep_alive(self.timeout_keep_alive)
+
+    def _keep_alive(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
+
+    def timeout_keep_alive_handler(self) -> None:
+        self.timeout_keep_alive_task = None
+        if self._busy() or self._head_bytes:
+            return  # the answer arms it anew
+        left = self._idle_since + self.timeout_keep_alive - monotonic()
+        if left > 0:
+            self._keep_alive(left)
+        else:
+            self.transport.close()
 
     def shutdown(self) -> None:
         if self._call is not None:
@@ -82,7 +111,6 @@ class Connection(HttpToolsProtocol):
         was_in_body = self._in_body
         if not was_in_body:
             self._head_bytes += len(data)
-        self._unset_keepalive_if_required()
         self._feed(data)
         if self._endpoint is not None:
             self._take_long_way()
@@ -113,8 +141,7 @@ class Connection(HttpToolsProtocol):
         if received > MAX_HEAD_BYTES and self._head_size() > MAX_HEAD_BYTES:
             self._refuse(*HEAD_TOO_LARGE)
             raise ValueError
-        busy = self.cycle is not None and not self.cycle.response_complete
-        if method == b"POST" and not busy and not self.flow.write_paused:
+        if method == b"POST" and not self._busy() and not self.flow.write_paused:
             self._endpoint = self.short_way.endpoint(self.url, self.headers)
         if self._endpoint is None:
             self._begin_cycle()
@@ -142,6 +169,9 @@ class Connection(HttpToolsProtocol):
             self._begin_cycle(call.exchange)
             super().on_body(body)
             super().on_message_complete()
+
+    def _busy(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
 
     def keeps_alive(self) -> bool:
         """Whether the caller wants to send more after the request whose head is there."""
