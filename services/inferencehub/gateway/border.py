@@ -172,14 +172,13 @@ class Border:
 
     def open(self, method: str, path: str, headers: Mapping[bytes, bytes]) -> Exchange:
         """A request's head is there; whoever opens an exchange closes it."""
-        self.metrics.in_flight.inc()
+        self.metrics.begun()
         shape = self.shapes.get(path, plain_error)
         return Exchange(method, path, headers, self._id(headers), shape, self.bytes_held)
 
     def close(self, exchange: Exchange) -> None:
         """The request is answered, or its caller has left."""
         exchange.release()
-        self.metrics.in_flight.dec()
         took = monotonic() - exchange.started
         self.metrics.answered(exchange.model, exchange.status, took)
         if self.access is not None:

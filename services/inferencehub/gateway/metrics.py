@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge
 from prometheus_client.core import GaugeMetricFamily
 
 from inferencehub.core.batching import Batch, Outcome, Reason
+from inferencehub.core.histogram import Histogram, Observations
 from inferencehub.core.metrics import ROWS, SECONDS, new_registry
 from inferencehub.gateway.fleet import Fleet
 
@@ -23,19 +24,14 @@ class Metrics:
             f"{P}_request_seconds",
             "HTTP requests by model and status; no model where none was reached",
             ("model", "status"),
-            buckets=SECONDS,
-            registry=registry,
+            SECONDS,
         )
         self.queue_wait = Histogram(
-            f"{P}_queue_seconds",
-            "wait of requests for a place at a pod",
-            ("model",),
-            buckets=SECONDS,
-            registry=registry,
+            f"{P}_queue_seconds", "wait of requests for a place at a pod", ("model",), SECONDS
         )
-        self.batch_rows = Histogram(
-            f"{P}_batch_rows", "rows of each call to a pod", ("model",), buckets=ROWS, registry=registry
-        )
+        self.batch_rows = Histogram(f"{P}_batch_rows", "rows of each call to a pod", ("model",), ROWS)
+        for family in (self.requests, self.queue_wait, self.batch_rows):
+            registry.register(family)
         self.dispatches = Counter(
             f"{P}_dispatches", "calls to pods by why they left", ("model", "reason"), registry=registry
         )
@@ -45,12 +41,19 @@ class Metrics:
             ("model", "outcome"),
             registry=registry,
         )
-        self.in_flight = Gauge(f"{P}_in_flight", "HTTP requests that are being answered", registry=registry)
-        self._children: dict[tuple[str, int], Histogram] = {}
+        self.in_flight = 0
+        in_flight = Gauge(f"{P}_in_flight", "HTTP requests that are being answered", registry=registry)
+        in_flight.set_function(lambda: self.in_flight)
+        self._children: dict[tuple[str, int], Observations] = {}
         self._observers: dict[str, LaneMetrics] = {}
+
+    def begun(self) -> None:
+        """Count a request that came."""
+        self.in_flight += 1
 
     def answered(self, model: str, status: int, seconds: float) -> None:
         """Count a request that was answered; `model` is "" or one that a backend listed."""
+        self.in_flight -= 1
         key = (model, status)
         child = self._children.get(key)
         if child is None:
