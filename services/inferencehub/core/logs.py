@@ -93,19 +93,25 @@ class AccessLog:
         self.tier = tier
         self.human = style == "human"
         self.stream = stream or sys.stdout.buffer
-        self.encoder = msgspec.json.Encoder()
+        self._encode = msgspec.json.Encoder().encode
+        self._start = b'{"time":%.3f,' + self._encode({"tier": tier})[1:-1].replace(b"%", b"%%") + b","
         self.lines: list[bytes] = []
         self.timer: asyncio.TimerHandle | None = None
 
     def write(self, **fields: str | int | float) -> None:
         """Write one line: the time, the tier, and `fields` in their order."""
+        self.add(fields)
+
+    def add(self, line: msgspec.Struct | dict[str, Any]) -> None:
+        """The same of fields that have a struct, which is made and written in less time."""
         now = time.time()
         if self.human:
+            fields = line if isinstance(line, dict) else msgspec.structs.asdict(line)
             clock = time.strftime("%H:%M:%S", time.localtime(now))
             text = " ".join([f"{name}={on_one_line(value)}" for name, value in fields.items()])
             self.lines.append(f"{clock} {self.tier:9} access  {text}".encode(errors="replace"))
         else:
-            self.lines.append(self.encoder.encode({"time": round(now, 3), "tier": self.tier, **fields}))
+            self.lines.append(self._start % now + self._encode(line)[1:])
         if len(self.lines) >= FLUSH_LINES:
             self.flush()
         elif self.timer is None:

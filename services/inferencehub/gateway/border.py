@@ -15,11 +15,13 @@ from secrets import token_hex
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from starlette.exceptions import HTTPException
 
 from inferencehub.core.batching import ByteBudget, Job
 from inferencehub.core.errors import HubError, Kind
 from inferencehub.core.logs import AccessLog
+from inferencehub.core.messages import Times
 from inferencehub.gateway.body import CallerLeft
 from inferencehub.gateway.codec import encode
 from inferencehub.gateway.metrics import Metrics
@@ -31,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 JSON = (b"content-type", b"application/json")
 CLOSE = (b"connection", b"close")
+NO_TIMES = Times()
 SOUND_ID = re.compile(rb"[!-~]{1,128}")
 
 Headers = list[tuple[bytes, bytes]]
@@ -40,6 +43,25 @@ ErrorShape = Callable[[HubError], bytes]
 def plain_error(error: HubError) -> bytes:
     """An error as every path answers it that has no shape of its own."""
     return encode({"error": error.detail})
+
+
+class AccessLine(msgspec.Struct, gc=False):
+    """A request's line in the access log, in this order."""
+
+    event: str
+    id: str
+    method: str
+    path: str
+    model: str
+    status: int
+    kind: str
+    batch: int
+    ms: float
+    queue_ms: float
+    batch_ms: float
+    network_ms: float
+    compute_ms: float
+    served_by: str
 
 
 class Exchange:
@@ -240,23 +262,30 @@ class Border:
 
     def _log(self, access: AccessLog, exchange: Exchange, took: float) -> None:
         job = exchange.job
-        times = job.times if job is not None else None
-        access.write(
-            event="request",
-            id=exchange.id,
-            method=exchange.method,
-            path=exchange.path,
-            model=exchange.model,
-            status=exchange.status,
-            kind=exchange.kind,
-            batch=job.batch_rows if job is not None else 0,
-            ms=round(took * 1e3, 3),
-            queue_ms=round(times.queue * 1e3, 3) if times else 0,
-            batch_ms=round(times.batch * 1e3, 3) if times else 0,
-            network_ms=round(times.network * 1e3, 3) if times else 0,
-            compute_ms=round(times.compute * 1e3, 3) if times else 0,
-            served_by=job.served_by if job is not None else "",
+        times = job.times if job is not None else NO_TIMES
+        access.add(
+            AccessLine(
+                "request",
+                exchange.id,
+                exchange.method,
+                exchange.path,
+                exchange.model,
+                exchange.status,
+                exchange.kind,
+                job.batch_rows if job is not None else 0,
+                ms(took),
+                ms(times.queue),
+                ms(times.batch),
+                ms(times.network),
+                ms(times.compute),
+                job.served_by if job is not None else "",
+            )
         )
+
+
+def ms(seconds: float) -> float:
+    """Milliseconds, in whole microseconds."""
+    return int(seconds * 1e6) / 1e3
 
 
 def caller_left(exchange: Exchange) -> None:
