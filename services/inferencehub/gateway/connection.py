@@ -59,6 +59,7 @@ class Connection(HttpToolsProtocol):
         self._in_body = False
         self._limit: asyncio.TimerHandle | None = None
         self._endpoint: Endpoint | None = None  # of a request for the short way, while its body is parsed
+        self.fields: dict[bytes, bytes] = {}  # the headers of a POST; of equal ones the last
         self._pieces: list[bytes] = []
         self._idle_since = 0.0
         self._call: Call | None = None  # what runs on the short way
@@ -142,7 +143,8 @@ class Connection(HttpToolsProtocol):
             self._refuse(*HEAD_TOO_LARGE)
             raise ValueError
         if method == b"POST" and not self._busy() and not self.flow.write_paused:
-            self._endpoint = self.short_way.endpoint(self.url, self.headers)
+            self.fields = dict(self.headers)
+            self._endpoint = self.short_way.endpoint(self.url, self.fields)
         if self._endpoint is None:
             self._begin_cycle()
 
@@ -175,7 +177,9 @@ class Connection(HttpToolsProtocol):
 
     def keeps_alive(self) -> bool:
         """Whether the caller wants to send more after the request whose head is there."""
-        return bool(self.parser.should_keep_alive()) and self.parser.get_http_version() != "1.0"
+        if self.parser.should_keep_alive():
+            return b"connection" not in self.fields or self.parser.get_http_version() != "1.0"
+        return False
 
     def answered(self) -> None:
         """The answer of the short way is written."""

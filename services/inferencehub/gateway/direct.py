@@ -9,7 +9,7 @@ border, so that they differ in nothing that a caller can see.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
@@ -56,10 +56,10 @@ class ShortWay:
         self.find = find
         self._long = LONG_WAY | {b"origin"} if cors else LONG_WAY
 
-    def endpoint(self, url: bytes, headers: Sequence[tuple[bytes, bytes]]) -> Endpoint | None:
+    def endpoint(self, url: bytes, headers: Mapping[bytes, bytes]) -> Endpoint | None:
         """Who answers a POST whose head is there; None where it is to take the long way."""
         endpoint = self.find(url)
-        return endpoint if endpoint is not None and self._long.isdisjoint(dict(headers)) else None
+        return endpoint if endpoint is not None and self._long.isdisjoint(headers) else None
 
 
 class Call:
@@ -80,7 +80,7 @@ class Call:
         self._connection = connection
         self._border = border
         self._endpoint = endpoint
-        self.exchange = border.open("POST", connection.url.decode("ascii"), dict(connection.headers))
+        self.exchange = border.open("POST", connection.url.decode("ascii"), connection.fields)
         self.keep_alive = connection.keeps_alive()
         self.response_complete = False
 
