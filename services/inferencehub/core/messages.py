@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from inferencehub.core.errors import HubError, Kind
 from inferencehub.core.tensors import Tensor
+from inferencehub.core.values import value_class
 
 Parameter = bool | int | float | str
 # Parameters of the protocol that speak to a server about what we do not do; both tiers refuse them.
@@ -15,7 +16,7 @@ RESERVED_PARAMETERS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class InferRequest:
     """A call of one model.
 
@@ -48,7 +49,7 @@ class Times:
     compute: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class InferResponse:
     """A model's answer.
 

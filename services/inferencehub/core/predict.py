@@ -11,13 +11,13 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import exp, isfinite, prod
 
 from inferencehub.core.errors import HubError, Kind, bad_input
 from inferencehub.core.messages import InferRequest, InferResponse
 from inferencehub.core.signature import ModelInfo, TensorSpec
 from inferencehub.core.tensors import Tensor, pack_bytes, unpack_bytes
+from inferencehub.core.values import value_class
 
 # array type codes of the dtypes that Python numbers turn into; FP16 and BF16 have none.
 CODES = {
@@ -36,7 +36,7 @@ CODES = {
 MOST_SCORES = 2**17  # more classes than any classifier has, and few enough to look at on the event loop
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Prediction:
     """A class, how sure the model is of it (0 to 1), and the class's name where the model gives one."""
 

@@ -92,8 +92,8 @@ def check_tensor(model: str, spec: TensorSpec, tensor: Tensor) -> None:
     if tensor.dtype != spec.dtype:
         raise bad_input(f"model '{model}': input '{spec.name}' is {tensor.dtype}, expected {spec.dtype}")
     shape, expected = tensor.shape, spec.shape
-    if shape == expected:
-        return
+    if shape == expected or (shape and expected[:1] == (-1,) and shape[1:] == expected[1:]):
+        return  # the batch is nearly always the only dimension of any size
     if len(shape) != len(expected) or any(e not in (-1, s) for s, e in zip(shape, expected, strict=True)):
         raise bad_input(
             f"model '{model}': input '{spec.name}' has shape {list(shape)}, expected {list(expected)}"

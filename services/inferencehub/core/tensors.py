@@ -9,11 +9,12 @@ BYTES elements are variable: each is a uint32 length and that many bytes (OIP, "
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import prod
 from struct import unpack_from
+from typing import Any
 
 from inferencehub.core.errors import bad_input, shown
+from inferencehub.core.values import value_class
 
 Buffer = bytes | bytearray | memoryview
 
@@ -38,7 +39,7 @@ MAX_DIMENSIONS = 32
 MAX_ELEMENTS = 2**40  # far beyond any request, and small enough that products stay cheap
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Tensor:
     """A named tensor.
 
@@ -165,10 +166,10 @@ def split_rows(tensor: Tensor, rows: Sequence[int]) -> list[Tensor]:
 
 def trusted(name: str, dtype: str, shape: tuple[int, ...], data: Buffer) -> Tensor:
     """A `Tensor` whose bytes are known to fit, made of tensors that were checked: skips the second check."""
-    tensor = object.__new__(Tensor)
-    set_field = object.__setattr__
-    set_field(tensor, "name", name)
-    set_field(tensor, "dtype", dtype)
-    set_field(tensor, "shape", shape)
-    set_field(tensor, "data", data)
-    return tensor
+    tensor: Any = object.__new__(Tensor)  # not yet a value
+    tensor.name = name
+    tensor.dtype = dtype
+    tensor.shape = shape
+    tensor.data = data
+    made: Tensor = tensor
+    return made
