@@ -16,7 +16,7 @@ from math import exp, isfinite, prod
 from inferencehub.core.errors import HubError, Kind, bad_input
 from inferencehub.core.messages import InferRequest, InferResponse
 from inferencehub.core.signature import ModelInfo, TensorSpec
-from inferencehub.core.tensors import Tensor, pack_bytes, unpack_bytes
+from inferencehub.core.tensors import Tensor, pack_bytes, trusted, unpack_bytes
 from inferencehub.core.values import value_class
 
 # array type codes of the dtypes that Python numbers turn into; FP16 and BF16 have none.
@@ -63,9 +63,8 @@ def predict_request(
         if spec.dtype == "BYTES":
             raise bad_input(f"model '{info.name}' takes text: expected 'text', got 'features'")
         count, data = len(features), pack_features(info.name, spec.dtype, features)
-    return InferRequest(
-        info.name, version, (Tensor(spec.name, spec.dtype, one_row(info, spec, count), data),)
-    )
+    tensor = trusted(spec.name, spec.dtype, one_row(info, spec, count), data)  # a row of `count` holds them
+    return InferRequest(info.name, version, (tensor,))
 
 
 def pack_features(model: str, dtype: str, features: Sequence[float]) -> bytes:
@@ -153,9 +152,9 @@ def read_prediction(info: ModelInfo, response: InferResponse) -> Prediction:
             Kind.UNSUPPORTED,
             f"model '{info.name}' gave {len(scores)} scores, expected at most {MOST_SCORES}; use /v2",
         )
-    best = max(range(len(scores)), key=scores.__getitem__) if scores else -1
-    if best < 0 or not all(isfinite(score) for score in scores):
+    if not scores or not all(map(isfinite, scores)):
         raise HubError(Kind.MODEL_FAILED, f"model '{info.name}' gave no finite score")
+    best = scores.index(max(scores))
     return Prediction(best, probability(scores, best), label)
 
 

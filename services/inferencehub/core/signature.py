@@ -122,7 +122,10 @@ class ModelInfo:
 
     def parameter(self, name: str) -> str:
         """A parameter's value, "" where it is not set."""
-        return next((value for key, value in self.parameters if key == name), "")
+        for key, value in self.parameters:
+            if key == name:
+                return value
+        return ""
 
     @property
     def at_most_once(self) -> bool:
