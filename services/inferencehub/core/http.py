@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from typing import Any
 
 import uvicorn
 from uvicorn._types import ASGI3Application
@@ -71,8 +72,13 @@ class HttpServer:
         self._loop = asyncio.get_running_loop().create_task(self._server.main_loop())
         self._sock = sock
 
+    @property
+    def connections(self) -> list[Any]:
+        """The connections that are open."""
+        return list(self._server.server_state.connections)
+
     async def stop(self, grace_s: float) -> None:
-        """Stop listening, let requests end that run, `grace_s` seconds at most, and close all connections."""
+        """Stop listening, and let requests end that run, `grace_s` seconds at most; closes what is idle by then."""
         if self._loop is None:
             return
         self._config.timeout_graceful_shutdown = round(grace_s)

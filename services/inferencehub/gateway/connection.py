@@ -108,6 +108,11 @@ class Connection(HttpToolsProtocol):
         else:
             super().shutdown()
 
+    def cut_off(self) -> None:
+        """The process ends; whoever still waits on the short way is told so."""
+        if self._call is not None:
+            self._call.cut_off()
+
     def data_received(self, data: bytes) -> None:
         was_in_body = self._in_body
         if not was_in_body:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from inferencehub.core.errors import HubError, Kind
 from inferencehub.core.messages import InferResponse
 from inferencehub.gateway.border import CLOSE, JSON, Border, Exchange, Headers, caller_left
 
@@ -99,7 +100,15 @@ class Call:
         future.add_done_callback(self._ended)
         return True
 
+    def cut_off(self) -> None:
+        """The process ends, and has waited long enough."""
+        error = HubError(Kind.NOT_READY, "the gateway ends, and this request took longer than it could wait")
+        self._send(*self._border.refusal(self.exchange, error))
+        self.exchange.leave()
+
     def _ended(self, future: asyncio.Future[InferResponse]) -> None:
+        if self.response_complete:
+            return
         if future.cancelled():
             self._left()
             return

@@ -108,6 +108,8 @@ class Gateway:
         self.draining = True
         await self.http.stop(self.settings.drain_timeout_s)
         await self.demand.stop()
+        for connection in self.http.connections:
+            connection.cut_off()
         await self.fleet.stop()
         await self.ops.stop(1)
         if self.access is not None:

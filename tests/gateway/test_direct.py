@@ -1,0 +1,188 @@
+"""The short way and the long one give the same answers, and the short one keeps the promises of the long one."""
+
+import asyncio
+import io
+import json
+import re
+from collections.abc import AsyncIterator
+from time import monotonic
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from inferencehub.core.logs import AccessLog
+from inferencehub.gateway.server import Gateway
+from inferencehub.gateway.settings import GatewaySettings
+from tests.gateway.raw import Answer, Raw, request
+from tests.hub import Hub, eventually, mock_model, running_gateway, running_hub, write_model
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+INFER = "/v2/models/quick/infer"
+TENSOR = {"name": "features", "shape": [3], "datatype": "FP32", "data": [1, 2.5, -3]}
+STUCK = b'{"features":[1],"model_name":"stuck"}'
+LARGE = """
+import numpy as np
+
+class Model:
+    def __init__(self, directory, parameters):
+        pass
+
+    def predict(self, inputs):
+        return {"y": np.zeros(int(inputs["x"][0]), np.float32)}
+"""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def hub(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hub]:
+    models = tmp_path_factory.mktemp("models")
+    mock_model(models)
+    mock_model(models, "stuck", delay_ms=60_000, slots=1)
+    config = """backend: "python"
+        input { name: "x" data_type: TYPE_INT32 dims: [1] }
+        output { name: "y" data_type: TYPE_FP32 dims: [-1] }"""
+    write_model(models, "large", config, {"1/model.py": LARGE})
+    async with running_hub(models, default_model="quick", max_body_bytes=200_000) as hub:
+        yield hub
+
+
+def infer(**more: Any) -> bytes:
+    """An inference request."""
+    return json.dumps({"inputs": [TENSOR], **more}).encode()
+
+
+def seen(answer: Answer) -> tuple[object, ...]:
+    """An answer without what differs from one request to the next."""
+    headers = {
+        name: re.sub(r"=[\d.]+|[0-9a-f]{12}-[0-9a-f]+", "", value)
+        for name, value in answer.headers.items()
+        if name != "date"
+    }
+    return answer.status, answer.body, sorted(headers.items())
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "headers"),
+    [
+        ("/predict", b'{"features":[1,2,3]}', ()),
+        ("/predict", b'{"features":[1,2,3],"model_name":"quick"}', ("x-request-id: mine",)),
+        ("/predict", b'{"features":[1,2,3]}', ("connection: close",)),
+        ("/predict", b'{"features":[1,2,3]}', ("x-request-timeout-ms: 0",)),
+        ("/predict", STUCK, ("x-request-timeout-ms: 50",)),
+        ("/predict", b'{"features":[1e39]}', ()),
+        ("/predict", b'{"features":[]}', ()),
+        ("/predict", b'{"text":"a"}', ()),
+        ("/predict", b"no", ()),
+        ("/predict", b"", ("content-length: 0",)),
+        ("/predict", b'{"features":[1],"model_name":"nobody"}', ()),
+        ("/predict", b'{"features":[%b1]}' % (b"1," * 150_000), ()),
+        (INFER, infer(id="7"), ()),
+        (INFER, infer(parameters={"timeout": 5_000_000, "a": True}), ()),
+        (INFER, infer(parameters={"timeout": -1}), ()),
+        (INFER, infer(outputs=[{"name": "class_id"}]), ()),
+        (INFER, infer(outputs=[{"name": "nothing"}]), ()),
+        ("/v2/models/quick/versions/1/infer", infer(), ()),
+        ("/v2/models/quick/versions/2/infer", infer(), ()),
+        ("/v2/models/nobody/infer", infer(), ()),
+        ("/v2/models/nobody/infer", b"no", ()),
+        ("/v2/models/large/infer", b'{"inputs":[{"name":"x","shape":[1],"datatype":"INT32","data":[400000]}]}', ()),
+    ],
+)  # fmt: skip
+async def test_both_ways_answer_alike(hub: Hub, path: str, body: bytes, headers: tuple[str, ...]) -> None:
+    whole = request("POST", path, body, *headers)
+    answers = []
+    for cut in (0, whole.index(b"\r\n\r\n") + 4, 10):
+        async with Raw(hub.gateway.port) as raw:
+            for part in (whole[:cut], whole[cut:]):
+                await raw.send(part)
+                await asyncio.sleep(0.02)
+            answers.append(seen(await raw.read()))
+            if "connection: close" in headers:
+                assert await raw.closed() == b""
+    assert answers[0] == answers[1] == answers[2]
+
+
+async def test_http_1_0_is_answered_and_closed(hub: Hub) -> None:
+    for more in ((), ("connection: keep-alive",)):
+        async with Raw(hub.gateway.port) as raw:
+            whole = request("POST", "/predict", b'{"features":[1]}', *more).replace(b"HTTP/1.1", b"HTTP/1.0")
+            await raw.send(whole)
+            answer = await raw.read()
+            assert (answer.status, answer.headers["connection"]) == (200, "close")
+            assert await raw.closed() == b""
+
+
+async def test_a_caller_that_does_not_read_is_not_answered_without_end(hub: Hub) -> None:
+    counted = hub.gateway.metrics.requests.labels("quick", "200")
+    before, most = sum(counted.counts), 1000  # 30 MB of answers, more than the sockets hold
+
+    async def send_until_nothing_comes(raw: Raw) -> int:
+        for sent in range(1, most):
+            await raw.send(request("POST", INFER, infer(id="x" * 30_000)))
+            began = monotonic()
+            while sum(counted.counts) - before < sent:
+                if monotonic() - began > 1.0:
+                    return sent
+                await asyncio.sleep(0.001)
+        return most
+
+    async with Raw(hub.gateway.port) as raw:
+        sent = await send_until_nothing_comes(raw)
+        assert sent < most, "it goes on although nobody reads"
+        for _ in range(sent):
+            assert (await raw.read()).json["id"] == "x" * 30_000
+    await eventually(lambda: sum(counted.counts) - before == sent)
+
+
+async def test_who_hangs_up_is_logged_and_its_work_is_dropped(hub: Hub) -> None:
+    stream = io.BytesIO()
+    settings = GatewaySettings(
+        port=0, ops_port=0, backends=(f"127.0.0.1:{hub.pods[0].port}",), drain_wait_s=0.0
+    )
+    gateway = Gateway(settings, AccessLog("gateway", "json", stream))
+    await gateway.start()
+    try:
+        await eventually(lambda: gateway.fleet.ready)
+        async with Raw(gateway.port) as raw:
+            await raw.send(request("POST", "/predict", STUCK, "x-request-id: gone"))
+            await eventually(lambda: gateway.fleet.routes[("stuck", "")][0].lane.running == 1)
+        await eventually(lambda: gateway.fleet.routes[("stuck", "")][0].lane.idle)
+        await eventually(lambda: gateway.metrics.in_flight == 0)
+    finally:
+        await gateway.stop()
+    [line] = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert (line["id"], line["status"], line["kind"], line["model"]) == ("gone", 499, "caller_left", "stuck")
+
+
+async def test_who_waits_longer_than_the_gateway_lives_is_told(hub: Hub) -> None:
+    pod = (f"127.0.0.1:{hub.pods[0].port}",)
+    async with running_gateway(pod, drain_timeout_s=0.2) as gateway:
+        await eventually(lambda: gateway.fleet.ready)
+        raw = await Raw(gateway.port).__aenter__()
+        await raw.send(request("POST", "/predict", STUCK))
+        await eventually(lambda: gateway.fleet.routes[("stuck", "")][0].lane.running == 1)
+    answer = await raw.read()
+    assert (answer.status, answer.headers["connection"]) == (503, "close")
+    assert "the gateway ends" in answer.json["error"]
+    assert await raw.closed() == b""
+
+
+@pytest.mark.parametrize("whole", [True, False])
+async def test_idle_connections_are_closed_and_busy_ones_are_not(hub: Hub, whole: bool) -> None:
+    async with running_gateway((f"127.0.0.1:{hub.pods[0].port}",), default_model="quick") as gateway:
+        await eventually(lambda: gateway.fleet.ready)
+        gateway.http._config.timeout_keep_alive = 0.4  # type: ignore[assignment]  # seconds, whole in uvicorn's view
+        async with Raw(gateway.port) as raw:
+            data = request("POST", "/predict", b'{"features":[1]}')
+            began = monotonic()
+            while monotonic() - began < 1.0:
+                for part in (data,) if whole else (data[:-3], data[-3:]):
+                    await raw.send(part)
+                assert (await raw.read()).status == 200
+                await asyncio.sleep(0.1)
+            await raw.send(request("POST", "/predict", STUCK, "x-request-timeout-ms: 700"))
+            assert (await raw.read()).status == 504, "one that waits is not idle"
+            last = monotonic()
+            assert await raw.closed() == b""
+            assert 0.3 < monotonic() - last < 1.0
