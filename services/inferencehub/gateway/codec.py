@@ -11,14 +11,13 @@ import json
 import struct
 from array import array
 from collections.abc import Sequence
-from math import isfinite
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
 from inferencehub.core.errors import HubError, Kind, bad_input, shown
 from inferencehub.core.messages import RESERVED_PARAMETERS, InferRequest, InferResponse, Parameter
-from inferencehub.core.predict import CODES
+from inferencehub.core.predict import CODES, packer
 from inferencehub.core.tensors import Tensor, element_count, pack_bytes, unpack_bytes
 from inferencehub.core.wire import OURS
 from inferencehub.gateway.json_text import LONE, convert, decode, finite, integer, load, mismatch, undecoded
@@ -211,21 +210,15 @@ def pack(name: str, datatype: str, values: list[Any]) -> bytes:
     try:
         if datatype == "BYTES":
             return pack_bytes([value.encode() for value in values])
-        if datatype == "FP16":
-            return struct.pack(f"<{len(values)}e", *values)
-        packed = array(CODES[datatype], values)
+        return packer(CODES.get(datatype, "e"), len(values)).pack(*values)
     except UnicodeEncodeError:
         raise bad_input(f"input '{name[:80]}': an element is no text: {LONE}") from None
     except (OverflowError, struct.error):
         refuse_range(name, datatype, values)
-    # NaN and Infinity may be meant; a finite number that became infinite is not.
-    if datatype == "FP32" and not isfinite(sum(packed)):
-        refuse_range(name, datatype, values)
-    return packed.tobytes()
 
 
-def refuse_range(name: str, datatype: str, values: list[Any]) -> None:
-    """Raise the error of the first element that is out of range, if any is."""
+def refuse_range(name: str, datatype: str, values: list[Any]) -> NoReturn:
+    """Raise the error of the first element that is out of range."""
     code = "<" + CODES.get(datatype, "e")
     for index, value in enumerate(values):
         try:
@@ -234,6 +227,7 @@ def refuse_range(name: str, datatype: str, values: list[Any]) -> None:
             raise bad_input(
                 f"input '{name[:80]}': element {index} is {shown(value)}, out of the range of {datatype}"
             ) from None
+    raise AssertionError("each of them fits")
 
 
 def infer_answer(response: InferResponse, id: str | None) -> bytes:
