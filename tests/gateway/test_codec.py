@@ -15,7 +15,7 @@ from inferencehub.core.errors import HubError, Kind
 from inferencehub.core.messages import InferRequest, InferResponse
 from inferencehub.core.predict import CODES
 from inferencehub.core.tensors import DTYPES, Tensor, pack_bytes
-from inferencehub.gateway.codec import FLAT, decode_infer, decode_predict, elements, infer_answer
+from inferencehub.gateway.codec import FLAT, Wanted, decode_infer, decode_predict, elements, infer_answer
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 BITS = {name: 8 * size for name, size in DTYPES.items()}
@@ -58,7 +58,7 @@ def decode(datatype: str, shape: list[int], data: Any, **more: Any) -> InferRequ
 
 def encode(tensor: Tensor) -> dict[str, Any]:
     """The one output of an answer."""
-    answer = json.loads(infer_answer(InferResponse("m", "1", (tensor,)), None))
+    answer = json.loads(infer_answer(InferResponse("m", "1", (tensor,)), Wanted())[0])
     assert answer["model_name"] == "m"
     output: dict[str, Any] = answer["outputs"][0]
     return output
@@ -184,15 +184,15 @@ def test_what_a_request_holds_beside_its_inputs() -> None:
         "outputs": [{"name": "b"}, {"name": "a"}],
         "parameters": {"x": 1, "y": True},
     }
-    request, id = decode_infer(json.dumps(body).encode(), "m", "3")
-    assert id == "7"
+    request, wanted = decode_infer(json.dumps(body).encode(), "m", "3")
+    assert wanted == Wanted("7")
     assert (request.model, request.version, request.inputs) == ("m", "3", ())
     assert request.outputs == ("b", "a")
     assert request.parameters == {"x": 1, "y": True}
 
 
 def test_what_an_answer_holds_beside_its_outputs() -> None:
-    answer = json.loads(infer_answer(InferResponse("m", "3", (), {"note": "x"}), "7"))
+    answer = json.loads(infer_answer(InferResponse("m", "3", (), {"note": "x"}), Wanted("7"))[0])
     assert answer == {
         "model_name": "m",
         "model_version": "3",

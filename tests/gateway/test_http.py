@@ -262,7 +262,11 @@ async def test_probes(hub: Hub, path: str, answer: object) -> None:
 
 async def test_metadata(hub: Hub) -> None:
     status, found, _ = await hub.get("/v2")
-    assert (status, found["name"], found["extensions"]) == (200, "inferencehub", ["parameters"])
+    assert (status, found["name"], found["extensions"]) == (
+        200,
+        "inferencehub",
+        ["binary_tensor_data", "parameters"],
+    )
     status, found, _ = await hub.get("/v2/models")
     states = {model["name"]: model["state"] for model in found["models"]}
     assert states == dict.fromkeys(("echo", "quick", "sentiment", "slow", "stuck"), "READY") | {

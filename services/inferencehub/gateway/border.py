@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from secrets import token_hex
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -22,6 +22,7 @@ from inferencehub.core.batching import ByteBudget, Job
 from inferencehub.core.errors import HubError, Kind
 from inferencehub.core.logs import AccessLog
 from inferencehub.core.messages import Times
+from inferencehub.core.tensors import Buffer
 from inferencehub.gateway.body import CallerLeft
 from inferencehub.gateway.codec import encode
 from inferencehub.gateway.metrics import Metrics
@@ -37,6 +38,15 @@ NO_TIMES = Times()
 SOUND_ID = re.compile(rb"[!-~]{1,128}")
 
 Headers = list[tuple[bytes, bytes]]
+
+
+class Reply(NamedTuple):
+    """What answers a request that went well: the headers of its content, and the content in parts."""
+
+    headers: Headers
+    parts: Sequence[Buffer]
+
+
 ErrorShape = Callable[[HubError], bytes]
 
 
@@ -186,9 +196,7 @@ class Border:
             if exchange.status:
                 self.translate(exchange, error)
                 return  # the answer has begun; what is left is to end the connection, which uvicorn does
-            status, headers, body = self.refusal(exchange, error)
-            await sending({"type": "http.response.start", "status": status, "headers": headers})
-            await sending({"type": "http.response.body", "body": body})
+            await send_reply(sending, *self.refusal(exchange, error))
         finally:
             self.close(exchange)
 
@@ -247,18 +255,17 @@ class Border:
         exchange.kind = error.kind.label
         return error
 
-    def refusal(self, exchange: Exchange, error: Exception) -> tuple[int, Headers, bytes]:
-        """Status, headers and body of an error's answer."""
+    def refusal(self, exchange: Exchange, error: Exception) -> tuple[int, Headers, Sequence[Buffer]]:
+        """Status, headers and content of an error's answer."""
         told = self.translate(exchange, error)
-        body = exchange.error_body(told)
-        headers = [JSON, (b"content-length", b"%d" % len(body))]
+        headers = [JSON]
         if told.kind in (Kind.BUSY, Kind.NOT_READY):
             headers.append((b"retry-after", b"%d" % told.retry_after))
         if isinstance(told, WrongMethod):
             headers.append((b"allow", told.allow.encode()))
         if told.kind is Kind.TOO_SLOW:
             headers.append(CLOSE)  # the rest of the body would be read as the next request
-        return told.kind.http, headers, body
+        return told.kind.http, headers, (exchange.error_body(told),)
 
     def _log(self, access: AccessLog, exchange: Exchange, took: float) -> None:
         job = exchange.job
@@ -286,6 +293,14 @@ class Border:
 def ms(seconds: float) -> float:
     """Milliseconds, in whole microseconds."""
     return int(seconds * 1e6) / 1e3
+
+
+async def send_reply(send: Any, status: int, headers: Headers, parts: Sequence[Buffer]) -> None:
+    """Answer through ASGI."""
+    body = b"".join(parts)
+    headers = [*headers, (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 def caller_left(exchange: Exchange) -> None:

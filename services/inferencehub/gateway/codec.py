@@ -18,9 +18,12 @@ import msgspec
 from inferencehub.core.errors import HubError, Kind, bad_input, shown
 from inferencehub.core.messages import RESERVED_PARAMETERS, InferRequest, InferResponse, Parameter
 from inferencehub.core.predict import CODES, packer
-from inferencehub.core.tensors import Tensor, element_count, pack_bytes, unpack_bytes
+from inferencehub.core.tensors import Buffer, Tensor, element_count, pack_bytes, unpack_bytes
 from inferencehub.core.wire import OURS
+from inferencehub.gateway.binary import Buffers, split
 from inferencehub.gateway.json_text import LONE, convert, decode, finite, integer, load, mismatch, undecoded
+
+NO_DATA = msgspec.Raw()
 
 
 class PredictBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -41,12 +44,12 @@ class PredictAnswer(msgspec.Struct, omit_defaults=True):
 
 
 class TensorBody(msgspec.Struct):
-    """An input of the protocol's JSON."""
+    """An input of the protocol's JSON; `data` is empty where its bytes are behind the JSON."""
 
     name: str
     shape: list[int]
     datatype: str
-    data: msgspec.Raw
+    data: msgspec.Raw = NO_DATA
     parameters: dict[str, bool | int | float | str] = {}
 
 
@@ -64,6 +67,14 @@ class InferBody(msgspec.Struct):
     id: str | None = None
     parameters: dict[str, bool | int | float | str] = {}
     outputs: list[OutputBody] = []
+
+
+class Wanted(msgspec.Struct):
+    """How a caller wants the answer: its `id` in it, and which outputs as raw bytes behind the JSON."""
+
+    id: str | None = None
+    all_binary: bool = False
+    binary: dict[str, bool] = {}
 
 
 _predict = msgspec.json.Decoder(PredictBody)
@@ -98,28 +109,71 @@ def decode_predict(body: bytes) -> PredictBody:
     return parsed
 
 
-def decode_infer(body: bytes, model: str, version: str) -> tuple[InferRequest, str | None]:
-    """The body of an inference request, and the caller's `id`.
+def decode_infer(
+    body: bytes, model: str, version: str, json_size: int | None = None
+) -> tuple[InferRequest, Wanted]:
+    """The body of an inference request, and how the answer is to be.
+
+    Args:
+        body: JSON, and behind it raw tensors.
+        model, version: what is called.
+        json_size: the size of the JSON, None where the body is nothing else.
 
     Raises:
         HubError: BAD_INPUT naming the tensor, what was expected and what came.
     """
+    text, buffers = split(body, json_size)
     try:
-        parsed: InferBody = decode(_infer, body)
+        parsed: InferBody = decode(_infer, text)
     except HubError:
-        if b"NaN" not in body and b"Infinity" not in body:
+        if b"NaN" not in text and b"Infinity" not in text:
             raise
-        parsed = decode_lenient(body)
+        parsed = decode_lenient(text)
+    wanted = Wanted(parsed.id)
+    if "binary_data_output" in parsed.parameters:
+        wanted.all_binary = flag("binary_data_output", parsed.parameters.pop("binary_data_output"))
     for name in parsed.parameters:
         if name.startswith(SERVERS_OWN) or name in RESERVED_PARAMETERS:
             raise bad_input(
                 f"parameter '{name[:80]}' is reserved, expected 'timeout' or parameters of the model"
             )
-    inputs = tuple([tensor_from_json(tensor) for tensor in parsed.inputs])
+    inputs = tuple([read_tensor(tensor, buffers) for tensor in parsed.inputs])
+    buffers.end()
     outputs = tuple([output.name for output in parsed.outputs])
     if len(set(outputs)) != len(outputs):
         raise bad_input(f"expected each output once, got {shown(list(outputs))}")
-    return InferRequest(model, version, inputs, outputs, checked(parsed.parameters)), parsed.id
+    for output in parsed.outputs:
+        if "binary_data" in output.parameters:
+            wanted.binary[output.name] = flag("binary_data", output.parameters["binary_data"])
+    return InferRequest(model, version, inputs, outputs, checked(parsed.parameters)), wanted
+
+
+def flag(name: str, value: object) -> bool:
+    """A parameter that is true or false.
+
+    Raises:
+        HubError: BAD_INPUT where it is neither.
+    """
+    if not isinstance(value, bool):
+        raise bad_input(f"parameter '{name}': expected true or false, got {shown(value)}")
+    return value
+
+
+def read_tensor(body: TensorBody, buffers: Buffers) -> Tensor:
+    """An input, out of the JSON or out of what is behind it.
+
+    Raises:
+        HubError: BAD_INPUT naming the input, what was expected and what came.
+    """
+    size = body.parameters.get("binary_data_size")
+    if size is None and body.data:
+        return tensor_from_json(body)
+    if size is None or body.data:
+        got = "both" if body.data else "neither"
+        raise bad_input(
+            f"input '{body.name[:80]}': expected either data or the parameter binary_data_size, got {got}"
+        )
+    return Tensor(body.name, body.datatype, tuple(body.shape), buffers.take(body.name, size))
 
 
 def checked(parameters: dict[str, bool | int | float | str]) -> dict[str, Parameter]:
@@ -230,25 +284,32 @@ def refuse_range(name: str, datatype: str, values: list[Any]) -> NoReturn:
     raise AssertionError("each of them fits")
 
 
-def infer_answer(response: InferResponse, id: str | None) -> bytes:
-    """The protocol's JSON answer ("Inference Response JSON Object"); `data` is flat.
+def infer_answer(response: InferResponse, wanted: Wanted) -> tuple[bytes, list[Buffer]]:
+    """The protocol's JSON answer ("Inference Response JSON Object"), and raw outputs behind it; `data` is flat.
 
     Raises:
         HubError: MODEL_FAILED where an output cannot be JSON.
     """
-    outputs = [
-        {"name": t.name, "datatype": t.dtype, "shape": t.shape, "data": elements(t)} for t in response.outputs
-    ]
+    outputs: list[dict[str, Any]] = []
+    raw: list[Buffer] = []
+    for tensor in response.outputs:
+        output: dict[str, Any] = {"name": tensor.name, "datatype": tensor.dtype, "shape": tensor.shape}
+        if wanted.binary.get(tensor.name, wanted.all_binary):
+            output["parameters"] = {"binary_data_size": len(tensor.data)}
+            raw.append(tensor.data)
+        else:
+            output["data"] = elements(tensor)
+        outputs.append(output)
     answer: dict[str, Any] = {
         "model_name": response.model,
         "model_version": response.version,
         "outputs": outputs,
     }
-    if id is not None:
-        answer["id"] = id
+    if wanted.id is not None:
+        answer["id"] = wanted.id
     if response.parameters:
         answer["parameters"] = response.parameters
-    return encode(answer)
+    return encode(answer), raw
 
 
 def elements(tensor: Tensor) -> list[Any]:

@@ -16,6 +16,8 @@ from inferencehub.gateway.codec import encode
 from inferencehub.gateway.fleet import Fleet
 from inferencehub.gateway.openapi import openapi
 
+EXTENSIONS = ("binary_tensor_data", "parameters")
+
 
 def json(value: Any, status: int = 200) -> Response:
     """A JSON answer."""
@@ -36,7 +38,7 @@ class Describe:
 
     async def server(self, request: Request) -> Response:
         """GET /v2: name, version and the extensions that are supported."""
-        return json({"name": "inferencehub", "version": __version__, "extensions": ["parameters"]})
+        return json({"name": "inferencehub", "version": __version__, "extensions": EXTENSIONS})
 
     async def live(self, request: Request) -> Response:
         """GET /v2/health/live: the gateway works."""

@@ -9,14 +9,15 @@ border, so that they differ in nothing that a caller can see.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from inferencehub.core.errors import HubError, Kind
 from inferencehub.core.messages import InferResponse
-from inferencehub.gateway.border import CLOSE, JSON, Border, Exchange, Headers, caller_left
+from inferencehub.core.tensors import Buffer
+from inferencehub.gateway.border import CLOSE, Border, Exchange, Headers, Reply, caller_left
 
 if TYPE_CHECKING:
     from inferencehub.gateway.connection import Connection
@@ -35,8 +36,8 @@ class Endpoint(Protocol):
             HubError: what is wrong with the request.
         """
 
-    def end(self, exchange: Exchange, response: InferResponse) -> bytes:
-        """The JSON of the model's answer.
+    def end(self, exchange: Exchange, response: InferResponse) -> Reply:
+        """The model's answer as the caller wants it.
 
         Raises:
             HubError: where it cannot be told.
@@ -117,38 +118,36 @@ class Call:
             if sum([len(tensor.data) for tensor in response.outputs]) >= LARGE_BYTES:
                 self._task = self._connection.loop.create_task(self._end_beside(response))
                 return
-            body = self._endpoint.end(self.exchange, response)
+            reply = self._endpoint.end(self.exchange, response)
         except Exception as error:
             self._send(*self._border.refusal(self.exchange, error))
         else:
-            self._send_json(body)
+            self._send(200, *reply)
 
     async def _end_beside(self, response: InferResponse) -> None:
         try:
-            body = await asyncio.to_thread(self._endpoint.end, self.exchange, response)
+            reply = await asyncio.to_thread(self._endpoint.end, self.exchange, response)
         except Exception as error:
             self._send(*self._border.refusal(self.exchange, error))
         else:
-            self._send_json(body)
+            self._send(200, *reply)
 
-    def _send_json(self, body: bytes) -> None:
-        self._send(200, [JSON, (b"content-length", b"%d" % len(body))], body)
-
-    def _send(self, status: int, headers: Headers, body: bytes) -> None:
+    def _send(self, status: int, headers: Headers, content: Sequence[Buffer]) -> None:
         connection, exchange = self._connection, self.exchange
         if connection.transport.is_closing():
             self._left()
             return
         exchange.status = status
-        headers += self._border.headers(exchange)
+        size = sum(map(len, content))
+        headers = [*headers, (b"content-length", b"%d" % size), *self._border.headers(exchange)]
         if CLOSE in headers:
             self.keep_alive = False
         elif not self.keep_alive:
             headers.append(CLOSE)
-        parts = [STATUS_LINE[status]]
+        parts: list[Buffer] = [STATUS_LINE[status]]
         for name, value in connection.server_state.default_headers + headers:
             parts += (name, b": ", value, b"\r\n")
-        parts += (b"\r\n", body)
+        parts += (b"\r\n", *content)
         connection.transport.write(b"".join(parts))
         self._border.close(exchange)
         self.response_complete = True

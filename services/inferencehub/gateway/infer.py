@@ -15,11 +15,13 @@ from inferencehub.core.batching import Job, Member
 from inferencehub.core.errors import HubError, bad_input, shown
 from inferencehub.core.messages import InferRequest, InferResponse
 from inferencehub.core.predict import predict_request, read_prediction
+from inferencehub.gateway.binary import JSON_SIZE, json_size
 from inferencehub.gateway.body import CallerLeft, read_body
-from inferencehub.gateway.border import JSON, Exchange
+from inferencehub.gateway.border import JSON, Exchange, Headers, Reply, send_reply
 from inferencehub.gateway.codec import (
     PredictAnswer,
     PredictBody,
+    Wanted,
     decode_infer,
     decode_predict,
     encode,
@@ -31,6 +33,8 @@ from inferencehub.gateway.settings import GatewaySettings
 
 T = TypeVar("T")
 
+JSON_CONTENT: Headers = [JSON]
+BINARY = (b"content-type", b"application/octet-stream")
 LARGE_BYTES = 2**20  # decoding less takes some ms
 LISTEN_AFTER_S = 0.02  # a request that is answered sooner need not know whether its caller is still there
 
@@ -171,7 +175,7 @@ class Predict:
             request = await beside(len(body), predict_request, info, "", parsed.features, parsed.text)
             del body, parsed  # what waits is the request alone
             response = await calls.run(exchange, request, deadline)
-        await send_json(send, self.end(exchange, response))
+        await send_reply(send, 200, *self.end(exchange, response))
 
     def begin(self, exchange: Exchange, body: bytes) -> asyncio.Future[InferResponse] | None:
         """See `direct.Endpoint`."""
@@ -187,11 +191,12 @@ class Predict:
         request = predict_request(info, "", parsed.features, parsed.text)
         return self.calls.submit(exchange, request, deadline, lanes)
 
-    def end(self, exchange: Exchange, response: InferResponse) -> bytes:
-        """The answer's body."""
+    def end(self, exchange: Exchange, response: InferResponse) -> Reply:
+        """See `direct.Endpoint`."""
         assert exchange.lane is not None
         found = read_prediction(exchange.lane.info, response)
-        return encode(PredictAnswer(found.class_id, round(found.confidence, 6), "", found.label))
+        answer = PredictAnswer(found.class_id, round(found.confidence, 6), "", found.label)
+        return Reply(JSON_CONTENT, (encode(answer),))
 
     def _model(self, parsed: PredictBody) -> str:
         settings = self.calls.settings
@@ -205,7 +210,7 @@ def predict_error(error: HubError) -> bytes:
 
 
 class Infer:
-    """POST /v2/models/{model}[/versions/{version}]/infer: the protocol's inference request in JSON."""
+    """POST /v2/models/{model}[/versions/{version}]/infer: the protocol's inference request."""
 
     def __init__(self, calls: Calls) -> None:
         self.calls = calls
@@ -214,13 +219,15 @@ class Infer:
         exchange: Exchange = scope["exchange"]
         calls, path = self.calls, scope["path_params"]
         body = await calls.body(exchange, receive)
-        request, id = await beside(len(body), decode_infer, body, path["model"], path.get("version", ""))
+        model, version, size = path["model"], path.get("version", ""), json_size(exchange.headers)
+        text_size = len(body) if size is None else size
+        request, wanted = await beside(text_size, decode_infer, body, model, version, size)
         del body  # what waits is the request alone
         request, deadline = calls.timed(exchange, request)
         with Caller(receive):
             response = await calls.run(exchange, request, deadline)
         size = sum([len(tensor.data) for tensor in response.outputs])
-        await send_json(send, await beside(size, infer_answer, response, id))
+        await send_reply(send, 200, *await beside(size, infer_reply, response, wanted))
 
 
 class InferOnce:
@@ -230,24 +237,26 @@ class InferOnce:
         self.calls = calls
         self.model = model
         self.version = version
-        self.id: str | None = None
+        self._wanted = Wanted()
 
     def begin(self, exchange: Exchange, body: bytes) -> asyncio.Future[InferResponse] | None:
         """See `direct.Endpoint`."""
         lanes = self.calls.fleet.known(self.model, self.version)
         if not lanes or len(body) > self.calls.settings.max_body_bytes:
             return None
-        request, self.id = decode_infer(body, self.model, self.version)
+        size = json_size(exchange.headers)
+        request, self._wanted = decode_infer(body, self.model, self.version, size)
         request, deadline = self.calls.timed(exchange, request)
         return self.calls.submit(exchange, request, deadline, lanes)
 
-    def end(self, exchange: Exchange, response: InferResponse) -> bytes:
-        """The answer's body."""
-        return infer_answer(response, self.id)
+    def end(self, exchange: Exchange, response: InferResponse) -> Reply:
+        """See `direct.Endpoint`."""
+        return infer_reply(response, self._wanted)
 
 
-async def send_json(send: Any, body: bytes) -> None:
-    """Answer 200 with a JSON body."""
-    headers = [JSON, (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+def infer_reply(response: InferResponse, wanted: Wanted) -> Reply:
+    """The protocol's answer, as the caller wants it."""
+    text, raw = infer_answer(response, wanted)
+    if not raw:
+        return Reply(JSON_CONTENT, (text,))
+    return Reply([BINARY, (JSON_SIZE, b"%d" % len(text))], (text, *raw))

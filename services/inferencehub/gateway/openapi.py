@@ -86,6 +86,8 @@ def operation(op: Operation) -> Json:
     names = [name for name in ("model", "version") if f"{{{name}}}" in op.path] + ["X-Request-Id"]
     if op.body:
         names += ["X-Request-Timeout-Ms", "Content-Encoding"]
+    if op.body == "InferRequest":
+        names.append("Inference-Header-Content-Length")
     served = ("X-Served-By",) if op.body else ()
     parts = [part.strip("{}").removesuffix(".json") for part in op.path.split("/") if part]
     found: Json = {

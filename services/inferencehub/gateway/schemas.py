@@ -36,11 +36,13 @@ BOOL = {"type": "boolean"}
 DATATYPE = {"type": "string", "enum": list(FLAT)}
 SHAPE = listed({"type": "integer", "minimum": 0}, maxItems=32, description="row-major; the batch first")
 DATA = listed({}, description="numbers, booleans or strings, flat or nested as the shape says; NaN and Infinity are "
-              "taken for FP16, FP32 and FP64, and answered as null")  # fmt: skip
+              "taken for FP16, FP32 and FP64, and answered as null; left out where the tensor's parameter "
+              "binary_data_size says how many raw bytes it has behind the JSON")  # fmt: skip
 PARAMETERS = {
     "type": "object",
     "additionalProperties": {"type": ["boolean", "integer", "number", "string"]},
-    "description": "passed on to the model; timeout, the deadline in microseconds, stays here",
+    "description": "passed on to the model; timeout, the deadline in microseconds, and binary_data_output, raw outputs "
+    "behind the JSON, stay here",
 }
 SPEC = record("name datatype shape", name=text("its name"), datatype={"type": "string"},
               shape=listed({"type": "integer"}, description="-1 where any size will do"))  # fmt: skip
@@ -73,7 +75,7 @@ SCHEMAS: dict[str, Json] = {
             "inputs",
             id=text("returned with the answer"),
             parameters=PARAMETERS,
-            inputs=listed(record("name shape datatype data", name=text("the input's name"), shape=SHAPE,
+            inputs=listed(record("name shape datatype", name=text("the input's name"), shape=SHAPE,
                                  datatype=DATATYPE, data=DATA)),
             outputs=listed(record("name", name=text("an output's name")), description="all if left out"),
         ),
@@ -87,7 +89,7 @@ SCHEMAS: dict[str, Json] = {
         model_version=text("the version that ran"),
         id=text("the request's"),
         parameters={**PARAMETERS, "description": "what the model says beside its outputs"},
-        outputs=listed(record("name shape datatype data", name=text("the output's name"), shape=SHAPE,
+        outputs=listed(record("name shape datatype", name=text("the output's name"), shape=SHAPE,
                               datatype=DATATYPE, data={**DATA, "description": "flat"})),
     ),
     "Model": record("name versions platform inputs outputs", name=text("the model"), platform=text("its runtime"),
@@ -116,6 +118,10 @@ PARAMETER: dict[str, Json] = {
     "X-Request-Id": {"in": "header", "schema": text("1 to 128 printable ASCII characters without spaces")},
     "X-Request-Timeout-Ms": {
         "in": "header", "schema": {"type": "integer", "minimum": 1, "description": "deadline in milliseconds"}
+    },
+    "Inference-Header-Content-Length": {
+        "in": "header", "schema": {"type": "integer", "minimum": 0, "description": "where the body's JSON ends and raw "
+                                   "tensors begin; the answer has it, too, where it holds raw outputs"}
     },
     "Content-Encoding": {"in": "header", "schema": {"type": "string", "enum": ["gzip", "deflate", "identity"]}},
 }  # fmt: skip

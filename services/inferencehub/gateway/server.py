@@ -32,8 +32,14 @@ from inferencehub.gateway.settings import GatewaySettings
 
 logger = logging.getLogger(__name__)
 
-CORS_HEADERS = ("x-request-id", "x-request-timeout-ms", "content-type")
-CORS_SHOWN = ("x-request-id", "server-timing", "x-served-by", "retry-after")
+CORS_HEADERS = ("x-request-id", "x-request-timeout-ms", "content-type", "inference-header-content-length")
+CORS_SHOWN = (
+    "x-request-id",
+    "server-timing",
+    "x-served-by",
+    "retry-after",
+    "inference-header-content-length",
+)
 
 
 class Gateway:

@@ -1,0 +1,86 @@
+"""Binary tensors over HTTP: raw tensors behind the JSON (Open Inference Protocol, "binary tensor data extension").
+
+The header `Inference-Header-Content-Length` says where the JSON ends. Behind it are the bytes of those inputs that have
+the parameter `binary_data_size`, in their order, and of the answer's outputs in the same way. An input is a view into
+the body, an output a view into what the pod sent: nothing is copied here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from inferencehub.core.errors import bad_input, shown
+
+JSON_SIZE = b"inference-header-content-length"
+
+
+def json_size(headers: Mapping[bytes, bytes]) -> int | None:
+    """The size of a body's JSON; None where the body is nothing else.
+
+    Raises:
+        HubError: BAD_INPUT where the header is no number.
+    """
+    told = headers.get(JSON_SIZE)
+    if told is None:
+        return None
+    if not told.isdigit() or len(told) > 12:
+        raise bad_input(
+            "Inference-Header-Content-Length: expected the size of the JSON, in bytes, "
+            f"got '{told[:40].decode('latin-1')}'"
+        )
+    return int(told)
+
+
+def split(body: bytes, size: int | None) -> tuple[bytes, Buffers]:
+    """A body's JSON, and the tensors behind it.
+
+    Raises:
+        HubError: BAD_INPUT where the body is shorter than its JSON should be.
+    """
+    if size is None:
+        return body, Buffers(memoryview(b""))
+    if size > len(body):
+        raise bad_input(
+            f"Inference-Header-Content-Length: expected at most the body's {len(body)} bytes, got {size}"
+        )
+    return body[:size], Buffers(memoryview(body)[size:])
+
+
+class Buffers:
+    """The raw tensors of a request, one behind the other.
+
+    Args:
+        rest: all of them.
+    """
+
+    def __init__(self, rest: memoryview) -> None:
+        self._rest = rest
+        self._taken = 0
+
+    def take(self, name: str, size: object) -> memoryview:
+        """The next tensor, of which its parameter `binary_data_size` says that it has `size` bytes.
+
+        Raises:
+            HubError: BAD_INPUT where it has not.
+        """
+        if isinstance(size, bool) or not isinstance(size, int) or size < 0:
+            raise bad_input(
+                f"input '{name[:80]}': binary_data_size is {shown(size)}, expected a whole number from 0"
+            )
+        start, self._taken = self._taken, self._taken + size
+        if self._taken > len(self._rest):
+            raise bad_input(
+                f"input '{name[:80]}': binary_data_size is {shown(size)}, but {len(self._rest) - start} bytes are left "
+                "in the body"
+            )
+        return self._rest[start : self._taken]
+
+    def end(self) -> None:
+        """All inputs are read.
+
+        Raises:
+            HubError: BAD_INPUT where bytes are left over.
+        """
+        left = len(self._rest) - self._taken
+        if left:
+            raise bad_input(f"{left} bytes are left in the body behind its last binary input, expected none")
