@@ -1,6 +1,7 @@
 """The short way and the long one give the same answers, and the short one keeps the promises of the long one."""
 
 import asyncio
+import gc
 import io
 import json
 import re
@@ -38,6 +39,7 @@ class Model:
 async def hub(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hub]:
     models = tmp_path_factory.mktemp("models")
     mock_model(models)
+    mock_model(models, "slow", delay_ms=50)  # longer than LISTEN_AFTER_S
     mock_model(models, "stuck", delay_ms=60_000, slots=1)
     config = """backend: "python"
         input { name: "x" data_type: TYPE_INT32 dims: [1] }
@@ -186,3 +188,27 @@ async def test_idle_connections_are_closed_and_busy_ones_are_not(hub: Hub, whole
             last = monotonic()
             assert await raw.closed() == b""
             assert 0.3 < monotonic() - last < 1.0
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("delay", ["quick", "slow"])
+async def test_a_request_leaves_nothing_for_the_collector(hub: Hub, whole: bool, delay: str) -> None:
+    data = request("POST", "/predict", b'{"features":[1],"model_name":"%b"}' % delay.encode())
+    gc.collect()
+    gc.disable()
+    try:
+        async with Raw(hub.gateway.port) as raw:
+            for _ in range(5):
+                for part in (data,) if whole else (data[:-3], data[-3:]):
+                    await raw.send(part)
+                    await asyncio.sleep(0.002)
+                assert (await raw.read()).status == 200
+            gc.set_debug(gc.DEBUG_SAVEALL)
+            gc.collect()
+            left = {type(thing) for thing in gc.garbage}
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    ours = {kind.__name__ for kind in left if kind.__module__.startswith(("inferencehub", "uvicorn"))}
+    assert not ours, "the body of a request would stay until the collector comes"

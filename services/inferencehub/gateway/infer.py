@@ -135,10 +135,13 @@ class Caller:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._timer.cancel()
-        if self._listening is not None:
-            self._listening.cancel()
-        if self._left and self._task is not None:
-            self._task.uncancel()
+        # What is let go here would be a cycle, which keeps the body until the collector comes.
+        listening, self._listening = self._listening, None
+        if listening is not None:
+            listening.cancel()
+        task, self._task = self._task, None
+        if self._left and task is not None:
+            task.uncancel()
             if kind is asyncio.CancelledError:
                 raise CallerLeft from None
 
