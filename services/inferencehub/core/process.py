@@ -7,6 +7,7 @@ one that comes while a stop waits for requests that run ends the process there a
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import logging
 import os
@@ -21,6 +22,10 @@ from inferencehub.core.errors import HubError
 from inferencehub.core.settings import SettingError
 
 logger = logging.getLogger(__name__)
+
+# glibc's mallopt: the parameters' numbers in malloc.h, and what they are set to, in bytes.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+KEPT_FREE, MAPPED_FROM = 32 * 2**20, 16 * 2**20
 
 
 class Service(Protocol):
@@ -82,8 +87,21 @@ async def until_either(work: Any, event: asyncio.Event) -> None:
     await asyncio.wait(tasks)
 
 
+def keep_freed_memory() -> None:
+    """Have malloc keep what was freed for the next request of that size, where it is glibc's.
+
+    By itself it gives the memory of each large body back to the system and asks for it again with the next one, which
+    then takes a page fault for every 4 KiB: more time than all else that is done with a binary tensor of 600 KB.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_TRIM_THRESHOLD, KEPT_FREE)
+        mallopt(M_MMAP_THRESHOLD, MAPPED_FROM)
+
+
 def run(main: Callable[[], Awaitable[None]]) -> int:
     """Run a tier's `main`; what its operator must mend is one sentence on stderr and exit code 2."""
+    keep_freed_memory()
     try:
         uvloop.run(main())  # type: ignore[arg-type]
     except SettingError as error:
