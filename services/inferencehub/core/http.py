@@ -53,6 +53,7 @@ class HttpServer:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # nobody here reads the caller's address
             timeout_keep_alive=keep_alive_s,
         )
         self._server = uvicorn.Server(self._config)
