@@ -10,6 +10,13 @@ What is ours travels in parameters whose names begin with `hub_`, and only to a 
               hub_compute_us  microseconds it ran
               hub_free        instances that were free when the answer left
               hub_dropped     indices of members left out, with commas, because their deadline had passed
+
+A pod that announces `STREAM_EXTENSION` also takes a standing ModelStreamInfer, begun by either side with metadata
+`STREAM`: the bytes of the largest message that it takes. There a call is known by its `id`, and in addition travel:
+
+    request   hub_cancel      nobody waits for the call with this id any more; not a call, and not answered
+    response  hub_code        name of the gRPC status, where error_message says what went wrong
+              hub_refused     with it: the call was never begun, and may go to another pod
 """
 
 from __future__ import annotations
@@ -34,6 +41,9 @@ EXTENSION = "inferencehub"
 POOL = "inferencehub_pool="  # with it begins the extension by which a pod says its pool
 # Trailer of a call that a pod had no room for: it never started, and may go to another one.
 REFUSED = "hub-refused"
+STREAM_EXTENSION = "inferencehub_stream"
+STREAM = "hub-stream"
+CANCEL = "hub_cancel"
 OURS = "hub_"
 
 # Typed contents of each dtype: the field, and the array type code of one element ("" for those that are not numbers).
@@ -122,13 +132,19 @@ def typed_contents(tensor: pb.ModelInferRequest.InferInputTensor) -> bytes:
 
 def response_to_proto(response: InferResponse, id: str = "") -> pb.ModelInferResponse:
     """An answer as it leaves a pod: one raw buffer an output, in order, b"" for an empty one."""
-    message = pb.ModelInferResponse(model_name=response.model, model_version=response.version, id=id)
+    message = pb.ModelInferResponse()
+    fill_response(message, response, id)
+    return message
+
+
+def fill_response(message: pb.ModelInferResponse, response: InferResponse, id: str) -> None:
+    """Write an answer into a message that is new, perhaps part of another."""
+    message.model_name, message.model_version, message.id = response.model, response.version, id
     for tensor in response.outputs:
         message.outputs.add(name=tensor.name, datatype=tensor.dtype, shape=tensor.shape)
         message.raw_output_contents.append(bytes(tensor.data))
     for name, value in response.parameters.items():
         set_parameter(message.parameters[name], value)
-    return message
 
 
 def response_from_proto(message: pb.ModelInferResponse) -> InferResponse:
@@ -147,6 +163,30 @@ def response_from_proto(message: pb.ModelInferResponse) -> InferResponse:
     return InferResponse(
         message.model_name, message.model_version, tuple(outputs), parameters_from_proto(message.parameters)
     )
+
+
+def cancel_to_proto(id: str) -> pb.ModelInferRequest:
+    """The message that nobody waits any more for the call `id` of a standing stream."""
+    message = pb.ModelInferRequest(id=id)
+    message.parameters[CANCEL].bool_param = True
+    return message
+
+
+def failure_to_proto(id: str, code: str, detail: str, refused: bool = False) -> bytes:
+    """The answer, written out, that the call `id` of a standing stream failed; `code` names a gRPC status."""
+    reply = pb.ModelStreamInferResponse(error_message=detail or code)
+    reply.infer_response.id = id
+    reply.infer_response.parameters["hub_code"].string_param = code
+    if refused:
+        reply.infer_response.parameters["hub_refused"].bool_param = True
+    return reply.SerializeToString()
+
+
+def failure_from_proto(reply: pb.ModelStreamInferResponse) -> tuple[str, str, bool]:
+    """Name of the gRPC status, sentence, and whether the call was never begun."""
+    parameters = reply.infer_response.parameters
+    code = parameters["hub_code"].string_param if "hub_code" in parameters else ""
+    return code, reply.error_message, "hub_refused" in parameters
 
 
 def members_from_proto(text: str, now: float, latest: float) -> tuple[Member, ...]:

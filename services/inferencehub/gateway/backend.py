@@ -168,6 +168,8 @@ class Backend:
         metadata = await channel.ask("ServerMetadata", pb.ServerMetadataRequest(), pb.ServerMetadataResponse)
         self.ours = wire.EXTENSION in metadata.extensions
         self.pool = wire.pool_of(metadata.extensions)
+        if wire.STREAM_EXTENSION in metadata.extensions:
+            channel.stand()
         watched = await channel.has_watch()
         await self._read(channel)
         models = sorted(self.catalog.defaults)

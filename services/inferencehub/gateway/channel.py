@@ -2,12 +2,16 @@
 
 A service that goes away tells so in one of two ways. Where the connection breaks, or the service takes no more calls
 while it drains, those that run end by themselves, with an answer or without. Where it is silent, frozen or on a node
-that has vanished, they would run until their deadlines: `close` ends them, and each is then `Lost`.
+that has vanished, they would run until their deadlines: closing the channel ends them, and each is then `Lost`.
+
+A pod of ours gets its calls over a standing stream, see `stream.py`. A call of its own is what other servers get, what
+a pod gets while there is no stream, and every request that is too large for it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from typing import Any, Self
 
@@ -15,9 +19,13 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from inferencehub.core import wire
+from inferencehub.gateway.stream import Failed, Stream, failed, open_stream
 from inferencehub.pb import open_inference_pb2 as pb
 
+logger = logging.getLogger(__name__)
+
 PATIENCE_S = 2.0  # how long a connection, or an answer to a question that is no inference, may take
+STAND_AGAIN_S = 1.0  # until a stream that has ended is opened anew
 SERVING = health_pb2.HealthCheckResponse.SERVING
 SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
@@ -54,10 +62,17 @@ class Channel:
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 500),
         ]
+        self.max_message_bytes = max_message_bytes
         self._channel = grpc.aio.insecure_channel(address, options=options)
         self._health: Any = health_pb2_grpc.HealthStub(self._channel)
-        self._infer = self._method("ModelInfer", pb.ModelInferResponse)
-        self._running: set[Any] = set()
+        self._infer: Any = self._channel.unary_unary(
+            f"/{wire.SERVICE}/ModelInfer", response_deserializer=pb.ModelInferResponse.FromString
+        )
+        self._calls: set[Any] = set()
+        self._stream: Stream | None = None
+        self._standing: asyncio.Task[None] | None = None
+        self._closing = False
+        self._running = 0
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -73,40 +88,85 @@ class Channel:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for call in list(self._running):
+        self._closing = True
+        for call in list(self._calls):
             call.cancel()
+        if self._standing is not None:
+            self._standing.cancel()
+            await asyncio.wait([self._standing])
         await self._channel.close()
+
+    def stand(self) -> None:
+        """Keep a standing stream from now on; for a pod that announces `wire.STREAM_EXTENSION`."""
+        self._standing = asyncio.get_running_loop().create_task(self._stand())
 
     @property
     def running(self) -> int:
         """Inference calls that have not ended."""
-        return len(self._running)
+        return self._running
 
     async def idle(self) -> None:
         """Wait until no inference call runs; none runs beyond its deadline."""
         await self._idle.wait()
 
     async def infer(self, message: pb.ModelInferRequest, timeout: float) -> Any:
-        """ModelInfer; `timeout` in seconds.
+        """ModelInfer, a ModelInferResponse, on the stream where there is one.
+
+        Args:
+            message: the request; its id is ours to set.
+            timeout: seconds until a call of its own is ended. On the stream the pod goes by what the message says,
+                and whoever waits here ends the wait.
 
         Raises:
-            AioRpcError: as the service ended the call.
+            Failed: as the service ended the call.
             Lost: where the channel was closed under it.
         """
-        call = self._infer(message, timeout=timeout)
-        self._running.add(call)
+        self._running += 1
         self._idle.clear()
+        stream = self._stream
+        try:
+            if stream is None:
+                return await self._call(message.SerializeToString(), timeout)
+            message.id = id = stream.next_id()
+            data = message.SerializeToString()
+            return await (stream.infer(id, data) if len(data) <= stream.limit else self._call(data, timeout))
+        except Failed:
+            if self._closing:
+                raise Lost("the channel was closed") from None
+            raise
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._idle.set()
+
+    async def _call(self, data: bytes, timeout: float) -> Any:
+        call = self._infer(data, timeout=timeout)
+        self._calls.add(call)
         try:
             return await call
+        except grpc.aio.AioRpcError as error:
+            raise failed(error) from None
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
             raise Lost("the channel was closed") from None
         finally:
-            self._running.discard(call)
-            if not self._running:
-                self._idle.set()
+            self._calls.discard(call)
+
+    async def _stand(self) -> None:
+        method: Any = self._channel.stream_stream(
+            f"/{wire.SERVICE}/ModelStreamInfer", response_deserializer=pb.ModelStreamInferResponse.FromString
+        )
+        while True:
+            try:
+                self._stream = await open_stream(method, self.max_message_bytes, PATIENCE_S)
+                await self._stream.run()
+            except (grpc.aio.AioRpcError, TimeoutError, ValueError) as error:
+                logger.info("no stream", extra={"reason": str(error)})
+            finally:
+                self._stream = None
+            await asyncio.sleep(STAND_AGAIN_S)
 
     async def ask(self, name: str, request: Any, reply: Any) -> Any:
         """Any other method of the protocol.

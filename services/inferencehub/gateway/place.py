@@ -22,6 +22,7 @@ from inferencehub.core.lane import Ran
 from inferencehub.core.messages import Times
 from inferencehub.core.signature import ModelInfo
 from inferencehub.gateway.channel import Lost
+from inferencehub.gateway.stream import Failed
 
 if TYPE_CHECKING:
     from inferencehub.gateway.backend import Backend
@@ -108,8 +109,8 @@ class Place:
         message = wire.request_to_proto(batch.request(), members)
         try:
             reply = await self.backend.infer(message, timeout=max(0.001, batch.deadline - now))
-        except grpc.aio.AioRpcError as error:
-            raise self._failure(batch, error) from None
+        except Failed as failure:
+            raise self._failure(batch, failure) from None
         except Lost:
             raise lost(batch) from None
         self.refused, self._pause = False, REFUSED_S[0]
@@ -128,14 +129,14 @@ class Place:
                 dropped = tuple([int(part) for part in parameters["hub_dropped"].string_param.split(",")])
         return Ran(wire.response_from_proto(reply), times, self.backend.address, dropped)
 
-    def _failure(self, batch: Batch, error: grpc.aio.AioRpcError) -> NotAnswered:
-        code = error.code()
+    def _failure(self, batch: Batch, failure: Failed) -> NotAnswered:
+        code = failure.code
         if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
-            if any(name == wire.REFUSED for name, _ in error.trailing_metadata() or ()):
+            if failure.refused:
                 self.refused = True
                 asyncio.get_running_loop().call_later(self._pause, self._lift)
                 self._pause = min(2 * self._pause, REFUSED_S[1])
-                return NotAnswered(Outcome.REFUSED, HubError(Kind.BUSY, error.details() or ""))
+                return NotAnswered(Outcome.REFUSED, HubError(Kind.BUSY, failure.detail))
             if self.backend.ours:  # a pod of ours is only ever busy with that trailer: this is gRPC's limit
                 detail = (
                     f"the request is larger than the pods of model '{self.info.name}' take in one message"
@@ -145,7 +146,7 @@ class Place:
             self.backend.suspect()
             return lost(batch)
         kind = KINDS.get(code, Kind.MODEL_FAILED)
-        detail = (error.details() or "").strip().split("\n")[0][:500]
+        detail = failure.detail.strip().split("\n")[0][:500]
         return NotAnswered(Outcome.FAILED, HubError(kind, detail or f"model '{self.info.name}' failed"))
 
     def _lift(self) -> None:

@@ -3,7 +3,8 @@
     start   listen (every probe but liveness says no), then load and warm up the models in the background
     serve   SERVING once loading has ended and the required models serve
     drain   NOT_SERVING; keep serving for `drain_wait_s`, until every caller has seen it
-    stop    end the watches, take no new call, wait for those that run, `drain_timeout_s` at most; unload
+    stop    end the watches, take no new call, wait for those that run, `drain_timeout_s` at most; unload. A gateway's
+            standing stream is ended by the pod itself, once nothing runs on it any more
 
 A drain may begin at any time, also while models load. Ends come in the reverse order of starts.
 """
@@ -123,6 +124,7 @@ class InferenceServer:
     async def stop(self) -> None:
         """End: no new calls, those that run are waited for, models unloaded."""
         self.health.end()
+        self.servicer.end_streams()
         await self._server.stop(self.settings.drain_timeout_s)
         if self._loading is not None and not self._loading.done():
             self._loading.cancel()

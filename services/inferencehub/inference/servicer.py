@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
 from google.protobuf import text_format
@@ -30,17 +30,17 @@ from inferencehub.core.predict import predict_request, read_prediction
 from inferencehub.inference.model import Model
 from inferencehub.inference.models import Models
 from inferencehub.inference.settings import InferenceSettings
+from inferencehub.inference.stream import StandingStream
 from inferencehub.pb import inference_pb2 as predict_pb
 from inferencehub.pb import open_inference_pb2 as pb
 
 logger = logging.getLogger(__name__)
 
-Method = Callable[[Any, Any], Awaitable[Message]]
-Reply = TypeVar("Reply", bound=Message)
+Method = Callable[[Any, Any], Awaitable[Message | bytes]]
 
 REQUEST_ID = "x-request-id"
 PREDICT_SERVICE = "inference.ModelInference"
-EXTENSIONS = ("model_repository", "model_configuration", "parameters", wire.EXTENSION)
+EXTENSIONS = ("model_repository", "model_configuration", "parameters", wire.EXTENSION, wire.STREAM_EXTENSION)
 ID_LIMIT, IDS_LIMIT = 128, 2000  # characters in the access line, of one id and of all
 DETAIL_LIMIT = 1000  # bytes; gRPC writes each as up to three and takes headers of 8 KiB
 
@@ -59,6 +59,8 @@ class Servicer:
         self.settings = settings
         self.access = access
         self.ready: Callable[[], bool] = lambda: False
+        self._streams: set[StandingStream] = set()
+        self._ending = False
 
     async def server_live(self, request: pb.ServerLiveRequest, context: Any) -> pb.ServerLiveResponse:
         """Whether the process works."""
@@ -119,8 +121,48 @@ class Servicer:
                 )
         return response
 
-    async def model_infer(self, message: pb.ModelInferRequest, context: Any) -> pb.ModelInferResponse:
-        """Run a model."""
+    async def model_infer(self, message: pb.ModelInferRequest, context: Any) -> bytes:
+        """Run a model; a ModelInferResponse, written out."""
+        return await self.run(message, context, self.settings.max_message_bytes)
+
+    async def model_stream_infer(
+        self, requests: AsyncIterator[pb.ModelInferRequest], context: Any
+    ) -> AsyncIterator[bytes]:
+        """Run models, a message a call, over a gateway's standing stream; see `stream.py`."""
+        marked = [value for name, value in context.invocation_metadata() or () if name == wire.STREAM]
+        if not marked or not marked[0].isdigit():
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "streams are for gateways")
+        own, longest_s = self.settings.max_message_bytes, self.settings.max_timeout_ms / 1000
+        await context.send_initial_metadata(((wire.STREAM, str(own)),))
+        stream = StandingStream(
+            self.answer, context.invocation_metadata(), min(own, int(marked[0])), longest_s
+        )
+        self._streams.add(stream)
+        if self._ending:
+            stream.end()
+        try:
+            async for reply in stream.replies(requests):
+                yield reply
+        finally:
+            self._streams.discard(stream)
+
+    def end_streams(self) -> None:
+        """Take no new call on any stream; each ends once those that run are answered."""
+        self._ending = True
+        for stream in self._streams:
+            stream.end()
+
+    async def answer(self, message: pb.ModelInferRequest, stream: StandingStream) -> bytes:
+        """The answer to a message of a standing stream, written out, whatever became of it."""
+        try:
+            return await self.run(message, stream, stream.limit, on_stream=True)
+        except Exception as error:
+            return wire.failure_to_proto(message.id, *ending(error, "model_stream_infer", message))
+
+    async def run(
+        self, message: pb.ModelInferRequest, context: Any, limit: int, on_stream: bool = False
+    ) -> bytes:
+        """Run a model; the answer, written out, of at most `limit` bytes."""
         now = monotonic()
         members = (
             message.parameters["hub_members"].string_param if "hub_members" in message.parameters else ""
@@ -128,8 +170,10 @@ class Servicer:
         model = self.models.get(message.model_name, message.model_version)
         request = wire.request_from_proto(message)
 
-        def reply(job: Job, response: InferResponse) -> pb.ModelInferResponse:
-            answer = wire.response_to_proto(response, message.id)
+        def reply(job: Job, response: InferResponse) -> bytes:
+            whole = pb.ModelStreamInferResponse() if on_stream else pb.ModelInferResponse()
+            answer = whole.infer_response if isinstance(whole, pb.ModelStreamInferResponse) else whole
+            wire.fill_response(answer, response, message.id)
             if members:
                 parameters = answer.parameters
                 parameters["hub_queue_us"].int64_param = round(job.times.queue * 1e6)
@@ -137,11 +181,11 @@ class Servicer:
                 parameters["hub_free"].int64_param = model.free
                 if job.dropped:
                     parameters["hub_dropped"].string_param = ",".join(map(str, job.dropped))
-            return answer
+            return written(whole, model.name, limit)
 
         return await self.infer(model, request, message.id, members, context, now, reply)
 
-    async def predict(self, message: predict_pb.PredictRequest, context: Any) -> predict_pb.PredictResponse:
+    async def predict(self, message: predict_pb.PredictRequest, context: Any) -> bytes:
         """The small call: the first input filled with features or text, the answer's class read back."""
         now = monotonic()
         text = message.text if message.text and not message.features else None
@@ -150,11 +194,12 @@ class Servicer:
         model.open_lane()
         request = predict_request(model.info, "", message.features, text)
 
-        def reply(job: Job, response: InferResponse) -> predict_pb.PredictResponse:
+        def reply(job: Job, response: InferResponse) -> bytes:
             found = read_prediction(model.info, response)
-            return predict_pb.PredictResponse(
+            answer = predict_pb.PredictResponse(
                 class_id=found.class_id, confidence=found.confidence, label=found.label
             )
+            return written(answer, model.name, self.settings.max_message_bytes)
 
         return await self.infer(model, request, "", "", context, now, reply)
 
@@ -166,8 +211,8 @@ class Servicer:
         members: str,
         context: Any,
         now: float,
-        reply: Callable[[Job, InferResponse], Reply],
-    ) -> Reply:
+        reply: Callable[[Job, InferResponse], bytes],
+    ) -> bytes:
         """Put a call into its model's lane and wait for its `reply`; one access line, however it ends."""
         status, rows = Kind.MODEL_FAILED.label, 0
         whose: tuple[Member, ...] = ()
@@ -185,10 +230,6 @@ class Servicer:
                 raise bad_input(f"parameter 'hub_members' speaks of other than the {rows} rows of the inputs")
             job = Job(without_timeout(request), rows, whose, now)
             answer = reply(job, await lane.answer(job))
-            size, limit = answer.ByteSize(), self.settings.max_message_bytes
-            if size > limit:
-                detail = f"model '{model.name}' gave an answer of {size} bytes, more than the limit {limit}"
-                raise HubError(Kind.MODEL_FAILED, detail)
             status = "ok"
             return answer
         except HubError as error:
@@ -234,6 +275,19 @@ class Servicer:
         )
 
 
+def written(answer: Message, model: str, limit: int) -> bytes:
+    """A message as bytes.
+
+    Raises:
+        HubError: MODEL_FAILED where they are more than `limit`.
+    """
+    data = answer.SerializeToString()
+    if len(data) > limit:
+        detail = f"model '{model}' gave an answer of {len(data)} bytes, more than the limit {limit}"
+        raise HubError(Kind.MODEL_FAILED, detail)
+    return data
+
+
 def without_timeout(request: InferRequest) -> InferRequest:
     """The request without the parameter that only says how long it may take, so that it may merge with others."""
     if "timeout" not in request.parameters:
@@ -265,34 +319,40 @@ def handlers(servicer: Servicer) -> list[grpc.GenericRpcHandler]:
         "RepositoryIndex": (servicer.repository_index, pb.RepositoryIndexRequest),
         "ModelInfer": (servicer.model_infer, pb.ModelInferRequest),
     }
+    stream: Any = grpc.stream_stream_rpc_method_handler(
+        servicer.model_stream_infer, request_deserializer=pb.ModelInferRequest.FromString
+    )
     small: dict[str, tuple[Method, type[Message]]] = {
         "Predict": (servicer.predict, predict_pb.PredictRequest)
     }
+    unaries = [{name: unary(*method) for name, method in methods.items()} for methods in (oip, small)]
     return [
-        grpc.method_handlers_generic_handler(
-            service, {name: unary(*method) for name, method in methods.items()}
-        )
-        for service, methods in ((wire.SERVICE, oip), (PREDICT_SERVICE, small))
+        grpc.method_handlers_generic_handler(wire.SERVICE, {**unaries[0], "ModelStreamInfer": stream}),
+        grpc.method_handlers_generic_handler(PREDICT_SERVICE, unaries[1]),
     ]
 
 
 def unary(method: Method, request: type[Message]) -> Any:
-    """A method as a unary handler that answers a `HubError` with its status code and anything else with INTERNAL."""
+    """A method as a unary handler that answers an error with its status code."""
 
-    async def call(message: Any, context: Any) -> Any:
+    async def call(message: Any, context: Any) -> bytes | None:
         try:
-            return await method(message, context)
-        except HubError as error:
-            refused = ((wire.REFUSED, "1"),) if error.kind is Kind.BUSY else ()
-            detail = error.detail.encode(errors="replace")[:DETAIL_LIMIT].decode(errors="ignore")
-            await context.abort(grpc.StatusCode[error.kind.grpc], detail, refused)
-        except Exception:
-            shown = text_format.MessageToString(message, as_one_line=True)[:200]
-            logger.exception("call failed", extra={"method": method.__name__, "request": shown})
-            await context.abort(grpc.StatusCode.INTERNAL, "the service failed on this call; its log says why")
+            answer = await method(message, context)
+            return answer if isinstance(answer, bytes) else answer.SerializeToString()
+        except Exception as error:
+            code, detail, refused = ending(error, method.__name__, message)
+            trailer = ((wire.REFUSED, "1"),) if refused else ()
+            await context.abort(grpc.StatusCode[code], detail, trailer)
+            return None
 
-    return grpc.unary_unary_rpc_method_handler(
-        call,
-        request_deserializer=request.FromString,
-        response_serializer=lambda reply: reply.SerializeToString(),
-    )
+    return grpc.unary_unary_rpc_method_handler(call, request_deserializer=request.FromString)
+
+
+def ending(error: Exception, method: str, message: Message) -> tuple[str, str, bool]:
+    """What a caller is told of an error: status code, sentence, and whether the call was never begun."""
+    if isinstance(error, HubError):
+        detail = error.detail.encode(errors="replace")[:DETAIL_LIMIT].decode(errors="ignore")
+        return error.kind.grpc, detail, error.kind is Kind.BUSY
+    shown = text_format.MessageToString(message, as_one_line=True)[:200]
+    logger.error("call failed", exc_info=error, extra={"method": method, "request": shown})
+    return "INTERNAL", "the service failed on this call; its log says why", False

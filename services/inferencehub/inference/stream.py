@@ -1,0 +1,115 @@
+"""The pod's end of a gateway's standing stream (`gateway/stream.py`, `core/wire.py`): ModelStreamInfer with our mark.
+
+Every message is a call and runs by itself; answers leave in the order in which they are ready. The stream lives as
+long as its gateway wants. When the pod stops, it takes no new call, answers those that run, and ends the stream with
+OK: what was not answered by then was never begun.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from inferencehub.core import wire
+from inferencehub.pb import open_inference_pb2 as pb
+
+MOST_UNSENT = 1000  # answers that a gateway has not taken; beyond them its messages wait
+
+
+class StandingStream:
+    """One stream.
+
+    Args:
+        answer: what gives the answer to a message, written out; an error is an answer too.
+        metadata: what the stream began with.
+        limit: bytes of the largest message that the gateway takes.
+        longest_s: seconds that a call may last at most; how long each may last its message says.
+    """
+
+    def __init__(
+        self,
+        answer: Callable[[pb.ModelInferRequest, StandingStream], Awaitable[bytes]],
+        metadata: Any,
+        limit: int,
+        longest_s: float,
+    ) -> None:
+        self.limit = limit
+        self._answer = answer
+        self._metadata = metadata
+        self._longest_s = longest_s
+        self._loop = asyncio.get_running_loop()
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._unsent: deque[bytes] = deque()
+        self._more = self._loop.create_future()
+        self._fewer = asyncio.Event()
+        self._ending = False
+
+    def time_remaining(self) -> float:
+        """As of a gRPC call: seconds that a message's call may last."""
+        return self._longest_s
+
+    def invocation_metadata(self) -> Any:
+        """As of a gRPC call."""
+        return self._metadata
+
+    def end(self) -> None:
+        """Take no new call, and end once those that run are answered."""
+        self._ending = True
+        self._wake()
+
+    async def replies(self, requests: AsyncIterator[pb.ModelInferRequest]) -> AsyncIterator[bytes]:
+        """The answers to `requests`, until these end or `end` is called; what still runs is cancelled."""
+        reading = self._loop.create_task(self._read(requests))
+        try:
+            while True:
+                while self._unsent:
+                    yield self._unsent.popleft()
+                self._fewer.set()
+                if self._ending and not self._running:
+                    return
+                self._more = self._loop.create_future()
+                await self._more
+        finally:
+            reading.cancel()
+            for task in self._running.values():
+                task.cancel()
+
+    async def _read(self, requests: AsyncIterator[pb.ModelInferRequest]) -> None:
+        try:
+            async for message in requests:
+                self._take(message)
+                if len(self._unsent) > MOST_UNSENT:
+                    self._fewer.clear()
+                    await self._fewer.wait()
+        finally:
+            self.end()
+
+    def _take(self, message: pb.ModelInferRequest) -> None:
+        id = message.id
+        if wire.CANCEL in message.parameters:
+            task = self._running.pop(id, None)
+            if task is not None:
+                task.cancel()
+        elif self._ending:
+            self._send(wire.failure_to_proto(id, "RESOURCE_EXHAUSTED", "the pod takes nothing more", True))
+        elif id in self._running:
+            self._send(wire.failure_to_proto(id, "INVALID_ARGUMENT", f"id '{id[:80]}' runs already"))
+        else:
+            self._running[id] = self._loop.create_task(self._run(id, message))
+
+    async def _run(self, id: str, message: pb.ModelInferRequest) -> None:
+        try:
+            self._send(await self._answer(message, self))
+        finally:
+            self._running.pop(id, None)
+            self._wake()
+
+    def _send(self, reply: bytes) -> None:
+        self._unsent.append(reply)
+        self._wake()
+
+    def _wake(self) -> None:
+        if not self._more.done():
+            self._more.set_result(None)

@@ -1,0 +1,184 @@
+"""A pod's end of a standing stream, as a gateway uses it: every call ends by itself, and the stream by itself too."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import grpc
+import pytest
+
+from inferencehub.core import wire
+from inferencehub.pb import open_inference_pb2 as pb
+from tests.hub import eventually, mock_model
+from tests.inference.pods import Pod, calling_pod, features
+
+MINUTE = 60_000_000  # microseconds
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    """A quick model, one that takes 200 ms, and one that takes a minute and has one instance."""
+    mock_model(tmp_path, "quick")
+    mock_model(tmp_path, "soon", delay_ms=200)
+    mock_model(tmp_path, "slow", delay_ms=60_000, slots=1)
+    return tmp_path
+
+
+class Stream:
+    """A gateway's end."""
+
+    def __init__(self, call: Any) -> None:
+        self.call = call
+
+    async def send(self, id: str, model: str = "quick", left_us: int = MINUTE, **parameters: Any) -> None:
+        """Send a call of one member."""
+        members = f'[[1, {left_us}, "caller-{id}"]]'
+        await self.call.write(features(model, 1.0, id=id, hub_members=members, **parameters))
+
+    async def reply(self) -> tuple[str, str, pb.ModelStreamInferResponse]:
+        """Id, code ("" for success) and message of the next answer."""
+        reply = await asyncio.wait_for(self.call.read(), 5)
+        assert reply is not grpc.aio.EOF
+        code = wire.failure_from_proto(reply)[0]
+        assert bool(code) is bool(reply.error_message)
+        return reply.infer_response.id, code, reply
+
+
+@asynccontextmanager
+async def stream_to(pod: Pod, most_bytes: int = 10_000_000) -> AsyncIterator[Stream]:
+    """A stream with our mark, cancelled at the end."""
+    call: Any = pod.channel.stream_stream(
+        f"/{wire.SERVICE}/ModelStreamInfer",
+        request_serializer=pb.ModelInferRequest.SerializeToString,
+        response_deserializer=pb.ModelStreamInferResponse.FromString,
+    )(metadata=((wire.STREAM, str(most_bytes)),))
+    try:
+        yield Stream(call)
+    finally:
+        call.cancel()
+
+
+async def until_line(pod: Pod) -> dict[str, Any]:
+    """The next access line."""
+    await eventually(lambda: pod.server.access is not None and pod.server.access.lines)
+    (line,) = pod.access()
+    return line
+
+
+async def test_calls_run_side_by_side_and_each_answer_has_its_id_its_times_and_its_line(models: Path) -> None:
+    async with calling_pod(models, max_message_bytes=123_456) as pod, stream_to(pod) as stream:
+        assert dict(await stream.call.initial_metadata())[wire.STREAM] == "123456"
+        await stream.send("1", "soon")
+        await stream.send("2")
+        id, code, reply = await stream.reply()
+        assert (id, code) == ("2", "")
+        assert reply.infer_response.outputs[0].name == "class_id"
+        line = await until_line(pod)
+        assert (line["id"], line["status"], line["rows"]) == ("caller-2", "ok", 1)
+        id, code, reply = await stream.reply()
+        assert (id, code) == ("1", "")
+        parameters = reply.infer_response.parameters
+        assert 190_000 < parameters["hub_compute_us"].int64_param < 400_000
+        assert parameters["hub_free"].int64_param == 4
+        assert (await until_line(pod))["id"] == "caller-1"
+
+
+async def test_an_error_ends_its_call_and_not_the_stream(models: Path) -> None:
+    async with calling_pod(models) as pod, stream_to(pod) as stream:
+        await stream.send("1", "unknown")
+        id, code, reply = await stream.reply()
+        assert (id, code) == ("1", "NOT_FOUND")
+        assert reply.error_message.startswith("model 'unknown' is unknown, expected one of: ")
+        await stream.send("2", priority=1)
+        _, code, reply = await stream.reply()
+        assert (code, reply.error_message) == (
+            "INVALID_ARGUMENT",
+            "parameter 'priority' is not supported",
+        )
+        await stream.call.write(pb.ModelInferRequest(id="3", model_name="quick"))
+        assert (await stream.reply())[:2] == ("3", "INVALID_ARGUMENT")
+        await stream.send("4")
+        assert (await stream.reply())[:2] == ("4", "")
+
+
+async def test_what_a_pod_has_no_room_for_is_refused_as_never_begun(models: Path) -> None:
+    async with calling_pod(models) as pod, stream_to(pod) as stream:
+        for id in ("1", "2", "3"):  # one runs, one waits
+            await stream.send(id, "slow")
+        id, code, reply = await stream.reply()
+        assert (id, code) == ("3", "RESOURCE_EXHAUSTED")
+        assert wire.failure_from_proto(reply)[2]
+
+
+async def test_a_call_that_nobody_waits_for_any_more_is_ended(models: Path) -> None:
+    async with calling_pod(models) as pod, stream_to(pod) as stream:
+        slow = pod.server.models.get("slow")
+        await stream.send("1", "slow")
+        await eventually(lambda: slow.free == 0)
+        await stream.call.write(wire.cancel_to_proto("1"))
+        await eventually(lambda: slow.free == 1, 1)
+        line = await until_line(pod)
+        assert (line["id"], line["status"]) == ("caller-1", "cancelled")
+        await stream.call.write(wire.cancel_to_proto("1"))  # twice, or too late: nothing
+        await stream.send("2")
+        assert (await stream.reply())[0] == "2"
+
+
+async def test_each_call_has_the_time_that_its_message_says(models: Path) -> None:
+    async with calling_pod(models, default_timeout_ms=100) as pod, stream_to(pod) as stream:
+        began = monotonic()
+        await stream.send("1", "slow", left_us=50_000)
+        await stream.send("2", "soon")  # longer than the default of a call that does not say
+        assert (await stream.reply())[:2] == ("1", "DEADLINE_EXCEEDED")
+        assert 0.04 < monotonic() - began < 0.19
+        assert (await stream.reply())[:2] == ("2", "")
+
+
+async def test_an_answer_beyond_what_the_gateway_takes_fails_its_call_alone(models: Path) -> None:
+    async with calling_pod(models) as pod, stream_to(pod, most_bytes=60) as stream:
+        await stream.send("1")
+        id, code, reply = await stream.reply()
+        assert (id, code) == ("1", "INTERNAL")
+        assert reply.error_message.endswith("more than the limit 60")
+        assert (await until_line(pod))["status"] == "model_failed"
+
+
+async def test_a_pod_that_stops_answers_what_runs_refuses_the_rest_and_ends_the_stream(models: Path) -> None:
+    async with calling_pod(models, drain_timeout_s=5.0) as pod, stream_to(pod) as stream:
+        await stream.send("1", "soon")
+        await eventually(lambda: pod.server.models.get("soon").free == 3)
+        began = monotonic()
+        stopping = asyncio.create_task(pod.server.stop())
+        await asyncio.sleep(0.02)
+        await stream.send("2")
+        id, code, reply = await stream.reply()
+        assert (id, code, wire.failure_from_proto(reply)[2]) == ("2", "RESOURCE_EXHAUSTED", True)
+        assert (await stream.reply())[:2] == ("1", "")
+        assert await stream.call.read() is grpc.aio.EOF
+        assert await stream.call.code() is grpc.StatusCode.OK
+        await stopping
+        assert monotonic() - began < 1.0, "an empty stream held up the stop"
+
+
+async def test_a_gateway_that_goes_away_ends_its_calls(models: Path) -> None:
+    async with calling_pod(models) as pod:
+        slow = pod.server.models.get("slow")
+        async with stream_to(pod) as stream:
+            await stream.send("1", "slow")
+            await eventually(lambda: slow.free == 0)
+        await eventually(lambda: slow.free == 1, 1)
+        assert (await until_line(pod))["status"] == "cancelled"
+
+
+async def test_a_stream_without_our_mark_is_not_one_of_ours(models: Path) -> None:
+    async with calling_pod(models) as pod:
+        method: Any = pod.channel.stream_stream(f"/{wire.SERVICE}/ModelStreamInfer")
+        call = method()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call.read()
+        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
