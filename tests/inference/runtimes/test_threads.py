@@ -48,3 +48,36 @@ async def test_a_cancellation_takes_effect_when_the_work_has_ended() -> None:
         await run
     assert await threads.run(lambda: 5) == 5
     threads.close()
+
+
+async def test_there_are_as_many_threads_as_were_needed_at_a_time_and_no_more_than_instances() -> None:
+    threads, ends = Threads("many", 3), [threading.Event() for _ in range(5)]
+
+    def alive() -> int:
+        return sum(thread.name.startswith("model-many") for thread in threading.enumerate())
+
+    for _ in range(3):
+        await threads.run(lambda: None)
+    assert alive() == 1
+    runs = [asyncio.create_task(threads.run(end.wait)) for end in ends]
+    await asyncio.sleep(0.05)
+    assert alive() == 3
+    for end in ends:
+        end.set()
+    assert await asyncio.gather(*runs) == [True] * 5
+    threads.close()
+    for _ in range(100):
+        if not alive():
+            break
+        await asyncio.sleep(0.01)
+    assert not alive()
+
+
+async def test_what_the_work_raises_reaches_who_waits_and_the_thread_lives_on() -> None:
+    threads = Threads("m", 1)
+    with pytest.raises(ZeroDivisionError):
+        await threads.run(lambda: 1 / 0)
+    assert await threads.run(lambda: 5) == 5
+    threads.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        await threads.run(lambda: 5)
