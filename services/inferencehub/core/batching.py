@@ -21,6 +21,7 @@ from typing import NamedTuple
 from inferencehub.core.errors import HubError, Kind
 from inferencehub.core.messages import InferRequest, InferResponse, Times
 from inferencehub.core.tensors import Tensor, merge_rows, split_rows
+from inferencehub.core.values import value_class
 
 
 class Member(NamedTuple):
@@ -74,7 +75,6 @@ class Job:
     rows: int
     members: tuple[Member, ...]
     arrived: float
-    key: MergeKey = field(init=False)
     size: int = field(init=False)
     deadline: float = field(init=False)
     alone: bool = False
@@ -84,9 +84,16 @@ class Job:
     batch_rows: int = 0
     served_by: str = ""
     dropped: list[int] = field(default_factory=list)
+    _key: MergeKey | None = None
+
+    @property
+    def key(self) -> MergeKey:
+        """Equal to that of a job that may go with this one; found out when there is one."""
+        if self._key is None:
+            self._key = merge_key(self.request)
+        return self._key
 
     def __post_init__(self) -> None:
-        self.key = merge_key(self.request)
         self.size = sum([len(tensor.data) for tensor in self.request.inputs])
         self.deadline = (
             self.members[0].deadline if len(self.members) == 1 else max(m.deadline for m in self.members)
@@ -102,7 +109,7 @@ def merge_key(request: InferRequest) -> MergeKey:
     return (request.model, request.version, request.outputs, parameters, kinds, *shapes)
 
 
-@dataclass(frozen=True, slots=True)
+@value_class(frozen=True, slots=True)
 class Batch:
     """Jobs that leave together, and why now."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from inferencehub.core.errors import HubError, Kind
 from inferencehub.core.tensors import Tensor
@@ -36,7 +36,7 @@ class InferRequest:
 
     def with_inputs(self, inputs: tuple[Tensor, ...]) -> InferRequest:
         """The same call over other tensors."""
-        return replace(self, inputs=inputs)
+        return InferRequest(self.model, self.version, inputs, self.outputs, self.parameters)
 
 
 @dataclass(slots=True)

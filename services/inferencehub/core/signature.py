@@ -6,7 +6,8 @@ over the protocol (ModelMetadata and ModelConfig). A runtime never sees a tensor
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from operator import is_
 
 from inferencehub.core.errors import HubError, Kind, bad_input, shown
 from inferencehub.core.messages import InferRequest
@@ -30,6 +31,10 @@ class Signature:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     max_batch_size: int = 0
+    names: list[str] = field(init=False, repr=False, compare=False)  # of the inputs
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", [spec.name for spec in self.inputs])
 
     def check(self, request: InferRequest) -> tuple[InferRequest, int]:
         """The request with its inputs in the model's order, and its number of rows (1 where the model does not batch).
@@ -37,6 +42,25 @@ class Signature:
         Raises:
             HubError: BAD_INPUT naming the input, what was expected and what came.
         """
+        inputs = request.inputs
+        if [tensor.name for tensor in inputs] == self.names:
+            for spec, tensor in zip(self.inputs, inputs, strict=True):
+                check_tensor(request.model, spec, tensor)
+        else:
+            inputs = self._in_order(request)
+        if request.outputs:
+            known = {spec.name for spec in self.outputs}
+            for name in request.outputs:
+                if name not in known:
+                    raise bad_input(
+                        f"model '{request.model}': unknown output '{name[:80]}', expected one of {sorted(known)}"
+                    )
+        rows = self._rows(request.model, inputs)
+        same = len(inputs) == len(request.inputs) and all(map(is_, inputs, request.inputs))
+        return (request if same else request.with_inputs(inputs)), rows
+
+    def _in_order(self, request: InferRequest) -> tuple[Tensor, ...]:
+        """The inputs, checked, in the model's order; those that are optional may be missing."""
         given = {tensor.name: tensor for tensor in request.inputs}
         if len(given) != len(request.inputs):
             raise bad_input(
@@ -57,18 +81,9 @@ class Signature:
             raise bad_input(
                 f"model '{request.model}': unknown input '{next(iter(given))[:80]}', expected {self._inputs()}"
             )
-        if request.outputs:
-            known = {spec.name for spec in self.outputs}
-            for name in request.outputs:
-                if name not in known:
-                    raise bad_input(
-                        f"model '{request.model}': unknown output '{name[:80]}', expected one of {sorted(known)}"
-                    )
-        rows = self._rows(request.model, ordered)
-        inputs = tuple(ordered)
-        return (request if inputs == request.inputs else request.with_inputs(inputs)), rows
+        return tuple(ordered)
 
-    def _rows(self, model: str, inputs: list[Tensor]) -> int:
+    def _rows(self, model: str, inputs: tuple[Tensor, ...]) -> int:
         if not self.max_batch_size:
             return 1
         rows = inputs[0].shape[0] if inputs else 1

@@ -62,10 +62,16 @@ CONTENTS = {
     "BYTES": ("bytes_contents", ""),
 }
 # Members as JSON: rows at least one, and a time that a float holds.
-MEMBERS = Annotated[
-    list[tuple[Annotated[int, msgspec.Meta(ge=1)], Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)], str]],
-    msgspec.Meta(min_length=1),
-]
+MEMBERS: msgspec.json.Decoder[list[tuple[int, int, str]]] = msgspec.json.Decoder(
+    Annotated[
+        list[
+            tuple[
+                Annotated[int, msgspec.Meta(ge=1)], Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)], str
+            ]
+        ],
+        msgspec.Meta(min_length=1),
+    ]
+)
 TYPE_NAMES = {number: name.removeprefix("TYPE_") for name, number in config_pb.DataType.items()}
 TYPE_NAMES[config_pb.TYPE_STRING] = "BYTES"
 
@@ -111,7 +117,7 @@ def request_from_proto(message: pb.ModelInferRequest) -> InferRequest:
         else:
             data = raw[index]
         inputs.append(Tensor(tensor.name, tensor.datatype, tuple(tensor.shape), data))
-    outputs = tuple([output.name for output in message.outputs])
+    outputs = tuple([output.name for output in message.outputs]) if message.outputs else ()
     parameters = parameters_from_proto(message.parameters) if message.parameters else {}
     return InferRequest(message.model_name, message.model_version, tuple(inputs), outputs, parameters)
 
@@ -196,7 +202,7 @@ def members_from_proto(text: str, now: float, latest: float) -> tuple[Member, ..
         HubError: BAD_INPUT where the text is not as described at the top.
     """
     try:
-        listed = msgspec.json.decode(text, type=MEMBERS)
+        listed = MEMBERS.decode(text)
     except msgspec.DecodeError:
         raise bad_input("parameter 'hub_members': expected a JSON list of [rows, microseconds, id]") from None
     return tuple([Member(rows, min(latest, now + left / 1e6), id) for rows, left, id in listed])
@@ -225,9 +231,12 @@ def set_parameter(target: pb.InferParameter, value: Parameter) -> None:
 def parameters_from_proto(parameters: Mapping[str, pb.InferParameter]) -> dict[str, Parameter]:
     """The parameters that are not ours; one without a value is left out."""
     read: dict[str, Parameter] = {}
-    for name, parameter in parameters.items():
+    for name in parameters:
+        if name.startswith(OURS):
+            continue
+        parameter = parameters[name]
         kind = parameter.WhichOneof("parameter_choice")
-        if kind is not None and not name.startswith(OURS):
+        if kind is not None:
             value: Any = getattr(parameter, kind)
             read[name] = value
     return read
