@@ -13,6 +13,7 @@ import pytest
 from inferencehub.core import wire
 from inferencehub.core.messages import RESERVED_PARAMETERS, InferRequest
 from inferencehub.core.tensors import Tensor, pack_bytes
+from inferencehub.inference.call import Call
 from inferencehub.pb import inference_pb2 as predict_pb
 from tests.hub import eventually, mock_model, write_model
 from tests.inference.pods import Pod, calling_pod, features
@@ -96,13 +97,13 @@ async def test_only_a_cancelled_call_counts_as_cancelled(models: Path) -> None:
         assert (await pod.refusal(features("slow", 1), timeout=0.1))[0] == "DEADLINE_EXCEEDED"
         assert (await last_line(pod))["status"] in ("deadline", "cancelled")
 
-        def reply(job: object, response: object) -> Any:
+        def reply(response: object) -> Any:
             raise RuntimeError("not foreseen")
 
         servicer, quick = pod.server.servicer, pod.server.models.get("quick")
         request = wire.request_from_proto(features("quick", 1))
         with pytest.raises(RuntimeError):
-            await servicer.infer(quick, request, "", "", Context(), monotonic(), reply)
+            await servicer.infer(Call(quick, "", Context(), monotonic()), request, "", reply)
         assert (await last_line(pod))["status"] == "model_failed"
 
 

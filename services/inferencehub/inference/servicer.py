@@ -10,9 +10,8 @@ trailer `hub-refused`, which tells the gateway that it never started and may go 
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from time import monotonic
 from typing import Any
 
@@ -22,12 +21,11 @@ from google.protobuf.message import Message
 
 from inferencehub import __version__
 from inferencehub.core import wire
-from inferencehub.core.batching import Job, Member
-from inferencehub.core.errors import HubError, Kind, bad_input
+from inferencehub.core.errors import HubError, Kind
 from inferencehub.core.logs import AccessLog
-from inferencehub.core.messages import RESERVED_PARAMETERS, InferRequest, InferResponse
+from inferencehub.core.messages import InferRequest, InferResponse
 from inferencehub.core.predict import predict_request, read_prediction
-from inferencehub.inference.model import Model
+from inferencehub.inference.call import Call, Calls, status_of
 from inferencehub.inference.models import Models
 from inferencehub.inference.settings import InferenceSettings
 from inferencehub.inference.stream import StandingStream
@@ -38,10 +36,8 @@ logger = logging.getLogger(__name__)
 
 Method = Callable[[Any, Any], Awaitable[Message | bytes]]
 
-REQUEST_ID = "x-request-id"
 PREDICT_SERVICE = "inference.ModelInference"
 EXTENSIONS = ("model_repository", "model_configuration", "parameters", wire.EXTENSION, wire.STREAM_EXTENSION)
-ID_LIMIT, IDS_LIMIT = 128, 2000  # characters in the access line, of one id and of all
 DETAIL_LIMIT = 1000  # bytes; gRPC writes each as up to three and takes headers of 8 KiB
 
 
@@ -57,7 +53,7 @@ class Servicer:
     def __init__(self, models: Models, settings: InferenceSettings, access: AccessLog | None) -> None:
         self.models = models
         self.settings = settings
-        self.access = access
+        self.calls = Calls(settings, access)
         self.ready: Callable[[], bool] = lambda: False
         self._streams: set[StandingStream] = set()
         self._ending = False
@@ -123,7 +119,16 @@ class Servicer:
 
     async def model_infer(self, message: pb.ModelInferRequest, context: Any) -> bytes:
         """Run a model; a ModelInferResponse, written out."""
-        return await self.run(message, context, self.settings.max_message_bytes)
+        members = members_of(message)
+        model = self.models.get(message.model_name, message.model_version)
+        call = Call(model, message.id, context, monotonic())
+
+        def reply(response: InferResponse) -> Message:
+            answer = pb.ModelInferResponse()
+            fill(answer, call, response, message.id, bool(members))
+            return answer
+
+        return await self.infer(call, wire.request_from_proto(message), members, reply)
 
     async def model_stream_infer(
         self, requests: AsyncIterator[pb.ModelInferRequest], context: Any
@@ -134,9 +139,8 @@ class Servicer:
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, "streams are for gateways")
         own, longest_s = self.settings.max_message_bytes, self.settings.max_timeout_ms / 1000
         await context.send_initial_metadata(((wire.STREAM, str(own)),))
-        stream = StandingStream(
-            self.answer, context.invocation_metadata(), min(own, int(marked[0])), longest_s
-        )
+        limit = min(own, int(marked[0]))
+        stream = StandingStream(self, context.invocation_metadata(), limit, longest_s)
         self._streams.add(stream)
         if self._ending:
             stream.end()
@@ -152,38 +156,35 @@ class Servicer:
         for stream in self._streams:
             stream.end()
 
-    async def answer(self, message: pb.ModelInferRequest, stream: StandingStream) -> bytes:
-        """The answer to a message of a standing stream, written out, whatever became of it."""
+    def begin(self, message: pb.ModelInferRequest, stream: StandingStream) -> Call:
+        """Accept a message of a standing stream.
+
+        Raises:
+            HubError: where it is not accepted.
+        """
+        call = Call(self.models.get(message.model_name, message.model_version), "", stream, monotonic())
+        self.calls.begin(call, wire.request_from_proto(message), members_of(message))
+        return call
+
+    def answer(self, id: str, call: Call, limit: int) -> bytes:
+        """The answer to a message of a standing stream, written out, once its call has one; b"" where nobody waits."""
+        if call.future.cancelled():
+            self.calls.end(call, "cancelled")
+            return b""
+        status = "ok"
         try:
-            return await self.run(message, stream, stream.limit, on_stream=True)
+            reply = pb.ModelStreamInferResponse()
+            fill(reply.infer_response, call, call.future.result(), id, True)
+            return written(reply, call.model.name, limit)
         except Exception as error:
-            return wire.failure_to_proto(message.id, *ending(error, "model_stream_infer", message))
+            status = status_of(error)
+            return self.failure(id, error)
+        finally:
+            self.calls.end(call, status)
 
-    async def run(
-        self, message: pb.ModelInferRequest, context: Any, limit: int, on_stream: bool = False
-    ) -> bytes:
-        """Run a model; the answer, written out, of at most `limit` bytes."""
-        now = monotonic()
-        members = (
-            message.parameters["hub_members"].string_param if "hub_members" in message.parameters else ""
-        )
-        model = self.models.get(message.model_name, message.model_version)
-        request = wire.request_from_proto(message)
-
-        def reply(job: Job, response: InferResponse) -> bytes:
-            whole = pb.ModelStreamInferResponse() if on_stream else pb.ModelInferResponse()
-            answer = whole.infer_response if isinstance(whole, pb.ModelStreamInferResponse) else whole
-            wire.fill_response(answer, response, message.id)
-            if members:
-                parameters = answer.parameters
-                parameters["hub_queue_us"].int64_param = round(job.times.queue * 1e6)
-                parameters["hub_compute_us"].int64_param = round(job.times.compute * 1e6)
-                parameters["hub_free"].int64_param = model.free
-                if job.dropped:
-                    parameters["hub_dropped"].string_param = ",".join(map(str, job.dropped))
-            return written(whole, model.name, limit)
-
-        return await self.infer(model, request, message.id, members, context, now, reply)
+    def failure(self, id: str, error: Exception, message: Message | None = None) -> bytes:
+        """The answer to a message of a standing stream that failed, written out."""
+        return wire.failure_to_proto(id, *ending(error, "model_stream_infer", message))
 
     async def predict(self, message: predict_pb.PredictRequest, context: Any) -> bytes:
         """The small call: the first input filled with features or text, the answer's class read back."""
@@ -194,85 +195,49 @@ class Servicer:
         model.open_lane()
         request = predict_request(model.info, "", message.features, text)
 
-        def reply(job: Job, response: InferResponse) -> bytes:
+        def reply(response: InferResponse) -> Message:
             found = read_prediction(model.info, response)
-            answer = predict_pb.PredictResponse(
+            return predict_pb.PredictResponse(
                 class_id=found.class_id, confidence=found.confidence, label=found.label
             )
-            return written(answer, model.name, self.settings.max_message_bytes)
 
-        return await self.infer(model, request, "", "", context, now, reply)
+        return await self.infer(Call(model, "", context, now), request, "", reply)
 
     async def infer(
-        self,
-        model: Model,
-        request: InferRequest,
-        id: str,
-        members: str,
-        context: Any,
-        now: float,
-        reply: Callable[[Job, InferResponse], bytes],
+        self, call: Call, request: InferRequest, members: str, reply: Callable[[InferResponse], Message]
     ) -> bytes:
-        """Put a call into its model's lane and wait for its `reply`; one access line, however it ends."""
-        status, rows = Kind.MODEL_FAILED.label, 0
-        whose: tuple[Member, ...] = ()
-        job: Job | None = None
+        """Put a call into its model's lane and wait for its `reply`, written out; one access line, however it ends."""
+        self.calls.begin(call, request, members)
+        status = "ok"
         try:
-            if reserved := request.parameters.keys() & RESERVED_PARAMETERS:
-                raise bad_input(f"parameter '{min(reserved)}' is not supported")
-            lane = model.lane_to_run()
-            request, rows = model.info.signature.check(request)
-            deadline = now + self.seconds_left(context, request.parameters)
-            whose = (
-                wire.members_from_proto(members, now, deadline) if members else (Member(rows, deadline, id),)
-            )
-            if members and sum([member.rows for member in whose]) != rows:
-                raise bad_input(f"parameter 'hub_members' speaks of other than the {rows} rows of the inputs")
-            job = Job(without_timeout(request), rows, whose, now)
-            answer = reply(job, await lane.answer(job))
-            status = "ok"
-            return answer
-        except HubError as error:
-            status = error.kind.label
-            raise
-        except asyncio.CancelledError:
-            status = "cancelled"
+            answer = reply(await call.future)
+            return written(answer, call.model.name, self.settings.max_message_bytes)
+        except BaseException as error:
+            status = status_of(error)
             raise
         finally:
-            took = monotonic() - now
-            model.metrics.called(status, took)
-            if self.access is not None:
-                ids = shown_ids(whose) or (id or request_id(context))[:ID_LIMIT]
-                self.log_access(model, job, ids, status, rows, took)
+            call.leave()
+            self.calls.end(call, status)
 
-    def seconds_left(self, context: Any, parameters: Mapping[str, object]) -> float:
-        """The call's own deadline, its `timeout` parameter (microseconds) or the default, whichever ends first."""
-        settings = self.settings
-        left: float | None = context.time_remaining()
-        seconds = settings.default_timeout_ms / 1000 if left is None or left > 1e9 else left
-        timeout = parameters.get("timeout")
-        if isinstance(timeout, int) and timeout > 0:
-            seconds = min(seconds, timeout / 1e6) if left is not None else timeout / 1e6
-        return min(seconds, settings.max_timeout_ms / 1000)
 
-    def log_access(
-        self, model: Model, job: Job | None, ids: str, status: str, rows: int, took: float
-    ) -> None:
-        """The access line of a call."""
-        assert self.access is not None
-        times = job.times if job is not None else None
-        self.access.write(
-            event="call",
-            id=ids,
-            model=model.name,
-            version=model.version,
-            status=status,
-            rows=rows,
-            batch=job.batch_rows if job is not None else 0,
-            ms=round(took * 1e3, 3),
-            queue_ms=round(times.queue * 1e3, 3) if times else 0,
-            compute_ms=round(times.compute * 1e3, 3) if times else 0,
-        )
+def members_of(message: pb.ModelInferRequest) -> str:
+    """Parameter `hub_members`, "" where there is none."""
+    parameters = message.parameters
+    return parameters["hub_members"].string_param if "hub_members" in parameters else ""
+
+
+def fill(answer: pb.ModelInferResponse, call: Call, response: InferResponse, id: str, merged: bool) -> None:
+    """Write a model's answer into a message, and beside it for a gateway, whose calls are merges, what is ours."""
+    wire.fill_response(answer, response, id)
+    job = call.job
+    if not merged or job is None:
+        return
+    parameters = answer.parameters
+    parameters["hub_queue_us"].int64_param = round(job.times.queue * 1e6)
+    parameters["hub_compute_us"].int64_param = round(job.times.compute * 1e6)
+    parameters["hub_free"].int64_param = call.model.free
+    if job.dropped:
+        parameters["hub_dropped"].string_param = ",".join(map(str, job.dropped))
 
 
 def written(answer: Message, model: str, limit: int) -> bytes:
@@ -286,25 +251,6 @@ def written(answer: Message, model: str, limit: int) -> bytes:
         detail = f"model '{model}' gave an answer of {len(data)} bytes, more than the limit {limit}"
         raise HubError(Kind.MODEL_FAILED, detail)
     return data
-
-
-def without_timeout(request: InferRequest) -> InferRequest:
-    """The request without the parameter that only says how long it may take, so that it may merge with others."""
-    if "timeout" not in request.parameters:
-        return request
-    rest = {name: value for name, value in request.parameters.items() if name != "timeout"}
-    return InferRequest(request.model, request.version, request.inputs, request.outputs, rest)
-
-
-def shown_ids(members: tuple[Member, ...]) -> str:
-    """The members' ids with commas, "" where none has one; callers choose them, so their length is bounded."""
-    ids = [member.id[:ID_LIMIT] for member in members]
-    return ",".join(ids)[:IDS_LIMIT] if any(ids) else ""
-
-
-def request_id(context: Any) -> str:
-    """The caller's request id, from the call's metadata."""
-    return next((str(value) for name, value in context.invocation_metadata() or () if name == REQUEST_ID), "")
 
 
 def handlers(servicer: Servicer) -> list[grpc.GenericRpcHandler]:
@@ -348,11 +294,11 @@ def unary(method: Method, request: type[Message]) -> Any:
     return grpc.unary_unary_rpc_method_handler(call, request_deserializer=request.FromString)
 
 
-def ending(error: Exception, method: str, message: Message) -> tuple[str, str, bool]:
+def ending(error: Exception, method: str, message: Message | None) -> tuple[str, str, bool]:
     """What a caller is told of an error: status code, sentence, and whether the call was never begun."""
     if isinstance(error, HubError):
         detail = error.detail.encode(errors="replace")[:DETAIL_LIMIT].decode(errors="ignore")
         return error.kind.grpc, detail, error.kind is Kind.BUSY
-    shown = text_format.MessageToString(message, as_one_line=True)[:200]
+    shown = text_format.MessageToString(message, as_one_line=True)[:200] if message is not None else ""
     logger.error("call failed", exc_info=error, extra={"method": method, "request": shown})
     return "INTERNAL", "the service failed on this call; its log says why", False

@@ -9,20 +9,40 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any, Protocol
 
 from inferencehub.core import wire
+from inferencehub.core.messages import InferResponse
+from inferencehub.inference.call import Call
 from inferencehub.pb import open_inference_pb2 as pb
 
 MOST_UNSENT = 1000  # answers that a gateway has not taken; beyond them its messages wait
+
+
+class Pod(Protocol):
+    """What runs the calls."""
+
+    def begin(self, message: pb.ModelInferRequest, stream: StandingStream) -> Call:
+        """Accept a message.
+
+        Raises:
+            Exception: where it is not accepted.
+        """
+
+    def answer(self, id: str, call: Call, limit: int) -> bytes:
+        """The answer once the call has ended, of `limit` bytes at most; b"" where nobody waits for it."""
+
+    def failure(self, id: str, error: Exception, message: pb.ModelInferRequest) -> bytes:
+        """The answer to a message that was not accepted."""
 
 
 class StandingStream:
     """One stream.
 
     Args:
-        answer: what gives the answer to a message, written out; an error is an answer too.
+        pod: what runs the calls.
         metadata: what the stream began with.
         limit: bytes of the largest message that the gateway takes.
         longest_s: seconds that a call may last at most; how long each may last its message says.
@@ -30,17 +50,17 @@ class StandingStream:
 
     def __init__(
         self,
-        answer: Callable[[pb.ModelInferRequest, StandingStream], Awaitable[bytes]],
+        pod: Pod,
         metadata: Any,
         limit: int,
         longest_s: float,
     ) -> None:
         self.limit = limit
-        self._answer = answer
+        self._pod = pod
         self._metadata = metadata
         self._longest_s = longest_s
         self._loop = asyncio.get_running_loop()
-        self._running: dict[str, asyncio.Task[None]] = {}
+        self._running: dict[str, Call] = {}
         self._unsent: deque[bytes] = deque()
         self._more = self._loop.create_future()
         self._fewer = asyncio.Event()
@@ -73,8 +93,8 @@ class StandingStream:
                 await self._more
         finally:
             reading.cancel()
-            for task in self._running.values():
-                task.cancel()
+            for call in list(self._running.values()):
+                call.leave()
 
     async def _read(self, requests: AsyncIterator[pb.ModelInferRequest]) -> None:
         try:
@@ -89,22 +109,24 @@ class StandingStream:
     def _take(self, message: pb.ModelInferRequest) -> None:
         id = message.id
         if wire.CANCEL in message.parameters:
-            task = self._running.pop(id, None)
-            if task is not None:
-                task.cancel()
+            if id in self._running:
+                self._running[id].leave()
         elif self._ending:
             self._send(wire.failure_to_proto(id, "RESOURCE_EXHAUSTED", "the pod takes nothing more", True))
         elif id in self._running:
             self._send(wire.failure_to_proto(id, "INVALID_ARGUMENT", f"id '{id[:80]}' runs already"))
         else:
-            self._running[id] = self._loop.create_task(self._run(id, message))
+            try:
+                call = self._running[id] = self._pod.begin(message, self)
+                call.future.add_done_callback(partial(self._ended, id, call))
+            except Exception as error:
+                self._send(self._pod.failure(id, error, message))
 
-    async def _run(self, id: str, message: pb.ModelInferRequest) -> None:
-        try:
-            self._send(await self._answer(message, self))
-        finally:
-            self._running.pop(id, None)
-            self._wake()
+    def _ended(self, id: str, call: Call, _: asyncio.Future[InferResponse]) -> None:
+        del self._running[id]
+        if reply := self._pod.answer(id, call, self.limit):
+            self._unsent.append(reply)
+        self._wake()
 
     def _send(self, reply: bytes) -> None:
         self._unsent.append(reply)
