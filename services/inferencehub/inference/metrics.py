@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge
 
 from inferencehub.core.batching import Batch, Outcome, Reason
+from inferencehub.core.histogram import Histogram, Observations
 from inferencehub.core.metrics import ROWS, SECONDS, new_registry
 
 P = "inferencehub_inference"
@@ -19,21 +20,13 @@ class Metrics:
         self.registry = registry = new_registry(P)
         model = ("model", "version")
         self.calls = Histogram(
-            f"{P}_call_seconds",
-            "gRPC inference calls by how they ended",
-            (*model, "status"),
-            buckets=SECONDS,
-            registry=registry,
+            f"{P}_call_seconds", "gRPC inference calls by how they ended", (*model, "status"), SECONDS
         )
-        self.queue_wait = Histogram(
-            f"{P}_queue_seconds", "wait of calls for an instance", model, buckets=SECONDS, registry=registry
-        )
-        self.compute = Histogram(
-            f"{P}_compute_seconds", "time of runs", model, buckets=SECONDS, registry=registry
-        )
-        self.batch_rows = Histogram(
-            f"{P}_batch_rows", "rows of each run", model, buckets=ROWS, registry=registry
-        )
+        self.queue_wait = Histogram(f"{P}_queue_seconds", "wait of calls for an instance", model, SECONDS)
+        self.compute = Histogram(f"{P}_compute_seconds", "time of runs", model, SECONDS)
+        self.batch_rows = Histogram(f"{P}_batch_rows", "rows of each run", model, ROWS)
+        for family in (self.calls, self.queue_wait, self.compute, self.batch_rows):
+            registry.register(family)
         self.dispatches = Counter(
             f"{P}_dispatches", "runs by why they left the queue", (*model, "reason"), registry=registry
         )
@@ -57,7 +50,7 @@ class LaneMetrics:
     def __init__(self, metrics: Metrics, model: str, version: str) -> None:
         labels = (model, version)
         self._calls, self._labels = metrics.calls, labels
-        self._statuses: dict[str, Histogram] = {}
+        self._statuses: dict[str, Observations] = {}
         self.queue_wait = metrics.queue_wait.labels(*labels)
         self.compute = metrics.compute.labels(*labels)
         self.batch_rows = metrics.batch_rows.labels(*labels)
