@@ -31,6 +31,10 @@ class Pool:
     def take(self) -> Worker | None:
         return self.free.pop() if self.free and not self.closed else None
 
+    @property
+    def idle(self) -> int:
+        return 0 if self.closed else len(self.free)
+
     def give(self, slot: Worker) -> None:
         assert slot not in self.free
         self.free.append(slot)
@@ -71,7 +75,12 @@ class Running:
     seen: Seen
 
     def submit(self, *jobs: Job) -> list[asyncio.Future[InferResponse]]:
-        return [self.lane.submit(one) for one in jobs]
+        """Submit jobs as if each came in a pass of its own."""
+        futures = []
+        for one in jobs:
+            futures.append(self.lane.submit(one))
+            self.lane.pump()
+        return futures
 
     def submit_together(self, *jobs: Job) -> list[asyncio.Future[InferResponse]]:
         """Let jobs gather in front of closed slots, then open those."""

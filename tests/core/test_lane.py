@@ -47,6 +47,34 @@ async def test_an_idle_lane_sends_at_once_and_a_busy_one_gathers() -> None:
         assert running.pool.runs == [[1], [2, 3, 3, 4]]
 
 
+async def test_calls_that_come_in_one_pass_of_the_loop_leave_together() -> None:
+    async with running_lane(at_once) as running:
+        futures = [running.lane.submit(job(value=number)) for number in (1, 2, 3)]
+        assert await outcomes(futures) == [[1], [2], [3]]
+        assert running.pool.runs == [[1, 2, 3]]
+
+
+async def test_calls_that_come_together_are_shared_out_over_the_slots_that_are_idle() -> None:
+    gate = Gate()
+    async with running_lane(gate, slots=3, max_rows=8) as running:
+        futures = [running.lane.submit(job(rows)) for rows in (1, 1, 1, 1, 4, 1)]
+        await asyncio.sleep(0)
+        assert running.seen.batches == [3, 2, 1]  # 3 of 9 rows; 5 of 6, for a job is not cut; the last
+        gate.open()
+        await asyncio.gather(*futures)
+
+
+async def test_a_burst_for_which_there_is_room_is_not_refused() -> None:
+    gate = Gate()
+    async with running_lane(gate, slots=2, max_rows=0, limit=2) as running:
+        futures = [running.lane.submit(job()) for _ in range(4)]
+        with pytest.raises(HubError, match="2 rows wait"):
+            running.lane.submit(job())
+        assert running.lane.running == 2
+        gate.open()
+        await asyncio.gather(*futures)
+
+
 async def test_every_free_slot_gets_work() -> None:
     gate = Gate()
     async with running_lane(gate, slots=3) as running:

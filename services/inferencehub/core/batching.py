@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from math import ceil
 from typing import NamedTuple
 
 from inferencehub.core.errors import HubError, Kind
@@ -175,7 +176,7 @@ class Queue:
 
     @property
     def full(self) -> bool:
-        """Whether no more may wait."""
+        """Whether no job comes in."""
         return self.rows >= self.limit
 
     def push(self, job: Job) -> None:
@@ -218,14 +219,19 @@ class Queue:
         """The jobs, the oldest first."""
         return list(self._jobs)
 
-    def take(self) -> Batch | None:
-        """The next batch, or None where nothing waits."""
+    def take(self, shared_by: int = 1) -> Batch | None:
+        """The next batch, or None where nothing waits.
+
+        Args:
+            shared_by: how many slots could begin at once: a batch leaves the others their part of what waits.
+        """
         jobs = self._jobs
         if not jobs:
             return None
+        most = min(self.max_rows, ceil(self.rows / shared_by)) if shared_by > 1 else self.max_rows
         head = jobs.popleft()
         batch, rows = [head], head.rows
-        while jobs and rows < self.max_rows and not head.alone:
+        while jobs and rows < most and not head.alone:
             following = jobs[0]
             if following.alone or rows + following.rows > self.max_rows or following.key != head.key:
                 break

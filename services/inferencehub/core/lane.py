@@ -1,7 +1,8 @@
 """A lane: a queue in front of a limited number of slots. The same class runs in the gateway and in the pod.
 
 When a slot is free and anything waits, the lane takes as much as may go together, merges, runs, splits and answers
-each. It never waits for a timer: idle means dispatch now, busy means that the batch grows by itself.
+each. It never waits for a timer: idle means dispatch now, busy means that the batch grows by itself. Now is the end of
+the event loop's pass, so that calls that came in one pass leave together, and not the first of them alone.
 
 In the gateway a slot is a free place at a pod, in the pod it is a free model instance; both are a `Slot`, and where
 the free ones come from is a `Slots`. The rules are in `batching.py`; here are the clock, the futures and the tasks:
@@ -70,6 +71,10 @@ class Slots(Protocol[S]):
     def give(self, slot: S) -> None:
         """Return a slot that was taken."""
 
+    @property
+    def idle(self) -> int:
+        """How many of the free slots would begin a batch at once, rather than let it wait for another."""
+
 
 class Observer(Protocol):
     """Who counts what a lane does."""
@@ -122,6 +127,7 @@ class Lane(Generic[S]):
         self.loop = asyncio.get_running_loop()
         self._open: dict[Job, tuple[asyncio.Future[InferResponse], asyncio.TimerHandle]] = {}
         self._runs: dict[Job, _Run] = {}
+        self._soon = False  # whether `pump` is called at the end of this pass of the loop
 
     @property
     def running(self) -> int:
@@ -142,6 +148,8 @@ class Lane(Generic[S]):
         now = monotonic()
         if job.deadline <= now:
             raise deadline_passed(job)
+        if self._soon and self.queue.full:
+            self.pump()  # what came in this pass has not left yet, though there may be room for it
         self.bytes_held.take(job.size)
         try:
             self.queue.push(job)
@@ -151,7 +159,9 @@ class Lane(Generic[S]):
         self.retries.earn()
         future: asyncio.Future[InferResponse] = self.loop.create_future()
         self._open[job] = (future, self.loop.call_later(job.deadline - now, self._expire, job))
-        self.pump()
+        if not self._soon:
+            self._soon = True
+            self.loop.call_soon(self._pump_soon)
         return future
 
     async def answer(self, job: Job) -> InferResponse:
@@ -175,13 +185,18 @@ class Lane(Generic[S]):
             if unwanted(job):
                 self._fail(job, error)
 
+    def _pump_soon(self) -> None:
+        self._soon = False
+        self.pump()
+
     def pump(self) -> None:
         """Send batches for as long as something waits and a slot is free."""
         while len(self.queue):
+            idle = self.slots.idle if len(self.queue) > 1 else 1
             slot = self.slots.take()
             if slot is None:
                 return
-            taken = self.queue.take()
+            taken = self.queue.take(idle)
             assert taken is not None
             now = monotonic()
             batch = self._in_time(taken, now)

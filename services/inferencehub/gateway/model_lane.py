@@ -81,6 +81,11 @@ class ModelLane:
             if freed != self.lane.pump:
                 freed()
 
+    @property
+    def idle(self) -> int:
+        """Instances at the pods that have no work, as far as is known here."""
+        return sum([max(0, place.info.slots - place.in_flight) for place in self.places if place.free])
+
     def set_places(self, places: Sequence[Place]) -> None:
         """These pods serve the model now, as far as they are open."""
         for place in self.places:

@@ -157,6 +157,11 @@ class Model:
             self._recover(slot)
 
     @property
+    def idle(self) -> int:
+        """As `free`: whoever takes an instance begins at once."""
+        return len(self._free)
+
+    @property
     def free(self) -> int:
         """Instances that are free now."""
         return len(self._free)
