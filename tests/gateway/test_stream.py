@@ -183,6 +183,27 @@ async def test_a_request_too_large_for_the_stream_is_a_call_of_its_own() -> None
         assert len(pod.seen) == 1
 
 
+async def test_a_model_with_large_answers_gets_calls_of_their_own() -> None:
+    pod = Scripted()
+
+    async def much(message: pb.ModelInferRequest, context: Any) -> str:
+        reply = echo(message)
+        reply.outputs[0].shape[:] = [300_000]
+        reply.raw_output_contents[0] = bytes(1_200_000)
+        await context.write(pb.ModelStreamInferResponse(infer_response=reply))
+        return ""
+
+    pod.act = much
+    async with asking(pod) as client:
+        assert len((await client.ask(1.0))[1]) == 300_000
+        pod.act = pod.give
+        assert (len(pod.seen), len(pod.unary)) == (1, 0)
+        assert await client.ask(2.0) == (200, [2.0])  # it is small again
+        assert (len(pod.seen), len(pod.unary)) == (1, 1)
+        assert await client.ask(3.0) == (200, [3.0])
+        assert (len(pod.seen), len(pod.unary)) == (2, 1)
+
+
 async def test_a_pod_that_takes_no_stream_gets_calls_of_their_own_until_it_does() -> None:
     pod = Scripted()
     pod.takes_streams = False

@@ -107,11 +107,11 @@ class Backend:
             self._set_state(State.SILENT)
             self._check_now.set()
 
-    async def infer(self, message: pb.ModelInferRequest, timeout: float) -> Any:
+    async def infer(self, message: pb.ModelInferRequest, timeout: float, on_stream: bool = True) -> Any:
         """ModelInfer; see `Channel.infer`."""
         if self._channel is None:
             raise Lost("there is no connection")
-        return await self._channel.infer(message, timeout)
+        return await self._channel.infer(message, timeout, on_stream)
 
     async def look_for(self, name: str) -> None:
         """Ask for a model that nobody heard of, where the backend does not list its models."""

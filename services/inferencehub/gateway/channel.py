@@ -5,7 +5,7 @@ while it drains, those that run end by themselves, with an answer or without. Wh
 that has vanished, they would run until their deadlines: closing the channel ends them, and each is then `Lost`.
 
 A pod of ours gets its calls over a standing stream, see `stream.py`. A call of its own is what other servers get, what
-a pod gets while there is no stream, and every request that is too large for it.
+a pod gets while there is no stream, and every request that is too large for it or whose answer is expected to be.
 """
 
 from __future__ import annotations
@@ -109,13 +109,14 @@ class Channel:
         """Wait until no inference call runs; none runs beyond its deadline."""
         await self._idle.wait()
 
-    async def infer(self, message: pb.ModelInferRequest, timeout: float) -> Any:
+    async def infer(self, message: pb.ModelInferRequest, timeout: float, on_stream: bool = True) -> Any:
         """ModelInfer, a ModelInferResponse, on the stream where there is one.
 
         Args:
             message: the request; its id is ours to set.
             timeout: seconds until a call of its own is ended. On the stream the pod goes by what the message says,
                 and whoever waits here ends the wait.
+            on_stream: whether it may go over the stream.
 
         Raises:
             Failed: as the service ended the call.
@@ -123,7 +124,7 @@ class Channel:
         """
         self._running += 1
         self._idle.clear()
-        stream = self._stream
+        stream = self._stream if on_stream else None
         try:
             if stream is None:
                 return await self._call(message.SerializeToString(), timeout)

@@ -22,7 +22,7 @@ from inferencehub.core.lane import Ran
 from inferencehub.core.messages import Times
 from inferencehub.core.signature import ModelInfo
 from inferencehub.gateway.channel import Lost
-from inferencehub.gateway.stream import Failed
+from inferencehub.gateway.stream import LARGEST, Failed
 
 if TYPE_CHECKING:
     from inferencehub.gateway.backend import Backend
@@ -57,6 +57,7 @@ class Place:
         self._used_s = 0.0  # slot-seconds until `_counted`
         self._counted = monotonic()
         self.refused = False
+        self.large = False  # whether its last answer was so large that those behind it on a stream would wait
         self._pause = REFUSED_S[0]
         self.freed: list[Callable[[], None]] = []  # the lanes that share it
 
@@ -108,7 +109,7 @@ class Place:
         )
         message = wire.request_to_proto(batch.request(), members)
         try:
-            reply = await self.backend.infer(message, timeout=max(0.001, batch.deadline - now))
+            reply = await self.backend.infer(message, max(0.001, batch.deadline - now), not self.large)
         except Failed as failure:
             raise self._failure(batch, failure) from None
         except Lost:
@@ -127,7 +128,9 @@ class Place:
             self.others = max(0, busy - self.in_flight)
             if "hub_dropped" in parameters:
                 dropped = tuple([int(part) for part in parameters["hub_dropped"].string_param.split(",")])
-        return Ran(wire.response_from_proto(reply), times, self.backend.address, dropped)
+        response = wire.response_from_proto(reply)
+        self.large = sum([len(tensor.data) for tensor in response.outputs]) > LARGEST
+        return Ran(response, times, self.backend.address, dropped)
 
     def _failure(self, batch: Batch, failure: Failed) -> NotAnswered:
         code = failure.code

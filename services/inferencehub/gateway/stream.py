@@ -22,7 +22,7 @@ from inferencehub.core import wire
 from inferencehub.pb import open_inference_pb2 as pb
 
 CODES = {code.name: code for code in grpc.StatusCode}
-LARGEST = 2**20  # bytes of a request on the stream: those behind a larger one would wait for it
+LARGEST = 2**20  # bytes of a message on the stream: those behind a larger one would wait for it
 
 
 class Failed(Exception):
