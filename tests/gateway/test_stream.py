@@ -12,6 +12,7 @@ from typing import Any
 
 import aiohttp
 import grpc
+import pytest
 
 from inferencehub.core import wire
 from inferencehub.pb import open_inference_pb2 as pb
@@ -256,17 +257,21 @@ async def test_what_a_stream_that_ends_with_ok_did_not_answer_runs_again_even_at
         assert (len(pod.seen), len(pod.unary)) == (2, 1)
 
 
-async def test_what_a_broken_stream_did_not_answer_is_lost() -> None:
-    for at_most_once, status in ((False, 200), (True, 503)):
-        pod = Scripted(at_most_once)
+@pytest.mark.parametrize("code", ["UNAVAILABLE", "INTERNAL", "RESOURCE_EXHAUSTED", "CANCELLED"])
+@pytest.mark.parametrize(("at_most_once", "status"), [(False, 200), (True, 503)])
+async def test_what_a_broken_stream_did_not_answer_is_lost(
+    at_most_once: bool, status: int, code: str
+) -> None:
+    pod = Scripted(at_most_once)
 
-        async def cut(message: pb.ModelInferRequest, context: Any) -> str:
-            return "UNAVAILABLE"
+    async def cut(message: pb.ModelInferRequest, context: Any) -> str:
+        return code
 
-        pod.act = cut
-        async with asking(pod) as client:
-            assert (await client.ask(1.0))[0] == status
-            assert (await client.ask(2.0))[0] == 200
+    pod.act = cut
+    async with asking(pod) as client:
+        assert (await client.ask(1.0))[0] == status
+        assert (await client.ask(2.0))[0] == 200  # by a call of its own, or on the next stream
+        assert len(pod.seen) == 1
 
 
 async def test_an_error_without_a_status_is_the_model_s() -> None:

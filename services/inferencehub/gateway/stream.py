@@ -92,7 +92,8 @@ class Stream:
                 self._answered(reply)
             end = Failed(grpc.StatusCode.RESOURCE_EXHAUSTED, "the pod takes nothing more", refused=True)
         except grpc.aio.AioRpcError as error:
-            end = failed(error)
+            # Whatever the status: it is the stream's, and says nothing of any one call.
+            end = Failed(grpc.StatusCode.UNAVAILABLE, f"the stream broke: {error.code().name}")
         finally:
             writing.cancel()
             self._call.cancel()
