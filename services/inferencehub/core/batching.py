@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from inferencehub.core.errors import HubError, Kind
 from inferencehub.core.messages import InferRequest, InferResponse, Times
+from inferencehub.core.pace import foretold
 from inferencehub.core.tensors import Tensor, merge_rows, split_rows
 from inferencehub.core.values import value_class
 
@@ -81,6 +82,7 @@ class Job:
     alone: bool = False
     returns: int = 0
     turn: int = 0
+    left_before: int = 0
     times: Times = field(default_factory=Times)
     batch_rows: int = 0
     served_by: str = ""
@@ -170,6 +172,7 @@ class Queue:
         self.rows = 0
         self._jobs: deque[Job] = deque()
         self._turns = 0
+        self._left = 0  # jobs that left for a slot
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -192,6 +195,7 @@ class Queue:
             )
         self._turns += 1
         job.turn = self._turns
+        job.left_before = self._left
         self._jobs.append(job)
         self.rows += job.rows
 
@@ -203,8 +207,17 @@ class Queue:
         back = list(jobs)
         while self._jobs and back and self._jobs[0].turn < jobs[-1].turn:
             back.append(self._jobs.popleft())
+        for job in jobs:
+            job.left_before = self._left
         self._jobs.extendleft(sorted(back, key=lambda job: job.turn, reverse=True))
         self.rows += sum([job.rows for job in jobs])
+
+    def wait(self, now: float) -> float:
+        """Seconds that a job would wait that came now, as far as that can be told; see `pace.py`."""
+        if not self._jobs:
+            return 0.0
+        oldest = self._jobs[0]
+        return foretold(len(self._jobs), self._left - oldest.left_before, now - oldest.arrived)
 
     def remove(self, job: Job) -> bool:
         """Forget a job; False where it does not wait."""
@@ -238,6 +251,7 @@ class Queue:
             batch.append(jobs.popleft())
             rows += following.rows
         self.rows -= rows
+        self._left += len(batch)
         if head.alone or not self.max_rows:
             return Batch((head,), Reason.ALONE)
         return Batch(tuple(batch), Reason.FULL if rows >= self.max_rows else Reason.SLOT_FREE)

@@ -34,6 +34,7 @@ from inferencehub.core.batching import (
 )
 from inferencehub.core.errors import HubError, Kind
 from inferencehub.core.messages import InferResponse, Times
+from inferencehub.core.pace import Pace
 
 logger = logging.getLogger(__name__)
 
@@ -124,6 +125,7 @@ class Lane(Generic[S]):
         self.retries = retries
         self.observer = observer
         self.at_most_once = at_most_once
+        self.pace = Pace()
         self.loop = asyncio.get_running_loop()
         self._open: dict[Job, tuple[asyncio.Future[InferResponse], asyncio.TimerHandle]] = {}
         self._runs: dict[Job, _Run] = {}
@@ -143,11 +145,15 @@ class Lane(Generic[S]):
         """Accept a job; its future gets the answer or a `HubError`. Who stops waiting for it calls `leave`.
 
         Raises:
-            HubError: BUSY where the lane or the process is full, DEADLINE where the deadline has passed.
+            HubError: BUSY where the lane or the process is full, or the job would wait beyond its deadline; DEADLINE
+                where that has passed.
         """
         now = monotonic()
         if job.deadline <= now:
             raise deadline_passed(job)
+        wait = self.queue.wait(now)
+        if wait and now + wait + self.pace.least(now) > job.deadline:
+            raise in_vain(job, wait, job.deadline - now)
         if self._soon and self.queue.full:
             self.pump()  # what came in this pass has not left yet, though there may be room for it
         self.bytes_held.take(job.size)
@@ -213,12 +219,13 @@ class Lane(Generic[S]):
             run.task = self.loop.create_task(self._run(slot, batch, run))
 
     def _in_time(self, batch: Batch, now: float) -> Batch:
-        """The batch without the jobs whose deadline passed while the loop was too busy for their timers."""
-        late = [job for job in batch.jobs if job.deadline <= now]
+        """The batch without the jobs whose deadline is too near for a run."""
+        until = now + self.pace.least(now)
+        late = [job for job in batch.jobs if job.deadline <= until]
         for job in late:
             self._expire(job)
         return (
-            Batch(tuple([job for job in batch.jobs if job.deadline > now]), batch.reason) if late else batch
+            Batch(tuple([job for job in batch.jobs if job.deadline > until]), batch.reason) if late else batch
         )
 
     async def _run(self, slot: S, batch: Batch, run: _Run) -> None:
@@ -255,7 +262,9 @@ class Lane(Generic[S]):
                 self._fail(jobs[index], deadline_passed(jobs[index]))
             jobs = [job for index, job in enumerate(jobs) if index not in ran.dropped]
         kept = Batch(tuple(jobs), batch.reason) if ran.dropped else batch
-        rows, took = kept.rows, monotonic() - started
+        now = monotonic()
+        rows, took = kept.rows, now - started
+        self.pace.ran(took, now)
         for job, response in zip(jobs, kept.split(ran.response), strict=True):
             times = job.times
             times.compute = ran.times.compute
@@ -318,3 +327,9 @@ def deadline_passed(job: Job) -> HubError:
     return HubError(
         Kind.DEADLINE, f"model '{job.request.model}' gave no answer before the request's deadline"
     )
+
+
+def in_vain(job: Job, wait: float, left: float) -> HubError:
+    """The error of a job that would not be answered in time."""
+    detail = f"model '{job.request.model}' is busy: calls wait {wait:.2g} s for it, and the deadline is in {left:.2g} s"
+    return HubError(Kind.BUSY, detail)

@@ -1,0 +1,118 @@
+"""What would be in vain is not begun: a lane with twice the calls that it can serve still serves all that it can."""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+
+import pytest
+
+from inferencehub.core.batching import Batch, Queue
+from inferencehub.core.errors import HubError, Kind
+from inferencehub.core.messages import InferResponse
+from inferencehub.core.pace import FRESH_S, LEAST_LEFT, Pace, foretold
+from tests.core.jobs import echo, job
+from tests.core.slots import running_lane
+
+
+def test_the_fastest_run_of_late_is_known() -> None:
+    pace = Pace()
+    assert pace.least(0.0) == 0.0
+    pace.ran(0.5, 1.0)
+    pace.ran(0.2, 1.1)
+    pace.ran(0.9, 1.2)
+    assert 0.2 < pace.least(1.2) < 0.22
+    for _ in range(40):
+        pace.ran(0.9, 1.3)
+    assert pace.least(1.3) == 0.9
+
+
+def test_a_model_that_was_slow_once_is_tried_again() -> None:
+    pace = Pace()
+    pace.ran(0.3, 1.0)
+    assert pace.least(1.0 + FRESH_S) == 0.3
+    assert pace.least(1.01 + FRESH_S) == 0.0
+    pace.ran(10.0, 100.0)
+    assert pace.least(120.0) == 10.0
+    assert pace.least(120.1) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("ahead", "left", "seconds", "wait"),
+    [(100, 50, 0.5, 1.0), (0, 50, 0.5, 0.0), (100, LEAST_LEFT - 1, 0.5, 0.0), (8, LEAST_LEFT, 1.0, 1.0)],
+)
+def test_a_wait_is_foretold(ahead: int, left: int, seconds: float, wait: float) -> None:
+    assert foretold(ahead, left, seconds) == wait
+
+
+def test_a_queue_foretells_by_what_left_it() -> None:
+    queue = Queue(0, 1000)
+    assert queue.wait(0.0) == 0.0
+    for number in range(40):
+        queue.push(job(arrived=number / 100))
+    assert queue.wait(0.4) == 0.0  # nothing has left
+    for _ in range(20):
+        queue.take()
+    # The oldest came at 0.2, and since then 20 have left.
+    assert queue.wait(0.5) == pytest.approx(20 * 0.3 / 20)
+    batch = queue.take()
+    assert batch is not None
+    queue.put_back(batch.jobs)
+    assert queue.wait(0.6) == 0.0
+
+
+async def test_overload_costs_those_who_are_too_many_and_no_others() -> None:
+    """Four slots of 20 ms serve 200 a second; 400 come, and each gives up after 300 ms."""
+
+    async def work(batch: Batch) -> InferResponse:
+        await asyncio.sleep(0.02)
+        return echo(batch)
+
+    async with running_lane(work, slots=4, max_rows=0, limit=1000, most_bytes=10**6) as running:
+        answered: list[float] = []
+        refused: list[float] = []
+        late = 0
+
+        async def call() -> None:
+            nonlocal late
+            began = monotonic()
+            try:
+                await running.lane.answer(job(arrived=began, deadline=began + 0.3))
+                answered.append(monotonic())
+            except HubError as error:
+                if error.kind is Kind.BUSY:
+                    refused.append(monotonic() - began)
+                else:
+                    late += 1
+
+        began = monotonic()
+        calls = []
+        while (at := monotonic() - began) < 4.0:
+            while len(calls) < at * 400:
+                calls.append(asyncio.create_task(call()))
+            await asyncio.sleep(0.005)
+        await asyncio.gather(*calls)
+    steady = [moment for moment in answered if 1.5 <= moment - began < 4.0]
+    assert len(steady) >= 0.85 * 2.5 * 4 / 0.0215  # a sleep of 20 ms takes a bit more
+    assert late < 0.1 * len(calls)
+    assert max(refused) < 0.02
+    assert len(refused) > 300
+
+
+async def test_what_has_less_time_than_a_run_takes_does_not_run() -> None:
+    runs = 0
+
+    async def work(batch: Batch) -> InferResponse:
+        nonlocal runs
+        runs += 1
+        await asyncio.sleep(0.1)
+        return echo(batch)
+
+    async with running_lane(work) as running:
+        now = monotonic()
+        await running.lane.answer(job(arrived=now, deadline=now + 1))
+        began = monotonic()
+        with pytest.raises(HubError, match="before the request's deadline"):
+            await running.lane.answer(job(arrived=began, deadline=began + 0.05))
+        assert monotonic() - began < 0.03
+        assert runs == 1
