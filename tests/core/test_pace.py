@@ -86,7 +86,7 @@ async def test_overload_costs_those_who_are_too_many_and_no_others() -> None:
                     late += 1
 
         began = monotonic()
-        calls = []
+        calls: list[asyncio.Task[None]] = []
         while (at := monotonic() - began) < 4.0:
             while len(calls) < at * 400:
                 calls.append(asyncio.create_task(call()))

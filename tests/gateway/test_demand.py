@@ -62,9 +62,11 @@ async def test_a_merged_batch_holds_one_slot(tmp_path: Path) -> None:
     async with running_hub(tmp_path) as hub:
         x = {"name": "x", "datatype": "FP32", "shape": [1, 1], "data": [1.0]}
         infer = "/v2/models/batches/infer"
-        asked = [asyncio.create_task(hub.post(infer, {"inputs": [x]})) for _ in range(19)]
         (lane,) = lanes(hub, "batches")
-        await eventually(lambda: (lane.lane.running, len(lane.lane.queue)) == (2, 17))
+        asked: list[asyncio.Task[Any]] = []
+        for count, running, queued in ((1, 1, 0), (1, 2, 0), (17, 2, 17)):
+            asked += [asyncio.create_task(hub.post(infer, {"inputs": [x]})) for _ in range(count)]
+            await eventually(lambda at=(running, queued): (lane.lane.running, len(lane.lane.queue)) == at)
         demand = Demand(hub.gateway.fleet)
         await asyncio.sleep(0.1)
         demand.tick()
