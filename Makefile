@@ -52,7 +52,7 @@ test-images: install ## ask both images on a container engine; after `make image
 	@$(VENV)/bin/python -m pytest -m images tests/images $(PYTEST_ARGS)
 
 bench: install ## requests a second and latency of both tiers (BENCH_ARGS=...)
-	@$(VENV)/bin/python -m bench $(BENCH_ARGS)
+	@$(VENV)/bin/python -m bench.predict $(BENCH_ARGS)
 
 images: $(IMAGES:%=image-%) ## both container images, tagged :dev (DOCKER_BUILD_ARGS=...)
 

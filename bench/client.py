@@ -1,6 +1,6 @@
-"""One client: a kept HTTP/1.1 connection as a bare asyncio protocol, small enough not to be what is measured.
+"""A kept HTTP/1.1 connection as a bare asyncio protocol, small enough not to be what is measured.
 
-It writes a request that was made before, finds the end of the answer by its Content-Length, and writes the next one.
+It writes requests that were made before, and finds the end of an answer by its Content-Length.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ class Sample:
     confidence: float
 
 
-def http(method: str, path: str, body: object = None, close: bool = False) -> bytes:
-    """A whole HTTP/1.1 request; `body` becomes JSON."""
+def http(method: str, path: str, body: object = None, close: bool = False, headers: str = "") -> bytes:
+    """A whole HTTP/1.1 request; `body` becomes JSON, `headers` are further lines."""
     content = b"" if body is None else json.dumps(body).encode()
     head = f"{method} {path} HTTP/1.1\r\nhost: bench\r\ncontent-length: {len(content)}\r\n"
     more = "content-type: application/json\r\n" + ("connection: close\r\n" if close else "")
-    return f"{head}{more}\r\n".encode() + content
+    return f"{head}{more}{headers}\r\n".encode() + content
 
 
 async def ask(host: str, port: int, method: str, path: str, body: object = None) -> tuple[int, bytes]:
@@ -48,26 +48,14 @@ async def ask(host: str, port: int, method: str, path: str, body: object = None)
     return int(head[9:12] or 0), content
 
 
-class Client(asyncio.Protocol):
-    """One connection."""
+class Connection(asyncio.Protocol):
+    """A kept connection; whoever asks over it says in `answered` what becomes of an answer."""
 
-    def __init__(self, load: Load, index: int) -> None:
-        self.load = load
-        self.turn = self.index = index
-        self.buffer = b""
-        self.reconnecting: asyncio.Task[None] | None = None
+    transport: asyncio.Transport
+    buffer = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
-        self.load.connections.add(self)
-        self.send()
-
-    def send(self) -> None:
-        """Write the next request."""
-        self.turn += 1
-        self.sample = self.load.samples[self.turn % len(self.load.samples)]
-        self.started = perf_counter()
-        self.transport.write(self.sample.request)
 
     def data_received(self, data: bytes) -> None:
         if self.buffer:
@@ -79,7 +67,35 @@ class Client(asyncio.Protocol):
             self.buffer = data
             return
         self.buffer = b""
-        wrong = self.wrong(data[9:12], data[end:])
+        self.answered(int(data[9:12]), data[end:])
+
+    def answered(self, status: int, body: bytes) -> None:
+        """The whole answer is there."""
+        raise NotImplementedError
+
+
+class Client(Connection):
+    """One that asks again as soon as it is answered."""
+
+    def __init__(self, load: Load, index: int) -> None:
+        self.load = load
+        self.turn = self.index = index
+        self.reconnecting: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.load.connections.add(self)
+        self.send()
+
+    def send(self) -> None:
+        """Write the next request."""
+        self.turn += 1
+        self.sample = self.load.samples[self.turn % len(self.load.samples)]
+        self.started = perf_counter()
+        self.transport.write(self.sample.request)
+
+    def answered(self, status: int, body: bytes) -> None:
+        wrong = self.wrong(status, body)
         if wrong:
             self.load.errors[wrong] += 1
         else:
@@ -87,10 +103,10 @@ class Client(asyncio.Protocol):
         if not self.load.over:
             self.send()
 
-    def wrong(self, status: bytes, body: bytes) -> str:
+    def wrong(self, status: int, body: bytes) -> str:
         """What is wrong with an answer; "" where nothing is."""
-        if status != b"200":
-            return f"status {status.decode()}"
+        if status != 200:
+            return f"status {status}"
         if self.turn % CHECK_EVERY:
             return ""
         answer = json.loads(body)

@@ -42,13 +42,13 @@ class Load:
     """Clients that each wait for an answer before they send the next request.
 
     Args:
-        host, port: whom they ask.
+        host, ports: whom they ask, one client after the other.
         samples: what they send, in turn.
         clients: how many there are.
     """
 
-    def __init__(self, host: str, port: int, samples: Sequence[Sample], clients: int) -> None:
-        self.host, self.port = host, port
+    def __init__(self, host: str, ports: Sequence[int], samples: Sequence[Sample], clients: int) -> None:
+        self.host, self.ports = host, ports
         self.samples = samples
         self.clients = clients
         self.took: list[float] = []
@@ -100,7 +100,7 @@ class Load:
         while not self.over:
             try:
                 await asyncio.get_running_loop().create_connection(
-                    lambda: Client(self, index), self.host, self.port
+                    lambda: Client(self, index), self.host, self.ports[index % len(self.ports)]
                 )
                 return
             except OSError:

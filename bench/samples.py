@@ -11,7 +11,8 @@ import json
 from collections.abc import Sequence
 
 from bench.client import Sample, ask, http
-from bench.stack import ROOT, Stack
+from bench.place import ROOT
+from bench.stack import Stack
 
 HELD_OUT = ROOT / "tests" / "inference" / "digits_held_out.csv"
 ANY = -1  # the class that the request gets alone is right

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -19,46 +18,51 @@ from pathlib import Path
 from time import monotonic
 
 from bench.client import ask
+from bench.place import MODELS, ROOT
+from bench.processes import LOAD, Command, Group, can_pin, cpu_seconds, free_port
 
-ROOT = Path(__file__).resolve().parents[1]
 START_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """Where the tiers listen, and the processes: gateway, pod. One that somebody else runs is an address alone."""
+    """Where the gateways and the pods listen, and the processes, gateways first; somebody else's is an address alone."""
 
     host: str
-    port: int
+    ports: tuple[int, ...]
     pod: str = ""
     children: tuple[subprocess.Popen[bytes], ...] = ()
 
+    @property
+    def port(self) -> int:
+        """The first gateway's."""
+        return self.ports[0]
+
     def cpu_seconds(self) -> list[float]:
-        """What the gateway and the pod have used so far; nothing where that is not known."""
-        try:
-            stats = [Path(f"/proc/{child.pid}/stat").read_text() for child in self.children]
-        except OSError:
-            return []
-        lines = [stat.rpartition(")")[2].split() for stat in stats]
-        return [(int(line[11]) + int(line[12])) / os.sysconf("SC_CLK_TCK") for line in lines]
+        """What each process has used so far."""
+        return [cpu_seconds(child.pid) for child in self.children]
 
     async def until_ready(self, model: str) -> None:
-        """Wait until the gateway can call a model.
+        """Wait until every gateway can call a model.
 
         Raises:
             SystemExit: where that does not come.
         """
         ends = monotonic() + (START_S if self.children else 5.0)
-        said = b"nobody listens"
-        while monotonic() < ends and all(child.poll() is None for child in self.children):
-            try:
-                status, said = await ask(self.host, self.port, "GET", f"/v2/models/{model}/ready")
-            except OSError:
-                status = 0
-            if status == 200:
-                return
-            await asyncio.sleep(0.1)
-        raise SystemExit(f"model '{model}' is not ready at {self.host}:{self.port}: {said.decode()[:300]}")
+        for port in self.ports:
+            said = b"nobody listens"
+            while True:
+                try:
+                    status, said = await ask(self.host, port, "GET", f"/v2/models/{model}/ready")
+                except OSError:
+                    status = 0
+                if status == 200:
+                    break
+                if monotonic() > ends or any(child.poll() is not None for child in self.children):
+                    raise SystemExit(
+                        f"model '{model}' is not ready at {self.host}:{port}: {said.decode()[:300]}"
+                    )
+                await asyncio.sleep(0.1)
 
 
 def mock_config(delay_ms: float, slots: int) -> str:
@@ -75,74 +79,60 @@ def mock_config(delay_ms: float, slots: int) -> str:
 
 def fill(repository: Path, more: Mapping[str, str]) -> None:
     """Link every model of the tree into a repository, and add models that are a config alone."""
-    for directory in (*(ROOT / "models").iterdir(), *(ROOT / "bench" / "models").iterdir()):
-        if (directory / "config.pbtxt").exists():
-            (repository / directory.name).symlink_to(directory)
+    for directory in (*(ROOT / "models").iterdir(), *MODELS.iterdir()):
+        link = repository / directory.name
+        if (directory / "config.pbtxt").exists() and not link.exists():
+            link.symlink_to(directory)
     for name, config in more.items():
         (repository / name / "1").mkdir(parents=True)
         (repository / name / "config.pbtxt").write_text(config)
 
 
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
-
-
 def pin_self(core: int) -> None:
     """Keep this process, and the children that it starts from now on, on one core."""
-    if not hasattr(os, "sched_setaffinity") or (os.cpu_count() or 1) < 2:
-        raise SystemExit("--pin needs Linux and two cores")
+    if not can_pin():
+        raise SystemExit("pinning needs Linux and two cores")
     os.sched_setaffinity(0, {core})
 
 
-@contextmanager
-def running_stack(more: Mapping[str, str] | None = None, pin: bool = False) -> Iterator[Stack]:
-    """One gateway in front of one pod; `more` are configs of further models, by name."""
-    with tempfile.TemporaryDirectory(prefix="hub-bench-") as place:
-        repository, log = Path(place, "models"), Path(place, "log")
-        repository.mkdir()
-        fill(repository, more or {})
-        ports = [free_port() for _ in range(4)]
-        pod = f"127.0.0.1:{ports[0]}"
-        environs = {
-            "gateway": {"PORT": str(ports[1]), "HUB_OPS_PORT": str(ports[2]), "GRPC_SERVER_URL": pod},
-            "inference": {
-                "PORT": str(ports[0]),
-                "HUB_OPS_PORT": str(ports[3]),
-                "HUB_MODELS": str(repository),
-            },
-        }
-        children: list[subprocess.Popen[bytes]] = []
-        try:
-            if pin:
-                pin_self(0)
-            with log.open("wb") as errors:
-                for tier, environ in environs.items():
-                    children.append(start(tier, environ, errors.fileno()))
-            if pin:
-                pin_self(1)
-            yield Stack("127.0.0.1", ports[1], pod, tuple(children))
-        except SystemExit:
-            sys.stderr.write(log.read_text()[-2000:])
-            raise
-        finally:
-            for child in children:
-                child.terminate()
-            for child in children:
-                child.wait(10)
-
-
-def start(tier: str, environ: Mapping[str, str], errors: int) -> subprocess.Popen[bytes]:
-    """A tier as a child process."""
+def tier(name: str, environ: Mapping[str, str]) -> Command:
+    """A tier as a command, on an ops port of its own."""
     everything = {
-        **os.environ,
         "PYTHONPATH": str(ROOT / "services"),
+        "HUB_OPS_PORT": str(free_port()),
         "HUB_DRAIN_WAIT_S": "0",
         "HUB_DRAIN_TIMEOUT_S": "1",
         **environ,
     }
-    command = [sys.executable, "-m", f"inferencehub.{tier}"]
-    return subprocess.Popen(command, env=everything, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=errors)
+    return Command([sys.executable, "-m", f"inferencehub.{name}"], everything, name)
+
+
+def tiers(repository: Path, ports: tuple[int, ...], pods: tuple[int, ...]) -> list[Command]:
+    """Gateways on `ports`, each in front of all `pods`."""
+    targets = ",".join(f"127.0.0.1:{port}" for port in pods)
+    gateways = [tier("gateway", {"PORT": str(port), "GRPC_SERVER_URL": targets}) for port in ports]
+    models = str(repository)
+    return [*gateways, *[tier("inference", {"PORT": str(port), "HUB_MODELS": models}) for port in pods]]
+
+
+@contextmanager
+def running_stack(
+    more: Mapping[str, str] | None = None, pin: bool = False, pods: int = 1, gateways: int = 1
+) -> Iterator[Stack]:
+    """Gateways in front of pods; `more` are configs of further models, by name."""
+    with tempfile.TemporaryDirectory(prefix="hub-bench-") as place:
+        repository, log = Path(place, "models"), Path(place, "log")
+        repository.mkdir()
+        fill(repository, more or {})
+        ports = tuple(free_port() for _ in range(gateways))
+        targets = tuple(free_port() for _ in range(pods))
+        if pin:
+            pin_self(LOAD)
+        group = Group(tiers(repository, ports, targets), ROOT, log, pin)
+        try:
+            yield Stack("127.0.0.1", ports, f"127.0.0.1:{targets[0]}", tuple(group.children))
+        except SystemExit:
+            sys.stderr.write(log.read_text()[-2000:])
+            raise
+        finally:
+            group.stop()

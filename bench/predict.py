@@ -1,4 +1,4 @@
-"""Requests a second and latency of both tiers: `make bench`, or `python -m bench --model three --clients 1,64`."""
+"""Requests a second and latency of both tiers alone: `python -m bench.predict --model three --clients 1,64`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median
 from urllib.parse import urlsplit
 
 import uvloop
@@ -17,7 +16,6 @@ from bench.load import Load
 from bench.machine import machine
 from bench.samples import samples_of
 from bench.stack import Stack, running_stack
-from bench.wrk import wrk
 
 BUSY = 0.9  # share of a core from which on the clients may be what is measured
 
@@ -34,7 +32,6 @@ class Row:
     p99_ms: float
     errors: dict[str, int]
     cpu: tuple[float, ...]
-    wrk_rate: float | None = None
 
     def cpu_us(self) -> str:
         """What a request costs each of them, in microseconds of CPU: steadier than the rate on a busy machine."""
@@ -43,7 +40,7 @@ class Row:
 
 def arguments() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench.predict", description=__doc__)
     parser.add_argument("--model", default="three,digits", help="models, with commas (%(default)s)")
     parser.add_argument("--clients", default="1,64", help="numbers of clients, with commas (%(default)s)")
     parser.add_argument("--seconds", type=float, default=5.0, help="length of a run (%(default)s)")
@@ -51,7 +48,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=3, help="runs of each, of which the median is shown")
     parser.add_argument("--url", help="a gateway that runs; without it both tiers are started")
     parser.add_argument("--pin", action="store_true", help="both tiers on core 0, the clients on core 1")
-    parser.add_argument("--wrk", action="store_true", help="send the same load with wrk, too")
     parser.add_argument("--json", type=Path, help="write all runs here, with machine, versions and date")
     return parser.parse_args()
 
@@ -59,29 +55,26 @@ def arguments() -> argparse.Namespace:
 async def measure(stack: Stack, model: str, clients: int, options: argparse.Namespace) -> Row:
     """One run."""
     samples = await samples_of(stack, model)
-    load = Load(stack.host, stack.port, samples, clients)
+    load = Load(stack.host, stack.ports, samples, clients)
     title = f"{model}, {clients} clients"
     result = await load.run(options.warm_up, options.seconds, stack.cpu_seconds, title)
-    by_wrk = await wrk(stack, samples[0], clients, options.seconds) if options.wrk else None
     p50, p90, p99 = [round(result.ms(share), 3) for share in (0.5, 0.9, 0.99)]
     cpu = tuple(round(share, 3) for share in result.cpu)
-    return Row(model, clients, round(result.rate, 1), p50, p90, p99, dict(result.errors), cpu, by_wrk)
+    return Row(model, clients, round(result.rate, 1), p50, p90, p99, dict(result.errors), cpu)
 
 
 def table(rows: list[Row]) -> str:
     """The median run of each model and number of clients, and how far the runs were apart."""
     head = f"{'model':12} {'clients':>7} {'req/s':>9} {'spread':>7} {'p50 ms':>8} {'p90 ms':>8} {'p99 ms':>8} {'errors':>6}"
-    lines = [f"{head}  {'cpu us/request':>17} wrk req/s"]
+    lines = [f"{head}  {'cpu us/request':>17}"]
     for key in dict.fromkeys((row.model, row.clients) for row in rows):
         runs = sorted((row for row in rows if (row.model, row.clients) == key), key=lambda row: row.rate)
         row = runs[(len(runs) - 1) // 2]
         spread = (runs[-1].rate - runs[0].rate) / row.rate if row.rate else 0.0
         errors = sum(sum(run.errors.values()) for run in runs)
-        rates = [run.wrk_rate for run in runs if run.wrk_rate]
         lines.append(
             f"{row.model:12} {row.clients:7} {row.rate:9.1f} {spread:7.0%} {row.p50_ms:8.2f} {row.p90_ms:8.2f} "
-            f"{row.p99_ms:8.2f} {errors:6}  {row.cpu_us():>17} "
-            f"{f'{median(rates):.1f}' if rates else '-':>9}"
+            f"{row.p99_ms:8.2f} {errors:6}  {row.cpu_us():>17}"
         )
     return "\n".join(lines)
 
@@ -103,7 +96,7 @@ async def main() -> int:
     stacks: AbstractContextManager[Stack] = running_stack(pin=options.pin)
     if options.url:
         parts = urlsplit(options.url)
-        stacks = nullcontext(Stack(parts.hostname or "127.0.0.1", parts.port or 80))
+        stacks = nullcontext(Stack(parts.hostname or "127.0.0.1", (parts.port or 80,)))
     models, clients = options.model.split(","), [int(count) for count in options.clients.split(",")]
     rows: list[Row] = []
     with stacks as stack:

@@ -1,0 +1,149 @@
+"""Processes that serve together: started on one core, their CPU and memory added up over all that they fork.
+
+A peer may fork workers, and a worker may leave its parent; so the members are found anew each time, as all that
+descend from the commands or are in a session that one of them began.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import IO
+
+SERVERS, LOAD = 0, 1  # the cores
+STOP_S = 10.0
+TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One process to start: its arguments, and what its environment has beyond ours."""
+
+    argv: Sequence[str]
+    environ: Mapping[str, str] = field(default_factory=dict)
+    name: str = ""
+
+
+class Group:
+    """Commands that run together."""
+
+    def __init__(self, commands: Sequence[Command], cwd: Path, log: Path, pin: bool) -> None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        self.log = log
+        self.children: list[subprocess.Popen[bytes]] = []
+        with log.open("wb") as errors, on_core(SERVERS if pin else None):
+            for command in commands:
+                self.children.append(start(command, cwd, errors))
+
+    def members(self) -> list[int]:
+        """All that belong to it now, by process id."""
+        roots = {child.pid for child in self.children}
+        parents: dict[int, int] = {}
+        mine = set(roots)
+        for pid, fields in stats():
+            parents[pid] = int(fields[1])
+            if int(fields[3]) in roots:
+                mine.add(pid)
+        while more := {pid for pid, parent in parents.items() if parent in mine} - mine:
+            mine |= more
+        return sorted(mine)
+
+    def cpu_seconds(self) -> float:
+        """What all of them have used so far, those that have ended and been waited for too."""
+        return sum(cpu_seconds(pid) for pid in self.members())
+
+    def memory_mb(self) -> float:
+        """Their memory in MB (10^6 bytes); a page that several share counts once, shared out over them."""
+        return sum(memory_mb(pid, "Pss") for pid in self.members())
+
+    def ended(self) -> bool:
+        """Whether one of the commands has ended."""
+        return any(child.poll() is not None for child in self.children)
+
+    def stop(self) -> None:
+        """End all of them, the hard way where they do not go."""
+        members = self.members()
+        for child in self.children:
+            child.terminate()
+        ends = monotonic() + STOP_S
+        for child in self.children:
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(max(0.1, ends - monotonic()))
+        for pid in {*members, *self.members()} & {pid for pid, _ in stats()}:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for child in self.children:
+            child.wait()
+
+
+def start(command: Command, cwd: Path, errors: IO[bytes]) -> subprocess.Popen[bytes]:
+    """A process in a session of its own, so that what it leaves behind can be found."""
+    return subprocess.Popen(
+        command.argv,
+        env={**os.environ, **command.environ},
+        cwd=cwd,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=errors,
+        start_new_session=True,
+    )
+
+
+def stats() -> Iterator[tuple[int, list[str]]]:
+    """Process id, and the fields of /proc/PID/stat from the state on, of every process."""
+    for place in Path("/proc").iterdir():
+        if place.name.isdigit():
+            with suppress(OSError):
+                yield int(place.name), (place / "stat").read_text().rpartition(")")[2].split()
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process and of its children that have ended; 0 for one that is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(int(value) for value in fields[11:15]) * TICK_S
+
+
+def memory_mb(pid: int, kind: str) -> float:
+    """`Rss` or `Pss` of a process in MB; 0 for one that is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith(f"{kind}:")), 0.0)
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def can_pin() -> bool:
+    """Whether servers and load can have a core each."""
+    return hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > LOAD
+
+
+@contextmanager
+def on_core(core: int | None) -> Iterator[None]:
+    """Whoever is started meanwhile stays on this core; None leaves everything as it is."""
+    if core is None:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
