@@ -20,7 +20,7 @@ LOCK    = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 -
 TIERS   = pyproject.toml $(IMAGES:%=--extra %)
 WITHIN  = --constraint requirements/dev.txt -o
 
-.PHONY: help install run test lint types unit test-images bench images kind-load deploy port-forward k8s-test \
+.PHONY: help install run test lint types unit test-images bench bench-quick images kind-load deploy port-forward k8s-test \
         k8s-test-all hpa-demo lock clean
 .DELETE_ON_ERROR:
 
@@ -51,8 +51,11 @@ test-images: install ## ask both images on a container engine; after `make image
 	$(SAY) 'pytest, images'
 	@$(VENV)/bin/python -m pytest -m images tests/images $(PYTEST_ARGS)
 
-bench: install ## requests a second and latency of both tiers (BENCH_ARGS=...)
-	@$(VENV)/bin/python -m bench.predict $(BENCH_ARGS)
+bench: install ## ours and all the others, 25 minutes; needs h2load (BENCH_ARGS=...)
+	@$(VENV)/bin/python -m bench $(BENCH_ARGS)
+
+bench-quick: install ## ours, a bare uvicorn and FastAPI, 3 minutes
+	@$(VENV)/bin/python -m bench --quick $(BENCH_ARGS)
 
 images: $(IMAGES:%=image-%) ## both container images, tagged :dev (DOCKER_BUILD_ARGS=...)
 
