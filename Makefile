@@ -20,7 +20,7 @@ LOCK    = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 -
 TIERS   = pyproject.toml $(IMAGES:%=--extra %)
 WITHIN  = --constraint requirements/dev.txt -o
 
-.PHONY: help install run test lint types unit test-images bench bench-quick images kind-load deploy port-forward k8s-test \
+.PHONY: help install run test lint types unit test-images bench bench-quick bench-guard images kind-load deploy port-forward k8s-test \
         k8s-test-all hpa-demo lock clean
 .DELETE_ON_ERROR:
 
@@ -56,6 +56,9 @@ bench: install ## ours and all the others, 25 minutes; needs h2load (BENCH_ARGS=
 
 bench-quick: install ## ours, a bare uvicorn and FastAPI, 3 minutes
 	@$(VENV)/bin/python -m bench --quick $(BENCH_ARGS)
+
+bench-guard: install ## fail where a request has become dearer than bench/recorded.json says
+	@$(VENV)/bin/python -m bench.guard
 
 images: $(IMAGES:%=image-%) ## both container images, tagged :dev (DOCKER_BUILD_ARGS=...)
 
