@@ -54,11 +54,13 @@ async def test_who_trusts_the_new_one_trusts_the_one_before(tmp_path: Path) -> N
     first = make(NAMES, None)
     second = make(NAMES, first)
     third = make(NAMES, second)
+    fourth = make(NAMES, third)
     assert await shakes_hands(second, callers, second.authority)
     assert await shakes_hands(first, callers, second.authority)
     assert not await shakes_hands(third, callers, second.authority)
-    assert not await shakes_hands(first, callers, third.authority)
-    assert third.authority.count("BEGIN CERTIFICATE") == 2
+    assert await shakes_hands(first, callers, third.authority)
+    assert not await shakes_hands(first, callers, fourth.authority)
+    assert fourth.authority.count("BEGIN CERTIFICATE") == 3
 
 
 def test_a_secret_holds_it_and_keeps_the_rest() -> None:

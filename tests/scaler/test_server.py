@@ -145,7 +145,7 @@ async def test_a_certificate_is_renewed_beside_the_one_before(tmp_path: Path, ca
     async with cluster(tmp_path, caller) as server, running(server) as scaler:
         soon = certificate.make(NAMES, kept(server), timedelta(days=30))
         put(server, soon)
-        await eventually(lambda: bundle(server) == kept(server).chain + soon.chain)
+        await eventually(lambda: bundle(server).startswith(kept(server).chain + soon.chain))
         await eventually(lambda: scaler.registration.certificate == kept(server))
         assert (await ask(scaler, bundle(server), shows))[0] == 200
 

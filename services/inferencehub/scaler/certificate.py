@@ -2,8 +2,9 @@
 
 The chart renders the Secret empty, so no upgrade overwrites it. The certificate signs itself, and Kubernetes' API
 server trusts it because the APIService carries it. A new one is made long before the old one ends: `ca.crt` then holds
-both, and every replica writes it into the APIService before it serves with the new one, so that each is trusted at
-every moment. Two replicas that find the Secret empty both try; the second write meets the first one's version.
+both, and the one before them; every replica writes it into the APIService before it serves with the new one, so that
+each is trusted at every moment. Two replicas that find the Secret empty both try; the second write meets the first
+one's version.
 
 With cert-manager the Secret is only read.
 """
@@ -11,6 +12,7 @@ With cert-manager the Secret is only read.
 from __future__ import annotations
 
 import logging
+import re
 import ssl
 import subprocess
 import tempfile
@@ -26,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 LIFE = timedelta(days=365)
 RENEW = timedelta(days=120)  # before the end
+TRUSTED = 3  # certificates: a new one, and those before that replicas may still serve with
+PEM = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n", re.DOTALL)
 AUTHORITY, CHAIN, KEY = "ca.crt", "tls.crt", "tls.key"
 
 
@@ -110,8 +114,10 @@ def make(names: tuple[str, ...], before: Certificate | None, life: timedelta = L
         )  # fmt: skip
         if done.returncode:
             raise RuntimeError(f"openssl made no certificate: {done.stderr[-500:]}")
-        trusted = chain.read_text() + (before.chain if before is not None else "")
-        return Certificate(chain.read_text(), key.read_text(), trusted)
+        trusted = [chain.read_text()]
+        if before is not None:
+            trusted += [before.chain, *PEM.findall(before.authority)]
+        return Certificate(trusted[0], key.read_text(), "".join(list(dict.fromkeys(trusted))[:TRUSTED]))
 
 
 def now() -> datetime:
