@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import uvicorn
@@ -85,4 +87,21 @@ class HttpServer:
         self._config.timeout_graceful_shutdown = round(grace_s)
         self._server.should_exit = True
         await self._loop
+        await self._accept_the_last()
         await self._server.shutdown(sockets=[self._sock])
+
+    async def _accept_the_last(self) -> None:
+        """Take the connections that the kernel has made already: to close the socket would break them off."""
+        loop, server = asyncio.get_running_loop(), self._server
+        with self._sock.dup() as last:
+            for listening in server.servers:
+                listening.close()
+            await asyncio.sleep(0)
+            made = []
+            with suppress(BlockingIOError):
+                while True:
+                    made.append(last.accept()[0])
+        protocol: Any = self._config.http_protocol_class
+        make = partial(protocol, config=self._config, server_state=server.server_state, app_state={})
+        for connection in made:
+            await loop.connect_accepted_socket(make, connection)

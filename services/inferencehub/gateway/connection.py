@@ -28,6 +28,7 @@ from inferencehub.gateway.direct import Call, Endpoint, ShortWay
 
 MAX_HEAD_BYTES = 64 * 1024
 HEAD_TOO_LARGE = (431, f"expected a request head of at most {MAX_HEAD_BYTES} bytes, got a larger one")
+NEW_S = 0.5  # how long a process that ends waits for the first request of a connection
 SLACK_S = 2.0  # the endpoint's own limit on a body, which can answer with a sentence, comes first
 
 
@@ -55,6 +56,7 @@ class Connection(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._head_bytes = 0
+        self._is_new = True
         self._in_head = True
         self._in_body = False
         self._limit: asyncio.TimerHandle | None = None
@@ -105,6 +107,8 @@ class Connection(HttpToolsProtocol):
     def shutdown(self) -> None:
         if self._call is not None:
             self._call.keep_alive = False
+        elif self._is_new:  # its first request is on its way, and would be lost
+            self._arm(NEW_S)
         else:
             super().shutdown()
 
@@ -138,6 +142,7 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         received, self._head_bytes = self._head_bytes, 0
+        self._is_new = False
         self._in_head, self._in_body = False, True
         method = self.parser.get_method()
         if method == b"CONNECT":
