@@ -22,9 +22,11 @@ def test_the_fastest_run_of_late_is_known() -> None:
     pace.ran(0.2, 1.1)
     pace.ran(0.9, 1.2)
     assert 0.2 < pace.least(1.2) < 0.22
-    for _ in range(40):
+    assert 0.2 < pace.usual(1.2) < 0.9
+    for _ in range(80):
         pace.ran(0.9, 1.3)
     assert pace.least(1.3) == 0.9
+    assert pace.usual(1.3) == pytest.approx(0.9, rel=0.01)
 
 
 def test_a_model_that_was_slow_once_is_tried_again() -> None:

@@ -212,6 +212,10 @@ class Queue:
         self._jobs.extendleft(sorted(back, key=lambda job: job.turn, reverse=True))
         self.rows += sum([job.rows for job in jobs])
 
+    def not_served(self, jobs: int) -> None:
+        """So many of those that left did not run."""
+        self._left -= jobs
+
     def wait(self, now: float) -> float:
         """Seconds that a job would wait that came now, as far as that can be told; see `pace.py`."""
         if not self._jobs:

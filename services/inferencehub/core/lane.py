@@ -152,7 +152,7 @@ class Lane(Generic[S]):
         if job.deadline <= now:
             raise deadline_passed(job)
         wait = self.queue.wait(now)
-        if wait and now + wait + self.pace.least(now) > job.deadline:
+        if wait and now + wait + self.pace.usual(now) > job.deadline:
             raise in_vain(job, wait, job.deadline - now)
         if self._soon and self.queue.full:
             self.pump()  # what came in this pass has not left yet, though there may be room for it
@@ -220,10 +220,11 @@ class Lane(Generic[S]):
 
     def _in_time(self, batch: Batch, now: float) -> Batch:
         """The batch without the jobs whose deadline is too near for a run."""
-        until = now + self.pace.least(now)
+        until = now + (self.pace.usual(now) if len(self.queue) else self.pace.least(now))
         late = [job for job in batch.jobs if job.deadline <= until]
         for job in late:
             self._expire(job)
+        self.queue.not_served(len(late))
         return (
             Batch(tuple([job for job in batch.jobs if job.deadline > until]), batch.reason) if late else batch
         )

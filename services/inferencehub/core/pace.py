@@ -4,7 +4,8 @@ A queue in order of arrival that gets more than it can serve, from callers who a
 serving each of them just too late: what runs is thrown away and nobody is answered. Two rules keep it at its best:
 
 - A call that would wait beyond its deadline is refused when it comes, so that its caller knows at once.
-- A call with less time left than the fastest run of late takes is dropped before it runs.
+- A call that has less time left than a run takes is dropped before it runs: less than the fastest of late, or, while
+  others wait who could have its place, less than a run usually takes.
 
 The wait is foretold from the queue: since its oldest call came so many have left, and that took so long. This looks
 back just as far as the queue is long, and says nothing while nothing leaves.
@@ -12,8 +13,11 @@ back just as far as the queue is long, and says nothing while nothing leaves.
 
 from __future__ import annotations
 
+from math import inf
+
 LEAST_LEFT = 8  # calls that must have left for a rate
 SLOWER = 1.05  # by how much the fastest run may be outdone with each run
+WEIGHT = 0.1  # of the last run in what is usual
 FRESH_S = (
     1.0  # how long after a run its time is believed, at least; else a model that was slow once would stay so
 )
@@ -22,20 +26,31 @@ FRESH_S = (
 class Pace:
     """What was seen of runs."""
 
-    __slots__ = ("_at", "_fastest")
+    __slots__ = ("_at", "_fastest", "_usual")
 
     def __init__(self) -> None:
-        self._fastest = 0.0
-        self._at = 0.0
+        self._fastest = self._usual = 0.0
+        self._at = -inf
 
     def ran(self, seconds: float, now: float) -> None:
         """A run was answered after so many seconds."""
-        self._fastest = min(seconds, self._fastest * SLOWER) if self.least(now) else seconds
+        if self._is_known(now):
+            self._fastest = min(seconds, self._fastest * SLOWER)
+            self._usual += WEIGHT * (seconds - self._usual)
+        else:
+            self._fastest = self._usual = seconds
         self._at = now
 
     def least(self, now: float) -> float:
         """Seconds that a run takes at least; 0 where that is not known."""
-        return self._fastest if now - self._at <= max(FRESH_S, 2 * self._fastest) else 0.0
+        return self._fastest if self._is_known(now) else 0.0
+
+    def usual(self, now: float) -> float:
+        """Seconds that a run takes on average; 0 where that is not known."""
+        return self._usual if self._is_known(now) else 0.0
+
+    def _is_known(self, now: float) -> bool:
+        return now - self._at <= max(FRESH_S, 2 * self._fastest)
 
 
 def foretold(ahead: int, left: int, seconds: float) -> float:
