@@ -82,11 +82,12 @@ class HttpServer:
 
     async def stop(self, grace_s: float) -> None:
         """Stop listening, and let requests end that run, `grace_s` seconds at most; closes what is idle by then."""
-        if self._loop is None:
+        loop, self._loop = self._loop, None
+        if loop is None:
             return
         self._config.timeout_graceful_shutdown = round(grace_s)
         self._server.should_exit = True
-        await self._loop
+        await loop
         await self._accept_the_last()
         await self._server.shutdown(sockets=[self._sock])
 
