@@ -7,6 +7,7 @@ where a setting does (uvloop, no access log, no metrics); nothing else is tuned,
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from bench.questions import MODELS, Ask
 from bench.stack import fill, tiers
 
 THEIRS = {"PYTHONPATH": str(ROOT)}
+NO_TRITON = "" if TRITON else "TRITON_SERVER, a program that runs one, is not set"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class Peer:
     """One of those who are compared.
 
     `asks` has the dialect of each form it can be asked in: `row` (a few numbers as JSON), `json` and `binary` (a
-    picture). `ready` is a path that answers 200 once it serves. `packages` are those whose versions are written down.
+    picture). `ready` is a path that answers 200 once it serves. `packages` are those whose versions are written down. `absent` says why it cannot be asked.
     """
 
     name: str
@@ -45,7 +47,7 @@ class Peer:
     ready: str = "/ready"
     environment: str = ""
     packages: tuple[str, ...] = ()
-    needs: Path | None = None
+    absent: str = ""
 
 
 def here(site: Site, script: str, *arguments: object) -> Command:
@@ -86,7 +88,7 @@ def triton(batching: bool) -> Callable[[Site], list[Command]]:
         ports = [str(repository), str(site.port), str(site.grpc_port), "--metrics-port", str(free_port())]
         place = Path(site.python).parents[2]
         environ = {"TRITON_CACHE": str(place), **THEIRS, "PYTHON": site.python}
-        return [Command([str(TRITON), *ports], environ, "tritonserver")]
+        return [Command([*shlex.split(TRITON), *ports], environ, "tritonserver")]
 
     return commands
 
@@ -169,10 +171,10 @@ ALL = (
     ),
     Peer("naive-sync", naive("sync"), PREDICT, environment="naive", packages=("grpcio",)),
     Peer(
-        "triton", triton(batching=False), V2, "/v2/health/ready", needs=TRITON,
+        "triton", triton(batching=False), V2, "/v2/health/ready", absent=NO_TRITON,
         environment="triton", packages=("nvidia-pytriton", "onnxruntime"),
     ),
-    Peer("triton-batching", triton(batching=True), V2, "/v2/health/ready", needs=TRITON, environment="triton"),
+    Peer("triton-batching", triton(batching=True), V2, "/v2/health/ready", absent=NO_TRITON, environment="triton"),
     Peer(
         "mlserver", mlserver, V2, "/v2/health/ready",
         environment="mlserver", packages=("mlserver", "uvicorn", "grpcio", "onnxruntime"),

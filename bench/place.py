@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PEERS = ROOT / "bench" / "peers"
 MODELS = ROOT / "bench" / "models"
 KEPT = ROOT / "build" / "bench"
-TRITON = ROOT.parent / "shared" / "triton" / "run"
+# A program that runs Triton: REPOSITORY HTTP_PORT GRPC_PORT [options]; it finds its packages in $TRITON_CACHE.
+TRITON = os.environ.get("TRITON_SERVER", "")

@@ -52,8 +52,8 @@ def begin(peer: Peer, jobs: Sequence[Job], pin: bool) -> Served:
         NotInstalled: where its environment cannot be made.
         NotServing: where it does not come up, or answers the rows wrongly.
     """
-    if peer.needs and not peer.needs.exists():
-        raise NotInstalled(f"needs {peer.needs}")
+    if peer.absent:
+        raise NotInstalled(peer.absent)
     site_python = str(python_of(peer.environment)) if peer.environment else sys.executable
     site = Site(site_python, free_port(), free_port(), KEPT / "run" / peer.name)
     site.folder.mkdir(parents=True, exist_ok=True)
