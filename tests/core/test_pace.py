@@ -95,9 +95,10 @@ async def test_overload_costs_those_who_are_too_many_and_no_others() -> None:
             await asyncio.sleep(0.005)
         await asyncio.gather(*calls)
     steady = [moment for moment in answered if 1.5 <= moment - began < 4.0]
-    assert len(steady) >= 0.85 * 2.5 * 4 / 0.0215  # a sleep of 20 ms takes a bit more
-    assert late < 0.1 * len(calls)
-    assert max(refused) < 0.02
+    # Quiet: 0.93 of 4 / 20 ms and none late; a lane without the rules answers 0.03. Other work on the machine costs some.
+    assert len(steady) >= 0.5 * 2.5 * 4 / 0.02
+    assert late < 0.3 * len(calls)
+    assert sorted(refused)[len(refused) // 2] < 0.02
     assert len(refused) > 300
 
 
