@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, cast
@@ -48,7 +49,7 @@ async def ask(host: str, port: int, method: str, path: str, body: object = None)
     return int(head[9:12] or 0), content
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.Protocol, ABC):
     """A kept connection; whoever asks over it says in `answered` what becomes of an answer."""
 
     transport: asyncio.Transport
@@ -69,9 +70,9 @@ class Connection(asyncio.Protocol):
         self.buffer = b""
         self.answered(int(data[9:12]), data[end:])
 
+    @abstractmethod
     def answered(self, status: int, body: bytes) -> None:
         """The whole answer is there."""
-        raise NotImplementedError
 
 
 class Client(Connection):

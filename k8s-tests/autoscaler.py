@@ -6,14 +6,13 @@ One `kubectl proxy` for the whole time: a kubectl a second would cost more CPU t
 from __future__ import annotations
 
 import asyncio
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
-from cluster import Release
+from cluster import Release, proxied
 
 SCALES = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "": 1.0, "k": 1e3, "M": 1e6}
 
@@ -103,18 +102,6 @@ class Autoscaler:
 @asynccontextmanager
 async def autoscaler(hub: Release) -> AsyncIterator[Autoscaler]:
     """A release's autoscaler, through a kubectl proxy that ends with the block."""
-    proxy = await asyncio.create_subprocess_exec(
-        "kubectl", "proxy", "--port=0", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
-    try:
-        assert proxy.stdout is not None
-        line = (await proxy.stdout.readline()).decode().split()
-        assert line, "kubectl proxy does not start"
-        async with aiohttp.ClientSession(
-            f"http://{line[-1]}", timeout=aiohttp.ClientTimeout(total=20)
-        ) as client:
+    with proxied() as url:
+        async with aiohttp.ClientSession(url, timeout=aiohttp.ClientTimeout(total=20)) as client:
             yield Autoscaler(hub, client)
-    finally:
-        if proxy.returncode is None:
-            proxy.terminate()
-        await proxy.wait()

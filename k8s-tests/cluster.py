@@ -69,6 +69,17 @@ def connects(host: str, port: int) -> bool:
         return sock.connect_ex((host, port)) == 0
 
 
+@contextmanager
+def proxied() -> Iterator[str]:
+    """Kubernetes' API by a plain address, with this machine's rights."""
+    with subprocess.Popen(["kubectl", "proxy", "--port=0"], stdout=subprocess.PIPE, text=True) as proxy:
+        try:
+            assert proxy.stdout is not None
+            yield f"http://{proxy.stdout.readline().split()[-1]}"
+        finally:
+            proxy.terminate()
+
+
 @dataclass(frozen=True)
 class Pod:
     """A pod, as far as tests look at it."""

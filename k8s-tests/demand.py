@@ -6,63 +6,31 @@ import asyncio
 import json
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from cluster import Release, mock_models, run
+import yaml
+from cluster import CHART, Release, run
 
 API = "/apis/external.metrics.k8s.io/v1beta1"
 APISERVICE = "v1beta1.external.metrics.k8s.io"
-SLOW = """backend: "mock"
-input { name: "features" data_type: TYPE_FP32 dims: [-1] }
-output { name: "class_id" data_type: TYPE_INT32 dims: [1] }
-output { name: "confidence" data_type: TYPE_FP32 dims: [1] }
-instance_group { count: 4 }
-parameters { key: "delay_ms" value { string_value: "500" } }
-parameters { key: "predict_class" value { string_value: "class_id" } }
-parameters { key: "predict_confidence" value { string_value: "confidence" } }
-"""
-DOWN_S = 60  # the window of its way down
+DEMO = CHART / "values-scale-demo.yaml"
 
 
 def values(**autoscaling: Any) -> dict[str, Any]:
-    """Values of a release whose model answers 8 requests a second and pod, and whose pods follow demand."""
-    down = {
-        "stabilizationWindowSeconds": DOWN_S,
-        "policies": [{"type": "Percent", "value": 100, "periodSeconds": 15}],
-    }
-    return {
-        "models": mock_models(**{"v1-mock": SLOW}),
-        "example": {"classId": None},
-        "gateway": {
-            "service": {"type": "NodePort"},
-            "extraEnv": [{"name": "HUB_QUEUE_LENGTH", "value": "1000"}],
-            "drain": {"waitSeconds": 5, "timeoutSeconds": 20},
-        },
-        "inference": {
-            "requiredModels": ["v1-mock"],
-            "autoscaling": {"source": "demand", "behavior": {"scaleDown": down}, **autoscaling},
-        },
-    }
+    """The scale demo's values, with a way in that is not tied to one pod, as a port-forward is: 8 requests a second
+    and pod, and pods that follow demand."""
+    demo: dict[str, Any] = yaml.safe_load(DEMO.read_text())
+    demo["gateway"]["service"] = {"type": "NodePort"}
+    demo["inference"]["autoscaling"] |= autoscaling
+    return demo
 
 
 def ask(path: str) -> Any:
     """What Kubernetes' API answers; None where it refuses."""
     done = subprocess.run(["kubectl", "get", "--raw", path], capture_output=True, text=True, timeout=30)
     return json.loads(done.stdout) if done.returncode == 0 else None
-
-
-@contextmanager
-def proxied() -> Iterator[str]:
-    """Kubernetes' API by a plain address, with this machine's rights."""
-    with subprocess.Popen(["kubectl", "proxy", "--port=0"], stdout=subprocess.PIPE, text=True) as proxy:
-        try:
-            assert proxy.stdout is not None
-            yield f"http://{proxy.stdout.readline().split()[-1]}"
-        finally:
-            proxy.terminate()
 
 
 def path(hub: Release, pool: str = "default") -> str:

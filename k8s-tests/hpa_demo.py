@@ -16,28 +16,18 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import yaml
-from cluster import CHART, release
+from cluster import release
+from demand import values
 from plot import svg
 from timeline import write_csv
 from watch import Phase, Watched, watch
 
-VALUES = CHART / "values-scale-demo.yaml"
 SOURCES = ("demand", "cpu")
 # A pod does 8 a second.
 LOAD = (Phase(2, 20), Phase(8, 30), Phase(24, 120), Phase(2, 20))
 
 show = partial(print, flush=True)
-
-
-def values(source: str) -> dict[str, Any]:
-    """The demo's values, with a way in that is not tied to one pod, as a port-forward is."""
-    demo: dict[str, Any] = yaml.safe_load(VALUES.read_text())
-    demo["gateway"]["service"] = {"type": "NodePort"}
-    demo["inference"]["autoscaling"]["source"] = source
-    return demo
 
 
 def sources(text: str) -> list[str]:
@@ -52,7 +42,7 @@ def run(source: str, out: Path) -> Watched | None:
     """One release under the load; None where somebody stopped it."""
     namespace = f"hub-demo-{source}"
     show(f"an autoscaler on {source}: installing the chart in namespace {namespace}")
-    with release(values(source), namespace) as hub:
+    with release(values(source=source), namespace) as hub:
         try:
             seen = asyncio.run(watch(hub, LOAD, show=show))
         except KeyboardInterrupt:

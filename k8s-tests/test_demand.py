@@ -14,8 +14,8 @@ from typing import Any
 
 import aiohttp
 import pytest
-from cluster import Release, eventually, release, run
-from demand import API, APISERVICE, ask, demand, left_over, path, proxied, readings, values
+from cluster import Release, eventually, proxied, release, run
+from demand import API, APISERVICE, ask, demand, left_over, path, readings, values
 from open_loop import open_loop
 
 from inferencehub.scaler import certificate

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 from cluster import Release, eventually, release
-from demand import DOWN_S, demand, replicas, values
+from demand import demand, replicas, values
 from open_loop import open_loop
 
 RATE = 24.0  # a pod answers 8 a second
 TOP_S = 150.0
+DOWN_S = 60  # the window of its way down, in the values
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from inferencehub.scaler.certificate import Certificate, from_secret, make, now, to_secret
+from inferencehub.scaler.certificate import Certificate, from_secret, make, to_secret
 from tests.scaler.authority import Authority, client
 
 NAMES = ("localhost", "scaler.prod", "scaler.prod.svc")
@@ -33,12 +33,12 @@ async def shakes_hands(certificate: Certificate, callers: Authority, trusted: st
 
 def test_a_new_one_fits_until_it_is_time_to_renew() -> None:
     made = make(NAMES, None)
-    assert made.fits(NAMES, now())
-    assert made.fits(NAMES[:1], now())
-    assert made.fits(NAMES, now() + timedelta(days=240))
-    assert not made.fits(NAMES, now() + timedelta(days=250))
-    assert not made.fits((*NAMES, "other.prod.svc"), now())
-    assert not make(NAMES, None, timedelta(days=90)).fits(NAMES, now())
+    assert made.fits(NAMES, datetime.now(UTC))
+    assert made.fits(NAMES[:1], datetime.now(UTC))
+    assert made.fits(NAMES, datetime.now(UTC) + timedelta(days=240))
+    assert not made.fits(NAMES, datetime.now(UTC) + timedelta(days=250))
+    assert not made.fits((*NAMES, "other.prod.svc"), datetime.now(UTC))
+    assert not make(NAMES, None, timedelta(days=90)).fits(NAMES, datetime.now(UTC))
 
 
 @pytest.mark.parametrize("part", ["chain", "key"])
@@ -46,7 +46,7 @@ def test_a_broken_one_does_not_fit(part: str) -> None:
     made, other = make(NAMES, None), make(NAMES, None)
     parts = {"chain": made.chain, "key": made.key, "authority": made.authority}
     for broken in ("", "no PEM", getattr(other, part)):
-        assert not Certificate(**{**parts, part: broken}).fits(NAMES, now())
+        assert not Certificate(**{**parts, part: broken}).fits(NAMES, datetime.now(UTC))
 
 
 async def test_who_trusts_the_new_one_trusts_the_one_before(tmp_path: Path) -> None:
@@ -77,7 +77,3 @@ def test_a_secret_holds_it_and_keeps_the_rest() -> None:
 def test_openssl_says_why() -> None:
     with pytest.raises(RuntimeError, match="openssl made no certificate"):
         make(("no name\n[",), None)
-
-
-def test_now_is_utc() -> None:
-    assert abs(now() - datetime.now(UTC)) < timedelta(seconds=5)

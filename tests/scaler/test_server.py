@@ -6,7 +6,7 @@ import asyncio
 from base64 import b64decode, b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +120,7 @@ async def ask(scaler: Scaler, trusted: str, shows: tuple[Path, Path] | None) -> 
 
 async def test_it_makes_its_certificate_is_trusted_and_serves(tmp_path: Path, caller: Authority) -> None:
     async with cluster(tmp_path, caller) as server, running(server) as scaler:
-        assert kept(server).fits(NAMES, certificate.now())
+        assert kept(server).fits(NAMES, datetime.now(UTC))
         assert bundle(server) == kept(server).authority
         status, listed = await ask(scaler, bundle(server), caller.signed("front-proxy-client"))
         assert (status, listed["kind"]) == (200, "APIResourceList")

@@ -118,8 +118,3 @@ def make(names: tuple[str, ...], before: Certificate | None, life: timedelta = L
         if before is not None:
             trusted += [before.chain, *PEM.findall(before.authority)]
         return Certificate(trusted[0], key.read_text(), "".join(list(dict.fromkeys(trusted))[:TRUSTED]))
-
-
-def now() -> datetime:
-    """This moment."""
-    return datetime.now(UTC)

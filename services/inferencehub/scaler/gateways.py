@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, NamedTuple
@@ -53,15 +53,13 @@ class Gateways:
     Args:
         kube: where EndpointSlices are.
         namespace: whose; "" for all namespaces.
-        asked: called after each round.
 
     `silent` are the addresses that did not answer when they were asked last.
     """
 
-    def __init__(self, kube: Kube, namespace: str, asked: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, kube: Kube, namespace: str) -> None:
         self.kube = kube
         self.namespace = namespace
-        self.asked = asked
         self.known: dict[Release, list[Gateway]] | None = None
         self.first: float | None = None  # when gateways were asked for the first time
         self.totals: dict[Release, Total] = {}
@@ -90,16 +88,15 @@ class Gateways:
 
     async def ask(self) -> None:
         """Ask all of them, once a second, for ever; nobody while it is not known who there is."""
-        timeout = aiohttp.ClientTimeout(total=PATIENCE_S)
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as session:
+        async with caller() as session:
             while True:
                 began = monotonic()
                 if self.known is not None and began - self._told < STALE_S:
-                    await self._round(session, self.known)
-                    self.asked()
+                    await self.round(session, self.known)
                 await asyncio.sleep(max(0.0, began + EVERY_S - monotonic()))
 
-    async def _round(self, session: aiohttp.ClientSession, known: dict[Release, list[Gateway]]) -> None:
+    async def round(self, session: aiohttp.ClientSession, known: dict[Release, list[Gateway]]) -> None:
+        """Ask each of these once, and add up what they say."""
         asked = [(release, gateway) for release, found in known.items() for gateway in found]
         answers = await asyncio.gather(*[self._report(session, gateway.address) for _, gateway in asked])
         now = monotonic()
@@ -135,6 +132,12 @@ class Gateways:
             return None
         self.silent.discard(address)
         return report
+
+
+def caller() -> aiohttp.ClientSession:
+    """What gateways are asked with: as many at a time as there are, and none for long."""
+    timeout = aiohttp.ClientTimeout(total=PATIENCE_S)
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout)
 
 
 def gateways_of(slices: Iterable[Object]) -> dict[Release, list[Gateway]]:

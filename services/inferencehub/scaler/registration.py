@@ -14,6 +14,7 @@ import asyncio
 import logging
 from base64 import b64decode, b64encode
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from time import monotonic
 
 from inferencehub.scaler import certificate
@@ -76,7 +77,7 @@ class Registration:
     async def _take(self, secret: Object) -> None:
         found = certificate.from_secret(secret)
         settings = self.settings
-        if settings.make_certificate and (found is None or not found.fits(self.names, certificate.now())):
+        if settings.make_certificate and (found is None or not found.fits(self.names, datetime.now(UTC))):
             await self._renew(secret, found)
             return  # what was written, here or by another replica, comes as the next change
         if found is None:
