@@ -13,8 +13,10 @@ from typing import Any
 import aiohttp
 import grpc
 import pytest
+import uvloop
 
 from inferencehub.core import wire
+from inferencehub.gateway import stream
 from inferencehub.pb import open_inference_pb2 as pb
 from tests.hub import eventually, running_gateway
 
@@ -174,6 +176,16 @@ async def test_calls_go_over_one_stream_and_each_caller_gets_its_own_answer() ->
         assert len({message.id for message in pod.seen}) == 4
 
 
+def test_they_do_so_on_uvloop_which_gateways_run_on() -> None:
+    async def ask() -> None:
+        pod = Scripted()
+        async with asking(pod) as client:
+            assert await client.ask(1.0) == (200, [1.0])
+            assert (len(pod.seen), len(pod.unary)) == (1, 0)
+
+    uvloop.run(ask())
+
+
 async def test_a_request_too_large_for_the_stream_is_a_call_of_its_own() -> None:
     pod = Scripted(limit=4096)
     async with asking(pod) as client:
@@ -301,3 +313,36 @@ async def test_an_answer_to_nobody_is_dropped() -> None:
     async with asking(pod) as client:
         for number in range(5):
             assert await client.ask(float(number)) == (200, [float(number)])
+
+
+async def test_a_stream_whose_connection_has_gone_silent_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a firewall forgot it, while the pod's other connections live."""
+    monkeypatch.setattr(stream, "PING_S", 0.3)
+    pod = Scripted()
+    async with serving(pod) as address:
+        forgets = False
+
+        async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while data := await reader.read(2**16):
+                if not forgets:
+                    writer.write(data)
+            writer.close()
+
+        async def between(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            there = await asyncio.open_connection(*address.split(":"))
+            await asyncio.gather(forward(reader, there[1]), forward(there[0], writer))
+
+        firewall = await asyncio.start_server(between, "127.0.0.1", 0)
+        one = stream.Stream(f"127.0.0.1:{firewall.sockets[0].getsockname()[1]}", 10_000, 0.3)
+        await one.open()
+        running = asyncio.create_task(one.run())
+        x = pb.ModelInferRequest(model_name="echo", id="1", raw_input_contents=[b"1234"])
+        x.inputs.add(name="x", datatype="FP32", shape=[1])
+        assert (await one.infer("1", [x.SerializeToString()])).raw_output_contents == [b"1234"]
+        await asyncio.sleep(1.5)
+        assert not running.done()
+        forgets = True
+        with pytest.raises(stream.Failed, match="UNAVAILABLE: the stream broke"):
+            await asyncio.wait_for(one.infer("2", [x.SerializeToString()]), 3)
+        await running
+        firewall.close()

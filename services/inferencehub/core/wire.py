@@ -32,7 +32,7 @@ from inferencehub.core.batching import Member
 from inferencehub.core.errors import bad_input
 from inferencehub.core.messages import InferRequest, InferResponse, Parameter
 from inferencehub.core.signature import ModelInfo, Signature, TensorSpec
-from inferencehub.core.tensors import Tensor, pack_bytes
+from inferencehub.core.tensors import Buffer, Tensor, pack_bytes
 from inferencehub.pb import model_config_pb2 as config_pb
 from inferencehub.pb import open_inference_pb2 as pb
 
@@ -45,6 +45,7 @@ STREAM_EXTENSION = "inferencehub_stream"
 STREAM = "hub-stream"
 CANCEL = "hub_cancel"
 OURS = "hub_"
+RAW_INPUT = bytes((pb.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER << 3 | 2,))  # tag of bytes
 
 # Typed contents of each dtype: the field, and the array type code of one element ("" for those that are not numbers).
 CONTENTS = {
@@ -82,10 +83,37 @@ def request_to_proto(
     request: InferRequest, members: Sequence[tuple[int, int, str]] = ()
 ) -> pb.ModelInferRequest:
     """A request as it goes to a pod; `members` are (rows, microseconds left, id) where the pod speaks our extension."""
+    message = request_head(request, members)
+    message.raw_input_contents.extend([bytes(tensor.data) for tensor in request.inputs])
+    return message
+
+
+def written(head: pb.ModelInferRequest, raw: Sequence[Buffer]) -> list[Buffer]:
+    """A request written out in parts, without a copy of its raw contents, which `head` lacks.
+
+    Protobuf takes fields in any order ("Encoding", "Field Order"), so that these may come last.
+    """
+    parts: list[Buffer] = [head.SerializeToString()]
+    for data in raw:
+        parts += (RAW_INPUT + varint(len(data)), data)
+    return parts
+
+
+def varint(number: int) -> bytes:
+    """A whole number from 0 as protobuf writes it: seven bits a byte, the lowest first."""
+    written = bytearray()
+    while number > 127:
+        written.append(number & 127 | 128)
+        number >>= 7
+    written.append(number)
+    return bytes(written)
+
+
+def request_head(request: InferRequest, members: Sequence[tuple[int, int, str]] = ()) -> pb.ModelInferRequest:
+    """A request but for its raw contents."""
     message = pb.ModelInferRequest(model_name=request.model, model_version=request.version)
     for tensor in request.inputs:
         message.inputs.add(name=tensor.name, datatype=tensor.dtype, shape=tensor.shape)
-        message.raw_input_contents.append(bytes(tensor.data))
     for name in request.outputs:
         message.outputs.add(name=name)
     for name, value in request.parameters.items():

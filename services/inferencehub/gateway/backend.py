@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from enum import Enum
 from time import monotonic
 from typing import Any
@@ -27,6 +27,7 @@ from typing import Any
 import grpc
 
 from inferencehub.core import wire
+from inferencehub.core.tensors import Buffer
 from inferencehub.gateway.catalog import Catalog
 from inferencehub.gateway.channel import PATIENCE_S, Channel, Lost
 from inferencehub.gateway.place import Place
@@ -107,11 +108,13 @@ class Backend:
             self._set_state(State.SILENT)
             self._check_now.set()
 
-    async def infer(self, message: pb.ModelInferRequest, timeout: float, on_stream: bool = True) -> Any:
+    async def infer(
+        self, message: pb.ModelInferRequest, raw: Sequence[Buffer], timeout: float, on_stream: bool = True
+    ) -> Any:
         """ModelInfer; see `Channel.infer`."""
         if self._channel is None:
             raise Lost("there is no connection")
-        return await self._channel.infer(message, timeout, on_stream)
+        return await self._channel.infer(message, raw, timeout, on_stream)
 
     async def look_for(self, name: str) -> None:
         """Ask for a model that nobody heard of, where the backend does not list its models."""

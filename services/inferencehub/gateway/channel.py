@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Self
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from inferencehub.core import wire
-from inferencehub.gateway.stream import Failed, Stream, failed, open_stream
+from inferencehub.core.tensors import Buffer
+from inferencehub.gateway.stream import Failed, Stream, failed
 from inferencehub.pb import open_inference_pb2 as pb
 
 logger = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ class Channel:
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 500),
         ]
+        self.address = address
         self.max_message_bytes = max_message_bytes
         self._channel = grpc.aio.insecure_channel(address, options=options)
         self._health: Any = health_pb2_grpc.HealthStub(self._channel)
@@ -109,11 +111,14 @@ class Channel:
         """Wait until no inference call runs; none runs beyond its deadline."""
         await self._idle.wait()
 
-    async def infer(self, message: pb.ModelInferRequest, timeout: float, on_stream: bool = True) -> Any:
+    async def infer(
+        self, message: pb.ModelInferRequest, raw: Sequence[Buffer], timeout: float, on_stream: bool = True
+    ) -> Any:
         """ModelInfer, a ModelInferResponse, on the stream where there is one.
 
         Args:
-            message: the request; its id is ours to set.
+            message: the request but for its raw contents; its id is ours to set.
+            raw: these.
             timeout: seconds until a call of its own is ended. On the stream the pod goes by what the message says,
                 and whoever waits here ends the wait.
             on_stream: whether it may go over the stream.
@@ -126,11 +131,12 @@ class Channel:
         self._idle.clear()
         stream = self._stream if on_stream else None
         try:
-            if stream is None:
-                return await self._call(message.SerializeToString(), timeout)
-            message.id = id = stream.next_id()
-            data = message.SerializeToString()
-            return await (stream.infer(id, data) if len(data) <= stream.limit else self._call(data, timeout))
+            if stream is not None:
+                message.id = id = stream.next_id()
+            parts = wire.written(message, raw)
+            if stream is not None and sum(map(len, parts)) <= stream.limit:
+                return await stream.infer(id, parts)
+            return await self._call(b"".join(parts), timeout)
         except Failed:
             if self._closing:
                 raise Lost("the channel was closed") from None
@@ -156,15 +162,14 @@ class Channel:
             self._calls.discard(call)
 
     async def _stand(self) -> None:
-        method: Any = self._channel.stream_stream(
-            f"/{wire.SERVICE}/ModelStreamInfer", response_deserializer=pb.ModelStreamInferResponse.FromString
-        )
         while True:
             try:
-                self._stream = await open_stream(method, self.max_message_bytes, PATIENCE_S)
-                await self._stream.run()
-            except (grpc.aio.AioRpcError, TimeoutError, ValueError) as error:
-                logger.info("no stream", extra={"reason": str(error)})
+                stream = Stream(self.address, self.max_message_bytes, PATIENCE_S)
+                await stream.open()
+                self._stream = stream
+                await stream.run()
+            except (OSError, ValueError) as error:
+                logger.info("no stream", extra={"backend": self.address, "reason": str(error)})
             finally:
                 self._stream = None
             await asyncio.sleep(STAND_AGAIN_S)

@@ -107,9 +107,10 @@ class Place:
         members = (
             [(m.rows, max(1, int((m.deadline - now) * 1e6)), m.id) for m in batch.members] if ours else ()
         )
-        message = wire.request_to_proto(batch.request(), members)
+        request = batch.request()
+        message, raw = wire.request_head(request, members), [tensor.data for tensor in request.inputs]
         try:
-            reply = await self.backend.infer(message, max(0.001, batch.deadline - now), not self.large)
+            reply = await self.backend.infer(message, raw, max(0.001, batch.deadline - now), not self.large)
         except Failed as failure:
             raise self._failure(batch, failure) from None
         except Lost:

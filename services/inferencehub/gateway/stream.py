@@ -12,16 +12,21 @@ that may go to another pod whatever its model allows; that is how a pod drains. 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
 import grpc
 
 from inferencehub.core import wire
+from inferencehub.core.tensors import Buffer
+from inferencehub.gateway.http2 import Ended, Http2Stream
 from inferencehub.pb import open_inference_pb2 as pb
 
+METHOD = f"/{wire.SERVICE}/ModelStreamInfer"
+PING_S = 12.0  # gRPC's servers break off who pings more often than every 10 s
 CODES = {code.name: code for code in grpc.StatusCode}
+NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 LARGEST = 2**20  # bytes of a message on the stream: those behind a larger one would wait for it
 
 
@@ -48,61 +53,100 @@ def failed(error: grpc.aio.AioRpcError) -> Failed:
 
 
 class Stream:
-    """A stream that the pod has taken; `run` carries it.
+    """A stream to a pod: `open` it, and `run` carries it.
 
     Args:
-        call: the gRPC call, of bytes there and `ModelStreamInferResponse` back.
-        limit: bytes of the largest message that the pod takes.
+        address: host:port.
+        most_bytes: the largest message that is taken here.
+        patience_s: how long the pod may be silent where it should speak.
     """
 
-    def __init__(self, call: Any, limit: int) -> None:
-        self.limit = min(limit, LARGEST)
-        self._call = call
+    def __init__(self, address: str, most_bytes: int, patience_s: float) -> None:
+        self.limit = 0
+        self._address = address
+        self._patience_s = patience_s
         self._loop = asyncio.get_running_loop()
         self._numbers = count(1)
         self._answers: dict[str, asyncio.Future[Any]] = {}
-        self._unsent: deque[bytes] = deque()
-        self._more = self._loop.create_future()
+        mark = ((wire.STREAM, str(most_bytes)),)
+        self._connection = Http2Stream(address, METHOD, mark, self._answered, most_bytes)
+
+    async def open(self) -> None:
+        """Wait until the pod has taken the stream.
+
+        Raises:
+            OSError: where it cannot be connected to, or does not answer.
+            ValueError: where it refuses, or takes it for something else.
+        """
+        connection = self._connection
+        host, _, port = self._address.rpartition(":")
+        try:
+            async with asyncio.timeout(self._patience_s):
+                await self._loop.create_connection(lambda: connection, host.strip("[]"), int(port))
+                await asyncio.wait((connection.began, connection.ended), return_when=asyncio.FIRST_COMPLETED)
+            if not connection.began.done():
+                raise ValueError(f"the stream was not taken: {shown(connection.ended.result())}")
+            limit = connection.began.result().get(wire.STREAM, "")
+            if not limit.isdigit():
+                raise ValueError("the stream was taken for another one")
+        except BaseException:
+            connection.close()
+            raise
+        self.limit = min(int(limit), LARGEST)
 
     def next_id(self) -> str:
         """An id that no other call of this stream has."""
         return str(next(self._numbers))
 
-    async def infer(self, id: str, message: bytes) -> Any:
-        """The ModelInferResponse to a call: its id, and the request that bears it. Whoever stops waiting ends it at the pod too.
+    async def infer(self, id: str, message: Sequence[Buffer]) -> Any:
+        """The ModelInferResponse to a call: its id, and the request that bears it, in parts. Whoever stops waiting ends it at the pod too.
 
         Raises:
             Failed: as the pod answered, or as the stream ended.
         """
         answer = self._answers[id] = self._loop.create_future()
-        self._send(message)
+        self._connection.send(message)
         try:
             return await answer
         except asyncio.CancelledError:
             if self._answers.pop(id, None) is not None:
-                self._send(wire.cancel_to_proto(id).SerializeToString())
+                self._connection.send((wire.cancel_to_proto(id).SerializeToString(),))
             raise
 
     async def run(self) -> None:
         """Carry calls until the stream ends or this is cancelled; those without an answer fail then."""
-        writing = self._loop.create_task(self._write())
+        listening = self._loop.create_task(self._listen())
         end = Failed(grpc.StatusCode.CANCELLED, "the channel was closed")
         try:
-            while (reply := await self._call.read()) is not grpc.aio.EOF:
-                self._answered(reply)
-            end = Failed(grpc.StatusCode.RESOURCE_EXHAUSTED, "the pod takes nothing more", refused=True)
-        except grpc.aio.AioRpcError as error:
-            # Whatever the status: it is the stream's, and says nothing of any one call.
-            end = Failed(grpc.StatusCode.UNAVAILABLE, f"the stream broke: {error.code().name}")
+            ended = await asyncio.shield(self._connection.ended)
+            if ended.status == 0:
+                end = Failed(grpc.StatusCode.RESOURCE_EXHAUSTED, "the pod takes nothing more", refused=True)
+            else:  # whatever the status: it is the stream's, and says nothing of any one call
+                end = Failed(grpc.StatusCode.UNAVAILABLE, f"the stream broke: {shown(ended)}")
         finally:
-            writing.cancel()
-            self._call.cancel()
+            listening.cancel()
+            self._connection.close()
             for answer in self._answers.values():
                 if not answer.done():
                     answer.set_exception(Failed(end.code, end.detail, end.refused))
             self._answers.clear()
 
-    def _answered(self, reply: pb.ModelStreamInferResponse) -> None:
+    async def _listen(self) -> None:
+        """End a stream whose connection has gone silent, though the pod may speak on others."""
+        connection = self._connection
+        while True:
+            await asyncio.sleep(PING_S)
+            heard, asked = connection.heard, self._loop.time()
+            connection.ping()
+            await asyncio.sleep(self._patience_s)
+            late = (
+                self._loop.time() - asked - self._patience_s
+            )  # this process was busy, and may not have listened
+            if connection.heard == heard and late < 0.5:
+                connection.close()
+
+    def _answered(self, message: bytes) -> None:
+        reply = pb.ModelStreamInferResponse.FromString(message)
         response = reply.infer_response
         answer = self._answers.pop(response.id, None)
         if answer is None or answer.done():
@@ -113,44 +157,7 @@ class Stream:
         else:
             answer.set_result(response)
 
-    def _send(self, message: bytes) -> None:
-        self._unsent.append(message)
-        if not self._more.done():
-            self._more.set_result(None)
 
-    async def _write(self) -> None:
-        """Send, in a task of its own: gRPC ends the whole call of whoever is cancelled while it writes."""
-        try:
-            while True:
-                while self._unsent:
-                    await self._call.write(self._unsent.popleft())
-                self._more = self._loop.create_future()
-                await self._more
-        except (grpc.aio.AioRpcError, grpc.aio.UsageError, asyncio.InvalidStateError):
-            return  # the stream has ended, and `run` learns how
-
-
-async def open_stream(method: Any, most_bytes: int, within_s: float) -> Stream:
-    """A stream of `method`, once the pod has taken it.
-
-    Args:
-        method: ModelStreamInfer of a channel.
-        most_bytes: the largest message that is taken here.
-        within_s: how long that may last.
-
-    Raises:
-        AioRpcError: where the pod refuses it.
-        TimeoutError: where the pod does not answer.
-        ValueError: where it takes it for something else.
-    """
-    call = method(metadata=((wire.STREAM, str(most_bytes)),))
-    try:
-        said = await asyncio.wait_for(call.initial_metadata(), within_s)
-        limit = next((value for name, value in said or () if name == wire.STREAM), "")
-        if not limit:
-            code = await asyncio.wait_for(call.code(), within_s)
-            raise ValueError(f"the stream ended with {code.name}")
-        return Stream(call, int(limit))
-    except BaseException:
-        call.cancel()
-        raise
+def shown(ended: Ended) -> str:
+    """How a stream ended, in a few words."""
+    return f"{NAMES.get(ended.status, 'broken')}{': ' if ended.detail else ''}{ended.detail}"
