@@ -64,7 +64,11 @@ class Raw:
 
     async def ask(self, method: str, path: str, body: bytes | None = None, *headers: str) -> Answer:
         """Send a request and read its answer."""
-        await self.send(request(method, path, body, *headers))
+        return await self.ask_again(request(method, path, body, *headers))
+
+    async def ask_again(self, whole: bytes) -> Answer:
+        """Send a request that was made before, and read its answer."""
+        await self.send(whole)
         return await self.read()
 
     async def closed(self, within_s: float = 5.0) -> bytes:

@@ -102,7 +102,38 @@ async def test_both_ways_answer_alike(hub: Hub, path: str, body: bytes, headers:
             answers.append(seen(await raw.read()))
             if "connection: close" in headers:
                 assert await raw.closed() == b""
-    assert answers[0] == answers[1] == answers[2]
+            else:  # its head may be known by now
+                answers += [seen(await raw.ask_again(whole)) for _ in range(2)]
+    assert all(answer == answers[0] for answer in answers)
+
+
+async def test_requests_with_a_known_head_are_told_apart(hub: Hub) -> None:
+    """Only the body is looked at; one that comes in parts, with another behind it, or is none at all, is found out."""
+    one, two = (request("POST", "/predict", b'{"features":[%d]}' % number) for number in (1, 2))
+    async with Raw(hub.gateway.port) as raw:
+        known, other = [(await raw.ask_again(whole)).json for whole in (one, two)]
+        assert known != other
+        for cut in (5, one.index(b"{"), len(one) - 1):
+            await raw.send(one[:cut])
+            await asyncio.sleep(0.02)
+            assert (await raw.ask_again(one[cut:])).json == known
+        await raw.send(one + two + one)
+        assert [(await raw.read()).json for _ in range(3)] == [known, other, known]
+        assert (await raw.ask_again(one.replace(b"{", b"}"))).status == 400
+        assert (await raw.ask_again(one)).json == known
+        assert (await raw.ask("POST", "/predict", b'{"features":[1]}', "x-request-id: a")).json == known
+        assert (await raw.ask("GET", "/healthz")).status == 200
+        assert (await raw.ask_again(one)).json == known
+
+
+async def test_a_known_head_may_take_the_long_way(hub: Hub) -> None:
+    """The model of its body is another one, which is waited for."""
+    quick, nobody = (b'{"features":[1],"model_name":"%b"}' % name for name in (b"quick", b"nobod"))
+    async with Raw(hub.gateway.port) as raw:
+        for body, status in ((quick, 200), (quick, 200), (nobody, 404), (quick, 200)):
+            answer = await raw.ask("POST", "/predict", body)
+            assert answer.status == status
+    assert hub.gateway.metrics.in_flight == 0
 
 
 async def test_http_1_0_is_answered_and_closed(hub: Hub) -> None:

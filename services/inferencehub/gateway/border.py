@@ -24,7 +24,7 @@ from inferencehub.core.logs import AccessLog
 from inferencehub.core.messages import Times
 from inferencehub.core.tensors import Buffer
 from inferencehub.gateway.body import CallerLeft
-from inferencehub.gateway.codec import encode
+from inferencehub.gateway.codec import Wanted, encode
 from inferencehub.gateway.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ class Exchange:
         "path",
         "started",
         "status",
+        "wanted",
     )
 
     def __init__(
@@ -122,6 +123,7 @@ class Exchange:
         self.lane: ModelLane | None = None
         self.job: Job | None = None
         self.kind = "ok"
+        self.wanted: Wanted | None = None
 
     def hold(self, size: int) -> None:
         """Account for `size` bytes more of the request's body.

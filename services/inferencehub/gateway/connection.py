@@ -6,6 +6,8 @@ request almost always comes in one piece, so that a timer is only armed for one 
 A call of a model that came whole, in one piece with its head, is given to `direct.py`; uvicorn's way through ASGI is for
 all others, and for those that `direct.py` does not take.
 
+Of a request whose head is known (`heads.py`) only the body is looked at; all others go through the parser.
+
 A client that offers to go on with HTTP/2 (curl --http2, Java's default) has its offer ignored, as RFC 9110 7.8 allows.
 The parser would take all behind such a head, the body too, for the other protocol; so it gets to see the head a second
 time, without the offer.
@@ -16,6 +18,7 @@ What is refused here never becomes a request: it has its sentence, but no id, no
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from time import monotonic
 from typing import Any
 
@@ -25,6 +28,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from inferencehub.gateway.border import Exchange
 from inferencehub.gateway.codec import encode
 from inferencehub.gateway.direct import Call, Endpoint, ShortWay
+from inferencehub.gateway.heads import Head, KnownHeads
 
 MAX_HEAD_BYTES = 64 * 1024
 HEAD_TOO_LARGE = (431, f"expected a request head of at most {MAX_HEAD_BYTES} bytes, got a larger one")
@@ -41,7 +45,7 @@ def connection_class(
         pass
 
     Limited.header_timeout_s, Limited.body_timeout_s = header_timeout_s, body_timeout_s
-    Limited.short_way = short_way
+    Limited.short_way, Limited.heads = short_way, KnownHeads()
     return Limited
 
 
@@ -51,6 +55,7 @@ class Connection(HttpToolsProtocol):
     header_timeout_s: float
     body_timeout_s: float
     short_way: ShortWay
+    heads: KnownHeads
     cycle: Any  # uvicorn's, or a `Call`
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -63,6 +68,8 @@ class Connection(HttpToolsProtocol):
         self._endpoint: Endpoint | None = None  # of a request for the short way, while its body is parsed
         self.fields: dict[bytes, bytes] = {}  # the headers of a POST; of equal ones the last
         self._pieces: list[bytes] = []
+        self._fed = b""  # what the parser was given, where that began with a request
+        self._opened: Exchange | None = None  # of a request that the short way did not take after all
         self._idle_since = 0.0
         self._call: Call | None = None  # what runs on the short way
 
@@ -118,10 +125,16 @@ class Connection(HttpToolsProtocol):
             self._call.cut_off()
 
     def data_received(self, data: bytes) -> None:
+        if not self._in_head and not self._in_body and not self._busy() and not self.flow.write_paused:
+            known = self.heads.find(data)
+            if known is not None and self._take_known(*known):
+                return
+            self._fed = data
         was_in_body = self._in_body
         if not was_in_body:
             self._head_bytes += len(data)
         self._feed(data)
+        self._fed = b""
         if self._endpoint is not None:
             self._take_long_way()
         if self._in_body:
@@ -154,9 +167,11 @@ class Connection(HttpToolsProtocol):
             raise ValueError
         if method == b"POST" and not self._busy() and not self.flow.write_paused:
             self.fields = dict(self.headers)
-            self._endpoint = self.short_way.endpoint(self.url, self.fields)
+            if self._opened is None:
+                self._endpoint = self.short_way.endpoint(self.url, self.fields)
         if self._endpoint is None:
-            self._begin_cycle()
+            exchange, self._opened = self._opened, None
+            self._begin_cycle(exchange)
 
     def on_body(self, body: bytes) -> None:
         if self._endpoint is not None:
@@ -174,13 +189,30 @@ class Connection(HttpToolsProtocol):
             return
         body = b"".join(self._pieces)
         self._pieces.clear()
-        call = Call(self, self.short_way.border, endpoint)
-        self._call = self.cycle = call
-        if not call.begin(body):
-            self._call = self.cycle = None
-            self._begin_cycle(call.exchange)
+        path, keep_alive = self.url.decode("ascii"), self.keeps_alive()
+        if self._fed and keep_alive:
+            self.heads.learn(self._fed, Head(path, self.fields, endpoint, len(body)))
+        exchange = self._begin_call(endpoint, path, self.fields, keep_alive, body)
+        if exchange is not None:
+            self._begin_cycle(exchange)
             super().on_body(body)
             super().on_message_complete()
+
+    def _take_known(self, head: Head, body: bytes) -> bool:
+        """A request whose head is known; False where the parser has to look at it, for it takes the long way."""
+        self._opened = self._begin_call(head.endpoint, head.path, head.fields, True, body)
+        return self._opened is None
+
+    def _begin_call(
+        self, endpoint: Endpoint, path: str, fields: Mapping[bytes, bytes], keep_alive: bool, body: bytes
+    ) -> Exchange | None:
+        """Begin on the short way; the exchange where the long one is to be taken after all."""
+        call = Call(self, self.short_way.border, endpoint, path, fields, keep_alive)
+        self._call = self.cycle = call
+        if call.begin(body):
+            return None
+        self._call = self.cycle = None
+        return call.exchange
 
     def _busy(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete

@@ -78,12 +78,20 @@ class Call:
     )
     more_body = False
 
-    def __init__(self, connection: Connection, border: Border, endpoint: Endpoint) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        border: Border,
+        endpoint: Endpoint,
+        path: str,
+        fields: Mapping[bytes, bytes],
+        keep_alive: bool,
+    ) -> None:
         self._connection = connection
         self._border = border
         self._endpoint = endpoint
-        self.exchange = border.open("POST", connection.url.decode("ascii"), connection.fields)
-        self.keep_alive = connection.keeps_alive()
+        self.exchange = border.open("POST", path, fields)
+        self.keep_alive = keep_alive
         self.response_complete = False
 
     def begin(self, body: bytes) -> bool:

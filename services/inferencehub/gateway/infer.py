@@ -233,14 +233,13 @@ class Infer:
         await send_reply(send, 200, *await beside(size, infer_reply, response, wanted))
 
 
-class InferOnce:
-    """The same call, once and on the short way."""
+class InferShort:
+    """The same call of one model, on the short way."""
 
     def __init__(self, calls: Calls, model: str, version: str) -> None:
         self.calls = calls
         self.model = model
         self.version = version
-        self._wanted = Wanted()
 
     def begin(self, exchange: Exchange, body: bytes) -> asyncio.Future[InferResponse] | None:
         """See `direct.Endpoint`."""
@@ -248,13 +247,14 @@ class InferOnce:
         if not lanes or len(body) > self.calls.settings.max_body_bytes:
             return None
         size = json_size(exchange.headers)
-        request, self._wanted = decode_infer(body, self.model, self.version, size)
+        request, exchange.wanted = decode_infer(body, self.model, self.version, size)
         request, deadline = self.calls.timed(exchange, request)
         return self.calls.submit(exchange, request, deadline, lanes)
 
     def end(self, exchange: Exchange, response: InferResponse) -> Reply:
         """See `direct.Endpoint`."""
-        return infer_reply(response, self._wanted)
+        assert exchange.wanted is not None
+        return infer_reply(response, exchange.wanted)
 
 
 def infer_reply(response: InferResponse, wanted: Wanted) -> Reply:

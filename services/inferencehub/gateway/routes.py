@@ -9,7 +9,7 @@ from starlette.routing import BaseRoute, Route
 
 from inferencehub.gateway.describe import Describe
 from inferencehub.gateway.direct import Endpoint
-from inferencehub.gateway.infer import Calls, Infer, InferOnce, Predict
+from inferencehub.gateway.infer import Calls, Infer, InferShort, Predict
 
 MODEL = "/v2/models/{model}"
 VERSION = "/v2/models/{model}/versions/{version}"
@@ -46,6 +46,6 @@ def short_routes(calls: Calls) -> Callable[[bytes], Endpoint | None]:
         if url == b"/predict":
             return predict
         called = INFER_URL.fullmatch(url)
-        return InferOnce(calls, called[1].decode(), (called[2] or b"").decode()) if called else None
+        return InferShort(calls, called[1].decode(), (called[2] or b"").decode()) if called else None
 
     return find

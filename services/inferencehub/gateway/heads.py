@@ -1,0 +1,57 @@
+"""Heads of requests that are known, so that they are parsed once: a caller sends the same one again and again.
+
+A head is known by its bytes, all of them. What was parsed of a request then holds for each that begins with the same
+bytes and has a body of the same size: its URL, its fields, who answers it, where it ends. Heads that cannot come again,
+for they hold an id, are not kept, nor large ones; and no more than `MOST`, whoever makes them up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from inferencehub.gateway.direct import Endpoint
+
+MOST, LARGEST = 512, 2048  # heads, and bytes of one
+UNIQUE = frozenset((b"x-request-id", b"traceparent", b"transfer-encoding"))  # the last: no size is told
+END = b"\r\n\r\n"
+
+
+class Head(NamedTuple):
+    """What was parsed of a head whose request came whole, and keeps its connection.
+
+    Args:
+        path: the URL.
+        fields: the headers, names in lower case.
+        endpoint: who answers.
+        size: bytes of the body.
+    """
+
+    path: str
+    fields: Mapping[bytes, bytes]
+    endpoint: Endpoint
+    size: int
+
+
+class KnownHeads:
+    """All that are known to a process."""
+
+    def __init__(self) -> None:
+        self._heads: dict[bytes, Head] = {}
+
+    def find(self, data: bytes) -> tuple[Head, bytes] | None:
+        """The head and the body of a request; None where it is not known or not whole, or more is behind it."""
+        end = data.find(END) + 4
+        head = self._heads.get(data[:end])
+        if head is None or len(data) != end + head.size:
+            return None
+        return head, data[end:]
+
+    def learn(self, data: bytes, head: Head) -> None:
+        """Keep the head of a request that came whole."""
+        end = len(data) - head.size
+        if data.find(END) + 4 != end or end > LARGEST or not UNIQUE.isdisjoint(head.fields):
+            return  # what is whole for the parser may be so in a rarer form
+        if len(self._heads) >= MOST:
+            self._heads.clear()
+        self._heads[data[:end]] = head
