@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from math import ceil
-from typing import NamedTuple
+
+import msgspec
 
 from inferencehub.core.errors import HubError, Kind
 from inferencehub.core.messages import InferRequest, InferResponse, Times
@@ -26,7 +27,7 @@ from inferencehub.core.tensors import Tensor, merge_rows, split_rows
 from inferencehub.core.values import value_class
 
 
-class Member(NamedTuple):
+class Member(msgspec.Struct, frozen=True, gc=False):
     """A caller's part of a merged call: how many rows, until when wanted (on the lane's clock), and its id."""
 
     rows: int
@@ -105,11 +106,14 @@ class Job:
 
 def merge_key(request: InferRequest) -> MergeKey:
     """Equal for requests that may share a batch: all but the number of rows and the bytes is the same."""
-    parameters = tuple(sorted(request.parameters.items())) if request.parameters else ()
-    # A bool equals 1 and an int its float: the types are part of the key, for the model may tell them apart.
-    kinds = tuple(type(value).__name__ for _, value in parameters)
-    shapes = [(tensor.name, tensor.dtype, tensor.shape[1:]) for tensor in request.inputs]
-    return (request.model, request.version, request.outputs, parameters, kinds, *shapes)
+    key: list[object] = [request.model, request.version, request.outputs]
+    if request.parameters:
+        parameters = sorted(request.parameters.items())
+        # A bool equals 1 and an int its float: the types are part of the key, for the model may tell them apart.
+        key += (*parameters, tuple([type(value).__name__ for _, value in parameters]))
+    for tensor in request.inputs:
+        key += (tensor.name, tensor.dtype, tensor.shape[1:])
+    return tuple(key)
 
 
 @value_class(frozen=True, slots=True)

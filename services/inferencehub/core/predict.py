@@ -90,7 +90,7 @@ def pack_features(model: str, dtype: str, features: Sequence[float]) -> bytes:
 
 @lru_cache(maxsize=256)
 def packer(code: str, count: int) -> struct.Struct:
-    """Packs `count` numbers; one that does not fit its type is an OverflowError or a struct.error.
+    """Packs and unpacks `count` numbers; one that does not fit its type is an OverflowError or a struct.error.
 
     Twice as fast as an `array`, which also lets a finite number become infinite.
     """
@@ -122,21 +122,30 @@ def one_row(info: ModelInfo, spec: TensorSpec, count: int) -> tuple[int, ...]:
     Raises:
         HubError: BAD_INPUT where they are too few or too many.
     """
-    dims = spec.shape[1:] if info.signature.max_batch_size else spec.shape
-    row = (1,) if info.signature.max_batch_size else ()
-    variable = dims.count(-1)
+    batches = bool(info.signature.max_batch_size)
+    row = filled(spec.shape[1:] if batches else spec.shape, count)
+    if row is None:
+        known = prod([dim for dim in spec.shape[batches:] if dim != -1])
+        things = "texts" if spec.dtype == "BYTES" else "features"
+        taken = f"a multiple of {known}" if -1 in spec.shape[batches:] else str(known)
+        raise bad_input(f"model '{info.name}' takes {taken} {things}, got {count}")
+    return (1, *row) if batches else row
+
+
+@lru_cache(maxsize=256)
+def filled(dims: tuple[int, ...], count: int) -> tuple[int, ...] | None:
+    """Dimensions of which some are -1, for any, as `count` values fill them; None where these do not.
+
+    Of several variable dimensions the last one takes all.
+    """
     known = prod([dim for dim in dims if dim != -1])
-    things = "texts" if spec.dtype == "BYTES" else "features"
-    if not variable and count != known:
-        raise bad_input(f"model '{info.name}' takes {known} {things}, got {count}")
-    if variable and (known == 0 or count % known):
-        raise bad_input(f"model '{info.name}' takes a multiple of {known} {things}, got {count}")
-    if not variable:
-        return (*row, *dims)
-    # Of several variable dimensions the last one takes all.
-    filled, last = [1 if dim == -1 else dim for dim in dims], len(dims) - 1 - dims[::-1].index(-1)
-    filled[last] = count // known
-    return (*row, *filled)
+    if -1 not in dims:
+        return dims if count == known else None
+    if known == 0 or count % known:
+        return None
+    shape, last = [1 if dim == -1 else dim for dim in dims], len(dims) - 1 - dims[::-1].index(-1)
+    shape[last] = count // known
+    return tuple(shape)
 
 
 def read_prediction(info: ModelInfo, response: InferResponse) -> Prediction:
@@ -145,13 +154,11 @@ def read_prediction(info: ModelInfo, response: InferResponse) -> Prediction:
     Raises:
         HubError: MODEL_FAILED where the outputs hold no such thing.
     """
-    class_output = info.parameter("predict_class")
-    label_output = info.parameter("predict_label")
+    class_output, confidence_output, label_output = info.predicted
     label = first_text(response.output(label_output)) if label_output else ""
     if class_output:
-        confidence_output = info.parameter("predict_confidence")
-        confidence = numbers(response.output(confidence_output))[0] if confidence_output else 1.0
-        class_id = numbers(response.output(class_output))[0]
+        confidence = first_number(response.output(confidence_output)) if confidence_output else 1.0
+        class_id = first_number(response.output(class_output))
         if not abs(class_id) < 2**31 or not isfinite(confidence):
             raise HubError(
                 Kind.MODEL_FAILED, f"model '{info.name}' gave no class of 32 bits with a finite confidence"
@@ -181,17 +188,28 @@ def first_text(tensor: Tensor) -> str:
     return unpack_bytes(tensor.data)[0].decode(errors="replace")
 
 
+def first_number(tensor: Tensor) -> float:
+    """The first element of a numeric tensor."""
+    number: float = packer(numeric(tensor), 1).unpack_from(tensor.data)[0]
+    return number
+
+
 def numbers(tensor: Tensor) -> Sequence[float]:
     """The elements of a numeric tensor."""
+    values = array(numeric(tensor))
+    values.frombytes(tensor.data)
+    return values
+
+
+def numeric(tensor: Tensor) -> str:
+    """The code of a tensor's elements; there is one at least."""
     code = CODES.get(tensor.dtype)
-    if code is None or not len(tensor.data):
+    if code is None or not tensor.data:
         raise HubError(
             Kind.MODEL_FAILED,
             f"output '{tensor.name}' is {tensor.dtype} {list(tensor.shape)}: no class in it",
         )
-    values = array(code)
-    values.frombytes(tensor.data)
-    return values
+    return code
 
 
 def probability(scores: Sequence[float], best: int) -> float:

@@ -7,11 +7,13 @@ over the protocol (ModelMetadata and ModelConfig). A runtime never sees a tensor
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from operator import is_
+from operator import attrgetter
 
 from inferencehub.core.errors import HubError, Kind, bad_input, shown
 from inferencehub.core.messages import InferRequest
 from inferencehub.core.tensors import Tensor
+
+NAME = attrgetter("name")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class Signature:
     names: list[str] = field(init=False, repr=False, compare=False)  # of the inputs
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "names", [spec.name for spec in self.inputs])
+        object.__setattr__(self, "names", list(map(NAME, self.inputs)))
 
     def check(self, request: InferRequest) -> tuple[InferRequest, int]:
         """The request with its inputs in the model's order, and its number of rows (1 where the model does not batch).
@@ -43,11 +45,12 @@ class Signature:
             HubError: BAD_INPUT naming the input, what was expected and what came.
         """
         inputs = request.inputs
-        if [tensor.name for tensor in inputs] == self.names:
+        if list(map(NAME, inputs)) == self.names:
             for spec, tensor in zip(self.inputs, inputs, strict=True):
                 check_tensor(request.model, spec, tensor)
         else:
             inputs = self._in_order(request)
+            request = request.with_inputs(inputs)
         if request.outputs:
             known = {spec.name for spec in self.outputs}
             for name in request.outputs:
@@ -55,9 +58,7 @@ class Signature:
                     raise bad_input(
                         f"model '{request.model}': unknown output '{name[:80]}', expected one of {sorted(known)}"
                     )
-        rows = self._rows(request.model, inputs)
-        same = len(inputs) == len(request.inputs) and all(map(is_, inputs, request.inputs))
-        return (request if same else request.with_inputs(inputs)), rows
+        return request, self._rows(request.model, inputs)
 
     def _in_order(self, request: InferRequest) -> tuple[Tensor, ...]:
         """The inputs, checked, in the model's order; those that are optional may be missing."""
@@ -134,6 +135,13 @@ class ModelInfo:
     signature: Signature
     slots: int = 1
     parameters: tuple[tuple[str, str], ...] = ()
+    predicted: tuple[str, str, str] = field(
+        init=False, repr=False, compare=False
+    )  # outputs that /predict reads
+
+    def __post_init__(self) -> None:
+        names = ("predict_class", "predict_confidence", "predict_label")
+        object.__setattr__(self, "predicted", tuple(map(self.parameter, names)))
 
     def parameter(self, name: str) -> str:
         """A parameter's value, "" where it is not set."""
