@@ -220,6 +220,47 @@ async def test_a_deadline_passes_while_waiting_and_the_call_never_runs() -> None
         assert running.pool.runs == [[1], [3]]
 
 
+async def test_deadlines_are_kept_in_whatever_order_they_come_and_whatever_was_answered() -> None:
+    gates = {number: asyncio.Event() for number in (1.0, 2.0)}
+
+    async def work(batch: Batch) -> InferResponse:
+        await gates[values(batch.request())[0]].wait()
+        return echo(batch)
+
+    async with running_lane(work, slots=2, max_rows=1) as running:
+        began = monotonic()
+        soon, held = running.submit(job(value=1, deadline=began + 0.02), job(value=2, deadline=began + 5))
+        later, sooner = running.submit(job(deadline=began + 0.4), job(deadline=began + 0.06))
+        gates[1.0].set()  # the earliest deadline is met; both others wait behind it
+        running.pool.closed = True
+        assert await outcomes([soon]) == [[1]]
+        assert await outcomes([sooner]) == [Kind.DEADLINE]
+        assert monotonic() - began >= 0.06
+        assert not later.done()
+        assert await outcomes([later]) == [Kind.DEADLINE]
+        assert 0.4 <= monotonic() - began < 2
+        gates[2.0].set()
+        assert await outcomes([held]) == [[2]]
+
+
+async def test_an_answer_that_cannot_be_delivered_holds_up_no_other() -> None:
+    told: list[object] = []
+
+    def refusing(outcome: object) -> None:
+        told.append(outcome)
+        raise ValueError("no")
+
+    gate = Gate()
+    async with running_lane(gate) as running:
+        running.pool.closed = True
+        running.lane.accept(job(value=1), refusing)
+        [second] = running.submit(job(value=2))
+        gate.open()
+        running.open()
+        assert await outcomes([second]) == [[2]]
+        assert len(told) == 1
+
+
 async def test_a_deadline_that_passed_unseen_is_seen_before_the_call_runs() -> None:
     async def blocking(batch: Batch) -> InferResponse:
         time.sleep(0.06)  # noqa: ASYNC251 - the loop is held up, so that no timer fires

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from enum import Enum
 from math import ceil
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -25,6 +25,9 @@ from inferencehub.core.messages import InferRequest, InferResponse, Times
 from inferencehub.core.pace import foretold
 from inferencehub.core.tensors import Tensor, merge_rows, split_rows
 from inferencehub.core.values import value_class
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class Member(msgspec.Struct, frozen=True, gc=False):
@@ -63,7 +66,17 @@ class NotAnswered(Exception):
 MergeKey = tuple[object, ...]
 
 
-@dataclass(eq=False, slots=True)
+class Run:
+    """A batch on its way: how many of its jobs are still wanted, and the task to cancel when none is."""
+
+    __slots__ = ("started", "task", "wanted")
+
+    def __init__(self, wanted: int) -> None:
+        self.wanted = wanted
+        self.started = False  # a task that is cancelled before its first step would never give its slot back
+        self.task: asyncio.Task[None] | None = None
+
+
 class Job:
     """A call that waits or runs.
 
@@ -74,21 +87,42 @@ class Job:
         arrived: when it came, in seconds on the lane's clock.
     """
 
-    request: InferRequest
-    rows: int
-    members: tuple[Member, ...]
-    arrived: float
-    size: int = field(init=False)
-    deadline: float = field(init=False)
-    alone: bool = False
-    returns: int = 0
-    turn: int = 0
-    left_before: int = 0
-    times: Times = field(default_factory=Times)
-    batch_rows: int = 0
-    served_by: str = ""
-    dropped: list[int] = field(default_factory=list)
-    _key: MergeKey | None = None
+    __slots__ = (
+        "_key",
+        "alone",
+        "arrived",
+        "batch_rows",
+        "deadline",
+        "dropped",
+        "left_before",
+        "members",
+        "request",
+        "returns",
+        "rows",
+        "run",
+        "served_by",
+        "size",
+        "times",
+        "turn",
+    )
+
+    def __init__(self, request: InferRequest, rows: int, members: tuple[Member, ...], arrived: float) -> None:
+        self.request = request
+        self.rows = rows
+        self.members = members
+        self.arrived = arrived
+        self.size = request.size
+        self.deadline = (
+            members[0].deadline if len(members) == 1 else max([member.deadline for member in members])
+        )
+        self.alone = False
+        self.returns = self.turn = self.left_before = 0
+        self.times = Times()
+        self.batch_rows = 0
+        self.served_by = ""
+        self.dropped: list[int] = []
+        self.run: Run | None = None
+        self._key: MergeKey | None = None
 
     @property
     def key(self) -> MergeKey:
@@ -96,12 +130,6 @@ class Job:
         if self._key is None:
             self._key = merge_key(self.request)
         return self._key
-
-    def __post_init__(self) -> None:
-        self.size = sum([len(tensor.data) for tensor in self.request.inputs])
-        self.deadline = (
-            self.members[0].deadline if len(self.members) == 1 else max(m.deadline for m in self.members)
-        )
 
 
 def merge_key(request: InferRequest) -> MergeKey:

@@ -7,7 +7,8 @@ the event loop's pass, so that calls that came in one pass leave together, and n
 In the gateway a slot is a free place at a pod, in the pod it is a free model instance; both are a `Slot`, and where
 the free ones come from is a `Slots`. The rules are in `batching.py`; here are the clock, the futures and the tasks:
 
-- each job has a future and one timer, at its deadline; the clock is `monotonic`, for uvloop's own has whole ms;
+- each job has somebody who is told how it ended, at the end of the loop's pass, and one timer is for all deadlines
+  (`alarm.py`); the clock is `monotonic`, for uvloop's own has whole ms;
 - each batch is one task, which holds its slot until the run has really ended;
 - a job whose caller left is taken out of the queue, or, if it runs, its batch is cancelled once all in it have left.
 """
@@ -18,9 +19,11 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import Generic, Protocol, TypeVar
 
+from inferencehub.core.alarm import Alarm
 from inferencehub.core.batching import (
     Batch,
     ByteBudget,
@@ -29,6 +32,7 @@ from inferencehub.core.batching import (
     Outcome,
     Queue,
     RetryBudget,
+    Run,
     drop_expired,
     may_run_again,
 )
@@ -37,6 +41,9 @@ from inferencehub.core.messages import InferResponse, Times
 from inferencehub.core.pace import Pace
 
 logger = logging.getLogger(__name__)
+
+# Is given a job's answer, or its error, or None where its caller has left.
+Tell = Callable[[InferResponse | HubError | None], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,17 +94,6 @@ class Observer(Protocol):
         """Jobs of a batch that gave no answer were put back."""
 
 
-class _Run:
-    """A batch on its way: how many of its jobs are still wanted, and the task to cancel when none is."""
-
-    __slots__ = ("started", "task", "wanted")
-
-    def __init__(self, wanted: int) -> None:
-        self.wanted = wanted
-        self.started = False  # a task that is cancelled before its first step would never give its slot back
-        self.task: asyncio.Task[None] | None = None
-
-
 class Lane(Generic[S]):
     """See the module's text.
 
@@ -127,22 +123,24 @@ class Lane(Generic[S]):
         self.at_most_once = at_most_once
         self.pace = Pace()
         self.loop = asyncio.get_running_loop()
-        self._open: dict[Job, tuple[asyncio.Future[InferResponse], asyncio.TimerHandle]] = {}
-        self._runs: dict[Job, _Run] = {}
+        self.running = 0  # jobs that run now
+        self._open: dict[Job, Tell] = {}
+        self._alarm = Alarm(self.loop, self._open.keys(), self._expire)
         self._soon = False  # whether `pump` is called at the end of this pass of the loop
-
-    @property
-    def running(self) -> int:
-        """Jobs that run now."""
-        return len(self._runs)
 
     @property
     def idle(self) -> bool:
         """Whether nothing waits and nothing runs."""
-        return not self._open and not self._runs
+        return not self._open and not self.running
 
     def submit(self, job: Job) -> asyncio.Future[InferResponse]:
-        """Accept a job; its future gets the answer or a `HubError`. Who stops waiting for it calls `leave`.
+        """`accept`, for those who await: a future that gets the answer or a `HubError`."""
+        future: asyncio.Future[InferResponse] = self.loop.create_future()
+        self.accept(job, partial(resolve, future))
+        return future
+
+    def accept(self, job: Job, tell: Tell) -> None:
+        """Accept a job; `tell` is called once, later. Who stops waiting for it calls `leave`.
 
         Raises:
             HubError: BUSY where the lane or the process is full, or the job would wait beyond its deadline; DEADLINE
@@ -163,12 +161,12 @@ class Lane(Generic[S]):
             self.bytes_held.give(job.size)
             raise
         self.retries.earn()
-        future: asyncio.Future[InferResponse] = self.loop.create_future()
-        self._open[job] = (future, self.loop.call_later(job.deadline - now, self._expire, job))
+        self._open[job] = tell
+        if job.deadline < self._alarm.at:
+            self._alarm.set(job.deadline, now)
         if not self._soon:
             self._soon = True
             self.loop.call_soon(self._pump_soon)
-        return future
 
     async def answer(self, job: Job) -> InferResponse:
         """Submit a job and wait for its answer; a cancelled wait leaves the lane."""
@@ -181,9 +179,9 @@ class Lane(Generic[S]):
 
     def leave(self, job: Job) -> None:
         """The caller of `job` is gone: it does not run any more if it can be helped."""
-        opened = self._close(job)
-        if opened is not None:
-            opened.cancel()
+        tell = self._close(job)
+        if tell is not None:
+            self.loop.call_soon(tell, None)
 
     def refuse(self, unwanted: Callable[[Job], bool], error: HubError) -> None:
         """Answer `error` to each job that waits and is `unwanted`."""
@@ -209,12 +207,13 @@ class Lane(Generic[S]):
             if not batch.jobs:
                 self.slots.give(slot)
                 continue
-            run = _Run(len(batch.jobs))
+            run = Run(len(batch.jobs))
             for job in batch.jobs:
                 job.times.queue += now - job.arrived
                 if len(job.members) > 1:
                     drop_expired(job, now)
-                self._runs[job] = run
+                job.run = run
+            self.running += run.wanted
             self.observer.dispatched(batch, now)
             run.task = self.loop.create_task(self._run(slot, batch, run))
 
@@ -229,7 +228,7 @@ class Lane(Generic[S]):
             Batch(tuple([job for job in batch.jobs if job.deadline > until]), batch.reason) if late else batch
         )
 
-    async def _run(self, slot: S, batch: Batch, run: _Run) -> None:
+    async def _run(self, slot: S, batch: Batch, run: Run) -> None:
         run.started = True
         started = monotonic()
         try:
@@ -252,7 +251,8 @@ class Lane(Generic[S]):
             )
         finally:
             for job in batch.jobs:
-                self._runs.pop(job, None)
+                job.run = None
+            self.running -= len(batch.jobs)
             self.slots.give(slot)
             self.pump()
 
@@ -266,21 +266,23 @@ class Lane(Generic[S]):
         now = monotonic()
         rows, took = kept.rows, now - started
         self.pace.ran(took, now)
+        told: list[tuple[Tell, InferResponse]] = []
         for job, response in zip(jobs, kept.split(ran.response), strict=True):
             times = job.times
             times.compute = ran.times.compute
             times.batch = ran.times.queue
             times.network = max(0.0, took - ran.times.queue - ran.times.compute)
             job.batch_rows, job.served_by = rows, ran.served_by
-            future = self._close(job)
-            if future is not None:
-                future.set_result(response)
+            tell = self._close(job)
+            if tell is not None:
+                told.append((tell, response))
+        self.loop.call_soon(answer_all, told)
 
     def _not_answered(self, batch: Batch, failure: NotAnswered) -> None:
         verdicts = may_run_again(batch, failure, self.at_most_once, self.retries)
         again = []
         for job, back in zip(batch.jobs, verdicts, strict=True):
-            self._runs.pop(job, None)
+            job.run = None
             if not back:
                 self._fail(job, failure.error)
             elif job in self._open:
@@ -296,19 +298,17 @@ class Lane(Generic[S]):
         self._fail(job, deadline_passed(job))
 
     def _fail(self, job: Job, error: HubError) -> None:
-        future = self._close(job)
-        if future is not None:
-            future.set_exception(error)
+        tell = self._close(job)
+        if tell is not None:
+            self.loop.call_soon(tell, error)
 
-    def _close(self, job: Job) -> asyncio.Future[InferResponse] | None:
-        """Take a job off the books; its future, unless that is done."""
-        opened = self._open.pop(job, None)
-        if opened is None:
+    def _close(self, job: Job) -> Tell | None:
+        """Take a job off the books; who is to be told of its end, unless they were."""
+        tell = self._open.pop(job, None)
+        if tell is None:
             return None
-        future, timer = opened
-        timer.cancel()
         self.bytes_held.give(job.size)
-        run = self._runs.get(job)
+        run = job.run
         if run is None:
             self.queue.remove(job)
         else:
@@ -320,7 +320,28 @@ class Lane(Generic[S]):
                 and run.task is not asyncio.current_task()
             ):
                 run.task.cancel()
-        return None if future.done() else future
+        return tell
+
+
+def answer_all(answers: Sequence[tuple[Tell, InferResponse]]) -> None:
+    """Tell each; what goes wrong with one is no matter of the others."""
+    for tell, response in answers:
+        try:
+            tell(response)
+        except Exception:
+            logger.exception("answer not delivered")
+
+
+def resolve(future: asyncio.Future[InferResponse], outcome: InferResponse | HubError | None) -> None:
+    """Put a job's end into the future of who awaits it, if they still do."""
+    if future.done():
+        return
+    if outcome is None:
+        future.cancel()
+    elif isinstance(outcome, InferResponse):
+        future.set_result(outcome)
+    else:
+        future.set_exception(outcome)
 
 
 def deadline_passed(job: Job) -> HubError:

@@ -34,6 +34,12 @@ class InferRequest:
     outputs: tuple[str, ...] = ()
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
 
+    @property
+    def size(self) -> int:
+        """Bytes of all inputs."""
+        inputs = self.inputs
+        return len(inputs[0].data) if len(inputs) == 1 else sum([len(tensor.data) for tensor in inputs])
+
     def with_inputs(self, inputs: tuple[Tensor, ...]) -> InferRequest:
         """The same call over other tensors."""
         return InferRequest(self.model, self.version, inputs, self.outputs, self.parameters)
@@ -64,6 +70,11 @@ class InferResponse:
     version: str
     outputs: tuple[Tensor, ...]
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all outputs."""
+        return sum([len(tensor.data) for tensor in self.outputs])
 
     def output(self, name: str) -> Tensor:
         """The output called `name`.

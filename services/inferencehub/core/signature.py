@@ -7,7 +7,7 @@ over the protocol (ModelMetadata and ModelConfig). A runtime never sees a tensor
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from operator import attrgetter
+from operator import attrgetter, is_
 
 from inferencehub.core.errors import HubError, Kind, bad_input, shown
 from inferencehub.core.messages import InferRequest
@@ -50,7 +50,8 @@ class Signature:
                 check_tensor(request.model, spec, tensor)
         else:
             inputs = self._in_order(request)
-            request = request.with_inputs(inputs)
+            if not (len(inputs) == len(request.inputs) and all(map(is_, inputs, request.inputs))):
+                request = request.with_inputs(inputs)
         if request.outputs:
             known = {spec.name for spec in self.outputs}
             for name in request.outputs:

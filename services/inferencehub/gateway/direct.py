@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from inferencehub.core.errors import HubError, Kind
+from inferencehub.core.lane import Tell
 from inferencehub.core.messages import InferResponse
 from inferencehub.core.tensors import Buffer
 from inferencehub.gateway.border import CLOSE, Border, Exchange, Headers, Reply, caller_left
@@ -29,8 +30,8 @@ LONG_WAY = frozenset((b"content-encoding", b"expect"))  # headers of a request t
 class Endpoint(Protocol):
     """A call of a model in two halves; in between nothing of it runs."""
 
-    def begin(self, exchange: Exchange, body: bytes) -> asyncio.Future[InferResponse] | None:
-        """What the answer will be in; None where the model is not known, and so the long way is to be taken.
+    def begin(self, exchange: Exchange, body: bytes, tell: Tell) -> bool:
+        """Ask the model, whose answer `tell` gets; False where it is not known, and so the long way is to be taken.
 
         Raises:
             HubError: what is wrong with the request.
@@ -99,15 +100,13 @@ class Call:
         exchange = self.exchange
         try:
             exchange.hold(len(body))
-            future = self._endpoint.begin(exchange, body)
+            taken = self._endpoint.begin(exchange, body, self._ended)
         except Exception as error:
             self._send(*self._border.refusal(exchange, error))
             return True
-        if future is None:
+        if not taken:
             exchange.release()
-            return False
-        future.add_done_callback(self._ended)
-        return True
+        return taken
 
     def cut_off(self) -> None:
         """The process ends, and has waited long enough."""
@@ -115,18 +114,19 @@ class Call:
         self._send(*self._border.refusal(self.exchange, error))
         self.exchange.leave()
 
-    def _ended(self, future: asyncio.Future[InferResponse]) -> None:
+    def _ended(self, outcome: InferResponse | HubError | None) -> None:
         if self.response_complete:
             return
-        if future.cancelled():
+        if outcome is None:
             self._left()
             return
         try:
-            response = future.result()
-            if sum([len(tensor.data) for tensor in response.outputs]) >= LARGE_BYTES:
-                self._task = self._connection.loop.create_task(self._end_beside(response))
+            if isinstance(outcome, HubError):
+                raise outcome
+            if outcome.size >= LARGE_BYTES:
+                self._task = self._connection.loop.create_task(self._end_beside(outcome))
                 return
-            reply = self._endpoint.end(self.exchange, response)
+            reply = self._endpoint.end(self.exchange, outcome)
         except Exception as error:
             self._send(*self._border.refusal(self.exchange, error))
         else:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from time import monotonic
 from typing import Any, TypeVar
 
 from inferencehub.core.batching import Job, Member
 from inferencehub.core.errors import HubError, bad_input, shown
+from inferencehub.core.lane import Tell, resolve
 from inferencehub.core.messages import InferRequest, InferResponse
 from inferencehub.core.predict import predict_request, read_prediction
 from inferencehub.gateway.binary import JSON_SIZE, json_size
@@ -85,19 +87,24 @@ class Calls:
         deadline = self.deadline(exchange, parameters.pop("timeout", None))
         return replace(request, parameters=parameters), deadline
 
-    def submit(
-        self, exchange: Exchange, request: InferRequest, deadline: float, lanes: list[ModelLane]
-    ) -> asyncio.Future[InferResponse]:
+    def accept(
+        self,
+        exchange: Exchange,
+        request: InferRequest,
+        deadline: float,
+        lanes: list[ModelLane],
+        tell: Tell,
+    ) -> None:
         """Put a request into that lane of its model which it fits; whoever stops waiting for it leaves the lane.
 
         Raises:
             HubError: what the signature refuses, BUSY or DEADLINE.
         """
-        exchange.lane, request, rows = self.fleet.fit(lanes, request)
-        exchange.model = exchange.lane.info.name
-        exchange.job = Job(request, rows, (Member(rows, deadline, exchange.id),), monotonic())
+        lane, request, rows = self.fleet.fit(lanes, request)
+        job = Job(request, rows, (Member(rows, deadline, exchange.id),), monotonic())
+        exchange.lane, exchange.job, exchange.model = lane, job, lane.info.name
         exchange.release()  # a job accounts for its own bytes
-        return exchange.lane.submit(exchange.job)
+        lane.accept(job, tell)
 
     async def run(self, exchange: Exchange, request: InferRequest, deadline: float) -> InferResponse:
         """The answer of the request's model, which is waited for where it may still appear.
@@ -106,7 +113,8 @@ class Calls:
             HubError: what became of it.
         """
         lanes = await self.fleet.lanes(request.model, request.version, deadline - monotonic())
-        future = self.submit(exchange, request, deadline, lanes)
+        future: asyncio.Future[InferResponse] = asyncio.get_running_loop().create_future()
+        self.accept(exchange, request, deadline, lanes, partial(resolve, future))
         try:
             return await future
         finally:
@@ -180,19 +188,20 @@ class Predict:
             response = await calls.run(exchange, request, deadline)
         await send_reply(send, 200, *self.end(exchange, response))
 
-    def begin(self, exchange: Exchange, body: bytes) -> asyncio.Future[InferResponse] | None:
+    def begin(self, exchange: Exchange, body: bytes, tell: Tell) -> bool:
         """See `direct.Endpoint`."""
         if len(body) > self.calls.settings.max_body_bytes:
-            return None
+            return False
         parsed = decode_predict(body)
         deadline = self.calls.deadline(exchange)
         lanes = self.calls.fleet.known(self._model(parsed))
         if not lanes:
-            return None
+            return False
         info = lanes[0].info
         exchange.model = info.name
         request = predict_request(info, "", parsed.features, parsed.text)
-        return self.calls.submit(exchange, request, deadline, lanes)
+        self.calls.accept(exchange, request, deadline, lanes, tell)
+        return True
 
     def end(self, exchange: Exchange, response: InferResponse) -> Reply:
         """See `direct.Endpoint`."""
@@ -241,15 +250,16 @@ class InferShort:
         self.model = model
         self.version = version
 
-    def begin(self, exchange: Exchange, body: bytes) -> asyncio.Future[InferResponse] | None:
+    def begin(self, exchange: Exchange, body: bytes, tell: Tell) -> bool:
         """See `direct.Endpoint`."""
         lanes = self.calls.fleet.known(self.model, self.version)
         if not lanes or len(body) > self.calls.settings.max_body_bytes:
-            return None
+            return False
         size = json_size(exchange.headers)
         request, exchange.wanted = decode_infer(body, self.model, self.version, size)
         request, deadline = self.calls.timed(exchange, request)
-        return self.calls.submit(exchange, request, deadline, lanes)
+        self.calls.accept(exchange, request, deadline, lanes, tell)
+        return True
 
     def end(self, exchange: Exchange, response: InferResponse) -> Reply:
         """See `direct.Endpoint`."""

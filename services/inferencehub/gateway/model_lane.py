@@ -12,8 +12,7 @@ from time import monotonic
 
 from inferencehub.core.batching import ByteBudget, Job, Queue, RetryBudget
 from inferencehub.core.errors import HubError, Kind
-from inferencehub.core.lane import Lane, Observer
-from inferencehub.core.messages import InferResponse
+from inferencehub.core.lane import Lane, Observer, Tell
 from inferencehub.core.signature import ModelInfo
 from inferencehub.gateway.place import Place
 
@@ -113,16 +112,16 @@ class ModelLane:
             self.absent_since = monotonic()
             self.lane.pump()
 
-    def submit(self, job: Job) -> asyncio.Future[InferResponse]:
-        """Put a job into the lane; see `Lane.submit`.
+    def accept(self, job: Job, tell: Tell) -> None:
+        """Put a job into the lane; see `Lane.accept`.
 
         Raises:
-            HubError: NOT_READY where no pod serves the model and no more may wait for one, else as `Lane.submit`.
+            HubError: NOT_READY where no pod serves the model and no more may wait for one, else as `Lane.accept`.
         """
         if self.absent_since is not None and self.lane.queue.full:
             raise no_pod(self.info.name, 0, f"{len(self.lane.queue)} requests wait for one already")
         self.last_used = monotonic()
-        return self.lane.submit(job)
+        self.lane.accept(job, tell)
 
     def leave(self, job: Job) -> None:
         """The caller of a job is gone, or has its answer."""
