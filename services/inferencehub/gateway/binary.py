@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from inferencehub.core.errors import bad_input, shown
+from inferencehub.gateway.body import Body
 
 JSON_SIZE = b"inference-header-content-length"
 
@@ -31,7 +32,7 @@ def json_size(headers: Mapping[bytes, bytes]) -> int | None:
     return int(told)
 
 
-def split(body: bytes, size: int | None) -> tuple[bytes, Buffers]:
+def split(body: Body, size: int | None) -> tuple[Body, Buffers]:
     """A body's JSON, and the tensors behind it.
 
     Raises:

@@ -12,6 +12,8 @@ from inferencehub.core.errors import HubError, Kind, bad_input
 # What `zlib` calls the containers of each content coding (RFC 9110 8.4.1); "deflate" is zlib-wrapped.
 WINDOW_BITS = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}
 
+Body = bytes | bytearray
+
 
 class CallerLeft(Exception):
     """The connection closed before the request was whole, or before it was answered."""

@@ -21,6 +21,7 @@ from inferencehub.core.predict import CODES, packer
 from inferencehub.core.tensors import Buffer, Tensor, element_count, pack_bytes, unpack_bytes
 from inferencehub.core.wire import OURS
 from inferencehub.gateway.binary import Buffers, split
+from inferencehub.gateway.body import Body
 from inferencehub.gateway.json_text import LONE, convert, decode, finite, integer, load, mismatch, undecoded
 
 NO_DATA = msgspec.Raw()
@@ -94,7 +95,7 @@ FLAT: dict[str, tuple[msgspec.json.Decoder[Any], type]] = {
 SERVERS_OWN = (OURS, "triton_")  # what servers tell each other, with these prefixes
 
 
-def decode_predict(body: bytes) -> PredictBody:
+def decode_predict(body: Body) -> PredictBody:
     """The body of POST /predict.
 
     Raises:
@@ -110,7 +111,7 @@ def decode_predict(body: bytes) -> PredictBody:
 
 
 def decode_infer(
-    body: bytes, model: str, version: str, json_size: int | None = None
+    body: Body, model: str, version: str, json_size: int | None = None
 ) -> tuple[InferRequest, Wanted]:
     """The body of an inference request, and how the answer is to be.
 
@@ -184,7 +185,7 @@ def checked(parameters: dict[str, bool | int | float | str]) -> dict[str, Parame
     return parameters
 
 
-def decode_lenient(body: bytes) -> InferBody:
+def decode_lenient(body: Body) -> InferBody:
     """An inference request that holds NaN or Infinity.
 
     Raises:

@@ -25,9 +25,11 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from inferencehub.gateway.body import too_slow
 from inferencehub.gateway.border import Exchange
 from inferencehub.gateway.codec import encode
 from inferencehub.gateway.direct import Call, Endpoint, ShortWay
+from inferencehub.gateway.gathered import GatheredBody
 from inferencehub.gateway.heads import Head, KnownHeads
 
 MAX_HEAD_BYTES = 64 * 1024
@@ -72,6 +74,7 @@ class Connection(HttpToolsProtocol):
         self._opened: Exchange | None = None  # of a request that the short way did not take after all
         self._idle_since = 0.0
         self._call: Call | None = None  # what runs on the short way
+        self._gathering: GatheredBody | None = None  # the body of that, while it comes in pieces
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -81,7 +84,7 @@ class Connection(HttpToolsProtocol):
         self._disarm()
         self._unset_keepalive_if_required()
         if self._call is not None:
-            self._call.exchange.leave()
+            self._call.leave()
             self.cycle = None
         super().connection_lost(exc)
 
@@ -135,11 +138,11 @@ class Connection(HttpToolsProtocol):
             self._head_bytes += len(data)
         self._feed(data)
         self._fed = b""
-        if self._endpoint is not None:
+        if self._endpoint is not None and not self._gather():
             self._take_long_way()
         if self._in_body:
             if not was_in_body:
-                self._arm(self.body_timeout_s + SLACK_S)
+                self._arm(self.body_timeout_s + (0 if self._gathering else SLACK_S))
         elif not self._in_head:
             self._disarm()
         elif self._head_bytes > MAX_HEAD_BYTES:
@@ -230,6 +233,45 @@ class Connection(HttpToolsProtocol):
         self._call = None
         self.on_response_complete()
 
+    def _gather(self) -> bool:
+        """Read the rest of a body into its place; False where its size is not known, or too large."""
+        told = self.fields.get(b"content-length")
+        if told is None or (size := int(told)) > self.short_way.most_bytes or self.transport.is_closing():
+            return False
+        endpoint, self._endpoint = self._endpoint, None
+        assert endpoint is not None
+        begun = b"".join(self._pieces)
+        self._pieces.clear()
+        path, border = self.url.decode("ascii"), self.short_way.border
+        self._call = self.cycle = Call(self, border, endpoint, path, self.fields, self.keeps_alive())
+        self._gathering = GatheredBody(self, self._call, begun, size)
+        self._gathering.begin()
+        return True
+
+    def gathered(self, body: bytearray) -> None:
+        """The body is whole."""
+        self._disarm()
+        self._gathering, self._in_body = None, False
+        call = self._call
+        assert call is not None
+        if not call.begin(body):
+            self._call = self.cycle = None
+            self._begin_cycle(call.exchange)
+            super().on_body(bytes(body))
+            super().on_message_complete()
+        self.parser = httptools.HttpRequestParser(self)  # the one before waits for the body
+
+    def gathered_too_much(self, parsed: bytes, unparsed: bytes) -> None:
+        """The process holds too many bytes: the long way says so, and reads on."""
+        self._gathering = None
+        call, self._call = self._call, None
+        self.cycle = None
+        assert call is not None
+        call.exchange.release()
+        self._begin_cycle(call.exchange)
+        super().on_body(parsed)
+        self._feed(unparsed)
+
     def _take_long_way(self) -> None:
         """A request for the short way did not come whole."""
         self._endpoint = None
@@ -282,7 +324,9 @@ class Connection(HttpToolsProtocol):
             self._limit = None
 
     def _too_slow(self) -> None:
-        if self._in_head and self._head_bytes:
+        if self._gathering is not None:
+            self._gathering.call.refuse(too_slow(self.body_timeout_s, self._gathering.filled))
+        elif self._in_head and self._head_bytes:
             self._refuse(408, f"expected the whole head of a request within {self.header_timeout_s:g} s")
         else:
             self.transport.close()

@@ -1,8 +1,8 @@
 """The short way: a call of a model that came whole is answered without ASGI, without a task and without a timer.
 
-Nearly all calls are so: head and body in one piece, for a model that is known. Whatever waits for more than the model's
-answer takes the long way through ASGI, where `infer.py` awaits it: a body in pieces or compressed, a model that may
-still appear, a caller that does not read its answers, a page of another origin. Both ways share the endpoints and the
+Nearly all calls are so, for a model that is known; a large body that comes in pieces is put together first
+(`gathered.py`). Whatever waits for more than the model's answer takes the long way through ASGI, where `infer.py` awaits
+it: a body of unknown size, a compressed one, much JSON, a model that may still appear, a caller that does not read its answers, a page of another origin. Both ways share the endpoints and the
 border, so that they differ in nothing that a caller can see.
 """
 
@@ -18,6 +18,7 @@ from inferencehub.core.errors import HubError, Kind
 from inferencehub.core.lane import Tell
 from inferencehub.core.messages import InferResponse
 from inferencehub.core.tensors import Buffer
+from inferencehub.gateway.body import Body
 from inferencehub.gateway.border import CLOSE, Border, Exchange, Headers, Reply, caller_left
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ LONG_WAY = frozenset((b"content-encoding", b"expect"))  # headers of a request t
 class Endpoint(Protocol):
     """A call of a model in two halves; in between nothing of it runs."""
 
-    def begin(self, exchange: Exchange, body: bytes, tell: Tell) -> bool:
+    def begin(self, exchange: Exchange, body: Body, tell: Tell) -> bool:
         """Ask the model, whose answer `tell` gets; False where it is not known, and so the long way is to be taken.
 
         Raises:
@@ -52,10 +53,14 @@ class ShortWay:
         border: what every request passes.
         find: the endpoint at a URL; None where there is none that this way leads to.
         cors: whether pages of other origins may call; their calls take the long way.
+        most_bytes: of a body.
     """
 
-    def __init__(self, border: Border, find: Callable[[bytes], Endpoint | None], cors: bool) -> None:
+    def __init__(
+        self, border: Border, find: Callable[[bytes], Endpoint | None], cors: bool, most_bytes: int
+    ) -> None:
         self.border = border
+        self.most_bytes = most_bytes
         self.find = find
         self._long = LONG_WAY | {b"origin"} if cors else LONG_WAY
 
@@ -95,11 +100,11 @@ class Call:
         self.keep_alive = keep_alive
         self.response_complete = False
 
-    def begin(self, body: bytes) -> bool:
+    def begin(self, body: Body) -> bool:
         """Give the body to its endpoint; False where the long way is to be taken after all."""
         exchange = self.exchange
         try:
-            exchange.hold(len(body))
+            exchange.hold(len(body) - exchange.held)  # what came in pieces is held
             taken = self._endpoint.begin(exchange, body, self._ended)
         except Exception as error:
             self._send(*self._border.refusal(exchange, error))
@@ -108,11 +113,23 @@ class Call:
             exchange.release()
         return taken
 
+    def refuse(self, error: HubError) -> None:
+        """Answer an error instead."""
+        self._send(*self._border.refusal(self.exchange, error))
+
     def cut_off(self) -> None:
         """The process ends, and has waited long enough."""
-        error = HubError(Kind.NOT_READY, "the gateway ends, and this request took longer than it could wait")
-        self._send(*self._border.refusal(self.exchange, error))
+        self.refuse(
+            HubError(Kind.NOT_READY, "the gateway ends, and this request took longer than it could wait")
+        )
         self.exchange.leave()
+
+    def leave(self) -> None:
+        """The caller has hung up."""
+        if self.exchange.job is None:
+            self._left()
+        else:
+            self.exchange.leave()
 
     def _ended(self, outcome: InferResponse | HubError | None) -> None:
         if self.response_complete:

@@ -2,7 +2,7 @@
 
 A head is known by its bytes, all of them. What was parsed of a request then holds for each that begins with the same
 bytes and has a body of the same size: its URL, its fields, who answers it, where it ends. Heads that cannot come again,
-for they hold an id, are not kept, nor large ones; and no more than `MOST`, whoever makes them up.
+for they hold an id, are not kept, nor those with secrets, nor large ones; and no more than `MOST`, whoever makes them up.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from inferencehub.gateway.direct import Endpoint
 
 MOST, LARGEST = 512, 2048  # heads, and bytes of one
 UNIQUE = frozenset((b"x-request-id", b"traceparent", b"transfer-encoding"))  # the last: no size is told
+SECRET = frozenset((b"authorization", b"cookie", b"proxy-authorization", b"x-api-key"))
+NOT_KEPT = UNIQUE | SECRET
 END = b"\r\n\r\n"
 
 
@@ -50,7 +52,7 @@ class KnownHeads:
     def learn(self, data: bytes, head: Head) -> None:
         """Keep the head of a request that came whole."""
         end = len(data) - head.size
-        if data.find(END) + 4 != end or end > LARGEST or not UNIQUE.isdisjoint(head.fields):
+        if data.find(END) + 4 != end or end > LARGEST or not NOT_KEPT.isdisjoint(head.fields):
             return  # what is whole for the parser may be so in a rarer form
         if len(self._heads) >= MOST:
             self._heads.clear()

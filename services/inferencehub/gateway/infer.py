@@ -18,7 +18,7 @@ from inferencehub.core.lane import Tell, resolve
 from inferencehub.core.messages import InferRequest, InferResponse
 from inferencehub.core.predict import predict_request, read_prediction
 from inferencehub.gateway.binary import JSON_SIZE, json_size
-from inferencehub.gateway.body import CallerLeft, read_body
+from inferencehub.gateway.body import Body, CallerLeft, read_body
 from inferencehub.gateway.border import JSON, Exchange, Headers, Reply, send_reply
 from inferencehub.gateway.codec import (
     PredictAnswer,
@@ -188,9 +188,9 @@ class Predict:
             response = await calls.run(exchange, request, deadline)
         await send_reply(send, 200, *self.end(exchange, response))
 
-    def begin(self, exchange: Exchange, body: bytes, tell: Tell) -> bool:
+    def begin(self, exchange: Exchange, body: Body, tell: Tell) -> bool:
         """See `direct.Endpoint`."""
-        if len(body) > self.calls.settings.max_body_bytes:
+        if len(body) > min(LARGE_BYTES, self.calls.settings.max_body_bytes):
             return False
         parsed = decode_predict(body)
         deadline = self.calls.deadline(exchange)
@@ -250,12 +250,14 @@ class InferShort:
         self.model = model
         self.version = version
 
-    def begin(self, exchange: Exchange, body: bytes, tell: Tell) -> bool:
+    def begin(self, exchange: Exchange, body: Body, tell: Tell) -> bool:
         """See `direct.Endpoint`."""
         lanes = self.calls.fleet.known(self.model, self.version)
         if not lanes or len(body) > self.calls.settings.max_body_bytes:
             return False
         size = json_size(exchange.headers)
+        if (len(body) if size is None else size) >= LARGE_BYTES:
+            return False
         request, exchange.wanted = decode_infer(body, self.model, self.version, size)
         request, deadline = self.calls.timed(exchange, request)
         self.calls.accept(exchange, request, deadline, lanes, tell)

@@ -74,7 +74,9 @@ class Gateway:
                 allow_headers=CORS_HEADERS,
                 expose_headers=CORS_SHOWN,
             )
-        short_way = ShortWay(border, short_routes(calls), bool(settings.cors_origins))
+        short_way = ShortWay(
+            border, short_routes(calls), bool(settings.cors_origins), settings.max_body_bytes
+        )
         connection = connection_class(settings.header_timeout_s, settings.body_timeout_s, short_way)
         self.http = HttpServer(app, settings.port, connection)
         self.ops = HttpServer(
