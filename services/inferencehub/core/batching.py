@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from inferencehub.core.errors import HubError, Kind
-from inferencehub.core.messages import InferRequest, InferResponse, Times
+from inferencehub.core.messages import NO_TRIP, InferRequest, InferResponse, Times
 from inferencehub.core.pace import foretold
 from inferencehub.core.tensors import Tensor, merge_rows, split_rows
 from inferencehub.core.values import value_class
@@ -85,13 +85,14 @@ class Job:
         rows: the rows of its inputs; 1 where the model does not batch.
         members: whose rows they are, in order; one for a call that is no merge.
         arrived: when it came, in seconds on the lane's clock.
+
+    `waited` is the seconds that it spent in the lane, `trip` what is known of its batch once it is answered.
     """
 
     __slots__ = (
         "_key",
         "alone",
         "arrived",
-        "batch_rows",
         "deadline",
         "dropped",
         "left_before",
@@ -100,10 +101,10 @@ class Job:
         "returns",
         "rows",
         "run",
-        "served_by",
         "size",
-        "times",
+        "trip",
         "turn",
+        "waited",
     )
 
     def __init__(self, request: InferRequest, rows: int, members: tuple[Member, ...], arrived: float) -> None:
@@ -117,12 +118,27 @@ class Job:
         )
         self.alone = False
         self.returns = self.turn = self.left_before = 0
-        self.times = Times()
-        self.batch_rows = 0
-        self.served_by = ""
+        self.waited = 0.0
+        self.trip = NO_TRIP
         self.dropped: list[int] = []
         self.run: Run | None = None
         self._key: MergeKey | None = None
+
+    @property
+    def times(self) -> Times:
+        """Where its time went so far."""
+        trip = self.trip
+        return Times(self.waited, trip.batch, trip.network, trip.compute)
+
+    @property
+    def batch_rows(self) -> int:
+        """Rows of the batch that it was answered with."""
+        return self.trip.rows
+
+    @property
+    def served_by(self) -> str:
+        """The pod that answered it."""
+        return self.trip.served_by
 
     @property
     def key(self) -> MergeKey:

@@ -37,7 +37,7 @@ from inferencehub.core.batching import (
     may_run_again,
 )
 from inferencehub.core.errors import HubError, Kind
-from inferencehub.core.messages import InferResponse, Times
+from inferencehub.core.messages import InferResponse, Times, Trip
 from inferencehub.core.pace import Pace
 
 logger = logging.getLogger(__name__)
@@ -209,7 +209,7 @@ class Lane(Generic[S]):
                 continue
             run = Run(len(batch.jobs))
             for job in batch.jobs:
-                job.times.queue += now - job.arrived
+                job.waited += now - job.arrived
                 if len(job.members) > 1:
                     drop_expired(job, now)
                 job.run = run
@@ -264,15 +264,13 @@ class Lane(Generic[S]):
             jobs = [job for index, job in enumerate(jobs) if index not in ran.dropped]
         kept = Batch(tuple(jobs), batch.reason) if ran.dropped else batch
         now = monotonic()
-        rows, took = kept.rows, now - started
+        took, times = now - started, ran.times
         self.pace.ran(took, now)
+        network = max(0.0, took - times.queue - times.compute)
+        trip = Trip(kept.rows, ran.served_by, times.queue, network, times.compute)
         told: list[tuple[Tell, InferResponse]] = []
         for job, response in zip(jobs, kept.split(ran.response), strict=True):
-            times = job.times
-            times.compute = ran.times.compute
-            times.batch = ran.times.queue
-            times.network = max(0.0, took - ran.times.queue - ran.times.compute)
-            job.batch_rows, job.served_by = rows, ran.served_by
+            job.trip = trip
             tell = self._close(job)
             if tell is not None:
                 told.append((tell, response))

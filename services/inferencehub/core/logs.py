@@ -93,25 +93,17 @@ class AccessLog:
         self.tier = tier
         self.human = style == "human"
         self.stream = stream or sys.stdout.buffer
-        self._encode = msgspec.json.Encoder().encode
-        self._start = b'{"time":%.3f,' + self._encode({"tier": tier})[1:-1].replace(b"%", b"%%") + b","
-        self.lines: list[bytes] = []
+        self._encode = msgspec.json.Encoder().encode_lines
+        self.lines: list[msgspec.Struct | dict[str, Any]] = []
         self.timer: asyncio.TimerHandle | None = None
 
     def write(self, **fields: str | int | float) -> None:
         """Write one line: the time, the tier, and `fields` in their order."""
-        self.add(fields)
+        self.add({"time": now(), "tier": self.tier, **fields})
 
     def add(self, line: msgspec.Struct | dict[str, Any]) -> None:
-        """The same of fields that have a struct, which is made and written in less time."""
-        now = time.time()
-        if self.human:
-            fields = line if isinstance(line, dict) else msgspec.structs.asdict(line)
-            clock = time.strftime("%H:%M:%S", time.localtime(now))
-            text = " ".join([f"{name}={on_one_line(value)}" for name, value in fields.items()])
-            self.lines.append(f"{clock} {self.tier:9} access  {text}".encode(errors="replace"))
-        else:
-            self.lines.append(self._start % now + self._encode(line)[1:])
+        """The same of a struct, which is made and written in less time; its first fields are `time` and `tier`."""
+        self.lines.append(line)
         if len(self.lines) >= FLUSH_LINES:
             self.flush()
         elif self.timer is None:
@@ -124,5 +116,21 @@ class AccessLog:
             self.timer = None
         lines, self.lines = self.lines, []
         if lines:
-            self.stream.write(b"\n".join(lines) + b"\n")
+            self.stream.write(self._for_people(lines) if self.human else self._encode(lines))
             self.stream.flush()
+
+    def _for_people(self, lines: list[msgspec.Struct | dict[str, Any]]) -> bytes:
+        text = ""
+        for line in lines:
+            fields = dict(line) if isinstance(line, dict) else msgspec.structs.asdict(line)
+            clock = time.strftime("%H:%M:%S", time.localtime(fields.pop("time")))
+            shown = " ".join(
+                [f"{name}={on_one_line(value)}" for name, value in fields.items() if name != "tier"]
+            )
+            text += f"{clock} {self.tier:9} access  {shown}\n"
+        return text.encode(errors="replace")
+
+
+def now() -> float:
+    """The time of a line, in whole milliseconds."""
+    return int(time.time() * 1e3) / 1e3

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import msgspec
+
 from inferencehub.core.errors import HubError, Kind
 from inferencehub.core.tensors import Tensor
 from inferencehub.core.values import value_class
@@ -53,6 +55,25 @@ class Times:
     batch: float = 0.0
     network: float = 0.0
     compute: float = 0.0
+
+
+class Trip(msgspec.Struct, frozen=True, gc=False):
+    """What all jobs of a batch share that was answered.
+
+    Args:
+        rows: how many it had.
+        served_by: the address of the pod.
+        batch, network, compute: as in `Times`.
+    """
+
+    rows: int = 0
+    served_by: str = ""
+    batch: float = 0.0
+    network: float = 0.0
+    compute: float = 0.0
+
+
+NO_TRIP = Trip()
 
 
 @value_class(frozen=True, slots=True)

@@ -20,8 +20,8 @@ from starlette.exceptions import HTTPException
 
 from inferencehub.core.batching import ByteBudget, Job
 from inferencehub.core.errors import HubError, Kind
-from inferencehub.core.logs import AccessLog
-from inferencehub.core.messages import Times
+from inferencehub.core.logs import AccessLog, now
+from inferencehub.core.messages import NO_TRIP, Trip
 from inferencehub.core.tensors import Buffer
 from inferencehub.gateway.body import CallerLeft
 from inferencehub.gateway.codec import Wanted, encode
@@ -32,18 +32,18 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-JSON = (b"content-type", b"application/json")
-CLOSE = (b"connection", b"close")
-NO_TIMES = Times()
+# Lines of an answer's head.
+JSON = b"content-type: application/json\r\n"
+CLOSE = b"connection: close\r\n"
 SOUND_ID = re.compile(rb"[!-~]{1,128}")
 
 Headers = list[tuple[bytes, bytes]]
 
 
 class Reply(NamedTuple):
-    """What answers a request that went well: the headers of its content, and the content in parts."""
+    """What answers a request that went well: the lines of its content's headers, and the content in parts."""
 
-    headers: Headers
+    lines: bytes
     parts: Sequence[Buffer]
 
 
@@ -58,6 +58,8 @@ def plain_error(error: HubError) -> bytes:
 class AccessLine(msgspec.Struct, gc=False):
     """A request's line in the access log, in this order."""
 
+    time: float
+    tier: str
     event: str
     id: str
     method: str
@@ -174,6 +176,8 @@ class Border:
         self.shapes = shapes
         self._prefix = token_hex(6)
         self._number = count(1)
+        self._shown = ShownTrip(NO_TRIP)
+        self.defaults = Defaults()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -187,7 +191,7 @@ class Border:
         async def sending(message: Any) -> None:
             if message["type"] == "http.response.start":
                 exchange.status = message["status"]
-                message["headers"] = [*message.get("headers", ()), *self.headers(exchange)]
+                message["headers"] = [*message.get("headers", ()), *headers(self.lines(exchange))]
             await send(message)
 
         try:
@@ -210,7 +214,8 @@ class Border:
 
     def close(self, exchange: Exchange) -> None:
         """The request is answered, or its caller has left."""
-        exchange.release()
+        if exchange.held:
+            exchange.release()
         took = monotonic() - exchange.started
         self.metrics.answered(exchange.model, exchange.status, took)
         if self.access is not None:
@@ -222,28 +227,23 @@ class Border:
             return str(given, "ascii")
         return f"{self._prefix}-{next(self._number):x}"
 
-    def headers(self, exchange: Exchange) -> Headers:
-        """What every answer carries."""
-        headers = [(b"x-request-id", exchange.id.encode())]
-        job = exchange.job
+    def lines(self, exchange: Exchange) -> bytes:
+        """What the head of every answer carries."""
+        id, job = exchange.id.encode(), exchange.job
         total = (monotonic() - exchange.started) * 1e3
+        close = CLOSE if self.draining() else b""
         if job is None:
-            headers.append((b"server-timing", b"total;dur=%.3f" % total))
-        else:
-            t = job.times
-            timing = (t.queue * 1e3, t.batch * 1e3, t.network * 1e3, t.compute * 1e3, total)
-            headers.append(
-                (
-                    b"server-timing",
-                    b"queue;dur=%.3f, batch;dur=%.3f, network;dur=%.3f, compute;dur=%.3f, total;dur=%.3f"
-                    % timing,
-                )
-            )
-            if job.served_by:
-                headers.append((b"x-served-by", job.served_by.encode()))
-        if self.draining():
-            headers.append(CLOSE)
-        return headers
+            return b"x-request-id: %b\r\nserver-timing: total;dur=%.3f\r\n%b" % (id, total, close)
+        shown = self._shown_of(job.trip)
+        return b"x-request-id: %b\r\nserver-timing: queue;dur=%.3f, %btotal;dur=%.3f\r\n%b%b" % (
+            (id, job.waited * 1e3, shown.timing, total, shown.served_by, close)
+        )
+
+    def _shown_of(self, trip: Trip) -> ShownTrip:
+        """A batch's jobs are answered one after another, so what they share is written once."""
+        if self._shown.trip is not trip:
+            self._shown = ShownTrip(trip)
+        return self._shown
 
     def translate(self, exchange: Exchange, error: Exception) -> HubError:
         """What a caller may read of an exception; the exchange's kind from now on."""
@@ -257,23 +257,26 @@ class Border:
         exchange.kind = error.kind.label
         return error
 
-    def refusal(self, exchange: Exchange, error: Exception) -> tuple[int, Headers, Sequence[Buffer]]:
-        """Status, headers and content of an error's answer."""
+    def refusal(self, exchange: Exchange, error: Exception) -> tuple[int, bytes, Sequence[Buffer]]:
+        """Status, lines of the head and content of an error's answer."""
         told = self.translate(exchange, error)
-        headers = [JSON]
+        lines = JSON
         if told.kind in (Kind.BUSY, Kind.NOT_READY):
-            headers.append((b"retry-after", b"%d" % told.retry_after))
+            lines += b"retry-after: %d\r\n" % told.retry_after
         if isinstance(told, WrongMethod):
-            headers.append((b"allow", told.allow.encode()))
+            lines += b"allow: %b\r\n" % told.allow.encode()
         if told.kind is Kind.TOO_SLOW:
-            headers.append(CLOSE)  # the rest of the body would be read as the next request
-        return told.kind.http, headers, (exchange.error_body(told),)
+            lines += CLOSE  # the rest of the body would be read as the next request
+        return told.kind.http, lines, (exchange.error_body(told),)
 
     def _log(self, access: AccessLog, exchange: Exchange, took: float) -> None:
         job = exchange.job
-        times = job.times if job is not None else NO_TIMES
+        shown = self._shown_of(job.trip if job is not None else NO_TRIP)
+        trip = shown.trip
         access.add(
             AccessLine(
+                now(),
+                access.tier,
                 "request",
                 exchange.id,
                 exchange.method,
@@ -281,13 +284,13 @@ class Border:
                 exchange.model,
                 exchange.status,
                 exchange.kind,
-                job.batch_rows if job is not None else 0,
+                trip.rows,
                 ms(took),
-                ms(times.queue),
-                ms(times.batch),
-                ms(times.network),
-                ms(times.compute),
-                job.served_by if job is not None else "",
+                ms(job.waited) if job is not None else 0.0,
+                shown.batch_ms,
+                shown.network_ms,
+                shown.compute_ms,
+                trip.served_by,
             )
         )
 
@@ -297,11 +300,47 @@ def ms(seconds: float) -> float:
     return int(seconds * 1e6) / 1e3
 
 
-async def send_reply(send: Any, status: int, headers: Headers, parts: Sequence[Buffer]) -> None:
+class Defaults:
+    """The headers that a server has for every answer, as lines: the date, in a list that is a new one each second."""
+
+    def __init__(self) -> None:
+        self._headers: Headers = []
+        self._lines = b""
+
+    def lines(self, headers: Headers) -> bytes:
+        """The lines of these headers."""
+        if headers is not self._headers:
+            self._headers = headers
+            self._lines = b"".join([b"%b: %b\r\n" % header for header in headers])
+        return self._lines
+
+
+class ShownTrip:
+    """What callers and the access log see of a batch: lines for the head of an answer, and milliseconds."""
+
+    __slots__ = ("batch_ms", "compute_ms", "network_ms", "served_by", "timing", "trip")
+
+    def __init__(self, trip: Trip) -> None:
+        seconds = (trip.batch, trip.network, trip.compute)
+        self.trip = trip
+        self.batch_ms, self.network_ms, self.compute_ms = map(ms, seconds)
+        self.timing = b"batch;dur=%.3f, network;dur=%.3f, compute;dur=%.3f, " % tuple(
+            [s * 1e3 for s in seconds]
+        )
+        self.served_by = b"x-served-by: %b\r\n" % trip.served_by.encode() if trip.served_by else b""
+
+
+def headers(lines: bytes) -> Headers:
+    """Lines of a head as ASGI wants them."""
+    pairs = [line.partition(b": ") for line in lines.split(b"\r\n")[:-1]]
+    return [(name, value) for name, _, value in pairs]
+
+
+async def send_reply(send: Any, status: int, lines: bytes, parts: Sequence[Buffer]) -> None:
     """Answer through ASGI."""
     body = b"".join(parts)
-    headers = [*headers, (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
+    told = headers(b"%bcontent-length: %d\r\n" % (lines, len(body)))
+    await send({"type": "http.response.start", "status": status, "headers": told})
     await send({"type": "http.response.body", "body": body})
 
 

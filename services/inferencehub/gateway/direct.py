@@ -19,7 +19,7 @@ from inferencehub.core.lane import Tell
 from inferencehub.core.messages import InferResponse
 from inferencehub.core.tensors import Buffer
 from inferencehub.gateway.body import Body
-from inferencehub.gateway.border import CLOSE, Border, Exchange, Headers, Reply, caller_left
+from inferencehub.gateway.border import CLOSE, Border, Exchange, Reply, caller_left
 
 if TYPE_CHECKING:
     from inferencehub.gateway.connection import Connection
@@ -157,24 +157,20 @@ class Call:
         else:
             self._send(200, *reply)
 
-    def _send(self, status: int, headers: Headers, content: Sequence[Buffer]) -> None:
-        connection, exchange = self._connection, self.exchange
+    def _send(self, status: int, lines: bytes, content: Sequence[Buffer]) -> None:
+        connection, exchange, border = self._connection, self.exchange, self._border
         if connection.transport.is_closing():
             self._left()
             return
         exchange.status = status
-        size = sum(map(len, content))
-        headers = [*headers, (b"content-length", b"%d" % size), *self._border.headers(exchange)]
-        if CLOSE in headers:
+        lines = b"%bcontent-length: %d\r\n%b" % (lines, sum(map(len, content)), border.lines(exchange))
+        if CLOSE in lines:
             self.keep_alive = False
         elif not self.keep_alive:
-            headers.append(CLOSE)
-        parts: list[Buffer] = [STATUS_LINE[status]]
-        for name, value in connection.server_state.default_headers + headers:
-            parts += (name, b": ", value, b"\r\n")
-        parts += (b"\r\n", *content)
-        connection.transport.write(b"".join(parts))
-        self._border.close(exchange)
+            lines += CLOSE
+        default = border.defaults.lines(connection.server_state.default_headers)
+        connection.transport.write(b"".join((STATUS_LINE[status], default, lines, b"\r\n", *content)))
+        border.close(exchange)
         self.response_complete = True
         if not self.keep_alive:
             connection.transport.close()

@@ -19,7 +19,7 @@ from inferencehub.core.messages import InferRequest, InferResponse
 from inferencehub.core.predict import predict_request, read_prediction
 from inferencehub.gateway.binary import JSON_SIZE, json_size
 from inferencehub.gateway.body import Body, CallerLeft, read_body
-from inferencehub.gateway.border import JSON, Exchange, Headers, Reply, send_reply
+from inferencehub.gateway.border import JSON, Exchange, Reply, send_reply
 from inferencehub.gateway.codec import (
     PredictAnswer,
     PredictBody,
@@ -35,8 +35,7 @@ from inferencehub.gateway.settings import GatewaySettings
 
 T = TypeVar("T")
 
-JSON_CONTENT: Headers = [JSON]
-BINARY = (b"content-type", b"application/octet-stream")
+BINARY = b"content-type: application/octet-stream\r\n%b: %d\r\n"
 LARGE_BYTES = 2**20  # decoding less takes some ms
 LISTEN_AFTER_S = 0.02  # a request that is answered sooner need not know whether its caller is still there
 
@@ -208,7 +207,7 @@ class Predict:
         assert exchange.lane is not None
         found = read_prediction(exchange.lane.info, response)
         answer = PredictAnswer(found.class_id, round(found.confidence, 6), "", found.label)
-        return Reply(JSON_CONTENT, (encode(answer),))
+        return Reply(JSON, (encode(answer),))
 
     def _model(self, parsed: PredictBody) -> str:
         settings = self.calls.settings
@@ -273,5 +272,5 @@ def infer_reply(response: InferResponse, wanted: Wanted) -> Reply:
     """The protocol's answer, as the caller wants it."""
     text, raw = infer_answer(response, wanted)
     if not raw:
-        return Reply(JSON_CONTENT, (text,))
-    return Reply([BINARY, (JSON_SIZE, b"%d" % len(text))], (text, *raw))
+        return Reply(JSON, (text,))
+    return Reply(BINARY % (JSON_SIZE, len(text)), (text, *raw))
