@@ -201,9 +201,8 @@ class Batch:
         rows = [job.rows for job in self.jobs]
         columns = [split_rows(tensor, rows) for tensor in response.outputs]
         outputs: list[tuple[Tensor, ...]] = list(zip(*columns, strict=True)) if columns else [()] * len(rows)
-        return [
-            InferResponse(response.model, response.version, parts, response.parameters) for parts in outputs
-        ]
+        model, version, parameters = response.model, response.version, response.parameters
+        return [InferResponse(model, version, parts, parameters) for parts in outputs]
 
 
 class Queue:
@@ -236,7 +235,7 @@ class Queue:
         Raises:
             HubError: BUSY where the queue is full.
         """
-        if self.full:
+        if self.rows >= self.limit:
             raise HubError(
                 Kind.BUSY,
                 f"model '{job.request.model}' is busy: {self.rows} rows wait for it and its limit is {self.limit}",
@@ -269,7 +268,8 @@ class Queue:
         if not self._jobs:
             return 0.0
         oldest = self._jobs[0]
-        return foretold(len(self._jobs), self._left - oldest.left_before, now - oldest.arrived)
+        left = self._left - oldest.left_before
+        return foretold(len(self._jobs), left, now - oldest.arrived) if left else 0.0
 
     def remove(self, job: Job) -> bool:
         """Forget a job; False where it does not wait."""
@@ -378,7 +378,8 @@ class RetryBudget:
 
     def earn(self) -> None:
         """Count an accepted job."""
-        self.saved = min(self.most, self.saved + self.share)
+        if self.saved < self.most:
+            self.saved = min(self.most, self.saved + self.share)
 
     def spend(self) -> bool:
         """Take one retry; False where none is left."""

@@ -95,7 +95,10 @@ class InferResponse:
     @property
     def size(self) -> int:
         """Bytes of all outputs."""
-        return sum([len(tensor.data) for tensor in self.outputs])
+        size = 0
+        for tensor in self.outputs:
+            size += len(tensor.data)
+        return size
 
     def output(self, name: str) -> Tensor:
         """The output called `name`.

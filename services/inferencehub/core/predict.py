@@ -65,7 +65,7 @@ def predict_request(
             raise bad_input(f"model '{info.name}' takes text: expected 'text', got 'features'")
         count, data = len(features), pack_features(info.name, spec.dtype, features)
     tensor = trusted(spec.name, spec.dtype, one_row(info, spec, count), data)  # a row of `count` holds them
-    return InferRequest(info.name, version, (tensor,))
+    return InferRequest(info.name, version, (tensor,), (), {})
 
 
 def pack_features(model: str, dtype: str, features: Sequence[float]) -> bytes:

@@ -34,9 +34,13 @@ class Signature:
     outputs: tuple[TensorSpec, ...]
     max_batch_size: int = 0
     names: list[str] = field(init=False, repr=False, compare=False)  # of the inputs
+    first_is_all: bool = field(
+        init=False, repr=False, compare=False
+    )  # whether the first input is all it needs
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", list(map(NAME, self.inputs)))
+        object.__setattr__(self, "first_is_all", all(spec.optional for spec in self.inputs[1:]))
 
     def check(self, request: InferRequest) -> tuple[InferRequest, int]:
         """The request with its inputs in the model's order, and its number of rows (1 where the model does not batch).
@@ -89,7 +93,7 @@ class Signature:
         if not self.max_batch_size:
             return 1
         rows = inputs[0].shape[0] if inputs else 1
-        for tensor in inputs:
+        for tensor in inputs[1:]:
             if tensor.shape[0] != rows:
                 raise bad_input(
                     f"model '{model}': input '{tensor.name}' has {tensor.shape[0]} rows, input '{inputs[0].name}' {rows}"

@@ -152,14 +152,11 @@ def split_rows(tensor: Tensor, rows: Sequence[int]) -> list[Tensor]:
     rest = tensor.shape[1:]
     per_row = prod(rest)
     size = DTYPES[tensor.dtype] * per_row
+    name, dtype, of_any_size = tensor.name, tensor.dtype, not size and per_row
     view, offset, parts = memoryview(tensor.data), 0, []
     for count in rows:
-        end = (
-            offset + count * size
-            if size or not per_row
-            else bytes_elements_end(view, count * per_row, offset)
-        )
-        parts.append(trusted(tensor.name, tensor.dtype, (count, *rest), view[offset:end]))
+        end = bytes_elements_end(view, count * per_row, offset) if of_any_size else offset + count * size
+        parts.append(trusted(name, dtype, (count, *rest), view[offset:end]))
         offset = end
     return parts
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from secrets import token_hex
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -40,13 +40,8 @@ SOUND_ID = re.compile(rb"[!-~]{1,128}")
 Headers = list[tuple[bytes, bytes]]
 
 
-class Reply(NamedTuple):
-    """What answers a request that went well: the lines of its content's headers, and the content in parts."""
-
-    lines: bytes
-    parts: Sequence[Buffer]
-
-
+# What answers a request that went well: the lines of its content's headers, and the content in parts.
+Reply = tuple[bytes, Sequence[Buffer]]
 ErrorShape = Callable[[HubError], bytes]
 
 

@@ -100,9 +100,26 @@ class Calls:
             HubError: what the signature refuses, BUSY or DEADLINE.
         """
         lane, request, rows = self.fleet.fit(lanes, request)
+        self.put(exchange, lane, request, rows, deadline, tell)
+
+    def put(
+        self,
+        exchange: Exchange,
+        lane: ModelLane,
+        request: InferRequest,
+        rows: int,
+        deadline: float,
+        tell: Tell,
+    ) -> None:
+        """Put a request that fits into a lane.
+
+        Raises:
+            HubError: BUSY or DEADLINE.
+        """
         job = Job(request, rows, (Member(rows, deadline, exchange.id),), monotonic())
         exchange.lane, exchange.job, exchange.model = lane, job, lane.info.name
-        exchange.release()  # a job accounts for its own bytes
+        if exchange.held:
+            exchange.release()  # a job accounts for its own bytes
         lane.accept(job, tell)
 
     async def run(self, exchange: Exchange, request: InferRequest, deadline: float) -> InferResponse:
@@ -180,7 +197,8 @@ class Predict:
         parsed = await beside(len(body), decode_predict, body)
         deadline = calls.deadline(exchange)
         with Caller(receive):
-            info = await calls.fleet.info(self._model(parsed), hold_s=deadline - monotonic())
+            model = parsed.model_name or self._default(parsed)
+            info = await calls.fleet.info(model, hold_s=deadline - monotonic())
             exchange.model = info.name
             request = await beside(len(body), predict_request, info, "", parsed.features, parsed.text)
             del body, parsed  # what waits is the request alone
@@ -189,17 +207,21 @@ class Predict:
 
     def begin(self, exchange: Exchange, body: Body, tell: Tell) -> bool:
         """See `direct.Endpoint`."""
-        if len(body) > min(LARGE_BYTES, self.calls.settings.max_body_bytes):
+        calls = self.calls
+        if len(body) > min(LARGE_BYTES, calls.settings.max_body_bytes):
             return False
         parsed = decode_predict(body)
-        deadline = self.calls.deadline(exchange)
-        lanes = self.calls.fleet.known(self._model(parsed))
+        deadline = calls.deadline(exchange)
+        lanes = calls.fleet.known(parsed.model_name or self._default(parsed))
         if not lanes:
             return False
         info = lanes[0].info
         exchange.model = info.name
         request = predict_request(info, "", parsed.features, parsed.text)
-        self.calls.accept(exchange, request, deadline, lanes, tell)
+        if len(lanes) == 1 and info.signature.first_is_all:
+            calls.put(exchange, lanes[0], request, 1, deadline, tell)  # it was made to fit
+        else:
+            calls.accept(exchange, request, deadline, lanes, tell)
         return True
 
     def end(self, exchange: Exchange, response: InferResponse) -> Reply:
@@ -207,12 +229,11 @@ class Predict:
         assert exchange.lane is not None
         found = read_prediction(exchange.lane.info, response)
         answer = PredictAnswer(found.class_id, round(found.confidence, 6), "", found.label)
-        return Reply(JSON, (encode(answer),))
+        return JSON, (encode(answer),)
 
-    def _model(self, parsed: PredictBody) -> str:
+    def _default(self, parsed: PredictBody) -> str:
         settings = self.calls.settings
-        default = settings.default_model if parsed.text is None else settings.default_text_model
-        return parsed.model_name or default
+        return settings.default_model if parsed.text is None else settings.default_text_model
 
 
 def predict_error(error: HubError) -> bytes:
@@ -272,5 +293,5 @@ def infer_reply(response: InferResponse, wanted: Wanted) -> Reply:
     """The protocol's answer, as the caller wants it."""
     text, raw = infer_answer(response, wanted)
     if not raw:
-        return Reply(JSON, (text,))
-    return Reply(BINARY % (JSON_SIZE, len(text)), (text, *raw))
+        return JSON, (text,)
+    return BINARY % (JSON_SIZE, len(text)), (text, *raw)
