@@ -347,16 +347,25 @@ class ByteBudget:
         """Account for `size` more bytes.
 
         Raises:
+            HubError: as `check`.
+        """
+        self.check(size)
+        self.held += size
+
+    def check(self, size: int) -> None:
+        """Do nothing where `size` more bytes may be taken.
+
+        Raises:
             HubError: BUSY where they would go over the limit, TOO_LARGE where they never could.
         """
+        if self.held + size <= self.limit:
+            return
         if size > self.limit:
             raise HubError(Kind.TOO_LARGE, f"the request has {size} bytes, expected at most {self.limit}")
-        if self.held + size > self.limit:
-            raise HubError(
-                Kind.BUSY,
-                f"{self.held} bytes of requests are waiting and {size} more came; the limit is {self.limit}",
-            )
-        self.held += size
+        raise HubError(
+            Kind.BUSY,
+            f"{self.held} bytes of requests are waiting and {size} more came; the limit is {self.limit}",
+        )
 
     def give(self, size: int) -> None:
         """Let `size` bytes go."""

@@ -233,7 +233,7 @@ class Lane(Generic[S]):
         started = monotonic()
         try:
             if run.wanted:
-                self._answer(batch, await slot.run(batch), started)
+                self._answer(batch, await slot.run(batch), started, run)
         except NotAnswered as failure:
             self._not_answered(batch, failure)
         except asyncio.CancelledError:
@@ -256,7 +256,7 @@ class Lane(Generic[S]):
             self.slots.give(slot)
             self.pump()
 
-    def _answer(self, batch: Batch, ran: Ran, started: float) -> None:
+    def _answer(self, batch: Batch, ran: Ran, started: float, run: Run) -> None:
         jobs: Sequence[Job] = batch.jobs
         if ran.dropped:
             for index in ran.dropped:
@@ -269,11 +269,15 @@ class Lane(Generic[S]):
         network = max(0.0, took - times.queue - times.compute)
         trip = Trip(kept.rows, ran.served_by, times.queue, network, times.compute)
         told: list[tuple[Tell, InferResponse]] = []
+        size = 0
         for job, response in zip(jobs, kept.split(ran.response), strict=True):
             job.trip = trip
-            tell = self._close(job)
+            tell = self._open.pop(job, None)
             if tell is not None:
+                size += job.size
                 told.append((tell, response))
+        self.bytes_held.give(size)
+        run.wanted -= len(told)
         self.loop.call_soon(answer_all, told)
 
     def _not_answered(self, batch: Batch, failure: NotAnswered) -> None:

@@ -14,11 +14,12 @@ from collections.abc import Sequence
 from functools import lru_cache
 from math import exp, isfinite, prod
 
+import msgspec
+
 from inferencehub.core.errors import HubError, Kind, bad_input
 from inferencehub.core.messages import InferRequest, InferResponse
 from inferencehub.core.signature import ModelInfo, TensorSpec
 from inferencehub.core.tensors import Tensor, pack_bytes, trusted, unpack_bytes
-from inferencehub.core.values import value_class
 
 # array type codes of the dtypes that Python numbers turn into; FP16 and BF16 have none.
 CODES = {
@@ -34,11 +35,11 @@ CODES = {
     "FP64": "d",
 }
 
+FIRST = {dtype: struct.Struct(f"<{code}").unpack_from for dtype, code in CODES.items()}
 MOST_SCORES = 2**17  # more classes than any classifier has, and few enough to look at on the event loop
 
 
-@value_class(frozen=True, slots=True)
-class Prediction:
+class Prediction(msgspec.Struct, frozen=True, gc=False):
     """A class, how sure the model is of it (0 to 1), and the class's name where the model gives one."""
 
     class_id: int
@@ -90,7 +91,7 @@ def pack_features(model: str, dtype: str, features: Sequence[float]) -> bytes:
 
 @lru_cache(maxsize=256)
 def packer(code: str, count: int) -> struct.Struct:
-    """Packs and unpacks `count` numbers; one that does not fit its type is an OverflowError or a struct.error.
+    """Packs `count` numbers; one that does not fit its type is an OverflowError or a struct.error.
 
     Twice as fast as an `array`, which also lets a finite number become infinite.
     """
@@ -190,26 +191,28 @@ def first_text(tensor: Tensor) -> str:
 
 def first_number(tensor: Tensor) -> float:
     """The first element of a numeric tensor."""
-    number: float = packer(numeric(tensor), 1).unpack_from(tensor.data)[0]
+    unpack = FIRST.get(tensor.dtype)
+    if unpack is None or not tensor.data:
+        raise no_class(tensor)
+    number: float = unpack(tensor.data)[0]
     return number
 
 
 def numbers(tensor: Tensor) -> Sequence[float]:
     """The elements of a numeric tensor."""
-    values = array(numeric(tensor))
+    code = CODES.get(tensor.dtype)
+    if code is None or not tensor.data:
+        raise no_class(tensor)
+    values = array(code)
     values.frombytes(tensor.data)
     return values
 
 
-def numeric(tensor: Tensor) -> str:
-    """The code of a tensor's elements; there is one at least."""
-    code = CODES.get(tensor.dtype)
-    if code is None or not tensor.data:
-        raise HubError(
-            Kind.MODEL_FAILED,
-            f"output '{tensor.name}' is {tensor.dtype} {list(tensor.shape)}: no class in it",
-        )
-    return code
+def no_class(tensor: Tensor) -> HubError:
+    """The error of an output in which there are no numbers."""
+    return HubError(
+        Kind.MODEL_FAILED, f"output '{tensor.name}' is {tensor.dtype} {list(tensor.shape)}: no class in it"
+    )
 
 
 def probability(scores: Sequence[float], best: int) -> float:

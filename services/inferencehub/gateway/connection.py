@@ -93,7 +93,8 @@ class Connection(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
+        if self.flow.read_paused:
+            self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
             return
@@ -130,8 +131,11 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if not self._in_head and not self._in_body and not self._busy() and not self.flow.write_paused:
             known = self.heads.find(data)
-            if known is not None and self._take_known(*known):
-                return
+            if known is not None:
+                head, body = known
+                self._opened = self._begin_call(head.endpoint, head.path, head.fields, True, body)
+                if self._opened is None:
+                    return  # else it takes the long way, which begins with the parser
             self._fed = data
         was_in_body = self._in_body
         if not was_in_body:
@@ -200,11 +204,6 @@ class Connection(HttpToolsProtocol):
             self._begin_cycle(exchange)
             super().on_body(body)
             super().on_message_complete()
-
-    def _take_known(self, head: Head, body: bytes) -> bool:
-        """A request whose head is known; False where the parser has to look at it, for it takes the long way."""
-        self._opened = self._begin_call(head.endpoint, head.path, head.fields, True, body)
-        return self._opened is None
 
     def _begin_call(
         self, endpoint: Endpoint, path: str, fields: Mapping[bytes, bytes], keep_alive: bool, body: bytes

@@ -104,14 +104,13 @@ class Call:
         """Give the body to its endpoint; False where the long way is to be taken after all."""
         exchange = self.exchange
         try:
-            exchange.hold(len(body) - exchange.held)  # what came in pieces is held
-            taken = self._endpoint.begin(exchange, body, self._ended)
+            if exchange.held:
+                exchange.release()  # it came in pieces
+            exchange.bytes_held.check(len(body))  # it becomes a job, or is gone, before anything else happens
+            return self._endpoint.begin(exchange, body, self._ended)
         except Exception as error:
             self._send(*self._border.refusal(exchange, error))
             return True
-        if not taken:
-            exchange.release()
-        return taken
 
     def refuse(self, error: HubError) -> None:
         """Answer an error instead."""
