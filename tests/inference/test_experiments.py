@@ -1,0 +1,21 @@
+"""What the pod turns off in gRPC is there to be turned off: a new version of gRPC may have done away with it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.hub import ROOT
+
+
+@pytest.mark.parametrize(("environ", "known"), [({}, True), ({"GRPC_EXPERIMENTS": "-no_such"}, False)])
+def test_grpc_knows_the_experiments(environ: dict[str, str], known: bool) -> None:
+    everything = {**os.environ, "PYTHONPATH": str(ROOT / "services"), "HUB_MODELS": "/nowhere", **environ}
+    pod = subprocess.run(
+        [sys.executable, "-m", "inferencehub.inference"], env=everything, capture_output=True, timeout=60
+    )
+    assert pod.returncode == 2, pod.stderr
+    assert (b"Unknown experiment" not in pod.stderr) is known, pod.stderr
