@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from time import monotonic
+from time import monotonic, thread_time
 
 import pytest
 
+from inferencehub.inference.runtimes.shortness import IN_A_ROW, LONG_S
 from inferencehub.inference.runtimes.threads import Threads
 
 
@@ -81,3 +82,40 @@ async def test_what_the_work_raises_reaches_who_waits_and_the_thread_lives_on() 
     threads.close()
     with pytest.raises(RuntimeError, match="closed"):
         await threads.run(lambda: 5)
+
+
+async def test_short_work_comes_to_the_loop_after_a_while_and_long_work_leaves_it_for_good() -> None:
+    threads = Threads("m", 1)
+    names: list[str] = []
+
+    def work() -> None:
+        names.append(threading.current_thread().name)
+
+    def long() -> None:
+        work()
+        end = thread_time() + 2 * LONG_S
+        while thread_time() < end:
+            pass
+
+    for _ in range(20 * IN_A_ROW):  # now and then one is not short, for the machine does other things too
+        await threads.run_sized(work, 8)
+        if names[-1] == threading.main_thread().name:
+            break
+    assert names[0] == "model-m_0"
+    assert names[-1] == threading.main_thread().name
+    await threads.run_sized(long, 8)
+    names.clear()
+    for _ in range(2 * IN_A_ROW):
+        await threads.run_sized(work, 8)
+    assert set(names) == {"model-m_0"}
+    threads.close()
+
+
+async def test_work_on_the_loop_fails_as_in_a_thread() -> None:
+    threads = Threads("m", 1)
+    for _ in range(2 * IN_A_ROW):
+        with pytest.raises(ZeroDivisionError):
+            await threads.run_sized(lambda: 1 / 0, 8)
+    threads.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        await threads.run_sized(lambda: 1, 8)

@@ -68,7 +68,7 @@ class Onnx(Runtime):
         return self.signature
 
     async def run(self, instance: int, request: InferRequest, deadline: float) -> tuple[Tensor, ...]:
-        return await self.threads.run(lambda: self._run(request))
+        return await self.threads.run_sized(lambda: self._run(request), request.size)
 
     async def unload(self) -> None:
         self.threads.close()

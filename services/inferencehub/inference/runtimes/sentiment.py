@@ -47,7 +47,8 @@ class SentimentRuntime(Runtime):
         return signature
 
     async def run(self, instance: int, request: InferRequest, deadline: float) -> tuple[Tensor, ...]:
-        return await self.threads.run(lambda: self._run(request.inputs[0], deadline))
+        texts = request.inputs[0]
+        return await self.threads.run_sized(lambda: self._run(texts, deadline), request.size)
 
     async def unload(self) -> None:
         self.threads.close()

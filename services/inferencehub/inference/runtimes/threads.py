@@ -1,4 +1,4 @@
-"""Threads for runtimes whose work lets go of the GIL, or is short.
+"""Threads for runtimes whose work lets go of the GIL, or is short; very short work stays in the event loop's.
 
 A thread cannot be stopped: when nobody wants the answer any more, the instance stays taken until the work has ended,
 and the answer is thrown away. Only after `close` does nobody wait for it: the process ends without it.
@@ -15,7 +15,10 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
+from time import thread_time
 from typing import Any, Generic, TypeVar
+
+from inferencehub.inference.runtimes.shortness import Shortness
 
 T = TypeVar("T")
 
@@ -47,6 +50,23 @@ class _Run(Generic[T]):
             self.waiter.set_result(None)
 
 
+class _Timed(Generic[T]):
+    """Work, and the seconds of the processor that it took its thread."""
+
+    __slots__ = ("took", "work")
+
+    def __init__(self, work: Callable[[], T]) -> None:
+        self.work = work
+        self.took = 0.0
+
+    def __call__(self) -> T:
+        began = thread_time()
+        try:
+            return self.work()
+        finally:
+            self.took = thread_time() - began
+
+
 class Threads:
     """One thread an instance, named after its model, and started when there is work for it.
 
@@ -58,10 +78,21 @@ class Threads:
     def __init__(self, name: str, count: int) -> None:
         self.name = name
         self.count = count
+        self._shortness = Shortness()
         self._queue: SimpleQueue[_Run[Any] | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._busy = 0
         self._closed = False
+
+    async def run_sized(self, work: Callable[[], T], size: int) -> T:
+        """As `run`, of work on an input of `size` bytes: where that will be very short, it is done here and now."""
+        timed = _Timed(work)
+        try:
+            if self._shortness.fits(size) and not self._closed:
+                return timed()
+            return await self.run(timed)
+        finally:
+            self._shortness.ran(size, timed.took)
 
     async def run(self, work: Callable[[], T]) -> T:
         """The result of `work`, run in a thread; a cancellation takes effect when the work has ended."""
