@@ -195,3 +195,13 @@ async def test_a_stop_while_a_model_runs_ends(models: Path) -> None:
             await eventually(lambda: pod.server.models.get("slow").free == 3)
         with pytest.raises((grpc.aio.AioRpcError, asyncio.CancelledError)):
             await call
+
+
+@pytest.mark.parametrize("size", [2, 100_000])
+async def test_bytes_that_are_no_message_are_refused_as_bad_input(models: Path, size: int) -> None:
+    async with calling_pod(models) as pod:
+        infer: Any = pod.channel.unary_unary(f"/{wire.SERVICE}/ModelInfer")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await infer(b"\xff" * size)
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert caught.value.details() == "the bytes that came are not a ModelInferRequest"

@@ -182,3 +182,19 @@ async def test_a_stream_without_our_mark_is_not_one_of_ours(models: Path) -> Non
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call.read()
         assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_bytes_that_are_no_message_are_answered_and_the_stream_goes_on(models: Path) -> None:
+    async with calling_pod(models) as pod:
+        call: Any = pod.channel.stream_stream(
+            f"/{wire.SERVICE}/ModelStreamInfer",
+            response_deserializer=pb.ModelStreamInferResponse.FromString,
+        )(metadata=((wire.STREAM, "10000000"),))
+        stream = Stream(call)
+        await call.write(b"\xff\xff")
+        assert (await stream.reply())[:2] == ("", "INVALID_ARGUMENT")
+        await call.write(
+            features("quick", 1.0, id="2", hub_members='[[1, 60000000, ""]]').SerializeToString()
+        )
+        assert (await stream.reply())[:2] == ("2", "")
+        call.cancel()

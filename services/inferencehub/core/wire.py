@@ -123,13 +123,19 @@ def request_head(request: InferRequest, members: Sequence[tuple[int, int, str]] 
     return message
 
 
-def request_from_proto(message: pb.ModelInferRequest) -> InferRequest:
+def request_from_proto(
+    message: pb.ModelInferRequest, raw_contents: Sequence[Buffer] | None = None
+) -> InferRequest:
     """A request as it came; parameters of ours are left out.
+
+    Args:
+        message: the request.
+        raw_contents: its raw contents, where they are not in the message; see `raw.py`.
 
     Raises:
         HubError: BAD_INPUT where contents and tensors do not fit each other.
     """
-    raw = message.raw_input_contents
+    raw = message.raw_input_contents if raw_contents is None else raw_contents
     if raw and len(raw) != len(message.inputs):
         raise bad_input(
             f"{len(raw)} raw_input_contents for {len(message.inputs)} inputs, expected one for each"
@@ -137,7 +143,7 @@ def request_from_proto(message: pb.ModelInferRequest) -> InferRequest:
     inputs = []
     for index, tensor in enumerate(message.inputs):
         if not raw:
-            data = typed_contents(tensor)
+            data: Buffer = typed_contents(tensor)
         elif tensor.HasField("contents"):
             raise bad_input(
                 f"input '{tensor.name}': contents and raw_input_contents both, expected one of them"

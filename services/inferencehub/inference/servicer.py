@@ -11,7 +11,7 @@ trailer `hub-refused`, which tells the gateway that it never started and may go 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from time import monotonic
 from typing import Any
 
@@ -25,6 +25,8 @@ from inferencehub.core.errors import HubError, Kind
 from inferencehub.core.logs import AccessLog
 from inferencehub.core.messages import InferRequest, InferResponse
 from inferencehub.core.predict import predict_request, read_prediction
+from inferencehub.core.raw import read_request
+from inferencehub.core.tensors import Buffer
 from inferencehub.inference.call import Call, Calls, status_of
 from inferencehub.inference.models import Models
 from inferencehub.inference.settings import InferenceSettings
@@ -117,8 +119,9 @@ class Servicer:
                 )
         return response
 
-    async def model_infer(self, message: pb.ModelInferRequest, context: Any) -> bytes:
-        """Run a model; a ModelInferResponse, written out."""
+    async def model_infer(self, data: bytes, context: Any) -> bytes:
+        """Run a model on a ModelInferRequest that was not read yet; a ModelInferResponse, written out."""
+        message, raw = read_request(data)
         members = members_of(message)
         model = self.models.get(message.model_name, message.model_version)
         call = Call(model, message.id, context, monotonic())
@@ -128,11 +131,9 @@ class Servicer:
             fill(answer, call, response, message.id, bool(members))
             return answer
 
-        return await self.infer(call, wire.request_from_proto(message), members, reply)
+        return await self.infer(call, wire.request_from_proto(message, raw), members, reply)
 
-    async def model_stream_infer(
-        self, requests: AsyncIterator[pb.ModelInferRequest], context: Any
-    ) -> AsyncIterator[bytes]:
+    async def model_stream_infer(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
         """Run models, a message a call, over a gateway's standing stream; see `stream.py`."""
         marked = [value for name, value in context.invocation_metadata() or () if name == wire.STREAM]
         if not marked or not marked[0].isdigit():
@@ -156,14 +157,14 @@ class Servicer:
         for stream in self._streams:
             stream.end()
 
-    def begin(self, message: pb.ModelInferRequest, stream: StandingStream) -> Call:
-        """Accept a message of a standing stream.
+    def begin(self, message: pb.ModelInferRequest, raw: Sequence[Buffer], stream: StandingStream) -> Call:
+        """Accept a message of a standing stream, with its raw contents.
 
         Raises:
             HubError: where it is not accepted.
         """
         call = Call(self.models.get(message.model_name, message.model_version), "", stream, monotonic())
-        self.calls.begin(call, wire.request_from_proto(message), members_of(message))
+        self.calls.begin(call, wire.request_from_proto(message, raw), members_of(message))
         return call
 
     def answer(self, id: str, call: Call, limit: int) -> bytes:
@@ -255,7 +256,7 @@ def written(answer: Message, model: str, limit: int) -> bytes:
 
 def handlers(servicer: Servicer) -> list[grpc.GenericRpcHandler]:
     """Both services as gRPC handlers; errors become status codes here."""
-    oip: dict[str, tuple[Method, type[Message]]] = {
+    oip: dict[str, tuple[Method, type[Message] | None]] = {
         "ServerLive": (servicer.server_live, pb.ServerLiveRequest),
         "ServerReady": (servicer.server_ready, pb.ServerReadyRequest),
         "ModelReady": (servicer.model_ready, pb.ModelReadyRequest),
@@ -263,12 +264,10 @@ def handlers(servicer: Servicer) -> list[grpc.GenericRpcHandler]:
         "ModelMetadata": (servicer.model_metadata, pb.ModelMetadataRequest),
         "ModelConfig": (servicer.model_config, pb.ModelConfigRequest),
         "RepositoryIndex": (servicer.repository_index, pb.RepositoryIndexRequest),
-        "ModelInfer": (servicer.model_infer, pb.ModelInferRequest),
+        "ModelInfer": (servicer.model_infer, None),
     }
-    stream: Any = grpc.stream_stream_rpc_method_handler(
-        servicer.model_stream_infer, request_deserializer=pb.ModelInferRequest.FromString
-    )
-    small: dict[str, tuple[Method, type[Message]]] = {
+    stream: Any = grpc.stream_stream_rpc_method_handler(servicer.model_stream_infer)
+    small: dict[str, tuple[Method, type[Message] | None]] = {
         "Predict": (servicer.predict, predict_pb.PredictRequest)
     }
     unaries = [{name: unary(*method) for name, method in methods.items()} for methods in (oip, small)]
@@ -278,20 +277,20 @@ def handlers(servicer: Servicer) -> list[grpc.GenericRpcHandler]:
     ]
 
 
-def unary(method: Method, request: type[Message]) -> Any:
-    """A method as a unary handler that answers an error with its status code."""
+def unary(method: Method, request: type[Message] | None) -> Any:
+    """A method as a unary handler that answers an error with its status code; it gets bytes where `request` is None."""
 
     async def call(message: Any, context: Any) -> bytes | None:
         try:
             answer = await method(message, context)
             return answer if isinstance(answer, bytes) else answer.SerializeToString()
         except Exception as error:
-            code, detail, refused = ending(error, method.__name__, message)
+            code, detail, refused = ending(error, method.__name__, message if request else None)
             trailer = ((wire.REFUSED, "1"),) if refused else ()
             await context.abort(grpc.StatusCode[code], detail, trailer)
             return None
 
-    return grpc.unary_unary_rpc_method_handler(call, request_deserializer=request.FromString)
+    return grpc.unary_unary_rpc_method_handler(call, request.FromString if request else None)
 
 
 def ending(error: Exception, method: str, message: Message | None) -> tuple[str, str, bool]:

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import Any, Protocol
 
 from inferencehub.core import wire
+from inferencehub.core.errors import HubError
 from inferencehub.core.messages import InferResponse
+from inferencehub.core.raw import read_request
+from inferencehub.core.tensors import Buffer
 from inferencehub.inference.call import Call
 from inferencehub.pb import open_inference_pb2 as pb
 
@@ -24,8 +27,8 @@ MOST_UNSENT = 1000  # answers that a gateway has not taken; beyond them its mess
 class Pod(Protocol):
     """What runs the calls."""
 
-    def begin(self, message: pb.ModelInferRequest, stream: StandingStream) -> Call:
-        """Accept a message.
+    def begin(self, message: pb.ModelInferRequest, raw: Sequence[Buffer], stream: StandingStream) -> Call:
+        """Accept a message, with its raw contents.
 
         Raises:
             Exception: where it is not accepted.
@@ -34,7 +37,7 @@ class Pod(Protocol):
     def answer(self, id: str, call: Call, limit: int) -> bytes:
         """The answer once the call has ended, of `limit` bytes at most; b"" where nobody waits for it."""
 
-    def failure(self, id: str, error: Exception, message: pb.ModelInferRequest) -> bytes:
+    def failure(self, id: str, error: Exception, message: pb.ModelInferRequest | None) -> bytes:
         """The answer to a message that was not accepted."""
 
 
@@ -79,7 +82,7 @@ class StandingStream:
         self._ending = True
         self._wake()
 
-    async def replies(self, requests: AsyncIterator[pb.ModelInferRequest]) -> AsyncIterator[bytes]:
+    async def replies(self, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         """The answers to `requests`, until these end or `end` is called; what still runs is cancelled."""
         reading = self._loop.create_task(self._read(requests))
         try:
@@ -96,17 +99,22 @@ class StandingStream:
             for call in list(self._running.values()):
                 call.leave()
 
-    async def _read(self, requests: AsyncIterator[pb.ModelInferRequest]) -> None:
+    async def _read(self, requests: AsyncIterator[bytes]) -> None:
         try:
-            async for message in requests:
-                self._take(message)
+            async for data in requests:
+                self._take(data)
                 if len(self._unsent) > MOST_UNSENT:
                     self._fewer.clear()
                     await self._fewer.wait()
         finally:
             self.end()
 
-    def _take(self, message: pb.ModelInferRequest) -> None:
+    def _take(self, data: bytes) -> None:
+        try:
+            message, raw = read_request(data)
+        except HubError as error:
+            self._send(self._pod.failure("", error, None))
+            return
         id = message.id
         if wire.CANCEL in message.parameters:
             if id in self._running:
@@ -117,7 +125,7 @@ class StandingStream:
             self._send(wire.failure_to_proto(id, "INVALID_ARGUMENT", f"id '{id[:80]}' runs already"))
         else:
             try:
-                call = self._running[id] = self._pod.begin(message, self)
+                call = self._running[id] = self._pod.begin(message, raw, self)
                 call.future.add_done_callback(partial(self._ended, id, call))
             except Exception as error:
                 self._send(self._pod.failure(id, error, message))
