@@ -1,8 +1,12 @@
-"""All peers at all closed-loop jobs, round by round, so that a slow minute of the machine falls on all alike."""
+"""All peers at all closed-loop jobs, round by round, so that a slow minute of the machine falls on all alike.
+
+Whoever is not asked meanwhile stands still.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from time import perf_counter, sleep
 
 from bench.checker import Checker, asking
@@ -12,7 +16,6 @@ from bench.results import Results, Run
 from bench.served import Served
 
 BUSY = 0.85  # share of its core from which on the load may be what is measured
-QUIET = 0.02  # and the share that peers may take while nobody asks them
 CHECKS_A_SECOND = 10.0
 Say = Callable[[str], None]
 
@@ -21,7 +24,7 @@ def one_run(served: Served, job: Job, seconds: float) -> Run:
     """A run, after a warm-up on the same connections."""
     questions = served.questions(job)
     often = CHECKS_A_SECOND * (0.1 if job.model == "image" else 1)
-    with asking(served.site.port, questions) as ask, Checker(ask, often) as checker:
+    with served.alone(), asking(served.site.port, questions) as ask, Checker(ask, often) as checker:
         seen = ask_http(served.site.port, questions[0], job.clients, seconds, served.group.cpu_seconds)
     figures = {**seen.figures(), "checked": checker.asked}
     return Run(job.name, served.peer.name, figures, {**seen.errors, **checker.wrong})
@@ -50,14 +53,13 @@ def closed_loop(
 
 
 def idle(running: Sequence[Served], results: Results, seconds: float = 3.0) -> None:
-    """What those who are not asked take from whoever is: noted where it is not next to nothing."""
-    before, began = [served.group.cpu_seconds() for served in running], perf_counter()
-    sleep(seconds)
-    elapsed = perf_counter() - began
-    for served, then in zip(running, before, strict=True):
-        share = (served.group.cpu_seconds() - then) / elapsed
-        results.runs.append(Run("idle", served.peer.name, {"cpu_share": share}))
-        if share > QUIET:
-            results.notes.append(
-                f"{served.peer.name} takes {share:.1%} of the servers' core while it is not asked"
-            )
+    """What those who are not asked would take from whoever is, did they not stand still."""
+    with ExitStack() as awake:
+        for served in running:
+            awake.enter_context(served.alone())
+        before, began = [served.group.cpu_seconds() for served in running], perf_counter()
+        sleep(seconds)
+        elapsed = perf_counter() - began
+        for served, then in zip(running, before, strict=True):
+            share = (served.group.cpu_seconds() - then) / elapsed
+            results.runs.append(Run("idle", served.peer.name, {"cpu_share": share}))

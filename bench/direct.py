@@ -88,7 +88,7 @@ def asking(port: int, call: Call) -> Iterator[Callable[[], str]]:
 def one_run(served: Served, call: Call, seconds: float) -> Run:
     """A run, after a warm-up on the same connections."""
     port, message = served.site.grpc_port, call.message()
-    with asking(port, call) as ask, Checker(ask, CHECKS_A_SECOND) as checker:
+    with served.alone(), asking(port, call) as ask, Checker(ask, CHECKS_A_SECOND) as checker:
         seen = call_grpc(
             port, INFER, message, call.connections, call.streams, seconds, served.group.cpu_seconds
         )

@@ -1,7 +1,8 @@
 """Processes that serve together: started on one core, their CPU and memory added up over all that they fork.
 
 A peer may fork workers, and a worker may leave its parent; so the members are found anew each time, as all that
-descend from the commands or are in a session that one of them began.
+descend from the commands or are in a session that one of them began. They can be made to stand still while others are
+measured; nobody but us could wake them, so a watcher (watch.py) ends them where this process goes without doing so.
 """
 
 from __future__ import annotations
@@ -10,15 +11,19 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import IO
+
+from bench.place import ROOT
 
 SERVERS, LOAD = 0, 1  # the cores
 STOP_S = 10.0
+STILL, GONE = "Tt", "ZX"  # states in /proc/PID/stat
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
@@ -41,19 +46,27 @@ class Group:
         with log.open("wb") as errors, on_core(SERVERS if pin else None):
             for command in commands:
                 self.children.append(start(command, cwd, errors))
+        self.watcher = watcher([child.pid for child in self.children])
 
     def members(self) -> list[int]:
         """All that belong to it now, by process id."""
-        roots = {child.pid for child in self.children}
-        parents: dict[int, int] = {}
-        mine = set(roots)
-        for pid, fields in stats():
-            parents[pid] = int(fields[1])
-            if int(fields[3]) in roots:
-                mine.add(pid)
-        while more := {pid for pid, parent in parents.items() if parent in mine} - mine:
-            mine |= more
-        return sorted(mine)
+        return sorted(family({child.pid for child in self.children}))
+
+    def pause(self) -> None:
+        """Make all of them stand still, those too that are forked meanwhile."""
+        ends = monotonic() + STOP_S
+        while (moving := self.moving()) and monotonic() < ends:
+            signal_all(moving, signal.SIGSTOP)
+            sleep(0.001)
+
+    def resume(self) -> None:
+        """Let them go on; children first, so that no parent finds one that does not answer."""
+        signal_all(self.members()[::-1], signal.SIGCONT)
+
+    def moving(self) -> list[int]:
+        """The members that do not stand still."""
+        members = set(self.members())
+        return [pid for pid, fields in stats() if pid in members and fields[0] not in STILL + GONE]
 
     def cpu_seconds(self) -> float:
         """What all of them have used so far, those that have ended and been waited for too."""
@@ -72,15 +85,42 @@ class Group:
         members = self.members()
         for child in self.children:
             child.terminate()
+        signal_all(members, signal.SIGCONT)
         ends = monotonic() + STOP_S
         for child in self.children:
             with suppress(subprocess.TimeoutExpired):
                 child.wait(max(0.1, ends - monotonic()))
-        for pid in {*members, *self.members()} & {pid for pid, _ in stats()}:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        signal_all({*members, *self.members()} & {pid for pid, _ in stats()}, signal.SIGKILL)
         for child in self.children:
             child.wait()
+        self.watcher.kill()
+        self.watcher.communicate()
+
+
+def family(roots: Collection[int]) -> set[int]:
+    """Processes, all that descend from them, and all in sessions that they began."""
+    parents: dict[int, int] = {}
+    found = set(roots)
+    for pid, fields in stats():
+        parents[pid] = int(fields[1])
+        if int(fields[3]) in roots:
+            found.add(pid)
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
+
+
+def signal_all(pids: Collection[int], number: signal.Signals) -> None:
+    """Send a signal to each that is still there."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def watcher(pids: Sequence[int]) -> subprocess.Popen[bytes]:
+    """A process that ends these and their families as soon as this one is gone, however that comes about."""
+    argv = [sys.executable, "-m", "bench.watch", *map(str, pids)]
+    return subprocess.Popen(argv, cwd=ROOT, stdin=subprocess.PIPE, start_new_session=True)
 
 
 def start(command: Command, cwd: Path, errors: IO[bytes]) -> subprocess.Popen[bytes]:

@@ -1,4 +1,7 @@
-"""The peers while they run: started one after another, asked once in every form before anything is measured."""
+"""The peers while they run: started one after another, asked once in every form before anything is measured.
+
+Only one of them runs at a time; the others stand still, as even a server that nobody asks takes time and caches.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,10 @@ from bench.questions import Question
 
 START_S = 120.0
 LOOK_S = 0.01
+SETTLE_S, AWAKE = (
+    0.5,
+    5,
+)  # what a peer that stood still is given, and the right answers in a row that it then owes
 
 
 @dataclass(slots=True)
@@ -33,12 +40,28 @@ class Served:
     memory_mb: float = 0.0
     versions: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)  # forms that it does not take, and what it says
+    tried: list[Question] = field(default_factory=list)  # those that it answered rightly
 
     def questions(self, job: Job) -> list[Question]:
         """What it is asked in a job; nothing where it does not take part."""
         if (self.peer.name == "echo" and job.name not in WALL) or job.form in self.refused:
             return []
         return self.peer.asks[job.form](job.model) if job.form in self.peer.asks else []
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Let it run within the block, which begins once it answers again; before and after, it stands still.
+
+        Raises:
+            NotServing: where it does not come back.
+        """
+        self.group.resume()
+        try:
+            sleep(SETTLE_S)
+            until_awake(self)
+            yield
+        finally:
+            self.group.pause()
 
 
 class NotServing(Exception):
@@ -90,6 +113,20 @@ def until_ready(served: Served) -> None:
     raise NotServing(f"did not become ready: {' '.join(log[-3:])[-300:]}")
 
 
+def until_awake(served: Served) -> None:
+    """Wait until a peer that stood still gives right answers; its timers may have to find out first that all is well."""
+    ends, right, wrong = perf_counter() + START_S, 0, ""
+    connection = http.client.HTTPConnection("127.0.0.1", served.site.port, timeout=5)
+    while served.tried and right < AWAKE:
+        wrong = ask(connection, served.tried[0])
+        right = 0 if wrong else right + 1
+        if wrong and (perf_counter() > ends or served.group.ended()):
+            raise NotServing(f"{served.peer.name} did not come back: {wrong}")
+        if wrong:
+            sleep(LOOK_S)
+    connection.close()
+
+
 def try_all(served: Served, jobs: Sequence[Job]) -> None:
     """Ask each kind of question once; a form that is refused is left out, and it is written down why."""
     for model, form in dict.fromkeys((job.model, job.form) for job in jobs if served.questions(job)):
@@ -100,6 +137,7 @@ def try_all(served: Served, jobs: Sequence[Job]) -> None:
                     raise NotServing(f"{model}: {wrong}")
                 served.refused[form] = wrong
                 break
+            served.tried.append(question)
         connection.close()
 
 
@@ -111,13 +149,14 @@ def serving(
     absent: dict[str, str],
     say: Callable[[str], None],
 ) -> Iterator[list[Served]]:
-    """All peers that can be had; the others go into `absent` with the reason."""
+    """All peers that can be had, each standing still; the others go into `absent` with the reason."""
     running: list[Served] = []
     try:
         for peer in peers:
             say(f"starting {peer.name}")
             try:
                 running.append(begin(peer, jobs, pin))
+                running[-1].group.pause()
             except (NotInstalled, NotServing) as error:
                 absent[peer.name] = str(error)
         yield running
