@@ -86,7 +86,7 @@ GOALS = (
     Goal("ceiling-2-gateways", "share", 0.99),
     Goal("overload", "share", 0.95),
     Goal("overload", "refused_p99_ms", 20, least=False, unit="ms"),
-    Goal("overload", "last_to_first", 0.95),
+    Goal("overload", "last_to_steady", 0.95),
     Goal("idle-10000", "each_kb", 20, least=False, unit="KB"),
     Goal("idle-10000", "share", 0.95),
     Goal("rest", "gateway_mb", 60, least=False, unit="MB"),
