@@ -13,6 +13,7 @@ from typing import Any
 
 from bench.ceiling import ceilings
 from bench.closed_loop import closed_loop
+from bench.cores import cores
 from bench.direct import direct
 from bench.h2load import MISSING, installed
 from bench.idle import idle
@@ -34,6 +35,7 @@ ALONE: dict[str, tuple[str, Callable[[Results, bool], None]]] = {
     "ceilings": ("a model that waits", lambda results, pin: ceilings(results, 3, 10, pin)),
     "overload": ("twice the capacity, for a minute", lambda results, pin: overload(results, 60, pin)),
     "idle": ("10,000 idle connections", lambda results, pin: idle(results, 3, 5, pin)),
+    "cores": ("from one core to two", lambda results, pin: cores(results, 2, 3, pin)),
     "rest": ("memory at rest, and starts", lambda results, pin: rest(results, 5, pin)),
 }
 PARTS = ("direct", *ALONE)
@@ -49,7 +51,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--rounds", type=int, default=3, help="runs of each, of which the median is shown (%(default)s)"
     )
-    parser.add_argument("--seconds", type=float, help="length of a run (4, quick 3)")
+    parser.add_argument("--seconds", type=float, default=3, help="length of a run (%(default)s)")
     parser.add_argument(
         "--out", type=Path, default=KEPT / "results", help="folder of the results (%(default)s)"
     )
@@ -99,14 +101,13 @@ def main() -> int:
     say, results, about = Progress(), Results(), machine()
     if not pin:
         results.notes.append("servers and load were not kept apart: that needs Linux and two cores")
-    seconds = options.seconds or (3 if options.quick else 4)
     with serving([peer for peer in ALL if peer.name in names], jobs, pin, results.absent, say) as running:
         about["versions"] |= {served.peer.name: served.versions for served in running if served.versions}
         for served in running:
             results.absent |= {f"{served.peer.name}, {form}": why for form, why in served.refused.items()}
-        closed_loop(running, jobs, options.rounds, seconds, results, say)
+        closed_loop(running, jobs, options.rounds, options.seconds, results, say)
         if "direct" in parts:
-            direct(running, options.rounds, seconds, results, say)
+            direct(running, options.rounds, options.seconds, results, say)
         keep(options.out, {**about, "pinned": pin}, results)
     for name in parts:
         if name in ALONE:

@@ -76,10 +76,16 @@ def ask_http(port: int, question: Question, clients: int, seconds: float, cpu: C
         seconds: whole ones; h2load knows no others.
         cpu: seconds of CPU that those who are watched have used so far.
     """
-    options = ["--h1", f"-c{clients}"]
-    return run(
-        f"http://127.0.0.1:{port}{question.path}", question.headers, question.body, options, seconds, cpu
-    )
+    return ask_ports((port,), question, clients, seconds, cpu)
+
+
+def ask_ports(
+    ports: Sequence[int], question: Question, clients: int, seconds: float, cpu: Callable[[], float]
+) -> Seen:
+    """The same with the clients shared out over several ports, each asked by a process of its own."""
+    urls = [f"http://127.0.0.1:{port}{question.path}" for port in ports]
+    options = ["--h1", f"-c{clients // len(ports)}"]
+    return run(urls, question.headers, question.body, options, seconds, cpu)
 
 
 def call_grpc(
@@ -104,56 +110,72 @@ def call_grpc(
     """
     body = struct.pack(">BI", 0, len(message)) + message
     options = [f"-c{connections}", f"-m{streams}"]
-    return run(f"http://127.0.0.1:{port}{method}", GRPC, body, options, seconds, cpu)
+    return run([f"http://127.0.0.1:{port}{method}"], GRPC, body, options, seconds, cpu)
 
 
 def run(
-    url: str,
+    urls: Sequence[str],
     headers: Mapping[str, str],
     body: bytes,
     options: Sequence[str],
     seconds: float,
     cpu: Callable[[], float],
 ) -> Seen:
-    """A warm-up and a run."""
+    """A warm-up and a run, of all URLs at once."""
     with tempfile.TemporaryDirectory(prefix="hub-h2load-") as folder:
-        data, log = Path(folder, "data"), Path(folder, "log")
+        data, logs = Path(folder, "data"), [Path(folder, f"log-{index}") for index in range(len(urls))]
         data.write_bytes(body)
         words = [word for name, value in headers.items() for word in ("-H", f"{name}: {value}")]
         length = max(1, round(seconds))
         command = [
-            "h2load", "-t1", *options, f"-D{length}", f"--warm-up-time={WARM_UP_S}", "-d", str(data),
-            f"--log-file={log}", *words, url,
+            "h2load", "-t1", *options, f"-D{length}", f"--warm-up-time={WARM_UP_S}", "-d", str(data), *words,
         ]  # fmt: skip
         began = perf_counter()
-        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        assert child.stdout is not None
+        children = [
+            subprocess.Popen(
+                [*command, f"--log-file={log}", url], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+            )
+            for log, url in zip(logs, urls, strict=True)
+        ]
         sleep(WARM_UP_S)
         before = cpu()
-        text = child.stdout.read().decode()
+        ended = [end_of(child) for child in children]
         cpu_s = cpu() - before
-        child.stdout.close()
-        _, status, used = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-        busy = (used.ru_utime + used.ru_stime) / (perf_counter() - began)
-        took_us = sorted(int(line.split("\t")[2]) for line in log.read_text().splitlines())
-    return parsed(text, took_us, length, busy, cpu_s)
+        busy = sum(used_s for _, used_s in ended) / (perf_counter() - began)
+        lines = [line for log in logs if log.exists() for line in log.read_text().splitlines()]
+        took_us = sorted(int(line.split("\t")[2]) for line in lines)
+    return parsed([text for text, _ in ended], took_us, length, busy, cpu_s)
 
 
-def parsed(text: str, took_us: Sequence[int], seconds: float, busy: float = 0.0, cpu_s: float = 0.0) -> Seen:
+def end_of(child: subprocess.Popen[bytes]) -> tuple[str, float]:
+    """What an h2load has printed once it has ended, and the seconds of CPU that it took."""
+    assert child.stdout is not None
+    text = child.stdout.read().decode()
+    child.stdout.close()
+    _, status, used = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    return text, used.ru_utime + used.ru_stime
+
+
+def parsed(
+    texts: Sequence[str], took_us: Sequence[int], seconds: float, busy: float = 0.0, cpu_s: float = 0.0
+) -> Seen:
     """What h2load printed and logged.
 
     Args:
-        text: its output.
+        texts: the output of each.
         took_us: microseconds of each request, sorted.
 
     Raises:
-        RuntimeError: where it did not come to an end, or nothing was answered.
+        RuntimeError: where one did not come to an end, or nothing was answered.
     """
-    found = re.search(r"requests: .*?(\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", text)
-    if not found or not took_us:
-        raise RuntimeError(f"h2load failed: {text[-300:]}")
-    answers, failed, errored, late = map(int, found.groups())
+    counts = [0, 0, 0, 0]
+    for text in texts:
+        found = re.search(r"requests: .*?(\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", text)
+        if not found or not took_us:
+            raise RuntimeError(f"h2load failed: {text[-300:]}")
+        counts = [count + int(more) for count, more in zip(counts, found.groups(), strict=True)]
+    answers, failed, errored, late = counts
     kinds = {"failed": failed, "errored": errored, "timeout": late}
     errors = {kind: count for kind, count in kinds.items() if count}
     p50, p90, p99 = (took_us[min(len(took_us) - 1, int(share * len(took_us)))] for share in (0.5, 0.9, 0.99))

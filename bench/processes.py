@@ -29,11 +29,12 @@ TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One process to start: its arguments, and what its environment has beyond ours."""
+    """One process to start: its arguments, what its environment has beyond ours, the cores that it must keep to."""
 
     argv: Sequence[str]
     environ: Mapping[str, str] = field(default_factory=dict)
     name: str = ""
+    cores: Sequence[int] = ()
 
 
 class Group:
@@ -43,9 +44,10 @@ class Group:
         log.parent.mkdir(parents=True, exist_ok=True)
         self.log = log
         self.children: list[subprocess.Popen[bytes]] = []
-        with log.open("wb") as errors, on_core(SERVERS if pin else None):
+        with log.open("wb") as errors:
             for command in commands:
-                self.children.append(start(command, cwd, errors))
+                with on_cores(command.cores or ([SERVERS] if pin else [])):
+                    self.children.append(start(command, cwd, errors))
         self.watcher = watcher([child.pid for child in self.children])
 
     def members(self) -> list[int]:
@@ -176,13 +178,13 @@ def can_pin() -> bool:
 
 
 @contextmanager
-def on_core(core: int | None) -> Iterator[None]:
-    """Whoever is started meanwhile stays on this core; None leaves everything as it is."""
-    if core is None:
+def on_cores(cores: Sequence[int]) -> Iterator[None]:
+    """Whoever is started meanwhile stays on these cores; none leaves everything as it is."""
+    if not cores:
         yield
         return
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
+    os.sched_setaffinity(0, cores)
     try:
         yield
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from bench import cores
 from bench.direct import CALLS
 from bench.goals import goal_table
 from bench.jobs import JOBS
@@ -38,6 +39,8 @@ def lines(about: Mapping[str, Any], results: Results) -> Iterator[str]:
     for job, title in ALONE.items():
         if results.peers(job):
             yield from ("", f"### {title}", "", *figures_table(job, results))
+    if any(results.peers(job.name) for job in cores.JOBS):
+        yield from ("", "### From one core to two", "", *cores.cores_table(results))
     if results.peers("at-rest"):
         yield from ("", "### Peers at rest", "", *rest_table(results))
     if absent := results.absent:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter, sleep
 
-from bench.checker import ask
+from bench.checker import ask, asking
 from bench.environment import NotInstalled, python_of, versions
 from bench.jobs import WALL, Job
 from bench.peer import Peer, Site
@@ -58,7 +58,8 @@ class Served:
         self.group.resume()
         try:
             sleep(SETTLE_S)
-            until_awake(self)
+            if self.tried:
+                until_awake(self.site.port, self.tried[0], self.group)
             yield
         finally:
             self.group.pause()
@@ -113,18 +114,20 @@ def until_ready(served: Served) -> None:
     raise NotServing(f"did not become ready: {' '.join(log[-3:])[-300:]}")
 
 
-def until_awake(served: Served) -> None:
-    """Wait until a peer that stood still gives right answers; its timers may have to find out first that all is well."""
-    ends, right, wrong = perf_counter() + START_S, 0, ""
-    connection = http.client.HTTPConnection("127.0.0.1", served.site.port, timeout=5)
-    while served.tried and right < AWAKE:
-        wrong = ask(connection, served.tried[0])
-        right = 0 if wrong else right + 1
-        if wrong and (perf_counter() > ends or served.group.ended()):
-            raise NotServing(f"{served.peer.name} did not come back: {wrong}")
-        if wrong:
+def until_awake(port: int, question: Question, group: Group) -> None:
+    """Wait until processes that stood still give right answers; their timers have to find out first that all is well.
+
+    Raises:
+        NotServing: where that does not come.
+    """
+    ends, right = perf_counter() + START_S, 0
+    with asking(port, [question]) as ask:
+        while right < AWAKE:
+            wrong = ask()
+            right = 0 if wrong else right + 1
+            if wrong and (perf_counter() > ends or group.ended()):
+                raise NotServing(f"did not come back: {wrong}")
             sleep(LOOK_S)
-    connection.close()
 
 
 def try_all(served: Served, jobs: Sequence[Job]) -> None:
