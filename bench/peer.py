@@ -159,7 +159,7 @@ BYTES: dict[str, Ask] = {**PREDICT, "binary": ask.picture_bytes}
 V2: dict[str, Ask] = {"row": ask.v2, "json": ask.v2, "binary": ask.v2_binary}
 
 ALL = (
-    Peer("ours", ours, {**V2, "row": ask.predict}, "/v2/health/ready"),
+    Peer("ours", ours, {**V2, "row": ask.predict}, "/v2/models/three/ready"),
     Peer("echo", lambda site: [here(site, "echo", site.port)], {"row": ask.anything}),
     Peer(
         "fastapi", lambda site: [here(site, "monolith", site.port)], BYTES,
