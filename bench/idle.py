@@ -16,7 +16,8 @@ import uvloop
 from bench.checker import Checker, asking
 from bench.client import Connection, http
 from bench.h2load import ask_http
-from bench.processes import can_pin, memory_mb
+from bench.proc import memory_mb
+from bench.processes import can_pin
 from bench.questions import predict
 from bench.results import Results, Run
 from bench.stack import Stack, running_stack

@@ -14,7 +14,8 @@ from pathlib import Path
 from time import perf_counter, sleep
 
 from bench.place import ROOT
-from bench.processes import Command, Group, can_pin, free_port, memory_mb
+from bench.proc import memory_mb
+from bench.processes import Command, Group, can_pin, free_port
 from bench.results import Results, Run
 from bench.stack import tier
 

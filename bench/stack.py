@@ -19,7 +19,8 @@ from time import monotonic
 
 from bench.client import ask
 from bench.place import MODELS, ROOT
-from bench.processes import LOAD, Command, Group, can_pin, cpu_seconds, free_port
+from bench.proc import cpu_seconds
+from bench.processes import LOAD, Command, Group, can_pin, free_port
 
 START_S = 60.0
 

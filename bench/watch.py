@@ -9,7 +9,8 @@ from __future__ import annotations
 import signal
 import sys
 
-from bench.processes import family, signal_all
+from bench.proc import family
+from bench.processes import signal_all
 
 
 def main() -> None:

@@ -15,7 +15,8 @@ import pytest
 from bench.jobs import JOBS
 from bench.peer import BY_NAME, Peer, Site
 from bench.place import ROOT
-from bench.processes import Command, Group, cpu_seconds, stats
+from bench.proc import cpu_seconds, stats
+from bench.processes import Command, Group
 from bench.served import NotServing, Served, serving, until_ready
 
 FORKS = """
