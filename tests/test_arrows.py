@@ -19,11 +19,15 @@ SOURCES = sorted(
 )
 # What core may import beside itself and the standard library, and in which of its files.
 CORE_MAY = {
-    "msgspec": {"core/demand.py", "core/logs.py", "core/ops.py", "core/wire.py"},
+    "msgspec": {
+        *(f"core/{name}.py" for name in ("demand", "logs", "ops", "wire")),
+        *(f"core/{name}.py" for name in ("batching", "messages", "predict")),  # structs
+    },
     "prometheus_client": {"core/histogram.py", "core/metrics.py", "core/ops.py"},
     "uvicorn": {"core/http.py"},
     "uvloop": {"core/process.py"},
-    "inferencehub.pb": {"core/wire.py"},
+    "inferencehub.pb": {"core/raw.py", "core/wire.py"},
+    "google.protobuf": {"core/raw.py"},
 }
 # A child process gets the environment that this one has; nothing is read out of it.
 HANDS_ENVIRONMENT_ON = {"inference/runtimes/python_process.py"}

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from inferencehub.core.errors import HubError
 from inferencehub.core.tensors import DTYPES, Tensor
-from inferencehub.gateway.codec import decode_infer
+from inferencehub.gateway.request_json import decode_infer
 from tests.gateway.raw import Answer, Raw, request
 from tests.hub import Hub, running_hub, write_model
 

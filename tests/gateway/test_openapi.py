@@ -9,19 +9,14 @@ from typing import Any, cast
 from starlette.routing import Route
 
 from inferencehub.core.errors import Kind
-from inferencehub.gateway.codec import (
-    InferBody,
-    PredictAnswer,
-    PredictBody,
-    TensorBody,
-    decode_infer,
-    decode_predict,
-)
+from inferencehub.gateway.answer_json import PredictAnswer
 from inferencehub.gateway.describe import Describe
 from inferencehub.gateway.infer import Calls
 from inferencehub.gateway.openapi import CALL, openapi
+from inferencehub.gateway.request_json import InferBody, PredictBody, decode_infer, decode_predict
 from inferencehub.gateway.routes import routes
 from inferencehub.gateway.settings import GatewaySettings
+from inferencehub.gateway.tensor_json import TensorBody
 from tests.hub import Hub, mock_model, running_hub
 
 SPEC = json.loads(json.dumps(openapi()))
@@ -105,7 +100,7 @@ def test_calls_document_every_error_that_they_can_give() -> None:
                 assert status == "200" or shape == error
 
 
-def test_bodies_have_the_properties_that_the_codec_reads_and_writes() -> None:
+def test_bodies_have_the_properties_that_are_read_and_written() -> None:
     tensor = SCHEMAS["InferRequest"]["properties"]["inputs"]["items"]
     assert set(SCHEMAS["PredictRequest"]["properties"]) == set(PredictBody.__struct_fields__)
     assert set(SCHEMAS["PredictAnswer"]["properties"]) == set(PredictAnswer.__struct_fields__)
@@ -137,7 +132,7 @@ def example_of(operation: Any) -> str:
     return name
 
 
-def test_examples_are_read_by_the_codec() -> None:
+def test_examples_can_be_read() -> None:
     assert decode_predict(json.dumps(SCHEMAS["PredictRequest"]["example"]).encode()).model_name == "v1-mock"
     request, _ = decode_infer(json.dumps(SCHEMAS["InferRequest"]["example"]).encode(), "v1-mock", "")
     assert request.inputs[0].shape == (3,)

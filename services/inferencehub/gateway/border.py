@@ -23,8 +23,8 @@ from inferencehub.core.errors import HubError, Kind
 from inferencehub.core.logs import AccessLog, now
 from inferencehub.core.messages import NO_TRIP, Trip
 from inferencehub.core.tensors import Buffer
+from inferencehub.gateway.answer_json import Wanted, encode
 from inferencehub.gateway.body import CallerLeft
-from inferencehub.gateway.codec import Wanted, encode
 from inferencehub.gateway.metrics import Metrics
 
 if TYPE_CHECKING:

@@ -25,9 +25,9 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from inferencehub.gateway.answer_json import encode
 from inferencehub.gateway.body import too_slow
 from inferencehub.gateway.border import Exchange
-from inferencehub.gateway.codec import encode
 from inferencehub.gateway.direct import Call, Endpoint, ShortWay
 from inferencehub.gateway.gathered import GatheredBody
 from inferencehub.gateway.heads import Head, KnownHeads

@@ -12,7 +12,7 @@ from starlette.responses import HTMLResponse, Response
 from inferencehub import __version__
 from inferencehub.core.errors import HubError, Kind
 from inferencehub.core.signature import ModelInfo, TensorSpec
-from inferencehub.gateway.codec import encode
+from inferencehub.gateway.answer_json import encode
 from inferencehub.gateway.fleet import Fleet
 from inferencehub.gateway.openapi import openapi
 

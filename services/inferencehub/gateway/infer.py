@@ -1,6 +1,6 @@
 """The two calls that run a model: POST /predict and POST /v2/models/{model}[/versions/{version}]/infer.
 
-Raw ASGI callables, for they are the hot path: body, codec, lane, codec, answer.
+Raw ASGI callables, for they are the hot path: body, JSON to a request, lane, JSON of an answer.
 """
 
 from __future__ import annotations
@@ -17,20 +17,13 @@ from inferencehub.core.errors import HubError, bad_input, shown
 from inferencehub.core.lane import Tell, resolve
 from inferencehub.core.messages import InferRequest, InferResponse
 from inferencehub.core.predict import predict_request, read_prediction
+from inferencehub.gateway.answer_json import PredictAnswer, Wanted, encode, infer_answer
 from inferencehub.gateway.binary import JSON_SIZE, json_size
 from inferencehub.gateway.body import Body, CallerLeft, read_body
 from inferencehub.gateway.border import JSON, Exchange, Reply, send_reply
-from inferencehub.gateway.codec import (
-    PredictAnswer,
-    PredictBody,
-    Wanted,
-    decode_infer,
-    decode_predict,
-    encode,
-    infer_answer,
-)
 from inferencehub.gateway.fleet import Fleet
 from inferencehub.gateway.model_lane import ModelLane
+from inferencehub.gateway.request_json import PredictBody, decode_infer, decode_predict
 from inferencehub.gateway.settings import GatewaySettings
 
 T = TypeVar("T")

@@ -1,13 +1,13 @@
 """What callers write and read, as JSON Schema, for the OpenAPI document.
 
-Written out, not derived from the codec's structs: those say how to read a body, these say what a caller may write.
+Written out, not derived from the structs of request_json.py and answer_json.py: those say how to read a body, these say what a caller may write.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from inferencehub.gateway.codec import FLAT
+from inferencehub.gateway.tensor_json import FLAT
 
 Json = dict[str, Any]
 

@@ -15,7 +15,10 @@ from inferencehub.core.errors import HubError, Kind
 from inferencehub.core.messages import InferRequest, InferResponse
 from inferencehub.core.predict import CODES
 from inferencehub.core.tensors import DTYPES, Tensor, pack_bytes
-from inferencehub.gateway.codec import FLAT, Wanted, decode_infer, decode_predict, elements, infer_answer
+from inferencehub.gateway import request_json
+from inferencehub.gateway.answer_json import Wanted, elements, infer_answer
+from inferencehub.gateway.request_json import decode_infer, decode_predict
+from inferencehub.gateway.tensor_json import FLAT
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 BITS = {name: 8 * size for name, size in DTYPES.items()}
@@ -219,3 +222,53 @@ def test_escapes_and_unicode_survive() -> None:
         b'{"inputs":[{"name":"x","shape":[1],"datatype":"BYTES","data":["\\ud83d\\ude00"]}],"n":NaN}', "m", ""
     )
     assert escaped[0].inputs[0].data == pack_bytes(["😀".encode()])
+
+
+N = 30_000
+NUMBERS = ",".join(["-1.5", "2", "3e-3"] * (N // 3))
+
+
+def large(data: str, datatype: str = "FP32", shape: str = f"[{N}]", more: str = "") -> bytes:
+    return (
+        f'{{"inputs":[{{"name":"x","shape":{shape},"datatype":"{datatype}","data":{data}{more}}}],"id":"FP"}}'
+    ).encode()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *[
+            large(f"[{NUMBERS}]", datatype)
+            for datatype in ("FP32", "FP64", "INT32", "FP16", "BF16", "BOOL", "?")
+        ],
+        large(f"[{NUMBERS}]", shape=f"[{N - 1}]"),
+        large(f"[[{NUMBERS}]]", shape=f"[1,{N}]"),
+        large(f"[{NUMBERS},true]", shape=f"[{N + 1}]"),
+        large(f"[{NUMBERS},null]", shape=f"[{N + 1}]"),
+        large(f"[{NUMBERS},NaN]", shape=f"[{N + 1}]"),
+        large(f"[{NUMBERS},1e39]", shape=f"[{N + 1}]"),
+        large(f"[{NUMBERS},1e999]", shape=f"[{N + 1}]"),
+        large(f"[{NUMBERS},9007199254740993]", "INT64", f"[{N + 1}]"),
+        large("[" + ",".join(["1"] * 3 * N) + "]", "INT64", f"[{3 * N}]"),
+        large(f"[{NUMBERS}", shape=f"[{N}]"),
+        large("[" + " " * 70_000 + "]", shape="[0]"),
+        large(f"[{NUMBERS}]", more=',"parameters":{"binary_data_size":4}'),
+        large(f"[{NUMBERS}]", more=',"parameters":{"own":1}'),
+    ],
+)
+def test_much_json_is_read_as_little_is(body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    def outcome() -> Any:
+        try:
+            return decode_infer(body, "m", "")
+        except HubError as error:
+            return error.kind, error.detail
+
+    fast = outcome()
+    monkeypatch.setattr(request_json, "LARGE_TEXT", 10**9)
+    assert repr(outcome()) == repr(fast)
+
+
+def test_much_json_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request_json, "decode_any", None)
+    request, _ = decode_infer(large(f"[{NUMBERS}]"), "m", "")
+    assert request.inputs[0].data == struct.pack(f"<{N}f", *[-1.5, 2, 3e-3] * (N // 3))

@@ -1,0 +1,184 @@
+"""JSON to requests: the one place where it is looked at.
+
+msgspec decodes and checks the types in one pass. What it does not read, NaN and Infinity, the protocol's JSON may hold
+all the same: then the standard library reads the body a second time.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from inferencehub.core.errors import HubError, bad_input, shown
+from inferencehub.core.messages import RESERVED_PARAMETERS, InferRequest, Parameter
+from inferencehub.core.tensors import Tensor
+from inferencehub.core.wire import OURS
+from inferencehub.gateway.answer_json import Wanted
+from inferencehub.gateway.binary import Buffers, split
+from inferencehub.gateway.body import Body
+from inferencehub.gateway.json_text import convert, decode, load, undecoded
+from inferencehub.gateway.tensor_json import FLOATS, NumbersBody, TensorBody, tensor_from_json
+
+
+class PredictBody(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of POST /predict."""
+
+    features: list[float] | None = None
+    text: str | None = None
+    model_name: str = ""
+
+
+class OutputBody(msgspec.Struct):
+    """A wanted output."""
+
+    name: str
+    parameters: dict[str, bool | int | float | str] = {}
+
+
+class InferBody(msgspec.Struct):
+    """The body of an inference request (Open Inference Protocol, "Inference Request JSON Object")."""
+
+    inputs: list[TensorBody]
+    id: str | None = None
+    parameters: dict[str, bool | int | float | str] = {}
+    outputs: list[OutputBody] = []
+
+
+class NumbersInferBody(InferBody):
+    """The same, where all inputs are numbers in flat arrays."""
+
+    inputs: list[NumbersBody]  # type: ignore[assignment]
+
+
+_predict = msgspec.json.Decoder(PredictBody)
+_infer = msgspec.json.Decoder(InferBody)
+_infer_numbers = msgspec.json.Decoder(NumbersInferBody)
+LARGE_TEXT = 2**16  # bytes from which on it takes long to skip `data` first and read it afterwards
+SERVERS_OWN = (OURS, "triton_")  # what servers tell each other, with these prefixes
+
+
+def decode_predict(body: Body) -> PredictBody:
+    """The body of POST /predict.
+
+    Raises:
+        HubError: BAD_INPUT saying what was expected.
+    """
+    parsed: PredictBody = decode(_predict, body)
+    if (parsed.features is None) == (parsed.text is None):
+        both = "both" if parsed.text is not None else "neither"
+        raise bad_input(f"expected either 'features' (an array of numbers) or 'text' (a string), got {both}")
+    if parsed.features is not None and not parsed.features:
+        raise bad_input("features: expected at least one number, got an empty array")
+    return parsed
+
+
+def decode_infer(
+    body: Body, model: str, version: str, json_size: int | None = None
+) -> tuple[InferRequest, Wanted]:
+    """The body of an inference request, and how the answer is to be.
+
+    Args:
+        body: JSON, and behind it raw tensors.
+        model, version: what is called.
+        json_size: the size of the JSON, None where the body is nothing else.
+
+    Raises:
+        HubError: BAD_INPUT naming the tensor, what was expected and what came.
+    """
+    text, buffers = split(body, json_size)
+    parsed = decode_numbers(text) or decode_any(text)
+    wanted = Wanted(parsed.id)
+    if "binary_data_output" in parsed.parameters:
+        wanted.all_binary = flag("binary_data_output", parsed.parameters.pop("binary_data_output"))
+    for name in parsed.parameters:
+        if name.startswith(SERVERS_OWN) or name in RESERVED_PARAMETERS:
+            raise bad_input(
+                f"parameter '{name[:80]}' is reserved, expected 'timeout' or parameters of the model"
+            )
+    inputs = tuple([read_tensor(tensor, buffers) for tensor in parsed.inputs])
+    buffers.end()
+    outputs = tuple([output.name for output in parsed.outputs])
+    if len(set(outputs)) != len(outputs):
+        raise bad_input(f"expected each output once, got {shown(list(outputs))}")
+    for output in parsed.outputs:
+        if "binary_data" in output.parameters:
+            wanted.binary[output.name] = flag("binary_data", output.parameters["binary_data"])
+    return InferRequest(model, version, inputs, outputs, checked(parsed.parameters)), wanted
+
+
+def flag(name: str, value: object) -> bool:
+    """A parameter that is true or false.
+
+    Raises:
+        HubError: BAD_INPUT where it is neither.
+    """
+    if not isinstance(value, bool):
+        raise bad_input(f"parameter '{name}': expected true or false, got {shown(value)}")
+    return value
+
+
+def read_tensor(body: TensorBody | NumbersBody, buffers: Buffers) -> Tensor:
+    """An input, out of the JSON or out of what is behind it.
+
+    Raises:
+        HubError: BAD_INPUT naming the input, what was expected and what came.
+    """
+    size = body.parameters.get("binary_data_size")
+    if size is None and body.data:
+        return tensor_from_json(body)
+    if size is None or body.data:
+        got = "both" if body.data else "neither"
+        raise bad_input(
+            f"input '{body.name[:80]}': expected either data or the parameter binary_data_size, got {got}"
+        )
+    return Tensor(body.name, body.datatype, tuple(body.shape), buffers.take(body.name, size))
+
+
+def checked(parameters: dict[str, bool | int | float | str]) -> dict[str, Parameter]:
+    """Parameters whose numbers fit the protocol's types."""
+    for name, value in parameters.items():
+        if isinstance(value, int) and not -(2**63) <= value < 2**64:
+            raise bad_input(f"parameter '{name[:80]}' is {shown(value)}, expected an integer of 64 bits")
+    return parameters
+
+
+def decode_numbers(text: Body) -> InferBody | None:
+    """A large inference request that holds floating-point numbers in flat arrays and nothing else; None for any other."""
+    if len(text) < LARGE_TEXT or b'"FP' not in text:
+        return None
+    try:
+        parsed = _infer_numbers.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    fits = all(
+        tensor.datatype in FLOATS and tensor.data and not tensor.parameters for tensor in parsed.inputs
+    )
+    return parsed if fits else None
+
+
+def decode_any(text: Body) -> InferBody:
+    """An inference request.
+
+    Raises:
+        HubError: BAD_INPUT saying what was expected.
+    """
+    try:
+        parsed: InferBody = decode(_infer, text)
+    except HubError:
+        if b"NaN" not in text and b"Infinity" not in text:
+            raise
+        return decode_lenient(text)
+    return parsed
+
+
+def decode_lenient(body: Body) -> InferBody:
+    """An inference request that holds NaN or Infinity.
+
+    Raises:
+        HubError: BAD_INPUT saying what was expected.
+    """
+    value = load(body)
+    inputs = value.get("inputs") if isinstance(value, dict) else None
+    for tensor in inputs if isinstance(inputs, list) else ():
+        if isinstance(tensor, dict) and "data" in tensor:
+            tensor["data"] = undecoded(tensor["data"])
+    return convert(value, InferBody)

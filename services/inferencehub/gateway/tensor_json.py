@@ -1,0 +1,147 @@
+"""Tensors out of JSON: what is in `data` becomes raw elements of the tensor's datatype.
+
+`data` stays undecoded until the datatype is known, so that numbers go straight into a typed list; of much JSON, which is
+nearly always numbers, it is that list already. Nested arrays, and NaN among numbers, take a slower way.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import msgspec
+
+from inferencehub.core.errors import bad_input, shown
+from inferencehub.core.predict import CODES, packer
+from inferencehub.core.tensors import Tensor, element_count, pack_bytes
+from inferencehub.gateway.json_text import LONE, finite, integer, mismatch
+
+NO_DATA = msgspec.Raw()
+FLOATS = ("FP16", "FP32", "FP64")
+
+
+class TensorBody(msgspec.Struct):
+    """An input of the protocol's JSON; `data` is empty where its bytes are behind the JSON."""
+
+    name: str
+    shape: list[int]
+    datatype: str
+    data: msgspec.Raw = NO_DATA
+    parameters: dict[str, bool | int | float | str] = {}
+
+
+class NumbersBody(msgspec.Struct):
+    """The same, of which it is known that `data` holds numbers in a flat array."""
+
+    name: str
+    shape: list[int]
+    datatype: str
+    data: list[float]
+    parameters: dict[str, bool | int | float | str] = {}
+
+
+_numbers = msgspec.json.Decoder(list[float])
+_integers = msgspec.json.Decoder(list[int])
+_booleans = msgspec.json.Decoder(list[bool])
+_strings = msgspec.json.Decoder(list[str])
+
+FLAT: dict[str, tuple[msgspec.json.Decoder[Any], type]] = {
+    "BOOL": (_booleans, bool),
+    "BYTES": (_strings, str),
+    **{name: (_integers, int) for name in CODES if "INT" in name},
+    **dict.fromkeys(FLOATS, (_numbers, float)),
+}
+
+
+def tensor_from_json(body: TensorBody | NumbersBody) -> Tensor:
+    """An input whose elements are packed, flat or nested as its shape says."""
+    if body.datatype not in FLAT:
+        raise bad_input(
+            f"input '{body.name[:80]}': datatype {shown(body.datatype)}, expected one of {', '.join(FLAT)}"
+        )
+    count = element_count(body.name, body.shape)
+    values = body.data if isinstance(body, NumbersBody) else elements_of(body)
+    if len(values) != count:
+        raise bad_input(
+            f"input '{body.name[:80]}': shape {shown(body.shape)} needs {count} elements, got {len(values)}"
+        )
+    return Tensor(body.name, body.datatype, tuple(body.shape), pack(body.name, body.datatype, values))
+
+
+def elements_of(body: TensorBody) -> list[Any]:
+    """The elements of an input, flat."""
+    decoder, kind = FLAT[body.datatype]
+    try:
+        values: list[Any] = decoder.decode(body.data)
+        return values
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return nested(body, kind)
+
+
+def nested(body: TensorBody, kind: type) -> list[Any]:
+    """The elements of nested arrays, or of flat ones with NaN in them, as a flat list of `kind`."""
+    try:
+        value = json.loads(bytes(body.data), parse_float=finite, parse_int=integer)
+        deep = isinstance(value, list) and value and isinstance(value[0], list)
+        return msgspec.convert(flatten(value, body.shape) if deep else value, list[kind])  # type: ignore[valid-type]
+    except msgspec.ValidationError as error:
+        why = mismatch(error, "data")
+    except UnicodeDecodeError:
+        why = "it holds bytes that are no UTF-8 text"
+    except ValueError as error:
+        why = str(error)[:200]
+    except RecursionError:
+        why = "it is nested too deeply"
+    expected = {bool: "booleans", str: "strings", int: "integers", float: "numbers"}[kind]
+    raise bad_input(
+        f"input '{body.name[:80]}': expected data to be an array of {expected}, flat or nested as shape "
+        f"{shown(body.shape)} says: {why}"
+    )
+
+
+def flatten(value: Any, shape: Sequence[int]) -> list[Any]:
+    """Nested lists of exactly this shape, as one flat list."""
+    if not shape:
+        raise ValueError("it has more levels than the shape has dimensions")
+    if not isinstance(value, list) or len(value) != shape[0]:
+        got = f"an array of {len(value)}" if isinstance(value, list) else "a single value"
+        raise ValueError(f"expected an array of {shape[0]}, got {got}")
+    if len(shape) == 1:
+        return value
+    flat: list[Any] = []
+    for part in value:
+        flat += flatten(part, shape[1:])
+    return flat
+
+
+def pack(name: str, datatype: str, values: list[Any]) -> bytes:
+    """Elements as raw bytes of a datatype.
+
+    Raises:
+        HubError: BAD_INPUT where one is out of the datatype's range.
+    """
+    if datatype == "BOOL":
+        return bytes(values)
+    try:
+        if datatype == "BYTES":
+            return pack_bytes([value.encode() for value in values])
+        return packer(CODES.get(datatype, "e"), len(values)).pack(*values)
+    except UnicodeEncodeError:
+        raise bad_input(f"input '{name[:80]}': an element is no text: {LONE}") from None
+    except (OverflowError, struct.error):
+        refuse_range(name, datatype, values)
+
+
+def refuse_range(name: str, datatype: str, values: list[Any]) -> NoReturn:
+    """Raise the error of the first element that is out of range."""
+    code = "<" + CODES.get(datatype, "e")
+    for index, value in enumerate(values):
+        try:
+            struct.pack(code, value)
+        except (OverflowError, struct.error):
+            raise bad_input(
+                f"input '{name[:80]}': element {index} is {shown(value)}, out of the range of {datatype}"
+            ) from None
+    raise AssertionError("each of them fits")
