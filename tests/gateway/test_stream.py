@@ -17,6 +17,7 @@ import uvloop
 
 from inferencehub.core import wire
 from inferencehub.gateway import stream
+from inferencehub.gateway.backend import State
 from inferencehub.pb import open_inference_pb2 as pb
 from tests.hub import eventually, running_gateway
 
@@ -37,6 +38,8 @@ class Scripted:
         self.seen: list[pb.ModelInferRequest] = []
         self.act = self.give  # what is done with a call on a stream; its text, if any, ends the stream
         self.takes_streams = True
+        self.loaded = True
+        self.index_s = 0.0  # how long it takes to list its models
 
     async def give(self, message: pb.ModelInferRequest, context: Any) -> str:
         """Answer at once."""
@@ -81,10 +84,12 @@ class Scripted:
         return reply
 
     async def index(self, request: Any, context: Any) -> Any:
-        return pb.RepositoryIndexResponse(models=[{"name": "echo", "version": "1", "state": "READY"}])
+        await asyncio.sleep(self.index_s)
+        models = [{"name": "echo", "version": "1", "state": "READY"}] if self.loaded else []
+        return pb.RepositoryIndexResponse(models=models)
 
     async def ready(self, request: Any, context: Any) -> Any:
-        return pb.ServerReadyResponse(ready=True)
+        return pb.ServerReadyResponse(ready=self.loaded)
 
     async def model_ready(self, request: Any, context: Any) -> Any:
         return pb.ModelReadyResponse(ready=True)
@@ -300,6 +305,19 @@ async def test_an_error_without_a_status_is_the_model_s() -> None:
     pod.act = strange
     async with asking(pod) as client:
         assert await client.ask(1.0) == (500, "odd")
+
+
+async def test_a_pod_that_has_just_loaded_is_asked_what_before_it_is_said_to_lack_a_model() -> None:
+    pod = Scripted()
+    pod.loaded, pod.takes_streams = False, False
+    async with serving(pod) as address, running_gateway((address,)) as gateway:
+        backend = gateway.fleet.backends[address]
+        await eventually(lambda: backend.state is State.NOT_SERVING)
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{gateway.port}") as session:
+            client = Client(session)
+            pod.loaded, pod.index_s = True, 0.5
+            await eventually(lambda: backend.up)
+            assert await client.ask(1.0) == (200, [1.0])
 
 
 async def test_an_answer_to_nobody_is_dropped() -> None:

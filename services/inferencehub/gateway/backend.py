@@ -74,7 +74,7 @@ class Backend:
         self.ended = False  # let go for ever
         self.ours = False
         self.pool = ""  # the pool that it says it belongs to
-        self.described = False  # whether it has ever told its models, or failed to
+        self.described = False  # whether it has told its models since it came up, or failed to
         self.catalog = Catalog(slots)
         self.places: dict[tuple[str, str], Place] = {}
         self._unwanted = asyncio.Event()
@@ -258,6 +258,7 @@ class Backend:
             except Lost:
                 self._check_now.set()
             except grpc.aio.AioRpcError as error:
+                self.described = True
                 log = {"backend": self.address, "reason": reason(error)}
                 logger.warning("models not listed", extra=log)
 
@@ -286,6 +287,8 @@ class Backend:
             log = {"backend": self.address, "was": self.state.value, "is": state.value}
             logger.info("backend state", extra=log)
             self.state = state
+            if state is State.UP:
+                self.described = False  # what it told before may have been that nothing is loaded yet
             self._read_now.set()
             self.changed()
 
