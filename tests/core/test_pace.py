@@ -10,7 +10,7 @@ import pytest
 from inferencehub.core.batching import Batch, Queue
 from inferencehub.core.errors import HubError, Kind
 from inferencehub.core.messages import InferResponse
-from inferencehub.core.pace import FRESH_S, LEAST_LEFT, Pace, foretold
+from inferencehub.core.pace import FRESH_S, LEAST_LEFT, Pace, foretold, too_late
 from tests.core.jobs import echo, job
 from tests.core.slots import running_lane
 
@@ -119,3 +119,20 @@ async def test_what_has_less_time_than_a_run_takes_does_not_run() -> None:
             await running.lane.answer(job(arrived=began, deadline=began + 0.05))
         assert monotonic() - began < 0.03
         assert runs == 1
+
+
+@pytest.mark.parametrize(
+    ("wait", "run", "left", "late"),
+    [
+        (0.0, 5.0, 1.0, False),  # nothing is foretold
+        (0.5, 0.1, 1.0, False),
+        (0.89, 0.005, 1.0, False),
+        (0.91, 0.005, 1.0, True),
+        (0.5, 0.45, 1.0, True),
+        (0.1, 0.0, 0.1, True),
+    ],
+)
+def test_a_call_that_would_be_answered_at_its_deadline_is_too_late(
+    wait: float, run: float, left: float, late: bool
+) -> None:
+    assert too_late(wait, run, left) is late

@@ -38,7 +38,7 @@ from inferencehub.core.batching import (
 )
 from inferencehub.core.errors import HubError, Kind
 from inferencehub.core.messages import InferResponse, Times, Trip
-from inferencehub.core.pace import Pace
+from inferencehub.core.pace import Pace, too_late
 
 logger = logging.getLogger(__name__)
 
@@ -150,7 +150,7 @@ class Lane(Generic[S]):
         if job.deadline <= now:
             raise deadline_passed(job)
         wait = self.queue.wait(now)
-        if wait and now + wait + self.pace.usual(now) > job.deadline:
+        if too_late(wait, self.pace.usual(now), job.deadline - now):
             raise in_vain(job, wait, job.deadline - now)
         if self._soon and self.queue.full:
             self.pump()  # what came in this pass has not left yet, though there may be room for it

@@ -18,6 +18,7 @@ from math import inf
 LEAST_LEFT = 8  # calls that must have left for a rate
 SLOWER = 1.05  # by how much the fastest run may be outdone with each run
 WEIGHT = 0.1  # of the last run in what is usual
+SPARE = 0.1  # of the time that a call has left: what was seen is not quite what will be
 FRESH_S = (
     1.0  # how long after a run its time is believed, at least; else a model that was slow once would stay so
 )
@@ -51,6 +52,17 @@ class Pace:
 
     def _is_known(self, now: float) -> bool:
         return now - self._at <= max(FRESH_S, 2 * self._fastest)
+
+
+def too_late(wait: float, run: float, left: float) -> bool:
+    """Whether a call would be answered after its deadline, or so near to it that this is a matter of luck.
+
+    Args:
+        wait: seconds foretold until it leaves, 0 where that can't be told.
+        run: seconds that a run takes.
+        left: seconds until its deadline.
+    """
+    return wait > 0 and wait + run > (1 - SPARE) * left
 
 
 def foretold(ahead: int, left: int, seconds: float) -> float:
