@@ -26,8 +26,7 @@ CORE_MAY = {
     "prometheus_client": {"core/histogram.py", "core/metrics.py", "core/ops.py"},
     "uvicorn": {"core/http.py"},
     "uvloop": {"core/process.py"},
-    "inferencehub.pb": {"core/raw.py", "core/wire.py"},
-    "google.protobuf": {"core/raw.py"},
+    "inferencehub.pb": {"core/wire.py"},
 }
 # A child process gets the environment that this one has; nothing is read out of it.
 HANDS_ENVIRONMENT_ON = {"inference/runtimes/python_process.py"}

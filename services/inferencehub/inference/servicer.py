@@ -25,10 +25,10 @@ from inferencehub.core.errors import HubError, Kind
 from inferencehub.core.logs import AccessLog
 from inferencehub.core.messages import InferRequest, InferResponse
 from inferencehub.core.predict import predict_request, read_prediction
-from inferencehub.core.raw import read_request
 from inferencehub.core.tensors import Buffer
 from inferencehub.inference.call import Call, Calls, status_of
 from inferencehub.inference.models import Models
+from inferencehub.inference.raw import read_request
 from inferencehub.inference.settings import InferenceSettings
 from inferencehub.inference.stream import StandingStream
 from inferencehub.pb import inference_pb2 as predict_pb

@@ -16,9 +16,9 @@ from typing import Any, Protocol
 from inferencehub.core import wire
 from inferencehub.core.errors import HubError
 from inferencehub.core.messages import InferResponse
-from inferencehub.core.raw import read_request
 from inferencehub.core.tensors import Buffer
 from inferencehub.inference.call import Call
+from inferencehub.inference.raw import read_request
 from inferencehub.pb import open_inference_pb2 as pb
 
 MOST_UNSENT = 1000  # answers that a gateway has not taken; beyond them its messages wait

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from inferencehub.inference.runtimes.shortness import IN_A_ROW, LONG_S, SHORT_S, Shortness
+from inferencehub.inference.runtimes.shortness import ALONE_SHORT_S, IN_A_ROW, LONG_S, SHORT_S, Shortness
 
 
 def seen(size: int, runs: int = IN_A_ROW) -> Shortness:
-    shortness = Shortness()
+    shortness = Shortness(2)
     for _ in range(runs):
         shortness.ran(size, SHORT_S)
     return shortness
@@ -38,3 +38,11 @@ def test_after_a_long_run_none_is_let_in() -> None:
     for _ in range(2 * IN_A_ROW):
         shortness.ran(12, 0)
     assert not shortness.fits(0)
+
+
+def test_on_one_core_a_longer_run_is_still_short() -> None:
+    for cores, fits in ((1, True), (2, False)):
+        shortness = Shortness(cores)
+        for _ in range(IN_A_ROW):
+            shortness.ran(12, ALONE_SHORT_S)
+        assert shortness.fits(12) is fits

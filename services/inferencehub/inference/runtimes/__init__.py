@@ -1,8 +1,8 @@
 """Runtimes: one file each, one class each, all the same contract.
 
 A runtime object is one version of one model with all its instances. `run` is called for one instance at a time, from
-the event loop, and must not hold the loop: native code that lets go of the GIL goes to a thread, a user's Python to a
-process of its own.
+the event loop, and must not hold the loop: native code that lets go of the GIL goes to a thread, unless it is very
+short, and a user's Python to a process of its own.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from queue import Empty, SimpleQueue
 from time import thread_time
 from typing import Any, Generic, TypeVar
 
+from inferencehub.inference.cores import cores
 from inferencehub.inference.runtimes.shortness import Shortness
 
 T = TypeVar("T")
@@ -78,7 +79,7 @@ class Threads:
     def __init__(self, name: str, count: int) -> None:
         self.name = name
         self.count = count
-        self._shortness = Shortness()
+        self._shortness = Shortness(cores())
         self._queue: SimpleQueue[_Run[Any] | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._busy = 0

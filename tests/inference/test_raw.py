@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from inferencehub.core import wire
 from inferencehub.core.errors import HubError, Kind
 from inferencehub.core.messages import InferRequest
-from inferencehub.core.raw import LARGE, MOST_FIELDS, cut, read_request
 from inferencehub.core.tensors import Tensor
+from inferencehub.inference.arrays import to_array
+from inferencehub.inference.raw import LARGE, MOST_FIELDS, cut, read_request
 from inferencehub.pb import open_inference_pb2 as pb
 
 Request = pb.ModelInferRequest
@@ -103,3 +104,12 @@ def test_a_message_of_very_many_fields_is_left_to_protobuf() -> None:
     sent = b"".join([b"\x0a\x01m"] * MOST_FIELDS)
     assert cut(sent) is None
     assert cut(sent[3:]) is not None
+
+
+def test_an_array_over_a_part_is_aligned_and_read_only() -> None:
+    for offset in range(4):
+        data = memoryview(bytes(offset) + bytes(range(8)))[offset:]
+        array = to_array(Tensor("x", "INT32", (2,), data))
+        assert array.flags.aligned
+        assert not array.flags.writeable
+        assert array.tobytes() == data
