@@ -9,10 +9,10 @@ the first output, whose values go through a softmax unless they are a distributi
 from __future__ import annotations
 
 import struct
-from array import array
 from collections.abc import Sequence
 from functools import lru_cache
 from math import exp, isfinite, prod
+from typing import Any
 
 import msgspec
 
@@ -173,10 +173,14 @@ def read_prediction(info: ModelInfo, response: InferResponse) -> Prediction:
             Kind.UNSUPPORTED,
             f"model '{info.name}' gave {len(scores)} scores, expected at most {MOST_SCORES}; use /v2",
         )
-    if not scores or not all(map(isfinite, scores)):
+    total = sum(scores)  # of numbers that are not all finite it is not finite, nor perhaps of very large ones
+    if not scores or (not isfinite(total) and not all(map(isfinite, scores))):
         raise HubError(Kind.MODEL_FAILED, f"model '{info.name}' gave no finite score")
-    best = scores.index(max(scores))
-    return Prediction(best, probability(scores, best), label)
+    highest = max(scores)
+    best = scores.index(highest)
+    if min(scores) >= 0.0 and abs(total - 1.0) < 1e-3:
+        return Prediction(best, highest, label)  # a distribution
+    return Prediction(best, 1.0 / sum([exp(score - highest) for score in scores]), label)
 
 
 def first_text(tensor: Tensor) -> str:
@@ -198,13 +202,18 @@ def first_number(tensor: Tensor) -> float:
     return number
 
 
-def numbers(tensor: Tensor) -> Sequence[float]:
+def numbers(tensor: Tensor) -> list[float]:
     """The elements of a numeric tensor."""
     code = CODES.get(tensor.dtype)
     if code is None or not tensor.data:
         raise no_class(tensor)
-    values = array(code)
-    values.frombytes(tensor.data)
+    return elements(tensor, code)
+
+
+def elements(tensor: Tensor, code: str) -> list[Any]:
+    """All elements of a tensor, each of which `code` says how to read."""
+    view: Any = memoryview(tensor.data)
+    values: list[Any] = view.cast(code).tolist()
     return values
 
 
@@ -213,10 +222,3 @@ def no_class(tensor: Tensor) -> HubError:
     return HubError(
         Kind.MODEL_FAILED, f"output '{tensor.name}' is {tensor.dtype} {list(tensor.shape)}: no class in it"
     )
-
-
-def probability(scores: Sequence[float], best: int) -> float:
-    """The share of `best`: its score where the scores are a distribution, else its softmax."""
-    if min(scores) >= 0.0 and abs(sum(scores) - 1.0) < 1e-3:
-        return scores[best]
-    return 1.0 / sum([exp(score - scores[best]) for score in scores])
