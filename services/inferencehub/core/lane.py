@@ -39,11 +39,9 @@ from inferencehub.core.batching import (
 from inferencehub.core.errors import HubError, Kind
 from inferencehub.core.messages import InferResponse, Times, Trip
 from inferencehub.core.pace import Pace, too_late
+from inferencehub.core.telling import Tell, answer_all, deadline_passed, in_vain, resolve
 
 logger = logging.getLogger(__name__)
-
-# Is given a job's answer, or its error, or None where its caller has left.
-Tell = Callable[[InferResponse | HubError | None], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,37 +321,3 @@ class Lane(Generic[S]):
             ):
                 run.task.cancel()
         return tell
-
-
-def answer_all(answers: Sequence[tuple[Tell, InferResponse]]) -> None:
-    """Tell each; what goes wrong with one is no matter of the others."""
-    for tell, response in answers:
-        try:
-            tell(response)
-        except Exception:
-            logger.exception("answer not delivered")
-
-
-def resolve(future: asyncio.Future[InferResponse], outcome: InferResponse | HubError | None) -> None:
-    """Put a job's end into the future of who awaits it, if they still do."""
-    if future.done():
-        return
-    if outcome is None:
-        future.cancel()
-    elif isinstance(outcome, InferResponse):
-        future.set_result(outcome)
-    else:
-        future.set_exception(outcome)
-
-
-def deadline_passed(job: Job) -> HubError:
-    """The error of a job that was not answered in time."""
-    return HubError(
-        Kind.DEADLINE, f"model '{job.request.model}' gave no answer before the request's deadline"
-    )
-
-
-def in_vain(job: Job, wait: float, left: float) -> HubError:
-    """The error of a job that would not be answered in time."""
-    detail = f"model '{job.request.model}' is busy: calls wait {wait:.2g} s for it, and the deadline is in {left:.2g} s"
-    return HubError(Kind.BUSY, detail)

@@ -14,14 +14,15 @@ from typing import Any, TypeVar
 
 from inferencehub.core.batching import Job, Member
 from inferencehub.core.errors import HubError, bad_input, shown
-from inferencehub.core.lane import Tell, resolve
 from inferencehub.core.messages import InferRequest, InferResponse
 from inferencehub.core.predict import predict_request, read_prediction
+from inferencehub.core.telling import Tell, resolve
 from inferencehub.gateway.answer_json import PredictAnswer, Wanted, encode, infer_answer
 from inferencehub.gateway.binary import JSON_SIZE, json_size
 from inferencehub.gateway.body import Body, CallerLeft, read_body
-from inferencehub.gateway.border import JSON, Exchange, Reply, send_reply
+from inferencehub.gateway.border import Exchange
 from inferencehub.gateway.fleet import Fleet
+from inferencehub.gateway.head_lines import JSON, Reply, send_reply
 from inferencehub.gateway.model_lane import ModelLane
 from inferencehub.gateway.request_json import PredictBody, decode_infer, decode_predict
 from inferencehub.gateway.settings import GatewaySettings

@@ -12,8 +12,9 @@ from time import monotonic
 
 from inferencehub.core.batching import ByteBudget, Job, Queue, RetryBudget
 from inferencehub.core.errors import HubError, Kind
-from inferencehub.core.lane import Lane, Observer, Tell
+from inferencehub.core.lane import Lane, Observer
 from inferencehub.core.signature import ModelInfo
+from inferencehub.core.telling import Tell
 from inferencehub.gateway.place import Place
 
 HOLD_STEP_S = 0.01  # those whose time is up within it are refused together

@@ -1,0 +1,26 @@
+"""A request's line in the access log."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class AccessLine(msgspec.Struct, gc=False):
+    """A request's line in the access log, in this order."""
+
+    time: float
+    tier: str
+    event: str
+    id: str
+    method: str
+    path: str
+    model: str
+    status: int
+    kind: str
+    batch: int
+    ms: float
+    queue_ms: float
+    batch_ms: float
+    network_ms: float
+    compute_ms: float
+    served_by: str
