@@ -24,11 +24,11 @@ from inferencehub.core.batching import (
     Reason,
     RetryBudget,
     drop_expired,
-    may_run_again,
     merge_key,
 )
 from inferencehub.core.errors import HubError, Kind
 from inferencehub.core.messages import InferRequest, InferResponse, Parameter
+from inferencehub.core.retries import may_run_again
 from inferencehub.core.tensors import DTYPES, Tensor, pack_bytes
 from tests.core.jobs import echo, job, request, values
 

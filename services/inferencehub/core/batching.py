@@ -18,8 +18,6 @@ from enum import Enum
 from math import ceil
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from inferencehub.core.errors import HubError, Kind
 from inferencehub.core.messages import NO_TRIP, InferRequest, InferResponse, Times
 from inferencehub.core.pace import foretold
@@ -30,7 +28,8 @@ if TYPE_CHECKING:
     import asyncio
 
 
-class Member(msgspec.Struct, frozen=True, gc=False):
+@value_class(frozen=True, slots=True)
+class Member:
     """A caller's part of a merged call: how many rows, until when wanted (on the lane's clock), and its id."""
 
     rows: int
@@ -396,26 +395,3 @@ class RetryBudget:
             return False
         self.saved -= 1.0
         return True
-
-
-def may_run_again(batch: Batch, failure: NotAnswered, at_most_once: bool, budget: RetryBudget) -> list[bool]:
-    """For each job of a batch that got no answer: whether it goes back to the head of the lane.
-
-    - REFUSED work never started: always back.
-    - LOST work goes back the first time for nothing, later out of the retry budget, and never where the model must
-      not run twice.
-    - FAILED work goes back only out of a merged batch, to be run alone, and never where the model must not run twice.
-    """
-    if failure.outcome is Outcome.REFUSED:
-        return [True] * len(batch.jobs)
-    verdicts = []
-    for job in batch.jobs:
-        if failure.outcome is Outcome.FAILED:
-            job.alone = True
-            verdicts.append(len(batch.jobs) > 1 and not at_most_once)
-        elif at_most_once:
-            verdicts.append(False)
-        else:
-            job.returns += 1
-            verdicts.append(job.returns == 1 or budget.spend())
-    return verdicts

@@ -34,11 +34,11 @@ from inferencehub.core.batching import (
     RetryBudget,
     Run,
     drop_expired,
-    may_run_again,
 )
 from inferencehub.core.errors import HubError, Kind
 from inferencehub.core.messages import InferResponse, Times, Trip
 from inferencehub.core.pace import Pace, too_late
+from inferencehub.core.retries import may_run_again
 from inferencehub.core.telling import Tell, answer_all, deadline_passed, in_vain, resolve
 
 logger = logging.getLogger(__name__)

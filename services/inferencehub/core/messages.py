@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import msgspec
-
 from inferencehub.core.errors import HubError, Kind
 from inferencehub.core.tensors import Tensor
 from inferencehub.core.values import value_class
@@ -57,7 +55,8 @@ class Times:
     compute: float = 0.0
 
 
-class Trip(msgspec.Struct, frozen=True, gc=False):
+@value_class(frozen=True, slots=True)
+class Trip:
     """What all jobs of a batch share that was answered.
 
     Args:

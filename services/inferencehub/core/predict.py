@@ -14,12 +14,11 @@ from functools import lru_cache
 from math import exp, isfinite, prod
 from typing import Any
 
-import msgspec
-
 from inferencehub.core.errors import HubError, Kind, bad_input
 from inferencehub.core.messages import InferRequest, InferResponse
 from inferencehub.core.signature import ModelInfo, TensorSpec
 from inferencehub.core.tensors import Tensor, pack_bytes, trusted, unpack_bytes
+from inferencehub.core.values import value_class
 
 # array type codes of the dtypes that Python numbers turn into; FP16 and BF16 have none.
 CODES = {
@@ -39,7 +38,8 @@ FIRST = {dtype: struct.Struct(f"<{code}").unpack_from for dtype, code in CODES.i
 MOST_SCORES = 2**17  # more classes than any classifier has, and few enough to look at on the event loop
 
 
-class Prediction(msgspec.Struct, frozen=True, gc=False):
+@value_class(frozen=True, slots=True)
+class Prediction:
     """A class, how sure the model is of it (0 to 1), and the class's name where the model gives one."""
 
     class_id: int
