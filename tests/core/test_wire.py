@@ -281,3 +281,23 @@ def test_tritonclient_gets_back_what_it_sent(mirror: str, dtype: str, sent: Any)
     assert (answer.model_name, answer.model_version, answer.id) == ("m", "7", "an id")
     parameters = {name: getattr(p, p.WhichOneof("parameter_choice")) for name, p in answer.parameters.items()}
     assert parameters == {"flag": True, "count": 3, "word": "w"}
+
+
+@pytest.mark.parametrize("aligned", [False, True])
+@pytest.mark.parametrize("sizes", [(), (0,), (12,), (70_000, 40_004), (12, 70_000), (2**21,)])
+def test_a_request_written_in_parts_is_the_same_request(sizes: tuple[int, ...], aligned: bool) -> None:
+    for length in range(20):  # of the model's name, so that what lies in front has every length
+        inputs = [Tensor(f"x{size}", "UINT8", (size,), bytes([size % 251]) * size) for size in sizes]
+        request = InferRequest("m" * (length + 1), "1", tuple(inputs))
+        members = [(1, 5, "id")]
+        views = [memoryview(tensor.data) for tensor in inputs]
+        parts = wire.written(wire.request_head(request, members), views, aligned)
+        assert [part for part in parts if isinstance(part, memoryview)] == views
+        whole = b"".join(parts)
+        message = pb.ModelInferRequest.FromString(whole)
+        assert wire.request_from_proto(message) == request
+        assert list(message.raw_input_contents) == views
+        assert message.parameters["hub_members"].string_param
+        for view in views:
+            if aligned and len(view) >= wire.LARGE:
+                assert whole.index(view) % 8 == 0

@@ -76,6 +76,23 @@ async def _all_sizes(folder: Path) -> None:
         assert quiet(hub)
 
 
+async def _a_known_head_has_no_time_limit(folder: Path) -> None:
+    async with (
+        hub_at(folder, header_timeout_s=0.3, body_timeout_s=0.5) as hub,
+        Raw(hub.gateway.port) as first,
+    ):
+        for whole in (binary(3), binary(100_000)):
+            await first.send(whole)
+            assert (await first.read()).status == 200
+            async with Raw(
+                hub.gateway.port
+            ) as raw:  # the first request of this connection has a head that is known
+                for _ in range(3):
+                    await in_pieces(raw, whole, len(whole) - 2)
+                    assert (await raw.read()).status == 200
+                    await asyncio.sleep(0.6)
+
+
 async def _next_one_behind_it(folder: Path) -> None:
     async with hub_at(folder) as hub, Raw(hub.gateway.port) as raw:
         first, second = binary(100_000), request("POST", "/predict", b'{"features":[1]}')
@@ -159,6 +176,7 @@ async def _the_end(folder: Path) -> None:
 
 test_all_sizes_in_any_pieces = on_both_loops(_all_sizes)
 test_the_next_request_may_follow_at_once = on_both_loops(_next_one_behind_it)
+test_a_connection_with_known_heads_lives_on = on_both_loops(_a_known_head_has_no_time_limit)
 test_json_and_predict = on_both_loops(_json_and_predict)
 test_a_model_that_nobody_serves = on_both_loops(_nobody_there)
 test_a_body_that_is_too_slow_is_refused = on_both_loops(_too_slow)

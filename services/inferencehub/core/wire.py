@@ -46,6 +46,8 @@ STREAM = "hub-stream"
 CANCEL = "hub_cancel"
 OURS = "hub_"
 RAW_INPUT = bytes((pb.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER << 3 | 2,))  # tag of bytes
+PADDING = bytes((15 << 3 | 2,))
+LARGE = 2**15  # bytes of a tensor from which on it matters how it lies
 
 # Typed contents of each dtype: the field, and the array type code of one element ("" for those that are not numbers).
 CONTENTS = {
@@ -88,15 +90,35 @@ def request_to_proto(
     return message
 
 
-def written(head: pb.ModelInferRequest, raw: Sequence[Buffer]) -> list[Buffer]:
+def written(head: pb.ModelInferRequest, raw: Sequence[Buffer], aligned: bool = False) -> list[Buffer]:
     """A request written out in parts, without a copy of its raw contents, which `head` lacks.
 
     Protobuf takes fields in any order ("Encoding", "Field Order"), so that these may come last.
+
+    Args:
+        head: the request but for its raw contents.
+        raw: these.
+        aligned: whether large ones begin at a multiple of 8 bytes, so that numbers can be read where they lie. What is
+            left free in front of them is a field that the protocol does not have.
     """
     parts: list[Buffer] = [head.SerializeToString()]
+    at = len(parts[0])
     for data in raw:
-        parts += (RAW_INPUT + varint(len(data)), data)
+        mark = RAW_INPUT + varint(len(data))
+        if aligned and len(data) >= LARGE:
+            mark = padding(at + len(mark)) + mark
+        parts += (mark, data)
+        at += len(mark) + len(data)
     return parts
+
+
+def padding(at: int) -> bytes:
+    """A field of no meaning that ends at a multiple of 8 bytes from an offset that is none; b"" where it is one."""
+    free = -at % 8
+    if not free:
+        return b""
+    size = free - 2 if free > 1 else free + 6
+    return PADDING + bytes((size,)) + bytes(size)
 
 
 def varint(number: int) -> bytes:

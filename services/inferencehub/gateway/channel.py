@@ -133,7 +133,7 @@ class Channel:
         try:
             if stream is not None:
                 message.id = id = stream.next_id()
-            parts = wire.written(message, raw)
+            parts = wire.written(message, raw, aligned=stream is not None)
             if stream is not None and sum(map(len, parts)) <= stream.limit:
                 return await stream.infer(id, parts)
             return await self._call(b"".join(parts), timeout)

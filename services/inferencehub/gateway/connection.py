@@ -30,7 +30,7 @@ from inferencehub.gateway.body import too_slow
 from inferencehub.gateway.border import Exchange
 from inferencehub.gateway.direct import Call, Endpoint, ShortWay
 from inferencehub.gateway.gathered import GatheredBody
-from inferencehub.gateway.heads import Head, KnownHeads
+from inferencehub.gateway.heads import END, Head, KnownHeads
 
 MAX_HEAD_BYTES = 64 * 1024
 HEAD_TOO_LARGE = (431, f"expected a request head of at most {MAX_HEAD_BYTES} bytes, got a larger one")
@@ -129,24 +129,24 @@ class Connection(HttpToolsProtocol):
             self._call.cut_off()
 
     def data_received(self, data: bytes) -> None:
-        if not self._in_head and not self._in_body and not self._busy() and not self.flow.write_paused:
+        if self._at_beginning() and not self._busy() and not self.flow.write_paused:
             known = self.heads.find(data)
             if known is not None:
-                head, body = known
-                self._opened = self._begin_call(head.endpoint, head.path, head.fields, True, body)
-                if self._opened is None:
-                    return  # else it takes the long way, which begins with the parser
+                self._take_known(*known, data)
+                return
             self._fed = data
         was_in_body = self._in_body
         if not was_in_body:
             self._head_bytes += len(data)
         self._feed(data)
-        self._fed = b""
-        if self._endpoint is not None and not self._gather():
+        fed, self._fed = self._fed, b""
+        if self._endpoint is not None and not self._gather_parsed(fed):
             self._take_long_way()
         if self._in_body:
             if not was_in_body:
-                self._arm(self.body_timeout_s + (0 if self._gathering else SLACK_S))
+                self._arm(self.body_timeout_s + SLACK_S)
+        elif self._gathering is not None:
+            pass  # it has its own time
         elif not self._in_head:
             self._disarm()
         elif self._head_bytes > MAX_HEAD_BYTES:
@@ -197,7 +197,7 @@ class Connection(HttpToolsProtocol):
         body = b"".join(self._pieces)
         self._pieces.clear()
         path, keep_alive = self.url.decode("ascii"), self.keeps_alive()
-        if self._fed and keep_alive:
+        if self._fed and keep_alive and len(body) <= self.short_way.most_bytes:
             self.heads.learn(self._fed, Head(path, self.fields, endpoint, len(body)))
         exchange = self._begin_call(endpoint, path, self.fields, keep_alive, body)
         if exchange is not None:
@@ -216,6 +216,31 @@ class Connection(HttpToolsProtocol):
         self._call = self.cycle = None
         return call.exchange
 
+    def _take_known(self, head: Head, end: int, data: bytes) -> None:
+        """A request whose head is known, and ends at `end`; its body may still be coming."""
+        self._is_new = False
+        if self._limit is not None:
+            self._disarm()
+        if len(data) < end + head.size:
+            self._gather(head, True, data, end)
+            return
+        exchange = self._begin_call(head.endpoint, head.path, head.fields, True, data[end:])
+        if exchange is not None:
+            self._parse(exchange, data)
+
+    def _parse(self, exchange: Exchange, data: bytes) -> None:
+        """A request that the parser has not seen takes the long way after all."""
+        self._opened = exchange
+        self._feed(data)
+        if self._in_body:
+            self._arm(self.body_timeout_s + SLACK_S)
+
+    def _at_beginning(self) -> bool:
+        """Whether nothing of the next request has come."""
+        if self._in_head:
+            return self._is_new and not self._head_bytes
+        return not self._in_body
+
     def _busy(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
@@ -232,44 +257,46 @@ class Connection(HttpToolsProtocol):
         self._call = None
         self.on_response_complete()
 
-    def _gather(self) -> bool:
-        """Read the rest of a body into its place; False where its size is not known, or too large."""
+    def _gather_parsed(self, data: bytes) -> bool:
+        """As `_gather`, of a request whose head was parsed; False where it did not come in one piece, or tells no size."""
         told = self.fields.get(b"content-length")
-        if told is None or (size := int(told)) > self.short_way.most_bytes or self.transport.is_closing():
+        end = data.find(END) + 4
+        if (
+            told is None
+            or (size := int(told)) > self.short_way.most_bytes
+            or end < 4
+            or len(data) > end + size
+        ):
             return False
         endpoint, self._endpoint = self._endpoint, None
         assert endpoint is not None
-        begun = b"".join(self._pieces)
         self._pieces.clear()
-        path, border = self.url.decode("ascii"), self.short_way.border
-        self._call = self.cycle = Call(self, border, endpoint, path, self.fields, self.keeps_alive())
-        self._gathering = GatheredBody(self, self._call, begun, size)
-        self._gathering.begin()
+        head, keep_alive = Head(self.url.decode("ascii"), self.fields, endpoint, size), self.keeps_alive()
+        if keep_alive:
+            self.heads.learn(data, head)
+        self.parser = httptools.HttpRequestParser(self)  # the one before waits for the body
+        self._in_body = False
+        self._gather(head, keep_alive, data, end)
         return True
 
-    def gathered(self, body: bytearray) -> None:
-        """The body is whole."""
-        self._disarm()
-        self._gathering, self._in_body = None, False
-        call = self._call
-        assert call is not None
-        if not call.begin(body):
-            self._call = self.cycle = None
-            self._begin_cycle(call.exchange)
-            super().on_body(bytes(body))
-            super().on_message_complete()
-        self.parser = httptools.HttpRequestParser(self)  # the one before waits for the body
+    def _gather(self, head: Head, keep_alive: bool, data: bytes, end: int) -> None:
+        """Read the rest of a body, whose head ends at `end`, straight into its place."""
+        border = self.short_way.border
+        self._call = self.cycle = Call(self, border, head.endpoint, head.path, head.fields, keep_alive)
+        self._arm(self.body_timeout_s)
+        self._gathering = GatheredBody(self, self._call, data, end, head.size)
+        self._gathering.begin()
 
-    def gathered_too_much(self, parsed: bytes, unparsed: bytes) -> None:
-        """The process holds too many bytes: the long way says so, and reads on."""
-        self._gathering = None
-        call, self._call = self._call, None
-        self.cycle = None
+    def gathered(self, head: bytes, body: bytearray, whole: bool) -> None:
+        """A body has come, or as much as the process may hold: then the long way says so, and reads on."""
+        self._disarm()
+        self._gathering, call = None, self._call
         assert call is not None
+        if whole and call.begin(body):
+            return
         call.exchange.release()
-        self._begin_cycle(call.exchange)
-        super().on_body(parsed)
-        self._feed(unparsed)
+        self._call = self.cycle = None
+        self._parse(call.exchange, head + body)
 
     def _take_long_way(self) -> None:
         """A request for the short way did not come whole."""

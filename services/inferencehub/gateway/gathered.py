@@ -22,25 +22,27 @@ class GatheredBody(asyncio.BufferedProtocol):
     Args:
         connection: whose body it is.
         call: what it is for.
-        begun: what came of it with the head.
-        size: bytes of the whole.
+        data: the head, and what came with it.
+        end: where the head ends.
+        size: bytes of the whole body.
 
     `filled` says how many have come.
     """
 
-    def __init__(self, connection: Connection, call: Call, begun: bytes, size: int) -> None:
+    def __init__(self, connection: Connection, call: Call, data: bytes, end: int, size: int) -> None:
         self.call = call
-        self._parsed = len(begun)
-        self._connection = connection
-        self._body = bytearray(size)
-        self._body[: self._parsed] = begun
         self.filled = 0
+        self._connection = connection
+        self._head = data[:end]
+        self._begun = len(data) - end
+        self._body = bytearray(size)
         self._view = memoryview(self._body)
+        self._view[: self._begun] = memoryview(data)[end:]
 
     def begin(self) -> None:
         """Read from now on."""
         self._connection.transport.set_protocol(self)
-        self.buffer_updated(self._parsed)
+        self.buffer_updated(self._begun)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the next piece is to be put."""
@@ -52,14 +54,16 @@ class GatheredBody(asyncio.BufferedProtocol):
         try:
             self.call.exchange.hold(size)
         except HubError:
-            self._connection.transport.set_protocol(self._connection)
-            parsed, unparsed = self._body[: self._parsed], self._body[self._parsed : self.filled]
-            self._connection.gathered_too_much(bytes(parsed), bytes(unparsed))
-            return
-        if self.filled == len(self._body):
-            self._connection.transport.set_protocol(self._connection)
-            self._view.release()
-            self._connection.gathered(self._body)
+            self._end(whole=False)
+        else:
+            if self.filled == len(self._body):
+                self._end(whole=True)
+
+    def _end(self, whole: bool) -> None:
+        self._connection.transport.set_protocol(self._connection)
+        self._view.release()
+        body = self._body if whole else self._body[: self.filled]
+        self._connection.gathered(self._head, body, whole)
 
     def eof_received(self) -> None:
         """The caller sends nothing more."""

@@ -20,7 +20,7 @@ END = b"\r\n\r\n"
 
 
 class Head(NamedTuple):
-    """What was parsed of a head whose request came whole, and keeps its connection.
+    """What was parsed of a head whose request keeps its connection.
 
     Args:
         path: the URL.
@@ -41,18 +41,18 @@ class KnownHeads:
     def __init__(self) -> None:
         self._heads: dict[bytes, Head] = {}
 
-    def find(self, data: bytes) -> tuple[Head, bytes] | None:
-        """The head and the body of a request; None where it is not known or not whole, or more is behind it."""
+    def find(self, data: bytes) -> tuple[Head, int] | None:
+        """The head that a request begins with, and where it ends; None where it is not known or more is behind it."""
         end = data.find(END) + 4
         head = self._heads.get(data[:end])
-        if head is None or len(data) != end + head.size:
+        if head is None or len(data) > end + head.size:
             return None
-        return head, data[end:]
+        return head, end
 
     def learn(self, data: bytes, head: Head) -> None:
-        """Keep the head of a request that came whole."""
-        end = len(data) - head.size
-        if data.find(END) + 4 != end or end > LARGEST or not NOT_KEPT.isdisjoint(head.fields):
+        """Keep the head that a request begins with, of which no more has come than belongs to it."""
+        end = data.find(END) + 4
+        if len(data) > end + head.size or end > LARGEST or not NOT_KEPT.isdisjoint(head.fields):
             return  # what is whole for the parser may be so in a rarer form
         if len(self._heads) >= MOST:
             self._heads.clear()
