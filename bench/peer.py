@@ -38,7 +38,8 @@ class Peer:
     """One of those who are compared.
 
     `asks` has the dialect of each form it can be asked in: `row` (a few numbers as JSON), `json` and `binary` (a
-    picture). `ready` is a path that answers 200 once it serves. `packages` are those whose versions are written down. `absent` says why it cannot be asked.
+    picture). `ready` is a path that answers 200 once it serves. `packages` are those whose versions are written down. `absent` says why it cannot be
+    asked. `can_stand` says whether it survives to be stopped while others are asked.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Peer:
     environment: str = ""
     packages: tuple[str, ...] = ()
     absent: str = ""
+    can_stand: bool = True
 
 
 def here(site: Site, script: str, *arguments: object) -> Command:
@@ -172,9 +174,9 @@ ALL = (
     Peer("naive-sync", naive("sync"), PREDICT, environment="naive", packages=("grpcio",)),
     Peer(
         "triton", triton(batching=False), V2, "/v2/health/ready", absent=NO_TRITON,
-        environment="triton", packages=("nvidia-pytriton", "onnxruntime"),
+        environment="triton", packages=("nvidia-pytriton", "onnxruntime"), can_stand=False,
     ),
-    Peer("triton-batching", triton(batching=True), V2, "/v2/health/ready", absent=NO_TRITON, environment="triton"),
+    Peer("triton-batching", triton(batching=True), V2, "/v2/health/ready", absent=NO_TRITON, environment="triton", can_stand=False),
     Peer(
         "mlserver", mlserver, V2, "/v2/health/ready",
         environment="mlserver", packages=("mlserver", "uvicorn", "grpcio", "onnxruntime"),

@@ -55,13 +55,19 @@ class Served:
         Raises:
             NotServing: where it does not come back.
         """
-        self.group.resume()
+        if self.peer.can_stand:
+            self.group.resume()
         try:
             sleep(SETTLE_S)
             if self.tried:
                 until_awake(self.site.port, self.tried[0], self.group)
             yield
         finally:
+            self.rest()
+
+    def rest(self) -> None:
+        """Stand still, while others are asked."""
+        if self.peer.can_stand:
             self.group.pause()
 
 
@@ -159,7 +165,7 @@ def serving(
             say(f"starting {peer.name}")
             try:
                 running.append(begin(peer, jobs, pin))
-                running[-1].group.pause()
+                running[-1].rest()
             except (NotInstalled, NotServing) as error:
                 absent[peer.name] = str(error)
         yield running
