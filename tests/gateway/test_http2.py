@@ -337,7 +337,9 @@ async def test_whatever_breaks_it_is_said(what: str) -> None:
         status, detail = await one.ended()
         assert status == -1
         assert reason in detail
-        assert one.stream._transport.is_closing()
+        transport = one.stream._transport
+        assert transport is not None
+        assert transport.is_closing()
 
 
 async def test_a_server_of_another_kind() -> None:

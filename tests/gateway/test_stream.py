@@ -364,3 +364,18 @@ async def test_a_stream_whose_connection_has_gone_silent_is_lost(monkeypatch: py
             await asyncio.wait_for(one.infer("2", [x.SerializeToString()]), 3)
         await running
         firewall.close()
+
+
+async def test_one_that_cannot_be_opened_says_why() -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    with pytest.raises(TimeoutError):
+        await stream.Stream(address, 10_000, 0.2).open()
+    server.close()
+    with pytest.raises(ConnectionRefusedError):
+        await stream.Stream(address, 10_000, 0.2).open()
+    with pytest.raises(ValueError, match="nowhere"):
+        await stream.Stream("nowhere", 10_000, 0.2).open()

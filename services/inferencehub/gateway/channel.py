@@ -169,7 +169,10 @@ class Channel:
                 self._stream = stream
                 await stream.run()
             except (OSError, ValueError) as error:
-                logger.info("no stream", extra={"backend": self.address, "reason": str(error)})
+                reason = str(error) or type(error).__name__
+                logger.info("no stream", extra={"backend": self.address, "reason": reason})
+            except Exception:
+                logger.exception("stream failed", extra={"backend": self.address})
             finally:
                 self._stream = None
             await asyncio.sleep(STAND_AGAIN_S)

@@ -123,7 +123,7 @@ class Http2Stream(asyncio.Protocol):
         ]
         self._received = received
         self._most_bytes = most_bytes
-        self._transport: asyncio.Transport
+        self._transport: asyncio.Transport | None = None
         self._frames, self._messages = Gathered(), Gathered()
         self._block = b""  # of headers, as far as they have come
         self._last = False  # whether the stream ends with it
@@ -191,19 +191,23 @@ class Http2Stream(asyncio.Protocol):
         self._stream_window -= size
         self._connection_window -= size
         head = FRAME.pack(size >> 8, size & 255, DATA, 0, STREAM)
-        self._transport.write(b"".join([head, prefix, *parts]))
+        self._write(b"".join([head, prefix, *parts]))
 
     def ping(self) -> None:
         """Make the server say something."""
-        self._transport.write(frame(PING, 0, 0, bytes(8)))
+        self._write(frame(PING, 0, 0, bytes(8)))
 
     def close(self) -> None:
-        """End the stream, if it has not ended, and its connection."""
+        """End the stream, if it has not ended, and its connection, if there is one."""
         if not self.ended.done():
-            self._transport.write(frame(RST_STREAM, 0, STREAM, NUMBER.pack(CANCEL)))
+            self._write(frame(RST_STREAM, 0, STREAM, NUMBER.pack(CANCEL)))
             self._end(Ended(-1, "closed"))
 
     # --- the way out ---
+
+    def _write(self, data: Buffer) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
 
     def _queue(self, prefix: bytes, parts: Sequence[Buffer]) -> None:
         small: list[Buffer] = [prefix]
@@ -226,8 +230,8 @@ class Http2Stream(asyncio.Protocol):
                 return
             self._stream_window -= size
             self._connection_window -= size
-            self._transport.write(FRAME.pack(size >> 8, size & 255, DATA, 0, STREAM))
-            self._transport.write(part[:size])
+            self._write(FRAME.pack(size >> 8, size & 255, DATA, 0, STREAM))
+            self._write(part[:size])
             if size == len(part):
                 unsent.popleft()
             else:
@@ -239,7 +243,7 @@ class Http2Stream(asyncio.Protocol):
         self._taken += stop - start
         if self._taken >= GIVE_BACK:
             for stream in (0, STREAM):
-                self._transport.write(frame(WINDOW_UPDATE, 0, stream, NUMBER.pack(self._taken)))
+                self._write(frame(WINDOW_UPDATE, 0, stream, NUMBER.pack(self._taken)))
             self._taken = 0
         end = stop
         if flags & PADDED:
@@ -272,7 +276,7 @@ class Http2Stream(asyncio.Protocol):
             self._flush()
         elif kind == PING:
             if not flags & ACK:
-                self._transport.write(frame(PING, ACK, 0, payload))
+                self._write(frame(PING, ACK, 0, payload))
         elif kind == SETTINGS:
             if not flags & ACK:
                 self._settings(payload)
@@ -305,7 +309,7 @@ class Http2Stream(asyncio.Protocol):
                 self._initial_window = value
             elif name == MAX_FRAME_SIZE:
                 self._frame_limit = value
-        self._transport.write(frame(SETTINGS, ACK, 0))
+        self._write(frame(SETTINGS, ACK, 0))
         self._flush()
 
     def _head(self) -> None:
@@ -327,7 +331,8 @@ class Http2Stream(asyncio.Protocol):
             return
         self.ended.set_result(ended)
         self._unsent.clear()
-        self._transport.close()
+        if self._transport is not None:
+            self._transport.close()
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
