@@ -23,10 +23,8 @@ from bench.questions import Question
 
 START_S = 120.0
 LOOK_S = 0.01
-SETTLE_S, AWAKE = (
-    0.5,
-    5,
-)  # what a peer that stood still is given, and the right answers in a row that it then owes
+SETTLE_S = 0.5  # what a peer that stood still is given
+AWAKE = 5  # right answers in a row that it then owes
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from bench.place import MODELS, ROOT
 from bench.processes import LOAD, SERVERS, Group, free_port
 from bench.stack import Stack, tiers
 
-WORK = ROOT / "bench" / "work"  # models that compute
+COMPUTING = ROOT / "bench" / "computing_models"
 BOTH = (SERVERS, LOAD)
 FIND_S = 2.0  # until every gateway has found every pod
 
@@ -73,7 +73,7 @@ def counted(ports: Sequence[int], model: str) -> tuple[float, float]:
 
 def repository(place: Path, instances: int) -> Path:
     """`three` and the models that compute, with so many instances of each."""
-    for model in (MODELS / "three", *WORK.iterdir()):
+    for model in (MODELS / "three", *COMPUTING.iterdir()):
         shutil.copytree(model, place / model.name)
         config = place / model.name / "config.pbtxt"
         config.write_text(config.read_text().replace("count: 1", f"count: {instances}"))

@@ -115,6 +115,19 @@ async def _json_and_predict(folder: Path) -> None:
         assert quiet(hub)
 
 
+async def _empty_lines_in_front(folder: Path) -> None:
+    async with hub_at(folder) as hub:
+        for front in (b"\r\n", b"\r\n\r\n"):
+            async with Raw(hub.gateway.port) as raw:
+                whole = binary(100_000)
+                for _ in range(2):
+                    await in_pieces(raw, front + whole, 1000, 200_000)
+                    assert (await raw.read()).status == 200
+                await in_pieces(raw, front + request("POST", "/predict", b'{"features":[1]}'))
+                assert (await raw.read()).json["error"] == ""
+        assert quiet(hub)
+
+
 async def _nobody_there(folder: Path) -> None:
     async with hub_at(folder) as hub, Raw(hub.gateway.port) as raw:
         await in_pieces(raw, binary(100_000, "/v2/models/nobody/infer"), 1000, 150_000)
@@ -177,6 +190,7 @@ async def _the_end(folder: Path) -> None:
 test_all_sizes_in_any_pieces = on_both_loops(_all_sizes)
 test_the_next_request_may_follow_at_once = on_both_loops(_next_one_behind_it)
 test_a_connection_with_known_heads_lives_on = on_both_loops(_a_known_head_has_no_time_limit)
+test_empty_lines_in_front_of_a_request_are_skipped = on_both_loops(_empty_lines_in_front)
 test_json_and_predict = on_both_loops(_json_and_predict)
 test_a_model_that_nobody_serves = on_both_loops(_nobody_there)
 test_a_body_that_is_too_slow_is_refused = on_both_loops(_too_slow)

@@ -13,8 +13,9 @@ from inferencehub.core import wire
 from inferencehub.core.errors import HubError, Kind
 from inferencehub.core.messages import InferRequest
 from inferencehub.core.tensors import Tensor
+from inferencehub.core.wire import LARGE
 from inferencehub.inference.arrays import to_array
-from inferencehub.inference.raw import LARGE, MOST_FIELDS, cut, read_request
+from inferencehub.inference.raw import MOST_FIELDS, cut, read_request
 from inferencehub.pb import open_inference_pb2 as pb
 
 Request = pb.ModelInferRequest

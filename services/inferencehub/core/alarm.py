@@ -13,9 +13,8 @@ from time import monotonic
 
 from inferencehub.core.batching import Job
 
-STEP_S = (
-    0.001  # between two looks, so that many jobs that end one after another are not all looked at for each
-)
+# Between two looks, so that many jobs that end one after another are not all looked at for each.
+STEP_S = 0.001
 
 
 class Alarm:

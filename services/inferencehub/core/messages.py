@@ -16,6 +16,11 @@ RESERVED_PARAMETERS = frozenset(
 )
 
 
+def size_of(tensors: tuple[Tensor, ...]) -> int:
+    """Bytes of all of them."""
+    return len(tensors[0].data) if len(tensors) == 1 else sum([len(tensor.data) for tensor in tensors])
+
+
 @value_class(frozen=True, slots=True)
 class InferRequest:
     """A call of one model.
@@ -37,8 +42,7 @@ class InferRequest:
     @property
     def size(self) -> int:
         """Bytes of all inputs."""
-        inputs = self.inputs
-        return len(inputs[0].data) if len(inputs) == 1 else sum([len(tensor.data) for tensor in inputs])
+        return size_of(self.inputs)
 
     def with_inputs(self, inputs: tuple[Tensor, ...]) -> InferRequest:
         """The same call over other tensors."""
@@ -94,10 +98,7 @@ class InferResponse:
     @property
     def size(self) -> int:
         """Bytes of all outputs."""
-        size = 0
-        for tensor in self.outputs:
-            size += len(tensor.data)
-        return size
+        return size_of(self.outputs)
 
     def output(self, name: str) -> Tensor:
         """The output called `name`.

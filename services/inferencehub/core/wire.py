@@ -47,7 +47,9 @@ CANCEL = "hub_cancel"
 OURS = "hub_"
 RAW_INPUT = bytes((pb.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER << 3 | 2,))  # tag of bytes
 PADDING = bytes((15 << 3 | 2,))
-LARGE = 2**15  # bytes of a tensor from which on it matters how it lies
+LARGE = (
+    2**15
+)  # bytes from which on a message is not copied to be read, and it matters how a tensor lies in it
 
 # Typed contents of each dtype: the field, and the array type code of one element ("" for those that are not numbers).
 CONTENTS = {

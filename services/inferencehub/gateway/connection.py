@@ -3,8 +3,8 @@
 A request's head must be there within `header_timeout_s` and in 64 KiB, its body within `body_timeout_s`. A whole
 request almost always comes in one piece, so that a timer is only armed for one that did not.
 
-A call of a model that came whole, in one piece with its head, is given to `direct.py`; uvicorn's way through ASGI is for
-all others, and for those that `direct.py` does not take.
+A call of a model whose head came in one piece is given to `direct.py`, once its body is whole (`gathered.py` where it
+comes in pieces); uvicorn's way through ASGI is for all others, and for those that `direct.py` does not take.
 
 Of a request whose head is known (`heads.py`) only the body is looked at; all others go through the parser.
 
@@ -18,7 +18,6 @@ What is refused here never becomes a request: it has its sentence, but no id, no
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from time import monotonic
 from typing import Any
 
@@ -140,13 +139,13 @@ class Connection(HttpToolsProtocol):
             self._head_bytes += len(data)
         self._feed(data)
         fed, self._fed = self._fed, b""
-        if self._endpoint is not None and not self._gather_parsed(fed):
+        if self._endpoint is not None:
+            if self._gather_parsed(fed):
+                return
             self._take_long_way()
         if self._in_body:
             if not was_in_body:
                 self._arm(self.body_timeout_s + SLACK_S)
-        elif self._gathering is not None:
-            pass  # it has its own time
         elif not self._in_head:
             self._disarm()
         elif self._head_bytes > MAX_HEAD_BYTES:
@@ -196,21 +195,27 @@ class Connection(HttpToolsProtocol):
             return
         body = b"".join(self._pieces)
         self._pieces.clear()
-        path, keep_alive = self.url.decode("ascii"), self.keeps_alive()
+        head, keep_alive = (
+            Head(self.url.decode("ascii"), self.fields, endpoint, len(body)),
+            self.keeps_alive(),
+        )
         if self._fed and keep_alive and len(body) <= self.short_way.most_bytes:
-            self.heads.learn(self._fed, Head(path, self.fields, endpoint, len(body)))
-        exchange = self._begin_call(endpoint, path, self.fields, keep_alive, body)
+            self.heads.learn(self._fed[: len(self._fed) - len(body)], head)
+        exchange = self._begin_call(head, keep_alive, body)
         if exchange is not None:
             self._begin_cycle(exchange)
             super().on_body(body)
             super().on_message_complete()
 
-    def _begin_call(
-        self, endpoint: Endpoint, path: str, fields: Mapping[bytes, bytes], keep_alive: bool, body: bytes
-    ) -> Exchange | None:
-        """Begin on the short way; the exchange where the long one is to be taken after all."""
-        call = Call(self, self.short_way.border, endpoint, path, fields, keep_alive)
+    def _open_call(self, head: Head, keep_alive: bool) -> Call:
+        """A call on the short way, whose body is still to come."""
+        call = Call(self, self.short_way.border, head.endpoint, head.path, head.fields, keep_alive)
         self._call = self.cycle = call
+        return call
+
+    def _begin_call(self, head: Head, keep_alive: bool, body: bytes) -> Exchange | None:
+        """Begin on the short way; the exchange where the long one is to be taken after all."""
+        call = self._open_call(head, keep_alive)
         if call.begin(body):
             return None
         self._call = self.cycle = None
@@ -224,7 +229,7 @@ class Connection(HttpToolsProtocol):
         if len(data) < end + head.size:
             self._gather(head, True, data, end)
             return
-        exchange = self._begin_call(head.endpoint, head.path, head.fields, True, data[end:])
+        exchange = self._begin_call(head, True, data[end:])
         if exchange is not None:
             self._parse(exchange, data)
 
@@ -260,20 +265,17 @@ class Connection(HttpToolsProtocol):
     def _gather_parsed(self, data: bytes) -> bool:
         """As `_gather`, of a request whose head was parsed; False where it did not come in one piece, or tells no size."""
         told = self.fields.get(b"content-length")
-        end = data.find(END) + 4
-        if (
-            told is None
-            or (size := int(told)) > self.short_way.most_bytes
-            or end < 4
-            or len(data) > end + size
-        ):
+        end = len(data) - sum(map(len, self._pieces))
+        if data.find(END) + 4 != end:  # it came behind something else, or in pieces itself
+            return False
+        if told is None or (size := int(told)) > self.short_way.most_bytes:
             return False
         endpoint, self._endpoint = self._endpoint, None
         assert endpoint is not None
         self._pieces.clear()
         head, keep_alive = Head(self.url.decode("ascii"), self.fields, endpoint, size), self.keeps_alive()
         if keep_alive:
-            self.heads.learn(data, head)
+            self.heads.learn(data[:end], head)
         self.parser = httptools.HttpRequestParser(self)  # the one before waits for the body
         self._in_body = False
         self._gather(head, keep_alive, data, end)
@@ -281,10 +283,8 @@ class Connection(HttpToolsProtocol):
 
     def _gather(self, head: Head, keep_alive: bool, data: bytes, end: int) -> None:
         """Read the rest of a body, whose head ends at `end`, straight into its place."""
-        border = self.short_way.border
-        self._call = self.cycle = Call(self, border, head.endpoint, head.path, head.fields, keep_alive)
         self._arm(self.body_timeout_s)
-        self._gathering = GatheredBody(self, self._call, data, end, head.size)
+        self._gathering = GatheredBody(self, self._open_call(head, keep_alive), data, end, head.size)
         self._gathering.begin()
 
     def gathered(self, head: bytes, body: bytearray, whole: bool) -> None:

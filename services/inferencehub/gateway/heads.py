@@ -50,10 +50,9 @@ class KnownHeads:
         return head, end
 
     def learn(self, data: bytes, head: Head) -> None:
-        """Keep the head that a request begins with, of which no more has come than belongs to it."""
-        end = data.find(END) + 4
-        if len(data) > end + head.size or end > LARGEST or not NOT_KEPT.isdisjoint(head.fields):
-            return  # what is whole for the parser may be so in a rarer form
+        """Keep a head, given by its bytes; not one in a rarer form, as behind empty lines, which `find` would miss."""
+        if data.find(END) + 4 != len(data) or len(data) > LARGEST or not NOT_KEPT.isdisjoint(head.fields):
+            return
         if len(self._heads) >= MOST:
             self._heads.clear()
-        self._heads[data[:end]] = head
+        self._heads[data] = head

@@ -252,8 +252,7 @@ class Infer:
         request, deadline = calls.timed(exchange, request)
         with Caller(receive):
             response = await calls.run(exchange, request, deadline)
-        size = sum([len(tensor.data) for tensor in response.outputs])
-        await send_reply(send, 200, *await beside(size, infer_reply, response, wanted))
+        await send_reply(send, 200, *await beside(response.size, infer_reply, response, wanted))
 
 
 class InferShort:

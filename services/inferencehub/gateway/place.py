@@ -130,7 +130,7 @@ class Place:
             if "hub_dropped" in parameters:
                 dropped = tuple([int(part) for part in parameters["hub_dropped"].string_param.split(",")])
         response = wire.response_from_proto(reply)
-        self.large = sum([len(tensor.data) for tensor in response.outputs]) > LARGEST
+        self.large = response.size > LARGEST
         return Ran(response, times, self.backend.address, dropped)
 
     def _failure(self, batch: Batch, failure: Failed) -> NotAnswered:

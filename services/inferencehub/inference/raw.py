@@ -13,9 +13,9 @@ from google.protobuf.message import DecodeError
 
 from inferencehub.core.errors import bad_input
 from inferencehub.core.tensors import Buffer
+from inferencehub.core.wire import LARGE
 from inferencehub.pb import open_inference_pb2 as pb
 
-LARGE = 32 * 2**10  # bytes from which on copies cost more than the walk
 MOST_FIELDS = 500  # more are not walked, for the walk is slow
 RAW = pb.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER << 3 | 2
 VARINT, FIXED64, SIZED, FIXED32 = 0, 1, 2, 5

@@ -12,9 +12,8 @@ far from steady: where the gateway has the same core, 6 us on warm caches become
 from __future__ import annotations
 
 SHORT_S, LONG_S = 0.0002, 0.01
-ALONE_SHORT_S = (
-    0.0005  # on one core: beside others the loop could do something else while a thread runs the model
-)
+# On one core; beside others the loop could do something else while a thread runs the model.
+ALONE_SHORT_S = 0.0005
 IN_A_ROW = 100  # short runs, before the loop does the next one
 
 

@@ -1,7 +1,7 @@
 """Writes 1/model.onnx: x, spread over HEIGHT x WIDTH numbers, times a matrix that averages them, and averaged again.
 
     pip install onnx
-    python bench/work/matmul/make.py
+    python bench/computing_models/matmul/make.py
 
 What comes out is x again and 0.5, so the right class is known as it is for `three`; 2 * 3 * HEIGHT * WIDTH**2
 floating-point operations a row lie between. The matrix is made when the model is loaded, so the file is small.
