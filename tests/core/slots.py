@@ -10,10 +10,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from inferencehub.core.batching import Batch, ByteBudget, Job, NotAnswered, Outcome, Queue, RetryBudget
+from inferencehub.core.batching import Batch, Job, NotAnswered, Outcome
+from inferencehub.core.byte_budget import ByteBudget
 from inferencehub.core.errors import HubError, Kind
 from inferencehub.core.lane import Lane, Ran
 from inferencehub.core.messages import InferResponse, Times
+from inferencehub.core.queue import Queue
+from inferencehub.core.retries import RetryBudget
 from tests.core.jobs import echo, values
 
 Work = Callable[[Batch], Awaitable[InferResponse]]

@@ -15,20 +15,19 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from inferencehub.core.batching import (
     Batch,
-    ByteBudget,
     Job,
     Member,
     NotAnswered,
     Outcome,
-    Queue,
     Reason,
-    RetryBudget,
     drop_expired,
     merge_key,
 )
+from inferencehub.core.byte_budget import ByteBudget
 from inferencehub.core.errors import HubError, Kind
 from inferencehub.core.messages import InferRequest, InferResponse, Parameter
-from inferencehub.core.retries import may_run_again
+from inferencehub.core.queue import Queue
+from inferencehub.core.retries import RetryBudget, may_run_again
 from inferencehub.core.tensors import DTYPES, Tensor, pack_bytes
 from tests.core.jobs import echo, job, request, values
 

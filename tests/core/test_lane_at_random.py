@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 import uvloop
 
-from inferencehub.core.batching import Batch, NotAnswered, Outcome, RetryBudget
+from inferencehub.core.batching import Batch, NotAnswered, Outcome
 from inferencehub.core.errors import HubError, Kind
 from inferencehub.core.messages import InferResponse
+from inferencehub.core.retries import RetryBudget
 from tests.core.jobs import echo, job, values
 from tests.core.slots import Running, no_stray_errors, running_lane
 

@@ -24,21 +24,13 @@ from time import monotonic
 from typing import Generic, Protocol, TypeVar
 
 from inferencehub.core.alarm import Alarm
-from inferencehub.core.batching import (
-    Batch,
-    ByteBudget,
-    Job,
-    NotAnswered,
-    Outcome,
-    Queue,
-    RetryBudget,
-    Run,
-    drop_expired,
-)
+from inferencehub.core.batching import Batch, Job, NotAnswered, Outcome, Run, drop_expired
+from inferencehub.core.byte_budget import ByteBudget
 from inferencehub.core.errors import HubError, Kind
 from inferencehub.core.messages import InferResponse, Times, Trip
 from inferencehub.core.pace import Pace, too_late
-from inferencehub.core.retries import may_run_again
+from inferencehub.core.queue import Queue
+from inferencehub.core.retries import RetryBudget, may_run_again
 from inferencehub.core.telling import Tell, answer_all, deadline_passed, in_vain, resolve
 
 logger = logging.getLogger(__name__)

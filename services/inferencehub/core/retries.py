@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from inferencehub.core.batching import Batch, NotAnswered, Outcome, RetryBudget
+from inferencehub.core.batching import Batch, NotAnswered, Outcome
 
 
 def may_run_again(batch: Batch, failure: NotAnswered, at_most_once: bool, budget: RetryBudget) -> list[bool]:
@@ -26,3 +26,29 @@ def may_run_again(batch: Batch, failure: NotAnswered, at_most_once: bool, budget
             job.returns += 1
             verdicts.append(job.returns == 1 or budget.spend())
     return verdicts
+
+
+class RetryBudget:
+    """How many second tries there may be: a share of the first ones, so that retries never multiply an outage.
+
+    Args:
+        share: retries earned by one accepted job.
+        most: retries that can be saved up.
+    """
+
+    def __init__(self, share: float = 0.2, most: float = 100.0) -> None:
+        self.share = share
+        self.most = most
+        self.saved = most
+
+    def earn(self) -> None:
+        """Count an accepted job."""
+        if self.saved < self.most:
+            self.saved = min(self.most, self.saved + self.share)
+
+    def spend(self) -> bool:
+        """Take one retry; False where none is left."""
+        if self.saved < 1.0:
+            return False
+        self.saved -= 1.0
+        return True

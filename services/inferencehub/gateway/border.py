@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.exceptions import HTTPException
 
-from inferencehub.core.batching import ByteBudget, Job
+from inferencehub.core.batching import Job
+from inferencehub.core.byte_budget import ByteBudget
 from inferencehub.core.errors import HubError, Kind
 from inferencehub.core.logs import AccessLog, now
 from inferencehub.core.messages import NO_TRIP, Trip

@@ -13,10 +13,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from time import monotonic
 
-from inferencehub.core.batching import ByteBudget, RetryBudget
+from inferencehub.core.byte_budget import ByteBudget
 from inferencehub.core.errors import HubError, Kind
 from inferencehub.core.lane import Observer
 from inferencehub.core.messages import InferRequest
+from inferencehub.core.retries import RetryBudget
 from inferencehub.core.signature import ModelInfo
 from inferencehub.gateway.backend import Backend, State
 from inferencehub.gateway.discovery import Discovery

@@ -10,9 +10,12 @@ import asyncio
 from collections.abc import Sequence
 from time import monotonic
 
-from inferencehub.core.batching import ByteBudget, Job, Queue, RetryBudget
+from inferencehub.core.batching import Job
+from inferencehub.core.byte_budget import ByteBudget
 from inferencehub.core.errors import HubError, Kind
 from inferencehub.core.lane import Lane, Observer
+from inferencehub.core.queue import Queue
+from inferencehub.core.retries import RetryBudget
 from inferencehub.core.signature import ModelInfo
 from inferencehub.core.telling import Tell
 from inferencehub.gateway.place import Place

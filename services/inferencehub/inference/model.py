@@ -8,10 +8,13 @@ from collections.abc import Callable
 from enum import Enum
 from time import monotonic
 
-from inferencehub.core.batching import Batch, ByteBudget, NotAnswered, Outcome, Queue, RetryBudget
+from inferencehub.core.batching import Batch, NotAnswered, Outcome
+from inferencehub.core.byte_budget import ByteBudget
 from inferencehub.core.errors import HubError, Kind
 from inferencehub.core.lane import Lane, Ran
 from inferencehub.core.messages import InferResponse, Times
+from inferencehub.core.queue import Queue
+from inferencehub.core.retries import RetryBudget
 from inferencehub.core.signature import ModelInfo, Signature
 from inferencehub.core.tensors import Tensor
 from inferencehub.core.wire import parameters_of

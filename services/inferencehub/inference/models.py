@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from inferencehub.core.batching import ByteBudget
+from inferencehub.core.byte_budget import ByteBudget
 from inferencehub.core.errors import HubError, Kind
 from inferencehub.inference.metrics import Metrics
 from inferencehub.inference.model import Model, State

@@ -17,7 +17,8 @@ import numpy.typing as npt
 import pytest
 
 from inferencehub.core import wire
-from inferencehub.core.batching import ByteBudget, Job, Member
+from inferencehub.core.batching import Job, Member
+from inferencehub.core.byte_budget import ByteBudget
 from inferencehub.core.errors import HubError, Kind
 from inferencehub.core.messages import InferRequest
 from inferencehub.core.tensors import Tensor, split_rows

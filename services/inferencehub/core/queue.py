@@ -1,0 +1,120 @@
+"""The queue in front of a model's slots, pure: who waits, in which order, and what leaves next.
+
+It is in order of arrival. What leaves next always holds the oldest job, and as many of those behind it as may go with
+it: same merge key, together at most `max_rows` rows. A job that may not merge ends the batch, so that order holds
+within a model.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from math import ceil
+
+from inferencehub.core.batching import Batch, Job, Reason
+from inferencehub.core.errors import HubError, Kind
+from inferencehub.core.pace import foretold
+
+
+class Queue:
+    """Jobs in order of arrival, in front of slots.
+
+    Args:
+        max_rows: rows of one batch; 0 where the model does not batch.
+        limit: rows that may wait; a job comes in while fewer do.
+    """
+
+    def __init__(self, max_rows: int, limit: int) -> None:
+        self.max_rows = max_rows
+        self.limit = limit
+        self.rows = 0
+        self._jobs: deque[Job] = deque()
+        self._turns = 0
+        self._left = 0  # jobs that left for a slot
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    @property
+    def full(self) -> bool:
+        """Whether no job comes in."""
+        return self.rows >= self.limit
+
+    def push(self, job: Job) -> None:
+        """Add a job at the end.
+
+        Raises:
+            HubError: BUSY where the queue is full.
+        """
+        if self.rows >= self.limit:
+            raise HubError(
+                Kind.BUSY,
+                f"model '{job.request.model}' is busy: {self.rows} rows wait for it and its limit is {self.limit}",
+            )
+        self._turns += 1
+        job.turn = self._turns
+        job.left_before = self._left
+        self._jobs.append(job)
+        self.rows += job.rows
+
+    def put_back(self, jobs: Sequence[Job]) -> None:
+        """Return a batch's jobs to the head; they were accepted once and are never refused now.
+
+        Of batches that return one after another the older may come first: each job finds its own place.
+        """
+        back = list(jobs)
+        while self._jobs and back and self._jobs[0].turn < jobs[-1].turn:
+            back.append(self._jobs.popleft())
+        for job in jobs:
+            job.left_before = self._left
+        self._jobs.extendleft(sorted(back, key=lambda job: job.turn, reverse=True))
+        self.rows += sum([job.rows for job in jobs])
+
+    def not_served(self, jobs: int) -> None:
+        """So many of those that left did not run."""
+        self._left -= jobs
+
+    def wait(self, now: float) -> float:
+        """Seconds that a job would wait that came now, as far as that can be told; see `pace.py`."""
+        if not self._jobs:
+            return 0.0
+        oldest = self._jobs[0]
+        left = self._left - oldest.left_before
+        return foretold(len(self._jobs), left, now - oldest.arrived) if left else 0.0
+
+    def remove(self, job: Job) -> bool:
+        """Forget a job; False where it does not wait."""
+        try:
+            self._jobs.remove(job)
+        except ValueError:
+            return False
+        self.rows -= job.rows
+        return True
+
+    def waiting(self) -> list[Job]:
+        """The jobs, the oldest first."""
+        return list(self._jobs)
+
+    def take(self, shared_by: int = 1) -> Batch | None:
+        """The next batch, or None where nothing waits.
+
+        Args:
+            shared_by: how many slots could begin at once: a batch leaves the others their part of what waits.
+        """
+        jobs = self._jobs
+        if not jobs:
+            return None
+        most = min(self.max_rows, ceil(self.rows / shared_by)) if shared_by > 1 else self.max_rows
+        head = jobs.popleft()
+        batch, rows = [head], head.rows
+        while jobs and rows < most and not head.alone:
+            following = jobs[0]
+            if following.alone or rows + following.rows > self.max_rows or following.key != head.key:
+                break
+            batch.append(jobs.popleft())
+            rows += following.rows
+        self.rows -= rows
+        self._left += len(batch)
+        if head.alone or not self.max_rows:
+            return Batch((head,), Reason.ALONE)
+        return Batch(tuple(batch), Reason.FULL if rows >= self.max_rows else Reason.SLOT_FREE)
