@@ -72,6 +72,9 @@ def test_what_is_allowed_works_and_what_is_not_is_refused(hub: Release) -> None:
     run("helm", "test", hub.name, "-n", hub.namespace, "--timeout", "60s")
     assert reach(hub, f"{gateway}:3000"), "callers reach the gateway"
     assert not reach(hub, f"{pod}:50051"), "nobody but gateways reaches inference"
+    assert not reach(hub, f"{pod}:50052"), "nobody but gateways reaches inference"
+    log = run("kubectl", "logs", f"deployment/{hub.gateway}", "-n", hub.namespace)
+    assert "TimeoutError" not in log, "gateways reach both of its ports"
     assert not reach(hub, f"{pod}:9090"), "metrics are closed"
     assert not reach(hub, f"{gateway}:9090"), "metrics are closed"
     assert reach(hub, f"{pod}:9090", **{"inferencehub/scrape": "true"}), "a labelled scraper reads metrics"

@@ -26,10 +26,12 @@ RESTRICTED_VOLUMES = {
     "secret",
 }
 # By container: what reads its environment, and the name of its port.
-READ: dict[str, tuple[Any, str]] = {
-    "gateway": (GatewaySettings, "http"),
-    "inference": (InferenceSettings, "grpc"),
-    "scaler": (ScalerSettings, "https"),
+# Each container's settings, and its ports as the settings' fields.
+OPS = {"ops": "ops_port"}
+READ: dict[str, tuple[Any, dict[str, str]]] = {
+    "gateway": (GatewaySettings, {"http": "port", **OPS}),
+    "inference": (InferenceSettings, {"grpc": "port", "grpc-stream": "stream_port", **OPS}),
+    "scaler": (ScalerSettings, {"https": "port", **OPS}),
 }
 every = pytest.mark.parametrize("name", COMBINATIONS)
 
@@ -121,11 +123,11 @@ def test_the_pod_gets_the_time_that_its_drain_takes(name: str) -> None:
 def test_the_environment_is_what_the_processes_read(name: str) -> None:
     for thing in of_kind(render(COMBINATIONS[name]), "Deployment"):
         container = thing["spec"]["template"]["spec"]["containers"][0]
-        read, port = READ[container["name"]]
+        read, named = READ[container["name"]]
         env = environ(thing["spec"]["template"]["spec"])
         settings = read_settings(read, {key: value for key, value in env.items() if key != "NODE"})
         ports = {entry["name"]: entry["containerPort"] for entry in container["ports"]}
-        assert ports == {port: settings.port, "ops": settings.ops_port}
+        assert ports == {name: getattr(settings, field) for name, field in named.items()}
         assert len(env) == len(container["env"])
 
 

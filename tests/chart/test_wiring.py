@@ -12,6 +12,7 @@ from tests.chart.rendering import Object, at, environ, merge, of_kind, one, pods
 
 every = pytest.mark.parametrize("name", COMBINATIONS)
 Labels = Mapping[str, str]
+GRPC = (50051, 50052)  # calls, and the streams of gateways
 
 
 def deployments_of(objects: list[Object], selector: Labels) -> list[Object]:
@@ -148,11 +149,12 @@ def test_policies_let_through_what_is_needed_and_no_more() -> None:
         assert len(others) == (tier == "inference")
         assert scraper["podSelector"] == {"matchLabels": {"inferencehub/scrape": "true"}}
         assert scraper["namespaceSelector"] == {}
-    (caller,) = admitted(rules["inference"]["ingress"], 50051)
-    assert selects(caller["podSelector"]["matchLabels"], labels["gateway"])
-    assert not selects(caller["podSelector"]["matchLabels"], labels["test"])
-    (backend,) = admitted(rules["gateway"]["egress"], 50051)
-    assert selects(backend["podSelector"]["matchLabels"], labels["inference"])
+    for port in GRPC:
+        (caller,) = admitted(rules["inference"]["ingress"], port)
+        assert selects(caller["podSelector"]["matchLabels"], labels["gateway"])
+        assert not selects(caller["podSelector"]["matchLabels"], labels["test"])
+        (backend,) = admitted(rules["gateway"]["egress"], port)
+        assert selects(backend["podSelector"]["matchLabels"], labels["inference"])
     assert len(rules["inference"]["egress"]) == 1
     assert "ingress" not in rules["test"]
     for spec in rules.values():

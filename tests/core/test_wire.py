@@ -283,16 +283,22 @@ def test_tritonclient_gets_back_what_it_sent(mirror: str, dtype: str, sent: Any)
     assert parameters == {"flag": True, "count": 3, "word": "w"}
 
 
+@pytest.mark.parametrize("cuts", [1, 3])
 @pytest.mark.parametrize("aligned", [False, True])
 @pytest.mark.parametrize("sizes", [(), (0,), (12,), (70_000, 40_004), (12, 70_000), (2**21,)])
-def test_a_request_written_in_parts_is_the_same_request(sizes: tuple[int, ...], aligned: bool) -> None:
+def test_a_request_written_in_parts_is_the_same_request(
+    sizes: tuple[int, ...], aligned: bool, cuts: int
+) -> None:
     for length in range(20):  # of the model's name, so that what lies in front has every length
         inputs = [Tensor(f"x{size}", "UINT8", (size,), bytes([size % 251]) * size) for size in sizes]
         request = InferRequest("m" * (length + 1), "1", tuple(inputs))
         members = [(1, 5, "id")]
         views = [memoryview(tensor.data) for tensor in inputs]
-        parts = wire.written(wire.request_head(request, members), views, aligned)
-        assert [part for part in parts if isinstance(part, memoryview)] == views
+        cut = [
+            [view[n * len(view) // cuts : (n + 1) * len(view) // cuts] for n in range(cuts)] for view in views
+        ]
+        parts = wire.written(wire.request_head(request, members), cut, aligned)
+        assert [part for part in parts if isinstance(part, memoryview)] == [one for row in cut for one in row]
         whole = b"".join(parts)
         message = pb.ModelInferRequest.FromString(whole)
         assert wire.request_from_proto(message) == request

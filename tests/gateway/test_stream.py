@@ -35,10 +35,12 @@ class Scripted:
         self.limit = limit
         self.streams = 0
         self.unary: list[pb.ModelInferRequest] = []
-        self.seen: list[pb.ModelInferRequest] = []
+        self.seen: list[pb.ModelInferRequest] = []  # on streams
+        self.came_by: list[int] = []  # and by which stream
         self.act = self.give  # what is done with a call on a stream; its text, if any, ends the stream
         self.takes_streams = True
         self.loaded = True
+        self.port = 0
         self.index_s = 0.0  # how long it takes to list its models
 
     async def give(self, message: pb.ModelInferRequest, context: Any) -> str:
@@ -52,8 +54,10 @@ class Scripted:
         assert dict(context.invocation_metadata())[wire.STREAM].isdigit()
         await context.send_initial_metadata(((wire.STREAM, str(self.limit)),))
         self.streams += 1
+        number = self.streams
         while (message := await context.read()) is not grpc.aio.EOF:
             self.seen.append(message)
+            self.came_by.append(number)
             if end := await self.act(message, context):
                 if end != "OK":
                     await context.abort(grpc.StatusCode[end], "the end")
@@ -64,7 +68,7 @@ class Scripted:
         return echo(message)
 
     async def metadata(self, request: Any, context: Any) -> Any:
-        extensions = [wire.EXTENSION, wire.STREAM_EXTENSION]
+        extensions = [wire.EXTENSION, f"{wire.STREAM_PORT}{self.port}"]
         return pb.ServerMetadataResponse(name="scripted", version="1", extensions=extensions)
 
     async def model(self, request: Any, context: Any) -> Any:
@@ -125,10 +129,10 @@ async def serving(pod: Scripted) -> AsyncIterator[str]:
     )
     server = grpc.aio.server()
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(wire.SERVICE, methods)])
-    port = server.add_insecure_port("127.0.0.1:0")
+    pod.port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
-        yield f"127.0.0.1:{port}"
+        yield f"127.0.0.1:{pod.port}"
     finally:
         await server.stop(None)
 
@@ -150,11 +154,11 @@ class Client:
 
 @asynccontextmanager
 async def asking(pod: Scripted, **settings: Any) -> AsyncIterator[Client]:
-    """A client of a gateway in front of the pod, once the stream stands, if there shall be one."""
+    """A client of a gateway in front of the pod, once its streams stand, if there shall be any."""
     async with serving(pod) as address, running_gateway((address,), **settings) as gateway:
         await eventually(lambda: gateway.fleet.ready)
         if pod.takes_streams:
-            await eventually(lambda: pod.streams)
+            await eventually(lambda: pod.streams == 2)
             await asyncio.sleep(0.1)
         async with aiohttp.ClientSession(f"http://127.0.0.1:{gateway.port}") as client:
             yield Client(client)
@@ -177,7 +181,7 @@ async def test_calls_go_over_one_stream_and_each_caller_gets_its_own_answer() ->
         answers = await asyncio.gather(*[client.ask(float(n)) for n in range(4)])
         assert answers == [(200, [float(n)]) for n in range(4)]
         assert not pod.unary
-        assert pod.streams == 1
+        assert len(set(pod.came_by)) == 1
         assert len({message.id for message in pod.seen}) == 4
 
 
@@ -201,7 +205,7 @@ async def test_a_request_too_large_for_the_stream_is_a_call_of_its_own() -> None
         assert len(pod.seen) == 1
 
 
-async def test_a_model_with_large_answers_gets_calls_of_their_own() -> None:
+async def test_a_model_with_large_requests_or_answers_does_not_keep_others_waiting() -> None:
     pod = Scripted()
 
     async def much(message: pb.ModelInferRequest, context: Any) -> str:
@@ -215,11 +219,15 @@ async def test_a_model_with_large_answers_gets_calls_of_their_own() -> None:
     async with asking(pod) as client:
         assert len((await client.ask(1.0))[1]) == 300_000
         pod.act = pod.give
-        assert (len(pod.seen), len(pod.unary)) == (1, 0)
-        assert await client.ask(2.0) == (200, [2.0])  # it is small again
-        assert (len(pod.seen), len(pod.unary)) == (1, 1)
+        assert await client.ask(2.0) == (200, [2.0])  # expected to be answered as the last one was
         assert await client.ask(3.0) == (200, [3.0])
-        assert (len(pod.seen), len(pod.unary)) == (2, 1)
+        assert (await client.ask(*[0.5] * 300_000))[0] == 200
+        assert (await client.ask(4.0))[0] == 200  # after a large answer
+        assert (await client.ask(5.0))[0] == 200
+        small, large = pod.came_by[0], pod.came_by[1]
+        assert small != large
+        assert pod.came_by == [small, large, small, large, large, small]
+        assert not pod.unary
 
 
 async def test_a_pod_that_takes_no_stream_gets_calls_of_their_own_until_it_does() -> None:
@@ -229,7 +237,7 @@ async def test_a_pod_that_takes_no_stream_gets_calls_of_their_own_until_it_does(
         assert await client.ask(1.0) == (200, [1.0])
         assert len(pod.unary) == 1
         pod.takes_streams = True
-        await eventually(lambda: pod.streams, 3)
+        await eventually(lambda: pod.streams == 2, 3)
         await asyncio.sleep(0.1)
         assert await client.ask(2.0) == (200, [2.0])
         assert (len(pod.unary), len(pod.seen)) == (1, 1)
@@ -267,11 +275,12 @@ async def test_what_a_stream_that_ends_with_ok_did_not_answer_runs_again_even_at
     pod.act = end
     async with asking(pod) as client:
         assert await client.ask(1.0) == (200, [1.0])
-        assert (len(pod.seen), len(pod.unary)) == (1, 1)
-        await eventually(lambda: pod.streams == 2, 3)
+        small, large = pod.came_by
+        assert small != large
+        await eventually(lambda: pod.streams == 3, 3)
         await asyncio.sleep(0.1)
         assert await client.ask(2.0) == (200, [2.0])
-        assert (len(pod.seen), len(pod.unary)) == (2, 1)
+        assert (pod.came_by[2], pod.unary) == (3, [])
 
 
 @pytest.mark.parametrize("code", ["UNAVAILABLE", "INTERNAL", "RESOURCE_EXHAUSTED", "CANCELLED"])
@@ -282,13 +291,14 @@ async def test_what_a_broken_stream_did_not_answer_is_lost(
     pod = Scripted(at_most_once)
 
     async def cut(message: pb.ModelInferRequest, context: Any) -> str:
+        pod.act = pod.give
         return code
 
     pod.act = cut
     async with asking(pod) as client:
         assert (await client.ask(1.0))[0] == status
-        assert (await client.ask(2.0))[0] == 200  # by a call of its own, or on the next stream
-        assert len(pod.seen) == 1
+        assert await client.ask(2.0) == (200, [2.0])
+        assert len(pod.seen) == (2 if at_most_once else 3)
 
 
 async def test_an_error_without_a_status_is_the_model_s() -> None:

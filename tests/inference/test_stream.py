@@ -17,6 +17,7 @@ from inferencehub.pb import open_inference_pb2 as pb
 from tests.hub import eventually, mock_model
 from tests.inference.pods import Pod, calling_pod, features
 
+METHOD = f"/{wire.SERVICE}/ModelStreamInfer"
 MINUTE = 60_000_000  # microseconds
 
 
@@ -50,17 +51,32 @@ class Stream:
 
 
 @asynccontextmanager
+async def calling(
+    pod: Pod, *metadata: tuple[str, str], method: str = METHOD, serialize: Any = None
+) -> AsyncIterator[Any]:
+    """A call of gRPC's own client to the port that the pod tells, cancelled at the end."""
+    ask: Any = pod.channel.unary_unary(
+        f"/{wire.SERVICE}/ServerMetadata", response_deserializer=pb.ServerMetadataResponse.FromString
+    )
+    port = wire.stream_port_of((await ask(b"")).extensions)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        call: Any = channel.stream_stream(
+            method,
+            request_serializer=serialize,
+            response_deserializer=pb.ModelStreamInferResponse.FromString,
+        )(metadata=metadata)
+        try:
+            yield call
+        finally:
+            call.cancel()
+
+
+@asynccontextmanager
 async def stream_to(pod: Pod, most_bytes: int = 10_000_000) -> AsyncIterator[Stream]:
-    """A stream with our mark, cancelled at the end."""
-    call: Any = pod.channel.stream_stream(
-        f"/{wire.SERVICE}/ModelStreamInfer",
-        request_serializer=pb.ModelInferRequest.SerializeToString,
-        response_deserializer=pb.ModelStreamInferResponse.FromString,
-    )(metadata=((wire.STREAM, str(most_bytes)),))
-    try:
+    """A stream with our mark."""
+    mark = (wire.STREAM, str(most_bytes))
+    async with calling(pod, mark, serialize=pb.ModelInferRequest.SerializeToString) as call:
         yield Stream(call)
-    finally:
-        call.cancel()
 
 
 async def until_line(pod: Pod) -> dict[str, Any]:
@@ -175,21 +191,22 @@ async def test_a_gateway_that_goes_away_ends_its_calls(models: Path) -> None:
         assert (await until_line(pod))["status"] == "cancelled"
 
 
-async def test_a_stream_without_our_mark_is_not_one_of_ours(models: Path) -> None:
-    async with calling_pod(models) as pod:
-        method: Any = pod.channel.stream_stream(f"/{wire.SERVICE}/ModelStreamInfer")
-        call = method()
+@pytest.mark.parametrize(
+    ("method", "metadata"),
+    [(METHOD, ()), (METHOD, ((wire.STREAM, "much"),)), ("/a.B/C", ((wire.STREAM, "1000"),))],
+)
+async def test_a_stream_without_our_mark_is_not_one_of_ours(
+    models: Path, method: str, metadata: tuple[tuple[str, str], ...]
+) -> None:
+    async with calling_pod(models) as pod, calling(pod, *metadata, method=method) as call:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call.read()
         assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+        assert caught.value.details() == "this port is for the streams of gateways"
 
 
 async def test_bytes_that_are_no_message_are_answered_and_the_stream_goes_on(models: Path) -> None:
-    async with calling_pod(models) as pod:
-        call: Any = pod.channel.stream_stream(
-            f"/{wire.SERVICE}/ModelStreamInfer",
-            response_deserializer=pb.ModelStreamInferResponse.FromString,
-        )(metadata=((wire.STREAM, "10000000"),))
+    async with calling_pod(models) as pod, calling(pod, (wire.STREAM, "10000000")) as call:
         stream = Stream(call)
         await call.write(b"\xff\xff")
         assert (await stream.reply())[:2] == ("", "INVALID_ARGUMENT")
@@ -197,4 +214,32 @@ async def test_bytes_that_are_no_message_are_answered_and_the_stream_goes_on(mod
             features("quick", 1.0, id="2", hub_members='[[1, 60000000, ""]]').SerializeToString()
         )
         assert (await stream.reply())[:2] == ("2", "")
-        call.cancel()
+
+
+async def test_a_gateway_that_asks_no_more_gets_what_runs_and_then_the_end(models: Path) -> None:
+    async with calling_pod(models) as pod, stream_to(pod) as stream:
+        await stream.send("1", "soon")
+        await stream.call.done_writing()
+        assert (await stream.reply())[:2] == ("1", "")
+        assert await stream.call.read() is grpc.aio.EOF
+        assert await stream.call.code() is grpc.StatusCode.OK
+
+
+async def test_a_large_message_comes_whole(models: Path) -> None:
+    async with calling_pod(models) as pod, stream_to(pod) as stream:
+        for size in (20_000, 700_000, 1):
+            request = features("quick", *[0.5] * size, id=str(size), hub_members='[[1, 60000000, ""]]')
+            await stream.call.write(request)
+            assert (await stream.reply())[:2] == (str(size), "")
+
+
+async def test_what_still_runs_when_the_time_to_stop_is_over_is_cut_off(models: Path) -> None:
+    async with calling_pod(models, drain_timeout_s=0.2) as pod, stream_to(pod) as stream:
+        await stream.send("1", "slow")
+        await eventually(lambda: pod.server.models.get("slow").free == 0)
+        began = monotonic()
+        await pod.server.stop()
+        assert monotonic() - began < 1.5
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stream.call.read()
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE

@@ -33,6 +33,8 @@
 {{- define "inferencehub.env.inference" -}}
 - name: PORT
   value: "50051"
+- name: HUB_STREAM_PORT
+  value: "50052"
 - name: HUB_POOL
   value: {{ .pool | quote }}
 - name: HUB_MODELS

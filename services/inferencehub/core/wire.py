@@ -11,8 +11,8 @@ What is ours travels in parameters whose names begin with `hub_`, and only to a 
               hub_free        instances that were free when the answer left
               hub_dropped     indices of members left out, with commas, because their deadline had passed
 
-A pod that announces `STREAM_EXTENSION` also takes a standing ModelStreamInfer, begun by either side with metadata
-`STREAM`: the bytes of the largest message that it takes. There a call is known by its `id`, and in addition travel:
+A pod that announces `STREAM_PORT` also takes a standing ModelStreamInfer there, begun by either side with metadata
+`STREAM`: the bytes of the largest message that it takes. On it a call is known by its `id`, and in addition travel:
 
     request   hub_cancel      nobody waits for the call with this id any more; not a call, and not answered
     response  hub_code        name of the gRPC status, where error_message says what went wrong
@@ -41,7 +41,7 @@ EXTENSION = "inferencehub"
 POOL = "inferencehub_pool="  # with it begins the extension by which a pod says its pool
 # Trailer of a call that a pod had no room for: it never started, and may go to another one.
 REFUSED = "hub-refused"
-STREAM_EXTENSION = "inferencehub_stream"
+STREAM_PORT = "inferencehub_stream_port="  # and with this one the port of its streams
 STREAM = "hub-stream"
 CANCEL = "hub_cancel"
 OURS = "hub_"
@@ -92,25 +92,28 @@ def request_to_proto(
     return message
 
 
-def written(head: pb.ModelInferRequest, raw: Sequence[Buffer], aligned: bool = False) -> list[Buffer]:
+def written(
+    head: pb.ModelInferRequest, raw: Sequence[Sequence[Buffer]], aligned: bool = False
+) -> list[Buffer]:
     """A request written out in parts, without a copy of its raw contents, which `head` lacks.
 
     Protobuf takes fields in any order ("Encoding", "Field Order"), so that these may come last.
 
     Args:
         head: the request but for its raw contents.
-        raw: these.
+        raw: these, each in parts.
         aligned: whether large ones begin at a multiple of 8 bytes, so that numbers can be read where they lie. What is
             left free in front of them is a field that the protocol does not have.
     """
     parts: list[Buffer] = [head.SerializeToString()]
     at = len(parts[0])
     for data in raw:
-        mark = RAW_INPUT + varint(len(data))
-        if aligned and len(data) >= LARGE:
+        size = sum(map(len, data))
+        mark = RAW_INPUT + varint(size)
+        if aligned and size >= LARGE:
             mark = padding(at + len(mark)) + mark
-        parts += (mark, data)
-        at += len(mark) + len(data)
+        parts += (mark, *data)
+        at += len(mark) + size
     return parts
 
 
@@ -264,6 +267,12 @@ def members_from_proto(text: str, now: float, latest: float) -> tuple[Member, ..
     except msgspec.DecodeError:
         raise bad_input("parameter 'hub_members': expected a JSON list of [rows, microseconds, id]") from None
     return tuple([Member(rows, min(latest, now + left / 1e6), id) for rows, left, id in listed])
+
+
+def stream_port_of(extensions: Iterable[str]) -> int:
+    """The port of a server's streams, as its extensions tell; 0 where they tell none."""
+    told = next((name.removeprefix(STREAM_PORT) for name in extensions if name.startswith(STREAM_PORT)), "")
+    return int(told) if told.isdecimal() else 0
 
 
 def pool_of(extensions: Iterable[str]) -> str:

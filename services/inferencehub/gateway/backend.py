@@ -109,12 +109,12 @@ class Backend:
             self._check_now.set()
 
     async def infer(
-        self, message: pb.ModelInferRequest, raw: Sequence[Buffer], timeout: float, on_stream: bool = True
+        self, message: pb.ModelInferRequest, raw: Sequence[Sequence[Buffer]], timeout: float, large: bool
     ) -> Any:
         """ModelInfer; see `Channel.infer`."""
         if self._channel is None:
             raise Lost("there is no connection")
-        return await self._channel.infer(message, raw, timeout, on_stream)
+        return await self._channel.infer(message, raw, timeout, large)
 
     async def look_for(self, name: str) -> None:
         """Ask for a model that nobody heard of, where the backend does not list its models."""
@@ -171,8 +171,8 @@ class Backend:
         metadata = await channel.ask("ServerMetadata", pb.ServerMetadataRequest(), pb.ServerMetadataResponse)
         self.ours = wire.EXTENSION in metadata.extensions
         self.pool = wire.pool_of(metadata.extensions)
-        if wire.STREAM_EXTENSION in metadata.extensions:
-            channel.stand()
+        if stream_port := wire.stream_port_of(metadata.extensions):
+            channel.stand(stream_port)
         watched = await channel.has_watch()
         await self._read(channel)
         models = sorted(self.catalog.defaults)

@@ -4,15 +4,15 @@ A service that goes away tells so in one of two ways. Where the connection break
 while it drains, those that run end by themselves, with an answer or without. Where it is silent, frozen or on a node
 that has vanished, they would run until their deadlines: closing the channel ends them, and each is then `Lost`.
 
-A pod of ours gets its calls over a standing stream, see `stream.py`. A call of its own is what other servers get, what
-a pod gets while there is no stream, and every request that is too large for it or whose answer is expected to be.
+A pod of ours gets its calls over two standing streams, see `stream.py`: what is large, or will be answered so, has one
+of its own. A call of its own is what other servers get, and what a pod gets while there is no stream.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Sequence
+from itertools import count
 from typing import Any, Self
 
 import grpc
@@ -20,13 +20,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from inferencehub.core import wire
 from inferencehub.core.tensors import Buffer
-from inferencehub.gateway.stream import Failed, Stream, failed
+from inferencehub.gateway.standing import StandingStream
+from inferencehub.gateway.stream import LARGE, Failed, Stream, failed
 from inferencehub.pb import open_inference_pb2 as pb
 
-logger = logging.getLogger(__name__)
-
 PATIENCE_S = 2.0  # how long a connection, or an answer to a question that is no inference, may take
-STAND_AGAIN_S = 1.0  # until a stream that has ended is opened anew
 SERVING = health_pb2.HealthCheckResponse.SERVING
 SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
@@ -71,8 +69,8 @@ class Channel:
             f"/{wire.SERVICE}/ModelInfer", response_deserializer=pb.ModelInferResponse.FromString
         )
         self._calls: set[Any] = set()
-        self._stream: Stream | None = None
-        self._standing: asyncio.Task[None] | None = None
+        self._standing: tuple[StandingStream, ...] = ()  # for small messages, and for large ones
+        self._ids = count(1)
         self._closing = False
         self._running = 0
         self._idle = asyncio.Event()
@@ -93,14 +91,15 @@ class Channel:
         self._closing = True
         for call in list(self._calls):
             call.cancel()
-        if self._standing is not None:
-            self._standing.cancel()
-            await asyncio.wait([self._standing])
+        for standing in self._standing:
+            await standing.close()
         await self._channel.close()
 
-    def stand(self) -> None:
-        """Keep a standing stream from now on; for a pod that announces `wire.STREAM_EXTENSION`."""
-        self._standing = asyncio.get_running_loop().create_task(self._stand())
+    def stand(self, port: int) -> None:
+        """Keep streams to a port of the service's host from now on."""
+        address = f"{self.address.rpartition(':')[0]}:{port}"
+        small, large = [StandingStream(address, self.max_message_bytes, PATIENCE_S) for _ in range(2)]
+        self._standing = (small, large)
 
     @property
     def running(self) -> int:
@@ -112,16 +111,16 @@ class Channel:
         await self._idle.wait()
 
     async def infer(
-        self, message: pb.ModelInferRequest, raw: Sequence[Buffer], timeout: float, on_stream: bool = True
+        self, message: pb.ModelInferRequest, raw: Sequence[Sequence[Buffer]], timeout: float, large: bool
     ) -> Any:
-        """ModelInfer, a ModelInferResponse, on the stream where there is one.
+        """ModelInfer, a ModelInferResponse, on a stream where there is one.
 
         Args:
             message: the request but for its raw contents; its id is ours to set.
-            raw: these.
+            raw: these, each in parts.
             timeout: seconds until a call of its own is ended. On the stream the pod goes by what the message says,
                 and whoever waits here ends the wait.
-            on_stream: whether it may go over the stream.
+            large: whether the answer is expected to be.
 
         Raises:
             Failed: as the service ended the call.
@@ -129,13 +128,13 @@ class Channel:
         """
         self._running += 1
         self._idle.clear()
-        stream = self._stream if on_stream else None
         try:
+            if self._standing:
+                message.id = str(next(self._ids))
+            parts = wire.written(message, raw, aligned=bool(self._standing))
+            stream = self._stream_for(sum(map(len, parts)), large)
             if stream is not None:
-                message.id = id = stream.next_id()
-            parts = wire.written(message, raw, aligned=stream is not None)
-            if stream is not None and sum(map(len, parts)) <= stream.limit:
-                return await stream.infer(id, parts)
+                return await stream.infer(message.id, parts)
             return await self._call(b"".join(parts), timeout)
         except Failed:
             if self._closing:
@@ -145,6 +144,14 @@ class Channel:
             self._running -= 1
             if not self._running:
                 self._idle.set()
+
+    def _stream_for(self, size: int, large: bool) -> Stream | None:
+        """Where a message of `size` bytes goes: those behind a large one would wait for it."""
+        for standing in self._standing[large or size > LARGE :]:
+            stream = standing.stream
+            if stream is not None and size <= stream.limit:
+                return stream
+        return None
 
     async def _call(self, data: bytes, timeout: float) -> Any:
         call = self._infer(data, timeout=timeout)
@@ -160,22 +167,6 @@ class Channel:
             raise Lost("the channel was closed") from None
         finally:
             self._calls.discard(call)
-
-    async def _stand(self) -> None:
-        while True:
-            try:
-                stream = Stream(self.address, self.max_message_bytes, PATIENCE_S)
-                await stream.open()
-                self._stream = stream
-                await stream.run()
-            except (OSError, ValueError) as error:
-                reason = str(error) or type(error).__name__
-                logger.info("no stream", extra={"backend": self.address, "reason": reason})
-            except Exception:
-                logger.exception("stream failed", extra={"backend": self.address})
-            finally:
-                self._stream = None
-            await asyncio.sleep(STAND_AGAIN_S)
 
     async def ask(self, name: str, request: Any, reply: Any) -> Any:
         """Any other method of the protocol.

@@ -22,7 +22,7 @@ from inferencehub.core.lane import Ran
 from inferencehub.core.messages import Times
 from inferencehub.core.signature import ModelInfo
 from inferencehub.gateway.channel import Lost
-from inferencehub.gateway.stream import LARGEST, Failed
+from inferencehub.gateway.stream import LARGE, Failed
 
 if TYPE_CHECKING:
     from inferencehub.gateway.backend import Backend
@@ -57,7 +57,7 @@ class Place:
         self._used_s = 0.0  # slot-seconds until `_counted`
         self._counted = monotonic()
         self.refused = False
-        self.large = False  # whether its last answer was so large that those behind it on a stream would wait
+        self.large = False  # whether its last answer was
         self._pause = REFUSED_S[0]
         self.freed: list[Callable[[], None]] = []  # the lanes that share it
 
@@ -107,10 +107,13 @@ class Place:
         members = (
             [(m.rows, max(1, int((m.deadline - now) * 1e6)), m.id) for m in batch.members] if ours else ()
         )
-        request = batch.request()
-        message, raw = wire.request_head(request, members), [tensor.data for tensor in request.inputs]
+        message = wire.request_head(batch.jobs[0].request, members)
+        if len(batch.jobs) > 1:
+            for tensor in message.inputs:
+                tensor.shape[0] = batch.rows
+        timeout = max(0.001, batch.deadline - now)
         try:
-            reply = await self.backend.infer(message, raw, max(0.001, batch.deadline - now), not self.large)
+            reply = await self.backend.infer(message, batch.raw(), timeout, self.large)
         except Failed as failure:
             raise self._failure(batch, failure) from None
         except Lost:
@@ -130,7 +133,7 @@ class Place:
             if "hub_dropped" in parameters:
                 dropped = tuple([int(part) for part in parameters["hub_dropped"].string_param.split(",")])
         response = wire.response_from_proto(reply)
-        self.large = response.size > LARGEST
+        self.large = response.size > LARGE
         return Ran(response, times, self.backend.address, dropped)
 
     def _failure(self, batch: Batch, failure: Failed) -> NotAnswered:

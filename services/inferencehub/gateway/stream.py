@@ -5,6 +5,8 @@ message, answers come in whatever order, and an error is an answer too, so that 
 What a unary call has of its own is said in messages instead: how long each caller waits (`hub_members`), and that
 nobody waits any more (`hub_cancel`).
 
+It has a connection of its own, to a port of its own (`core/http2`).
+
 A stream ends in one of two ways. Where the pod ends it with OK, it has begun nothing of what it has not answered, and
 that may go to another pod whatever its model allows; that is how a pod drains. In any other way it is lost.
 """
@@ -13,21 +15,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from itertools import count
 from typing import Any
 
 import grpc
 
 from inferencehub.core import wire
+from inferencehub.core.http2.client import ClientStream, Ended
 from inferencehub.core.tensors import Buffer
-from inferencehub.gateway.http2 import Ended, Http2Stream
 from inferencehub.pb import open_inference_pb2 as pb
 
 METHOD = f"/{wire.SERVICE}/ModelStreamInfer"
 PING_S = 12.0  # gRPC's servers break off who pings more often than every 10 s
 CODES = {code.name: code for code in grpc.StatusCode}
 NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
-LARGEST = 2**20  # bytes of a message on the stream: those behind a larger one would wait for it
+LARGE = 2**20  # bytes of a message for which those behind it on a stream would wait
 
 
 class Failed(Exception):
@@ -66,10 +67,9 @@ class Stream:
         self._address = address
         self._patience_s = patience_s
         self._loop = asyncio.get_running_loop()
-        self._numbers = count(1)
         self._answers: dict[str, asyncio.Future[Any]] = {}
         mark = ((wire.STREAM, str(most_bytes)),)
-        self._connection = Http2Stream(address, METHOD, mark, self._answered, most_bytes)
+        self._connection = ClientStream(address, METHOD, mark, self._answered, most_bytes)
 
     async def open(self) -> None:
         """Wait until the pod has taken the stream.
@@ -92,11 +92,7 @@ class Stream:
         except BaseException:
             connection.close()
             raise
-        self.limit = min(int(limit), LARGEST)
-
-    def next_id(self) -> str:
-        """An id that no other call of this stream has."""
-        return str(next(self._numbers))
+        self.limit = int(limit)
 
     async def infer(self, id: str, message: Sequence[Buffer]) -> Any:
         """The ModelInferResponse to a call: its id, and the request that bears it, in parts. Whoever stops waiting ends it at the pod too.
@@ -145,8 +141,8 @@ class Stream:
             if connection.heard == heard and late < 0.5:
                 connection.close()
 
-    def _answered(self, message: bytes) -> None:
-        reply = pb.ModelStreamInferResponse.FromString(message)
+    def _answered(self, message: Buffer) -> None:
+        reply = pb.ModelStreamInferResponse.FromString(message)  # type: ignore[arg-type]  # any buffer will do
         response = reply.infer_response
         answer = self._answers.pop(response.id, None)
         if answer is None or answer.done():

@@ -21,7 +21,7 @@ RAW = pb.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER << 3 | 2
 VARINT, FIXED64, SIZED, FIXED32 = 0, 1, 2, 5
 
 
-def read_request(data: bytes) -> tuple[pb.ModelInferRequest, Sequence[Buffer]]:
+def read_request(data: Buffer) -> tuple[pb.ModelInferRequest, Sequence[Buffer]]:
     """A request and its raw contents, which are in the message too where that is small.
 
     Raises:
@@ -31,13 +31,13 @@ def read_request(data: bytes) -> tuple[pb.ModelInferRequest, Sequence[Buffer]]:
     try:
         if parts is not None:
             return pb.ModelInferRequest.FromString(parts[0]), parts[1]
-        message = pb.ModelInferRequest.FromString(data)
+        message = pb.ModelInferRequest.FromString(data)  # type: ignore[arg-type]  # any buffer will do
     except DecodeError:
         raise bad_input("the bytes that came are not a ModelInferRequest") from None
     return message, message.raw_input_contents
 
 
-def cut(data: bytes) -> tuple[bytes, list[memoryview]] | None:
+def cut(data: Buffer) -> tuple[bytes, list[memoryview]] | None:
     """The message without its raw contents, and these as views of it; None where that is left to protobuf."""
     view, end = memoryview(data), len(data)
     rest: list[memoryview] = []
@@ -71,7 +71,7 @@ def cut(data: bytes) -> tuple[bytes, list[memoryview]] | None:
     return None
 
 
-def varint(data: bytes, at: int) -> tuple[int, int]:
+def varint(data: Buffer, at: int) -> tuple[int, int]:
     """The number at an offset, and the offset behind it; IndexError where there is none of five bytes at most."""
     value = 0
     for shift in (0, 7, 14, 21, 28):

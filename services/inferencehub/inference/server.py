@@ -21,7 +21,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from inferencehub.core import wire
-from inferencehub.core.batching import ByteBudget
+from inferencehub.core.byte_budget import ByteBudget
 from inferencehub.core.http import HttpServer
 from inferencehub.core.logs import AccessLog
 from inferencehub.core.ops import ops_app
@@ -73,6 +73,7 @@ class InferenceServer:
         if not self.models.repository.is_dir():
             await self.models.load()  # says what is wrong
         await self.ops.start()
+        await self.servicer.streams.start(self.settings.stream_port)
         self._server.add_generic_rpc_handlers(handlers(self.servicer))
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
         POOL.AddSerializedFile(health_pb2.DESCRIPTOR.serialized_pb)
@@ -84,7 +85,12 @@ class InferenceServer:
             raise OSError(f"port {self.settings.port} is taken") from None
         await self._server.start()
         self._loading = asyncio.get_running_loop().create_task(self.models.load())
-        logger.info("listening", extra={"port": self.port, "ops_port": self.ops.port})
+        ports = {
+            "port": self.port,
+            "stream_port": self.servicer.streams.port,
+            "ops_port": self.ops.port,
+        }
+        logger.info("listening", extra=ports)
 
     async def loaded(self) -> None:
         """Wait until loading has ended."""
@@ -124,8 +130,8 @@ class InferenceServer:
     async def stop(self) -> None:
         """End: no new calls, those that run are waited for, models unloaded."""
         self.health.end()
-        self.servicer.end_streams()
-        await self._server.stop(self.settings.drain_timeout_s)
+        grace_s = self.settings.drain_timeout_s
+        await asyncio.gather(self._server.stop(grace_s), self.servicer.streams.stop(grace_s))
         if self._loading is not None and not self._loading.done():
             self._loading.cancel()
             await asyncio.wait([self._loading], timeout=LOAD_END_S)

@@ -11,7 +11,7 @@ trailer `hub-refused`, which tells the gateway that it never started and may go 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 from typing import Any
 
@@ -30,7 +30,7 @@ from inferencehub.inference.call import Call, Calls, status_of
 from inferencehub.inference.models import Models
 from inferencehub.inference.raw import read_request
 from inferencehub.inference.settings import InferenceSettings
-from inferencehub.inference.stream import StandingStream
+from inferencehub.inference.stream import StandingStream, Streams
 from inferencehub.pb import inference_pb2 as predict_pb
 from inferencehub.pb import open_inference_pb2 as pb
 
@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 Method = Callable[[Any, Any], Awaitable[Message | bytes]]
 
 PREDICT_SERVICE = "inference.ModelInference"
-EXTENSIONS = ("model_repository", "model_configuration", "parameters", wire.EXTENSION, wire.STREAM_EXTENSION)
+EXTENSIONS = ("model_repository", "model_configuration", "parameters", wire.EXTENSION)
 DETAIL_LIMIT = 1000  # bytes; gRPC writes each as up to three and takes headers of 8 KiB
 
 
@@ -57,8 +57,7 @@ class Servicer:
         self.settings = settings
         self.calls = Calls(settings, access)
         self.ready: Callable[[], bool] = lambda: False
-        self._streams: set[StandingStream] = set()
-        self._ending = False
+        self.streams = Streams(self, settings.max_message_bytes, settings.max_timeout_ms / 1000)
 
     async def server_live(self, request: pb.ServerLiveRequest, context: Any) -> pb.ServerLiveResponse:
         """Whether the process works."""
@@ -76,8 +75,10 @@ class Servicer:
         self, request: pb.ServerMetadataRequest, context: Any
     ) -> pb.ServerMetadataResponse:
         """Name, version and extensions."""
-        extensions = (*EXTENSIONS, wire.POOL + self.settings.pool)
-        return pb.ServerMetadataResponse(name="inferencehub", version=__version__, extensions=extensions)
+        own = (wire.POOL + self.settings.pool, f"{wire.STREAM_PORT}{self.streams.port}")
+        return pb.ServerMetadataResponse(
+            name="inferencehub", version=__version__, extensions=EXTENSIONS + own
+        )
 
     async def model_metadata(
         self, request: pb.ModelMetadataRequest, context: Any
@@ -132,30 +133,6 @@ class Servicer:
             return answer
 
         return await self.infer(call, wire.request_from_proto(message, raw), members, reply)
-
-    async def model_stream_infer(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
-        """Run models, a message a call, over a gateway's standing stream; see `stream.py`."""
-        marked = [value for name, value in context.invocation_metadata() or () if name == wire.STREAM]
-        if not marked or not marked[0].isdigit():
-            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "streams are for gateways")
-        own, longest_s = self.settings.max_message_bytes, self.settings.max_timeout_ms / 1000
-        await context.send_initial_metadata(((wire.STREAM, str(own)),))
-        limit = min(own, int(marked[0]))
-        stream = StandingStream(self, context.invocation_metadata(), limit, longest_s)
-        self._streams.add(stream)
-        if self._ending:
-            stream.end()
-        try:
-            async for reply in stream.replies(requests):
-                yield reply
-        finally:
-            self._streams.discard(stream)
-
-    def end_streams(self) -> None:
-        """Take no new call on any stream; each ends once those that run are answered."""
-        self._ending = True
-        for stream in self._streams:
-            stream.end()
 
     def begin(self, message: pb.ModelInferRequest, raw: Sequence[Buffer], stream: StandingStream) -> Call:
         """Accept a message of a standing stream, with its raw contents.
@@ -266,14 +243,14 @@ def handlers(servicer: Servicer) -> list[grpc.GenericRpcHandler]:
         "RepositoryIndex": (servicer.repository_index, pb.RepositoryIndexRequest),
         "ModelInfer": (servicer.model_infer, None),
     }
-    stream: Any = grpc.stream_stream_rpc_method_handler(servicer.model_stream_infer)
     small: dict[str, tuple[Method, type[Message] | None]] = {
         "Predict": (servicer.predict, predict_pb.PredictRequest)
     }
-    unaries = [{name: unary(*method) for name, method in methods.items()} for methods in (oip, small)]
     return [
-        grpc.method_handlers_generic_handler(wire.SERVICE, {**unaries[0], "ModelStreamInfer": stream}),
-        grpc.method_handlers_generic_handler(PREDICT_SERVICE, unaries[1]),
+        grpc.method_handlers_generic_handler(
+            service, {name: unary(*method) for name, method in methods.items()}
+        )
+        for service, methods in ((wire.SERVICE, oip), (PREDICT_SERVICE, small))
     ]
 
 

@@ -12,6 +12,9 @@ class InferenceSettings(TierSettings):
     """Read from the environment; see the README's table."""
 
     port: int = setting(50051, "port for gRPC; 0 takes any free one", env="PORT", least=0, most=65535)
+    stream_port: int = setting(
+        0, "port for gateways' streams, which they are told; 0 takes any free one", least=0, most=65535
+    )
     models: str = setting("models", "directory of the model repository")
     required_models: tuple[str, ...] = setting(
         (), "models that must serve before the process is ready, with commas; any one if empty"

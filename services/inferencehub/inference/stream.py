@@ -3,25 +3,30 @@
 Every message is a call and runs by itself; answers leave in the order in which they are ready. The stream lives as
 long as its gateway wants. When the pod stops, it takes no new call, answers those that run, and ends the stream with
 OK: what was not answered by then was never begun.
+
+Streams have a port of their own, for gRPC's server would hand each message to a thread and back (`core/http2`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol
 
 from inferencehub.core import wire
 from inferencehub.core.errors import HubError
+from inferencehub.core.http import listen
+from inferencehub.core.http2.server import ServerStream
 from inferencehub.core.messages import InferResponse
 from inferencehub.core.tensors import Buffer
 from inferencehub.inference.call import Call
 from inferencehub.inference.raw import read_request
 from inferencehub.pb import open_inference_pb2 as pb
 
-MOST_UNSENT = 1000  # answers that a gateway has not taken; beyond them its messages wait
+METHOD = f"/{wire.SERVICE}/ModelStreamInfer"
+OK, UNIMPLEMENTED = 0, 12  # gRPC's status codes
 
 
 class Pod(Protocol):
@@ -41,105 +46,155 @@ class Pod(Protocol):
         """The answer to a message that was not accepted."""
 
 
-class StandingStream:
-    """One stream.
+class Streams:
+    """All of a pod's streams, and the port that they come in by.
 
     Args:
         pod: what runs the calls.
-        metadata: what the stream began with.
-        limit: bytes of the largest message that the gateway takes.
+        most_bytes: of a message, either way.
         longest_s: seconds that a call may last at most; how long each may last its message says.
     """
 
-    def __init__(
-        self,
-        pod: Pod,
-        metadata: Any,
-        limit: int,
-        longest_s: float,
-    ) -> None:
-        self.limit = limit
-        self._pod = pod
-        self._metadata = metadata
-        self._longest_s = longest_s
-        self._loop = asyncio.get_running_loop()
-        self._running: dict[str, Call] = {}
-        self._unsent: deque[bytes] = deque()
-        self._more = self._loop.create_future()
-        self._fewer = asyncio.Event()
+    def __init__(self, pod: Pod, most_bytes: int, longest_s: float) -> None:
+        self.pod = pod
+        self.most_bytes = most_bytes
+        self.longest_s = longest_s
+        self.port = 0
+        self._open: set[StandingStream] = set()
+        self._none = asyncio.Event()
         self._ending = False
+        self._server: asyncio.Server | None = None
+
+    async def start(self, port: int) -> None:
+        """Listen; port 0 takes a free one.
+
+        Raises:
+            OSError: where the port is taken.
+        """
+        sock = listen(port)
+        self.port = sock.getsockname()[1]
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: StandingStream(self), sock=sock)
+
+    async def stop(self, grace_s: float) -> None:
+        """Take no new call on any stream; each ends once those that run are answered, or after `grace_s` seconds."""
+        self._ending = True
+        if self._server is not None:
+            self._server.close()
+        for stream in list(self._open):
+            stream.end()
+        if self._open:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._none.wait(), grace_s)
+        for stream in list(self._open):
+            stream.abort()
+
+    def opened(self, stream: StandingStream) -> None:
+        """A gateway is connected."""
+        self._open.add(stream)
+        self._none.clear()
+        if self._ending:
+            stream.end()
+
+    def closed(self, stream: StandingStream) -> None:
+        """It is no more."""
+        self._open.discard(stream)
+        if not self._open:
+            self._none.set()
+
+
+class StandingStream(ServerStream):
+    """One stream.
+
+    Args:
+        streams: whose it is.
+    """
+
+    def __init__(self, streams: Streams) -> None:
+        super().__init__(self._take, streams.most_bytes)
+        self._streams = streams
+        self._pod = streams.pod
+        self._metadata: tuple[tuple[str, str], ...] = ()
+        self._limit = 0  # bytes of the largest message that the gateway takes
+        self._running: dict[str, Call] = {}
+        self._ending = False
+
+    def connection_made(self, transport: Any) -> None:
+        """Say what this side takes."""
+        super().connection_made(transport)
+        self._streams.opened(self)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The connection is gone, and the stream with it."""
+        super().connection_lost(error)
+        self._streams.closed(self)
 
     def time_remaining(self) -> float:
         """As of a gRPC call: seconds that a message's call may last."""
-        return self._longest_s
+        return self._streams.longest_s
 
-    def invocation_metadata(self) -> Any:
+    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
         """As of a gRPC call."""
         return self._metadata
 
     def end(self) -> None:
         """Take no new call, and end once those that run are answered."""
         self._ending = True
-        self._wake()
+        if not self._begun:
+            self.abort()
+        elif not self._running:
+            self.finish(OK)
 
-    async def replies(self, requests: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """The answers to `requests`, until these end or `end` is called; what still runs is cancelled."""
-        reading = self._loop.create_task(self._read(requests))
-        try:
-            while True:
-                while self._unsent:
-                    yield self._unsent.popleft()
-                self._fewer.set()
-                if self._ending and not self._running:
-                    return
-                self._more = self._loop.create_future()
-                await self._more
-        finally:
-            reading.cancel()
-            for call in list(self._running.values()):
-                call.leave()
+    def abort(self) -> None:
+        """End at once."""
+        self._break("the pod has stopped")
 
-    async def _read(self, requests: AsyncIterator[bytes]) -> None:
-        try:
-            async for data in requests:
-                self._take(data)
-                if len(self._unsent) > MOST_UNSENT:
-                    self._fewer.clear()
-                    await self._fewer.wait()
-        finally:
+    def _headed(self, headers: Mapping[str, str], last: bool) -> None:
+        if self._begun:
+            return  # trailers, which a client has none of
+        limit = headers.get(wire.STREAM, "")
+        if headers.get(":path") != METHOD or not limit.isdigit():
+            self.finish(UNIMPLEMENTED, "this port is for the streams of gateways")
+            return
+        self._limit = min(self._streams.most_bytes, int(limit))
+        self._metadata = tuple(headers.items())
+        self.begin(((wire.STREAM, str(self._streams.most_bytes)),))
+        if last:
             self.end()
 
-    def _take(self, data: bytes) -> None:
+    def _half_closed(self) -> None:
+        self.end()
+
+    def _ended(self, why: str) -> None:
+        for call in list(self._running.values()):
+            call.leave()
+
+    def _take(self, data: Buffer) -> None:
+        if self._finished:
+            return
         try:
             message, raw = read_request(data)
         except HubError as error:
-            self._send(self._pod.failure("", error, None))
+            self.send((self._pod.failure("", error, None),))
             return
         id = message.id
         if wire.CANCEL in message.parameters:
             if id in self._running:
                 self._running[id].leave()
         elif self._ending:
-            self._send(wire.failure_to_proto(id, "RESOURCE_EXHAUSTED", "the pod takes nothing more", True))
+            self.send((wire.failure_to_proto(id, "RESOURCE_EXHAUSTED", "the pod takes nothing more", True),))
         elif id in self._running:
-            self._send(wire.failure_to_proto(id, "INVALID_ARGUMENT", f"id '{id[:80]}' runs already"))
+            self.send((wire.failure_to_proto(id, "INVALID_ARGUMENT", f"id '{id[:80]}' runs already"),))
         else:
             try:
                 call = self._running[id] = self._pod.begin(message, raw, self)
-                call.future.add_done_callback(partial(self._ended, id, call))
+                call.future.add_done_callback(partial(self._answer, id, call))
             except Exception as error:
-                self._send(self._pod.failure(id, error, message))
+                self.send((self._pod.failure(id, error, message),))
 
-    def _ended(self, id: str, call: Call, _: asyncio.Future[InferResponse]) -> None:
+    def _answer(self, id: str, call: Call, _: asyncio.Future[InferResponse]) -> None:
         del self._running[id]
-        if reply := self._pod.answer(id, call, self.limit):
-            self._unsent.append(reply)
-        self._wake()
-
-    def _send(self, reply: bytes) -> None:
-        self._unsent.append(reply)
-        self._wake()
-
-    def _wake(self) -> None:
-        if not self._more.done():
-            self._more.set_result(None)
+        if reply := self._pod.answer(id, call, self._limit):
+            self.send((reply,))
+        if self._ending and not self._running:
+            self.finish(OK)

@@ -1,4 +1,4 @@
-"""A gRPC stream on its own connection, against h2's server side, an implementation of HTTP/2 that is not ours."""
+"""The end that begins a stream, against h2's server side, an implementation of HTTP/2 that is not ours."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from h2.errors import ErrorCodes
 from h2.events import DataReceived, RemoteSettingsChanged, RequestReceived, StreamReset, WindowUpdated
 from h2.settings import SettingCodes, Settings
 
-from inferencehub.gateway import http2
-from inferencehub.gateway.http2 import Ended, Gathered, Http2Stream
+from inferencehub.core.http2 import stream
+from inferencehub.core.http2.client import ClientStream, Ended
+from inferencehub.core.tensors import Buffer
 
 MOST = 100_000_000
 OK_HEADERS = [(":status", "200"), ("content-type", "application/grpc"), ("said", "yes")]
@@ -134,12 +135,12 @@ def unavailable(server: Server, message: bytes) -> None:
 class Connected:
     """A stream, its server, and what came."""
 
-    def __init__(self, stream: Http2Stream, server: Server, came: asyncio.Queue[bytes]) -> None:
+    def __init__(self, stream: ClientStream, server: Server, came: asyncio.Queue[Buffer]) -> None:
         self.stream = stream
         self.server = server
         self.came = came
 
-    async def ask(self, *parts: bytes) -> bytes:
+    async def ask(self, *parts: bytes) -> Buffer:
         """The next message after this was sent."""
         self.stream.send(parts)
         return await asyncio.wait_for(self.came.get(), 5)
@@ -171,14 +172,14 @@ async def connected(
 
     listening = await loop.create_server(made, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
-    came: asyncio.Queue[bytes] = asyncio.Queue()
-    stream = Http2Stream(f"127.0.0.1:{port}", "/a.B/C", (("said", "hello"),), came.put_nowait, most)
-    await loop.create_connection(lambda: stream, "127.0.0.1", port)
+    came: asyncio.Queue[Buffer] = asyncio.Queue()
+    one = ClientStream(f"127.0.0.1:{port}", "/a.B/C", (("said", "hello"),), came.put_nowait, most)
+    await loop.create_connection(lambda: one, "127.0.0.1", port)
     try:
-        await asyncio.wait((stream.began, stream.ended), timeout=5, return_when=asyncio.FIRST_COMPLETED)
-        yield Connected(stream, servers[0], came)
+        await asyncio.wait((one.began, one.ended), timeout=5, return_when=asyncio.FIRST_COMPLETED)
+        yield Connected(one, servers[0], came)
     finally:
-        stream.close()
+        one.close()
         listening.close()
 
 
@@ -261,7 +262,7 @@ async def test_headers_of_many_frames() -> None:
 
 
 async def test_the_window_is_opened_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http2, "GIVE_BACK", 10_000)
+    monkeypatch.setattr(stream, "GIVE_BACK", 10_000)
     async with connected() as one:
         first = one.server.h2.local_flow_control_window(1)
         for _ in range(20):
@@ -350,9 +351,9 @@ async def test_a_server_of_another_kind() -> None:
 
     server = await asyncio.start_server(old, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    stream = Http2Stream("a:1", "/a.B/C", (), lambda message: None, MOST)
-    await asyncio.get_running_loop().create_connection(lambda: stream, "127.0.0.1", port)
-    status, detail = await asyncio.wait_for(stream.ended, 5)
+    one = ClientStream("a:1", "/a.B/C", (), lambda message: None, MOST)
+    await asyncio.get_running_loop().create_connection(lambda: one, "127.0.0.1", port)
+    status, detail = await asyncio.wait_for(one.ended, 5)
     assert (status, detail) == (
         -1,
         "it does not speak gRPC: it begins with something else than HTTP/2's settings",
@@ -365,21 +366,3 @@ async def test_an_http_error_is_no_beginning() -> None:
         status, detail = await one.ended()
         assert (status, detail) == (-1, "it does not speak gRPC: it answers with HTTP status 503")
         assert not one.stream.began.done()
-
-
-def test_gathered_gives_all_once_there_is_enough() -> None:
-    for seed in range(300):
-        dice = random.Random(seed)
-        gathered, kept, needed = Gathered(), b"", 0
-        for _ in range(40):
-            piece = dice.randbytes(dice.randint(1, 9))
-            data = gathered.add(piece)
-            kept += piece
-            if len(kept) < needed:
-                assert data == b""
-                continue
-            assert data == kept
-            kept, needed = data[dice.randint(0, len(data)) :], 0
-            if kept:
-                needed = len(kept) + dice.randint(1, 12)
-                gathered.keep(kept, needed)

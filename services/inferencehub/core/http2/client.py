@@ -1,0 +1,91 @@
+"""The end that begins the stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from inferencehub.core.http2.frames import CANCEL, ENABLE_PUSH, PING, PREFACE, Broken, frame, settings
+from inferencehub.core.http2.stream import Stream
+from inferencehub.core.tensors import Buffer
+
+
+class Ended(NamedTuple):
+    """How a stream ended: the gRPC status that the server gave, or -1 where it was broken, and why."""
+
+    status: int
+    detail: str
+
+
+class ClientStream(Stream):
+    """A protocol for `loop.create_connection`.
+
+    Args:
+        authority: host and port of the server.
+        path: /service/method.
+        metadata: what the stream begins with.
+        received: called with each message.
+        most_bytes: of a message.
+
+    `began` is done with the server's metadata once it has taken the stream, `ended` once the stream is over.
+    """
+
+    def __init__(
+        self,
+        authority: str,
+        path: str,
+        metadata: Sequence[tuple[str, str]],
+        received: Callable[[Buffer], None],
+        most_bytes: int,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.began: asyncio.Future[dict[str, str]] = loop.create_future()
+        self.ended: asyncio.Future[Ended] = loop.create_future()
+        self._request = [
+            (":method", "POST"),
+            (":scheme", "http"),
+            (":path", path),
+            (":authority", authority),
+            ("te", "trailers"),
+            ("content-type", "application/grpc"),
+            *metadata,
+        ]
+        super().__init__(b"", received, most_bytes)
+
+    def ping(self) -> None:
+        """Make the server say something."""
+        self._write(frame(PING, 0, 0, bytes(8)))
+
+    def close(self) -> None:
+        """End the stream, if it has not ended, and its connection, if there is one."""
+        if not self.over:
+            self._write(self._reset(CANCEL))
+            self._break("closed")
+
+    def _opening(self) -> bytes:
+        no_push = settings((ENABLE_PUSH, 0))
+        return PREFACE + no_push + super()._opening() + self._head(self._request, last=False)
+
+    def _headed(self, headers: Mapping[str, str], last: bool) -> None:
+        """The server's metadata, or its trailers."""
+        if not self.began.done():
+            status = headers.get(":status")
+            if status != "200":
+                raise Broken(f"it answers with HTTP status {status}")
+            if not last:
+                self.began.set_result(dict(headers))
+        if last:
+            status = headers.get("grpc-status", "")
+            if not status.isdigit():
+                self._break("no status")
+            elif not self.over:
+                self._end()
+                self.ended.set_result(Ended(int(status), unquote(headers.get("grpc-message", ""))))
+
+    def _half_closed(self) -> None:
+        raise Broken("the stream ends without a status")
+
+    def _ended(self, why: str) -> None:
+        self.ended.set_result(Ended(-1, why))

@@ -1,0 +1,46 @@
+"""Frames of HTTP/2, as far as one stream of gRPC needs them; the names and numbers are RFC 9113's."""
+
+from __future__ import annotations
+
+from struct import Struct
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+DATA, HEADERS, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = (
+    0,
+    1,
+    3,
+    4,
+    5,
+    6,
+    7,
+    8,
+    9,
+)
+END_STREAM = ACK = 0x1
+END_HEADERS, PADDED, PRIORITY = 0x4, 0x8, 0x20
+ENABLE_PUSH, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE = 2, 3, 4, 5  # settings
+NO_ERROR, CANCEL = 0, 8
+STREAM = 1
+FRAME = Struct(">HBBBI")  # 24 bits of length, type, flags, stream
+FRAME_BYTES = FRAME.size
+PREFIX = Struct(">BI")  # of a gRPC message: whether it is compressed, and its length
+PREFIX_BYTES = PREFIX.size
+SETTING = Struct(">HI")
+NUMBER, TWO_NUMBERS = Struct(">I"), Struct(">II")
+WINDOW = 2**31 - 1  # the most that HTTP/2 allows
+FIRST_WINDOW = 65_535  # and what it is before anything was said
+FRAME_LIMIT, FIRST_FRAME_LIMIT = 2**24 - 1, 2**14
+
+
+class Broken(Exception):
+    """The other side does not speak as it should."""
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    """A whole frame."""
+    return FRAME.pack(len(payload) >> 8, len(payload) & 255, kind, flags, stream) + payload
+
+
+def settings(*pairs: tuple[int, int]) -> bytes:
+    """A frame of settings."""
+    return frame(SETTINGS, 0, 0, b"".join([SETTING.pack(*pair) for pair in pairs]))

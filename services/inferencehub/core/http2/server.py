@@ -1,0 +1,102 @@
+"""The end that takes the stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from inferencehub.core.http2.frames import (
+    GOAWAY,
+    MAX_CONCURRENT_STREAMS,
+    NO_ERROR,
+    PREFACE,
+    STREAM,
+    TWO_NUMBERS,
+    frame,
+    settings,
+)
+from inferencehub.core.http2.stream import Stream
+from inferencehub.core.tensors import Buffer
+
+PATIENCE_S = (
+    5.0  # until a connection has begun its stream, and until the other side has closed one that has ended
+)
+SILENT_S = 60.0  # a connection of which nothing was heard for so long is gone; gateways ping more often
+MOST_HELD = 10_000  # parts of messages that the other side's windows may hold back
+
+
+class ServerStream(Stream):
+    """A protocol for `loop.create_server`; what the stream is for is said by those who derive from it.
+
+    Args:
+        received: called with each message.
+        most_bytes: of a message.
+    """
+
+    def __init__(self, received: Callable[[Buffer], None], most_bytes: int) -> None:
+        super().__init__(PREFACE, received, most_bytes)
+        self._loop = asyncio.get_running_loop()
+        self._begun = self._finished = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Say what this side takes."""
+        super().connection_made(transport)
+        self._timer = self._loop.call_later(PATIENCE_S, self._look, 0)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The connection is gone, and the stream with it."""
+        if self._timer is not None:
+            self._timer.cancel()
+        super().connection_lost(error)
+
+    def pause_writing(self) -> None:
+        """The other side does not read: nothing more is read from it."""
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        if self._transport is not None and not self.over:
+            self._transport.resume_reading()
+
+    def begin(self, metadata: Sequence[tuple[str, str]]) -> None:
+        """Take the stream."""
+        self._begun = True
+        self._write(self._head([(":status", "200"), ("content-type", "application/grpc"), *metadata], False))
+
+    def finish(self, status: int, detail: str = "") -> None:
+        """End the stream with a gRPC status once all messages have left; nothing that comes after it is looked at.
+
+        The connection is closed by the other side: closed here, while there is something on its way, it would take with
+        it what was sent last.
+        """
+        if self.over or self._finished:
+            return
+        self._finished = True
+        start = [] if self._begun else [(":status", "200"), ("content-type", "application/grpc")]
+        trailers = [*start, ("grpc-status", str(status)), ("grpc-message", quote(detail, safe=" "))]
+        goaway = frame(GOAWAY, 0, 0, TWO_NUMBERS.pack(STREAM, NO_ERROR))
+        self._outgoing.end(self._head(trailers, True) + goaway)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(PATIENCE_S, self._break, "it was not closed")
+
+    def send(self, parts: Sequence[Any]) -> None:
+        """Send a message, given in parts; nothing once the stream has ended."""
+        if self._finished:
+            return
+        super().send(parts)
+        if self._outgoing.held > MOST_HELD:
+            self._break("it does not take its messages")
+
+    def _opening(self) -> bytes:
+        return super()._opening() + settings((MAX_CONCURRENT_STREAMS, 1))
+
+    def _look(self, heard: int) -> None:
+        if not self._begun or self.heard == heard:
+            self._break("it is silent")
+        else:
+            self._timer = self._loop.call_later(SILENT_S, self._look, self.heard)
