@@ -55,6 +55,33 @@ async def test_calls_that_come_in_one_pass_of_the_loop_leave_together() -> None:
         assert running.pool.runs == [[1, 2, 3]]
 
 
+@pytest.mark.parametrize(
+    ("patience", "runs"),
+    [(0, [[number] for number in range(10)]), (3, [[*range(8)], [8, 9]]), (1, [[n] for n in range(10)])],
+)
+async def test_calls_that_follow_each_other_within_their_patience_leave_together(
+    patience: int, runs: list[list[float]]
+) -> None:
+    async with running_lane(at_once, max_rows=100) as running:
+        futures = []
+        for number in range(10):
+            futures.append(running.lane.submit(job(value=number), patience))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        assert await outcomes(futures) == [[number] for number in range(10)]
+        assert running.pool.runs == runs
+
+
+@pytest.mark.parametrize("max_rows", [0, 1])
+async def test_a_call_that_may_go_with_no_other_waits_for_none(max_rows: int) -> None:
+    async with running_lane(at_once, max_rows=max_rows) as running:
+        future = running.lane.submit(job(value=0), 1000)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert running.pool.runs == [[0]]
+        await future
+
+
 async def test_calls_that_come_together_are_shared_out_over_the_slots_that_are_idle() -> None:
     gate = Gate()
     async with running_lane(gate, slots=3, max_rows=8) as running:

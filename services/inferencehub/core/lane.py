@@ -2,7 +2,8 @@
 
 When a slot is free and anything waits, the lane takes as much as may go together, merges, runs, splits and answers
 each. It never waits for a timer: idle means dispatch now, busy means that the batch grows by itself. Now is the end of
-the event loop's pass, so that calls that came in one pass leave together, and not the first of them alone.
+the event loop's pass, so that calls that came in one pass leave together, and not the first of them alone. Where calls
+that came together are handed over one every few passes, who submits them names the passes that shall bring nothing.
 
 In the gateway a slot is a free place at a pod, in the pod it is a free model instance; both are a `Slot`, and where
 the free ones come from is a `Slots`. The rules are in `batching.py`; here are the clock, the futures and the tasks:
@@ -34,6 +35,8 @@ from inferencehub.core.retries import RetryBudget, may_run_again
 from inferencehub.core.telling import Tell, answer_all, deadline_passed, in_vain, resolve
 
 logger = logging.getLogger(__name__)
+
+ENOUGH = 8  # rows that wait for no others: of what calls share, an eighth is left
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,21 +119,25 @@ class Lane(Generic[S]):
         self.running = 0  # jobs that run now
         self._open: dict[Job, Tell] = {}
         self._alarm = Alarm(self.loop, self._open.keys(), self._expire)
-        self._soon = False  # whether `pump` is called at the end of this pass of the loop
+        self._soon = False  # whether `pump` is called at the end of this pass of the loop, or soon after
+        self._patience = 0  # passes that it may still wait
+        self._enough = min(ENOUGH, queue.max_rows)
 
     @property
     def idle(self) -> bool:
         """Whether nothing waits and nothing runs."""
         return not self._open and not self.running
 
-    def submit(self, job: Job) -> asyncio.Future[InferResponse]:
+    def submit(self, job: Job, patience: int = 0) -> asyncio.Future[InferResponse]:
         """`accept`, for those who await: a future that gets the answer or a `HubError`."""
         future: asyncio.Future[InferResponse] = self.loop.create_future()
-        self.accept(job, partial(resolve, future))
+        self.accept(job, partial(resolve, future), patience)
         return future
 
-    def accept(self, job: Job, tell: Tell) -> None:
+    def accept(self, job: Job, tell: Tell, patience: int = 0) -> None:
         """Accept a job; `tell` is called once, later. Who stops waiting for it calls `leave`.
+
+        It waits for others that it may go with until so many passes (`patience`) of the loop have brought none.
 
         Raises:
             HubError: BUSY where the lane or the process is full, or the job would wait beyond its deadline; DEADLINE
@@ -154,6 +161,7 @@ class Lane(Generic[S]):
         self._open[job] = tell
         if job.deadline < self._alarm.at:
             self._alarm.set(job.deadline, now)
+        self._patience = patience
         if not self._soon:
             self._soon = True
             self.loop.call_soon(self._pump_soon)
@@ -180,6 +188,10 @@ class Lane(Generic[S]):
                 self._fail(job, error)
 
     def _pump_soon(self) -> None:
+        if self._patience and 0 < self.queue.rows < self._enough and self.slots.idle:
+            self._patience -= 1
+            self.loop.call_soon(self._pump_soon)
+            return
         self._soon = False
         self.pump()
 

@@ -22,6 +22,9 @@ from inferencehub.inference.settings import InferenceSettings
 REQUEST_ID = "x-request-id"
 ID_LIMIT, IDS_LIMIT = 128, 2000  # characters in the access line, of one id and of all
 
+# gRPC hands over a call every five passes of the loop or so, however many have come. A gateway's were merged there.
+PATIENCE = 12
+
 
 class Call:
     """A call.
@@ -70,7 +73,7 @@ class Call:
         else:
             self.whose = (Member(rows, deadline, self.id),)
         self.job = job = Job(request, rows, self.whose, self.arrived)
-        self.future = lane.submit(job)
+        self.future = lane.submit(job, 0 if members else PATIENCE)
 
     def leave(self) -> None:
         """Nobody waits for the answer any more, or it is there."""
