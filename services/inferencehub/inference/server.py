@@ -74,6 +74,8 @@ class InferenceServer:
             await self.models.load()  # says what is wrong
         await self.ops.start()
         await self.servicer.streams.start(self.settings.stream_port)
+        # For each registered method grpc.aio waits anew at every call; what asks for this is in generic handlers too.
+        self._server.add_registered_method_handlers = lambda *_: None  # type: ignore[method-assign]
         self._server.add_generic_rpc_handlers(handlers(self.servicer))
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
         POOL.AddSerializedFile(health_pb2.DESCRIPTOR.serialized_pb)
