@@ -4,6 +4,7 @@
 PYTHONS = python3.13 python3.12 python3.11 python3 python
 VENV    = .venv
 PB      = services/inferencehub/pb/.generated
+NATIVE  = services/inferencehub/gateway/libnumbers.so
 IMAGES  = gateway inference
 CLUSTER = hub
 CHECKED = $(wildcard services tests bench proto k8s-tests)
@@ -27,10 +28,10 @@ WITHIN  = --constraint requirements/dev.txt -o
 help: ## list the commands
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
 
-run: $(VENV)/run.stamp $(PB) ## both tiers on this machine; Ctrl-C ends them (PYTHON=... picks the Python)
+run: $(VENV)/run.stamp $(PB) $(NATIVE) ## both tiers on this machine; Ctrl-C ends them (PYTHON=... picks the Python)
 	@exec $(VENV)/bin/python -m inferencehub
 
-install: $(VENV)/dev.stamp $(PB) ## .venv with all that development needs
+install: $(VENV)/dev.stamp $(PB) $(NATIVE) ## .venv with all that development needs
 
 test: lint types unit ## ruff, mypy and the tests
 
@@ -97,7 +98,7 @@ lock: $(VENV)/dev.stamp ## pin and hash dependencies in requirements/ (UPGRADE=1
 	@$(LOCK) pyproject.toml --extra inference $(WITHIN) requirements/inference.txt
 
 clean: ## remove .venv, generated code and caches
-	@rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) $(NATIVE) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find services/inferencehub/pb -mindepth 1 ! -name __init__.py -delete
 	@find $(CHECKED) models -name __pycache__ -prune -exec rm -rf {} +
 
@@ -125,3 +126,8 @@ $(PB): $(wildcard proto/*.proto) proto/generate.py $(VENV)/run.stamp
 	$(SAY) 'generating $(@D) from proto/'
 	@$(VENV)/bin/python proto/generate.py
 	@touch $@
+
+# Optional: without a compiler large tensors in JSON take longer, and nothing else changes.
+$(NATIVE): services/inferencehub/gateway/native_numbers.c
+	$(SAY) 'compiling what reads large JSON'
+	@$(CC) -O2 -shared -fPIC -o $@ $< -lm || { rm -f $@; printf '==> %s\n' 'no C compiler: large tensors in JSON take longer'; }

@@ -1,7 +1,8 @@
 """JSON to requests: the one place where it is looked at.
 
-msgspec decodes and checks the types in one pass. What it does not read, NaN and Infinity, the protocol's JSON may hold
-all the same: then the standard library reads the body a second time.
+msgspec decodes and checks the types in one pass; compiled code takes long arrays of numbers from it where it can. What
+msgspec does not read, NaN and Infinity, the protocol's JSON may hold all the same: then the standard library reads the
+body a second time.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from inferencehub.core.errors import HubError, bad_input, shown
 from inferencehub.core.messages import RESERVED_PARAMETERS, InferRequest, Parameter
 from inferencehub.core.tensors import Tensor
 from inferencehub.core.wire import OURS
+from inferencehub.gateway import native_numbers
 from inferencehub.gateway.answer_json import Wanted
 from inferencehub.gateway.binary import Buffers, split
 from inferencehub.gateway.body import Body
 from inferencehub.gateway.json_text import convert, decode, load, undecoded
+from inferencehub.gateway.number_json import cut_numbers, number_tensors
 from inferencehub.gateway.tensor_json import FLOATS, NumbersBody, TensorBody, tensor_from_json
 
 
@@ -85,7 +88,7 @@ def decode_infer(
         HubError: BAD_INPUT naming the tensor, what was expected and what came.
     """
     text, buffers = split(body, json_size)
-    parsed = decode_numbers(text) or decode_any(text)
+    parsed = decode_cut(text) or decode_numbers(text) or decode_any(text)
     wanted = Wanted(parsed.id)
     if "binary_data_output" in parsed.parameters:
         wanted.all_binary = flag("binary_data_output", parsed.parameters.pop("binary_data_output"))
@@ -116,12 +119,14 @@ def flag(name: str, value: object) -> bool:
     return value
 
 
-def read_tensor(body: TensorBody | NumbersBody, buffers: Buffers) -> Tensor:
-    """An input, out of the JSON or out of what is behind it.
+def read_tensor(body: TensorBody | NumbersBody | Tensor, buffers: Buffers) -> Tensor:
+    """An input, out of the JSON or out of what is behind it; one that is a tensor already stays as it is.
 
     Raises:
         HubError: BAD_INPUT naming the input, what was expected and what came.
     """
+    if isinstance(body, Tensor):
+        return body
     size = body.parameters.get("binary_data_size")
     if size is None and body.data:
         return tensor_from_json(body)
@@ -139,6 +144,25 @@ def checked(parameters: dict[str, bool | int | float | str]) -> dict[str, Parame
         if isinstance(value, int) and not -(2**63) <= value < 2**64:
             raise bad_input(f"parameter '{name[:80]}' is {shown(value)}, expected an integer of 64 bits")
     return parameters
+
+
+def decode_cut(text: Body) -> InferBody | None:
+    """A large inference request whose flat arrays of numbers compiled code reads; None for any other, and without it."""
+    if native_numbers.native is None or len(text) < LARGE_TEXT:
+        return None
+    cut = cut_numbers(text)
+    if cut is None:
+        return None
+    rest, cuts = cut
+    try:
+        parsed: InferBody = _infer.decode(rest)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    inputs = number_tensors(text, parsed.inputs, cuts)
+    if inputs is None:
+        return None
+    parsed.inputs = inputs  # type: ignore[assignment]
+    return parsed
 
 
 def decode_numbers(text: Body) -> InferBody | None:
