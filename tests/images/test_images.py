@@ -147,6 +147,11 @@ def test_image_has_no_compiler(image: str) -> None:
     assert inside(image, "sh", "-c", look) == ""
 
 
+def test_gateway_reads_large_json_by_compiled_code() -> None:
+    source = "from inferencehub.gateway.native_numbers import native; print(native is not None)"
+    assert inside(GATEWAY, "/opt/venv/bin/python", "-c", source) == "True"
+
+
 def test_gateway_adds_less_than_70_mb_to_its_base() -> None:
     base = re.search(r"^ARG PYTHON_IMAGE=(.+)$", (ROOT / "Dockerfile.gateway").read_text(), re.MULTILINE)
     assert base is not None
