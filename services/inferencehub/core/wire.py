@@ -95,7 +95,7 @@ def request_to_proto(
 def written(
     head: pb.ModelInferRequest, raw: Sequence[Sequence[Buffer]], aligned: bool = False
 ) -> list[Buffer]:
-    """A request written out in parts, without a copy of its raw contents, which `head` lacks.
+    """A request written out in parts, without a copy of its large raw contents, which `head` lacks.
 
     Protobuf takes fields in any order ("Encoding", "Field Order"), so that these may come last.
 
@@ -110,9 +110,12 @@ def written(
     for data in raw:
         size = sum(map(len, data))
         mark = RAW_INPUT + varint(size)
-        if aligned and size >= LARGE:
-            mark = padding(at + len(mark)) + mark
-        parts += (mark, *data)
+        if size < LARGE:
+            parts.append(b"".join([mark, *data]))
+        else:
+            if aligned:
+                mark = padding(at + len(mark)) + mark
+            parts += (mark, *data)
         at += len(mark) + size
     return parts
 

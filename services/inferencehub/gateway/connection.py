@@ -30,6 +30,7 @@ from inferencehub.gateway.border import Exchange
 from inferencehub.gateway.direct import Call, Endpoint, ShortWay
 from inferencehub.gateway.gathered import GatheredBody
 from inferencehub.gateway.heads import END, Head, KnownHeads
+from inferencehub.gateway.reading import Reading
 
 MAX_HEAD_BYTES = 64 * 1024
 HEAD_TOO_LARGE = (431, f"expected a request head of at most {MAX_HEAD_BYTES} bytes, got a larger one")
@@ -73,10 +74,11 @@ class Connection(HttpToolsProtocol):
         self._opened: Exchange | None = None  # of a request that the short way did not take after all
         self._idle_since = 0.0
         self._call: Call | None = None  # what runs on the short way
-        self._gathering: GatheredBody | None = None  # the body of that, while it comes in pieces
+        self._reading = Reading(self)
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        transport.set_protocol(self._reading)
         self._arm(self.header_timeout_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -284,13 +286,14 @@ class Connection(HttpToolsProtocol):
     def _gather(self, head: Head, keep_alive: bool, data: bytes, end: int) -> None:
         """Read the rest of a body, whose head ends at `end`, straight into its place."""
         self._arm(self.body_timeout_s)
-        self._gathering = GatheredBody(self, self._open_call(head, keep_alive), data, end, head.size)
-        self._gathering.begin()
+        body = GatheredBody(self, self._open_call(head, keep_alive), data, end, head.size)
+        self._reading.body = body
+        body.read(0)
 
     def gathered(self, head: bytes, body: bytearray, whole: bool) -> None:
         """A body has come, or as much as the process may hold: then the long way says so, and reads on."""
         self._disarm()
-        self._gathering, call = None, self._call
+        self._reading.body, call = None, self._call
         assert call is not None
         if whole and call.begin(body):
             return
@@ -350,8 +353,9 @@ class Connection(HttpToolsProtocol):
             self._limit = None
 
     def _too_slow(self) -> None:
-        if self._gathering is not None:
-            self._gathering.call.refuse(too_slow(self.body_timeout_s, self._gathering.filled))
+        coming = self._reading.body
+        if coming is not None:
+            coming.call.refuse(too_slow(self.body_timeout_s, coming.filled))
         elif self._in_head and self._head_bytes:
             self._refuse(408, f"expected the whole head of a request within {self.header_timeout_s:g} s")
         else:
