@@ -288,3 +288,21 @@ async def test_messages_wait_for_a_window_and_a_client_that_never_opens_it_is_gi
             client.send(b"much that is not taken, and more than was given room for")
         await client.closed()
         assert echo.broken == "it does not take its messages"
+
+
+async def test_a_client_that_does_not_read_and_is_given_up_leaves_no_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(server, "SILENT_S", 0.2)
+    async with connected() as (client, echo):
+        client.begin(window=2**31 - 1)
+        client.h2.increment_flow_control_window(2**31 - 1 - 65_535)
+        client.flush()
+        await client.until(ResponseReceived)
+        echo.send((bytes(19_000_000),))
+        assert echo.transport.get_write_buffer_size() > 0
+        await eventually(lambda: echo.broken == "it is silent")
+        await asyncio.sleep(0.05)
+        assert echo.transport.get_write_buffer_size() == 0
+        assert echo.transport.get_extra_info("socket").fileno() == -1

@@ -142,6 +142,8 @@ class Stream(asyncio.BufferedProtocol):
     def _break(self, why: str) -> None:
         if not self.over:
             self._end()
+            if self._transport is not None:
+                self._transport.abort()  # closed, it would be kept until the other side has read what was written
             self._ended(why)
 
     def _end(self) -> None:
