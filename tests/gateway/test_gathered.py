@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import uvloop
 
+from inferencehub.gateway.gathered import GatheredBody
 from tests.gateway.raw import Raw, request
 from tests.hub import Hub, eventually, mock_model, running_hub
 
@@ -158,6 +160,23 @@ async def _caller_leaves(folder: Path) -> None:
         assert 'status="499"' in await hub.metrics()
 
 
+async def _nothing_left(folder: Path) -> None:
+    async with hub_at(folder) as hub:
+        gc.collect()
+        gc.disable()
+        try:
+            async with Raw(hub.gateway.port) as raw:
+                await in_pieces(raw, binary(100_000)[:-1], 1000)
+                await eventually(lambda: hub.gateway.fleet.bytes_held.held > 390_000)
+                assert any(isinstance(thing, GatheredBody) for thing in gc.get_objects())
+            await eventually(lambda: quiet(hub))
+            await asyncio.sleep(0.05)
+            left = {type(thing).__name__ for thing in gc.get_objects()}
+        finally:
+            gc.enable()
+        assert not left & {"GatheredBody", "Call", "Exchange"}
+
+
 async def _too_much(folder: Path) -> None:
     async with (
         hub_at(folder, queue_bytes=500_000) as hub,
@@ -195,5 +214,6 @@ test_json_and_predict = on_both_loops(_json_and_predict)
 test_a_model_that_nobody_serves = on_both_loops(_nobody_there)
 test_a_body_that_is_too_slow_is_refused = on_both_loops(_too_slow)
 test_a_caller_that_leaves_holds_nothing = on_both_loops(_caller_leaves)
+test_a_body_that_was_broken_off_leaves_nothing_for_the_collector = on_both_loops(_nothing_left)
 test_more_than_the_process_may_hold_is_refused = on_both_loops(_too_much)
 test_a_process_that_ends_says_so = on_both_loops(_the_end)

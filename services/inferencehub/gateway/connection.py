@@ -86,7 +86,7 @@ class Connection(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         if self._call is not None:
             self._call.leave()
-            self.cycle = None
+            self._call = self.cycle = None
         super().connection_lost(exc)
 
     def on_response_complete(self) -> None:

@@ -57,4 +57,6 @@ class Reading(asyncio.BufferedProtocol):
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is gone."""
         self.connection.connection_lost(error)
-        del self.connection  # which has this, and would be left to the collector
+        # Both have this, and would be left to the collector.
+        self.body = None
+        del self.connection
