@@ -11,8 +11,21 @@ from typing import Any
 
 import grpc
 import pytest
+from hpack import Encoder
 
 from inferencehub.core import wire
+from inferencehub.core.http2.frames import (
+    CANCEL,
+    DATA,
+    HEADERS,
+    NUMBER,
+    PREFACE,
+    PREFIX,
+    RST_STREAM,
+    STREAM,
+    frame,
+    settings,
+)
 from inferencehub.pb import open_inference_pb2 as pb
 from tests.hub import eventually, mock_model
 from tests.inference.pods import Pod, calling_pod, features
@@ -243,3 +256,18 @@ async def test_what_still_runs_when_the_time_to_stop_is_over_is_cut_off(models: 
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stream.call.read()
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_call_behind_the_reset_of_its_stream_is_not_begun(models: Path) -> None:
+    async with calling_pod(models) as pod:
+        reader, writer = await asyncio.open_connection("127.0.0.1", pod.server.servicer.streams.port)
+        request = [(":method", "POST"), (":path", METHOD), (wire.STREAM, "1000000")]
+        writer.write(PREFACE + settings() + frame(HEADERS, 4, STREAM, Encoder().encode(request)))
+        assert await asyncio.wait_for(reader.read(9), 5)
+        members = f'[[1, {MINUTE}, "a"]]'
+        message = features("slow", 1.0, id="1", hub_members=members).SerializeToString()
+        data = frame(DATA, 0, STREAM, PREFIX.pack(0, len(message)) + message)
+        writer.write(frame(RST_STREAM, 0, STREAM, NUMBER.pack(CANCEL)) + data)
+        await asyncio.sleep(0.2)
+        assert pod.server.models.get("slow", "").free == 1
+        writer.close()

@@ -170,7 +170,7 @@ class StandingStream(ServerStream):
             call.leave()
 
     def _take(self, data: Buffer) -> None:
-        if self._finished:
+        if self._finished or self.over:
             return
         try:
             message, raw = read_request(data)

@@ -37,6 +37,7 @@ class Reader:
 
     def __post_init__(self) -> None:
         self.incoming = Incoming(self.preface, self._control, self._message, self._ended, MOST)
+        self.incoming.begun = True
 
     def _control(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         self.frames.append((kind, payload))

@@ -229,6 +229,7 @@ async def test_a_client_that_is_never_heard_of_again_is_given_up(monkeypatch: py
 
 HOSTILE = {
     "another protocol": b"GET / HTTP/1.1\r\nhost: a\r\n\r\n",
+    "a message before its stream": PREFACE + settings() + frame(0, 0, 1, b"\0\0\0\0\1x"),
     "a second stream": PREFACE + settings() + frame(HEADERS, 5, 3, b"\x82"),
     "a bad block": PREFACE + settings() + frame(HEADERS, 5, 1, b"\xff\xff\xff\xff\xff"),
     "headers without end": PREFACE

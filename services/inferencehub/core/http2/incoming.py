@@ -35,7 +35,8 @@ class Incoming:
         ended: called where the stream ends with DATA.
         most_bytes: of a message.
 
-    `heard` counts the frames, and `taken` the bytes that count against the windows.
+    `heard` counts the frames, and `taken` the bytes that count against the windows. DATA is taken once
+    `begun` is set, which it is from the beginning where there is no preface.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Incoming:
         most_bytes: int,
     ) -> None:
         self.heard = self.taken = 0
+        self.begun = not preface
         self._preface = preface
         self._control = control
         self._deliver = message
@@ -133,7 +135,7 @@ class Incoming:
                 self._control(kind, flags, stream, payload)
 
                 continue
-            if stream != STREAM:
+            if stream != STREAM or not self.begun:
                 raise Broken("DATA of a stream that was not begun")
 
             self.heard += 1

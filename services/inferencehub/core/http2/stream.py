@@ -191,4 +191,5 @@ class Stream(asyncio.BufferedProtocol):
         """A block of headers is whole."""
         decoded = self._decoder.decode(self._block)
         self._block = b""
+        self._incoming.begun = True
         self._headed({str(name): str(value) for name, value in decoded}, self._last)
