@@ -35,8 +35,8 @@ class Incoming:
         ended: called where the stream ends with DATA.
         most_bytes: of a message.
 
-    `heard` counts the frames, and `taken` the bytes that count against the windows. DATA is taken once
-    `begun` is set, which it is from the beginning where there is no preface.
+    `heard` grows with each frame and each piece of a large message, `taken` counts the bytes that count against the
+    windows. DATA is taken once `begun` is set, which it is from the beginning where there is no preface.
     """
 
     def __init__(
@@ -78,6 +78,7 @@ class Incoming:
             Broken: where they are not as they should be.
         """
         if self._message is not None and self._left:
+            self.heard += 1
             self._left -= size
             self._fill(size)
 

@@ -65,7 +65,7 @@ class Stream(asyncio.BufferedProtocol):
 
     @property
     def heard(self) -> int:
-        """Frames that came."""
+        """Grows with whatever comes."""
         return self._incoming.heard
 
     # --- for the two ends ---
