@@ -130,4 +130,4 @@ $(PB): $(wildcard proto/*.proto) proto/generate.py $(VENV)/run.stamp
 # Optional: without a compiler large tensors in JSON take longer, and nothing else changes.
 $(NATIVE): services/inferencehub/gateway/native_numbers.c
 	$(SAY) 'compiling what reads large JSON'
-	@$(CC) -O2 -shared -fPIC -o $@ $< -lm || { rm -f $@; printf '==> %s\n' 'no C compiler: large tensors in JSON take longer'; }
+	@$(CC) -O2 -shared -fPIC -o $@ $< -lm || { rm -f $@; printf '==> %s\n' 'not compiled: large tensors in JSON take longer'; }

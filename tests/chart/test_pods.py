@@ -30,7 +30,7 @@ RESTRICTED_VOLUMES = {
 OPS = {"ops": "ops_port"}
 READ: dict[str, tuple[Any, dict[str, str]]] = {
     "gateway": (GatewaySettings, {"http": "port", **OPS}),
-    "inference": (InferenceSettings, {"grpc": "port", "grpc-stream": "stream_port", **OPS}),
+    "inference": (InferenceSettings, {"grpc": "port", "tcp-stream": "stream_port", **OPS}),
     "scaler": (ScalerSettings, {"https": "port", **OPS}),
 }
 every = pytest.mark.parametrize("name", COMBINATIONS)

@@ -110,7 +110,7 @@ def small_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(number_json, "LEAST_SHARE", 0)
 
 
-def outcome(body: bytes | bytearray) -> Any:
+def outcome(body: bytes | memoryview) -> Any:
     """The request or the error, as text."""
     try:
         return repr(decode_infer(body, "m", ""))
@@ -121,7 +121,7 @@ def outcome(body: bytes | bytearray) -> Any:
 def both(body: bytes) -> tuple[Any, Any]:
     """The outcome with compiled code, and without."""
     fast = outcome(body)
-    assert outcome(bytearray(body)) == fast
+    assert outcome(memoryview(body)) == fast
     with pytest.MonkeyPatch.context() as without:
         without.setattr(native_numbers, "native", None)
         return fast, outcome(body)

@@ -32,19 +32,19 @@ def json_size(headers: Mapping[bytes, bytes]) -> int | None:
     return int(told)
 
 
-def split(body: Body, size: int | None) -> tuple[Body, Buffers]:
+def split(body: Body, size: int | None) -> tuple[bytes, Buffers]:
     """A body's JSON, and the tensors behind it.
 
     Raises:
         HubError: BAD_INPUT where the body is shorter than its JSON should be.
     """
     if size is None:
-        return body, Buffers(memoryview(b""))
+        return bytes(body), Buffers(memoryview(b""))
     if size > len(body):
         raise bad_input(
             f"Inference-Header-Content-Length: expected at most the body's {len(body)} bytes, got {size}"
         )
-    return body[:size], Buffers(memoryview(body)[size:])
+    return bytes(body[:size]), Buffers(memoryview(body)[size:])
 
 
 class Buffers:

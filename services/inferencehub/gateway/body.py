@@ -12,7 +12,7 @@ from inferencehub.core.errors import HubError, Kind, bad_input
 # What `zlib` calls the containers of each content coding (RFC 9110 8.4.1); "deflate" is zlib-wrapped.
 WINDOW_BITS = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}
 
-Body = bytes | bytearray
+Body = bytes | memoryview
 
 
 class CallerLeft(Exception):

@@ -290,7 +290,7 @@ class Connection(HttpToolsProtocol):
         self._reading.body = body
         body.read(0)
 
-    def gathered(self, head: bytes, body: bytearray, whole: bool) -> None:
+    def gathered(self, head: bytes, body: memoryview, whole: bool) -> None:
         """A body has come, or as much as the process may hold: then the long way says so, and reads on."""
         self._disarm()
         self._reading.body, call = None, self._call
@@ -299,7 +299,7 @@ class Connection(HttpToolsProtocol):
             return
         call.exchange.release()
         self._call = self.cycle = None
-        self._parse(call.exchange, head + body)
+        self._parse(call.exchange, b"".join([head, body]))
 
     def _take_long_way(self) -> None:
         """A request for the short way did not come whole."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from inferencehub.core.errors import HubError
+from inferencehub.core.room import room
 
 if TYPE_CHECKING:
     from inferencehub.gateway.connection import Connection
@@ -33,14 +34,13 @@ class GatheredBody:
         self.filled = 0
         self._connection = connection
         self._head = data[:end]
-        self._body = bytearray(size)
-        self._view = memoryview(self._body)
+        self._body = room(size)
         self._begun = len(data) - end
-        self._view[: self._begun] = memoryview(data)[end:]
+        self._body[: self._begun] = memoryview(data)[end:]
 
     def place(self) -> memoryview:
         """Where the next piece is to be put."""
-        return self._view[self.filled :]
+        return self._body[self.filled :]
 
     def read(self, size: int) -> None:
         """A piece is there."""

@@ -16,7 +16,6 @@ import msgspec
 
 from inferencehub.core.errors import HubError, bad_input
 from inferencehub.core.tensors import MAX_DIMENSIONS
-from inferencehub.gateway.body import Body
 
 T = TypeVar("T")
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -25,7 +24,7 @@ WORDS = {"bool": "boolean", "float": "number", "int": "integer", "str": "string"
 MAX_DIGITS = 400  # more than any finite number has, and few enough to be read quickly
 
 
-def decode(decoder: msgspec.json.Decoder[Any], body: Body) -> Any:
+def decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
     """What a decoder reads out of a body; every way in which that fails is a sentence."""
     if not body:
         raise bad_input("the body is empty, expected a JSON object")
@@ -44,7 +43,7 @@ def decode(decoder: msgspec.json.Decoder[Any], body: Body) -> Any:
         raise too_deep() from None
 
 
-def load(text: Body) -> Any:
+def load(text: bytes) -> Any:
     """What the standard library reads out of JSON that may hold NaN and Infinity.
 
     Raises:
@@ -106,7 +105,7 @@ def mismatch(error: Exception, root: str = "$", fields: Sequence[str] = ()) -> s
     return f"{what} - at `{root}{where[:120]}" if at else what
 
 
-def malformed(error: Exception, body: Body) -> str:
+def malformed(error: Exception, body: bytes) -> str:
     """What msgspec says of a body that is no JSON, with the cause where it is a well-known one."""
     text = str(error).removeprefix("JSON is malformed: ")
     if "surrogate" in text or (("truncated" in text or "escape" in text) and SURROGATE.search(body)):

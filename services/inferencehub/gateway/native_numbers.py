@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from inferencehub.core.tensors import DTYPES
-from inferencehub.gateway.body import Body
 
 LIBRARY = Path(__file__).with_name("libnumbers.so")
 DOUBLE = {"FP32": False, "FP64": True}  # what can be packed, and whether that is a double
@@ -32,11 +31,11 @@ def loaded(library: Path) -> Any:
 native = loaded(LIBRARY)
 
 
-def pack_numbers(text: Body, start: int, end: int, datatype: str, count: int) -> bytes | None:
+def pack_numbers(text: bytes, start: int, end: int, datatype: str, count: int) -> bytes | None:
     """The raw elements of a flat JSON array.
 
     Args:
-        text: holds the array; a bytearray cannot be resized meanwhile.
+        text: holds the array.
         start, end: what is between its brackets; `text[end]` is the first "]" behind `start`.
         datatype: one of `DOUBLE`.
         count: of the elements that are expected.
@@ -48,10 +47,5 @@ def pack_numbers(text: Body, start: int, end: int, datatype: str, count: int) ->
     if native is None or not 0 < 2 * count <= end - start + 1:
         return None
     packed = bytes(count * DTYPES[datatype])  # nobody else has it yet, so that it may be written
-    fits = native(address(text), start, end, count, DOUBLE[datatype], packed)
+    fits = native(text, start, end, count, DOUBLE[datatype], packed)
     return packed if fits else None
-
-
-def address(buffer: Body) -> Any:
-    """A buffer as ctypes passes it on."""
-    return (ctypes.c_char * len(buffer)).from_buffer(buffer) if isinstance(buffer, bytearray) else buffer

@@ -11,7 +11,6 @@ import re
 
 from inferencehub.core.errors import HubError
 from inferencehub.core.tensors import Tensor, element_count
-from inferencehub.gateway.body import Body
 from inferencehub.gateway.native_numbers import DOUBLE, pack_numbers
 from inferencehub.gateway.tensor_json import TensorBody
 
@@ -24,7 +23,7 @@ MOST_PLACES = 64  # where an array may begin; a text with more is not for this w
 Place = tuple[int, int]  # of what is between an array's brackets
 
 
-def cut_numbers(text: Body) -> tuple[bytes, dict[bytes, Place]] | None:
+def cut_numbers(text: bytes) -> tuple[bytes, dict[bytes, Place]] | None:
     """A text without its long arrays: the rest with marks, and what each mark stands for.
 
     None where they are not most of the text, or a mark would not be the only one of its kind.
@@ -41,7 +40,7 @@ def cut_numbers(text: Body) -> tuple[bytes, dict[bytes, Place]] | None:
     return (rest, dict(zip(marks, places, strict=True))) if rest.count(MARK) == len(marks) else None
 
 
-def long_arrays(text: Body) -> list[Place]:
+def long_arrays(text: bytes) -> list[Place]:
     """The places of long arrays in `data` that begin as numbers do; none where there are too many arrays."""
     places: list[Place] = []
     at = 0
@@ -60,7 +59,7 @@ def long_arrays(text: Body) -> list[Place]:
 
 
 def number_tensors(
-    text: Body, inputs: list[TensorBody], cuts: dict[bytes, Place]
+    text: bytes, inputs: list[TensorBody], cuts: dict[bytes, Place]
 ) -> list[TensorBody | Tensor] | None:
     """The inputs of the rest, each tensor made whose numbers were cut out; None unless every cut is one's `data`."""
     left = dict(cuts)

@@ -65,7 +65,7 @@ def decode_predict(body: Body) -> PredictBody:
     Raises:
         HubError: BAD_INPUT saying what was expected.
     """
-    parsed: PredictBody = decode(_predict, body)
+    parsed: PredictBody = decode(_predict, bytes(body))
     if (parsed.features is None) == (parsed.text is None):
         both = "both" if parsed.text is not None else "neither"
         raise bad_input(f"expected either 'features' (an array of numbers) or 'text' (a string), got {both}")
@@ -146,7 +146,7 @@ def checked(parameters: dict[str, bool | int | float | str]) -> dict[str, Parame
     return parameters
 
 
-def decode_cut(text: Body) -> InferBody | None:
+def decode_cut(text: bytes) -> InferBody | None:
     """A large inference request whose flat arrays of numbers compiled code reads; None for any other, and without it."""
     if native_numbers.native is None or len(text) < LARGE_TEXT:
         return None
@@ -165,7 +165,7 @@ def decode_cut(text: Body) -> InferBody | None:
     return parsed
 
 
-def decode_numbers(text: Body) -> InferBody | None:
+def decode_numbers(text: bytes) -> InferBody | None:
     """A large inference request that holds floating-point numbers in flat arrays and nothing else; None for any other."""
     if len(text) < LARGE_TEXT or b'"FP' not in text:
         return None
@@ -179,7 +179,7 @@ def decode_numbers(text: Body) -> InferBody | None:
     return parsed if fits else None
 
 
-def decode_any(text: Body) -> InferBody:
+def decode_any(text: bytes) -> InferBody:
     """An inference request.
 
     Raises:
@@ -194,7 +194,7 @@ def decode_any(text: Body) -> InferBody:
     return parsed
 
 
-def decode_lenient(body: Body) -> InferBody:
+def decode_lenient(body: bytes) -> InferBody:
     """An inference request that holds NaN or Infinity.
 
     Raises:

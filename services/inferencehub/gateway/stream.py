@@ -132,13 +132,12 @@ class Stream:
         connection = self._connection
         while True:
             await asyncio.sleep(PING_S)
-            heard, asked = connection.heard, self._loop.time()
+            heard, unsent, asked = connection.heard, connection.unsent, self._loop.time()
             connection.ping()
             await asyncio.sleep(self._patience_s)
-            late = (
-                self._loop.time() - asked - self._patience_s
-            )  # this process was busy, and may not have listened
-            if connection.heard == heard and late < 0.5:
+            silent = connection.heard == heard and connection.unsent >= unsent
+            late = self._loop.time() - asked - self._patience_s
+            if silent and late < 0.5:  # else this process was busy, and may not have listened
                 connection.close()
 
     def _answered(self, message: Buffer) -> None:

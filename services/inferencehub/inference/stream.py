@@ -150,8 +150,8 @@ class StandingStream(ServerStream):
         self._break("the pod has stopped")
 
     def _headed(self, headers: Mapping[str, str], last: bool) -> None:
-        if self._begun:
-            return  # trailers, which a client has none of
+        if self._begun or self._finished:  # trailers, which clients of gRPC have none of
+            return
         limit = headers.get(wire.STREAM, "")
         if headers.get(":path") != METHOD or not limit.isdigit():
             self.finish(UNIMPLEMENTED, "this port is for the streams of gateways")

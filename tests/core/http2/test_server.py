@@ -273,7 +273,7 @@ async def test_of_a_client_that_does_not_read_nothing_more_is_read() -> None:
 async def test_messages_wait_for_a_window_and_a_client_that_never_opens_it_is_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(server, "MOST_HELD", 5)
+    monkeypatch.setattr(server, "MOST_HELD", 300)
     async with connected() as (client, echo):
         client.begin(window=10)
         await client.until(ResponseReceived)

@@ -20,6 +20,7 @@ from inferencehub.core.http2.frames import (
     STREAM,
     Broken,
 )
+from inferencehub.core.room import room
 from inferencehub.core.tensors import Buffer
 
 BUFFER = 2**16  # bytes; a frame that is no DATA has to fit in
@@ -55,14 +56,12 @@ class Incoming:
         self._ended = ended
         self._most_bytes = most_bytes
         self._buffer = bytearray(BUFFER)
-
         self._view = memoryview(self._buffer)
-
         self._filled = 0
         self._left = self._padding = 0  # bytes of DATA, and of padding behind them, that are still to come
         self._last = False  # whether the stream ends with them
         self._prefix = b""  # of a message, while it is not whole
-        self._message: bytearray | None = None  # that is still to come in part
+        self._message: memoryview | None = None  # that is still to come in part
         self._place = memoryview(b"")  # of that part
 
     def place(self) -> memoryview:
@@ -73,7 +72,6 @@ class Incoming:
 
     def read(self, size: int) -> None:
         """Take so many bytes that were put into `place`.
-
         Raises:
             Broken: where they are not as they should be.
         """
@@ -81,7 +79,6 @@ class Incoming:
             self.heard += 1
             self._left -= size
             self._fill(size)
-
             at = end = 0
         else:
             at, end = 0, self._filled + size
@@ -91,12 +88,10 @@ class Incoming:
         while True:
             if self._left:
                 at = self._data(at, end)
-
                 if self._left:
                     break
             if self._padding:
                 skipped = min(self._padding, end - at)
-
                 self._padding -= skipped
                 at += skipped
                 if self._padding:
@@ -104,22 +99,18 @@ class Incoming:
             if self._last:
                 self._last = False
                 self._ended()
-
             if end - at < FRAME_BYTES:
                 break
             high, low, kind, flags, stream = FRAME.unpack_from(self._buffer, at)
-
             length = high << 8 | low
             if not self.heard and kind != SETTINGS:
                 raise Broken("it begins with something else than HTTP/2's settings")
-
             if kind == DATA and not flags & PADDED:
                 self._left = length
                 at += FRAME_BYTES
             elif FRAME_BYTES + (1 if kind == DATA else length) > end - at:
                 if length > BUFFER - FRAME_BYTES and kind != DATA:
                     raise Broken(f"a frame of type {kind} of {length} bytes, expected at most {BUFFER}")
-
                 break
             elif kind == DATA:
                 self._padding = self._buffer[at + FRAME_BYTES]
@@ -127,22 +118,17 @@ class Incoming:
                 at += FRAME_BYTES + 1
                 if self._left < 0:
                     raise Broken("more padding than DATA")
-
             else:
                 self.heard += 1
                 payload = bytes(self._view[at + FRAME_BYTES : at + FRAME_BYTES + length])
-
                 at += FRAME_BYTES + length
                 self._control(kind, flags, stream, payload)
-
                 continue
             if stream != STREAM or not self.begun:
                 raise Broken("DATA of a stream that was not begun")
-
             self.heard += 1
             self.taken += length
             self._last = bool(flags & END_STREAM)
-
         if at < end:
             self._view[: end - at] = self._view[at:end]
         self._filled = end - at
@@ -151,10 +137,8 @@ class Incoming:
         """Where the preface ends; 0 while it is not whole."""
         preface = self._preface
         begun = min(end, len(preface))
-
         if self._buffer[:begun] != preface[:begun]:
             raise Broken("it begins with something else than HTTP/2's preface")
-
         if begun < len(preface):
             return 0
         self._preface = b""
@@ -163,40 +147,30 @@ class Incoming:
     def _data(self, at: int, end: int) -> int:
         """Take the stream's bytes that are in the buffer from an offset on; the offset behind them."""
         stop = min(end, at + self._left)
-
         self._left -= stop - at
         while at < stop:
             if self._message is not None:
                 size = min(stop - at, len(self._place))
-
                 self._place[:size] = self._view[at : at + size]
                 at += size
                 self._fill(size)
-
                 continue
             if self._prefix or stop - at < PREFIX_BYTES:
                 begun = len(self._prefix)
-
                 self._prefix += self._view[at : min(stop, at + PREFIX_BYTES - begun)]
                 at += len(self._prefix) - begun
                 if len(self._prefix) < PREFIX_BYTES:
                     break
                 size = self._size(*PREFIX.unpack(self._prefix))
-
                 self._prefix = b""
             else:
                 size = self._size(*PREFIX.unpack_from(self._buffer, at))
-
                 at += PREFIX_BYTES
             if size <= stop - at:
                 self._deliver(bytes(self._view[at : at + size]))
-
                 at += size
             else:
-                self._message = bytearray(size)
-
-                self._place = memoryview(self._message)
-
+                self._message = self._place = room(size)
         return stop
 
     def _fill(self, size: int) -> None:
@@ -211,5 +185,4 @@ class Incoming:
         if compressed or size > self._most_bytes:
             what = "compressed" if compressed else f"of {size} bytes"
             raise Broken(f"a message {what}, expected at most {self._most_bytes} bytes, not compressed")
-
         return size

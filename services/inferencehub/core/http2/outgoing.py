@@ -31,19 +31,17 @@ class Outgoing:
 
     Args:
         write: what writes to the connection, all that it is given at once.
+
+    `held` is the bytes of messages that the windows hold back.
     """
 
     def __init__(self, write: Callable[[Sequence[Buffer]], None]) -> None:
         self._write = write
+        self.held = 0
         self._unsent: deque[memoryview] = deque()
         self._stream_window = self._connection_window = self._first_window = FIRST_WINDOW
         self._frame_limit = FIRST_FRAME_LIMIT
         self._end = b""
-
-    @property
-    def held(self) -> int:
-        """Parts of messages that the windows hold back."""
-        return len(self._unsent)
 
     def send(self, parts: Sequence[Buffer]) -> None:
         """Send a message, given in parts."""
@@ -51,6 +49,7 @@ class Outgoing:
         prefix = PREFIX.pack(0, size - PREFIX_BYTES)
         if self._unsent or size > LARGE or size > self._stream_window or size > self._connection_window:
             self._queue(prefix, parts)
+            self.held += size
             self._flush()
             return
         self._stream_window -= size
@@ -65,6 +64,7 @@ class Outgoing:
     def drop(self) -> None:
         """Send nothing of what has not left."""
         self._unsent.clear()
+        self.held = 0
 
     def open(self, stream: int, payload: bytes) -> None:
         """A window was opened by the other side."""
@@ -105,6 +105,7 @@ class Outgoing:
                 break
             self._stream_window -= size
             self._connection_window -= size
+            self.held -= size
             frames += (FRAME.pack(size >> 8, size & 255, DATA, 0, STREAM), part[:size])
             if size == len(part):
                 unsent.popleft()

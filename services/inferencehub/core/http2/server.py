@@ -20,11 +20,10 @@ from inferencehub.core.http2.frames import (
 from inferencehub.core.http2.stream import Stream
 from inferencehub.core.tensors import Buffer
 
-PATIENCE_S = (
-    5.0  # until a connection has begun its stream, and until the other side has closed one that has ended
-)
+# Until a connection has begun its stream, and until the other side has closed one that has ended.
+PATIENCE_S = 5.0
 SILENT_S = 60.0  # a connection of which nothing was heard for so long is gone; gateways ping more often
-MOST_HELD = 10_000  # parts of messages that the other side's windows may hold back
+MOST_HELD = 2**26  # bytes of messages that the other side's windows may hold back
 
 
 class ServerStream(Stream):
@@ -82,7 +81,7 @@ class ServerStream(Stream):
         self._outgoing.end(self._head(trailers, True) + goaway)
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_later(PATIENCE_S, self._break, "it was not closed")
+        self._timer = self._loop.call_later(PATIENCE_S, self._look_for_the_end, self.unsent)
 
     def send(self, parts: Sequence[Any]) -> None:
         """Send a message, given in parts; nothing once the stream has ended."""
@@ -100,3 +99,9 @@ class ServerStream(Stream):
             self._break("it is silent")
         else:
             self._timer = self._loop.call_later(SILENT_S, self._look, self.heard)
+
+    def _look_for_the_end(self, unsent: int) -> None:
+        if self.unsent >= unsent:
+            self._break("it was not closed")
+        else:  # what was sent last is still on its way
+            self._timer = self._loop.call_later(PATIENCE_S, self._look_for_the_end, self.unsent)

@@ -68,6 +68,12 @@ class Stream(asyncio.BufferedProtocol):
         """Grows with whatever comes."""
         return self._incoming.heard
 
+    @property
+    def unsent(self) -> int:
+        """Bytes that have not left this process."""
+        waiting = self._transport.get_write_buffer_size() if self._transport is not None else 0
+        return self._outgoing.held + waiting
+
     # --- for the two ends ---
 
     def _headed(self, headers: Mapping[str, str], last: bool) -> None:
