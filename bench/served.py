@@ -34,6 +34,7 @@ class Served:
     peer: Peer
     site: Site
     group: Group
+    pin: bool = False
     start_s: float = 0.0
     memory_mb: float = 0.0
     versions: dict[str, str] = field(default_factory=dict)
@@ -50,10 +51,14 @@ class Served:
     def alone(self) -> Iterator[None]:
         """Let it run within the block, which begins once it answers again; before and after, it stands still.
 
+        One that has crashed since is started again: the run in which it did has counted its errors.
+
         Raises:
             NotServing: where it does not come back.
         """
-        if self.peer.can_stand:
+        if self.group.ended():
+            self._again()
+        elif self.peer.can_stand:
             self.group.resume()
         try:
             sleep(SETTLE_S)
@@ -63,6 +68,12 @@ class Served:
         finally:
             self.rest()
 
+    def _again(self) -> None:
+        print(f"{self.peer.name} had ended, and is started again", flush=True)
+        self.group.stop()
+        self.group = started(self.peer, self.site, self.pin)
+        until_ready(self)
+
     def rest(self) -> None:
         """Stand still, while others are asked."""
         if self.peer.can_stand:
@@ -71,6 +82,11 @@ class Served:
 
 class NotServing(Exception):
     """A peer that did not come up or gives wrong answers; the text says which."""
+
+
+def started(peer: Peer, site: Site, pin: bool) -> Group:
+    """Its processes."""
+    return Group(peer.commands(site), ROOT, site.folder / "log", pin)
 
 
 def begin(peer: Peer, jobs: Sequence[Job], pin: bool) -> Served:
@@ -86,8 +102,8 @@ def begin(peer: Peer, jobs: Sequence[Job], pin: bool) -> Served:
     site = Site(site_python, free_port(), free_port(), KEPT / "run" / peer.name)
     site.folder.mkdir(parents=True, exist_ok=True)
     began = perf_counter()
-    group = Group(peer.commands(site), ROOT, site.folder / "log", pin)
-    served = Served(peer, site, group)
+    group = started(peer, site, pin)
+    served = Served(peer, site, group, pin)
     try:
         until_ready(served)
         served.start_s = perf_counter() - began
