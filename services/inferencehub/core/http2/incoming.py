@@ -72,6 +72,7 @@ class Incoming:
 
     def read(self, size: int) -> None:
         """Take so many bytes that were put into `place`.
+
         Raises:
             Broken: where they are not as they should be.
         """
@@ -88,50 +89,56 @@ class Incoming:
         while True:
             if self._left:
                 at = self._data(at, end)
-                if self._left:
-                    break
-            if self._padding:
+            if self._padding and not self._left:
                 skipped = min(self._padding, end - at)
                 self._padding -= skipped
                 at += skipped
-                if self._padding:
-                    break
+            if self._left or self._padding:
+                break
             if self._last:
                 self._last = False
                 self._ended()
-            if end - at < FRAME_BYTES:
+            behind = self._frame(at, end)
+            if not behind:
                 break
-            high, low, kind, flags, stream = FRAME.unpack_from(self._buffer, at)
-            length = high << 8 | low
-            if not self.heard and kind != SETTINGS:
-                raise Broken("it begins with something else than HTTP/2's settings")
-            if kind == DATA and not flags & PADDED:
-                self._left = length
-                at += FRAME_BYTES
-            elif FRAME_BYTES + (1 if kind == DATA else length) > end - at:
-                if length > BUFFER - FRAME_BYTES and kind != DATA:
-                    raise Broken(f"a frame of type {kind} of {length} bytes, expected at most {BUFFER}")
-                break
-            elif kind == DATA:
-                self._padding = self._buffer[at + FRAME_BYTES]
-                self._left = length - 1 - self._padding
-                at += FRAME_BYTES + 1
-                if self._left < 0:
-                    raise Broken("more padding than DATA")
-            else:
-                self.heard += 1
-                payload = bytes(self._view[at + FRAME_BYTES : at + FRAME_BYTES + length])
-                at += FRAME_BYTES + length
-                self._control(kind, flags, stream, payload)
-                continue
-            if stream != STREAM or not self.begun:
-                raise Broken("DATA of a stream that was not begun")
-            self.heard += 1
-            self.taken += length
-            self._last = bool(flags & END_STREAM)
+            at = behind
         if at < end:
             self._view[: end - at] = self._view[at:end]
         self._filled = end - at
+
+    def _frame(self, at: int, end: int) -> int:
+        """Take the frame at an offset, of DATA only its head; the offset behind that, 0 while it is not there."""
+        if end - at < FRAME_BYTES:
+            return 0
+        high, low, kind, flags, stream = FRAME.unpack_from(self._buffer, at)
+        length: int = high << 8 | low
+        at += FRAME_BYTES
+        if not self.heard and kind != SETTINGS:
+            raise Broken("it begins with something else than HTTP/2's settings")
+        if kind != DATA:
+            if length > BUFFER - FRAME_BYTES:
+                raise Broken(f"a frame of type {kind} of {length} bytes, expected at most {BUFFER}")
+            if length > end - at:
+                return 0
+            self.heard += 1
+            self._control(kind, flags, stream, bytes(self._view[at : at + length]))
+            return at + length
+        if stream != STREAM or not self.begun:
+            raise Broken("DATA of a stream that was not begun")
+        padding = 0
+        if flags & PADDED:
+            if at == end:
+                return 0
+            padding = self._buffer[at] + 1
+            at += 1
+            if padding > length:
+                raise Broken("more padding than DATA")
+        self._padding = max(0, padding - 1)
+        self._left = length - padding
+        self._last = bool(flags & END_STREAM)
+        self.heard += 1
+        self.taken += length
+        return at
 
     def _begin(self, end: int) -> int:
         """Where the preface ends; 0 while it is not whole."""
