@@ -19,7 +19,7 @@ from inferencehub.gateway.binary import Buffers, split
 from inferencehub.gateway.body import Body
 from inferencehub.gateway.json_text import convert, decode, load, undecoded
 from inferencehub.gateway.number_json import cut_numbers, number_tensors
-from inferencehub.gateway.tensor_json import FLOATS, NumbersBody, TensorBody, tensor_from_json
+from inferencehub.gateway.tensor_json import TensorBody, tensor_from_json
 
 
 class PredictBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -46,16 +46,9 @@ class InferBody(msgspec.Struct):
     outputs: list[OutputBody] = []
 
 
-class NumbersInferBody(InferBody):
-    """The same, where all inputs are numbers in flat arrays."""
-
-    inputs: list[NumbersBody]  # type: ignore[assignment]
-
-
 _predict = msgspec.json.Decoder(PredictBody)
 _infer = msgspec.json.Decoder(InferBody)
-_infer_numbers = msgspec.json.Decoder(NumbersInferBody)
-LARGE_TEXT = 2**16  # bytes from which on it takes long to skip `data` first and read it afterwards
+LARGE_TEXT = 2**16  # bytes from which on it is worth to look for long arrays first
 SERVERS_OWN = (OURS, "triton_")  # what servers tell each other, with these prefixes
 
 
@@ -88,7 +81,7 @@ def decode_infer(
         HubError: BAD_INPUT naming the tensor, what was expected and what came.
     """
     text, buffers = split(body, json_size)
-    parsed = decode_cut(text) or decode_numbers(text) or decode_any(text)
+    parsed = decode_cut(text) or decode_any(text)
     wanted = Wanted(parsed.id)
     if "binary_data_output" in parsed.parameters:
         wanted.all_binary = flag("binary_data_output", parsed.parameters.pop("binary_data_output"))
@@ -119,7 +112,7 @@ def flag(name: str, value: object) -> bool:
     return value
 
 
-def read_tensor(body: TensorBody | NumbersBody | Tensor, buffers: Buffers) -> Tensor:
+def read_tensor(body: TensorBody | Tensor, buffers: Buffers) -> Tensor:
     """An input, out of the JSON or out of what is behind it; one that is a tensor already stays as it is.
 
     Raises:
@@ -163,20 +156,6 @@ def decode_cut(text: bytes) -> InferBody | None:
         return None
     parsed.inputs = inputs  # type: ignore[assignment]
     return parsed
-
-
-def decode_numbers(text: bytes) -> InferBody | None:
-    """A large inference request that holds floating-point numbers in flat arrays and nothing else; None for any other."""
-    if len(text) < LARGE_TEXT or b'"FP' not in text:
-        return None
-    try:
-        parsed = _infer_numbers.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    fits = all(
-        tensor.datatype in FLOATS and tensor.data and not tensor.parameters for tensor in parsed.inputs
-    )
-    return parsed if fits else None
 
 
 def decode_any(text: bytes) -> InferBody:
