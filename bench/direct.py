@@ -21,7 +21,7 @@ from bench.results import Results, Run
 from bench.served import Served
 from inferencehub.core.messages import InferRequest
 from inferencehub.core.tensors import Tensor
-from inferencehub.core.wire import request_to_proto
+from inferencehub.core.wire import request_head, written
 from inferencehub.pb import open_inference_pb2 as pb
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
@@ -50,8 +50,7 @@ class Call:
         tensor = Tensor(model.source, "FP32", (self.merged, *model.shape), row * self.merged)
         members = [(1, LEFT_US, f"bench-{index}") for index in range(self.merged)] if self.merged > 1 else []
         request = InferRequest(self.model, "", (tensor,))
-        encoded: bytes = request_to_proto(request, members).SerializeToString()
-        return encoded
+        return b"".join(written(request_head(request, members), [[tensor.data]]))
 
 
 GRPC_PEERS = ("ours", "triton", "triton-batching", "mlserver")

@@ -24,6 +24,7 @@ from inferencehub.core.signature import ModelInfo, Signature, TensorSpec
 from inferencehub.core.tensors import DTYPES, Tensor, pack_bytes
 from inferencehub.pb import model_config_pb2 as config_pb
 from inferencehub.pb import open_inference_pb2 as pb
+from tests.written import request_to_proto, response_to_proto
 
 PARAMETERS: dict[str, Parameter] = {
     "yes": True,
@@ -64,7 +65,7 @@ def some_tensors(draw: st.DrawFn) -> tuple[Tensor, ...]:
 @given(some_tensors(), st.lists(st.text(max_size=3)))
 def test_a_request_comes_out_as_it_went_in(inputs: tuple[Tensor, ...], outputs: list[str]) -> None:
     request = InferRequest("m", "3", inputs, tuple(outputs), PARAMETERS)
-    sent = wire.request_to_proto(request, [(1, 5, "id")]).SerializeToString()
+    sent = request_to_proto(request, [(1, 5, "id")]).SerializeToString()
     assert wire.request_from_proto(pb.ModelInferRequest.FromString(sent)) == request
 
 
@@ -72,7 +73,7 @@ def test_a_request_comes_out_as_it_went_in(inputs: tuple[Tensor, ...], outputs: 
 @given(some_tensors())
 def test_an_answer_comes_out_as_it_went_in(outputs: tuple[Tensor, ...]) -> None:
     response = InferResponse("m", "3", outputs, PARAMETERS)
-    sent = wire.response_to_proto(response, "an id").SerializeToString()
+    sent = response_to_proto(response, "an id").SerializeToString()
     message = pb.ModelInferResponse.FromString(sent)
     assert message.id == "an id"
     assert wire.response_from_proto(message) == response
@@ -88,7 +89,7 @@ def test_a_parameter_keeps_its_type(value: Parameter) -> None:
 
 def test_a_split_tensor_can_be_sent() -> None:
     data = memoryview(bytes(8))[4:]
-    message = wire.request_to_proto(InferRequest("m", "", (Tensor("x", "FP32", (1,), data),)))
+    message = request_to_proto(InferRequest("m", "", (Tensor("x", "FP32", (1,), data),)))
     assert message.raw_input_contents[0] == bytes(4)
 
 
@@ -170,7 +171,7 @@ def test_contents_that_do_not_fit_are_refused_by_a_sentence(
 
 
 def test_a_pod_s_answer_without_its_bytes_is_no_answer() -> None:
-    message = wire.response_to_proto(InferResponse("m", "1", (Tensor("x", "INT8", (1,), b"a"),)))
+    message = response_to_proto(InferResponse("m", "1", (Tensor("x", "INT8", (1,), b"a"),)))
     del message.raw_output_contents[:]
     with pytest.raises(ValueError, match="0 raw_output_contents for 1 outputs"):
         wire.response_from_proto(message)
@@ -178,7 +179,7 @@ def test_a_pod_s_answer_without_its_bytes_is_no_answer() -> None:
 
 def test_members_are_read_back_on_another_clock() -> None:
     request = InferRequest("m", "", ())
-    message = wire.request_to_proto(request, [(2, 1_500_000, "a"), (1, 9_000_000, 'b"'), (1, -5, "")])
+    message = request_to_proto(request, [(2, 1_500_000, "a"), (1, 9_000_000, 'b"'), (1, -5, "")])
     text = message.parameters["hub_members"].string_param
     assert wire.members_from_proto(text, now=100.0, latest=105.0) == (
         Member(2, 101.5, "a"),
@@ -243,7 +244,7 @@ def mirror() -> Iterator[str]:
         message = pb.ModelInferRequest.FromString(body)
         request = wire.request_from_proto(message)
         response = InferResponse(request.model, request.version, request.inputs, request.parameters)
-        return bytes(wire.response_to_proto(response, message.id).SerializeToString())
+        return bytes(response_to_proto(response, message.id).SerializeToString())
 
     server = grpc.server(ThreadPoolExecutor(1))
     method: Any = grpc.unary_unary_rpc_method_handler(answer)

@@ -21,6 +21,7 @@ from inferencehub.inference.server import InferenceServer
 from inferencehub.inference.settings import InferenceSettings
 from inferencehub.pb import open_inference_pb2 as pb
 from tests.hub import MODELS
+from tests.written import request_to_proto
 
 Request = pb.ModelInferRequest
 Health = health_pb2.HealthCheckResponse
@@ -88,7 +89,7 @@ async def calling_pod(models: Path = MODELS, **settings: Any) -> AsyncIterator[P
 def features(model: str, *values: float, id: str = "", **parameters: str | int) -> Request:
     """A request of a mock model, with parameters."""
     tensor = Tensor("features", "FP32", (len(values),), pack(f"<{len(values)}f", *values))
-    message = wire.request_to_proto(InferRequest(model, "", (tensor,)))
+    message = request_to_proto(InferRequest(model, "", (tensor,)))
     message.id = id
     for name, value in parameters.items():
         wire.set_parameter(message.parameters[name], value)

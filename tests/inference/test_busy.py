@@ -17,6 +17,7 @@ from inferencehub.core.tensors import Tensor, pack_bytes
 from inferencehub.pb import open_inference_pb2 as pb
 from tests.hub import MODELS, Process, write_model
 from tests.inference.pods import features
+from tests.written import request_to_proto
 
 BURNER = """backend: "python"
 input { name: "x" data_type: TYPE_FP32 dims: [-1] }
@@ -34,7 +35,7 @@ CHECKS = 100
 
 
 def tensor_request(model: str, tensor: Tensor) -> Any:
-    return wire.request_to_proto(InferRequest(model, "", (tensor,)))
+    return request_to_proto(InferRequest(model, "", (tensor,)))
 
 
 async def test_health_answers_while_every_model_works(tmp_path: Path) -> None:

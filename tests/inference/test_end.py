@@ -17,6 +17,7 @@ from inferencehub.core import wire
 from inferencehub.core.messages import InferRequest
 from inferencehub.core.tensors import Tensor, pack_bytes
 from tests.hub import Process, write_model
+from tests.written import request_to_proto
 
 TEXT = (b"not good. " * 6554)[:65536]
 AT_ONCE = {"HUB_DRAIN_WAIT_S": "0", "HUB_DRAIN_TIMEOUT_S": "0.2"}
@@ -32,7 +33,7 @@ async def ended_after(pod: Process) -> float:
 
 async def test_a_thread_that_works_does_not_hold_the_process() -> None:
     rows = Tensor("text", "BYTES", (64, 1), pack_bytes([TEXT] * 64))
-    request = wire.request_to_proto(InferRequest("sentiment", "", (rows,))).SerializeToString()
+    request = request_to_proto(InferRequest("sentiment", "", (rows,))).SerializeToString()
     async with Process("inference", **AT_ONCE) as pod, grpc.aio.insecure_channel(pod.address) as channel:
         infer: Any = channel.unary_unary(f"/{wire.SERVICE}/ModelInfer")
         calls = [asyncio.ensure_future(infer(request, timeout=30)) for _ in range(2)]

@@ -17,6 +17,7 @@ from inferencehub.core.wire import LARGE
 from inferencehub.inference.arrays import to_array
 from inferencehub.inference.raw import MOST_FIELDS, cut, read_request
 from inferencehub.pb import open_inference_pb2 as pb
+from tests.written import request_to_proto
 
 Request = pb.ModelInferRequest
 
@@ -48,7 +49,7 @@ def by_cut(data: bytes) -> Any:
 def damaged(draw: st.DrawFn) -> bytes:
     """A request with some bytes changed, left out or put in, or cut off."""
     sizes = draw(st.lists(st.integers(0, 200), max_size=3))
-    data = bytearray(wire.request_to_proto(request(*sizes)).SerializeToString())
+    data = bytearray(request_to_proto(request(*sizes)).SerializeToString())
     for _ in range(draw(st.integers(0, 3))):
         start = draw(st.integers(0, len(data)))
         stop = draw(st.integers(start, min(len(data), start + 3)))
@@ -81,7 +82,7 @@ def test_what_is_cut_is_what_protobuf_reads(data: bytes) -> None:
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.integers(0, 2 * LARGE), max_size=3), st.data())
 def test_a_request_is_read_whole_or_refused(sizes: list[int], data: st.DataObject) -> None:
-    sent = wire.request_to_proto(request(*sizes)).SerializeToString()
+    sent = request_to_proto(request(*sizes)).SerializeToString()
     assert wire.request_from_proto(*read_request(sent)) == request(*sizes)
     some = sent[: data.draw(st.integers(0, len(sent)))]
     expected = by_protobuf(some)
@@ -94,7 +95,7 @@ def test_a_request_is_read_whole_or_refused(sizes: list[int], data: st.DataObjec
 
 
 def test_large_contents_are_not_copied() -> None:
-    sent = wire.request_to_proto(request(LARGE, 5)).SerializeToString()
+    sent = request_to_proto(request(LARGE, 5)).SerializeToString()
     message, raw = read_request(sent)
     assert not message.raw_input_contents
     assert [len(part) for part in raw] == [LARGE, 5]

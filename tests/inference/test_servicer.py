@@ -17,6 +17,7 @@ from inferencehub.inference.call import Call
 from inferencehub.pb import inference_pb2 as predict_pb
 from tests.hub import eventually, mock_model, write_model
 from tests.inference.pods import Pod, calling_pod, features
+from tests.written import request_to_proto
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def models(tmp_path: Path) -> Path:
 def texts(*elements: bytes, id: str = "", members: str = "") -> Any:
     """A request of the sentiment model, one text a row."""
     tensor = Tensor("text", "BYTES", (len(elements), 1), pack_bytes(elements))
-    message = wire.request_to_proto(InferRequest("sentiment", "", (tensor,)))
+    message = request_to_proto(InferRequest("sentiment", "", (tensor,)))
     message.id = id
     if members:
         message.parameters["hub_members"].string_param = members

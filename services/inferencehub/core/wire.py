@@ -42,14 +42,14 @@ POOL = "inferencehub_pool="  # with it begins the extension by which a pod says 
 # Trailer of a call that a pod had no room for: it never started, and may go to another one.
 REFUSED = "hub-refused"
 STREAM_PORT = "inferencehub_stream_port="  # and with this one the port of its streams
+STREAM_METHOD = f"/{SERVICE}/ModelStreamInfer"
 STREAM = "hub-stream"
 CANCEL = "hub_cancel"
 OURS = "hub_"
 RAW_INPUT = bytes((pb.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER << 3 | 2,))  # tag of bytes
 PADDING = bytes((15 << 3 | 2,))
-LARGE = (
-    2**15
-)  # bytes from which on a message is not copied to be read, and it matters how a tensor lies in it
+# Bytes from which on a message is not copied to be read, and it matters how a tensor lies in it.
+LARGE = 2**15
 
 # Typed contents of each dtype: the field, and the array type code of one element ("" for those that are not numbers).
 CONTENTS = {
@@ -81,15 +81,6 @@ TYPE_NAMES = {number: name.removeprefix("TYPE_") for name, number in config_pb.D
 TYPE_NAMES[config_pb.TYPE_STRING] = "BYTES"
 
 assert sys.byteorder == "little", "raw tensors are little-endian, and so must this machine be"
-
-
-def request_to_proto(
-    request: InferRequest, members: Sequence[tuple[int, int, str]] = ()
-) -> pb.ModelInferRequest:
-    """A request as it goes to a pod; `members` are (rows, microseconds left, id) where the pod speaks our extension."""
-    message = request_head(request, members)
-    message.raw_input_contents.extend([bytes(tensor.data) for tensor in request.inputs])
-    return message
 
 
 def written(
@@ -198,13 +189,6 @@ def typed_contents(tensor: pb.ModelInferRequest.InferInputTensor) -> bytes:
         return array(code, values).tobytes()
     except OverflowError:
         raise bad_input(f"input '{tensor.name}': a value does not fit {tensor.datatype}") from None
-
-
-def response_to_proto(response: InferResponse, id: str = "") -> pb.ModelInferResponse:
-    """An answer as it leaves a pod: one raw buffer an output, in order, b"" for an empty one."""
-    message = pb.ModelInferResponse()
-    fill_response(message, response, id)
-    return message
 
 
 def fill_response(message: pb.ModelInferResponse, response: InferResponse, id: str) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from itertools import count
 from typing import Any, Self
 
@@ -20,7 +21,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from inferencehub.core import wire
 from inferencehub.core.tensors import Buffer
-from inferencehub.gateway.standing import StandingStream
+from inferencehub.gateway.kept_stream import KeptStream
 from inferencehub.gateway.stream import LARGE, Failed, Stream, failed
 from inferencehub.pb import open_inference_pb2 as pb
 
@@ -69,7 +70,7 @@ class Channel:
             f"/{wire.SERVICE}/ModelInfer", response_deserializer=pb.ModelInferResponse.FromString
         )
         self._calls: set[Any] = set()
-        self._standing: tuple[StandingStream, ...] = ()  # for small messages, and for large ones
+        self._kept: tuple[KeptStream, ...] = ()  # for small messages, and for large ones
         self._ids = count(1)
         self._closing = False
         self._running = 0
@@ -91,15 +92,15 @@ class Channel:
         self._closing = True
         for call in list(self._calls):
             call.cancel()
-        for standing in self._standing:
-            await standing.close()
+        for kept in self._kept:
+            await kept.close()
         await self._channel.close()
 
     def stand(self, port: int) -> None:
         """Keep streams to a port of the service's host from now on."""
         address = f"{self.address.rpartition(':')[0]}:{port}"
-        small, large = [StandingStream(address, self.max_message_bytes, PATIENCE_S) for _ in range(2)]
-        self._standing = (small, large)
+        make = partial(Stream, address, self.max_message_bytes, PATIENCE_S)
+        self._kept = (KeptStream(make), KeptStream(make))
 
     @property
     def running(self) -> int:
@@ -129,9 +130,9 @@ class Channel:
         self._running += 1
         self._idle.clear()
         try:
-            if self._standing:
+            if self._kept:
                 message.id = str(next(self._ids))
-            parts = wire.written(message, raw, aligned=bool(self._standing))
+            parts = wire.written(message, raw, aligned=bool(self._kept))
             stream = self._stream_for(sum(map(len, parts)), large)
             if stream is not None:
                 return await stream.infer(message.id, parts)
@@ -147,8 +148,8 @@ class Channel:
 
     def _stream_for(self, size: int, large: bool) -> Stream | None:
         """Where a message of `size` bytes goes: those behind a large one would wait for it."""
-        for standing in self._standing[large or size > LARGE :]:
-            stream = standing.stream
+        for kept in self._kept[large or size > LARGE :]:
+            stream = kept.stream
             if stream is not None and size <= stream.limit:
                 return stream
         return None

@@ -24,7 +24,6 @@ from inferencehub.core.http2.client import ClientStream, Ended
 from inferencehub.core.tensors import Buffer
 from inferencehub.pb import open_inference_pb2 as pb
 
-METHOD = f"/{wire.SERVICE}/ModelStreamInfer"
 PING_S = 12.0  # gRPC's servers break off who pings more often than every 10 s
 CODES = {code.name: code for code in grpc.StatusCode}
 NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
@@ -64,12 +63,12 @@ class Stream:
 
     def __init__(self, address: str, most_bytes: int, patience_s: float) -> None:
         self.limit = 0
-        self._address = address
+        self.address = address
         self._patience_s = patience_s
         self._loop = asyncio.get_running_loop()
         self._answers: dict[str, asyncio.Future[Any]] = {}
         mark = ((wire.STREAM, str(most_bytes)),)
-        self._connection = ClientStream(address, METHOD, mark, self._answered, most_bytes)
+        self._connection = ClientStream(address, wire.STREAM_METHOD, mark, self._answered, most_bytes)
 
     async def open(self) -> None:
         """Wait until the pod has taken the stream.
@@ -79,7 +78,7 @@ class Stream:
             ValueError: where it refuses, or takes it for something else.
         """
         connection = self._connection
-        host, _, port = self._address.rpartition(":")
+        host, _, port = self.address.rpartition(":")
         try:
             async with asyncio.timeout(self._patience_s):
                 await self._loop.create_connection(lambda: connection, host.strip("[]"), int(port))

@@ -25,7 +25,6 @@ from inferencehub.inference.call import Call
 from inferencehub.inference.raw import read_request
 from inferencehub.pb import open_inference_pb2 as pb
 
-METHOD = f"/{wire.SERVICE}/ModelStreamInfer"
 OK, UNIMPLEMENTED = 0, 12  # gRPC's status codes
 
 
@@ -153,7 +152,7 @@ class StandingStream(ServerStream):
         if self._begun or self._finished:  # trailers, which clients of gRPC have none of
             return
         limit = headers.get(wire.STREAM, "")
-        if headers.get(":path") != METHOD or not limit.isdigit():
+        if headers.get(":path") != wire.STREAM_METHOD or not limit.isdigit():
             self.finish(UNIMPLEMENTED, "this port is for the streams of gateways")
             return
         self._limit = min(self._streams.most_bytes, int(limit))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from inferencehub.gateway.stream import Stream
 
@@ -12,20 +13,16 @@ logger = logging.getLogger(__name__)
 AGAIN_S = 1.0  # until a stream that has ended is opened anew
 
 
-class StandingStream:
+class KeptStream:
     """See the module's text.
 
     Args:
-        address: host:port.
-        most_bytes: the largest message that is taken here.
-        patience_s: how long the pod may be silent where it should speak.
+        make: makes the stream that is opened next.
     """
 
-    def __init__(self, address: str, most_bytes: int, patience_s: float) -> None:
+    def __init__(self, make: Callable[[], Stream]) -> None:
         self.stream: Stream | None = None  # while it stands
-        self._address = address
-        self._most_bytes = most_bytes
-        self._patience_s = patience_s
+        self._make = make
         self._task = asyncio.get_running_loop().create_task(self._keep())
 
     async def close(self) -> None:
@@ -36,18 +33,18 @@ class StandingStream:
     async def _keep(self) -> None:
         said = ""
         while True:
+            stream = self._make()
             try:
-                stream = Stream(self._address, self._most_bytes, self._patience_s)
                 await stream.open()
                 self.stream = stream
                 await stream.run()
             except (OSError, ValueError) as error:
                 reason = str(error) or type(error).__name__
                 if reason != said:
-                    logger.info("no stream", extra={"backend": self._address, "reason": reason})
+                    logger.info("no stream", extra={"backend": stream.address, "reason": reason})
                 said = reason
             except Exception:
-                logger.exception("stream failed", extra={"backend": self._address})
+                logger.exception("stream failed", extra={"backend": stream.address})
             finally:
                 self.stream = None
             await asyncio.sleep(AGAIN_S)

@@ -1,0 +1,24 @@
+"""Messages of the protocol, written out as the gateway and the pod do it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from inferencehub.core import wire
+from inferencehub.core.messages import InferRequest, InferResponse
+from inferencehub.pb import open_inference_pb2 as pb
+
+
+def request_to_proto(
+    request: InferRequest, members: Sequence[tuple[int, int, str]] = ()
+) -> pb.ModelInferRequest:
+    """A request as a pod reads it."""
+    raw = [[tensor.data] for tensor in request.inputs]
+    return pb.ModelInferRequest.FromString(b"".join(wire.written(wire.request_head(request, members), raw)))
+
+
+def response_to_proto(response: InferResponse, id: str = "") -> pb.ModelInferResponse:
+    """An answer as it leaves a pod."""
+    message = pb.ModelInferResponse()
+    wire.fill_response(message, response, id)
+    return message
