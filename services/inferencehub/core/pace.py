@@ -19,9 +19,8 @@ LEAST_LEFT = 8  # calls that must have left for a rate
 SLOWER = 1.05  # by how much the fastest run may be outdone with each run
 WEIGHT = 0.1  # of the last run in what is usual
 SPARE = 0.1  # of the time that a call has left: what was seen is not quite what will be
-FRESH_S = (
-    1.0  # how long after a run its time is believed, at least; else a model that was slow once would stay so
-)
+# How long after a run its time is believed, at least; else a model that was slow once would stay so.
+FRESH_S = 1.0
 
 
 class Pace:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -43,7 +44,7 @@ GIVE_BACK = 2**30  # bytes that came in until the window is opened again
 HEAD_BYTES = 2**16
 
 
-class Stream(asyncio.BufferedProtocol):
+class Stream(asyncio.BufferedProtocol, ABC):
     """An end of a stream that has its connection for itself: an asyncio protocol.
 
     Both windows are opened as far as they go: what is on its way is bounded by the calls that run.
@@ -76,17 +77,17 @@ class Stream(asyncio.BufferedProtocol):
 
     # --- for the two ends ---
 
+    @abstractmethod
     def _headed(self, headers: Mapping[str, str], last: bool) -> None:
         """A block of headers has come; the stream may end with it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _half_closed(self) -> None:
         """The other side sends nothing more."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _ended(self, why: str) -> None:
         """The stream or its connection broke off; called once at most, and not after `_end`."""
-        raise NotImplementedError
 
     # --- asyncio's calls ---
 
