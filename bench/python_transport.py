@@ -23,8 +23,8 @@ from time import monotonic, perf_counter
 
 import uvloop
 
-from inferencehub.core.messages import InferRequest
-from inferencehub.core.tensors import Tensor
+from inferencehub.core.values.requests import InferRequest
+from inferencehub.core.values.tensors import Tensor
 from inferencehub.inference.config import parse_config
 from inferencehub.inference.runtimes import ModelSource
 from inferencehub.inference.runtimes.python import Python

@@ -18,7 +18,7 @@ EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "misc"
 
 
 def test_the_files_are_found() -> None:
-    assert {"services/inferencehub/core/lane.py", "tests/hub.py"} <= set(FILES)
+    assert {"services/inferencehub/core/lane/lane.py", "tests/hub.py"} <= set(FILES)
 
 
 @pytest.mark.parametrize("file", FILES)

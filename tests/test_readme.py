@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 from starlette.routing import Route
 
-from inferencehub.core.errors import Kind
-from inferencehub.core.settings import variables
+from inferencehub.core.process.settings import variables
+from inferencehub.core.values.errors import Kind
 from inferencehub.gateway.metrics import FleetCollector
 from inferencehub.gateway.metrics import Metrics as GatewayMetrics
 from inferencehub.gateway.settings import GatewaySettings

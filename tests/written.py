@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from inferencehub.core import wire
-from inferencehub.core.messages import InferRequest, InferResponse
+from inferencehub.core.oip import messages as wire
+from inferencehub.core.values.requests import InferRequest, InferResponse
 from inferencehub.pb import open_inference_pb2 as pb
 
 

@@ -13,7 +13,7 @@ import sys
 import urllib.request
 from collections.abc import Mapping
 
-from inferencehub.core.settings import PREFIX, SettingError, read_settings, refuse_unknown, variables
+from inferencehub.core.process.settings import PREFIX, SettingError, read_settings, refuse_unknown, variables
 from inferencehub.gateway.settings import GatewaySettings
 from inferencehub.inference.settings import InferenceSettings
 

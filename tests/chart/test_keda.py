@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 import jsonschema  # type: ignore[import-untyped]
 import pytest
 
-from inferencehub.core.demand import ModelDemand, Report
+from inferencehub.core.values.demand import ModelDemand, Report
 from inferencehub.scaler.gateways import Release
 from inferencehub.scaler.page import demand_page
 from inferencehub.scaler.total import Total

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from inferencehub.core.settings import SettingError, read_settings
+from inferencehub.core.process.settings import SettingError, read_settings
 from inferencehub.gateway.settings import GatewaySettings
 from inferencehub.inference.health import LIVE, READY, STARTED
 from inferencehub.inference.settings import InferenceSettings

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from inferencehub.core.settings import read_settings
+from inferencehub.core.process.settings import read_settings
 from inferencehub.gateway.settings import GatewaySettings, OnDemand
 from inferencehub.scaler.settings import ScalerSettings, Target
 from tests.chart.combinations import ASLEEP, COMBINATIONS

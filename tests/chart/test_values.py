@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from inferencehub.core.settings import variables
+from inferencehub.core.process.settings import variables
 from inferencehub.gateway.settings import GatewaySettings
 from inferencehub.inference.settings import InferenceSettings
 from tests.chart.rendering import CHART, at, chart, environ, helm, merge, of_kind, one, render, texts

@@ -6,9 +6,9 @@ from array import array
 from collections.abc import Mapping, Sequence
 from itertools import count
 
-from inferencehub.core.batching import Batch, Job, Member
-from inferencehub.core.messages import InferRequest, InferResponse, Parameter
-from inferencehub.core.tensors import Tensor
+from inferencehub.core.lane.batch import Batch, Job, Member
+from inferencehub.core.values.requests import InferRequest, InferResponse, Parameter
+from inferencehub.core.values.tensors import Tensor
 
 _numbers = count(1)
 

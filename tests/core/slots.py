@@ -10,13 +10,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from inferencehub.core.batching import Batch, Job, NotAnswered, Outcome
-from inferencehub.core.byte_budget import ByteBudget
-from inferencehub.core.errors import HubError, Kind
-from inferencehub.core.lane import Lane, Ran
-from inferencehub.core.messages import InferResponse, Times
-from inferencehub.core.queue import Queue
-from inferencehub.core.retries import RetryBudget
+from inferencehub.core.lane.batch import Batch, Job, NotAnswered, Outcome
+from inferencehub.core.lane.byte_budget import ByteBudget
+from inferencehub.core.lane.lane import Lane, Ran
+from inferencehub.core.lane.queue import Queue
+from inferencehub.core.lane.retries import RetryBudget
+from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.values.requests import InferResponse, Times
 from tests.core.jobs import echo, values
 
 Work = Callable[[Batch], Awaitable[InferResponse]]

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from inferencehub.core.batching import (
+from inferencehub.core.lane.batch import (
     Batch,
     Job,
     Member,
@@ -23,12 +23,12 @@ from inferencehub.core.batching import (
     drop_expired,
     merge_key,
 )
-from inferencehub.core.byte_budget import ByteBudget
-from inferencehub.core.errors import HubError, Kind
-from inferencehub.core.messages import InferRequest, InferResponse, Parameter
-from inferencehub.core.queue import Queue
-from inferencehub.core.retries import RetryBudget, may_run_again
-from inferencehub.core.tensors import DTYPES, Tensor, pack_bytes
+from inferencehub.core.lane.byte_budget import ByteBudget
+from inferencehub.core.lane.queue import Queue
+from inferencehub.core.lane.retries import RetryBudget, may_run_again
+from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.values.requests import InferRequest, InferResponse, Parameter
+from inferencehub.core.values.tensors import DTYPES, Tensor, pack_bytes
 from tests.core.jobs import echo, job, request, values
 
 LIMIT = 20

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from inferencehub.core.demand import ModelDemand, Report, by_model, by_pool, slots_needed
+from inferencehub.core.values.demand import ModelDemand, Report, by_model, by_pool, slots_needed
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import grpc
 import pytest
 
-from inferencehub.core.errors import HubError, Kind, bad_input, shown
+from inferencehub.core.values.errors import HubError, Kind, bad_input, shown
 
 TABLE = {
     Kind.BAD_INPUT: (400, "INVALID_ARGUMENT"),

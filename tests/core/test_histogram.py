@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client import Histogram as Theirs
 
-from inferencehub.core.histogram import Histogram
-from inferencehub.core.metrics import ROWS, SECONDS
+from inferencehub.core.process.histogram import Histogram
+from inferencehub.core.process.metrics import ROWS, SECONDS
 
 VALUES = st.one_of(st.sampled_from([*SECONDS, *ROWS, 0.0]), st.floats(0, 1000))
 

@@ -12,11 +12,11 @@ from time import monotonic
 
 import pytest
 
-from inferencehub.core.batching import Batch, Job, Member, NotAnswered, Outcome
-from inferencehub.core.errors import HubError, Kind
-from inferencehub.core.messages import InferResponse
-from inferencehub.core.retries import RetryBudget
-from inferencehub.core.tensors import Tensor
+from inferencehub.core.lane.batch import Batch, Job, Member, NotAnswered, Outcome
+from inferencehub.core.lane.retries import RetryBudget
+from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.values.requests import InferResponse
+from inferencehub.core.values.tensors import Tensor
 from tests.core.jobs import echo, job, request, values
 from tests.core.slots import Gate, at_once, failing, no_stray_errors, running_lane
 

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import uvloop
 
-from inferencehub.core.batching import Batch, NotAnswered, Outcome
-from inferencehub.core.errors import HubError, Kind
-from inferencehub.core.messages import InferResponse
-from inferencehub.core.retries import RetryBudget
+from inferencehub.core.lane.batch import Batch, NotAnswered, Outcome
+from inferencehub.core.lane.retries import RetryBudget
+from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.values.requests import InferResponse
 from tests.core.jobs import echo, job, values
 from tests.core.slots import Running, no_stray_errors, running_lane
 
@@ -80,5 +80,5 @@ async def ten_thousand_calls(seed: int) -> None:
 def test_ten_thousand_calls_leave_nothing_behind(
     run: Callable[[Coroutine[Any, Any, None]], None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("CRITICAL", "inferencehub.core.lane")
+    caplog.set_level("CRITICAL", "inferencehub.core.lane.lane")
     run(ten_thousand_calls(7))

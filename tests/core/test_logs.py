@@ -13,7 +13,7 @@ from time import time
 
 import pytest
 
-from inferencehub.core.logs import FLUSH_LINES, FLUSH_S, AccessLog, Human, Json, set_up_logs
+from inferencehub.core.process.logs import FLUSH_LINES, FLUSH_S, AccessLog, Human, Json, set_up_logs
 
 
 def record(message: str, *args: object, **extra: object) -> logging.LogRecord:

@@ -7,11 +7,11 @@ from time import monotonic
 
 import pytest
 
-from inferencehub.core.batching import Batch
-from inferencehub.core.errors import HubError, Kind
-from inferencehub.core.messages import InferResponse
-from inferencehub.core.pace import FRESH_S, LEAST_LEFT, Pace, foretold, too_late
-from inferencehub.core.queue import Queue
+from inferencehub.core.lane.batch import Batch
+from inferencehub.core.lane.load_shedding import FRESH_S, LEAST_LEFT, Pace, foretold, too_late
+from inferencehub.core.lane.queue import Queue
+from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.values.requests import InferResponse
 from tests.core.jobs import echo, job
 from tests.core.slots import running_lane
 

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inferencehub.core.errors import HubError, Kind
-from inferencehub.core.messages import InferResponse
-from inferencehub.core.predict import CODES, Prediction, predict_request, read_prediction
-from inferencehub.core.signature import ModelInfo, Signature, TensorSpec
-from inferencehub.core.tensors import DTYPES, Tensor, pack_bytes
+from inferencehub.core.oip.predict import CODES, Prediction, predict_request, read_prediction
+from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.values.requests import InferResponse
+from inferencehub.core.values.signature import ModelInfo, Signature, TensorSpec
+from inferencehub.core.values.tensors import DTYPES, Tensor, pack_bytes
 
 INTEGERS = [dtype for dtype in CODES if "INT" in dtype]
 

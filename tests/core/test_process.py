@@ -10,7 +10,7 @@ from tests.hub import ROOT
 
 FAULTS = """
 import resource
-from inferencehub.core.process import keep_freed_memory
+from inferencehub.core.process.life import keep_freed_memory
 
 if {keep}:
     keep_freed_memory()

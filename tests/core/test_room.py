@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from inferencehub.core.room import room
+from inferencehub.core.values.buffers import room
 
 PAGE = 4096
 STATM = Path("/proc/self/statm")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from inferencehub.core.settings import (
+from inferencehub.core.process.settings import (
     SettingError,
     TierSettings,
     read_settings,

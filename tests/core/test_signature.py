@@ -7,10 +7,10 @@ from math import prod
 
 import pytest
 
-from inferencehub.core.errors import HubError, Kind
-from inferencehub.core.messages import InferRequest
-from inferencehub.core.signature import ModelInfo, Signature, TensorSpec
-from inferencehub.core.tensors import DTYPES, Tensor, pack_bytes
+from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.values.requests import InferRequest
+from inferencehub.core.values.signature import ModelInfo, Signature, TensorSpec
+from inferencehub.core.values.tensors import DTYPES, Tensor, pack_bytes
 
 SIGNATURE = Signature(
     inputs=(

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inferencehub.core.errors import HubError, Kind
-from inferencehub.core.tensors import (
+from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.values.tensors import (
     DTYPES,
     MAX_ELEMENTS,
     Tensor,

@@ -16,12 +16,12 @@ import tritonclient.grpc as triton
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inferencehub.core import wire
-from inferencehub.core.batching import Member
-from inferencehub.core.errors import HubError, Kind
-from inferencehub.core.messages import InferRequest, InferResponse, Parameter
-from inferencehub.core.signature import ModelInfo, Signature, TensorSpec
-from inferencehub.core.tensors import DTYPES, Tensor, pack_bytes
+from inferencehub.core.lane.batch import Member
+from inferencehub.core.oip import messages as wire
+from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.values.requests import InferRequest, InferResponse, Parameter
+from inferencehub.core.values.signature import ModelInfo, Signature, TensorSpec
+from inferencehub.core.values.tensors import DTYPES, Tensor, pack_bytes
 from inferencehub.pb import model_config_pb2 as config_pb
 from inferencehub.pb import open_inference_pb2 as pb
 from tests.written import request_to_proto, response_to_proto

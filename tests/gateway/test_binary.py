@@ -13,8 +13,8 @@ import tritonclient.http as triton
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inferencehub.core.errors import HubError
-from inferencehub.core.tensors import DTYPES, Tensor
+from inferencehub.core.values.errors import HubError
+from inferencehub.core.values.tensors import DTYPES, Tensor
 from inferencehub.gateway.request_json import decode_infer
 from tests.gateway.raw import Answer, Raw, request
 from tests.hub import Hub, running_hub, write_model

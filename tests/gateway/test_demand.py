@@ -11,8 +11,8 @@ import aiohttp
 import msgspec
 import pytest
 
-from inferencehub.core.demand import ModelDemand, Report
-from inferencehub.core.settings import SettingError
+from inferencehub.core.process.settings import SettingError
+from inferencehub.core.values.demand import ModelDemand, Report
 from inferencehub.gateway.demand import SECOND_S, WINDOW_S, Demand
 from inferencehub.gateway.server import Gateway
 from inferencehub.gateway.settings import GatewaySettings, OnDemand

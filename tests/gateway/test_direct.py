@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from inferencehub.core.logs import AccessLog
+from inferencehub.core.process.logs import AccessLog
 from inferencehub.gateway.server import Gateway
 from inferencehub.gateway.settings import GatewaySettings
 from tests.gateway.raw import Answer, Raw, request

@@ -15,7 +15,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from inferencehub.core.tensors import DTYPES
+from inferencehub.core.values.tensors import DTYPES
 from tests.gateway.raw import Answer, Raw, request
 from tests.hub import MODELS, Process, mock_model
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inferencehub.core.errors import HubError, Kind
-from inferencehub.core.messages import InferRequest, InferResponse
-from inferencehub.core.predict import CODES
-from inferencehub.core.tensors import DTYPES, Tensor, pack_bytes
+from inferencehub.core.oip.predict import CODES
+from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.values.requests import InferRequest, InferResponse
+from inferencehub.core.values.tensors import DTYPES, Tensor, pack_bytes
 from inferencehub.gateway import request_json
 from inferencehub.gateway.answer_json import Wanted, elements, infer_answer
 from inferencehub.gateway.request_json import decode_infer, decode_predict

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inferencehub.core.errors import HubError
-from inferencehub.core.predict import CODES
-from inferencehub.core.tensors import Tensor
+from inferencehub.core.oip.predict import CODES
+from inferencehub.core.values.errors import HubError
+from inferencehub.core.values.tensors import Tensor
 from inferencehub.gateway import native_numbers, number_json, request_json
 from inferencehub.gateway.native_numbers import loaded, native, pack_numbers
 from inferencehub.gateway.request_json import decode_cut, decode_infer

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from starlette.routing import Route
 
-from inferencehub.core.errors import Kind
+from inferencehub.core.values.errors import Kind
 from inferencehub.gateway.answer_json import PredictAnswer
 from inferencehub.gateway.describe import Describe
 from inferencehub.gateway.infer import Calls

@@ -15,7 +15,7 @@ import grpc
 import pytest
 import uvloop
 
-from inferencehub.core import wire
+from inferencehub.core.oip import messages as wire
 from inferencehub.gateway import stream
 from inferencehub.gateway.backend import State
 from inferencehub.pb import open_inference_pb2 as pb

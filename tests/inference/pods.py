@@ -13,10 +13,10 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from inferencehub.core import wire
-from inferencehub.core.logs import AccessLog
-from inferencehub.core.messages import InferRequest
-from inferencehub.core.tensors import Tensor
+from inferencehub.core.oip import messages as wire
+from inferencehub.core.process.logs import AccessLog
+from inferencehub.core.values.requests import InferRequest
+from inferencehub.core.values.tensors import Tensor
 from inferencehub.inference.server import InferenceServer
 from inferencehub.inference.settings import InferenceSettings
 from inferencehub.pb import open_inference_pb2 as pb

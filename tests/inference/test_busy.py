@@ -11,9 +11,9 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from inferencehub.core import wire
-from inferencehub.core.messages import InferRequest
-from inferencehub.core.tensors import Tensor, pack_bytes
+from inferencehub.core.oip import messages as wire
+from inferencehub.core.values.requests import InferRequest
+from inferencehub.core.values.tensors import Tensor, pack_bytes
 from inferencehub.pb import open_inference_pb2 as pb
 from tests.hub import MODELS, Process, write_model
 from tests.inference.pods import features

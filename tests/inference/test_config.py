@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from inferencehub.core.errors import HubError, Kind
-from inferencehub.core.signature import Signature, TensorSpec
+from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.values.signature import Signature, TensorSpec
 from inferencehub.inference.config import (
     HONOURED,
     NOTED,

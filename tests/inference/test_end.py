@@ -13,9 +13,9 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from inferencehub.core import wire
-from inferencehub.core.messages import InferRequest
-from inferencehub.core.tensors import Tensor, pack_bytes
+from inferencehub.core.oip import messages as wire
+from inferencehub.core.values.requests import InferRequest
+from inferencehub.core.values.tensors import Tensor, pack_bytes
 from tests.hub import Process, write_model
 from tests.written import request_to_proto
 

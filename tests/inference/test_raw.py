@@ -9,11 +9,11 @@ from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inferencehub.core import wire
-from inferencehub.core.errors import HubError, Kind
-from inferencehub.core.messages import InferRequest
-from inferencehub.core.tensors import Tensor
-from inferencehub.core.wire import LARGE
+from inferencehub.core.oip import messages as wire
+from inferencehub.core.oip.messages import LARGE
+from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.values.requests import InferRequest
+from inferencehub.core.values.tensors import Tensor
 from inferencehub.inference.arrays import to_array
 from inferencehub.inference.raw import MOST_FIELDS, cut, read_request
 from inferencehub.pb import open_inference_pb2 as pb

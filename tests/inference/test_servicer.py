@@ -10,9 +10,9 @@ from typing import Any
 import grpc
 import pytest
 
-from inferencehub.core import wire
-from inferencehub.core.messages import RESERVED_PARAMETERS, InferRequest
-from inferencehub.core.tensors import Tensor, pack_bytes
+from inferencehub.core.oip import messages as wire
+from inferencehub.core.values.requests import RESERVED_PARAMETERS, InferRequest
+from inferencehub.core.values.tensors import Tensor, pack_bytes
 from inferencehub.inference.call import Call
 from inferencehub.pb import inference_pb2 as predict_pb
 from tests.hub import eventually, mock_model, write_model

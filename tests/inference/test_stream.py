@@ -13,7 +13,6 @@ import grpc
 import pytest
 from hpack import Encoder
 
-from inferencehub.core import wire
 from inferencehub.core.http2.frames import (
     CANCEL,
     DATA,
@@ -26,6 +25,7 @@ from inferencehub.core.http2.frames import (
     frame,
     settings,
 )
+from inferencehub.core.oip import messages as wire
 from inferencehub.pb import open_inference_pb2 as pb
 from tests.hub import eventually, mock_model
 from tests.inference.pods import Pod, calling_pod, features

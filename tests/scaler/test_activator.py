@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inferencehub.core.settings import SettingError
+from inferencehub.core.process.settings import SettingError
 from inferencehub.scaler.activator import Activator, Quiet
 from inferencehub.scaler.settings import ScalerSettings, Target
 from inferencehub.scaler.total import Reading

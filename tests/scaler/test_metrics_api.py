@@ -15,8 +15,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from inferencehub.core.demand import ModelDemand, Report
-from inferencehub.core.http import listen
+from inferencehub.core.process.http import listen
+from inferencehub.core.values.demand import ModelDemand, Report
 from inferencehub.scaler import certificate
 from inferencehub.scaler.callers import Callers
 from inferencehub.scaler.gateways import Release

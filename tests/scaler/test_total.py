@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from inferencehub.core.demand import ModelDemand, Report
+from inferencehub.core.values.demand import ModelDemand, Report
 from inferencehub.scaler.total import LEAST_S, PATIENCE_S, WINDOW_S, Total
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 
-from inferencehub.core.logs import AccessLog, set_up_logs
-from inferencehub.core.process import live, run
-from inferencehub.core.settings import read_settings
+from inferencehub.core.process.life import live, run
+from inferencehub.core.process.logs import AccessLog, set_up_logs
+from inferencehub.core.process.settings import read_settings
 from inferencehub.gateway.server import Gateway
 from inferencehub.gateway.settings import GatewaySettings
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
-from inferencehub.core.errors import HubError, Kind
-from inferencehub.core.messages import InferResponse
-from inferencehub.core.predict import CODES
-from inferencehub.core.tensors import Buffer, Tensor, unpack_bytes
+from inferencehub.core.oip.predict import CODES
+from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.values.requests import InferResponse
+from inferencehub.core.values.tensors import Buffer, Tensor, unpack_bytes
 
 encode = msgspec.json.Encoder().encode
 

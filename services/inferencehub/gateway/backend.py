@@ -26,8 +26,8 @@ from typing import Any
 
 import grpc
 
-from inferencehub.core import wire
-from inferencehub.core.tensors import Buffer
+from inferencehub.core.oip import messages as wire
+from inferencehub.core.values.tensors import Buffer
 from inferencehub.gateway.catalog import Catalog
 from inferencehub.gateway.channel import PATIENCE_S, Channel, Lost
 from inferencehub.gateway.place import Place

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from inferencehub.core.errors import bad_input, shown
+from inferencehub.core.values.errors import bad_input, shown
 from inferencehub.gateway.body import Body
 
 JSON_SIZE = b"inference-header-content-length"

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from inferencehub.core.errors import HubError, Kind, bad_input
+from inferencehub.core.values.errors import HubError, Kind, bad_input
 
 # What `zlib` calls the containers of each content coding (RFC 9110 8.4.1); "deflate" is zlib-wrapped.
 WINDOW_BITS = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}

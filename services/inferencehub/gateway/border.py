@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.exceptions import HTTPException
 
-from inferencehub.core.batching import Job
-from inferencehub.core.byte_budget import ByteBudget
-from inferencehub.core.errors import HubError, Kind
-from inferencehub.core.logs import AccessLog, now
-from inferencehub.core.messages import NO_TRIP, Trip
-from inferencehub.core.tensors import Buffer
+from inferencehub.core.lane.batch import Job
+from inferencehub.core.lane.byte_budget import ByteBudget
+from inferencehub.core.process.logs import AccessLog, now
+from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.values.requests import NO_TRIP, Trip
+from inferencehub.core.values.tensors import Buffer
 from inferencehub.gateway.access_line import AccessLine
 from inferencehub.gateway.answer_json import Wanted, encode
 from inferencehub.gateway.body import CallerLeft

@@ -12,8 +12,8 @@ from typing import Any
 
 import grpc
 
-from inferencehub.core import wire
-from inferencehub.core.signature import ModelInfo
+from inferencehub.core.oip import messages as wire
+from inferencehub.core.values.signature import ModelInfo
 from inferencehub.pb import model_config_pb2 as config_pb
 from inferencehub.pb import open_inference_pb2 as pb
 

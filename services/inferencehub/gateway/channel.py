@@ -19,8 +19,8 @@ from typing import Any, Self
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from inferencehub.core import wire
-from inferencehub.core.tensors import Buffer
+from inferencehub.core.oip import messages as wire
+from inferencehub.core.values.tensors import Buffer
 from inferencehub.gateway.kept_stream import KeptStream
 from inferencehub.gateway.stream import LARGE, Failed, Stream, failed
 from inferencehub.pb import open_inference_pb2 as pb

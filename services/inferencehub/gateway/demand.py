@@ -18,8 +18,8 @@ from typing import NamedTuple
 import msgspec
 from prometheus_client.core import GaugeMetricFamily
 
-from inferencehub.core.demand import ModelDemand, Report, slots_needed
-from inferencehub.core.ops import JSON, Answer
+from inferencehub.core.process.ops_port import JSON, Answer
+from inferencehub.core.values.demand import ModelDemand, Report, slots_needed
 from inferencehub.gateway.fleet import Fleet
 from inferencehub.gateway.place import Place
 

@@ -10,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from inferencehub import __version__
-from inferencehub.core.errors import HubError, Kind
-from inferencehub.core.signature import ModelInfo, TensorSpec
+from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.values.signature import ModelInfo, TensorSpec
 from inferencehub.gateway.answer_json import encode
 from inferencehub.gateway.fleet import Fleet
 from inferencehub.gateway.openapi import openapi

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from inferencehub.core.errors import HubError, Kind
-from inferencehub.core.messages import InferResponse
-from inferencehub.core.telling import Tell
-from inferencehub.core.tensors import Buffer
+from inferencehub.core.lane.sink import Tell
+from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.values.requests import InferResponse
+from inferencehub.core.values.tensors import Buffer
 from inferencehub.gateway.body import Body
 from inferencehub.gateway.border import Border, Exchange, caller_left
 from inferencehub.gateway.head_lines import CLOSE, Reply

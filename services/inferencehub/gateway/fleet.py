@@ -13,12 +13,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from time import monotonic
 
-from inferencehub.core.byte_budget import ByteBudget
-from inferencehub.core.errors import HubError, Kind
-from inferencehub.core.lane import Observer
-from inferencehub.core.messages import InferRequest
-from inferencehub.core.retries import RetryBudget
-from inferencehub.core.signature import ModelInfo
+from inferencehub.core.lane.byte_budget import ByteBudget
+from inferencehub.core.lane.lane import Observer
+from inferencehub.core.lane.retries import RetryBudget
+from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.values.requests import InferRequest
+from inferencehub.core.values.signature import ModelInfo
 from inferencehub.gateway.backend import Backend, State
 from inferencehub.gateway.discovery import Discovery
 from inferencehub.gateway.model_lane import ModelLane, no_pod

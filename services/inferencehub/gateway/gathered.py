@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from inferencehub.core.errors import HubError
-from inferencehub.core.room import room
+from inferencehub.core.values.buffers import room
+from inferencehub.core.values.errors import HubError
 
 if TYPE_CHECKING:
     from inferencehub.gateway.connection import Connection

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from inferencehub.core.messages import Trip
-from inferencehub.core.tensors import Buffer
+from inferencehub.core.values.requests import Trip
+from inferencehub.core.values.tensors import Buffer
 
 # Lines of an answer's head.
 JSON = b"content-type: application/json\r\n"

@@ -12,11 +12,11 @@ from functools import partial
 from time import monotonic
 from typing import Any, TypeVar
 
-from inferencehub.core.batching import Job, Member
-from inferencehub.core.errors import HubError, bad_input, shown
-from inferencehub.core.messages import InferRequest, InferResponse
-from inferencehub.core.predict import predict_request, read_prediction
-from inferencehub.core.telling import Tell, resolve
+from inferencehub.core.lane.batch import Job, Member
+from inferencehub.core.lane.sink import Tell, resolve
+from inferencehub.core.oip.predict import predict_request, read_prediction
+from inferencehub.core.values.errors import HubError, bad_input, shown
+from inferencehub.core.values.requests import InferRequest, InferResponse
 from inferencehub.gateway.answer_json import PredictAnswer, Wanted, encode, infer_answer
 from inferencehub.gateway.binary import JSON_SIZE, json_size
 from inferencehub.gateway.body import Body, CallerLeft, read_body

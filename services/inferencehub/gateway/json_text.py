@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from inferencehub.core.errors import HubError, bad_input
-from inferencehub.core.tensors import MAX_DIMENSIONS
+from inferencehub.core.values.errors import HubError, bad_input
+from inferencehub.core.values.tensors import MAX_DIMENSIONS
 
 T = TypeVar("T")
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")

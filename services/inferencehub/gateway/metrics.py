@@ -7,9 +7,9 @@ from collections.abc import Callable
 from prometheus_client import Counter, Gauge
 from prometheus_client.core import GaugeMetricFamily
 
-from inferencehub.core.batching import Batch, Outcome, Reason
-from inferencehub.core.histogram import Histogram, Observations
-from inferencehub.core.metrics import ROWS, SECONDS, new_registry
+from inferencehub.core.lane.batch import Batch, Outcome, Reason
+from inferencehub.core.process.histogram import Histogram, Observations
+from inferencehub.core.process.metrics import ROWS, SECONDS, new_registry
 from inferencehub.gateway.fleet import Fleet
 
 P = "inferencehub_gateway"

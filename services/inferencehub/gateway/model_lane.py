@@ -10,14 +10,14 @@ import asyncio
 from collections.abc import Sequence
 from time import monotonic
 
-from inferencehub.core.batching import Job
-from inferencehub.core.byte_budget import ByteBudget
-from inferencehub.core.errors import HubError, Kind
-from inferencehub.core.lane import Lane, Observer
-from inferencehub.core.queue import Queue
-from inferencehub.core.retries import RetryBudget
-from inferencehub.core.signature import ModelInfo
-from inferencehub.core.telling import Tell
+from inferencehub.core.lane.batch import Job
+from inferencehub.core.lane.byte_budget import ByteBudget
+from inferencehub.core.lane.lane import Lane, Observer
+from inferencehub.core.lane.queue import Queue
+from inferencehub.core.lane.retries import RetryBudget
+from inferencehub.core.lane.sink import Tell
+from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.values.signature import ModelInfo
 from inferencehub.gateway.place import Place
 
 HOLD_STEP_S = 0.01  # those whose time is up within it are refused together

@@ -11,7 +11,7 @@ import ctypes
 from pathlib import Path
 from typing import Any
 
-from inferencehub.core.tensors import DTYPES
+from inferencehub.core.values.tensors import DTYPES
 
 LIBRARY = Path(__file__).with_name("libnumbers.so")
 DOUBLE = {"FP32": False, "FP64": True}  # what can be packed, and whether that is a double

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 
-from inferencehub.core.errors import HubError
-from inferencehub.core.tensors import Tensor, element_count
+from inferencehub.core.values.errors import HubError
+from inferencehub.core.values.tensors import Tensor, element_count
 from inferencehub.gateway.native_numbers import DOUBLE, pack_numbers
 from inferencehub.gateway.tensor_json import TensorBody
 

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from inferencehub.core import wire
-from inferencehub.core.batching import Batch, NotAnswered, Outcome
-from inferencehub.core.errors import HubError, Kind
-from inferencehub.core.lane import Ran
-from inferencehub.core.messages import Times
-from inferencehub.core.signature import ModelInfo
+from inferencehub.core.lane.batch import Batch, NotAnswered, Outcome
+from inferencehub.core.lane.lane import Ran
+from inferencehub.core.oip import messages as wire
+from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.values.requests import Times
+from inferencehub.core.values.signature import ModelInfo
 from inferencehub.gateway.channel import Lost
 from inferencehub.gateway.stream import LARGE, Failed
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import msgspec
 
-from inferencehub.core.errors import HubError, bad_input, shown
-from inferencehub.core.messages import RESERVED_PARAMETERS, InferRequest, Parameter
-from inferencehub.core.tensors import Tensor
-from inferencehub.core.wire import OURS
+from inferencehub.core.oip.messages import OURS
+from inferencehub.core.values.errors import HubError, bad_input, shown
+from inferencehub.core.values.requests import RESERVED_PARAMETERS, InferRequest, Parameter
+from inferencehub.core.values.tensors import Tensor
 from inferencehub.gateway import native_numbers
 from inferencehub.gateway.answer_json import Wanted
 from inferencehub.gateway.binary import Buffers, split

@@ -16,9 +16,9 @@ from typing import Any
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Router
 
-from inferencehub.core.http import HttpServer
-from inferencehub.core.logs import AccessLog
-from inferencehub.core.ops import ops_app
+from inferencehub.core.process.http import HttpServer
+from inferencehub.core.process.logs import AccessLog
+from inferencehub.core.process.ops_port import ops_app
 from inferencehub.gateway.border import Border
 from inferencehub.gateway.connection import connection_class
 from inferencehub.gateway.demand import Demand

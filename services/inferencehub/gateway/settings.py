@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from inferencehub.core.settings import SettingError, TierSettings, setting
+from inferencehub.core.process.settings import SettingError, TierSettings, setting
 
 
 class OnDemand(NamedTuple):

@@ -19,9 +19,9 @@ from typing import Any
 
 import grpc
 
-from inferencehub.core import wire
 from inferencehub.core.http2.client import ClientStream, Ended
-from inferencehub.core.tensors import Buffer
+from inferencehub.core.oip import messages as wire
+from inferencehub.core.values.tensors import Buffer
 from inferencehub.pb import open_inference_pb2 as pb
 
 PING_S = 12.0  # gRPC's servers break off who pings more often than every 10 s

@@ -13,9 +13,9 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from inferencehub.core.errors import bad_input, shown
-from inferencehub.core.predict import CODES, packer
-from inferencehub.core.tensors import Tensor, element_count, pack_bytes
+from inferencehub.core.oip.predict import CODES, packer
+from inferencehub.core.values.errors import bad_input, shown
+from inferencehub.core.values.tensors import Tensor, element_count, pack_bytes
 from inferencehub.gateway.json_text import LONE, finite, integer, mismatch
 
 NO_DATA = msgspec.Raw()

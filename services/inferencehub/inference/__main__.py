@@ -13,9 +13,9 @@ if __name__ == "__main__":
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
 
-from inferencehub.core.logs import AccessLog, set_up_logs
-from inferencehub.core.process import live, run
-from inferencehub.core.settings import read_settings
+from inferencehub.core.process.life import live, run
+from inferencehub.core.process.logs import AccessLog, set_up_logs
+from inferencehub.core.process.settings import read_settings
 from inferencehub.inference.server import InferenceServer
 from inferencehub.inference.settings import InferenceSettings
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from inferencehub.core.tensors import Tensor, pack_bytes, unpack_bytes
+from inferencehub.core.values.tensors import Tensor, pack_bytes, unpack_bytes
 
 # BF16 has no numpy type; it goes to models as the upper half of FP32.
 NUMPY: dict[str, str] = {

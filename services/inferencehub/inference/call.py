@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from time import monotonic
 from typing import Any
 
-from inferencehub.core import wire
-from inferencehub.core.batching import Job, Member
-from inferencehub.core.errors import HubError, Kind, bad_input
-from inferencehub.core.logs import AccessLog
-from inferencehub.core.messages import RESERVED_PARAMETERS, InferRequest, InferResponse
+from inferencehub.core.lane.batch import Job, Member
+from inferencehub.core.oip import messages as wire
+from inferencehub.core.process.logs import AccessLog
+from inferencehub.core.values.errors import HubError, Kind, bad_input
+from inferencehub.core.values.requests import RESERVED_PARAMETERS, InferRequest, InferResponse
 from inferencehub.inference.model import Model
 from inferencehub.inference.settings import InferenceSettings
 

@@ -13,10 +13,10 @@ from collections.abc import Iterable, Iterator
 from google.protobuf import text_format
 from google.protobuf.message import Message
 
-from inferencehub.core.errors import bad_input
-from inferencehub.core.signature import Signature, TensorSpec
-from inferencehub.core.tensors import DTYPES
-from inferencehub.core.wire import TYPE_NAMES
+from inferencehub.core.oip.messages import TYPE_NAMES
+from inferencehub.core.values.errors import bad_input
+from inferencehub.core.values.signature import Signature, TensorSpec
+from inferencehub.core.values.tensors import DTYPES
 from inferencehub.pb import model_config_pb2 as config_pb
 
 logger = logging.getLogger(__name__)

@@ -8,16 +8,16 @@ from collections.abc import Callable
 from enum import Enum
 from time import monotonic
 
-from inferencehub.core.batching import Batch, NotAnswered, Outcome
-from inferencehub.core.byte_budget import ByteBudget
-from inferencehub.core.errors import HubError, Kind
-from inferencehub.core.lane import Lane, Ran
-from inferencehub.core.messages import InferResponse, Times
-from inferencehub.core.queue import Queue
-from inferencehub.core.retries import RetryBudget
-from inferencehub.core.signature import ModelInfo, Signature
-from inferencehub.core.tensors import Tensor
-from inferencehub.core.wire import parameters_of
+from inferencehub.core.lane.batch import Batch, NotAnswered, Outcome
+from inferencehub.core.lane.byte_budget import ByteBudget
+from inferencehub.core.lane.lane import Lane, Ran
+from inferencehub.core.lane.queue import Queue
+from inferencehub.core.lane.retries import RetryBudget
+from inferencehub.core.oip.messages import parameters_of
+from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.values.requests import InferResponse, Times
+from inferencehub.core.values.signature import ModelInfo, Signature
+from inferencehub.core.values.tensors import Tensor
 from inferencehub.inference.metrics import LaneMetrics
 from inferencehub.inference.repository import Found
 from inferencehub.inference.runtimes import ModelSource, Runtime, make_runtime

@@ -7,8 +7,8 @@ import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from inferencehub.core.byte_budget import ByteBudget
-from inferencehub.core.errors import HubError, Kind
+from inferencehub.core.lane.byte_budget import ByteBudget
+from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.inference.metrics import Metrics
 from inferencehub.inference.model import Model, State
 from inferencehub.inference.repository import scan

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 from google.protobuf.message import DecodeError
 
-from inferencehub.core.errors import bad_input
-from inferencehub.core.tensors import Buffer
-from inferencehub.core.wire import LARGE
+from inferencehub.core.oip.messages import LARGE
+from inferencehub.core.values.errors import bad_input
+from inferencehub.core.values.tensors import Buffer
 from inferencehub.pb import open_inference_pb2 as pb
 
 MOST_FIELDS = 500  # more are not walked, for the walk is slow

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from inferencehub.core.errors import HubError, bad_input
+from inferencehub.core.values.errors import HubError, bad_input
 from inferencehub.inference.config import instances, parse_config
 from inferencehub.inference.runtimes import MODEL_FILES, RUNTIMES, ModelSource, runtime_of
 from inferencehub.pb import model_config_pb2 as config_pb

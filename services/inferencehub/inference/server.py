@@ -20,11 +20,11 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from inferencehub.core import wire
-from inferencehub.core.byte_budget import ByteBudget
-from inferencehub.core.http import HttpServer
-from inferencehub.core.logs import AccessLog
-from inferencehub.core.ops import ops_app
+from inferencehub.core.lane.byte_budget import ByteBudget
+from inferencehub.core.oip import messages as wire
+from inferencehub.core.process.http import HttpServer
+from inferencehub.core.process.logs import AccessLog
+from inferencehub.core.process.ops_port import ops_app
 from inferencehub.inference.health import READY, STARTED, Health
 from inferencehub.inference.metrics import Metrics
 from inferencehub.inference.models import Models

@@ -3,7 +3,7 @@
 Each method reads a message, asks `models`, and writes a message. `handlers` is the gRPC border: there, and nowhere
 else, an error becomes a status code.
 
-A merged call (parameter `hub_members`, see `core/wire.py`) is one job whose rows belong to several callers; the pod
+A merged call (parameter `hub_members`, see `core/oip/messages.py`) is one job whose rows belong to several callers; the pod
 answers it with its times and with how many instances are free. A call that the pod had no room for is refused with the
 trailer `hub-refused`, which tells the gateway that it never started and may go to another pod.
 """
@@ -20,12 +20,12 @@ from google.protobuf import text_format
 from google.protobuf.message import Message
 
 from inferencehub import __version__
-from inferencehub.core import wire
-from inferencehub.core.errors import HubError, Kind
-from inferencehub.core.logs import AccessLog
-from inferencehub.core.messages import InferRequest, InferResponse
-from inferencehub.core.predict import predict_request, read_prediction
-from inferencehub.core.tensors import Buffer
+from inferencehub.core.oip import messages as wire
+from inferencehub.core.oip.predict import predict_request, read_prediction
+from inferencehub.core.process.logs import AccessLog
+from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.values.requests import InferRequest, InferResponse
+from inferencehub.core.values.tensors import Buffer
 from inferencehub.inference.call import Call, Calls, status_of
 from inferencehub.inference.models import Models
 from inferencehub.inference.raw import read_request

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from inferencehub.core.settings import TierSettings, setting
+from inferencehub.core.process.settings import TierSettings, setting
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The pod's end of a gateway's standing stream (`gateway/stream.py`, `core/wire.py`): ModelStreamInfer with our mark.
+"""The pod's end of a gateway's standing stream (`gateway/stream.py`, `core/oip/messages.py`): ModelStreamInfer with our mark.
 
 Every message is a call and runs by itself; answers leave in the order in which they are ready. The stream lives as
 long as its gateway wants. When the pod stops, it takes no new call, answers those that run, and ends the stream with
@@ -15,12 +15,12 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol
 
-from inferencehub.core import wire
-from inferencehub.core.errors import HubError
-from inferencehub.core.http import listen
 from inferencehub.core.http2.server import ServerStream
-from inferencehub.core.messages import InferResponse
-from inferencehub.core.tensors import Buffer
+from inferencehub.core.oip import messages as wire
+from inferencehub.core.process.http import listen
+from inferencehub.core.values.errors import HubError
+from inferencehub.core.values.requests import InferResponse
+from inferencehub.core.values.tensors import Buffer
 from inferencehub.inference.call import Call
 from inferencehub.inference.raw import read_request
 from inferencehub.pb import open_inference_pb2 as pb

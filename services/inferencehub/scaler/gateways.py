@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import aiohttp
 import msgspec
 
-from inferencehub.core.demand import Report
+from inferencehub.core.values.demand import Report
 from inferencehub.scaler.kube import Kube, Object
 from inferencehub.scaler.total import LEAST_S, Total
 

@@ -8,7 +8,7 @@ from time import monotonic
 from prometheus_client import Counter
 from prometheus_client.core import GaugeMetricFamily
 
-from inferencehub.core.metrics import new_registry
+from inferencehub.core.process.metrics import new_registry
 from inferencehub.scaler.gateways import Release
 from inferencehub.scaler.total import Total
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from aiohttp import web
 
-from inferencehub.core.demand import METRIC
+from inferencehub.core.values.demand import METRIC
 from inferencehub.scaler.callers import Callers
 from inferencehub.scaler.gateways import Release
 from inferencehub.scaler.total import Total

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from inferencehub.core.ops import JSON, Answer, Page
+from inferencehub.core.process.ops_port import JSON, Answer, Page
 from inferencehub.scaler.gateways import Release
 from inferencehub.scaler.total import Total
 

@@ -17,8 +17,8 @@ from time import monotonic
 
 from aiohttp import web
 
-from inferencehub.core.http import HttpServer, listen
-from inferencehub.core.ops import ops_app
+from inferencehub.core.process.http import HttpServer, listen
+from inferencehub.core.process.ops_port import ops_app
 from inferencehub.scaler.activator import Activator
 from inferencehub.scaler.callers import Callers
 from inferencehub.scaler.gateways import Gateways, Release

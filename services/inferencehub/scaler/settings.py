@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from inferencehub.core.settings import ProcessSettings, SettingError, setting
+from inferencehub.core.process.settings import ProcessSettings, SettingError, setting
 
 
 class Target(NamedTuple):

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from inferencehub.core.demand import Model, Report, by_model, by_pool
+from inferencehub.core.values.demand import Model, Report, by_model, by_pool
 
 WINDOW_S = 15.0
 LEAST_S = 4.0  # of rounds before there is a reading: one second is no mean

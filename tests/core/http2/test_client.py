@@ -18,7 +18,7 @@ from h2.settings import SettingCodes, Settings
 
 from inferencehub.core.http2 import stream
 from inferencehub.core.http2.client import ClientStream, Ended
-from inferencehub.core.tensors import Buffer
+from inferencehub.core.values.tensors import Buffer
 
 MOST = 100_000_000
 OK_HEADERS = [(":status", "200"), ("content-type", "application/grpc"), ("said", "yes")]

@@ -19,7 +19,7 @@ from h2.settings import SettingCodes
 from inferencehub.core.http2 import server
 from inferencehub.core.http2.frames import CONTINUATION, HEADERS, PING, PREFACE, frame, settings
 from inferencehub.core.http2.server import ServerStream
-from inferencehub.core.tensors import Buffer
+from inferencehub.core.values.tensors import Buffer
 from tests.hub import eventually
 
 METHOD = "/a.B/C"

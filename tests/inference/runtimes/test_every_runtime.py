@@ -16,12 +16,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from inferencehub.core import wire
-from inferencehub.core.batching import Job, Member
-from inferencehub.core.byte_budget import ByteBudget
-from inferencehub.core.errors import HubError, Kind
-from inferencehub.core.messages import InferRequest
-from inferencehub.core.tensors import Tensor, split_rows
+from inferencehub.core.lane.batch import Job, Member
+from inferencehub.core.lane.byte_budget import ByteBudget
+from inferencehub.core.oip import messages as wire
+from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.values.requests import InferRequest
+from inferencehub.core.values.tensors import Tensor, split_rows
 from inferencehub.inference.arrays import from_array, to_array
 from inferencehub.inference.config import declared
 from inferencehub.inference.metrics import Metrics

@@ -7,9 +7,9 @@ from time import monotonic
 
 import pytest
 
-from inferencehub.core.errors import HubError, Kind
-from inferencehub.core.messages import InferRequest
-from inferencehub.core.tensors import Tensor
+from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.values.requests import InferRequest
+from inferencehub.core.values.tensors import Tensor
 from inferencehub.inference.arrays import to_array
 from inferencehub.inference.config import parse_config
 from inferencehub.inference.runtimes import ModelSource

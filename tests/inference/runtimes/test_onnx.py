@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from inferencehub.core.errors import HubError, Kind
-from inferencehub.core.messages import InferRequest
-from inferencehub.core.signature import Signature, TensorSpec
-from inferencehub.core.tensors import Tensor
+from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.values.requests import InferRequest
+from inferencehub.core.values.signature import Signature, TensorSpec
+from inferencehub.core.values.tensors import Tensor
 from inferencehub.inference.config import parse_config
 from inferencehub.inference.runtimes import ModelSource
 from inferencehub.inference.runtimes.onnx import DTYPES, Onnx, spec_of

@@ -16,11 +16,11 @@ import numpy.typing as npt
 import pytest
 import uvloop
 
-from inferencehub.core.errors import HubError, Kind
-from inferencehub.core.messages import InferRequest, InferResponse
-from inferencehub.core.predict import predict_request, read_prediction
-from inferencehub.core.signature import ModelInfo
-from inferencehub.core.tensors import Tensor, pack_bytes, unpack_bytes
+from inferencehub.core.oip.predict import predict_request, read_prediction
+from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.values.requests import InferRequest, InferResponse
+from inferencehub.core.values.signature import ModelInfo
+from inferencehub.core.values.tensors import Tensor, pack_bytes, unpack_bytes
 from inferencehub.inference.arrays import from_array, to_array
 from inferencehub.inference.config import parse_config
 from inferencehub.inference.runtimes import ModelSource

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 from inferencehub.core.http2.frames import CANCEL, ENABLE_PUSH, PING, PREFACE, Broken, frame, settings
 from inferencehub.core.http2.stream import Stream
-from inferencehub.core.tensors import Buffer
+from inferencehub.core.values.tensors import Buffer
 
 
 class Ended(NamedTuple):

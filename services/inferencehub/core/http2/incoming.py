@@ -20,8 +20,8 @@ from inferencehub.core.http2.frames import (
     STREAM,
     Broken,
 )
-from inferencehub.core.room import room
-from inferencehub.core.tensors import Buffer
+from inferencehub.core.values.buffers import room
+from inferencehub.core.values.tensors import Buffer
 
 BUFFER = 2**16  # bytes; a frame that is no DATA has to fit in
 

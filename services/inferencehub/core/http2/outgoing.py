@@ -19,7 +19,7 @@ from inferencehub.core.http2.frames import (
     STREAM,
     WINDOW,
 )
-from inferencehub.core.tensors import Buffer
+from inferencehub.core.values.tensors import Buffer
 
 # Bytes of the smallest frame limit that HTTP/2 allows, and from which on a part is written as it is, rather than copied
 # into one with those before it.

@@ -18,7 +18,7 @@ from inferencehub.core.http2.frames import (
     settings,
 )
 from inferencehub.core.http2.stream import Stream
-from inferencehub.core.tensors import Buffer
+from inferencehub.core.values.tensors import Buffer
 
 # Until a connection has begun its stream, and until the other side has closed one that has ended.
 PATIENCE_S = 5.0

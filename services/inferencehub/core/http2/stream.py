@@ -38,7 +38,7 @@ from inferencehub.core.http2.frames import (
 )
 from inferencehub.core.http2.incoming import Incoming
 from inferencehub.core.http2.outgoing import Outgoing
-from inferencehub.core.tensors import Buffer
+from inferencehub.core.values.tensors import Buffer
 
 GIVE_BACK = 2**30  # bytes that came in until the window is opened again
 HEAD_BYTES = 2**16

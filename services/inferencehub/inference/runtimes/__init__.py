@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from inferencehub.core.errors import HubError, Kind
-from inferencehub.core.messages import InferRequest
-from inferencehub.core.signature import Signature
-from inferencehub.core.tensors import Tensor
+from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.values.requests import InferRequest
+from inferencehub.core.values.signature import Signature
+from inferencehub.core.values.tensors import Tensor
 from inferencehub.pb import model_config_pb2 as config_pb
 
 # The names that `backend` or `platform` in config.pbtxt may have, and where their class is; imported when first used,

@@ -11,10 +11,10 @@ from hashlib import blake2b
 from math import inf
 from struct import pack
 
-from inferencehub.core.errors import bad_input
-from inferencehub.core.messages import InferRequest
-from inferencehub.core.signature import Signature
-from inferencehub.core.tensors import Tensor
+from inferencehub.core.values.errors import bad_input
+from inferencehub.core.values.requests import InferRequest
+from inferencehub.core.values.signature import Signature
+from inferencehub.core.values.tensors import Tensor
 from inferencehub.inference.config import needs_declaration
 from inferencehub.inference.runtimes import ModelSource, Runtime
 

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from inferencehub.core.errors import HubError, Kind, bad_input
-from inferencehub.core.messages import InferRequest
-from inferencehub.core.signature import Signature, TensorSpec
-from inferencehub.core.tensors import Tensor
+from inferencehub.core.values.errors import HubError, Kind, bad_input
+from inferencehub.core.values.requests import InferRequest
+from inferencehub.core.values.signature import Signature, TensorSpec
+from inferencehub.core.values.tensors import Tensor
 from inferencehub.inference.arrays import from_array, to_array
 from inferencehub.inference.config import declared
 from inferencehub.inference.cores import cores

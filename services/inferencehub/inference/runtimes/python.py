@@ -33,10 +33,10 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from time import monotonic
 
-from inferencehub.core.errors import HubError, Kind
-from inferencehub.core.messages import InferRequest
-from inferencehub.core.signature import Signature
-from inferencehub.core.tensors import Tensor
+from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.values.requests import InferRequest
+from inferencehub.core.values.signature import Signature
+from inferencehub.core.values.tensors import Tensor
 from inferencehub.inference.config import needs_declaration
 from inferencehub.inference.cores import cores
 from inferencehub.inference.runtimes import ModelSource, Runtime

@@ -25,9 +25,9 @@ from struct import Struct as Layout
 
 import msgspec
 
-from inferencehub.core.messages import Parameter
-from inferencehub.core.signature import TensorSpec
-from inferencehub.core.tensors import Buffer, Tensor, trusted
+from inferencehub.core.values.requests import Parameter
+from inferencehub.core.values.signature import TensorSpec
+from inferencehub.core.values.tensors import Buffer, Tensor, trusted
 
 PREFIX = Layout("<QQ")  # bytes of the header, bytes of all tensors with their padding
 ROOM = 1 << 17

@@ -20,8 +20,8 @@ from time import monotonic
 from typing import Any, cast
 
 import inferencehub
-from inferencehub.core.errors import HubError, Kind
-from inferencehub.core.tensors import Buffer
+from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.values.tensors import Buffer
 from inferencehub.inference.runtimes.python_channel import Failed, Inbox, Load, Message, frame
 
 logger = logging.getLogger(__name__)

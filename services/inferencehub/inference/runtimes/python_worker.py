@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from inferencehub.core.signature import TensorSpec
-from inferencehub.core.tensors import Buffer, Tensor
+from inferencehub.core.values.signature import TensorSpec
+from inferencehub.core.values.tensors import Buffer, Tensor
 from inferencehub.inference.arrays import NUMPY, from_array, to_array
 from inferencehub.inference.runtimes import failed_run
 from inferencehub.inference.runtimes.python_channel import (

@@ -9,10 +9,10 @@ from __future__ import annotations
 from struct import pack
 from time import monotonic
 
-from inferencehub.core.errors import HubError, Kind, bad_input
-from inferencehub.core.messages import InferRequest
-from inferencehub.core.signature import Signature
-from inferencehub.core.tensors import Tensor, pack_bytes, unpack_bytes
+from inferencehub.core.values.errors import HubError, Kind, bad_input
+from inferencehub.core.values.requests import InferRequest
+from inferencehub.core.values.signature import Signature
+from inferencehub.core.values.tensors import Tensor, pack_bytes, unpack_bytes
 from inferencehub.inference.config import needs_declaration
 from inferencehub.inference.runtimes import ModelSource, Runtime
 from inferencehub.inference.runtimes.sentiment_rules import SentimentRules

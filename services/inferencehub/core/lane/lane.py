@@ -24,15 +24,15 @@ from functools import partial
 from time import monotonic
 from typing import Generic, Protocol, TypeVar
 
-from inferencehub.core.alarm import Alarm
-from inferencehub.core.batching import Batch, Job, NotAnswered, Outcome, Run, drop_expired
-from inferencehub.core.byte_budget import ByteBudget
-from inferencehub.core.errors import HubError, Kind
-from inferencehub.core.messages import InferResponse, Times, Trip
-from inferencehub.core.pace import Pace, too_late
-from inferencehub.core.queue import Queue
-from inferencehub.core.retries import RetryBudget, may_run_again
-from inferencehub.core.telling import Tell, answer_all, deadline_passed, in_vain, resolve
+from inferencehub.core.lane.batch import Batch, Job, NotAnswered, Outcome, Run, drop_expired
+from inferencehub.core.lane.byte_budget import ByteBudget
+from inferencehub.core.lane.deadlines import Alarm
+from inferencehub.core.lane.load_shedding import Pace, too_late
+from inferencehub.core.lane.queue import Queue
+from inferencehub.core.lane.retries import RetryBudget, may_run_again
+from inferencehub.core.lane.sink import Tell, answer_all, deadline_passed, in_vain, resolve
+from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.values.requests import InferResponse, Times, Trip
 
 logger = logging.getLogger(__name__)
 

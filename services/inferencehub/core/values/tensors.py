@@ -13,8 +13,8 @@ from math import prod
 from struct import unpack_from
 from typing import Any
 
-from inferencehub.core.errors import bad_input, shown
-from inferencehub.core.values import value_class
+from inferencehub.core.values.errors import bad_input, shown
+from inferencehub.core.values.value_class import value_class
 
 Buffer = bytes | bytearray | memoryview
 

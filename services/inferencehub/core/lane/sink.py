@@ -6,9 +6,9 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 
-from inferencehub.core.batching import Job
-from inferencehub.core.errors import HubError, Kind
-from inferencehub.core.messages import InferResponse
+from inferencehub.core.lane.batch import Job
+from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.values.requests import InferResponse
 
 logger = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from inferencehub.core.batching import Batch, NotAnswered, Outcome
+from inferencehub.core.lane.batch import Batch, NotAnswered, Outcome
 
 
 def may_run_again(batch: Batch, failure: NotAnswered, at_most_once: bool, budget: RetryBudget) -> list[bool]:

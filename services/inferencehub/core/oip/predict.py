@@ -14,11 +14,11 @@ from functools import lru_cache
 from math import exp, isfinite, prod
 from typing import Any
 
-from inferencehub.core.errors import HubError, Kind, bad_input
-from inferencehub.core.messages import InferRequest, InferResponse
-from inferencehub.core.signature import ModelInfo, TensorSpec
-from inferencehub.core.tensors import Tensor, pack_bytes, trusted, unpack_bytes
-from inferencehub.core.values import value_class
+from inferencehub.core.values.errors import HubError, Kind, bad_input
+from inferencehub.core.values.requests import InferRequest, InferResponse
+from inferencehub.core.values.signature import ModelInfo, TensorSpec
+from inferencehub.core.values.tensors import Tensor, pack_bytes, trusted, unpack_bytes
+from inferencehub.core.values.value_class import value_class
 
 # array type codes of the dtypes that Python numbers turn into; FP16 and BF16 have none.
 CODES = {

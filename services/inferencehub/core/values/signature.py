@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from operator import attrgetter, is_
 
-from inferencehub.core.errors import HubError, Kind, bad_input, shown
-from inferencehub.core.messages import InferRequest
-from inferencehub.core.tensors import Tensor
+from inferencehub.core.values.errors import HubError, Kind, bad_input, shown
+from inferencehub.core.values.requests import InferRequest
+from inferencehub.core.values.tensors import Tensor
 
 NAME = attrgetter("name")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from inferencehub.core.errors import HubError, Kind
+from inferencehub.core.values.errors import HubError, Kind
 
 
 class ByteBudget:

@@ -12,10 +12,10 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from inferencehub.core.errors import HubError
-from inferencehub.core.messages import NO_TRIP, InferRequest, InferResponse, Times
-from inferencehub.core.tensors import Buffer, Tensor, merge_rows, split_rows
-from inferencehub.core.values import value_class
+from inferencehub.core.values.errors import HubError
+from inferencehub.core.values.requests import NO_TRIP, InferRequest, InferResponse, Times
+from inferencehub.core.values.tensors import Buffer, Tensor, merge_rows, split_rows
+from inferencehub.core.values.value_class import value_class
 
 if TYPE_CHECKING:
     import asyncio

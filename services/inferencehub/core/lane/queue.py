@@ -11,9 +11,9 @@ from collections import deque
 from collections.abc import Sequence
 from math import ceil
 
-from inferencehub.core.batching import Batch, Job, Reason
-from inferencehub.core.errors import HubError, Kind
-from inferencehub.core.pace import foretold
+from inferencehub.core.lane.batch import Batch, Job, Reason
+from inferencehub.core.lane.load_shedding import foretold
+from inferencehub.core.values.errors import HubError, Kind
 
 
 class Queue:

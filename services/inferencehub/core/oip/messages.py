@@ -28,11 +28,11 @@ from typing import Annotated, Any
 
 import msgspec
 
-from inferencehub.core.batching import Member
-from inferencehub.core.errors import bad_input
-from inferencehub.core.messages import InferRequest, InferResponse, Parameter
-from inferencehub.core.signature import ModelInfo, Signature, TensorSpec
-from inferencehub.core.tensors import Buffer, Tensor, pack_bytes
+from inferencehub.core.lane.batch import Member
+from inferencehub.core.values.errors import bad_input
+from inferencehub.core.values.requests import InferRequest, InferResponse, Parameter
+from inferencehub.core.values.signature import ModelInfo, Signature, TensorSpec
+from inferencehub.core.values.tensors import Buffer, Tensor, pack_bytes
 from inferencehub.pb import model_config_pb2 as config_pb
 from inferencehub.pb import open_inference_pb2 as pb
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from inferencehub.core.errors import HubError, Kind
-from inferencehub.core.tensors import Tensor
-from inferencehub.core.values import value_class
+from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.values.tensors import Tensor
+from inferencehub.core.values.value_class import value_class
 
 Parameter = bool | int | float | str
 # Parameters of the protocol that speak to a server about what we do not do; both tiers refuse them.

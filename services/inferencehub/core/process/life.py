@@ -18,8 +18,8 @@ from typing import Any, Protocol
 
 import uvloop
 
-from inferencehub.core.errors import HubError
-from inferencehub.core.settings import SettingError
+from inferencehub.core.process.settings import SettingError
+from inferencehub.core.values.errors import HubError
 
 logger = logging.getLogger(__name__)
 

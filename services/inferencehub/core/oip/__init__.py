@@ -1,0 +1,1 @@
+"""The Open Inference Protocol: values to its messages and back, our extension of it, and /predict. Imports `values` and `lane`."""
