@@ -4,7 +4,7 @@
 PYTHONS = python3.13 python3.12 python3.11 python3 python
 VENV    = .venv
 PB      = services/inferencehub/pb/.generated
-NATIVE  = services/inferencehub/gateway/libnumbers.so
+NATIVE  = services/inferencehub/gateway/json_codec/libnumbers.so
 IMAGES  = gateway inference
 CLUSTER = hub
 CHECKED = $(wildcard services tests bench proto k8s-tests)
@@ -128,6 +128,6 @@ $(PB): $(wildcard proto/*.proto) proto/generate.py $(VENV)/run.stamp
 	@touch $@
 
 # Optional: without a compiler large tensors in JSON take longer, and nothing else changes.
-$(NATIVE): services/inferencehub/gateway/native_numbers.c
+$(NATIVE): services/inferencehub/gateway/json_codec/native_numbers.c
 	$(SAY) 'compiling what reads large JSON'
 	@$(CC) -O2 -shared -fPIC -o $@ $< -lm || { rm -f $@; printf '==> %s\n' 'not compiled: large tensors in JSON take longer'; }

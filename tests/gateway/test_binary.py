@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from inferencehub.core.values.errors import HubError
 from inferencehub.core.values.tensors import DTYPES, Tensor
-from inferencehub.gateway.request_json import decode_infer
+from inferencehub.gateway.json_codec.request_json import decode_infer
 from tests.gateway.raw import Answer, Raw, request
 from tests.hub import Hub, running_hub, write_model
 

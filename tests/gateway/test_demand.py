@@ -13,7 +13,7 @@ import pytest
 
 from inferencehub.core.process.settings import SettingError
 from inferencehub.core.values.demand import ModelDemand, Report
-from inferencehub.gateway.demand import SECOND_S, WINDOW_S, Demand
+from inferencehub.gateway.routing.demand import SECOND_S, WINDOW_S, Demand
 from inferencehub.gateway.server import Gateway
 from inferencehub.gateway.settings import GatewaySettings, OnDemand
 from tests.gateway.python_model import python_model

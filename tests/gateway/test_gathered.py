@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import uvloop
 
-from inferencehub.gateway.border import Exchange
-from inferencehub.gateway.direct import Call
-from inferencehub.gateway.gathered import GatheredBody
+from inferencehub.gateway.http_api.direct import Call
+from inferencehub.gateway.http_api.edge import Exchange
+from inferencehub.gateway.http_api.gathered import GatheredBody
 from tests.gateway.raw import Raw, request
 from tests.hub import Hub, eventually, mock_model, running_hub
 

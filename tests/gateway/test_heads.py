@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from inferencehub.gateway.heads import LARGEST, MOST, Head, KnownHeads
+from inferencehub.gateway.http_api.heads import LARGEST, MOST, Head, KnownHeads
 from tests.gateway.raw import request
 
 ENDPOINT: Any = object()

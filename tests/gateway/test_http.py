@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from inferencehub.gateway.tensor_json import FLAT
+from inferencehub.gateway.json_codec.tensor_json import FLAT
 from tests.gateway.raw import Raw, request
 from tests.hub import MODELS, Hub, eventually, mock_model, running_gateway, running_hub, write_model
 

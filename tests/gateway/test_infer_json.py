@@ -15,10 +15,10 @@ from inferencehub.core.oip.predict import CODES
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest, InferResponse
 from inferencehub.core.values.tensors import DTYPES, Tensor, pack_bytes
-from inferencehub.gateway import request_json
-from inferencehub.gateway.answer_json import Wanted, elements, infer_answer
-from inferencehub.gateway.request_json import decode_infer, decode_predict
-from inferencehub.gateway.tensor_json import FLAT
+from inferencehub.gateway.json_codec import request_json
+from inferencehub.gateway.json_codec.answer_json import Wanted, elements, infer_answer
+from inferencehub.gateway.json_codec.request_json import decode_infer, decode_predict
+from inferencehub.gateway.json_codec.tensor_json import FLAT
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 BITS = {name: 8 * size for name, size in DTYPES.items()}

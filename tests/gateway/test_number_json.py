@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from inferencehub.core.oip.predict import CODES
 from inferencehub.core.values.errors import HubError
 from inferencehub.core.values.tensors import Tensor
-from inferencehub.gateway import native_numbers, number_json, request_json
-from inferencehub.gateway.native_numbers import loaded, native, pack_numbers
-from inferencehub.gateway.request_json import decode_cut, decode_infer
+from inferencehub.gateway.json_codec import long_arrays as number_json
+from inferencehub.gateway.json_codec import native_numbers, request_json
+from inferencehub.gateway.json_codec.native_numbers import loaded, native, pack_numbers
+from inferencehub.gateway.json_codec.request_json import decode_cut, decode_infer
 
 compiled = pytest.mark.skipif(native is None, reason="not compiled: make install, with a C compiler")
 

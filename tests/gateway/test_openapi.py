@@ -9,14 +9,14 @@ from typing import Any, cast
 from starlette.routing import Route
 
 from inferencehub.core.values.errors import Kind
-from inferencehub.gateway.answer_json import PredictAnswer
-from inferencehub.gateway.describe import Describe
-from inferencehub.gateway.infer import Calls
-from inferencehub.gateway.openapi import CALL, openapi
-from inferencehub.gateway.request_json import InferBody, PredictBody, decode_infer, decode_predict
-from inferencehub.gateway.routes import routes
+from inferencehub.gateway.http_api.infer import Calls
+from inferencehub.gateway.http_api.metadata import Describe
+from inferencehub.gateway.http_api.pages.openapi import CALL, openapi
+from inferencehub.gateway.http_api.routes import routes
+from inferencehub.gateway.json_codec.answer_json import PredictAnswer
+from inferencehub.gateway.json_codec.request_json import InferBody, PredictBody, decode_infer, decode_predict
+from inferencehub.gateway.json_codec.tensor_json import TensorBody
 from inferencehub.gateway.settings import GatewaySettings
-from inferencehub.gateway.tensor_json import TensorBody
 from tests.hub import Hub, mock_model, running_hub
 
 SPEC = json.loads(json.dumps(openapi()))
@@ -143,11 +143,14 @@ async def page(hub: Hub) -> None:
     async with hub.client.get(hub.url + "/docs") as answer:
         assert answer.status == 200
         assert answer.content_type == "text/html"
-        assert await answer.text() == files("inferencehub.gateway").joinpath("docs.html").read_text()
+        assert (
+            await answer.text()
+            == files("inferencehub.gateway.http_api.pages").joinpath("docs.html").read_text()
+        )
 
 
 def test_the_page_asks_for_nothing_but_the_document() -> None:
-    html = files("inferencehub.gateway").joinpath("docs.html").read_text()
+    html = files("inferencehub.gateway.http_api.pages").joinpath("docs.html").read_text()
     assert not re.search(r"https?:|src=|@import|url\(", html)
     assert set(re.findall(r'href="([^"]*)"', html)) == {"openapi.json", "data:,"}
     assert re.findall(r"fetch\((.*?)[,)]", html) == ["url.value", '"openapi.json"']

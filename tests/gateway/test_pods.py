@@ -12,8 +12,8 @@ from time import monotonic
 
 import pytest
 
-from inferencehub.gateway.backend import State
-from inferencehub.gateway.discovery import one_family, resolve
+from inferencehub.gateway.pods.discovery import one_family, resolve
+from inferencehub.gateway.pods.pod import State
 from tests.gateway.pods import Name, gateway_to, pods_of
 from tests.gateway.python_model import double, python_model, runs
 from tests.hub import Process, eventually, mock_model

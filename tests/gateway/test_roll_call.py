@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from inferencehub.gateway.roll_call import pod_address
+from inferencehub.gateway.pods.pod_probe import pod_address
 from tests.hub import eventually, mock_model, running_gateway, running_pod
 
 

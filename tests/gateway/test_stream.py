@@ -16,8 +16,8 @@ import pytest
 import uvloop
 
 from inferencehub.core.oip import messages as wire
-from inferencehub.gateway import stream
-from inferencehub.gateway.backend import State
+from inferencehub.gateway.pods import stream
+from inferencehub.gateway.pods.pod import State
 from inferencehub.pb import open_inference_pb2 as pb
 from tests.hub import eventually, running_gateway
 

@@ -148,7 +148,7 @@ def test_image_has_no_compiler(image: str) -> None:
 
 
 def test_gateway_reads_large_json_by_compiled_code() -> None:
-    source = "from inferencehub.gateway.native_numbers import native; print(native is not None)"
+    source = "from inferencehub.gateway.json_codec.native_numbers import native; print(native is not None)"
     assert inside(GATEWAY, "/opt/venv/bin/python", "-c", source) == "True"
 
 

@@ -10,7 +10,7 @@ from prometheus_client.core import GaugeMetricFamily
 from inferencehub.core.lane.batch import Batch, Outcome, Reason
 from inferencehub.core.process.histogram import Histogram, Observations
 from inferencehub.core.process.metrics import ROWS, SECONDS, new_registry
-from inferencehub.gateway.fleet import Fleet
+from inferencehub.gateway.routing.fleet import Fleet
 
 P = "inferencehub_gateway"
 

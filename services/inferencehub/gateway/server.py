@@ -19,15 +19,15 @@ from starlette.routing import Router
 from inferencehub.core.process.http import HttpServer
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.process.ops_port import ops_app
-from inferencehub.gateway.border import Border
-from inferencehub.gateway.connection import connection_class
-from inferencehub.gateway.demand import Demand
-from inferencehub.gateway.describe import Describe
-from inferencehub.gateway.direct import ShortWay
-from inferencehub.gateway.fleet import Fleet
-from inferencehub.gateway.infer import Calls, predict_error
+from inferencehub.gateway.http_api.connection import connection_class
+from inferencehub.gateway.http_api.direct import ShortWay
+from inferencehub.gateway.http_api.edge import Border
+from inferencehub.gateway.http_api.infer import Calls, predict_error
+from inferencehub.gateway.http_api.metadata import Describe
+from inferencehub.gateway.http_api.routes import routes, short_routes
 from inferencehub.gateway.metrics import Metrics
-from inferencehub.gateway.routes import routes, short_routes
+from inferencehub.gateway.routing.demand import Demand
+from inferencehub.gateway.routing.fleet import Fleet
 from inferencehub.gateway.settings import GatewaySettings
 
 logger = logging.getLogger(__name__)

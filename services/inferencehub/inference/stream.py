@@ -1,4 +1,4 @@
-"""The pod's end of a gateway's standing stream (`gateway/stream.py`, `core/oip/messages.py`): ModelStreamInfer with our mark.
+"""The pod's end of a gateway's standing stream (`gateway/pods/stream.py`, `core/oip/messages.py`): ModelStreamInfer with our mark.
 
 Every message is a call and runs by itself; answers leave in the order in which they are ready. The stream lives as
 long as its gateway wants. When the pod stops, it takes no new call, answers those that run, and ends the stream with

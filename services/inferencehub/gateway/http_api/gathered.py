@@ -12,8 +12,8 @@ from inferencehub.core.values.buffers import room
 from inferencehub.core.values.errors import HubError
 
 if TYPE_CHECKING:
-    from inferencehub.gateway.connection import Connection
-    from inferencehub.gateway.direct import Call
+    from inferencehub.gateway.http_api.connection import Connection
+    from inferencehub.gateway.http_api.direct import Call
 
 
 class GatheredBody:

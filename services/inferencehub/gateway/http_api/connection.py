@@ -24,13 +24,13 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from inferencehub.gateway.answer_json import encode
-from inferencehub.gateway.body import too_slow
-from inferencehub.gateway.border import Exchange
-from inferencehub.gateway.direct import Call, Endpoint, ShortWay
-from inferencehub.gateway.gathered import GatheredBody
-from inferencehub.gateway.heads import END, Head, KnownHeads
-from inferencehub.gateway.reading import Reading
+from inferencehub.gateway.http_api.body import too_slow
+from inferencehub.gateway.http_api.direct import Call, Endpoint, ShortWay
+from inferencehub.gateway.http_api.edge import Exchange
+from inferencehub.gateway.http_api.gathered import GatheredBody
+from inferencehub.gateway.http_api.heads import END, Head, KnownHeads
+from inferencehub.gateway.http_api.reading import Reading
+from inferencehub.gateway.json_codec.answer_json import encode
 
 MAX_HEAD_BYTES = 64 * 1024
 HEAD_TOO_LARGE = (431, f"expected a request head of at most {MAX_HEAD_BYTES} bytes, got a larger one")

@@ -17,14 +17,14 @@ from inferencehub.core.lane.sink import Tell, resolve
 from inferencehub.core.oip.predict import predict_request, read_prediction
 from inferencehub.core.values.errors import HubError, bad_input, shown
 from inferencehub.core.values.requests import InferRequest, InferResponse
-from inferencehub.gateway.answer_json import PredictAnswer, Wanted, encode, infer_answer
-from inferencehub.gateway.binary import JSON_SIZE, json_size
-from inferencehub.gateway.body import Body, CallerLeft, read_body
-from inferencehub.gateway.border import Exchange
-from inferencehub.gateway.fleet import Fleet
-from inferencehub.gateway.head_lines import JSON, Reply, send_reply
-from inferencehub.gateway.model_lane import ModelLane
-from inferencehub.gateway.request_json import PredictBody, decode_infer, decode_predict
+from inferencehub.gateway.http_api.body import Body, CallerLeft, read_body
+from inferencehub.gateway.http_api.edge import Exchange
+from inferencehub.gateway.http_api.response import JSON, Reply, send_reply
+from inferencehub.gateway.json_codec.answer_json import PredictAnswer, Wanted, encode, infer_answer
+from inferencehub.gateway.json_codec.binary import JSON_SIZE, json_size
+from inferencehub.gateway.json_codec.request_json import PredictBody, decode_infer, decode_predict
+from inferencehub.gateway.routing.fleet import Fleet
+from inferencehub.gateway.routing.model_lane import ModelLane
 from inferencehub.gateway.settings import GatewaySettings
 
 T = TypeVar("T")

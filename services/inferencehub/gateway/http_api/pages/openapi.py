@@ -9,7 +9,7 @@ from functools import cache
 from typing import NamedTuple
 
 from inferencehub import __version__
-from inferencehub.gateway.schemas import HEADERS, PARAMETER, SCHEMAS, Json, ref
+from inferencehub.gateway.http_api.pages.schemas import HEADERS, PARAMETER, SCHEMAS, Json, ref
 
 
 class Operation(NamedTuple):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from inferencehub.gateway.direct import Endpoint
+from inferencehub.gateway.http_api.direct import Endpoint
 
 MOST, LARGEST = 512, 2048  # heads, and bytes of one
 UNIQUE = frozenset((b"x-request-id", b"traceparent", b"transfer-encoding"))  # the last: no size is told

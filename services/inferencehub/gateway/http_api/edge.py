@@ -23,14 +23,14 @@ from inferencehub.core.process.logs import AccessLog, now
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import NO_TRIP, Trip
 from inferencehub.core.values.tensors import Buffer
-from inferencehub.gateway.access_line import AccessLine
-from inferencehub.gateway.answer_json import Wanted, encode
-from inferencehub.gateway.body import CallerLeft
-from inferencehub.gateway.head_lines import CLOSE, JSON, Defaults, ShownTrip, headers, ms, send_reply
+from inferencehub.gateway.http_api.access_line import AccessLine
+from inferencehub.gateway.http_api.body import CallerLeft
+from inferencehub.gateway.http_api.response import CLOSE, JSON, Defaults, ShownTrip, headers, ms, send_reply
+from inferencehub.gateway.json_codec.answer_json import Wanted, encode
 from inferencehub.gateway.metrics import Metrics
 
 if TYPE_CHECKING:
-    from inferencehub.gateway.model_lane import ModelLane
+    from inferencehub.gateway.routing.model_lane import ModelLane
 
 logger = logging.getLogger(__name__)
 

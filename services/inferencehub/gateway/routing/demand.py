@@ -20,8 +20,8 @@ from prometheus_client.core import GaugeMetricFamily
 
 from inferencehub.core.process.ops_port import JSON, Answer
 from inferencehub.core.values.demand import ModelDemand, Report, slots_needed
-from inferencehub.gateway.fleet import Fleet
-from inferencehub.gateway.place import Place
+from inferencehub.gateway.pods.replica import Place
+from inferencehub.gateway.routing.fleet import Fleet
 
 WINDOW_S = 15.0
 SECOND_S = 1.0

@@ -18,7 +18,7 @@ from inferencehub.core.lane.retries import RetryBudget
 from inferencehub.core.lane.sink import Tell
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.signature import ModelInfo
-from inferencehub.gateway.place import Place
+from inferencehub.gateway.pods.replica import Place
 
 HOLD_STEP_S = 0.01  # those whose time is up within it are refused together
 

@@ -12,9 +12,9 @@ from starlette.responses import HTMLResponse, Response
 from inferencehub import __version__
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.signature import ModelInfo, TensorSpec
-from inferencehub.gateway.answer_json import encode
-from inferencehub.gateway.fleet import Fleet
-from inferencehub.gateway.openapi import openapi
+from inferencehub.gateway.http_api.pages.openapi import openapi
+from inferencehub.gateway.json_codec.answer_json import encode
+from inferencehub.gateway.routing.fleet import Fleet
 
 EXTENSIONS = ("binary_tensor_data", "parameters")
 
@@ -104,7 +104,7 @@ class Describe:
 
     async def docs(self, request: Request) -> Response:
         """GET /docs: the OpenAPI document as a page, with nothing from elsewhere."""
-        return HTMLResponse(files(__package__).joinpath("docs.html").read_text())
+        return HTMLResponse(files(f"{__package__}.pages").joinpath("docs.html").read_text())
 
     async def _info(self, request: Request, hold_s: float | None) -> ModelInfo:
         path = request.path_params

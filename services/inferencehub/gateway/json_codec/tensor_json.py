@@ -16,7 +16,7 @@ import msgspec
 from inferencehub.core.oip.predict import CODES, packer
 from inferencehub.core.values.errors import bad_input, shown
 from inferencehub.core.values.tensors import Tensor, element_count, pack_bytes
-from inferencehub.gateway.json_text import LONE, finite, integer, mismatch
+from inferencehub.gateway.json_codec.json_text import LONE, finite, integer, mismatch
 
 NO_DATA = msgspec.Raw()
 

@@ -28,9 +28,9 @@ import grpc
 
 from inferencehub.core.oip import messages as wire
 from inferencehub.core.values.tensors import Buffer
-from inferencehub.gateway.catalog import Catalog
-from inferencehub.gateway.channel import PATIENCE_S, Channel, Lost
-from inferencehub.gateway.place import Place
+from inferencehub.gateway.pods.catalog import Catalog
+from inferencehub.gateway.pods.channel import PATIENCE_S, Channel, Lost
+from inferencehub.gateway.pods.replica import Place
 from inferencehub.pb import open_inference_pb2 as pb
 
 logger = logging.getLogger(__name__)

@@ -21,11 +21,11 @@ from inferencehub.core.oip import messages as wire
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import Times
 from inferencehub.core.values.signature import ModelInfo
-from inferencehub.gateway.channel import Lost
-from inferencehub.gateway.stream import LARGE, Failed
+from inferencehub.gateway.pods.channel import Lost
+from inferencehub.gateway.pods.stream import LARGE, Failed
 
 if TYPE_CHECKING:
-    from inferencehub.gateway.backend import Backend
+    from inferencehub.gateway.pods.pod import Backend
 
 ON_ITS_WAY = 1  # batches beyond the pod's instances
 REFUSED_S = (0.01, 0.5)  # how long a place that was refused takes nothing: at first, and at most

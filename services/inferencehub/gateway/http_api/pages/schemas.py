@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from inferencehub.gateway.tensor_json import FLAT
+from inferencehub.gateway.json_codec.tensor_json import FLAT
 
 Json = dict[str, Any]
 

@@ -10,8 +10,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from inferencehub.gateway.connection import Connection
-    from inferencehub.gateway.gathered import GatheredBody
+    from inferencehub.gateway.http_api.connection import Connection
+    from inferencehub.gateway.http_api.gathered import GatheredBody
 
 BUFFER = memoryview(
     bytearray(2**16)

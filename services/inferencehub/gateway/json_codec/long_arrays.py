@@ -11,8 +11,8 @@ import re
 
 from inferencehub.core.values.errors import HubError
 from inferencehub.core.values.tensors import Tensor, element_count
-from inferencehub.gateway.native_numbers import DOUBLE, pack_numbers
-from inferencehub.gateway.tensor_json import TensorBody
+from inferencehub.gateway.json_codec.native_numbers import DOUBLE, pack_numbers
+from inferencehub.gateway.json_codec.tensor_json import TensorBody
 
 OPENED = re.compile(rb'"data"[ \t\r\n]*:[ \t\r\n]*\[(?=[-0-9 \t\r\n])')
 MARK = b'"inferencehub cut '

@@ -13,13 +13,13 @@ from inferencehub.core.oip.messages import OURS
 from inferencehub.core.values.errors import HubError, bad_input, shown
 from inferencehub.core.values.requests import RESERVED_PARAMETERS, InferRequest, Parameter
 from inferencehub.core.values.tensors import Tensor
-from inferencehub.gateway import native_numbers
-from inferencehub.gateway.answer_json import Wanted
-from inferencehub.gateway.binary import Buffers, split
-from inferencehub.gateway.body import Body
-from inferencehub.gateway.json_text import convert, decode, load, undecoded
-from inferencehub.gateway.number_json import cut_numbers, number_tensors
-from inferencehub.gateway.tensor_json import TensorBody, tensor_from_json
+from inferencehub.gateway.http_api.body import Body
+from inferencehub.gateway.json_codec import native_numbers
+from inferencehub.gateway.json_codec.answer_json import Wanted
+from inferencehub.gateway.json_codec.binary import Buffers, split
+from inferencehub.gateway.json_codec.json_text import convert, decode, load, undecoded
+from inferencehub.gateway.json_codec.long_arrays import cut_numbers, number_tensors
+from inferencehub.gateway.json_codec.tensor_json import TensorBody, tensor_from_json
 
 
 class PredictBody(msgspec.Struct, forbid_unknown_fields=True):

@@ -18,12 +18,12 @@ from inferencehub.core.lane.sink import Tell
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferResponse
 from inferencehub.core.values.tensors import Buffer
-from inferencehub.gateway.body import Body
-from inferencehub.gateway.border import Border, Exchange, caller_left
-from inferencehub.gateway.head_lines import CLOSE, Reply
+from inferencehub.gateway.http_api.body import Body
+from inferencehub.gateway.http_api.edge import Border, Exchange, caller_left
+from inferencehub.gateway.http_api.response import CLOSE, Reply
 
 if TYPE_CHECKING:
-    from inferencehub.gateway.connection import Connection
+    from inferencehub.gateway.http_api.connection import Connection
 
 LARGE_BYTES = 2**20  # turning more into JSON takes some ms: that is done in a thread
 LONG_WAY = frozenset((b"content-encoding", b"expect"))  # headers of a request that is not for the short way

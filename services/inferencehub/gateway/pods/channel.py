@@ -21,8 +21,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from inferencehub.core.oip import messages as wire
 from inferencehub.core.values.tensors import Buffer
-from inferencehub.gateway.kept_stream import KeptStream
-from inferencehub.gateway.stream import LARGE, Failed, Stream, failed
+from inferencehub.gateway.pods.reconnect import KeptStream
+from inferencehub.gateway.pods.stream import LARGE, Failed, Stream, failed
 from inferencehub.pb import open_inference_pb2 as pb
 
 PATIENCE_S = 2.0  # how long a connection, or an answer to a question that is no inference, may take

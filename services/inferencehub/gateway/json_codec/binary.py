@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from inferencehub.core.values.errors import bad_input, shown
-from inferencehub.gateway.body import Body
+from inferencehub.gateway.http_api.body import Body
 
 JSON_SIZE = b"inference-header-content-length"
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from inferencehub.gateway.stream import Stream
+from inferencehub.gateway.pods.stream import Stream
 
 logger = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from starlette.routing import BaseRoute, Route
 
-from inferencehub.gateway.describe import Describe
-from inferencehub.gateway.direct import Endpoint
-from inferencehub.gateway.infer import Calls, Infer, InferShort, Predict
+from inferencehub.gateway.http_api.direct import Endpoint
+from inferencehub.gateway.http_api.infer import Calls, Infer, InferShort, Predict
+from inferencehub.gateway.http_api.metadata import Describe
 
 MODEL = "/v2/models/{model}"
 VERSION = "/v2/models/{model}/versions/{version}"

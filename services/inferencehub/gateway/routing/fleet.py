@@ -19,11 +19,11 @@ from inferencehub.core.lane.retries import RetryBudget
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.signature import ModelInfo
-from inferencehub.gateway.backend import Backend, State
-from inferencehub.gateway.discovery import Discovery
-from inferencehub.gateway.model_lane import ModelLane, no_pod
-from inferencehub.gateway.place import Place
-from inferencehub.gateway.roll_call import RollCall
+from inferencehub.gateway.pods.discovery import Discovery
+from inferencehub.gateway.pods.pod import Backend, State
+from inferencehub.gateway.pods.pod_probe import RollCall
+from inferencehub.gateway.pods.replica import Place
+from inferencehub.gateway.routing.model_lane import ModelLane, no_pod
 from inferencehub.gateway.settings import GatewaySettings
 
 logger = logging.getLogger(__name__)

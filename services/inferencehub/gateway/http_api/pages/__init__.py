@@ -1,0 +1,1 @@
+"""What people read in a browser: the OpenAPI document and its page. Imported by `http_api` alone."""

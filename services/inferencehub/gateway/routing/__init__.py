@@ -1,0 +1,1 @@
+"""Which lane a request belongs to: models, their lanes, and the demand for them. Imports `pods`; fronts reach it through `calls`."""
