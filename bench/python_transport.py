@@ -25,9 +25,9 @@ import uvloop
 
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.tensors import Tensor
-from inferencehub.inference.config import parse_config
-from inferencehub.inference.runtimes import ModelSource
-from inferencehub.inference.runtimes.python import Python
+from inferencehub.inference.models.config import parse_config
+from inferencehub.inference.runtimes.python.runtime import Python
+from inferencehub.inference.runtimes.runtime import ModelSource
 
 SIZES = {12: 3000, 4096: 3000, 65536: 1000, 602_112: 300, 20_000_000: 20}  # bytes: round trips
 SIZE = struct.Struct("<Q")

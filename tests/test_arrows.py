@@ -32,7 +32,7 @@ CORE_MAY = {
     "inferencehub.pb": {"core/oip/messages.py"},
 }
 # A child process gets the environment that this one has; nothing is read out of it.
-HANDS_ENVIRONMENT_ON = {"inference/runtimes/python_process.py"}
+HANDS_ENVIRONMENT_ON = {"inference/runtimes/python/process.py"}
 
 
 def tree_of(source: str) -> ast.Module:

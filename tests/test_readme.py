@@ -15,7 +15,7 @@ from inferencehub.gateway.metrics import FleetCollector
 from inferencehub.gateway.metrics import Metrics as GatewayMetrics
 from inferencehub.gateway.settings import GatewaySettings
 from inferencehub.inference.metrics import Metrics as InferenceMetrics
-from inferencehub.inference.runtimes import RUNTIMES
+from inferencehub.inference.runtimes.runtime import RUNTIMES
 from inferencehub.inference.settings import InferenceSettings
 from inferencehub.scaler.metrics import Metrics as ScalerMetrics
 from inferencehub.scaler.settings import ScalerSettings

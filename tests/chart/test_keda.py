@@ -16,9 +16,9 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 
 from inferencehub.core.values.demand import ModelDemand, Report
-from inferencehub.scaler.gateways import Release
-from inferencehub.scaler.page import demand_page
-from inferencehub.scaler.total import Total
+from inferencehub.scaler.demand.gateways import Release
+from inferencehub.scaler.demand.page import demand_page
+from inferencehub.scaler.demand.total import Total
 from tests.chart.combinations import ASLEEP, COMBINATIONS
 from tests.chart.rendering import Object, at, merge, of_kind, one, render
 

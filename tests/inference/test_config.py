@@ -10,7 +10,7 @@ import pytest
 
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.signature import Signature, TensorSpec
-from inferencehub.inference.config import (
+from inferencehub.inference.models.config import (
     HONOURED,
     NOTED,
     declared,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from inferencehub.inference.cores import cores, quota
+from inferencehub.inference.runtimes.support.cpu_limit import cores, quota
 
 
 def write(directory: Path, files: dict[str, str]) -> Path:

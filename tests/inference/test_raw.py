@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from inferencehub.core.oip import messages as wire
 from inferencehub.core.oip.messages import LARGE
+from inferencehub.core.oip.raw_fields import MOST_FIELDS, cut, read_request
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.tensors import Tensor
-from inferencehub.inference.arrays import to_array
-from inferencehub.inference.raw import MOST_FIELDS, cut, read_request
+from inferencehub.inference.runtimes.support.arrays import to_array
 from inferencehub.pb import open_inference_pb2 as pb
 from tests.written import request_to_proto
 

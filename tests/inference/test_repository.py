@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from inferencehub.core.values.errors import HubError
-from inferencehub.inference.repository import Found, scan
+from inferencehub.inference.models.repository import Found, scan
 from tests.hub import MODELS, mock_model, write_model
 
 ONNX = 'backend: "onnxruntime"'

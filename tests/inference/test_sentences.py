@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from inferencehub.inference.sentences import first_line
+from inferencehub.inference.runtimes.support.error_text import first_line
 
 
 @pytest.mark.parametrize(

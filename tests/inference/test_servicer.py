@@ -13,7 +13,7 @@ import pytest
 from inferencehub.core.oip import messages as wire
 from inferencehub.core.values.requests import RESERVED_PARAMETERS, InferRequest
 from inferencehub.core.values.tensors import Tensor, pack_bytes
-from inferencehub.inference.call import Call
+from inferencehub.inference.grpc_api.call import Call
 from inferencehub.pb import inference_pb2 as predict_pb
 from tests.hub import eventually, mock_model, write_model
 from tests.inference.pods import Pod, calling_pod, features

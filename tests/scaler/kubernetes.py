@@ -17,8 +17,8 @@ from typing import Any
 from aiohttp import web
 
 from inferencehub.core.process.http import listen
-from inferencehub.scaler import certificate
 from inferencehub.scaler.kube import Kube
+from inferencehub.scaler.metrics_api.api import certificate
 
 Object = dict[str, Any]
 TOKEN = "first"

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from inferencehub.core.process.settings import SettingError
 from inferencehub.scaler.activator import Activator, Quiet
+from inferencehub.scaler.demand.total import Reading
 from inferencehub.scaler.settings import ScalerSettings, Target
-from inferencehub.scaler.total import Reading
 from tests.scaler.kubernetes import Kubernetes, kubernetes
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from inferencehub.scaler.certificate import Certificate, from_secret, make, to_secret
+from inferencehub.scaler.metrics_api.certificate import Certificate, from_secret, make, to_secret
 from tests.scaler.authority import Authority, client
 
 NAMES = ("localhost", "scaler.prod", "scaler.prod.svc")

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from inferencehub.scaler import gateways as gateways_module
 from inferencehub.scaler import kube as kube_module
-from inferencehub.scaler.gateways import Gateway, Gateways, Release, caller, gateways_of
+from inferencehub.scaler.demand import gateways as gateways_module
+from inferencehub.scaler.demand.gateways import Gateway, Gateways, Release, caller, gateways_of
+from inferencehub.scaler.demand.total import Reading
 from inferencehub.scaler.kube import Kube
-from inferencehub.scaler.total import Reading
 from tests.hub import Hub, eventually, mock_model, running_gateway, running_hub
 from tests.scaler.kubernetes import TOKEN, kubernetes
 

@@ -11,8 +11,8 @@ from time import monotonic
 import pytest
 
 from inferencehub.scaler import kube as module
+from inferencehub.scaler.demand.total import PATIENCE_S
 from inferencehub.scaler.kube import Kube, KubeError, named
-from inferencehub.scaler.total import PATIENCE_S
 from tests.hub import eventually
 from tests.scaler.kubernetes import TOKEN, Kubernetes, kubernetes
 

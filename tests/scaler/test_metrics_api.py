@@ -17,12 +17,11 @@ from aiohttp import web
 
 from inferencehub.core.process.http import listen
 from inferencehub.core.values.demand import ModelDemand, Report
-from inferencehub.scaler import certificate
-from inferencehub.scaler.callers import Callers
-from inferencehub.scaler.gateways import Release
+from inferencehub.scaler.demand.gateways import Release
+from inferencehub.scaler.demand.total import Total
 from inferencehub.scaler.kube import Kube
-from inferencehub.scaler.metrics_api import MetricsApi, Refused, selector
-from inferencehub.scaler.total import Total
+from inferencehub.scaler.metrics_api.api import MetricsApi, Refused, certificate, selector
+from inferencehub.scaler.metrics_api.callers import Callers
 from tests.scaler.authority import Authority, client
 
 BASE = "/apis/external.metrics.k8s.io/v1beta1"

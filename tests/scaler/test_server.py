@@ -13,11 +13,11 @@ from typing import Any
 import aiohttp
 import pytest
 
-from inferencehub.scaler import certificate
-from inferencehub.scaler import registration as registration_module
-from inferencehub.scaler.callers import CONFIG_MAP
-from inferencehub.scaler.certificate import Certificate, from_secret
-from inferencehub.scaler.registration import APISERVICE
+from inferencehub.scaler.metrics_api.api import certificate
+from inferencehub.scaler.metrics_api.api import registration as registration_module
+from inferencehub.scaler.metrics_api.callers import CONFIG_MAP
+from inferencehub.scaler.metrics_api.certificate import Certificate, from_secret
+from inferencehub.scaler.metrics_api.registration import APISERVICE
 from inferencehub.scaler.server import Scaler
 from inferencehub.scaler.settings import ScalerSettings
 from tests.hub import eventually

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from inferencehub.core.values.demand import ModelDemand, Report
-from inferencehub.scaler.total import LEAST_S, PATIENCE_S, WINDOW_S, Total
+from inferencehub.scaler.demand.total import LEAST_S, PATIENCE_S, WINDOW_S, Total
 
 
 def says(pods: float, model: str = "a", pool: str = "default") -> Report:

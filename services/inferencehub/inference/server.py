@@ -25,10 +25,10 @@ from inferencehub.core.oip import messages as wire
 from inferencehub.core.process.http import HttpServer
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.process.ops_port import ops_app
-from inferencehub.inference.health import READY, STARTED, Health
+from inferencehub.inference.grpc_api.health import READY, STARTED, Health
+from inferencehub.inference.grpc_api.servicer import PREDICT_SERVICE, Servicer, handlers
 from inferencehub.inference.metrics import Metrics
-from inferencehub.inference.models import Models
-from inferencehub.inference.servicer import PREDICT_SERVICE, Servicer, handlers
+from inferencehub.inference.models.registry import Models
 from inferencehub.inference.settings import InferenceSettings
 from inferencehub.pb._pool import POOL
 

@@ -10,9 +10,9 @@ import logging
 from collections.abc import Callable, Mapping
 from time import monotonic
 
+from inferencehub.scaler.demand.total import Reading
 from inferencehub.scaler.kube import Kube, KubeError
 from inferencehub.scaler.settings import Target
-from inferencehub.scaler.total import Reading
 
 logger = logging.getLogger(__name__)
 

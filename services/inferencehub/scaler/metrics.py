@@ -9,8 +9,8 @@ from prometheus_client import Counter
 from prometheus_client.core import GaugeMetricFamily
 
 from inferencehub.core.process.metrics import new_registry
-from inferencehub.scaler.gateways import Release
-from inferencehub.scaler.total import Total
+from inferencehub.scaler.demand.gateways import Release
+from inferencehub.scaler.demand.total import Total
 
 P = "inferencehub_scaler"
 LABELS = ["namespace", "release"]

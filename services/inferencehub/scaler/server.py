@@ -20,13 +20,13 @@ from aiohttp import web
 from inferencehub.core.process.http import HttpServer, listen
 from inferencehub.core.process.ops_port import ops_app
 from inferencehub.scaler.activator import Activator
-from inferencehub.scaler.callers import Callers
-from inferencehub.scaler.gateways import Gateways, Release
+from inferencehub.scaler.demand.gateways import Gateways, Release
+from inferencehub.scaler.demand.page import demand_page
 from inferencehub.scaler.kube import Kube, KubeError
 from inferencehub.scaler.metrics import Metrics
-from inferencehub.scaler.metrics_api import MetricsApi
-from inferencehub.scaler.page import demand_page
-from inferencehub.scaler.registration import Registration
+from inferencehub.scaler.metrics_api.api import MetricsApi
+from inferencehub.scaler.metrics_api.callers import Callers
+from inferencehub.scaler.metrics_api.registration import Registration
 from inferencehub.scaler.settings import ScalerSettings
 
 logger = logging.getLogger(__name__)

@@ -22,12 +22,12 @@ from inferencehub.core.oip import messages as wire
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.tensors import Tensor, split_rows
-from inferencehub.inference.arrays import from_array, to_array
-from inferencehub.inference.config import declared
 from inferencehub.inference.metrics import Metrics
-from inferencehub.inference.model import Model, State
-from inferencehub.inference.repository import Found, scan
-from inferencehub.inference.runtimes import Runtime, make_runtime
+from inferencehub.inference.models.config import declared
+from inferencehub.inference.models.model import Model, State
+from inferencehub.inference.models.repository import Found, scan
+from inferencehub.inference.runtimes.runtime import Runtime, make_runtime
+from inferencehub.inference.runtimes.support.arrays import from_array, to_array
 from inferencehub.pb import open_inference_pb2 as pb
 from tests.hub import MODELS, eventually
 from tests.inference.pods import calling_pod

@@ -10,10 +10,10 @@ import pytest
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.tensors import Tensor
-from inferencehub.inference.arrays import to_array
-from inferencehub.inference.config import parse_config
-from inferencehub.inference.runtimes import ModelSource
-from inferencehub.inference.runtimes.mock import Mock
+from inferencehub.inference.models.config import parse_config
+from inferencehub.inference.runtimes.runtime import ModelSource
+from inferencehub.inference.runtimes.runtime.mock import Mock
+from inferencehub.inference.runtimes.support.arrays import to_array
 
 CONFIG = """backend: "mock"
 input { name: "features" data_type: TYPE_FP32 dims: [-1] }

@@ -21,10 +21,10 @@ from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest, InferResponse
 from inferencehub.core.values.signature import ModelInfo
 from inferencehub.core.values.tensors import Tensor, pack_bytes, unpack_bytes
-from inferencehub.inference.arrays import from_array, to_array
-from inferencehub.inference.config import parse_config
-from inferencehub.inference.runtimes import ModelSource
-from inferencehub.inference.runtimes.python import Python
+from inferencehub.inference.models.config import parse_config
+from inferencehub.inference.runtimes.python.runtime import Python
+from inferencehub.inference.runtimes.runtime import ModelSource
+from inferencehub.inference.runtimes.support.arrays import from_array, to_array
 
 ROOT = Path(__file__).parents[3]
 MODELS, SOURCES = ROOT / "models", ROOT / "services"
@@ -253,7 +253,7 @@ async def test_a_callers_part_of_an_exception_is_that_there_was_one(
         assert "in raises" in vars(record)["traceback"]
         assert f"OSError: failure at {tmp_path}" in vars(record)["traceback"]
         assert "more" in vars(record)["traceback"]
-        assert "python_worker" not in vars(record)["traceback"]
+        assert "worker.py" not in vars(record)["traceback"]
         assert (await refusal(runtime, "sys_exit")).detail == FAILED
         assert runtime.recovery(0) is None
         assert await ask(runtime, "count") == [3]
@@ -586,9 +586,9 @@ async def test_a_busy_process_dies_with_the_service(tmp_path: Path) -> None:
     service = """
 import asyncio, sys
 from pathlib import Path
-from inferencehub.inference.config import parse_config
-from inferencehub.inference.runtimes import ModelSource
-from inferencehub.inference.runtimes.python import Python
+from inferencehub.inference.models.config import parse_config
+from inferencehub.inference.runtimes.runtime import ModelSource
+from inferencehub.inference.runtimes.python.runtime import Python
 directory = Path(sys.argv[1])
 config = parse_config(sys.argv[2], "m")
 asyncio.run(Python(ModelSource("m", "1", directory, directory / "model.py", config, 1)).load())

@@ -10,9 +10,9 @@ import pytest
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.tensors import Tensor, pack_bytes, unpack_bytes
-from inferencehub.inference.config import parse_config
-from inferencehub.inference.runtimes import ModelSource
-from inferencehub.inference.runtimes.sentiment import SentimentRuntime
+from inferencehub.inference.models.config import parse_config
+from inferencehub.inference.runtimes.runtime import ModelSource
+from inferencehub.inference.runtimes.sentiment.runtime import SentimentRuntime
 from tests.hub import MODELS
 
 CONFIG = (MODELS / "sentiment" / "config.pbtxt").read_text()

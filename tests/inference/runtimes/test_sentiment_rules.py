@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inferencehub.inference.runtimes.sentiment_rules import Sentiment, SentimentRules
+from inferencehub.inference.runtimes.sentiment.rules import Sentiment, SentimentRules
 
 LABELLED = Path(__file__).with_name("sentiment_labelled.tsv")
 NEGATIVE, NEUTRAL, POSITIVE = 0, 1, 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from inferencehub.inference.runtimes.shortness import ALONE_SHORT_S, IN_A_ROW, LONG_S, SHORT_S, Shortness
+from inferencehub.inference.runtimes.support.inline import ALONE_SHORT_S, IN_A_ROW, LONG_S, SHORT_S, Shortness
 
 
 def seen(size: int, runs: int = IN_A_ROW) -> Shortness:

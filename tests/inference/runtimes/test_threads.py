@@ -8,8 +8,8 @@ from time import monotonic, thread_time
 
 import pytest
 
-from inferencehub.inference.runtimes.shortness import IN_A_ROW, LONG_S
-from inferencehub.inference.runtimes.threads import Threads
+from inferencehub.inference.runtimes.support.inline import IN_A_ROW, LONG_S
+from inferencehub.inference.runtimes.support.threads import Threads
 
 
 async def test_close_does_not_wait_for_work() -> None:

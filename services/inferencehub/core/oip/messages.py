@@ -151,7 +151,7 @@ def request_from_proto(
 
     Args:
         message: the request.
-        raw_contents: its raw contents, where they are not in the message, see `inference/raw.py`.
+        raw_contents: its raw contents, where they are not in the message, see `core/oip/raw_fields.py`.
 
     Raises:
         HubError: BAD_INPUT where contents and tensors do not fit each other.

@@ -1,7 +1,7 @@
 """One error class and one table of kinds.
 
 A kind says whose fault it is; it has one HTTP status and one gRPC code, and only two places read those: the HTTP
-border (`gateway/http_api/edge.py`) and the gRPC border (`inference/servicer.py`). Everything in between raises
+border (`gateway/http_api/edge.py`) and the gRPC border (`inference/grpc_api/servicer.py`). Everything in between raises
 `HubError` with a sentence that says what was expected and what came: never a stack, an address or a class name.
 """
 

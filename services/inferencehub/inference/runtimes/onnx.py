@@ -18,12 +18,12 @@ from inferencehub.core.values.errors import HubError, Kind, bad_input
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.signature import Signature, TensorSpec
 from inferencehub.core.values.tensors import Tensor
-from inferencehub.inference.arrays import from_array, to_array
-from inferencehub.inference.config import declared
-from inferencehub.inference.cores import cores
-from inferencehub.inference.runtimes import ModelSource, Runtime, failed_run
-from inferencehub.inference.runtimes.threads import Threads
-from inferencehub.inference.sentences import first_line
+from inferencehub.inference.models.config import declared
+from inferencehub.inference.runtimes.runtime import ModelSource, Runtime, failed_run
+from inferencehub.inference.runtimes.support.arrays import from_array, to_array
+from inferencehub.inference.runtimes.support.cpu_limit import cores
+from inferencehub.inference.runtimes.support.error_text import first_line
+from inferencehub.inference.runtimes.support.threads import Threads
 
 logger = logging.getLogger(__name__)
 

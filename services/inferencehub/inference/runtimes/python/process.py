@@ -22,11 +22,11 @@ from typing import Any, cast
 import inferencehub
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.tensors import Buffer
-from inferencehub.inference.runtimes.python_channel import Failed, Inbox, Load, Message, frame
+from inferencehub.inference.runtimes.python.channel import Failed, Inbox, Load, Message, frame
 
 logger = logging.getLogger(__name__)
 
-WORKER = "inferencehub.inference.runtimes.python_worker"
+WORKER = "inferencehub.inference.runtimes.python.worker"
 SOURCES = str(Path(inferencehub.__file__).parents[1])
 STDERR = 2
 SEND_BUFFER = 1 << 20  # the kernel cuts it to net.core.wmem_max
@@ -54,7 +54,7 @@ class ProcessEnded(Exception):
 
 
 class Process(asyncio.SubprocessProtocol):
-    """A running python_worker; made by `start`.
+    """A running `worker.py`; made by `start`.
 
     Args:
         ended: called once, from the loop, when the process has ended for whatever reason.

@@ -14,8 +14,8 @@ from urllib.parse import parse_qs
 import msgspec
 
 from inferencehub.core.process.ops_port import JSON, Answer, Page
-from inferencehub.scaler.gateways import Release
-from inferencehub.scaler.total import Total
+from inferencehub.scaler.demand.gateways import Release
+from inferencehub.scaler.demand.total import Total
 
 
 def demand_page(totals: Mapping[Release, Total], namespace: str) -> Page:

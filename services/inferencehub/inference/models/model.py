@@ -19,9 +19,9 @@ from inferencehub.core.values.requests import InferResponse, Times
 from inferencehub.core.values.signature import ModelInfo, Signature
 from inferencehub.core.values.tensors import Tensor
 from inferencehub.inference.metrics import LaneMetrics
-from inferencehub.inference.repository import Found
-from inferencehub.inference.runtimes import ModelSource, Runtime, make_runtime
-from inferencehub.inference.sentences import first_line
+from inferencehub.inference.models.repository import Found
+from inferencehub.inference.runtimes.runtime import ModelSource, Runtime, make_runtime
+from inferencehub.inference.runtimes.support.error_text import first_line
 
 logger = logging.getLogger(__name__)
 

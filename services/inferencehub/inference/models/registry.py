@@ -10,8 +10,8 @@ from pathlib import Path
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.inference.metrics import Metrics
-from inferencehub.inference.model import Model, State
-from inferencehub.inference.repository import scan
+from inferencehub.inference.models.model import Model, State
+from inferencehub.inference.models.repository import scan
 
 logger = logging.getLogger(__name__)
 

@@ -17,12 +17,12 @@ from typing import Any, Protocol
 
 from inferencehub.core.http2.server import ServerStream
 from inferencehub.core.oip import messages as wire
+from inferencehub.core.oip.raw_fields import read_request
 from inferencehub.core.process.http import listen
 from inferencehub.core.values.errors import HubError
 from inferencehub.core.values.requests import InferResponse
 from inferencehub.core.values.tensors import Buffer
-from inferencehub.inference.call import Call
-from inferencehub.inference.raw import read_request
+from inferencehub.inference.grpc_api.call import Call
 from inferencehub.pb import open_inference_pb2 as pb
 
 OK, UNIMPLEMENTED = 0, 12  # gRPC's status codes

@@ -17,8 +17,8 @@ import aiohttp
 import msgspec
 
 from inferencehub.core.values.demand import Report
+from inferencehub.scaler.demand.total import LEAST_S, Total
 from inferencehub.scaler.kube import Kube, Object
-from inferencehub.scaler.total import LEAST_S, Total
 
 logger = logging.getLogger(__name__)
 

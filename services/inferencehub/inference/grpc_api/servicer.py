@@ -22,15 +22,15 @@ from google.protobuf.message import Message
 from inferencehub import __version__
 from inferencehub.core.oip import messages as wire
 from inferencehub.core.oip.predict import predict_request, read_prediction
+from inferencehub.core.oip.raw_fields import read_request
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest, InferResponse
 from inferencehub.core.values.tensors import Buffer
-from inferencehub.inference.call import Call, Calls, status_of
-from inferencehub.inference.models import Models
-from inferencehub.inference.raw import read_request
+from inferencehub.inference.grpc_api.call import Call, Calls, status_of
+from inferencehub.inference.grpc_api.streams import StandingStream, Streams
+from inferencehub.inference.models.registry import Models
 from inferencehub.inference.settings import InferenceSettings
-from inferencehub.inference.stream import StandingStream, Streams
 from inferencehub.pb import inference_pb2 as predict_pb
 from inferencehub.pb import open_inference_pb2 as pb
 

@@ -37,11 +37,11 @@ from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.signature import Signature
 from inferencehub.core.values.tensors import Tensor
-from inferencehub.inference.config import needs_declaration
-from inferencehub.inference.cores import cores
-from inferencehub.inference.runtimes import ModelSource, Runtime
-from inferencehub.inference.runtimes.python_channel import Failed, Load, Tensors, tensors_frame
-from inferencehub.inference.runtimes.python_process import Process, ProcessEnded, log_trace
+from inferencehub.inference.models.config import needs_declaration
+from inferencehub.inference.runtimes.python.channel import Failed, Load, Tensors, tensors_frame
+from inferencehub.inference.runtimes.python.process import Process, ProcessEnded, log_trace
+from inferencehub.inference.runtimes.runtime import ModelSource, Runtime
+from inferencehub.inference.runtimes.support.cpu_limit import cores
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from inferencehub.core.values.errors import HubError, bad_input
-from inferencehub.inference.config import instances, parse_config
-from inferencehub.inference.runtimes import MODEL_FILES, RUNTIMES, ModelSource, runtime_of
+from inferencehub.inference.models.config import instances, parse_config
+from inferencehub.inference.runtimes.runtime import MODEL_FILES, RUNTIMES, ModelSource, runtime_of
 from inferencehub.pb import model_config_pb2 as config_pb
 
 

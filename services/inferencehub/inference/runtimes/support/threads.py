@@ -18,8 +18,8 @@ from queue import Empty, SimpleQueue
 from time import thread_time
 from typing import Any, Generic, TypeVar
 
-from inferencehub.inference.cores import cores
-from inferencehub.inference.runtimes.shortness import Shortness
+from inferencehub.inference.runtimes.support.cpu_limit import cores
+from inferencehub.inference.runtimes.support.inline import Shortness
 
 T = TypeVar("T")
 

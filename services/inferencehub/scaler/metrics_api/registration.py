@@ -17,9 +17,9 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from time import monotonic
 
-from inferencehub.scaler import certificate
-from inferencehub.scaler.certificate import Certificate
 from inferencehub.scaler.kube import Kube, KubeError, Object, named
+from inferencehub.scaler.metrics_api.api import certificate
+from inferencehub.scaler.metrics_api.certificate import Certificate
 from inferencehub.scaler.settings import ScalerSettings
 
 logger = logging.getLogger(__name__)

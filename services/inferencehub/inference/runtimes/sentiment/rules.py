@@ -3,7 +3,7 @@
 Why rules and not a model: no dependency, the same answer on every machine, and each verdict can be
 traced to lines of the lexicon. How a score comes about:
 
-1. `sentiment_lexicon.tsv` gives words, phrases, emoji and emoticons a valence between -3 and 3. An
+1. `lexicon.tsv` gives words, phrases, emoji and emoticons a valence between -3 and 3. An
    inflected or stretched word ("annoys", "looove") falls back to its base form.
 2. Words just before it scale it ("very", "slightly"); a negation up to SCOPE words before turns it
    round and weakens it, so that "not good" < 0 < "not bad" < "good".
@@ -109,7 +109,7 @@ class SentimentRules:
     @classmethod
     def load(cls) -> Self:
         """Reads the lexicon that ships beside this module."""
-        source = resources.files("inferencehub.inference.runtimes") / "sentiment_lexicon.tsv"
+        source = resources.files("inferencehub.inference.runtimes.sentiment") / "lexicon.tsv"
         rows = (line.split("\t") for line in source.read_text(encoding="utf-8").splitlines())
         return cls({entry: float(valence) for entry, valence in rows})
 

@@ -1,6 +1,6 @@
 """The process behind one instance of a python model: loads `model.py`, then answers one call after the other.
 
-Started by `python_process.py` as `python -m …python_worker FD PARENT`. The frames come and go by the inherited FD, so
+Started by `process.py` as `python -m …runtimes.python.worker FD PARENT`. The frames come and go by the inherited FD, so
 that what the model prints goes where the service logs. When the service closes its end, or dies, so does this.
 """
 
@@ -23,9 +23,7 @@ import numpy.typing as npt
 
 from inferencehub.core.values.signature import TensorSpec
 from inferencehub.core.values.tensors import Buffer, Tensor
-from inferencehub.inference.arrays import NUMPY, from_array, to_array
-from inferencehub.inference.runtimes import failed_run
-from inferencehub.inference.runtimes.python_channel import (
+from inferencehub.inference.runtimes.python.channel import (
     Failed,
     Inbox,
     Load,
@@ -35,7 +33,9 @@ from inferencehub.inference.runtimes.python_channel import (
     frame,
     tensors_frame,
 )
-from inferencehub.inference.sentences import first_line
+from inferencehub.inference.runtimes.runtime import failed_run
+from inferencehub.inference.runtimes.support.arrays import NUMPY, from_array, to_array
+from inferencehub.inference.runtimes.support.error_text import first_line
 
 PR_SET_PDEATHSIG = 1
 TRACE_LIMIT = 16_000

@@ -21,9 +21,9 @@ from typing import Any
 from aiohttp import web
 
 from inferencehub.core.values.demand import METRIC
-from inferencehub.scaler.callers import Callers
-from inferencehub.scaler.gateways import Release
-from inferencehub.scaler.total import Total
+from inferencehub.scaler.demand.gateways import Release
+from inferencehub.scaler.demand.total import Total
+from inferencehub.scaler.metrics_api.callers import Callers
 
 logger = logging.getLogger(__name__)
 

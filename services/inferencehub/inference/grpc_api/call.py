@@ -16,7 +16,7 @@ from inferencehub.core.oip import messages as wire
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.values.errors import HubError, Kind, bad_input
 from inferencehub.core.values.requests import RESERVED_PARAMETERS, InferRequest, InferResponse
-from inferencehub.inference.model import Model
+from inferencehub.inference.models.model import Model
 from inferencehub.inference.settings import InferenceSettings
 
 REQUEST_ID = "x-request-id"

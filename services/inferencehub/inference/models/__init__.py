@@ -1,0 +1,1 @@
+"""Models, from directories to lanes: repository, configuration, registry. Imports `runtimes`; `grpc_api` uses it."""

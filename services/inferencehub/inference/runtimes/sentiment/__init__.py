@@ -1,0 +1,1 @@
+"""Sentiment of a text by rules and a lexicon. Imports `runtime.py` and `support`."""
