@@ -18,7 +18,7 @@ from cluster import Release, eventually, proxied, release, run
 from demand import API, APISERVICE, ask, demand, left_over, path, readings, values
 from open_loop import open_loop
 
-from inferencehub.scaler.metrics_api.api import certificate
+from inferencehub.scaler.metrics_api import certificate
 from inferencehub.scaler.metrics_api.certificate import from_secret
 
 SECRET = "hub-inferencehub-scaler-certificate"

@@ -29,7 +29,8 @@ CORE_MAY = {
     "hpack": {"core/http2/stream.py"},
     "uvicorn": {"core/process/http.py"},
     "uvloop": {"core/process/life.py"},
-    "inferencehub.pb": {"core/oip/messages.py"},
+    "inferencehub.pb": {"core/oip/messages.py", "core/oip/raw_fields.py"},
+    "google.protobuf": {"core/oip/raw_fields.py"},
 }
 # A child process gets the environment that this one has; nothing is read out of it.
 HANDS_ENVIRONMENT_ON = {"inference/runtimes/python/process.py"}

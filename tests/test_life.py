@@ -16,7 +16,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.gateway.pods import gateway_to, pods_of
+from tests.gateway.pod_processes import gateway_to, pods_of
 from tests.gateway.python_model import python_model, runs
 from tests.hub import MODELS, ROOT, Hub, Process, eventually, mock_model
 from tests.load import Load

@@ -99,6 +99,6 @@ def test_errors_are_those_of_the_table() -> None:
 
 def test_runtimes_are_in_it() -> None:
     names = table_names()
-    assert {target.partition(":")[0] for target in RUNTIMES.values()} <= names
+    assert {kind.name for kind in RUNTIMES.values()} <= names
     assert "make run     #" in README
     assert "make test    #" in README

@@ -18,7 +18,7 @@ from aiohttp import web
 
 from inferencehub.core.process.http import listen
 from inferencehub.scaler.kube import Kube
-from inferencehub.scaler.metrics_api.api import certificate
+from inferencehub.scaler.metrics_api import certificate
 
 Object = dict[str, Any]
 TOKEN = "first"

@@ -13,8 +13,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from inferencehub.scaler.metrics_api.api import certificate
-from inferencehub.scaler.metrics_api.api import registration as registration_module
+from inferencehub.scaler.metrics_api import certificate
+from inferencehub.scaler.metrics_api import registration as registration_module
 from inferencehub.scaler.metrics_api.callers import CONFIG_MAP
 from inferencehub.scaler.metrics_api.certificate import Certificate, from_secret
 from inferencehub.scaler.metrics_api.registration import APISERVICE

@@ -30,7 +30,7 @@ from inferencehub.inference.runtimes.runtime import Runtime, make_runtime
 from inferencehub.inference.runtimes.support.arrays import from_array, to_array
 from inferencehub.pb import open_inference_pb2 as pb
 from tests.hub import MODELS, eventually
-from tests.inference.pods import calling_pod
+from tests.inference.pod_processes import calling_pod
 
 FOUND = {found.name: found for found in scan(MODELS)}
 WORDS = np.array([[b"good"], [b"not good"], [b"a table"], ["schön \N{GRINNING FACE}".encode()]], dtype=object)

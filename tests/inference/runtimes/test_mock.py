@@ -11,8 +11,8 @@ from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.tensors import Tensor
 from inferencehub.inference.models.config import parse_config
+from inferencehub.inference.runtimes.mock import Mock
 from inferencehub.inference.runtimes.runtime import ModelSource
-from inferencehub.inference.runtimes.runtime.mock import Mock
 from inferencehub.inference.runtimes.support.arrays import to_array
 
 CONFIG = """backend: "mock"

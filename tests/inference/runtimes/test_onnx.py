@@ -12,8 +12,8 @@ from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.signature import Signature, TensorSpec
 from inferencehub.core.values.tensors import Tensor
 from inferencehub.inference.models.config import parse_config
+from inferencehub.inference.runtimes.onnx import DTYPES, Onnx, spec_of
 from inferencehub.inference.runtimes.runtime import ModelSource
-from inferencehub.inference.runtimes.runtime.onnx import DTYPES, Onnx, spec_of
 from tests.hub import MODELS
 
 INPUT = 'input { name: "input" data_type: TYPE_FP32 dims: [ 64 ] } '

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from inferencehub.core.values.errors import HubError, bad_input
 from inferencehub.inference.models.config import instances, parse_config
-from inferencehub.inference.runtimes.runtime import MODEL_FILES, RUNTIMES, ModelSource, runtime_of
+from inferencehub.inference.runtimes.runtime import RUNTIMES, ModelSource, runtime_of
 from inferencehub.pb import model_config_pb2 as config_pb
 
 
@@ -69,7 +69,7 @@ def read_model(directory: Path) -> list[Found]:
     runtime = runtime_of(config)
     found = []
     for version in served_versions(config, versions):
-        filename = config.default_model_filename or model_file(runtime)
+        filename = config.default_model_filename or RUNTIMES[runtime].model_file
         file = directory / version / filename
         if not file.exists():
             found.append(Found(directory.name, version, reason=f"'{version}/{filename}' is not there"))
@@ -84,18 +84,12 @@ def is_version(name: str) -> bool:
     return name.isascii() and name.isdigit()
 
 
-def model_file(runtime: str) -> str:
-    """The model file of a runtime, whichever of its names is used."""
-    module = RUNTIMES[runtime].partition(":")[0]
-    return MODEL_FILES[module]
-
-
 def guess_runtime(directory: Path, versions: list[str]) -> str:
     """The runtime whose model file is there, for a model without a `backend`."""
-    for runtime, filename in MODEL_FILES.items():
-        if filename and any((directory / version / filename).exists() for version in versions):
-            return runtime
-    expected = " or ".join(sorted(filter(None, MODEL_FILES.values())))
+    for kind in dict.fromkeys(RUNTIMES.values()):
+        if kind.model_file and any((directory / version / kind.model_file).exists() for version in versions):
+            return kind.name
+    expected = " or ".join(sorted({kind.model_file for kind in RUNTIMES.values() if kind.model_file}))
     raise bad_input(f"config.pbtxt names no backend and no version directory has a {expected}")
 
 

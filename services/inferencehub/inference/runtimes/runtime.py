@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import NamedTuple
 
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest
@@ -19,18 +20,26 @@ from inferencehub.core.values.signature import Signature
 from inferencehub.core.values.tensors import Tensor
 from inferencehub.pb import model_config_pb2 as config_pb
 
-# The names that `backend` or `platform` in config.pbtxt may have, and where their class is; imported when first used,
-# so that a pod without ONNX models never loads onnxruntime.
+
+class RuntimeKind(NamedTuple):
+    """Where a runtime's class is, and the model file that it looks for unless config.pbtxt names one; "" for none."""
+
+    name: str
+    location: str
+    model_file: str = ""
+
+
+ONNX = RuntimeKind("onnx", "onnx:Onnx", "model.onnx")
+# By the names that `backend` or `platform` in config.pbtxt may have. A class is imported when it is first used, so that
+# a pod without ONNX models never loads onnxruntime.
 RUNTIMES = {
-    "mock": "mock:Mock",
-    "sentiment": "sentiment.runtime:SentimentRuntime",
-    "onnx": "onnx:Onnx",
-    "onnxruntime": "onnx:Onnx",
-    "onnxruntime_onnx": "onnx:Onnx",
-    "python": "python.runtime:Python",
+    "mock": RuntimeKind("mock", "mock:Mock"),
+    "sentiment": RuntimeKind("sentiment", "sentiment.runtime:SentimentRuntime"),
+    "onnx": ONNX,
+    "onnxruntime": ONNX,
+    "onnxruntime_onnx": ONNX,
+    "python": RuntimeKind("python", "python.runtime:Python", "model.py"),
 }
-# The model file that each looks for where config.pbtxt has no `default_model_filename`; "" for those without one.
-MODEL_FILES = {"mock": "", "sentiment.runtime": "", "onnx": "model.onnx", "python.runtime": "model.py"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +128,6 @@ def runtime_of(config: config_pb.ModelConfig) -> str:
 
 def make_runtime(name: str, source: ModelSource) -> Runtime:
     """The runtime called `name`, not loaded yet."""
-    module, _, cls = RUNTIMES[name].partition(":")
+    module, _, cls = RUNTIMES[name].location.partition(":")
     runtime: Runtime = getattr(import_module(f"{__package__}.{module}"), cls)(source)
     return runtime

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from time import monotonic
 
 from inferencehub.scaler.kube import Kube, KubeError, Object, named
-from inferencehub.scaler.metrics_api.api import certificate
+from inferencehub.scaler.metrics_api import certificate
 from inferencehub.scaler.metrics_api.certificate import Certificate
 from inferencehub.scaler.settings import ScalerSettings
 

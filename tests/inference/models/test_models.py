@@ -16,7 +16,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from tritonclient.utils import InferenceServerException
 
 from tests.hub import MODELS, mock_model, write_model
-from tests.inference.pods import Pod, calling_pod, features
+from tests.inference.pod_processes import Pod, calling_pod, features
 
 BROKEN = "class Model:\n    def __init__(self, directory, parameters):\n        open(directory / 'weights')\n"
 PYTHON = """backend: "python"

@@ -20,7 +20,8 @@ from inferencehub.core.values.demand import ModelDemand, Report
 from inferencehub.scaler.demand.gateways import Release
 from inferencehub.scaler.demand.total import Total
 from inferencehub.scaler.kube import Kube
-from inferencehub.scaler.metrics_api.api import MetricsApi, Refused, certificate, selector
+from inferencehub.scaler.metrics_api import certificate
+from inferencehub.scaler.metrics_api.api import MetricsApi, Refused, selector
 from inferencehub.scaler.metrics_api.callers import Callers
 from tests.scaler.authority import Authority, client
 

@@ -16,8 +16,8 @@ from inferencehub.core.lane.batch import Batch, NotAnswered, Outcome
 from inferencehub.core.lane.retries import RetryBudget
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferResponse
-from tests.core.jobs import echo, job, values
-from tests.core.slots import Running, no_stray_errors, running_lane
+from tests.core.lane.jobs import echo, job, values
+from tests.core.lane.slots import Running, no_stray_errors, running_lane
 
 
 async def ten_thousand_calls(seed: int) -> None:

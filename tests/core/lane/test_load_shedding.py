@@ -12,8 +12,8 @@ from inferencehub.core.lane.load_shedding import FRESH_S, LEAST_LEFT, Pace, fore
 from inferencehub.core.lane.queue import Queue
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferResponse
-from tests.core.jobs import echo, job
-from tests.core.slots import running_lane
+from tests.core.lane.jobs import echo, job
+from tests.core.lane.slots import running_lane
 
 
 def test_the_fastest_run_of_late_is_known() -> None:

@@ -26,7 +26,7 @@ from inferencehub.inference.runtimes.python.runtime import Python
 from inferencehub.inference.runtimes.runtime import ModelSource
 from inferencehub.inference.runtimes.support.arrays import from_array, to_array
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 MODELS, SOURCES = ROOT / "models", ROOT / "services"
 
 # Does what its second input says; every test picks from these.

@@ -16,7 +16,7 @@ from inferencehub.core.values.tensors import Tensor, pack_bytes
 from inferencehub.inference.grpc_api.call import Call
 from inferencehub.pb import inference_pb2 as predict_pb
 from tests.hub import eventually, mock_model, write_model
-from tests.inference.pods import Pod, calling_pod, features
+from tests.inference.pod_processes import Pod, calling_pod, features
 from tests.written import request_to_proto
 
 

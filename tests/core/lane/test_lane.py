@@ -17,8 +17,8 @@ from inferencehub.core.lane.retries import RetryBudget
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferResponse
 from inferencehub.core.values.tensors import Tensor
-from tests.core.jobs import echo, job, request, values
-from tests.core.slots import Gate, at_once, failing, no_stray_errors, running_lane
+from tests.core.lane.jobs import echo, job, request, values
+from tests.core.lane.slots import Gate, at_once, failing, no_stray_errors, running_lane
 
 
 @pytest.fixture(autouse=True)

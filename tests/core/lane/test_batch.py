@@ -29,7 +29,7 @@ from inferencehub.core.lane.retries import RetryBudget, may_run_again
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest, InferResponse, Parameter
 from inferencehub.core.values.tensors import DTYPES, Tensor, pack_bytes
-from tests.core.jobs import echo, job, request, values
+from tests.core.lane.jobs import echo, job, request, values
 
 LIMIT = 20
 

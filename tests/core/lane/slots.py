@@ -17,7 +17,7 @@ from inferencehub.core.lane.queue import Queue
 from inferencehub.core.lane.retries import RetryBudget
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferResponse, Times
-from tests.core.jobs import echo, values
+from tests.core.lane.jobs import echo, values
 
 Work = Callable[[Batch], Awaitable[InferResponse]]
 

@@ -14,7 +14,7 @@ import pytest
 
 from inferencehub.gateway.pods.discovery import one_family, resolve
 from inferencehub.gateway.pods.pod import State
-from tests.gateway.pods import Name, gateway_to, pods_of
+from tests.gateway.pod_processes import Name, gateway_to, pods_of
 from tests.gateway.python_model import double, python_model, runs
 from tests.hub import Process, eventually, mock_model
 from tests.load import Load

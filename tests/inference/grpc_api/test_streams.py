@@ -28,7 +28,7 @@ from inferencehub.core.http2.frames import (
 from inferencehub.core.oip import messages as wire
 from inferencehub.pb import open_inference_pb2 as pb
 from tests.hub import eventually, mock_model
-from tests.inference.pods import Pod, calling_pod, features
+from tests.inference.pod_processes import Pod, calling_pod, features
 
 METHOD = f"/{wire.SERVICE}/ModelStreamInfer"
 MINUTE = 60_000_000  # microseconds

@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
-MODEL = Path(__file__).parents[2] / "models" / "digits" / "1" / "model.onnx"
+MODEL = Path(__file__).parents[3] / "models" / "digits" / "1" / "model.onnx"
 HELD_OUT = np.loadtxt(Path(__file__).with_name("digits_held_out.csv"), delimiter=",", dtype=np.float32)
 PIXELS, DIGITS = HELD_OUT[:, :64], HELD_OUT[:, 64].astype(np.int64)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway.pods import Name, gateway_to, pods_of
+from tests.gateway.pod_processes import Name, gateway_to, pods_of
 from tests.gateway.python_model import double, python_model, runs
 from tests.hub import Hub, eventually, mock_model, write_model
 from tests.load import Load

@@ -16,7 +16,7 @@ from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.tensors import Tensor, pack_bytes
 from inferencehub.pb import open_inference_pb2 as pb
 from tests.hub import MODELS, Process, write_model
-from tests.inference.pods import features
+from tests.inference.pod_processes import features
 from tests.written import request_to_proto
 
 BURNER = """backend: "python"
