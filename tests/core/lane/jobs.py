@@ -6,7 +6,8 @@ from array import array
 from collections.abc import Mapping, Sequence
 from itertools import count
 
-from inferencehub.core.lane.batch import Batch, Job, Member
+from inferencehub.core.lane.batch import Batch
+from inferencehub.core.lane.job import Job, Member
 from inferencehub.core.values.requests import InferRequest, InferResponse, Parameter
 from inferencehub.core.values.tensors import Tensor
 

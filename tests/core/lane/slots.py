@@ -10,8 +10,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from inferencehub.core.lane.batch import Batch, Job, NotAnswered, Outcome
+from inferencehub.core.lane.batch import Batch, NotAnswered, Outcome
 from inferencehub.core.lane.byte_budget import ByteBudget
+from inferencehub.core.lane.job import Job
 from inferencehub.core.lane.lane import Lane, Ran
 from inferencehub.core.lane.queue import Queue
 from inferencehub.core.lane.retries import RetryBudget

@@ -13,17 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from inferencehub.core.lane.batch import (
-    Batch,
-    Job,
-    Member,
-    NotAnswered,
-    Outcome,
-    Reason,
-    drop_expired,
-    merge_key,
-)
+from inferencehub.core.lane.batch import Batch, NotAnswered, Outcome, Reason
 from inferencehub.core.lane.byte_budget import ByteBudget
+from inferencehub.core.lane.job import Job, Member, drop_expired, merge_key
 from inferencehub.core.lane.queue import Queue
 from inferencehub.core.lane.retries import RetryBudget, may_run_again
 from inferencehub.core.values.errors import HubError, Kind

@@ -12,7 +12,8 @@ from time import monotonic
 
 import pytest
 
-from inferencehub.core.lane.batch import Batch, Job, Member, NotAnswered, Outcome
+from inferencehub.core.lane.batch import Batch, NotAnswered, Outcome
+from inferencehub.core.lane.job import Job, Member
 from inferencehub.core.lane.retries import RetryBudget
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferResponse

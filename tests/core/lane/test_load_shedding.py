@@ -8,7 +8,7 @@ from time import monotonic
 import pytest
 
 from inferencehub.core.lane.batch import Batch
-from inferencehub.core.lane.load_shedding import FRESH_S, LEAST_LEFT, Pace, foretold, too_late
+from inferencehub.core.lane.load_shedding import FRESH_S, LEAST_LEFT, RunTimes, foretold, too_late
 from inferencehub.core.lane.queue import Queue
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferResponse
@@ -17,27 +17,27 @@ from tests.core.lane.slots import running_lane
 
 
 def test_the_fastest_run_of_late_is_known() -> None:
-    pace = Pace()
-    assert pace.least(0.0) == 0.0
-    pace.ran(0.5, 1.0)
-    pace.ran(0.2, 1.1)
-    pace.ran(0.9, 1.2)
-    assert 0.2 < pace.least(1.2) < 0.22
-    assert 0.2 < pace.usual(1.2) < 0.9
+    times = RunTimes()
+    assert times.least(0.0) == 0.0
+    times.ran(0.5, 1.0)
+    times.ran(0.2, 1.1)
+    times.ran(0.9, 1.2)
+    assert 0.2 < times.least(1.2) < 0.22
+    assert 0.2 < times.usual(1.2) < 0.9
     for _ in range(80):
-        pace.ran(0.9, 1.3)
-    assert pace.least(1.3) == 0.9
-    assert pace.usual(1.3) == pytest.approx(0.9, rel=0.01)
+        times.ran(0.9, 1.3)
+    assert times.least(1.3) == 0.9
+    assert times.usual(1.3) == pytest.approx(0.9, rel=0.01)
 
 
 def test_a_model_that_was_slow_once_is_tried_again() -> None:
-    pace = Pace()
-    pace.ran(0.3, 1.0)
-    assert pace.least(1.0 + FRESH_S) == 0.3
-    assert pace.least(1.01 + FRESH_S) == 0.0
-    pace.ran(10.0, 100.0)
-    assert pace.least(120.0) == 10.0
-    assert pace.least(120.1) == 0.0
+    times = RunTimes()
+    times.ran(0.3, 1.0)
+    assert times.least(1.0 + FRESH_S) == 0.3
+    assert times.least(1.01 + FRESH_S) == 0.0
+    times.ran(10.0, 100.0)
+    assert times.least(120.0) == 10.0
+    assert times.least(120.1) == 0.0
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import tritonclient.grpc as triton
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inferencehub.core.lane.batch import Member
+from inferencehub.core.lane.job import Member
 from inferencehub.core.oip import messages as wire
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest, InferResponse, Parameter

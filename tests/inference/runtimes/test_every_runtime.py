@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from inferencehub.core.lane.batch import Job, Member
 from inferencehub.core.lane.byte_budget import ByteBudget
+from inferencehub.core.lane.job import Job, Member
 from inferencehub.core.oip import messages as wire
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest

@@ -11,13 +11,13 @@ from collections.abc import Callable, Collection
 from math import inf
 from time import monotonic
 
-from inferencehub.core.lane.batch import Job
+from inferencehub.core.lane.job import Job
 
 # Between two looks, so that many jobs that end one after another are not all looked at for each.
 STEP_S = 0.001
 
 
-class Alarm:
+class Deadlines:
     """See the module's text.
 
     Args:

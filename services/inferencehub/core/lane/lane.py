@@ -24,10 +24,11 @@ from functools import partial
 from time import monotonic
 from typing import Generic, Protocol, TypeVar
 
-from inferencehub.core.lane.batch import Batch, Job, NotAnswered, Outcome, Run, drop_expired
+from inferencehub.core.lane.batch import Batch, NotAnswered, Outcome
 from inferencehub.core.lane.byte_budget import ByteBudget
-from inferencehub.core.lane.deadlines import Alarm
-from inferencehub.core.lane.load_shedding import Pace, too_late
+from inferencehub.core.lane.deadlines import Deadlines
+from inferencehub.core.lane.job import Job, Run, drop_expired
+from inferencehub.core.lane.load_shedding import RunTimes, too_late
 from inferencehub.core.lane.queue import Queue
 from inferencehub.core.lane.retries import RetryBudget, may_run_again
 from inferencehub.core.lane.sink import Tell, answer_all, deadline_passed, in_vain, resolve
@@ -114,11 +115,11 @@ class Lane(Generic[S]):
         self.retries = retries
         self.observer = observer
         self.at_most_once = at_most_once
-        self.pace = Pace()
+        self.run_times = RunTimes()
         self.loop = asyncio.get_running_loop()
         self.running = 0  # jobs that run now
         self._open: dict[Job, Tell] = {}
-        self._alarm = Alarm(self.loop, self._open.keys(), self._expire)
+        self._deadlines = Deadlines(self.loop, self._open.keys(), self._expire)
         self._soon = False  # whether `pump` is called at the end of this pass of the loop, or soon after
         self._patience = 0  # passes that it may still wait
         self._enough = min(ENOUGH, queue.max_rows)
@@ -147,7 +148,7 @@ class Lane(Generic[S]):
         if job.deadline <= now:
             raise deadline_passed(job)
         wait = self.queue.wait(now)
-        if too_late(wait, self.pace.usual(now), job.deadline - now):
+        if too_late(wait, self.run_times.usual(now), job.deadline - now):
             raise in_vain(job, wait, job.deadline - now)
         if self._soon and self.queue.full:
             self.pump()  # what came in this pass has not left yet, though there may be room for it
@@ -159,8 +160,8 @@ class Lane(Generic[S]):
             raise
         self.retries.earn()
         self._open[job] = tell
-        if job.deadline < self._alarm.at:
-            self._alarm.set(job.deadline, now)
+        if job.deadline < self._deadlines.at:
+            self._deadlines.set(job.deadline, now)
         self._patience = patience
         if not self._soon:
             self._soon = True
@@ -221,7 +222,7 @@ class Lane(Generic[S]):
 
     def _in_time(self, batch: Batch, now: float) -> Batch:
         """The batch without the jobs whose deadline is too near for a run."""
-        until = now + (self.pace.usual(now) if len(self.queue) else self.pace.least(now))
+        until = now + (self.run_times.usual(now) if len(self.queue) else self.run_times.least(now))
         late = [job for job in batch.jobs if job.deadline <= until]
         for job in late:
             self._expire(job)
@@ -267,7 +268,7 @@ class Lane(Generic[S]):
         kept = Batch(tuple(jobs), batch.reason) if ran.dropped else batch
         now = monotonic()
         took, times = now - started, ran.times
-        self.pace.ran(took, now)
+        self.run_times.ran(took, now)
         network = max(0.0, took - times.queue - times.compute)
         trip = Trip(kept.rows, ran.served_by, times.queue, network, times.compute)
         told: list[tuple[Tell, InferResponse]] = []

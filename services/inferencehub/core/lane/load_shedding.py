@@ -23,7 +23,7 @@ SPARE = 0.1  # of the time that a call has left: what was seen is not quite what
 FRESH_S = 1.0
 
 
-class Pace:
+class RunTimes:
     """What was seen of runs."""
 
     __slots__ = ("_at", "_fastest", "_usual")

@@ -11,7 +11,8 @@ from collections import deque
 from collections.abc import Sequence
 from math import ceil
 
-from inferencehub.core.lane.batch import Batch, Job, Reason
+from inferencehub.core.lane.batch import Batch, Reason
+from inferencehub.core.lane.job import Job
 from inferencehub.core.lane.load_shedding import foretold
 from inferencehub.core.values.errors import HubError, Kind
 
@@ -75,7 +76,7 @@ class Queue:
         self._left -= jobs
 
     def wait(self, now: float) -> float:
-        """Seconds that a job would wait that came now, as far as that can be told; see `pace.py`."""
+        """Seconds that a job would wait that came now, as far as that can be told; see `load_shedding.py`."""
         if not self._jobs:
             return 0.0
         oldest = self._jobs[0]

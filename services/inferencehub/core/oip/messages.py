@@ -28,7 +28,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from inferencehub.core.lane.batch import Member
+from inferencehub.core.lane.job import Member
 from inferencehub.core.values.errors import bad_input
 from inferencehub.core.values.requests import InferRequest, InferResponse, Parameter
 from inferencehub.core.values.signature import ModelInfo, Signature, TensorSpec

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.exceptions import HTTPException
 
-from inferencehub.core.lane.batch import Job
 from inferencehub.core.lane.byte_budget import ByteBudget
+from inferencehub.core.lane.job import Job
 from inferencehub.core.process.logs import AccessLog, now
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import NO_TRIP, Trip

@@ -12,7 +12,7 @@ from functools import partial
 from time import monotonic
 from typing import Any, TypeVar
 
-from inferencehub.core.lane.batch import Job, Member
+from inferencehub.core.lane.job import Job, Member
 from inferencehub.core.lane.sink import Tell, resolve
 from inferencehub.core.oip.predict import predict_request, read_prediction
 from inferencehub.core.values.errors import HubError, bad_input, shown

@@ -10,8 +10,8 @@ import asyncio
 from collections.abc import Sequence
 from time import monotonic
 
-from inferencehub.core.lane.batch import Job
 from inferencehub.core.lane.byte_budget import ByteBudget
+from inferencehub.core.lane.job import Job
 from inferencehub.core.lane.lane import Lane, Observer
 from inferencehub.core.lane.queue import Queue
 from inferencehub.core.lane.retries import RetryBudget

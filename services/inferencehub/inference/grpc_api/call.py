@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from time import monotonic
 from typing import Any
 
-from inferencehub.core.lane.batch import Job, Member
+from inferencehub.core.lane.job import Job, Member
 from inferencehub.core.oip import messages as wire
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.values.errors import HubError, Kind, bad_input

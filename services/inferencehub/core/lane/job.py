@@ -1,0 +1,145 @@
+"""A job of a lane: one call that waits or runs. Pure: time comes in as a number.
+
+A job may itself be a merge. Then its members say which rows belong to which caller, and until when each caller waits; a
+member that is past its deadline is cut out before the job runs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from inferencehub.core.values.requests import NO_TRIP, InferRequest, Times
+from inferencehub.core.values.tensors import merge_rows, split_rows
+from inferencehub.core.values.value_class import value_class
+
+if TYPE_CHECKING:
+    import asyncio
+
+
+@value_class(frozen=True, slots=True)
+class Member:
+    """A caller's part of a merged call: how many rows, until when wanted (on the lane's clock), and its id."""
+
+    rows: int
+    deadline: float
+    id: str
+
+
+MergeKey = tuple[object, ...]
+
+
+class Run:
+    """A batch on its way: how many of its jobs are still wanted, and the task to cancel when none is."""
+
+    __slots__ = ("started", "task", "wanted")
+
+    def __init__(self, wanted: int) -> None:
+        self.wanted = wanted
+        self.started = False  # a task that is cancelled before its first step would never give its slot back
+        self.task: asyncio.Task[None] | None = None
+
+
+class Job:
+    """A call that waits or runs.
+
+    Args:
+        request: checked against its signature.
+        rows: the rows of its inputs; 1 where the model does not batch.
+        members: whose rows they are, in order; one for a call that is no merge.
+        arrived: when it came, in seconds on the lane's clock.
+
+    `waited` is the seconds that it spent in the lane, `trip` what is known of its batch once it is answered.
+    """
+
+    __slots__ = (
+        "_key",
+        "alone",
+        "arrived",
+        "deadline",
+        "dropped",
+        "left_before",
+        "members",
+        "request",
+        "returns",
+        "rows",
+        "run",
+        "size",
+        "trip",
+        "turn",
+        "waited",
+    )
+
+    def __init__(self, request: InferRequest, rows: int, members: tuple[Member, ...], arrived: float) -> None:
+        self.request = request
+        self.rows = rows
+        self.members = members
+        self.arrived = arrived
+        self.size = request.size
+        self.deadline = (
+            members[0].deadline if len(members) == 1 else max([member.deadline for member in members])
+        )
+        self.alone = False
+        self.returns = self.turn = self.left_before = 0
+        self.waited = 0.0
+        self.trip = NO_TRIP
+        self.dropped: list[int] = []
+        self.run: Run | None = None
+        self._key: MergeKey | None = None
+
+    @property
+    def times(self) -> Times:
+        """Where its time went so far."""
+        trip = self.trip
+        return Times(self.waited, trip.batch, trip.network, trip.compute)
+
+    @property
+    def batch_rows(self) -> int:
+        """Rows of the batch that it was answered with."""
+        return self.trip.rows
+
+    @property
+    def served_by(self) -> str:
+        """The pod that answered it."""
+        return self.trip.served_by
+
+    @property
+    def key(self) -> MergeKey:
+        """Equal to that of a job that may go with this one; found out when there is one."""
+        if self._key is None:
+            self._key = merge_key(self.request)
+        return self._key
+
+
+def merge_key(request: InferRequest) -> MergeKey:
+    """Equal for requests that may share a batch: all but the number of rows and the bytes is the same."""
+    key: list[object] = [request.model, request.version, request.outputs]
+    if request.parameters:
+        parameters = sorted(request.parameters.items())
+        # A bool equals 1 and an int its float: the types are part of the key, for the model may tell them apart.
+        key += (*parameters, tuple([type(value).__name__ for _, value in parameters]))
+    for tensor in request.inputs:
+        key += (tensor.name, tensor.dtype, tensor.shape[1:])
+    return tuple(key)
+
+
+def drop_expired(job: Job, now: float) -> None:
+    """Cut the rows of members whose deadline has passed out of a merged job.
+
+    `job.dropped` holds the indices that they had when the job came, for it may be looked at again when it runs anew.
+
+    A job with one member, or with none left, is not touched: its own deadline speaks for it.
+    """
+    if len(job.members) == 1 or all(member.deadline > now for member in job.members):
+        return
+    dropped = [index for index, member in enumerate(job.members) if member.deadline <= now]
+    if len(dropped) == len(job.members):
+        return
+    gone = set(dropped)
+    left = [index for index in range(len(job.members) + len(job.dropped)) if index not in job.dropped]
+    rows = [member.rows for member in job.members]
+    columns = [split_rows(tensor, rows) for tensor in job.request.inputs]
+    kept = [merge_rows([part for index, part in enumerate(parts) if index not in gone]) for parts in columns]
+    job.request = job.request.with_inputs(tuple(kept))
+    job.members = tuple([member for index, member in enumerate(job.members) if index not in gone])
+    job.rows = sum([member.rows for member in job.members])
+    job.dropped = sorted([*job.dropped, *[left[index] for index in dropped]])
