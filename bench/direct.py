@@ -19,7 +19,8 @@ from bench.h2load import call_grpc
 from bench.questions import MODELS
 from bench.results import Results, Run
 from bench.served import Served
-from inferencehub.core.oip.messages import request_head, written
+from inferencehub.core.oip.messages import request_head
+from inferencehub.core.oip.raw_fields import written
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.tensors import Tensor
 from inferencehub.pb import open_inference_pb2 as pb

@@ -23,13 +23,16 @@ CORE_MAY = {
         "core/values/demand.py",
         "core/process/logs.py",
         "core/process/ops_port.py",
+        "core/oip/extension.py",
         "core/oip/messages.py",
     },
     "prometheus_client": {"core/process/histogram.py", "core/process/metrics.py", "core/process/ops_port.py"},
     "hpack": {"core/http2/stream.py"},
     "uvicorn": {"core/process/http.py"},
     "uvloop": {"core/process/life.py"},
-    "inferencehub.pb": {"core/oip/messages.py", "core/oip/raw_fields.py"},
+    "inferencehub.pb": {
+        f"core/oip/{name}.py" for name in ("extension", "messages", "model_info", "raw_fields")
+    },
     "google.protobuf": {"core/oip/raw_fields.py"},
 }
 # A child process gets the environment that this one has; nothing is read out of it.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from inferencehub.core.oip import messages as wire
+from inferencehub.core.oip import messages, raw_fields
 from inferencehub.core.values.requests import InferRequest, InferResponse
 from inferencehub.pb import open_inference_pb2 as pb
 
@@ -14,11 +14,13 @@ def request_to_proto(
 ) -> pb.ModelInferRequest:
     """A request as a pod reads it."""
     raw = [[tensor.data] for tensor in request.inputs]
-    return pb.ModelInferRequest.FromString(b"".join(wire.written(wire.request_head(request, members), raw)))
+    return pb.ModelInferRequest.FromString(
+        b"".join(raw_fields.written(messages.request_head(request, members), raw))
+    )
 
 
 def response_to_proto(response: InferResponse, id: str = "") -> pb.ModelInferResponse:
     """An answer as it leaves a pod."""
     message = pb.ModelInferResponse()
-    wire.fill_response(message, response, id)
+    messages.fill_response(message, response, id)
     return message

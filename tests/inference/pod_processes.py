@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from inferencehub.core.oip import messages as wire
+from inferencehub.core.oip import messages
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.tensors import Tensor
@@ -37,7 +37,7 @@ class Pod:
         self._lines = lines
         self._health: Any = health_pb2_grpc.HealthStub(channel)
         self._infer: Any = channel.unary_unary(
-            f"/{wire.SERVICE}/ModelInfer",
+            f"/{messages.SERVICE}/ModelInfer",
             request_serializer=Request.SerializeToString,
             response_deserializer=pb.ModelInferResponse.FromString,
         )
@@ -92,5 +92,5 @@ def features(model: str, *values: float, id: str = "", **parameters: str | int) 
     message = request_to_proto(InferRequest(model, "", (tensor,)))
     message.id = id
     for name, value in parameters.items():
-        wire.set_parameter(message.parameters[name], value)
+        messages.set_parameter(message.parameters[name], value)
     return message

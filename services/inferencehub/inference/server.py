@@ -21,7 +21,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from inferencehub.core.lane.byte_budget import ByteBudget
-from inferencehub.core.oip import messages as wire
+from inferencehub.core.oip import messages
 from inferencehub.core.process.http import HttpServer
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.process.ops_port import ops_app
@@ -79,7 +79,7 @@ class InferenceServer:
         self._server.add_generic_rpc_handlers(handlers(self.servicer))
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
         POOL.AddSerializedFile(health_pb2.DESCRIPTOR.serialized_pb)
-        names = (wire.SERVICE, PREDICT_SERVICE, "grpc.health.v1.Health", reflection.SERVICE_NAME)
+        names = (messages.SERVICE, PREDICT_SERVICE, "grpc.health.v1.Health", reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server, pool=POOL)
         try:
             self.port = self._server.add_insecure_port(f"[::]:{self.settings.port}")

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inferencehub.core.lane.job import Member
-from inferencehub.core.oip import messages as wire
+from inferencehub.core.oip import extension, messages, model_info, raw_fields
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest, InferResponse, Parameter
 from inferencehub.core.values.signature import ModelInfo, Signature, TensorSpec
@@ -66,7 +66,7 @@ def some_tensors(draw: st.DrawFn) -> tuple[Tensor, ...]:
 def test_a_request_comes_out_as_it_went_in(inputs: tuple[Tensor, ...], outputs: list[str]) -> None:
     request = InferRequest("m", "3", inputs, tuple(outputs), PARAMETERS)
     sent = request_to_proto(request, [(1, 5, "id")]).SerializeToString()
-    assert wire.request_from_proto(pb.ModelInferRequest.FromString(sent)) == request
+    assert messages.request_from_proto(pb.ModelInferRequest.FromString(sent)) == request
 
 
 @settings(deadline=None)
@@ -76,14 +76,14 @@ def test_an_answer_comes_out_as_it_went_in(outputs: tuple[Tensor, ...]) -> None:
     sent = response_to_proto(response, "an id").SerializeToString()
     message = pb.ModelInferResponse.FromString(sent)
     assert message.id == "an id"
-    assert wire.response_from_proto(message) == response
+    assert messages.response_from_proto(message) == response
 
 
 @pytest.mark.parametrize("value", PARAMETERS.values(), ids=PARAMETERS)
 def test_a_parameter_keeps_its_type(value: Parameter) -> None:
     message = pb.ModelInferRequest()
-    wire.set_parameter(message.parameters["p"], value)
-    read = wire.parameters_from_proto(message.parameters)["p"]
+    messages.set_parameter(message.parameters["p"], value)
+    read = messages.parameters_from_proto(message.parameters)["p"]
     assert (read, type(read)) == (value, type(value))
 
 
@@ -99,7 +99,7 @@ def test_parameters_of_ours_and_those_without_a_value_are_left_out() -> None:
     message.parameters["hub_anything"].int64_param = 1
     message.parameters["nothing"].SetInParent()
     message.parameters["kept"].bool_param = False
-    assert wire.request_from_proto(message).parameters == {"kept": False}
+    assert messages.request_from_proto(message).parameters == {"kept": False}
 
 
 TYPED: list[tuple[str, str, list[Any], bytes]] = [
@@ -127,11 +127,13 @@ def typed(dtype: str, field: str, elements: list[Any], shape: tuple[int, ...] = 
 
 @pytest.mark.parametrize(("dtype", "field", "elements", "raw"), TYPED, ids=[row[0] for row in TYPED])
 def test_typed_contents_become_raw_bytes(dtype: str, field: str, elements: list[Any], raw: bytes) -> None:
-    assert wire.request_from_proto(typed(dtype, field, elements)).inputs == (Tensor("x", dtype, (2,), raw),)
+    assert messages.request_from_proto(typed(dtype, field, elements)).inputs == (
+        Tensor("x", dtype, (2,), raw),
+    )
 
 
 def test_every_dtype_with_typed_contents_is_tried() -> None:
-    assert {dtype for dtype, *_ in TYPED} == set(wire.CONTENTS) == set(DTYPES) - {"FP16", "BF16"}
+    assert {dtype for dtype, *_ in TYPED} == set(messages.CONTENTS) == set(DTYPES) - {"FP16", "BF16"}
 
 
 def both() -> pb.ModelInferRequest:
@@ -165,7 +167,7 @@ def test_contents_that_do_not_fit_are_refused_by_a_sentence(
     message: pb.ModelInferRequest, sentence: str
 ) -> None:
     with pytest.raises(HubError) as refusal:
-        wire.request_from_proto(message)
+        messages.request_from_proto(message)
     assert refusal.value.kind is Kind.BAD_INPUT
     assert sentence in refusal.value.detail
 
@@ -174,14 +176,14 @@ def test_a_pod_s_answer_without_its_bytes_is_no_answer() -> None:
     message = response_to_proto(InferResponse("m", "1", (Tensor("x", "INT8", (1,), b"a"),)))
     del message.raw_output_contents[:]
     with pytest.raises(ValueError, match="0 raw_output_contents for 1 outputs"):
-        wire.response_from_proto(message)
+        messages.response_from_proto(message)
 
 
 def test_members_are_read_back_on_another_clock() -> None:
     request = InferRequest("m", "", ())
     message = request_to_proto(request, [(2, 1_500_000, "a"), (1, 9_000_000, 'b"'), (1, -5, "")])
     text = message.parameters["hub_members"].string_param
-    assert wire.members_from_proto(text, now=100.0, latest=105.0) == (
+    assert extension.members_from_proto(text, now=100.0, latest=105.0) == (
         Member(2, 101.5, "a"),
         Member(1, 105.0, 'b"'),
         Member(1, 100.0 - 5e-6, ""),
@@ -210,7 +212,7 @@ def test_members_are_read_back_on_another_clock() -> None:
 )  # fmt: skip
 def test_members_that_are_none_are_refused(text: str) -> None:
     with pytest.raises(HubError, match="parameter 'hub_members': expected a JSON list") as refusal:
-        wire.members_from_proto(text, 0.0, 1.0)
+        extension.members_from_proto(text, 0.0, 1.0)
     assert refusal.value.kind is Kind.BAD_INPUT
 
 
@@ -219,8 +221,8 @@ def test_a_model_is_known_by_its_metadata_and_its_config() -> None:
     metadata = pb.ModelMetadataResponse(
         name="m",
         platform="onnxruntime",
-        inputs=[wire.spec_to_proto(spec) for spec in specs],
-        outputs=[wire.spec_to_proto(specs[0])],
+        inputs=[model_info.spec_to_proto(spec) for spec in specs],
+        outputs=[model_info.spec_to_proto(specs[0])],
     )
     config = config_pb.ModelConfig(max_batch_size=8)
     config.input.add(name="hint", optional=True)
@@ -229,9 +231,9 @@ def test_a_model_is_known_by_its_metadata_and_its_config() -> None:
     config.parameters["b"].string_value = "2"
     config.parameters["a"].string_value = "1"
     known = ModelInfo("m", "1", "onnxruntime", Signature(specs, specs[:1], 8), 5, (("a", "1"), ("b", "2")))
-    assert wire.info_from_proto("1", metadata, config, slots=4) == known
+    assert model_info.info_from_proto("1", metadata, config, slots=4) == known
     required = (specs[0], replace(specs[1], optional=False))
-    assert wire.info_from_proto("", metadata, None, slots=4) == ModelInfo(
+    assert model_info.info_from_proto("", metadata, None, slots=4) == ModelInfo(
         "m", "", "onnxruntime", Signature(required, specs[:1], 0), 4
     )
 
@@ -242,14 +244,14 @@ def mirror() -> Iterator[str]:
 
     def answer(body: bytes, context: object) -> bytes:
         message = pb.ModelInferRequest.FromString(body)
-        request = wire.request_from_proto(message)
+        request = messages.request_from_proto(message)
         response = InferResponse(request.model, request.version, request.inputs, request.parameters)
         return bytes(response_to_proto(response, message.id).SerializeToString())
 
     server = grpc.server(ThreadPoolExecutor(1))
     method: Any = grpc.unary_unary_rpc_method_handler(answer)
     server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler(wire.SERVICE, {"ModelInfer": method}),)
+        (grpc.method_handlers_generic_handler(messages.SERVICE, {"ModelInfer": method}),)
     )
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
@@ -298,16 +300,16 @@ def test_a_request_written_in_parts_is_the_same_request(
         cut = [
             [view[n * len(view) // cuts : (n + 1) * len(view) // cuts] for n in range(cuts)] for view in views
         ]
-        parts = wire.written(wire.request_head(request, members), cut, aligned)
-        large = [row for row, view in zip(cut, views, strict=True) if len(view) >= wire.LARGE]
+        parts = raw_fields.written(messages.request_head(request, members), cut, aligned)
+        large = [row for row, view in zip(cut, views, strict=True) if len(view) >= raw_fields.LARGE]
         assert [part for part in parts if isinstance(part, memoryview)] == [
             one for row in large for one in row
         ]
         whole = b"".join(parts)
         message = pb.ModelInferRequest.FromString(whole)
-        assert wire.request_from_proto(message) == request
+        assert messages.request_from_proto(message) == request
         assert list(message.raw_input_contents) == views
         assert message.parameters["hub_members"].string_param
         for view in views:
-            if aligned and len(view) >= wire.LARGE:
+            if aligned and len(view) >= raw_fields.LARGE:
                 assert whole.index(view) % 8 == 0

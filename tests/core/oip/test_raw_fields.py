@@ -9,9 +9,8 @@ from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inferencehub.core.oip import messages as wire
-from inferencehub.core.oip.messages import LARGE
-from inferencehub.core.oip.raw_fields import MOST_FIELDS, cut, read_request
+from inferencehub.core.oip import messages
+from inferencehub.core.oip.raw_fields import LARGE, MOST_FIELDS, cut, read_request
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.tensors import Tensor
@@ -83,7 +82,7 @@ def test_what_is_cut_is_what_protobuf_reads(data: bytes) -> None:
 @given(st.lists(st.integers(0, 2 * LARGE), max_size=3), st.data())
 def test_a_request_is_read_whole_or_refused(sizes: list[int], data: st.DataObject) -> None:
     sent = request_to_proto(request(*sizes)).SerializeToString()
-    assert wire.request_from_proto(*read_request(sent)) == request(*sizes)
+    assert messages.request_from_proto(*read_request(sent)) == request(*sizes)
     some = sent[: data.draw(st.integers(0, len(sent)))]
     expected = by_protobuf(some)
     if expected is None:

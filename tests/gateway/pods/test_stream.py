@@ -15,7 +15,7 @@ import grpc
 import pytest
 import uvloop
 
-from inferencehub.core.oip import messages as wire
+from inferencehub.core.oip import extension, messages
 from inferencehub.gateway.pods import stream
 from inferencehub.gateway.pods.pod import State
 from inferencehub.pb import open_inference_pb2 as pb
@@ -51,8 +51,8 @@ class Scripted:
     async def stream(self, requests: Any, context: Any) -> None:
         if not self.takes_streams:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "no")
-        assert dict(context.invocation_metadata())[wire.STREAM].isdigit()
-        await context.send_initial_metadata(((wire.STREAM, str(self.limit)),))
+        assert dict(context.invocation_metadata())[extension.STREAM].isdigit()
+        await context.send_initial_metadata(((extension.STREAM, str(self.limit)),))
         self.streams += 1
         number = self.streams
         while (message := await context.read()) is not grpc.aio.EOF:
@@ -68,7 +68,7 @@ class Scripted:
         return echo(message)
 
     async def metadata(self, request: Any, context: Any) -> Any:
-        extensions = [wire.EXTENSION, f"{wire.STREAM_PORT}{self.port}"]
+        extensions = [extension.EXTENSION, f"{extension.STREAM_PORT}{self.port}"]
         return pb.ServerMetadataResponse(name="scripted", version="1", extensions=extensions)
 
     async def model(self, request: Any, context: Any) -> Any:
@@ -128,7 +128,7 @@ async def serving(pod: Scripted) -> AsyncIterator[str]:
         pod.stream, request_deserializer=pb.ModelInferRequest.FromString, **write
     )
     server = grpc.aio.server()
-    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(wire.SERVICE, methods)])
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(messages.SERVICE, methods)])
     pod.port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
@@ -256,11 +256,11 @@ async def test_a_caller_that_leaves_or_runs_out_of_time_ends_its_call_at_the_pod
         await asyncio.sleep(0.1)
         asked.cancel()
         await eventually(lambda: len(pod.seen) == 2, 2)
-        assert pod.seen[1] == wire.cancel_to_proto(pod.seen[0].id)
+        assert pod.seen[1] == extension.cancel_to_proto(pod.seen[0].id)
         status, said = await client.ask(2.0, timeout_ms=200)
         assert (status, said) == (504, "model 'echo' gave no answer before the request's deadline")
         await eventually(lambda: len(pod.seen) == 4, 2)
-        assert pod.seen[3] == wire.cancel_to_proto(pod.seen[2].id)
+        assert pod.seen[3] == extension.cancel_to_proto(pod.seen[2].id)
         pod.act = pod.give  # all four places are free again
         assert [s for s, _ in await asyncio.gather(*[client.ask(3.0) for _ in range(8)])] == [200] * 8
 

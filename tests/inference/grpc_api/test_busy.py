@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from inferencehub.core.oip import messages as wire
+from inferencehub.core.oip import messages
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.tensors import Tensor, pack_bytes
 from inferencehub.pb import open_inference_pb2 as pb
@@ -57,7 +57,7 @@ async def test_health_answers_while_every_model_works(tmp_path: Path) -> None:
         grpc.aio.insecure_channel(pod.address) as channel,
     ):
         infer: Any = channel.unary_unary(
-            f"/{wire.SERVICE}/ModelInfer",
+            f"/{messages.SERVICE}/ModelInfer",
             request_serializer=None,
             response_deserializer=pb.ModelInferResponse.FromString,
         )

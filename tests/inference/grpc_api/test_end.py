@@ -13,7 +13,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from inferencehub.core.oip import messages as wire
+from inferencehub.core.oip import messages
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.tensors import Tensor, pack_bytes
 from tests.hub import Process, write_model
@@ -35,7 +35,7 @@ async def test_a_thread_that_works_does_not_hold_the_process() -> None:
     rows = Tensor("text", "BYTES", (64, 1), pack_bytes([TEXT] * 64))
     request = request_to_proto(InferRequest("sentiment", "", (rows,))).SerializeToString()
     async with Process("inference", **AT_ONCE) as pod, grpc.aio.insecure_channel(pod.address) as channel:
-        infer: Any = channel.unary_unary(f"/{wire.SERVICE}/ModelInfer")
+        infer: Any = channel.unary_unary(f"/{messages.SERVICE}/ModelInfer")
         calls = [asyncio.ensure_future(infer(request, timeout=30)) for _ in range(2)]
         await asyncio.sleep(0.3)
         assert not [call for call in calls if call.done()]

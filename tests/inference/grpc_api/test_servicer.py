@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
-from inferencehub.core.oip import messages as wire
+from inferencehub.core.oip import messages
 from inferencehub.core.values.requests import RESERVED_PARAMETERS, InferRequest
 from inferencehub.core.values.tensors import Tensor, pack_bytes
 from inferencehub.inference.grpc_api.call import Call
@@ -102,7 +102,7 @@ async def test_only_a_cancelled_call_counts_as_cancelled(models: Path) -> None:
             raise RuntimeError("not foreseen")
 
         servicer, quick = pod.server.servicer, pod.server.models.get("quick")
-        request = wire.request_from_proto(features("quick", 1))
+        request = messages.request_from_proto(features("quick", 1))
         with pytest.raises(RuntimeError):
             await servicer.infer(Call(quick, "", Context(), monotonic()), request, "", reply)
         assert (await last_line(pod))["status"] == "model_failed"
@@ -201,7 +201,7 @@ async def test_a_stop_while_a_model_runs_ends(models: Path) -> None:
 @pytest.mark.parametrize("size", [2, 100_000])
 async def test_bytes_that_are_no_message_are_refused_as_bad_input(models: Path, size: int) -> None:
     async with calling_pod(models) as pod:
-        infer: Any = pod.channel.unary_unary(f"/{wire.SERVICE}/ModelInfer")
+        infer: Any = pod.channel.unary_unary(f"/{messages.SERVICE}/ModelInfer")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await infer(b"\xff" * size)
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT

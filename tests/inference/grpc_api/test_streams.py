@@ -25,12 +25,12 @@ from inferencehub.core.http2.frames import (
     frame,
     settings,
 )
-from inferencehub.core.oip import messages as wire
+from inferencehub.core.oip import extension, messages
 from inferencehub.pb import open_inference_pb2 as pb
 from tests.hub import eventually, mock_model
 from tests.inference.pod_processes import Pod, calling_pod, features
 
-METHOD = f"/{wire.SERVICE}/ModelStreamInfer"
+METHOD = f"/{messages.SERVICE}/ModelStreamInfer"
 MINUTE = 60_000_000  # microseconds
 
 
@@ -58,7 +58,7 @@ class Stream:
         """Id, code ("" for success) and message of the next answer."""
         reply = await asyncio.wait_for(self.call.read(), 5)
         assert reply is not grpc.aio.EOF
-        code = wire.failure_from_proto(reply)[0]
+        code = extension.failure_from_proto(reply)[0]
         assert bool(code) is bool(reply.error_message)
         return reply.infer_response.id, code, reply
 
@@ -69,9 +69,9 @@ async def calling(
 ) -> AsyncIterator[Any]:
     """A call of gRPC's own client to the port that the pod tells, cancelled at the end."""
     ask: Any = pod.channel.unary_unary(
-        f"/{wire.SERVICE}/ServerMetadata", response_deserializer=pb.ServerMetadataResponse.FromString
+        f"/{messages.SERVICE}/ServerMetadata", response_deserializer=pb.ServerMetadataResponse.FromString
     )
-    port = wire.stream_port_of((await ask(b"")).extensions)
+    port = extension.stream_port_of((await ask(b"")).extensions)
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         call: Any = channel.stream_stream(
             method,
@@ -87,7 +87,7 @@ async def calling(
 @asynccontextmanager
 async def stream_to(pod: Pod, most_bytes: int = 10_000_000) -> AsyncIterator[Stream]:
     """A stream with our mark."""
-    mark = (wire.STREAM, str(most_bytes))
+    mark = (extension.STREAM, str(most_bytes))
     async with calling(pod, mark, serialize=pb.ModelInferRequest.SerializeToString) as call:
         yield Stream(call)
 
@@ -101,7 +101,7 @@ async def until_line(pod: Pod) -> dict[str, Any]:
 
 async def test_calls_run_side_by_side_and_each_answer_has_its_id_its_times_and_its_line(models: Path) -> None:
     async with calling_pod(models, max_message_bytes=123_456) as pod, stream_to(pod) as stream:
-        assert dict(await stream.call.initial_metadata())[wire.STREAM] == "123456"
+        assert dict(await stream.call.initial_metadata())[extension.STREAM] == "123456"
         await stream.send("1", "soon")
         await stream.send("2")
         id, code, reply = await stream.reply()
@@ -141,7 +141,7 @@ async def test_what_a_pod_has_no_room_for_is_refused_as_never_begun(models: Path
             await stream.send(id, "slow")
         id, code, reply = await stream.reply()
         assert (id, code) == ("3", "RESOURCE_EXHAUSTED")
-        assert wire.failure_from_proto(reply)[2]
+        assert extension.failure_from_proto(reply)[2]
 
 
 async def test_a_call_that_nobody_waits_for_any_more_is_ended(models: Path) -> None:
@@ -149,11 +149,11 @@ async def test_a_call_that_nobody_waits_for_any_more_is_ended(models: Path) -> N
         slow = pod.server.models.get("slow")
         await stream.send("1", "slow")
         await eventually(lambda: slow.free == 0)
-        await stream.call.write(wire.cancel_to_proto("1"))
+        await stream.call.write(extension.cancel_to_proto("1"))
         await eventually(lambda: slow.free == 1, 1)
         line = await until_line(pod)
         assert (line["id"], line["status"]) == ("caller-1", "cancelled")
-        await stream.call.write(wire.cancel_to_proto("1"))  # twice, or too late: nothing
+        await stream.call.write(extension.cancel_to_proto("1"))  # twice, or too late: nothing
         await stream.send("2")
         assert (await stream.reply())[0] == "2"
 
@@ -186,7 +186,7 @@ async def test_a_pod_that_stops_answers_what_runs_refuses_the_rest_and_ends_the_
         await asyncio.sleep(0.02)
         await stream.send("2")
         id, code, reply = await stream.reply()
-        assert (id, code, wire.failure_from_proto(reply)[2]) == ("2", "RESOURCE_EXHAUSTED", True)
+        assert (id, code, extension.failure_from_proto(reply)[2]) == ("2", "RESOURCE_EXHAUSTED", True)
         assert (await stream.reply())[:2] == ("1", "")
         assert await stream.call.read() is grpc.aio.EOF
         assert await stream.call.code() is grpc.StatusCode.OK
@@ -206,7 +206,7 @@ async def test_a_gateway_that_goes_away_ends_its_calls(models: Path) -> None:
 
 @pytest.mark.parametrize(
     ("method", "metadata"),
-    [(METHOD, ()), (METHOD, ((wire.STREAM, "much"),)), ("/a.B/C", ((wire.STREAM, "1000"),))],
+    [(METHOD, ()), (METHOD, ((extension.STREAM, "much"),)), ("/a.B/C", ((extension.STREAM, "1000"),))],
 )
 async def test_a_stream_without_our_mark_is_not_one_of_ours(
     models: Path, method: str, metadata: tuple[tuple[str, str], ...]
@@ -219,7 +219,7 @@ async def test_a_stream_without_our_mark_is_not_one_of_ours(
 
 
 async def test_bytes_that_are_no_message_are_answered_and_the_stream_goes_on(models: Path) -> None:
-    async with calling_pod(models) as pod, calling(pod, (wire.STREAM, "10000000")) as call:
+    async with calling_pod(models) as pod, calling(pod, (extension.STREAM, "10000000")) as call:
         stream = Stream(call)
         await call.write(b"\xff\xff")
         assert (await stream.reply())[:2] == ("", "INVALID_ARGUMENT")
@@ -261,7 +261,7 @@ async def test_what_still_runs_when_the_time_to_stop_is_over_is_cut_off(models: 
 async def test_a_call_behind_the_reset_of_its_stream_is_not_begun(models: Path) -> None:
     async with calling_pod(models) as pod:
         reader, writer = await asyncio.open_connection("127.0.0.1", pod.server.servicer.streams.port)
-        request = [(":method", "POST"), (":path", METHOD), (wire.STREAM, "1000000")]
+        request = [(":method", "POST"), (":path", METHOD), (extension.STREAM, "1000000")]
         writer.write(PREFACE + settings() + frame(HEADERS, 4, STREAM, Encoder().encode(request)))
         assert await asyncio.wait_for(reader.read(9), 5)
         members = f'[[1, {MINUTE}, "a"]]'

@@ -10,14 +10,8 @@ import pytest
 
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.signature import Signature, TensorSpec
-from inferencehub.inference.models.config import (
-    HONOURED,
-    NOTED,
-    declared,
-    instances,
-    needs_declaration,
-    parse_config,
-)
+from inferencehub.inference.models.config import HONOURED, NOTED, instances, parse_config
+from inferencehub.inference.runtimes.support.declared import declared, needs_declaration
 from inferencehub.pb import model_config_pb2 as config_pb
 
 TAKEN = {

@@ -18,16 +18,16 @@ import pytest
 
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.lane.job import Job, Member
-from inferencehub.core.oip import messages as wire
+from inferencehub.core.oip import model_info
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.tensors import Tensor, split_rows
 from inferencehub.inference.metrics import Metrics
-from inferencehub.inference.models.config import declared
 from inferencehub.inference.models.model import Model, State
 from inferencehub.inference.models.repository import Found, scan
 from inferencehub.inference.runtimes.runtime import Runtime, make_runtime
 from inferencehub.inference.runtimes.support.arrays import from_array, to_array
+from inferencehub.inference.runtimes.support.declared import declared
 from inferencehub.pb import open_inference_pb2 as pb
 from tests.hub import MODELS, eventually
 from tests.inference.pod_processes import calling_pod
@@ -107,7 +107,7 @@ async def test_the_metadata_of_a_pod_is_what_each_config_declares() -> None:
         for name, signature in SIGNATURES.items():
             metadata = await servicer.model_metadata(pb.ModelMetadataRequest(name=name), None)
             config = (await servicer.model_config(pb.ModelConfigRequest(name=name), None)).config
-            info = wire.info_from_proto("1", metadata, config, 0)
+            info = model_info.info_from_proto("1", metadata, config, 0)
             assert info.signature == signature
             assert info.slots == sum(group.count for group in config.instance_group)
             assert await pod.health(name)

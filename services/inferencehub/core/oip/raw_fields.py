@@ -11,14 +11,64 @@ from collections.abc import Sequence
 
 from google.protobuf.message import DecodeError
 
-from inferencehub.core.oip.messages import LARGE
 from inferencehub.core.values.errors import bad_input
 from inferencehub.core.values.tensors import Buffer
 from inferencehub.pb import open_inference_pb2 as pb
 
 MOST_FIELDS = 500  # more are not walked, for the walk is slow
 RAW = pb.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER << 3 | 2
+RAW_INPUT = bytes((RAW,))  # tag of bytes
+PADDING = bytes((15 << 3 | 2,))
+# Bytes from which on a message is not copied to be read, and it matters how a tensor lies in it.
+LARGE = 2**15
 VARINT, FIXED64, SIZED, FIXED32 = 0, 1, 2, 5
+
+
+def written(
+    head: pb.ModelInferRequest, raw: Sequence[Sequence[Buffer]], aligned: bool = False
+) -> list[Buffer]:
+    """A request written out in parts, without a copy of its large raw contents, which `head` lacks.
+
+    Protobuf takes fields in any order ("Encoding", "Field Order"), so that these may come last.
+
+    Args:
+        head: the request but for its raw contents.
+        raw: these, each in parts.
+        aligned: whether large ones begin at a multiple of 8 bytes, so that numbers can be read where they lie. What is
+            left free in front of them is a field that the protocol does not have.
+    """
+    parts: list[Buffer] = [head.SerializeToString()]
+    at = len(parts[0])
+    for data in raw:
+        size = sum(map(len, data))
+        mark = RAW_INPUT + varint(size)
+        if size < LARGE:
+            parts.append(b"".join([mark, *data]))
+        else:
+            if aligned:
+                mark = padding(at + len(mark)) + mark
+            parts += (mark, *data)
+        at += len(mark) + size
+    return parts
+
+
+def padding(at: int) -> bytes:
+    """A field of no meaning that ends at a multiple of 8 bytes from an offset that is none; b"" where it is one."""
+    free = -at % 8
+    if not free:
+        return b""
+    size = free - 2 if free > 1 else free + 6
+    return PADDING + bytes((size,)) + bytes(size)
+
+
+def varint(number: int) -> bytes:
+    """A whole number from 0 as protobuf writes it: seven bits a byte, the lowest first."""
+    written = bytearray()
+    while number > 127:
+        written.append(number & 127 | 128)
+        number >>= 7
+    written.append(number)
+    return bytes(written)
 
 
 def read_request(data: Buffer) -> tuple[pb.ModelInferRequest, Sequence[Buffer]]:
@@ -49,17 +99,17 @@ def cut(data: Buffer) -> tuple[bytes, list[memoryview]] | None:
                 rest.append(view[kept:])
                 return b"".join(rest), raw
             field = at
-            tag, at = varint(data, at)
+            tag, at = read_varint(data, at)
             kind = tag & 7
             if kind == SIZED:
-                size, at = varint(data, at)
+                size, at = read_varint(data, at)
                 if data[field] == RAW:  # in one byte, as everybody writes it
                     rest.append(view[kept:field])
                     raw.append(view[at : at + size])
                     kept = at + size
                 at += size
             elif kind == VARINT:
-                _, at = varint(data, at)
+                _, at = read_varint(data, at)
             elif kind in (FIXED32, FIXED64):
                 at += 4 if kind == FIXED32 else 8
             else:
@@ -71,7 +121,7 @@ def cut(data: Buffer) -> tuple[bytes, list[memoryview]] | None:
     return None
 
 
-def varint(data: Buffer, at: int) -> tuple[int, int]:
+def read_varint(data: Buffer, at: int) -> tuple[int, int]:
     """The number at an offset, and the offset behind it; IndexError where there is none of five bytes at most."""
     value = 0
     for shift in (0, 7, 14, 21, 28):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from inferencehub.core.oip.messages import OURS
+from inferencehub.core.oip.extension import OURS
 from inferencehub.core.values.errors import HubError, bad_input, shown
 from inferencehub.core.values.requests import RESERVED_PARAMETERS, InferRequest, Parameter
 from inferencehub.core.values.tensors import Tensor

@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc
 
-from inferencehub.core.oip import messages as wire
+from inferencehub.core.oip import model_info
 from inferencehub.core.values.signature import ModelInfo
 from inferencehub.pb import model_config_pb2 as config_pb
 from inferencehub.pb import open_inference_pb2 as pb
@@ -111,4 +111,4 @@ class Catalog:
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
                 return None
-        return wire.info_from_proto(version, metadata, config, self.slots)
+        return model_info.info_from_proto(version, metadata, config, self.slots)

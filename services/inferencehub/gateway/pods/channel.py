@@ -19,7 +19,7 @@ from typing import Any, Self
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from inferencehub.core.oip import messages as wire
+from inferencehub.core.oip import messages, raw_fields
 from inferencehub.core.values.tensors import Buffer
 from inferencehub.gateway.pods.reconnect import KeptStream
 from inferencehub.gateway.pods.stream import LARGE, Failed, Stream, failed
@@ -67,7 +67,7 @@ class Channel:
         self._channel = grpc.aio.insecure_channel(address, options=options)
         self._health: Any = health_pb2_grpc.HealthStub(self._channel)
         self._infer: Any = self._channel.unary_unary(
-            f"/{wire.SERVICE}/ModelInfer", response_deserializer=pb.ModelInferResponse.FromString
+            f"/{messages.SERVICE}/ModelInfer", response_deserializer=pb.ModelInferResponse.FromString
         )
         self._calls: set[Any] = set()
         self._kept: tuple[KeptStream, ...] = ()  # for small messages, and for large ones
@@ -132,7 +132,7 @@ class Channel:
         try:
             if self._kept:
                 message.id = str(next(self._ids))
-            parts = wire.written(message, raw, aligned=bool(self._kept))
+            parts = raw_fields.written(message, raw, aligned=bool(self._kept))
             stream = self._stream_for(sum(map(len, parts)), large)
             if stream is not None:
                 return await stream.infer(message.id, parts)
@@ -228,7 +228,7 @@ class Channel:
 
     def _method(self, name: str, reply: Any) -> Any:
         return self._channel.unary_unary(
-            f"/{wire.SERVICE}/{name}",
+            f"/{messages.SERVICE}/{name}",
             request_serializer=lambda message: message.SerializeToString(),
             response_deserializer=reply.FromString,
         )

@@ -26,7 +26,7 @@ from typing import Any
 
 import grpc
 
-from inferencehub.core.oip import messages as wire
+from inferencehub.core.oip import extension
 from inferencehub.core.values.tensors import Buffer
 from inferencehub.gateway.pods.catalog import Catalog
 from inferencehub.gateway.pods.channel import PATIENCE_S, Channel, Lost
@@ -169,9 +169,9 @@ class Backend:
 
     async def _serve(self, channel: Channel) -> None:
         metadata = await channel.ask("ServerMetadata", pb.ServerMetadataRequest(), pb.ServerMetadataResponse)
-        self.ours = wire.EXTENSION in metadata.extensions
-        self.pool = wire.pool_of(metadata.extensions)
-        if stream_port := wire.stream_port_of(metadata.extensions):
+        self.ours = extension.EXTENSION in metadata.extensions
+        self.pool = extension.pool_of(metadata.extensions)
+        if stream_port := extension.stream_port_of(metadata.extensions):
             channel.stand(stream_port)
         watched = await channel.has_watch()
         await self._read(channel)

@@ -17,7 +17,7 @@ import grpc
 
 from inferencehub.core.lane.batch import Batch, NotAnswered, Outcome
 from inferencehub.core.lane.lane import Ran
-from inferencehub.core.oip import messages as wire
+from inferencehub.core.oip import messages
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import Times
 from inferencehub.core.values.signature import ModelInfo
@@ -107,7 +107,7 @@ class Place:
         members = (
             [(m.rows, max(1, int((m.deadline - now) * 1e6)), m.id) for m in batch.members] if ours else ()
         )
-        message = wire.request_head(batch.jobs[0].request, members)
+        message = messages.request_head(batch.jobs[0].request, members)
         if len(batch.jobs) > 1:
             for tensor in message.inputs:
                 tensor.shape[0] = batch.rows
@@ -132,7 +132,7 @@ class Place:
             self.others = max(0, busy - self.in_flight)
             if "hub_dropped" in parameters:
                 dropped = tuple([int(part) for part in parameters["hub_dropped"].string_param.split(",")])
-        response = wire.response_from_proto(reply)
+        response = messages.response_from_proto(reply)
         self.large = response.size > LARGE
         return Ran(response, times, self.backend.address, dropped)
 

@@ -20,7 +20,7 @@ from typing import Any
 import grpc
 
 from inferencehub.core.http2.client import ClientStream, Ended
-from inferencehub.core.oip import messages as wire
+from inferencehub.core.oip import extension, messages
 from inferencehub.core.values.tensors import Buffer
 from inferencehub.pb import open_inference_pb2 as pb
 
@@ -48,7 +48,7 @@ class Failed(Exception):
 
 def failed(error: grpc.aio.AioRpcError) -> Failed:
     """A gRPC call's error as `Failed`."""
-    refused = any(name == wire.REFUSED for name, _ in error.trailing_metadata() or ())
+    refused = any(name == extension.REFUSED for name, _ in error.trailing_metadata() or ())
     return Failed(error.code(), error.details() or "", refused)
 
 
@@ -67,8 +67,8 @@ class Stream:
         self._patience_s = patience_s
         self._loop = asyncio.get_running_loop()
         self._answers: dict[str, asyncio.Future[Any]] = {}
-        mark = ((wire.STREAM, str(most_bytes)),)
-        self._connection = ClientStream(address, wire.STREAM_METHOD, mark, self._answered, most_bytes)
+        mark = ((extension.STREAM, str(most_bytes)),)
+        self._connection = ClientStream(address, messages.STREAM_METHOD, mark, self._answered, most_bytes)
 
     async def open(self) -> None:
         """Wait until the pod has taken the stream.
@@ -85,7 +85,7 @@ class Stream:
                 await asyncio.wait((connection.began, connection.ended), return_when=asyncio.FIRST_COMPLETED)
             if not connection.began.done():
                 raise ValueError(f"the stream was not taken: {shown(connection.ended.result())}")
-            limit = connection.began.result().get(wire.STREAM, "")
+            limit = connection.began.result().get(extension.STREAM, "")
             if not limit.isdigit():
                 raise ValueError("the stream was taken for another one")
         except BaseException:
@@ -105,7 +105,7 @@ class Stream:
             return await answer
         except asyncio.CancelledError:
             if self._answers.pop(id, None) is not None:
-                self._connection.send((wire.cancel_to_proto(id).SerializeToString(),))
+                self._connection.send((extension.cancel_to_proto(id).SerializeToString(),))
             raise
 
     async def run(self) -> None:
@@ -146,7 +146,7 @@ class Stream:
         if answer is None or answer.done():
             return  # whoever asked has left
         if reply.error_message:
-            code, detail, refused = wire.failure_from_proto(reply)
+            code, detail, refused = extension.failure_from_proto(reply)
             answer.set_exception(Failed(CODES.get(code, grpc.StatusCode.UNKNOWN), detail, refused))
         else:
             answer.set_result(response)

@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Any
 
 from inferencehub.core.lane.job import Job, Member
-from inferencehub.core.oip import messages as wire
+from inferencehub.core.oip import extension
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.values.errors import HubError, Kind, bad_input
 from inferencehub.core.values.requests import RESERVED_PARAMETERS, InferRequest, InferResponse
@@ -67,7 +67,7 @@ class Call:
         self.rows = rows
         deadline = self.arrived + seconds
         if members:
-            self.whose = wire.members_from_proto(members, self.arrived, deadline)
+            self.whose = extension.members_from_proto(members, self.arrived, deadline)
             if sum([member.rows for member in self.whose]) != rows:
                 raise bad_input(f"parameter 'hub_members' speaks of other than the {rows} rows of the inputs")
         else:

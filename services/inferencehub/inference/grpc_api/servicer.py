@@ -20,7 +20,7 @@ from google.protobuf import text_format
 from google.protobuf.message import Message
 
 from inferencehub import __version__
-from inferencehub.core.oip import messages as wire
+from inferencehub.core.oip import extension, messages, model_info
 from inferencehub.core.oip.predict import predict_request, read_prediction
 from inferencehub.core.oip.raw_fields import read_request
 from inferencehub.core.process.logs import AccessLog
@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 Method = Callable[[Any, Any], Awaitable[Message | bytes]]
 
 PREDICT_SERVICE = "inference.ModelInference"
-EXTENSIONS = ("model_repository", "model_configuration", "parameters", wire.EXTENSION)
+EXTENSIONS = ("model_repository", "model_configuration", "parameters", extension.EXTENSION)
 DETAIL_LIMIT = 1000  # bytes; gRPC writes each as up to three and takes headers of 8 KiB
 
 
@@ -75,7 +75,7 @@ class Servicer:
         self, request: pb.ServerMetadataRequest, context: Any
     ) -> pb.ServerMetadataResponse:
         """Name, version and extensions."""
-        own = (wire.POOL + self.settings.pool, f"{wire.STREAM_PORT}{self.streams.port}")
+        own = (extension.POOL + self.settings.pool, f"{extension.STREAM_PORT}{self.streams.port}")
         return pb.ServerMetadataResponse(
             name="inferencehub", version=__version__, extensions=EXTENSIONS + own
         )
@@ -91,8 +91,8 @@ class Servicer:
             name=model.name,
             versions=self.models.versions(model.name),
             platform=model.info.platform,
-            inputs=[wire.spec_to_proto(spec) for spec in signature.inputs],
-            outputs=[wire.spec_to_proto(spec) for spec in signature.outputs],
+            inputs=[model_info.spec_to_proto(spec) for spec in signature.inputs],
+            outputs=[model_info.spec_to_proto(spec) for spec in signature.outputs],
         )
 
     async def model_config(self, request: pb.ModelConfigRequest, context: Any) -> pb.ModelConfigResponse:
@@ -132,7 +132,7 @@ class Servicer:
             fill(answer, call, response, message.id, bool(members))
             return answer
 
-        return await self.infer(call, wire.request_from_proto(message, raw), members, reply)
+        return await self.infer(call, messages.request_from_proto(message, raw), members, reply)
 
     def begin(self, message: pb.ModelInferRequest, raw: Sequence[Buffer], stream: StandingStream) -> Call:
         """Accept a message of a standing stream, with its raw contents.
@@ -141,7 +141,7 @@ class Servicer:
             HubError: where it is not accepted.
         """
         call = Call(self.models.get(message.model_name, message.model_version), "", stream, monotonic())
-        self.calls.begin(call, wire.request_from_proto(message, raw), members_of(message))
+        self.calls.begin(call, messages.request_from_proto(message, raw), members_of(message))
         return call
 
     def answer(self, id: str, call: Call, limit: int) -> bytes:
@@ -162,7 +162,7 @@ class Servicer:
 
     def failure(self, id: str, error: Exception, message: Message | None = None) -> bytes:
         """The answer to a message of a standing stream that failed, written out."""
-        return wire.failure_to_proto(id, *ending(error, "model_stream_infer", message))
+        return extension.failure_to_proto(id, *ending(error, "model_stream_infer", message))
 
     async def predict(self, message: predict_pb.PredictRequest, context: Any) -> bytes:
         """The small call: the first input filled with features or text, the answer's class read back."""
@@ -206,7 +206,7 @@ def members_of(message: pb.ModelInferRequest) -> str:
 
 def fill(answer: pb.ModelInferResponse, call: Call, response: InferResponse, id: str, merged: bool) -> None:
     """Write a model's answer into a message, and beside it for a gateway, whose calls are merges, what is ours."""
-    wire.fill_response(answer, response, id)
+    messages.fill_response(answer, response, id)
     job = call.job
     if not merged or job is None:
         return
@@ -250,7 +250,7 @@ def handlers(servicer: Servicer) -> list[grpc.GenericRpcHandler]:
         grpc.method_handlers_generic_handler(
             service, {name: unary(*method) for name, method in methods.items()}
         )
-        for service, methods in ((wire.SERVICE, oip), (PREDICT_SERVICE, small))
+        for service, methods in ((messages.SERVICE, oip), (PREDICT_SERVICE, small))
     ]
 
 
@@ -263,7 +263,7 @@ def unary(method: Method, request: type[Message] | None) -> Any:
             return answer if isinstance(answer, bytes) else answer.SerializeToString()
         except Exception as error:
             code, detail, refused = ending(error, method.__name__, message if request else None)
-            trailer = ((wire.REFUSED, "1"),) if refused else ()
+            trailer = ((extension.REFUSED, "1"),) if refused else ()
             await context.abort(grpc.StatusCode[code], detail, trailer)
             return None
 

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from inferencehub.core.http2.server import ServerStream
-from inferencehub.core.oip import messages as wire
+from inferencehub.core.oip import extension, messages
 from inferencehub.core.oip.raw_fields import read_request
 from inferencehub.core.process.http import listen
 from inferencehub.core.values.errors import HubError
@@ -151,13 +151,13 @@ class StandingStream(ServerStream):
     def _headed(self, headers: Mapping[str, str], last: bool) -> None:
         if self._begun or self._finished:  # trailers, which clients of gRPC have none of
             return
-        limit = headers.get(wire.STREAM, "")
-        if headers.get(":path") != wire.STREAM_METHOD or not limit.isdigit():
+        limit = headers.get(extension.STREAM, "")
+        if headers.get(":path") != messages.STREAM_METHOD or not limit.isdigit():
             self.finish(UNIMPLEMENTED, "this port is for the streams of gateways")
             return
         self._limit = min(self._streams.most_bytes, int(limit))
         self._metadata = tuple(headers.items())
-        self.begin(((wire.STREAM, str(self._streams.most_bytes)),))
+        self.begin(((extension.STREAM, str(self._streams.most_bytes)),))
         if last:
             self.end()
 
@@ -177,13 +177,15 @@ class StandingStream(ServerStream):
             self.send((self._pod.failure("", error, None),))
             return
         id = message.id
-        if wire.CANCEL in message.parameters:
+        if extension.CANCEL in message.parameters:
             if id in self._running:
                 self._running[id].leave()
         elif self._ending:
-            self.send((wire.failure_to_proto(id, "RESOURCE_EXHAUSTED", "the pod takes nothing more", True),))
+            self.send(
+                (extension.failure_to_proto(id, "RESOURCE_EXHAUSTED", "the pod takes nothing more", True),)
+            )
         elif id in self._running:
-            self.send((wire.failure_to_proto(id, "INVALID_ARGUMENT", f"id '{id[:80]}' runs already"),))
+            self.send((extension.failure_to_proto(id, "INVALID_ARGUMENT", f"id '{id[:80]}' runs already"),))
         else:
             try:
                 call = self._running[id] = self._pod.begin(message, raw, self)

@@ -8,15 +8,12 @@ config sets is refused, for a model that runs otherwise than its author wrote is
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from google.protobuf import text_format
 from google.protobuf.message import Message
 
-from inferencehub.core.oip.messages import TYPE_NAMES
 from inferencehub.core.values.errors import bad_input
-from inferencehub.core.values.signature import Signature, TensorSpec
-from inferencehub.core.values.tensors import DTYPES
 from inferencehub.pb import model_config_pb2 as config_pb
 
 logger = logging.getLogger(__name__)
@@ -112,48 +109,3 @@ def fields_set(message: Message, prefix: str = "") -> Iterator[str]:
 def instances(config: config_pb.ModelConfig) -> int:
     """How many instances the config asks for; 1 where it says nothing."""
     return sum(max(1, group.count) for group in config.instance_group) or 1
-
-
-def declared(config: config_pb.ModelConfig) -> Signature:
-    """The signature that the config itself writes down, with the batch dimension first where the model batches.
-
-    Raises:
-        HubError: BAD_INPUT where an input or output has no name, type or dims that we know.
-    """
-    inputs = [tensor_spec(config, t.name, t.data_type, t.dims, "input", t.optional) for t in config.input]
-    outputs = [tensor_spec(config, t.name, t.data_type, t.dims, "output") for t in config.output]
-    return Signature(tuple(inputs), tuple(outputs), config.max_batch_size)
-
-
-def tensor_spec(
-    config: config_pb.ModelConfig,
-    name: str,
-    data_type: int,
-    dims: Iterable[int],
-    kind: str,
-    optional: bool = False,
-) -> TensorSpec:
-    """One input or output of a config."""
-    dtype = TYPE_NAMES.get(data_type, "")
-    sizes = tuple(dims)
-    if not name or dtype not in DTYPES:
-        raise bad_input(
-            f"config.pbtxt: {kind} '{name}' needs a name and a data_type, got type {dtype or data_type}"
-        )
-    if not sizes or any(dim < -1 or dim == 0 for dim in sizes):
-        raise bad_input(
-            f"config.pbtxt: {kind} '{name}' has dims {list(sizes)}, expected one or more of -1 or above 0"
-        )
-    return TensorSpec(name, dtype, (-1, *sizes) if config.max_batch_size else sizes, optional)
-
-
-def needs_declaration(config: config_pb.ModelConfig) -> Signature:
-    """`declared`, for a runtime whose model file tells nothing about inputs and outputs.
-
-    Raises:
-        HubError: BAD_INPUT where the config has none.
-    """
-    signature = declared(config)
-    if not signature.inputs or not signature.outputs:
-        raise bad_input(f"config.pbtxt: backend '{config.backend}' needs at least one input and one output")
-    return signature

@@ -13,7 +13,7 @@ from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.lane.lane import Lane, Ran
 from inferencehub.core.lane.queue import Queue
 from inferencehub.core.lane.retries import RetryBudget
-from inferencehub.core.oip.messages import parameters_of
+from inferencehub.core.oip.model_info import parameters_of
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferResponse, Times
 from inferencehub.core.values.signature import ModelInfo, Signature

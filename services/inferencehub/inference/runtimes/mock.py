@@ -15,8 +15,8 @@ from inferencehub.core.values.errors import bad_input
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.signature import Signature
 from inferencehub.core.values.tensors import Tensor
-from inferencehub.inference.models.config import needs_declaration
 from inferencehub.inference.runtimes.runtime import ModelSource, Runtime
+from inferencehub.inference.runtimes.support.declared import needs_declaration
 
 
 class Mock(Runtime):

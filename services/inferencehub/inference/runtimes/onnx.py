@@ -18,10 +18,10 @@ from inferencehub.core.values.errors import HubError, Kind, bad_input
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.signature import Signature, TensorSpec
 from inferencehub.core.values.tensors import Tensor
-from inferencehub.inference.models.config import declared
 from inferencehub.inference.runtimes.runtime import ModelSource, Runtime, failed_run
 from inferencehub.inference.runtimes.support.arrays import from_array, to_array
-from inferencehub.inference.runtimes.support.cpu_limit import cores
+from inferencehub.inference.runtimes.support.cpu_limit import cpu_limit
+from inferencehub.inference.runtimes.support.declared import declared
 from inferencehub.inference.runtimes.support.error_text import first_line
 from inferencehub.inference.runtimes.support.threads import Threads
 
@@ -76,7 +76,7 @@ class Onnx(Runtime):
 
     def _open(self) -> Any:
         options = ort.SessionOptions()
-        options.intra_op_num_threads = max(1, cores() // self.source.instances)
+        options.intra_op_num_threads = max(1, cpu_limit() // self.source.instances)
         options.inter_op_num_threads = 1
         # Threads that spin while they wait would take the cores from the service itself.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from inferencehub.inference.runtimes.support.cpu_limit import cores, quota
+from inferencehub.inference.runtimes.support.cpu_limit import cpu_limit, quota
 
 
 def write(directory: Path, files: dict[str, str]) -> Path:
@@ -39,15 +39,15 @@ def test_a_limit_in_cores(tmp_path: Path, files: dict[str, str], expected: float
 
 def test_the_smaller_of_limit_and_affinity_counts(tmp_path: Path) -> None:
     here = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    assert cores(tmp_path) == here
-    assert cores(write(tmp_path, {"cpu.max": "9900000 100000"})) == here
-    assert cores(write(tmp_path, {"cpu.max": "100000 100000"})) == 1
-    assert cores(write(tmp_path, {"cpu.max": "10000 100000"})) == 1
-    assert cores(write(tmp_path, {"cpu.max": "110000 100000"})) == min(2, here or 1)
+    assert cpu_limit(tmp_path) == here
+    assert cpu_limit(write(tmp_path, {"cpu.max": "9900000 100000"})) == here
+    assert cpu_limit(write(tmp_path, {"cpu.max": "100000 100000"})) == 1
+    assert cpu_limit(write(tmp_path, {"cpu.max": "10000 100000"})) == 1
+    assert cpu_limit(write(tmp_path, {"cpu.max": "110000 100000"})) == min(2, here or 1)
 
 
 def test_a_system_without_affinity_is_asked_for_its_processors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
-    assert cores(tmp_path) == os.cpu_count()
+    assert cpu_limit(tmp_path) == os.cpu_count()

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from inferencehub.inference.runtimes.support.inline import ALONE_SHORT_S, IN_A_ROW, LONG_S, SHORT_S, Shortness
+from inferencehub.inference.runtimes.support.inline import (
+    ALONE_SHORT_S,
+    IN_A_ROW,
+    LONG_S,
+    SHORT_S,
+    InlineRuns,
+)
 
 
-def seen(size: int, runs: int = IN_A_ROW) -> Shortness:
-    shortness = Shortness(2)
+def seen(size: int, runs: int = IN_A_ROW) -> InlineRuns:
+    shortness = InlineRuns(2)
     for _ in range(runs):
         shortness.ran(size, SHORT_S)
     return shortness
@@ -42,7 +48,7 @@ def test_after_a_long_run_none_is_let_in() -> None:
 
 def test_on_one_core_a_longer_run_is_still_short() -> None:
     for cores, fits in ((1, True), (2, False)):
-        shortness = Shortness(cores)
+        shortness = InlineRuns(cores)
         for _ in range(IN_A_ROW):
             shortness.ran(12, ALONE_SHORT_S)
         assert shortness.fits(12) is fits

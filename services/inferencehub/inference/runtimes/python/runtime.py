@@ -37,11 +37,11 @@ from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.signature import Signature
 from inferencehub.core.values.tensors import Tensor
-from inferencehub.inference.models.config import needs_declaration
 from inferencehub.inference.runtimes.python.channel import Failed, Load, Tensors, tensors_frame
 from inferencehub.inference.runtimes.python.process import Process, ProcessEnded, log_trace
 from inferencehub.inference.runtimes.runtime import ModelSource, Runtime
-from inferencehub.inference.runtimes.support.cpu_limit import cores
+from inferencehub.inference.runtimes.support.cpu_limit import cpu_limit
+from inferencehub.inference.runtimes.support.declared import needs_declaration
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class Python(Runtime):
                 Kind.MODEL_FAILED, f"{self.source.file.name} is not in version {self.source.version}"
             )
         load = self._load(signature)
-        threads = max(1, cores() // self.source.instances)
+        threads = max(1, cpu_limit() // self.source.instances)
         self.instances = [
             Instance(load, number, threads, self.on_change) for number in range(self.source.instances)
         ]

@@ -13,9 +13,9 @@ from inferencehub.core.values.errors import HubError, Kind, bad_input
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.signature import Signature
 from inferencehub.core.values.tensors import Tensor, pack_bytes, unpack_bytes
-from inferencehub.inference.models.config import needs_declaration
 from inferencehub.inference.runtimes.runtime import ModelSource, Runtime
 from inferencehub.inference.runtimes.sentiment.rules import SentimentRules
+from inferencehub.inference.runtimes.support.declared import needs_declaration
 from inferencehub.inference.runtimes.support.threads import Threads
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 CGROUP = Path("/sys/fs/cgroup")
 
 
-def cores(cgroup: Path = CGROUP) -> int:
+def cpu_limit(cgroup: Path = CGROUP) -> int:
     """The cores, at least 1; a limit of 1.5 counts as 2."""
     affinity = getattr(os, "sched_getaffinity", None)  # Linux has it, macOS does not
     seen = len(affinity(0)) if affinity else os.cpu_count() or 1

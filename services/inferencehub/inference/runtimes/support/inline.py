@@ -17,7 +17,7 @@ ALONE_SHORT_S = 0.0005
 IN_A_ROW = 100  # short runs, before the loop does the next one
 
 
-class Shortness:
+class InlineRuns:
     """What was seen of a model's runs.
 
     Args:

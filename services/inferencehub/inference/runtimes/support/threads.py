@@ -18,8 +18,8 @@ from queue import Empty, SimpleQueue
 from time import thread_time
 from typing import Any, Generic, TypeVar
 
-from inferencehub.inference.runtimes.support.cpu_limit import cores
-from inferencehub.inference.runtimes.support.inline import Shortness
+from inferencehub.inference.runtimes.support.cpu_limit import cpu_limit
+from inferencehub.inference.runtimes.support.inline import InlineRuns
 
 T = TypeVar("T")
 
@@ -79,7 +79,7 @@ class Threads:
     def __init__(self, name: str, count: int) -> None:
         self.name = name
         self.count = count
-        self._shortness = Shortness(cores())
+        self._inline_runs = InlineRuns(cpu_limit())
         self._queue: SimpleQueue[_Run[Any] | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._busy = 0
@@ -89,11 +89,11 @@ class Threads:
         """As `run`, of work on an input of `size` bytes: where that will be very short, it is done here and now."""
         timed = _Timed(work)
         try:
-            if self._shortness.fits(size) and not self._closed:
+            if self._inline_runs.fits(size) and not self._closed:
                 return timed()
             return await self.run(timed)
         finally:
-            self._shortness.ran(size, timed.took)
+            self._inline_runs.ran(size, timed.took)
 
     async def run(self, work: Callable[[], T]) -> T:
         """The result of `work`, run in a thread; a cancellation takes effect when the work has ended."""
