@@ -199,7 +199,7 @@ async def by_runtime() -> list[float]:
 
         async def call(data: bytes) -> object:
             request = InferRequest("identity", "1", (Tensor("x", "FP32", (len(data) // 4,), data),))
-            return await runtime.run(0, request, monotonic() + 30)
+            return await runtime.run(0, request, monotonic() + 30, lambda part: None)
 
         try:
             return await measure(call)

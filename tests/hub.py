@@ -147,7 +147,7 @@ async def running_hub(
     async with pods_of(models, pods, pod or {}) as running:
         addresses = tuple(f"127.0.0.1:{one.port}" for one in running)
         async with running_gateway(addresses, **settings) as gateway, aiohttp.ClientSession() as client:
-            await eventually(lambda: sum(backend.up for backend in gateway.fleet.backends.values()) == pods)
+            await eventually(lambda: sum(backend.up for backend in gateway.fleet.pods.values()) == pods)
             yield Hub(gateway, running, client)
 
 

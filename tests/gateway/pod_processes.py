@@ -37,7 +37,7 @@ async def gateway_to(*pods: Process, name: Name | None = None, **settings: objec
         gateway.fleet.discovery.resolve = name.resolve
     await gateway.start()
     try:
-        await eventually(lambda: sum(backend.up for backend in gateway.fleet.backends.values()) == len(pods))
+        await eventually(lambda: sum(backend.up for backend in gateway.fleet.pods.values()) == len(pods))
         async with aiohttp.ClientSession(f"http://127.0.0.1:{gateway.port}") as client:
             yield Hub(gateway, [], client)
     finally:

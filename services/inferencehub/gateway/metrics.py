@@ -1,4 +1,4 @@
-"""The gateway's Prometheus metrics. A label's values are bounded: models that backends listed, statuses, and no more."""
+"""The gateway's Prometheus metrics. A label's values are bounded: models that pods listed, statuses, and no more."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Metrics:
         self.in_flight += 1
 
     def answered(self, model: str, status: int, seconds: float) -> None:
-        """Count a request that was answered; `model` is "" or one that a backend listed."""
+        """Count a request that was answered; `model` is "" or one that a pod listed."""
         self.in_flight -= 1
         key = (model, status)
         child = self._children.get(key)
@@ -68,7 +68,7 @@ class Metrics:
         return observer
 
     def watch(self, fleet: Fleet) -> None:
-        """Read queues, slots and backends of `fleet` whenever metrics are asked for."""
+        """Read queues, slots and pods of `fleet` whenever metrics are asked for."""
         self.registry.register(FleetCollector(fleet))
 
 
@@ -121,10 +121,10 @@ class FleetCollector:
             if not version:
                 places = {place for lane in lanes for place in lane.places if place.open}
                 slots.add_metric([model], sum(place.info.slots for place in places))
-        backends = GaugeMetricFamily(f"{P}_backends", "pods by state", labels=["state"])
+        pods = GaugeMetricFamily(f"{P}_backends", "pods by state", labels=["state"])
         for state, count in self.fleet.counts().items():
-            backends.add_metric([state.value], count)
+            pods.add_metric([state.value], count)
         held = GaugeMetricFamily(
             f"{P}_held_bytes", "bytes of requests that are held", self.fleet.bytes_held.held
         )
-        return [*families, slots, backends, held]
+        return [*families, slots, pods, held]

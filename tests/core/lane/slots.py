@@ -16,6 +16,7 @@ from inferencehub.core.lane.job import Job
 from inferencehub.core.lane.lane import Lane, Ran
 from inferencehub.core.lane.queue import Queue
 from inferencehub.core.lane.retries import RetryBudget
+from inferencehub.core.lane.sink import Emit, OneAnswer
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferResponse, Times
 from tests.core.lane.jobs import echo, values
@@ -51,7 +52,7 @@ class Worker:
         self.pool = pool
         self.dropped: tuple[int, ...] = ()
 
-    async def run(self, batch: Batch) -> Ran:
+    async def run(self, batch: Batch, emit: Emit) -> Ran:
         self.pool.runs.append(values(batch.request()))
         return Ran(await self.pool.work(batch), Times(queue=0.001, compute=0.002), "a pod", self.dropped)
 
@@ -78,11 +79,26 @@ class Running:
     pool: Pool
     seen: Seen
 
+    def ask(self, job: Job, patience: int = 0) -> asyncio.Future[InferResponse]:
+        """Submit a job as the tiers do; its one answer."""
+        self.lane.refuse_in_vain(job.request.model, job.deadline)
+        sink = OneAnswer()
+        self.lane.accept(job, sink, patience)
+        return sink.future
+
+    async def answer(self, job: Job) -> InferResponse:
+        """The answer of a job, whose caller leaves where the wait is cancelled."""
+        future = self.ask(job)
+        try:
+            return await future
+        finally:
+            self.lane.leave(job)
+
     def submit(self, *jobs: Job) -> list[asyncio.Future[InferResponse]]:
         """Submit jobs as if each came in a pass of its own."""
         futures = []
         for one in jobs:
-            futures.append(self.lane.submit(one))
+            futures.append(self.ask(one))
             self.lane.pump()
         return futures
 

@@ -15,6 +15,7 @@ import pytest
 from inferencehub.core.lane.batch import Batch, NotAnswered, Outcome
 from inferencehub.core.lane.job import Job, Member
 from inferencehub.core.lane.retries import RetryBudget
+from inferencehub.core.lane.sink import End, OneAnswer
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferResponse
 from inferencehub.core.values.tensors import Tensor
@@ -51,7 +52,7 @@ async def test_an_idle_lane_sends_at_once_and_a_busy_one_gathers() -> None:
 
 async def test_calls_that_come_in_one_pass_of_the_loop_leave_together() -> None:
     async with running_lane(at_once) as running:
-        futures = [running.lane.submit(job(value=number)) for number in (1, 2, 3)]
+        futures = [running.ask(job(value=number)) for number in (1, 2, 3)]
         assert await outcomes(futures) == [[1], [2], [3]]
         assert running.pool.runs == [[1, 2, 3]]
 
@@ -66,7 +67,7 @@ async def test_calls_that_follow_each_other_within_their_patience_leave_together
     async with running_lane(at_once, max_rows=100) as running:
         futures = []
         for number in range(10):
-            futures.append(running.lane.submit(job(value=number), patience))
+            futures.append(running.ask(job(value=number), patience))
             await asyncio.sleep(0)
             await asyncio.sleep(0)
         assert await outcomes(futures) == [[number] for number in range(10)]
@@ -76,7 +77,7 @@ async def test_calls_that_follow_each_other_within_their_patience_leave_together
 @pytest.mark.parametrize("max_rows", [0, 1])
 async def test_a_call_that_may_go_with_no_other_waits_for_none(max_rows: int) -> None:
     async with running_lane(at_once, max_rows=max_rows) as running:
-        future = running.lane.submit(job(value=0), 1000)
+        future = running.ask(job(value=0), 1000)
         for _ in range(3):
             await asyncio.sleep(0)
         assert running.pool.runs == [[0]]
@@ -86,7 +87,7 @@ async def test_a_call_that_may_go_with_no_other_waits_for_none(max_rows: int) ->
 async def test_calls_that_come_together_are_shared_out_over_the_slots_that_are_idle() -> None:
     gate = Gate()
     async with running_lane(gate, slots=3, max_rows=8) as running:
-        futures = [running.lane.submit(job(rows)) for rows in (1, 1, 1, 1, 4, 1)]
+        futures = [running.ask(job(rows)) for rows in (1, 1, 1, 1, 4, 1)]
         await asyncio.sleep(0)
         assert running.seen.batches == [3, 2, 1]  # 3 of 9 rows; 5 of 6, for a job is not cut; the last
         gate.open()
@@ -96,9 +97,9 @@ async def test_calls_that_come_together_are_shared_out_over_the_slots_that_are_i
 async def test_a_burst_for_which_there_is_room_is_not_refused() -> None:
     gate = Gate()
     async with running_lane(gate, slots=2, max_rows=0, limit=2) as running:
-        futures = [running.lane.submit(job()) for _ in range(4)]
+        futures = [running.ask(job()) for _ in range(4)]
         with pytest.raises(HubError, match="2 rows wait"):
-            running.lane.submit(job())
+            running.ask(job())
         assert running.lane.running == 2
         gate.open()
         await asyncio.gather(*futures)
@@ -273,21 +274,22 @@ async def test_deadlines_are_kept_in_whatever_order_they_come_and_whatever_was_a
 
 
 async def test_an_answer_that_cannot_be_delivered_holds_up_no_other() -> None:
-    told: list[object] = []
+    ends: list[End] = []
 
-    def refusing(outcome: object) -> None:
-        told.append(outcome)
-        raise ValueError("no")
+    class Refusing(OneAnswer):
+        def end(self, end: End) -> None:
+            ends.append(end)
+            raise ValueError("no")
 
     gate = Gate()
     async with running_lane(gate) as running:
         running.pool.closed = True
-        running.lane.accept(job(value=1), refusing)
+        running.lane.accept(job(value=1), Refusing())
         [second] = running.submit(job(value=2))
         gate.open()
         running.open()
         assert await outcomes([second]) == [[2]]
-        assert len(told) == 1
+        assert len(ends) == 1
 
 
 async def test_a_deadline_that_passed_unseen_is_seen_before_the_call_runs() -> None:
@@ -337,7 +339,7 @@ async def test_a_caller_that_leaves_while_waiting_never_runs() -> None:
     gate = Gate()
     async with running_lane(gate) as running:
         [first] = running.submit(job(value=1))
-        waiting = asyncio.create_task(running.lane.answer(job(value=2)))
+        waiting = asyncio.create_task(running.answer(job(value=2)))
         [third] = running.submit(job(value=3))
         await asyncio.sleep(0.001)
         assert len(running.lane.queue) == 2
@@ -443,7 +445,7 @@ async def test_an_answered_call_keeps_no_bytes_until_its_deadline() -> None:
         seen = weakref.ref(data)
         call = replace(request([0]), inputs=(Tensor("x", "FP32", (1, 1), data),))
         del data
-        await running.lane.answer(Job(call, 1, (Member(1, monotonic() + 60, ""),), 0.0))
+        await running.answer(Job(call, 1, (Member(1, monotonic() + 60, ""),), 0.0))
         del call
         await asyncio.sleep(0.001)
         gc.collect()

@@ -46,7 +46,7 @@ async def ten_thousand_calls(seed: int) -> None:
         deadline = monotonic() + (chance.random() * 0.01 if chance.random() < 0.1 else 60.0)
         one = job(rows, deadline, monotonic(), value, {"kind": chance.randint(0, 1)})
         try:
-            answer = await running.lane.answer(one)
+            answer = await running.answer(one)
         except HubError as error:
             ends[error.kind.label] += 1
         except asyncio.CancelledError:

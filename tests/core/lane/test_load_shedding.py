@@ -80,7 +80,7 @@ async def test_overload_costs_those_who_are_too_many_and_no_others() -> None:
             nonlocal late
             began = monotonic()
             try:
-                await running.lane.answer(job(arrived=began, deadline=began + 0.3))
+                await running.answer(job(arrived=began, deadline=began + 0.3))
                 answered.append(monotonic())
             except HubError as error:
                 if error.kind is Kind.BUSY:
@@ -114,10 +114,10 @@ async def test_what_has_less_time_than_a_run_takes_does_not_run() -> None:
 
     async with running_lane(work) as running:
         now = monotonic()
-        await running.lane.answer(job(arrived=now, deadline=now + 1))
+        await running.answer(job(arrived=now, deadline=now + 1))
         began = monotonic()
         with pytest.raises(HubError, match="before the request's deadline"):
-            await running.lane.answer(job(arrived=began, deadline=began + 0.05))
+            await running.answer(job(arrived=began, deadline=began + 0.05))
         assert monotonic() - began < 0.03
         assert runs == 1
 

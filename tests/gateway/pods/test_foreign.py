@@ -192,7 +192,7 @@ async def test_a_real_triton_is_served_and_comes_back_after_its_death(tmp_path: 
                 assert (answer.status, said["class_id"], said["error"]) == (200, 1, "")
             async with client.get("/v2/models/double") as answer:
                 print(await answer.json())
-            place = next(iter(gateway.fleet.backends.values())).places["double", "1"]
+            place = next(iter(gateway.fleet.pods.values())).replicas["double", "1"]
             assert place.info.slots == 2
             assert place.info.signature.max_batch_size == 8
         assert (await ask(client, 1.0))[0] == 503

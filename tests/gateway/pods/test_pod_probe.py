@@ -42,10 +42,10 @@ async def test_pods_behind_a_balancer_are_found_whatever_dns_says(tmp_path: Path
         async with balancer(ports) as port:
             unknown = ("no-such-name.invalid:50051",)
             async with running_gateway(unknown, roll_call=(f"127.0.0.1:{port}",)) as gateway:
-                await eventually(lambda: set(gateway.fleet.backends) == {f"127.0.0.1:{first.port}"})
+                await eventually(lambda: set(gateway.fleet.pods) == {f"127.0.0.1:{first.port}"})
                 await eventually(lambda: gateway.fleet.ready)
                 ports.append(second.ops.port)
-                took = await eventually(lambda: len(gateway.fleet.backends) == 2)
+                took = await eventually(lambda: len(gateway.fleet.pods) == 2)
                 assert took < 2.0
 
 

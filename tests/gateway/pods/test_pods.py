@@ -40,13 +40,13 @@ async def test_a_pod_that_is_added_gets_work_and_one_that_leaves_dns_gets_no_mor
                 print(f"first answer {took:.2f} s after the new pod was ready")
                 assert took < 2.0
                 name.addresses.discard(one.address)
-                await eventually(lambda: one.address not in hub.gateway.fleet.backends)
+                await eventually(lambda: one.address not in hub.gateway.fleet.pods)
                 before = load.served[one.address]
                 await asyncio.sleep(0.5)
                 assert load.served[one.address] == before
                 name.addresses.clear()  # a lookup that fails changes nothing
                 await asyncio.sleep(1.5)
-                assert set(hub.gateway.fleet.backends) == {two.address, third.address}
+                assert set(hub.gateway.fleet.pods) == {two.address, third.address}
                 load_before = load.good
                 await eventually(lambda: load.good > load_before + 20)
     assert not load.failed
@@ -122,11 +122,11 @@ async def test_a_frozen_pod_is_out_soon_its_work_done_elsewhere_and_it_comes_bac
         Load(hub.url) as load,
     ):
         await eventually(lambda: load.good > 50)
-        frozen = hub.gateway.fleet.backends[one.address]
+        frozen = hub.gateway.fleet.pods[one.address]
         one.send(signal.SIGSTOP)
         silent = await eventually(lambda: not frozen.up)
         lost = silent + await eventually(lambda: frozen.state is State.LOST)
-        await eventually(lambda: not any(place.in_flight for place in frozen.places.values()), 0.5)
+        await eventually(lambda: not any(place.in_flight for place in frozen.replicas.values()), 0.5)
         one.send(signal.SIGCONT)
         back = await eventually(lambda: frozen.up)
         before = load.served[one.address]
@@ -149,7 +149,7 @@ async def test_a_drained_pod_ends_what_it_runs_and_costs_no_request(models: Path
         await eventually(lambda: len(runs(log)) == 2)
         began = monotonic()
         one.send(signal.SIGTERM)
-        out = await eventually(lambda: not hub.gateway.fleet.backends[one.address].up)
+        out = await eventually(lambda: not hub.gateway.fleet.pods[one.address].up)
         assert await one.ended() == 0
         print(f"out {out:.3f} s after SIGTERM, ended after {monotonic() - began:.2f} s")
         answers = await asyncio.gather(*slow)
@@ -174,7 +174,7 @@ async def test_an_address_that_leaves_dns_while_it_drains_keeps_its_calls(
             name.addresses = {"127.0.0.1:9"}
             pod.send(signal.SIGTERM)
             assert await slow == (200, [2.0], pod.address)
-            await eventually(lambda: pod.address not in hub.gateway.fleet.backends)
+            await eventually(lambda: pod.address not in hub.gateway.fleet.pods)
             assert await pod.ended() == 0
 
 
@@ -189,9 +189,7 @@ async def test_a_loading_pod_gets_nothing_until_it_is_ready(models: Path, tmp_pa
         async with gateway_to(one, name=name) as hub, Load(hub.url) as load:
             starting = asyncio.create_task(second.start())
             try:
-                await eventually(
-                    lambda: hub.gateway.fleet.backends[second.address].state is State.NOT_SERVING
-                )
+                await eventually(lambda: hub.gateway.fleet.pods[second.address].state is State.NOT_SERVING)
                 while not starting.done():
                     assert second.address not in load.first
                     await asyncio.sleep(0.02)

@@ -321,7 +321,7 @@ async def test_a_pod_that_has_just_loaded_is_asked_what_before_it_is_said_to_lac
     pod = Scripted()
     pod.loaded, pod.takes_streams = False, False
     async with serving(pod) as address, running_gateway((address,)) as gateway:
-        backend = gateway.fleet.backends[address]
+        backend = gateway.fleet.pods[address]
         await eventually(lambda: backend.state is State.NOT_SERVING)
         async with aiohttp.ClientSession(f"http://127.0.0.1:{gateway.port}") as session:
             client = Client(session)

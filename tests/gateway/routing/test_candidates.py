@@ -108,7 +108,7 @@ async def test_a_model_that_breaks_at_one_pod_goes_on_at_the_others(tmp_path: Pa
         gateway_to(one, two, hold_s=5.0) as hub,
         Load(hub.url, workers=8) as load,
     ):
-        at = {pod.address: hub.gateway.fleet.backends[pod.address] for pod in (one, two)}
+        at = {pod.address: hub.gateway.fleet.pods[pod.address] for pod in (one, two)}
         (tmp_path / "one" / "fragile" / "1" / "broken").touch()
         # A negative number kills the model's process; that of the first pod then cannot come back.
         while at[one.address].serves("fragile"):
@@ -132,7 +132,7 @@ async def test_work_that_waits_at_a_pod_whose_model_dies_goes_to_another(tmp_pat
             deadly = asyncio.create_task(double(hub, "fragile", -1.0))
             await eventually(lambda: runs(tmp_path / "one-runs"))
             waiting = asyncio.create_task(double(hub, "fragile", 3.0))
-            place = hub.gateway.fleet.backends[one.address].places["fragile", "1"]
+            place = hub.gateway.fleet.pods[one.address].replicas["fragile", "1"]
             await eventually(lambda: place.in_flight == 2)
             name.addresses.add(two.address)
             assert (await deadly)[0] == 500
@@ -162,7 +162,7 @@ async def test_lost_work_runs_again_unless_its_model_must_not(
     async with pods_of(tmp_path, tmp_path) as pods, gateway_to(*pods) as hub:
         asked = asyncio.create_task(double(hub, "slow", 4.0))
         await eventually(lambda: runs(log))
-        busy = [pod for pod in pods if hub.gateway.fleet.backends[pod.address].places["slow", "1"].in_flight]
+        busy = [pod for pod in pods if hub.gateway.fleet.pods[pod.address].replicas["slow", "1"].in_flight]
         busy[0].send(signal.SIGKILL)
         status, said, pod = await asked
         assert status == expected, said

@@ -120,7 +120,7 @@ async def test_two_pools_that_serve_a_model_share_what_waits(tmp_path: Path) -> 
         addresses = tuple(f"127.0.0.1:{pod.port}" for pod in (one, other))
         async with running_gateway(addresses) as gateway, aiohttp.ClientSession() as client:
             hub = Hub(gateway, [one, other], client)
-            await eventually(lambda: sum(backend.up for backend in gateway.fleet.backends.values()) == 2)
+            await eventually(lambda: sum(backend.up for backend in gateway.fleet.pods.values()) == 2)
             asked = await ask(hub, 10)
             demand = Demand(gateway.fleet)
             await asyncio.sleep(0.1)

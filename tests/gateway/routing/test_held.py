@@ -76,7 +76,7 @@ async def test_predict_reads_the_outputs_of_the_release_that_answered(tmp_path: 
     async with running_hub(tmp_path / names[0]) as old, running_hub(tmp_path / names[1]) as new:
         addresses = tuple(f"127.0.0.1:{hub.pods[0].port}" for hub in (old, new))
         async with running_gateway(addresses) as gateway, aiohttp.ClientSession() as client:
-            await eventually(lambda: sum(b.up for b in gateway.fleet.backends.values()) == 2)
+            await eventually(lambda: sum(b.up for b in gateway.fleet.pods.values()) == 2)
             await eventually(lambda: len(gateway.fleet.routes.get(("quick", ""), [])) == 2)
             hub = Hub(gateway, [], client)
             served = set()

@@ -18,6 +18,7 @@ import pytest
 
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.lane.job import Job, Member
+from inferencehub.core.lane.sink import OneAnswer
 from inferencehub.core.oip import model_info
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest
@@ -31,6 +32,7 @@ from inferencehub.inference.runtimes.support.declared import declared
 from inferencehub.pb import open_inference_pb2 as pb
 from tests.hub import MODELS, eventually
 from tests.inference.pod_processes import calling_pod
+from tests.inference.runtimes.one_answer import run_once
 
 FOUND = {found.name: found for found in scan(MODELS)}
 WORDS = np.array([[b"good"], [b"not good"], [b"a table"], ["schön \N{GRINNING FACE}".encode()]], dtype=object)
@@ -88,7 +90,7 @@ async def loaded(example: Example, instances: int = 2) -> AsyncIterator[Runtime]
 
 
 async def run(runtime: Runtime, request: InferRequest, instance: int = 0) -> tuple[Tensor, ...]:
-    return await runtime.run(instance, request, monotonic() + 20)
+    return await run_once(runtime, instance, request, monotonic() + 20)
 
 
 def same(one: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> None:
@@ -191,7 +193,9 @@ async def answer(model: Model, request: InferRequest) -> tuple[Tensor, ...]:
     checked, rows = model.info.signature.check(request)
     deadline = monotonic() + 20
     job = Job(checked, rows, (Member(rows, deadline, ""),), monotonic())
-    return (await model.lane_to_run().answer(job)).outputs
+    sink = OneAnswer()
+    model.lane_to_run().accept(job, sink)
+    return (await sink.future).outputs
 
 
 @every

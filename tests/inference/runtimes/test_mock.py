@@ -14,6 +14,7 @@ from inferencehub.inference.models.config import parse_config
 from inferencehub.inference.runtimes.mock import Mock
 from inferencehub.inference.runtimes.runtime import ModelSource
 from inferencehub.inference.runtimes.support.arrays import to_array
+from tests.inference.runtimes.one_answer import run_once
 
 CONFIG = """backend: "mock"
 input { name: "features" data_type: TYPE_FP32 dims: [-1] }
@@ -34,7 +35,7 @@ async def answers(runtime: Mock) -> list[tuple[float, int]]:
     found = []
     for value in range(40):
         request = InferRequest("m", "1", (Tensor("features", "FP32", (1,), value.to_bytes(4, "little")),))
-        confidence, number = await runtime.run(0, request, monotonic() + 20)
+        confidence, number = await run_once(runtime, 0, request, monotonic() + 20)
         found.append((float(to_array(confidence)[0]), int(to_array(number)[0])))
     return found
 

@@ -15,6 +15,7 @@ from inferencehub.inference.models.config import parse_config
 from inferencehub.inference.runtimes.onnx import DTYPES, Onnx, spec_of
 from inferencehub.inference.runtimes.runtime import ModelSource
 from tests.hub import MODELS
+from tests.inference.runtimes.one_answer import run_once
 
 INPUT = 'input { name: "input" data_type: TYPE_FP32 dims: [ 64 ] } '
 OUTPUT = 'output { name: "probabilities" data_type: TYPE_FP32 dims: [ 10 ] } '
@@ -156,7 +157,7 @@ async def test_a_run_that_fails_is_told_in_our_words(
     await runtime.load()
     unchecked = InferRequest("m", "1", (Tensor("input", "FP32", (1, 3), bytes(12)),))
     with pytest.raises(HubError) as caught:
-        await runtime.run(0, unchecked, 0.0)
+        await run_once(runtime, 0, unchecked, 0.0)
     assert (caught.value.kind, caught.value.detail) == (
         Kind.MODEL_FAILED,
         "model 'm' failed on this request; its pod's log says why",

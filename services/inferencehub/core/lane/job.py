@@ -48,7 +48,7 @@ class Job:
         members: whose rows they are, in order; one for a call that is no merge.
         arrived: when it came, in seconds on the lane's clock.
 
-    `waited` is the seconds that it spent in the lane, `trip` what is known of its batch once it is answered.
+    `has_parts` says that its caller has some of several answers, so that it can't run again. `waited` is the seconds that it spent in the lane, `trip` what is known of its batch once it is answered.
     """
 
     __slots__ = (
@@ -57,6 +57,7 @@ class Job:
         "arrived",
         "deadline",
         "dropped",
+        "has_parts",
         "left_before",
         "members",
         "request",
@@ -78,7 +79,7 @@ class Job:
         self.deadline = (
             members[0].deadline if len(members) == 1 else max([member.deadline for member in members])
         )
-        self.alone = False
+        self.alone = self.has_parts = False
         self.returns = self.turn = self.left_before = 0
         self.waited = 0.0
         self.trip = NO_TRIP

@@ -6,10 +6,11 @@ the event loop's pass, so that calls that came in one pass leave together, and n
 that came together are handed over one every few passes, who submits them names the passes that shall bring nothing.
 
 In the gateway a slot is a free place at a pod, in the pod it is a free model instance; both are a `Slot`, and where
-the free ones come from is a `Slots`. The rules are in `batching.py`; here are the clock, the futures and the tasks:
+the free ones come from is a `Slots`. The rules are in `job.py`, `batch.py` and `queue.py`; here are the clock and the
+tasks:
 
-- each job has somebody who is told how it ended, at the end of the loop's pass, and one timer is for all deadlines
-  (`alarm.py`); the clock is `monotonic`, for uvloop's own has whole ms;
+- each job has a `Sink` that gets its answers at the end of the loop's pass, and one timer serves all deadlines
+  (`deadlines.py`); the clock is `monotonic`, for uvloop's own has whole ms;
 - each batch is one task, which holds its slot until the run has really ended;
 - a job whose caller left is taken out of the queue, or, if it runs, its batch is cancelled once all in it have left.
 """
@@ -28,10 +29,10 @@ from inferencehub.core.lane.batch import Batch, NotAnswered, Outcome
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.lane.deadlines import Deadlines
 from inferencehub.core.lane.job import Job, Run, drop_expired
-from inferencehub.core.lane.load_shedding import RunTimes, too_late
+from inferencehub.core.lane.load_shedding import RunTimes, in_vain, too_late
 from inferencehub.core.lane.queue import Queue
 from inferencehub.core.lane.retries import RetryBudget, may_run_again
-from inferencehub.core.lane.sink import Tell, answer_all, deadline_passed, in_vain, resolve
+from inferencehub.core.lane.sink import Emit, End, Sink, caller_left, deadline_passed, end_all
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferResponse, Times, Trip
 
@@ -42,9 +43,12 @@ ENOUGH = 8  # rows that wait for no others: of what calls share, an eighth is le
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What a run gave: the merged answer, its times, and which members (by index) the other side left out."""
+    """What a run gave: its last or only merged answer, its times, and which members (by index) were left out.
 
-    response: InferResponse
+    `response` is None where all answers were emitted as parts.
+    """
+
+    response: InferResponse | None
     times: Times
     served_by: str = ""
     dropped: tuple[int, ...] = ()
@@ -53,8 +57,10 @@ class Ran:
 class Slot(Protocol):
     """A place where one batch runs at a time."""
 
-    async def run(self, batch: Batch) -> Ran:
+    async def run(self, batch: Batch, emit: Emit) -> Ran:
         """Run a batch; returns, raises or accepts its cancellation only when the place is really free again.
+
+        A model that gives several answers `emit`s each but the last, or each.
 
         Raises:
             NotAnswered: where it gave no answer.
@@ -118,7 +124,7 @@ class Lane(Generic[S]):
         self.run_times = RunTimes()
         self.loop = asyncio.get_running_loop()
         self.running = 0  # jobs that run now
-        self._open: dict[Job, Tell] = {}
+        self._open: dict[Job, Sink] = {}
         self._deadlines = Deadlines(self.loop, self._open.keys(), self._expire)
         self._soon = False  # whether `pump` is called at the end of this pass of the loop, or soon after
         self._patience = 0  # passes that it may still wait
@@ -129,27 +135,17 @@ class Lane(Generic[S]):
         """Whether nothing waits and nothing runs."""
         return not self._open and not self.running
 
-    def submit(self, job: Job, patience: int = 0) -> asyncio.Future[InferResponse]:
-        """`accept`, for those who await: a future that gets the answer or a `HubError`."""
-        future: asyncio.Future[InferResponse] = self.loop.create_future()
-        self.accept(job, partial(resolve, future), patience)
-        return future
-
-    def accept(self, job: Job, tell: Tell, patience: int = 0) -> None:
-        """Accept a job; `tell` is called once, later. Who stops waiting for it calls `leave`.
+    def accept(self, job: Job, sink: Sink, patience: int = 0) -> None:
+        """Accept a job, whose answers go to `sink` later. A caller that stops waiting calls `leave`.
 
         It waits for others that it may go with until so many passes (`patience`) of the loop have brought none.
 
         Raises:
-            HubError: BUSY where the lane or the process is full, or the job would wait beyond its deadline; DEADLINE
-                where that has passed.
+            HubError: BUSY where the lane or the process is full, DEADLINE where the job's deadline has passed.
         """
         now = monotonic()
         if job.deadline <= now:
             raise deadline_passed(job)
-        wait = self.queue.wait(now)
-        if too_late(wait, self.run_times.usual(now), job.deadline - now):
-            raise in_vain(job, wait, job.deadline - now)
         if self._soon and self.queue.full:
             self.pump()  # what came in this pass has not left yet, though there may be room for it
         self.bytes_held.take(job.size)
@@ -159,7 +155,7 @@ class Lane(Generic[S]):
             self.bytes_held.give(job.size)
             raise
         self.retries.earn()
-        self._open[job] = tell
+        self._open[job] = sink
         if job.deadline < self._deadlines.at:
             self._deadlines.set(job.deadline, now)
         self._patience = patience
@@ -167,20 +163,23 @@ class Lane(Generic[S]):
             self._soon = True
             self.loop.call_soon(self._pump_soon)
 
-    async def answer(self, job: Job) -> InferResponse:
-        """Submit a job and wait for its answer; a cancelled wait leaves the lane."""
-        future = self.submit(job)
-        try:
-            return await future
-        finally:
-            if job in self._open:
-                self.leave(job)
+    def refuse_in_vain(self, model: str, deadline: float) -> None:
+        """Load shedding, before a call becomes a job; see `load_shedding.py`.
+
+        Raises:
+            HubError: BUSY where the call would wait beyond its deadline.
+        """
+        if len(self.queue):
+            now = monotonic()
+            wait, left = self.queue.wait(now), deadline - now
+            if too_late(wait, self.run_times.usual(now), left):
+                raise in_vain(model, wait, left)
 
     def leave(self, job: Job) -> None:
         """The caller of `job` is gone: it does not run any more if it can be helped."""
-        tell = self._close(job)
-        if tell is not None:
-            self.loop.call_soon(tell, None)
+        sink = self._close(job)
+        if sink is not None:
+            self.loop.call_soon(sink.end, caller_left(job.request.model))
 
     def refuse(self, unwanted: Callable[[Job], bool], error: HubError) -> None:
         """Answer `error` to each job that waits and is `unwanted`."""
@@ -236,7 +235,7 @@ class Lane(Generic[S]):
         started = monotonic()
         try:
             if run.wanted:
-                self._answer(batch, await slot.run(batch), started, run)
+                self._answer(batch, await slot.run(batch, partial(self._part, batch)), started, run)
         except NotAnswered as failure:
             self._not_answered(batch, failure)
         except asyncio.CancelledError:
@@ -271,17 +270,28 @@ class Lane(Generic[S]):
         self.run_times.ran(took, now)
         network = max(0.0, took - times.queue - times.compute)
         trip = Trip(kept.rows, ran.served_by, times.queue, network, times.compute)
-        told: list[tuple[Tell, InferResponse]] = []
+        answers: Sequence[InferResponse | None] = [None] * len(jobs)
+        if ran.response is not None:
+            answers = kept.split(ran.response)
+        ends: list[tuple[Sink, End]] = []
         size = 0
-        for job, response in zip(jobs, kept.split(ran.response), strict=True):
+        for job, answer in zip(jobs, answers, strict=True):
             job.trip = trip
-            tell = self._open.pop(job, None)
-            if tell is not None:
+            sink = self._open.pop(job, None)
+            if sink is not None:
                 size += job.size
-                told.append((tell, response))
+                ends.append((sink, answer))
         self.bytes_held.give(size)
-        run.wanted -= len(told)
-        self.loop.call_soon(answer_all, told)
+        run.wanted -= len(ends)
+        self.loop.call_soon(end_all, ends)
+
+    def _part(self, batch: Batch, response: InferResponse) -> None:
+        """One of several answers to a batch, while it runs."""
+        for job, part in zip(batch.jobs, batch.split(response), strict=True):
+            job.has_parts = True
+            sink = self._open.get(job)
+            if sink is not None:
+                sink.part(part)
 
     def _not_answered(self, batch: Batch, failure: NotAnswered) -> None:
         verdicts = may_run_again(batch, failure, self.at_most_once, self.retries)
@@ -303,14 +313,14 @@ class Lane(Generic[S]):
         self._fail(job, deadline_passed(job))
 
     def _fail(self, job: Job, error: HubError) -> None:
-        tell = self._close(job)
-        if tell is not None:
-            self.loop.call_soon(tell, error)
+        sink = self._close(job)
+        if sink is not None:
+            self.loop.call_soon(sink.end, error)
 
-    def _close(self, job: Job) -> Tell | None:
-        """Take a job off the books; who is to be told of its end, unless they were."""
-        tell = self._open.pop(job, None)
-        if tell is None:
+    def _close(self, job: Job) -> Sink | None:
+        """Take a job off the books; its sink, unless that has had its end."""
+        sink = self._open.pop(job, None)
+        if sink is None:
             return None
         self.bytes_held.give(job.size)
         run = job.run
@@ -325,4 +335,4 @@ class Lane(Generic[S]):
                 and run.task is not asyncio.current_task()
             ):
                 run.task.cancel()
-        return tell
+        return sink

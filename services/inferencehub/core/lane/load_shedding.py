@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from math import inf
 
+from inferencehub.core.values.errors import HubError, Kind
+
 LEAST_LEFT = 8  # calls that must have left for a rate
 SLOWER = 1.05  # by how much the fastest run may be outdone with each run
 WEIGHT = 0.1  # of the last run in what is usual
@@ -73,3 +75,9 @@ def foretold(ahead: int, left: int, seconds: float) -> float:
         seconds: how long ago that was.
     """
     return ahead * seconds / left if left >= LEAST_LEFT else 0.0
+
+
+def in_vain(model: str, wait: float, left: float) -> HubError:
+    """The error of a call that would not be answered in time."""
+    detail = f"model '{model}' is busy: calls wait {wait:.2g} s for it, and the deadline is in {left:.2g} s"
+    return HubError(Kind.BUSY, detail)

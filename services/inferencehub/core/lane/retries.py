@@ -12,6 +12,7 @@ def may_run_again(batch: Batch, failure: NotAnswered, at_most_once: bool, budget
     - LOST work goes back the first time for nothing, later out of the retry budget, and never where the model must
       not run twice.
     - FAILED work goes back only out of a merged batch, to be run alone, and never where the model must not run twice.
+    - A job that has had one of several answers never goes back: its caller would get that one twice.
     """
     if failure.outcome is Outcome.REFUSED:
         return [True] * len(batch.jobs)
@@ -19,8 +20,8 @@ def may_run_again(batch: Batch, failure: NotAnswered, at_most_once: bool, budget
     for job in batch.jobs:
         if failure.outcome is Outcome.FAILED:
             job.alone = True
-            verdicts.append(len(batch.jobs) > 1 and not at_most_once)
-        elif at_most_once:
+            verdicts.append(len(batch.jobs) > 1 and not at_most_once and not job.has_parts)
+        elif at_most_once or job.has_parts:
             verdicts.append(False)
         else:
             job.returns += 1

@@ -12,7 +12,9 @@ A pod that announces `STREAM_PORT` also takes a standing ModelStreamInfer there,
 `STREAM`: the bytes of the largest message that it takes. On it a call is known by its `id`, and in addition travel:
 
     request   hub_cancel      nobody waits for the call with this id any more; not a call, and not answered
-    response  hub_code        name of the gRPC status, where error_message says what went wrong
+    response  hub_part        one of several answers to the call; more, or its end, will follow
+              hub_end         the end of a call whose answers were all parts; there is none in this message
+              hub_code        name of the gRPC status, where error_message says what went wrong
               hub_refused     with it: the call was never begun, and may go to another pod
 """
 
@@ -34,6 +36,8 @@ REFUSED = "hub-refused"
 STREAM_PORT = "inferencehub_stream_port="  # and with this one the port of its streams
 STREAM = "hub-stream"
 CANCEL = "hub_cancel"
+PART = "hub_part"
+END = "hub_end"
 MEMBERS = "hub_members"
 OURS = "hub_"
 # Members as JSON: rows at least one, and a time that a float holds.

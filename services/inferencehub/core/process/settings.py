@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar, get_type_hints
 
+from inferencehub.core.values.call_rules import TimeLimits
+
 PREFIX = "HUB_"
 # What Kubernetes sets in every pod for each Service of the namespace; one of a Service called "hub-…" begins like us.
 SERVICE_LINK = re.compile(
@@ -86,6 +88,15 @@ class TierSettings(ProcessSettings):
 
     def __post_init__(self) -> None:
         self.check_timeouts()
+
+    @property
+    def time_limits(self) -> TimeLimits:
+        """How long calls may take."""
+        return TimeLimits(self.default_timeout_ms / 1000, self.max_timeout_ms / 1000)
+
+    def model_for(self, text: str | None) -> str:
+        """The model of a /predict that names none."""
+        return self.default_model if text is None else self.default_text_model
 
     def check_timeouts(self) -> None:
         """Raise `SettingError` where the default deadline is over the longest one."""

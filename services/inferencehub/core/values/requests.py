@@ -10,10 +10,6 @@ from inferencehub.core.values.tensors import Tensor
 from inferencehub.core.values.value_class import value_class
 
 Parameter = bool | int | float | str
-# Parameters of the protocol that speak to a server about what we do not do; both tiers refuse them.
-RESERVED_PARAMETERS = frozenset(
-    ("sequence_id", "sequence_start", "sequence_end", "priority", "binary_data_output", "headers")
-)
 
 
 def size_of(tensors: tuple[Tensor, ...]) -> int:

@@ -1,45 +1,23 @@
-"""The head of an answer, as lines: what many answers share is written once.
-
-The short way writes them as they are, ASGI gets them as pairs.
-"""
+"""What the head of every answer carries, as lines; what many answers share is written once."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from time import monotonic
 
-from inferencehub.core.values.requests import Trip
+from inferencehub.core.values.requests import NO_TRIP, Trip
 from inferencehub.core.values.tensors import Buffer
+from inferencehub.gateway.calls.exchange import Exchange
 
-# Lines of an answer's head.
 JSON = b"content-type: application/json\r\n"
-CLOSE = b"connection: close\r\n"
 
-Headers = list[tuple[bytes, bytes]]
-
-
-# What answers a request that went well: the lines of its content's headers, and the content in parts.
-Reply = tuple[bytes, Sequence[Buffer]]
+# An answer that went well: the lines of its content's headers, and the content in parts.
+Content = tuple[bytes, Sequence[Buffer]]
 
 
 def ms(seconds: float) -> float:
     """Milliseconds, in whole microseconds."""
     return int(seconds * 1e6) / 1e3
-
-
-class Defaults:
-    """The headers that a server has for every answer, as lines: the date, in a list that is a new one each second."""
-
-    def __init__(self) -> None:
-        self._headers: Headers = []
-        self._lines = b""
-
-    def lines(self, headers: Headers) -> bytes:
-        """The lines of these headers."""
-        if headers is not self._headers:
-            self._headers = headers
-            self._lines = b"".join([b"%b: %b\r\n" % header for header in headers])
-        return self._lines
 
 
 class ShownTrip:
@@ -57,15 +35,25 @@ class ShownTrip:
         self.served_by = b"x-served-by: %b\r\n" % trip.served_by.encode() if trip.served_by else b""
 
 
-def headers(lines: bytes) -> Headers:
-    """Lines of a head as ASGI wants them."""
-    pairs = [line.partition(b": ") for line in lines.split(b"\r\n")[:-1]]
-    return [(name, value) for name, _, value in pairs]
+class SharedLines:
+    """Writes the lines of answers; jobs of a batch end one after another, so what they share is kept."""
 
+    def __init__(self) -> None:
+        self._shown = ShownTrip(NO_TRIP)
 
-async def send_reply(send: Any, status: int, lines: bytes, parts: Sequence[Buffer]) -> None:
-    """Answer through ASGI."""
-    body = b"".join(parts)
-    told = headers(b"%bcontent-length: %d\r\n" % (lines, len(body)))
-    await send({"type": "http.response.start", "status": status, "headers": told})
-    await send({"type": "http.response.body", "body": body})
+    def of(self, exchange: Exchange) -> bytes:
+        """Request id, timing, and the pod that answered."""
+        id, job = exchange.id.encode(), exchange.job
+        total = (monotonic() - exchange.started) * 1e3
+        if job is None:
+            return b"x-request-id: %b\r\nserver-timing: total;dur=%.3f\r\n" % (id, total)
+        shown = self.shown(job.trip)
+        return b"x-request-id: %b\r\nserver-timing: queue;dur=%.3f, %btotal;dur=%.3f\r\n%b" % (
+            (id, job.waited * 1e3, shown.timing, total, shown.served_by)
+        )
+
+    def shown(self, trip: Trip) -> ShownTrip:
+        """A batch, as callers see it."""
+        if self._shown.trip is not trip:
+            self._shown = ShownTrip(trip)
+        return self._shown

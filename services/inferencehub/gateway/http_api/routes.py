@@ -1,51 +1,63 @@
-"""Every path of the gateway, as one table. The hot ones come first: Starlette's router looks from the top."""
+"""Every path of the gateway: calls of models as endpoints, all else as routes of Starlette."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from urllib.parse import unquote
 
 from starlette.routing import BaseRoute, Route
 
-from inferencehub.gateway.http_api.direct import Endpoint
-from inferencehub.gateway.http_api.infer import Calls, Infer, InferShort, Predict
-from inferencehub.gateway.http_api.metadata import Describe
+from inferencehub.gateway.calls.submit import Calls
+from inferencehub.gateway.http_api.call import Endpoint
+from inferencehub.gateway.http_api.infer import Infer
+from inferencehub.gateway.http_api.metadata import Metadata
+from inferencehub.gateway.http_api.predict import Predict
 
 MODEL = "/v2/models/{model}"
 VERSION = "/v2/models/{model}/versions/{version}"
-INFER_URL = re.compile(rb"/v2/models/([\w.-]+)(?:/versions/([\w.-]+))?/infer")
+# The paths of endpoints, as the OpenAPI document writes them.
+ENDPOINTS = ("/predict", f"{MODEL}/infer", f"{VERSION}/infer")
+INFER = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
+MAX_KEPT = 1000  # endpoints that are kept by their target; callers choose those
 
 
-def routes(calls: Calls, describe: Describe) -> list[BaseRoute]:
-    """The table."""
-    infer = Infer(calls)
-    return [
-        Route("/predict", Predict(calls), methods=["POST"]),
-        Route(f"{MODEL}/infer", infer, methods=["POST"]),
-        Route(f"{VERSION}/infer", infer, methods=["POST"]),
-        Route("/healthz", describe.healthz),
-        Route("/readyz", describe.readyz),
-        Route("/v2", describe.server),
-        Route("/v2/health/live", describe.live),
-        Route("/v2/health/ready", describe.ready),
-        Route("/v2/models", describe.models),
-        Route(MODEL, describe.model),
-        Route(f"{MODEL}/ready", describe.model_ready),
-        Route(VERSION, describe.model),
-        Route(f"{VERSION}/ready", describe.model_ready),
-        Route("/openapi.json", describe.openapi),
-        Route("/docs", describe.docs),
-    ]
-
-
-def short_routes(calls: Calls) -> Callable[[bytes], Endpoint | None]:
-    """The calls of models once more, by the URLs as nearly all callers write them: nothing escaped, no query."""
+def endpoints(calls: Calls) -> Callable[[bytes], Endpoint | None]:
+    """What finds the endpoint at a target; None where a page may be there."""
     predict = Predict(calls)
+    known: dict[bytes, Endpoint] = {b"/predict": predict}
 
-    def find(url: bytes) -> Endpoint | None:
-        if url == b"/predict":
+    def find(target: bytes) -> Endpoint | None:
+        endpoint = known.get(target)
+        if endpoint is not None:
+            return endpoint
+        path = unquote(target.partition(b"?")[0].decode("latin-1"))
+        if path == "/predict":
             return predict
-        called = INFER_URL.fullmatch(url)
-        return InferShort(calls, called[1].decode(), (called[2] or b"").decode()) if called else None
+        called = INFER.fullmatch(path)
+        if called is None:
+            return None
+        endpoint = Infer(calls, called[1], called[2] or "")
+        if len(known) < MAX_KEPT:
+            known[target] = endpoint
+        return endpoint
 
     return find
+
+
+def pages(metadata: Metadata) -> list[BaseRoute]:
+    """The routes of Starlette."""
+    return [
+        Route("/healthz", metadata.healthz),
+        Route("/readyz", metadata.readyz),
+        Route("/v2", metadata.server),
+        Route("/v2/health/live", metadata.live),
+        Route("/v2/health/ready", metadata.ready),
+        Route("/v2/models", metadata.models),
+        Route(MODEL, metadata.model),
+        Route(f"{MODEL}/ready", metadata.model_ready),
+        Route(VERSION, metadata.model),
+        Route(f"{VERSION}/ready", metadata.model_ready),
+        Route("/openapi.json", metadata.openapi),
+        Route("/docs", metadata.docs),
+    ]

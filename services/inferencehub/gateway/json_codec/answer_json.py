@@ -16,6 +16,11 @@ from inferencehub.core.values.tensors import Buffer, Tensor, unpack_bytes
 encode = msgspec.json.Encoder().encode
 
 
+def error_json(error: HubError) -> bytes:
+    """An error as every path answers it that has no shape of its own."""
+    return encode({"error": error.detail})
+
+
 class PredictAnswer(msgspec.Struct, omit_defaults=True):
     """The answer of POST /predict; `label` is there where the model gives one."""
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import msgspec
 
 from inferencehub.core.oip.extension import OURS
+from inferencehub.core.values.call_rules import refuse_reserved
 from inferencehub.core.values.errors import HubError, bad_input, shown
-from inferencehub.core.values.requests import RESERVED_PARAMETERS, InferRequest, Parameter
+from inferencehub.core.values.requests import InferRequest, Parameter
 from inferencehub.core.values.tensors import Tensor
 from inferencehub.gateway.http_api.body import Body
 from inferencehub.gateway.json_codec import native_numbers
@@ -85,11 +86,7 @@ def decode_infer(
     wanted = Wanted(parsed.id)
     if "binary_data_output" in parsed.parameters:
         wanted.all_binary = flag("binary_data_output", parsed.parameters.pop("binary_data_output"))
-    for name in parsed.parameters:
-        if name.startswith(SERVERS_OWN) or name in RESERVED_PARAMETERS:
-            raise bad_input(
-                f"parameter '{name[:80]}' is reserved, expected 'timeout' or parameters of the model"
-            )
+    refuse_reserved(parsed.parameters, SERVERS_OWN)
     inputs = tuple([read_tensor(tensor, buffers) for tensor in parsed.inputs])
     buffers.end()
     outputs = tuple([output.name for output in parsed.outputs])

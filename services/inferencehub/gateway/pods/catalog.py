@@ -1,4 +1,4 @@
-"""What a backend serves, as it tells itself: RepositoryIndex, and of each model ModelMetadata and ModelConfig.
+"""What a pod serves, as it tells itself: RepositoryIndex, and of each model ModelMetadata and ModelConfig.
 
 A server without RepositoryIndex, which is an extension of the protocol, is asked for a model when a caller names it,
 and for the models that it had from then on.
@@ -17,17 +17,17 @@ from inferencehub.core.values.signature import ModelInfo
 from inferencehub.pb import model_config_pb2 as config_pb
 from inferencehub.pb import open_inference_pb2 as pb
 
-MOST_NAMED = 1000  # models that a backend without a list may have, for names come from callers
+MOST_NAMED = 1000  # models that a pod without a list may have, for names come from callers
 UNHEARD_S = 5.0
 
 Ask = Callable[[str, Any, Any], Awaitable[Any]]
 
 
 class Catalog:
-    """The models of one backend.
+    """The models of one pod.
 
     Args:
-        slots: batches that a model gets at a time where the backend does not tell its instances.
+        slots: batches that a model gets at a time where the pod does not tell its instances.
     """
 
     def __init__(self, slots: int) -> None:
@@ -51,7 +51,7 @@ class Catalog:
         """Read it anew; a model that does not tell about itself this time is kept as it was.
 
         Raises:
-            AioRpcError, Lost: where the backend does not list its models.
+            AioRpcError, Lost: where the pod does not list its models.
         """
         ready, unavailable = await self._index(ask)
         models: dict[tuple[str, str], ModelInfo] = {}
@@ -62,10 +62,10 @@ class Catalog:
         self.models, self.unavailable = models, unavailable
 
     async def look_for(self, ask: Ask, name: str) -> bool:
-        """Ask a backend that does not list its models for one of them; whether it is new here.
+        """Ask a pod that does not list its models for one of them; whether it is new here.
 
         Raises:
-            Lost: where the backend does not answer.
+            Lost: where the pod does not answer.
         """
         now = monotonic()
         if self.listed or (name, "") in self.models or self._unheard.get(name, 0.0) > now:
@@ -98,7 +98,7 @@ class Catalog:
         return ready, unavailable
 
     async def _describe(self, ask: Ask, name: str, version: str) -> ModelInfo | None:
-        """What a model takes and gives; None where the backend does not tell."""
+        """What a model takes and gives; None where the pod does not tell."""
         try:
             request = pb.ModelMetadataRequest(name=name, version=version)
             metadata = await ask("ModelMetadata", request, pb.ModelMetadataResponse)

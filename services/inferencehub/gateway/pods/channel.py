@@ -21,27 +21,15 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from inferencehub.core.oip import messages, raw_fields
 from inferencehub.core.values.tensors import Buffer
-from inferencehub.gateway.pods.reconnect import KeptStream
-from inferencehub.gateway.pods.stream import LARGE, Failed, Stream, failed
+from inferencehub.gateway.pods.link import Failed, Lost, Part, failed
+from inferencehub.gateway.pods.reconnect import ReconnectingStream
+from inferencehub.gateway.pods.stream import LARGE, Stream
 from inferencehub.pb import open_inference_pb2 as pb
 
 PATIENCE_S = 2.0  # how long a connection, or an answer to a question that is no inference, may take
 SERVING = health_pb2.HealthCheckResponse.SERVING
 SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
-
-
-class Lost(Exception):
-    """The service gave no answer.
-
-    Args:
-        how: how that showed.
-        silent: whether it was silence rather than a broken connection.
-    """
-
-    def __init__(self, how: str, silent: bool = False) -> None:
-        super().__init__(how)
-        self.silent = silent
 
 
 class Channel:
@@ -70,7 +58,7 @@ class Channel:
             f"/{messages.SERVICE}/ModelInfer", response_deserializer=pb.ModelInferResponse.FromString
         )
         self._calls: set[Any] = set()
-        self._kept: tuple[KeptStream, ...] = ()  # for small messages, and for large ones
+        self._kept: tuple[ReconnectingStream, ...] = ()  # for small messages, and for large ones
         self._ids = count(1)
         self._closing = False
         self._running = 0
@@ -100,7 +88,7 @@ class Channel:
         """Keep streams to a port of the service's host from now on."""
         address = f"{self.address.rpartition(':')[0]}:{port}"
         make = partial(Stream, address, self.max_message_bytes, PATIENCE_S)
-        self._kept = (KeptStream(make), KeptStream(make))
+        self._kept = (ReconnectingStream(make), ReconnectingStream(make))
 
     @property
     def running(self) -> int:
@@ -112,7 +100,12 @@ class Channel:
         await self._idle.wait()
 
     async def infer(
-        self, message: pb.ModelInferRequest, raw: Sequence[Sequence[Buffer]], timeout: float, large: bool
+        self,
+        message: pb.ModelInferRequest,
+        raw: Sequence[Sequence[Buffer]],
+        timeout: float,
+        large: bool,
+        part: Part,
     ) -> Any:
         """ModelInfer, a ModelInferResponse, on a stream where there is one.
 
@@ -122,6 +115,7 @@ class Channel:
             timeout: seconds until a call of its own is ended. On the stream the pod goes by what the message says,
                 and whoever waits here ends the wait.
             large: whether the answer is expected to be.
+            part: takes each of several answers, which only a stream can bring.
 
         Raises:
             Failed: as the service ended the call.
@@ -135,7 +129,7 @@ class Channel:
             parts = raw_fields.written(message, raw, aligned=bool(self._kept))
             stream = self._stream_for(sum(map(len, parts)), large)
             if stream is not None:
-                return await stream.infer(message.id, parts)
+                return await stream.infer(message.id, parts, part)
             return await self._call(b"".join(parts), timeout)
         except Failed:
             if self._closing:

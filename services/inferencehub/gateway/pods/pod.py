@@ -1,6 +1,6 @@
 """One pod, as the gateway sees it: what it serves, and whether it may be given work.
 
-A backend's life is one task, from connecting to losing it, again and again with backoff:
+A pod's life is one task, from connecting to losing it, again and again with backoff:
 
     connect     open a channel, ask for metadata, read which models there are
     watch       standing health Watches, one for the whole ("") and one a model, say at once what changes; a server
@@ -29,21 +29,22 @@ import grpc
 from inferencehub.core.oip import extension
 from inferencehub.core.values.tensors import Buffer
 from inferencehub.gateway.pods.catalog import Catalog
-from inferencehub.gateway.pods.channel import PATIENCE_S, Channel, Lost
-from inferencehub.gateway.pods.replica import Place
+from inferencehub.gateway.pods.channel import PATIENCE_S, Channel
+from inferencehub.gateway.pods.link import Lost, Part
+from inferencehub.gateway.pods.replica import Replica
 from inferencehub.pb import open_inference_pb2 as pb
 
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_S = 1.0
 LATE_S = PATIENCE_S + 0.5  # a heartbeat that took longer says that this process was busy itself
-MISSES = 2  # heartbeats without an answer until a backend counts as lost
+MISSES = 2  # heartbeats without an answer until a pod counts as lost
 CATALOG_S = 5.0  # how often the list of models is read again
-BACKOFF_S = (0.1, 1.0)  # first and longest wait before a lost backend is tried again
+BACKOFF_S = (0.1, 1.0)  # first and longest wait before a lost pod is tried again
 
 
 class State(Enum):
-    """What the metrics show of a backend."""
+    """What the metrics show of a pod."""
 
     CONNECTING = "connecting"  # not reached yet
     UP = "up"
@@ -56,7 +57,7 @@ class State(Enum):
 LEVELS = {State.LOST: logging.DEBUG, State.NOT_SERVING: logging.INFO}
 
 
-class Backend:
+class Pod:
     """One address.
 
     Args:
@@ -76,7 +77,7 @@ class Backend:
         self.pool = ""  # the pool that it says it belongs to
         self.described = False  # whether it has told its models since it came up, or failed to
         self.catalog = Catalog(slots)
-        self.places: dict[tuple[str, str], Place] = {}
+        self.replicas: dict[tuple[str, str], Replica] = {}
         self._unwanted = asyncio.Event()
         self._unhealthy: set[str] = set()
         self._channel: Channel | None = None
@@ -109,18 +110,23 @@ class Backend:
             self._check_now.set()
 
     async def infer(
-        self, message: pb.ModelInferRequest, raw: Sequence[Sequence[Buffer]], timeout: float, large: bool
+        self,
+        message: pb.ModelInferRequest,
+        raw: Sequence[Sequence[Buffer]],
+        timeout: float,
+        large: bool,
+        part: Part,
     ) -> Any:
         """ModelInfer; see `Channel.infer`."""
         if self._channel is None:
             raise Lost("there is no connection")
-        return await self._channel.infer(message, raw, timeout, large)
+        return await self._channel.infer(message, raw, timeout, large, part)
 
     async def look_for(self, name: str) -> None:
-        """Ask for a model that nobody heard of, where the backend does not list its models."""
+        """Ask for a model that nobody heard of, where the pod does not list its models."""
         try:
             if self.up and self._channel is not None and await self.catalog.look_for(self._channel.ask, name):
-                self._set_places()
+                self._set_replicas()
         except Lost:
             self._check_now.set()
 
@@ -154,17 +160,17 @@ class Backend:
         except (Lost, grpc.aio.AioRpcError) as error:
             logger.log(
                 LEVELS.get(self.state, logging.WARNING),
-                "backend lost",
-                extra={"backend": self.address, "reason": reason(error)},
+                "pod lost",
+                extra={"pod": self.address, "reason": reason(error)},
             )
         except Exception:
-            logger.exception("backend failed", extra={"backend": self.address})
+            logger.exception("pod failed", extra={"pod": self.address})
         finally:
             self._channel = None
             self._unhealthy.clear()
             self.described = True
-            for place in self.places.values():
-                place.others = 0
+            for replica in self.replicas.values():
+                replica.others = 0
             self._set_state(State.LOST)
 
     async def _serve(self, channel: Channel) -> None:
@@ -176,7 +182,7 @@ class Backend:
         watched = await channel.has_watch()
         await self._read(channel)
         models = sorted(self.catalog.defaults)
-        logger.info("backend connected", extra={"backend": self.address, "models": models})
+        logger.info("pod connected", extra={"pod": self.address, "models": models})
         works = [self._heartbeat(channel.check if watched else lambda: self._poll(channel))]
         if watched:
             works += [self._watch(channel, ""), self._watch_models(channel)]
@@ -201,7 +207,7 @@ class Backend:
                 if missed >= MISSES:
                     raise
                 if self.state is not State.NOT_SERVING:
-                    logger.warning("backend silent", extra={"backend": self.address, "reason": str(error)})
+                    logger.warning("pod silent", extra={"pod": self.address, "reason": str(error)})
                     self._set_state(State.SILENT)
                 continue
             missed = 0
@@ -259,7 +265,7 @@ class Backend:
                 self._check_now.set()
             except grpc.aio.AioRpcError as error:
                 self.described = True
-                log = {"backend": self.address, "reason": reason(error)}
+                log = {"pod": self.address, "reason": reason(error)}
                 logger.warning("models not listed", extra=log)
 
     async def _let_go(self, channel: Channel) -> None:
@@ -272,20 +278,22 @@ class Backend:
     async def _read(self, channel: Channel) -> None:
         await self.catalog.read(channel.ask)
         self.described = True
-        self._set_places()
+        self._set_replicas()
 
-    def _set_places(self) -> None:
+    def _set_replicas(self) -> None:
         models = self.catalog.models
-        self.places = {
-            key: place if (place := self.places.get(key)) and place.info == info else Place(self, info)
+        self.replicas = {
+            key: replica
+            if (replica := self.replicas.get(key)) and replica.info == info
+            else Replica(self, info)
             for key, info in models.items()
         }
         self.changed()
 
     def _set_state(self, state: State) -> None:
         if state is not self.state:
-            log = {"backend": self.address, "was": self.state.value, "is": state.value}
-            logger.info("backend state", extra=log)
+            log = {"pod": self.address, "was": self.state.value, "is": state.value}
+            logger.info("pod state", extra=log)
             self.state = state
             if state is State.UP:
                 self.described = False  # what it told before may have been that nothing is loaded yet

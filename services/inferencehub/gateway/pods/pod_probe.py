@@ -17,7 +17,7 @@ MOST_BYTES = 4096
 ASK = b"GET /address HTTP/1.1\r\nhost: pod\r\nconnection: close\r\n\r\n"
 
 
-class RollCall:
+class PodProbe:
     """Asks again and again.
 
     Args:

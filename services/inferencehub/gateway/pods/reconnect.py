@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 AGAIN_S = 1.0  # until a stream that has ended is opened anew
 
 
-class KeptStream:
+class ReconnectingStream:
     """See the module's text.
 
     Args:
@@ -41,10 +41,10 @@ class KeptStream:
             except (OSError, ValueError) as error:
                 reason = str(error) or type(error).__name__
                 if reason != said:
-                    logger.info("no stream", extra={"backend": stream.address, "reason": reason})
+                    logger.info("no stream", extra={"pod": stream.address, "reason": reason})
                 said = reason
             except Exception:
-                logger.exception("stream failed", extra={"backend": stream.address})
+                logger.exception("stream failed", extra={"pod": stream.address})
             finally:
                 self.stream = None
             await asyncio.sleep(AGAIN_S)

@@ -2,7 +2,7 @@
 
 A pod's config says how many batches it runs at a time. One more is kept on its way, so that the pod never waits for
 the wire; beyond that work waits here, where it can still go to another pod. Gateways that share a pod do not talk: the
-pod keeps a short queue and refuses beyond it, and a place that was refused takes nothing more until an answer comes or
+pod keeps a short queue and refuses beyond it, and a replica that was refused takes nothing more until an answer comes or
 a moment has passed. Its answers say how many instances were free, from which a gateway sees the work of the others.
 """
 
@@ -10,25 +10,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 
 from inferencehub.core.lane.batch import Batch, NotAnswered, Outcome
 from inferencehub.core.lane.lane import Ran
-from inferencehub.core.oip import messages
+from inferencehub.core.lane.sink import Emit
+from inferencehub.core.oip import extension, messages
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import Times
 from inferencehub.core.values.signature import ModelInfo
-from inferencehub.gateway.pods.channel import Lost
-from inferencehub.gateway.pods.stream import LARGE, Failed
-
-if TYPE_CHECKING:
-    from inferencehub.gateway.pods.pod import Backend
+from inferencehub.gateway.pods.link import Failed, Lost, PodLink
+from inferencehub.gateway.pods.stream import LARGE
 
 ON_ITS_WAY = 1  # batches beyond the pod's instances
-REFUSED_S = (0.01, 0.5)  # how long a place that was refused takes nothing: at first, and at most
+REFUSED_S = (0.01, 0.5)  # how long a replica that was refused takes nothing: at first, and at most
 # Codes whose text is for the caller; any other is the pod's own trouble.
 KINDS = {
     grpc.StatusCode.INVALID_ARGUMENT: Kind.BAD_INPUT,
@@ -39,16 +38,16 @@ KINDS = {
 }
 
 
-class Place:
-    """Slots of one model version at one backend.
+class Replica:
+    """Slots of one model version at one pod.
 
     Args:
-        backend: the pod.
+        pod: the pod.
         info: the model as the pod describes it.
     """
 
-    def __init__(self, backend: Backend, info: ModelInfo) -> None:
-        self.backend = backend
+    def __init__(self, pod: PodLink, info: ModelInfo) -> None:
+        self.pod = pod
         self.info = info
         self.limit = info.slots + ON_ITS_WAY
         self.in_flight = 0
@@ -64,7 +63,7 @@ class Place:
     @property
     def open(self) -> bool:
         """Whether the pod serves the model."""
-        return self.backend.serves(self.info.name)
+        return self.pod.serves(self.info.name)
 
     @property
     def free(self) -> bool:
@@ -96,14 +95,14 @@ class Place:
         self._used_s += self.in_flight * (now - self._counted)
         self._counted = now
 
-    async def run(self, batch: Batch) -> Ran:
+    async def run(self, batch: Batch, emit: Emit) -> Ran:
         """Send a batch and read its answer.
 
         Raises:
             NotAnswered: REFUSED, LOST or FAILED.
         """
         now = monotonic()
-        ours = self.backend.ours
+        ours = self.pod.ours
         members = (
             [(m.rows, max(1, int((m.deadline - now) * 1e6)), m.id) for m in batch.members] if ours else ()
         )
@@ -113,7 +112,7 @@ class Place:
                 tensor.shape[0] = batch.rows
         timeout = max(0.001, batch.deadline - now)
         try:
-            reply = await self.backend.infer(message, batch.raw(), timeout, self.large)
+            reply = await self.pod.infer(message, batch.raw(), timeout, self.large, partial(emit_part, emit))
         except Failed as failure:
             raise self._failure(batch, failure) from None
         except Lost:
@@ -132,9 +131,11 @@ class Place:
             self.others = max(0, busy - self.in_flight)
             if "hub_dropped" in parameters:
                 dropped = tuple([int(part) for part in parameters["hub_dropped"].string_param.split(",")])
+        if extension.END in parameters:
+            return Ran(None, times, self.pod.address, dropped)
         response = messages.response_from_proto(reply)
         self.large = response.size > LARGE
-        return Ran(response, times, self.backend.address, dropped)
+        return Ran(response, times, self.pod.address, dropped)
 
     def _failure(self, batch: Batch, failure: Failed) -> NotAnswered:
         code = failure.code
@@ -144,13 +145,13 @@ class Place:
                 asyncio.get_running_loop().call_later(self._pause, self._lift)
                 self._pause = min(2 * self._pause, REFUSED_S[1])
                 return NotAnswered(Outcome.REFUSED, HubError(Kind.BUSY, failure.detail))
-            if self.backend.ours:  # a pod of ours is only ever busy with that trailer: this is gRPC's limit
+            if self.pod.ours:  # a pod of ours is only ever busy with that trailer: this is gRPC's limit
                 detail = (
                     f"the request is larger than the pods of model '{self.info.name}' take in one message"
                 )
                 return NotAnswered(Outcome.FAILED, HubError(Kind.TOO_LARGE, detail))
         if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
-            self.backend.suspect()
+            self.pod.suspect()
             return lost(batch)
         kind = KINDS.get(code, Kind.MODEL_FAILED)
         detail = failure.detail.strip().split("\n")[0][:500]
@@ -162,9 +163,14 @@ class Place:
             self.wake()
 
     def wake(self) -> None:
-        """Tell the lanes that share this place that it may be free."""
+        """Tell the lanes that share this replica that it may be free."""
         for freed in self.freed:
             freed()
+
+
+def emit_part(emit: Emit, reply: Any) -> None:
+    """One of several answers to a batch."""
+    emit(messages.response_from_proto(reply))
 
 
 def lost(batch: Batch) -> NotAnswered:

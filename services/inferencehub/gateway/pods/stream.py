@@ -22,34 +22,13 @@ import grpc
 from inferencehub.core.http2.client import ClientStream, Ended
 from inferencehub.core.oip import extension, messages
 from inferencehub.core.values.tensors import Buffer
+from inferencehub.gateway.pods.link import Failed, Part
 from inferencehub.pb import open_inference_pb2 as pb
 
 PING_S = 12.0  # gRPC's servers break off who pings more often than every 10 s
 CODES = {code.name: code for code in grpc.StatusCode}
 NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 LARGE = 2**20  # bytes of a message for which those behind it on a stream would wait
-
-
-class Failed(Exception):
-    """The service ended a call with an error.
-
-    Args:
-        code: the status.
-        detail: its text.
-        refused: whether the call was never begun, so that it may go to another pod.
-    """
-
-    def __init__(self, code: grpc.StatusCode, detail: str, refused: bool = False) -> None:
-        super().__init__(f"{code.name}: {detail}")
-        self.code = code
-        self.detail = detail
-        self.refused = refused
-
-
-def failed(error: grpc.aio.AioRpcError) -> Failed:
-    """A gRPC call's error as `Failed`."""
-    refused = any(name == extension.REFUSED for name, _ in error.trailing_metadata() or ())
-    return Failed(error.code(), error.details() or "", refused)
 
 
 class Stream:
@@ -66,7 +45,7 @@ class Stream:
         self.address = address
         self._patience_s = patience_s
         self._loop = asyncio.get_running_loop()
-        self._answers: dict[str, asyncio.Future[Any]] = {}
+        self._answers: dict[str, tuple[asyncio.Future[Any], Part]] = {}
         mark = ((extension.STREAM, str(most_bytes)),)
         self._connection = ClientStream(address, messages.STREAM_METHOD, mark, self._answered, most_bytes)
 
@@ -93,17 +72,23 @@ class Stream:
             raise
         self.limit = int(limit)
 
-    async def infer(self, id: str, message: Sequence[Buffer]) -> Any:
-        """The ModelInferResponse to a call: its id, and the request that bears it, in parts. Whoever stops waiting ends it at the pod too.
+    async def infer(self, id: str, message: Sequence[Buffer], part: Part) -> Any:
+        """The last or only ModelInferResponse to a call; a caller that stops waiting ends the call at the pod too.
+
+        Args:
+            id: the call's.
+            message: the request that has this id, in pieces.
+            part: takes each of several answers.
 
         Raises:
             Failed: as the pod answered, or as the stream ended.
         """
-        answer = self._answers[id] = self._loop.create_future()
+        answer = self._loop.create_future()
+        self._answers[id] = (answer, part)
         self._connection.send(message)
         try:
             return await answer
-        except asyncio.CancelledError:
+        except BaseException:
             if self._answers.pop(id, None) is not None:
                 self._connection.send((extension.cancel_to_proto(id).SerializeToString(),))
             raise
@@ -121,7 +106,7 @@ class Stream:
         finally:
             listening.cancel()
             self._connection.close()
-            for answer in self._answers.values():
+            for answer, _ in self._answers.values():
                 if not answer.done():
                     answer.set_exception(Failed(end.code, end.detail, end.refused))
             self._answers.clear()
@@ -142,14 +127,30 @@ class Stream:
     def _answered(self, message: Buffer) -> None:
         reply = pb.ModelStreamInferResponse.FromString(message)  # type: ignore[arg-type]  # any buffer will do
         response = reply.infer_response
-        answer = self._answers.pop(response.id, None)
-        if answer is None or answer.done():
-            return  # whoever asked has left
+        waiting = self._answers.get(response.id)
+        if waiting is None:
+            return  # the caller has left
+        answer, part = waiting
+        if extension.PART in response.parameters:
+            self._take_part(response, answer, part)
+            return
+        del self._answers[response.id]
+        if answer.done():
+            return
         if reply.error_message:
             code, detail, refused = extension.failure_from_proto(reply)
             answer.set_exception(Failed(CODES.get(code, grpc.StatusCode.UNKNOWN), detail, refused))
         else:
             answer.set_result(response)
+
+    def _take_part(self, response: Any, answer: asyncio.Future[Any], part: Part) -> None:
+        """One of several answers; one that can't be read fails its call, and not the stream."""
+        if answer.done():
+            return
+        try:
+            part(response)
+        except Exception as error:
+            answer.set_exception(error)
 
 
 def shown(ended: Ended) -> str:

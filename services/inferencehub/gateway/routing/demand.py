@@ -20,7 +20,7 @@ from prometheus_client.core import GaugeMetricFamily
 
 from inferencehub.core.process.ops_port import JSON, Answer
 from inferencehub.core.values.demand import ModelDemand, Report, slots_needed
-from inferencehub.gateway.pods.replica import Place
+from inferencehub.gateway.pods.replica import Replica
 from inferencehub.gateway.routing.fleet import Fleet
 
 WINDOW_S = 15.0
@@ -50,7 +50,7 @@ class Demand:
         self.slots: dict[Key, int] = {}
         self._ticks: deque[Tick] = deque(maxlen=round(WINDOW_S / TICK_S))
         self._last = monotonic()
-        self._used: dict[Place, float] = {}
+        self._used: dict[Replica, float] = {}
         self._read(self._last)
         self._task: asyncio.Task[None] | None = None
 
@@ -111,12 +111,12 @@ class Demand:
         """Slot-seconds in use since the last call."""
         used: dict[Key, float] = {}
         before, self._used = self._used, {}
-        for backend in self.fleet.backends.values():
-            for (model, version), place in backend.places.items():
-                key = (backend.pool, model, version)
-                total = self._used[place] = place.used(now)
-                used[key] = used.get(key, 0.0) + total - before.get(place, 0.0)
-                self.slots[key] = place.info.slots
+        for pod in self.fleet.pods.values():
+            for (model, version), replica in pod.replicas.items():
+                key = (pod.pool, model, version)
+                total = self._used[replica] = replica.used(now)
+                used[key] = used.get(key, 0.0) + total - before.get(replica, 0.0)
+                self.slots[key] = replica.info.slots
         return used
 
     def _waiting(self) -> dict[Key, float]:

@@ -1,6 +1,6 @@
-"""A lane of the gateway: one model, one signature, and the places at all pods that serve it.
+"""A lane of the gateway: one model, one signature, and the replicas at all pods that serve it.
 
-It is the `Slots` of its lane: `take` gives the free place with the least load, and of equal ones that which was used
+It is the `Slots` of its lane: `take` gives the free replica with the least load, and of equal ones that which was used
 the longest ago. While no pod serves the model, requests wait here for `hold_s` seconds, then they are refused.
 """
 
@@ -15,10 +15,10 @@ from inferencehub.core.lane.job import Job
 from inferencehub.core.lane.lane import Lane, Observer
 from inferencehub.core.lane.queue import Queue
 from inferencehub.core.lane.retries import RetryBudget
-from inferencehub.core.lane.sink import Tell
+from inferencehub.core.lane.sink import Sink
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.signature import ModelInfo
-from inferencehub.gateway.pods.replica import Place
+from inferencehub.gateway.pods.replica import Replica
 
 HOLD_STEP_S = 0.01  # those whose time is up within it are refused together
 
@@ -46,39 +46,41 @@ class ModelLane:
     ) -> None:
         self.info = info
         self.hold_s = hold_s
-        self.places: list[Place] = []
+        self.replicas: list[Replica] = []
         self.pools: dict[str, int] = {}  # who serves it, or did before the last pod went, each with its slots
         self.absent_since: float | None = monotonic()
         self.last_used = 0.0
         self._holding: asyncio.TimerHandle | None = None
         queue = Queue(info.signature.max_batch_size, queue_length)
-        self.lane: Lane[Place] = Lane(queue, self, bytes_held, retries, observer, info.at_most_once)
+        self.lane: Lane[Replica] = Lane(queue, self, bytes_held, retries, observer, info.at_most_once)
 
     @property
     def open(self) -> bool:
         """Whether any pod serves the model."""
-        return any(place.open for place in self.places)
+        return any(replica.open for replica in self.replicas)
 
     @property
     def load(self) -> float:
         """Requests that wait or run, a slot of the pods that serve the model."""
-        slots = sum([place.info.slots for place in self.places if place.open])
+        slots = sum([replica.info.slots for replica in self.replicas if replica.open])
         return (len(self.lane.queue) + self.lane.running) / max(1, slots)
 
-    def take(self) -> Place | None:
-        """The best free place, now taken."""
-        best: Place | None = None
-        for place in self.places:
-            if place.free and (best is None or (place.load, place.last_used) < (best.load, best.last_used)):
-                best = place
+    def take(self) -> Replica | None:
+        """The best free replica, now taken."""
+        best: Replica | None = None
+        for replica in self.replicas:
+            if replica.free and (
+                best is None or (replica.load, replica.last_used) < (best.load, best.last_used)
+            ):
+                best = replica
         if best is not None:
             best.enter()
         elif self.absent_since is not None and self._holding is None:
             self._hold()
         return best
 
-    def give(self, slot: Place) -> None:
-        """A place is free again; the lane that calls looks for itself, the others that share the place are told."""
+    def give(self, slot: Replica) -> None:
+        """A replica is free again; the lane that calls looks for itself, the others that share the replica are told."""
         slot.leave()
         for freed in slot.freed:
             if freed != self.lane.pump:
@@ -87,24 +89,26 @@ class ModelLane:
     @property
     def idle(self) -> int:
         """Instances at the pods that have no work, as far as is known here."""
-        return sum([max(0, place.info.slots - place.in_flight) for place in self.places if place.free])
+        return sum(
+            [max(0, replica.info.slots - replica.in_flight) for replica in self.replicas if replica.free]
+        )
 
-    def set_places(self, places: Sequence[Place]) -> None:
+    def set_replicas(self, replicas: Sequence[Replica]) -> None:
         """These pods serve the model now, as far as they are open."""
-        for place in self.places:
-            if place not in places:
-                place.freed.remove(self.lane.pump)
-        for place in places:
-            if place not in self.places:
-                place.freed.append(self.lane.pump)
-        self.places = list(places)
-        if places:
-            pools = sorted({place.backend.pool for place in places})
+        for replica in self.replicas:
+            if replica not in replicas:
+                replica.freed.remove(self.lane.pump)
+        for replica in replicas:
+            if replica not in self.replicas:
+                replica.freed.append(self.lane.pump)
+        self.replicas = list(replicas)
+        if replicas:
+            pools = sorted({replica.pod.pool for replica in replicas})
             self.pools = {
-                pool: sum(place.info.slots for place in places if place.backend.pool == pool)
+                pool: sum(replica.info.slots for replica in replicas if replica.pod.pool == pool)
                 for pool in pools
             }
-            self.info = places[-1].info  # of the same contract, and perhaps of a newer release
+            self.info = replicas[-1].info  # of the same contract, and perhaps of a newer release
         self.look()
 
     def look(self) -> None:
@@ -116,7 +120,7 @@ class ModelLane:
             self.absent_since = monotonic()
             self.lane.pump()
 
-    def accept(self, job: Job, tell: Tell) -> None:
+    def accept(self, job: Job, sink: Sink) -> None:
         """Put a job into the lane; see `Lane.accept`.
 
         Raises:
@@ -125,7 +129,7 @@ class ModelLane:
         if self.absent_since is not None and self.lane.queue.full:
             raise no_pod(self.info.name, 0, f"{len(self.lane.queue)} requests wait for one already")
         self.last_used = monotonic()
-        self.lane.accept(job, tell)
+        self.lane.accept(job, sink)
 
     def leave(self, job: Job) -> None:
         """The caller of a job is gone, or has its answer."""

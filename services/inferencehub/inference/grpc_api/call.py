@@ -1,25 +1,27 @@
 """A call of a model at a pod, from its arrival to its access line, whichever way it came.
 
-There is an object for it, and no coroutine: who waits for a call of its own awaits its future, and a standing stream
-is told when that is done.
+It is an object and no coroutine: its answers go to a sink, which a call of its own awaits, and which writes them to a
+standing stream.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from time import monotonic
 from typing import Any
 
 from inferencehub.core.lane.job import Job, Member
+from inferencehub.core.lane.sink import Sink
 from inferencehub.core.oip import extension
 from inferencehub.core.process.logs import AccessLog
+from inferencehub.core.values.call_rules import TimeLimits, without_timeout
 from inferencehub.core.values.errors import HubError, Kind, bad_input
-from inferencehub.core.values.requests import RESERVED_PARAMETERS, InferRequest, InferResponse
+from inferencehub.core.values.requests import InferRequest
 from inferencehub.inference.models.model import Model
 from inferencehub.inference.settings import InferenceSettings
 
 REQUEST_ID = "x-request-id"
+NO_DEADLINE_S = 1e9  # gRPC says about so much of a call without a deadline
 ID_LIMIT, IDS_LIMIT = 128, 2000  # characters in the access line, of one id and of all
 
 # gRPC hands over a call every five passes of the loop or so, however many have come. A gateway's were merged there.
@@ -36,7 +38,7 @@ class Call:
         arrived: when, on the clock of `time.monotonic`.
     """
 
-    __slots__ = ("arrived", "context", "future", "id", "job", "model", "rows", "whose")
+    __slots__ = ("arrived", "context", "id", "job", "model", "rows", "whose")
 
     def __init__(self, model: Model, id: str, context: Any, arrived: float) -> None:
         self.model = model
@@ -46,26 +48,25 @@ class Call:
         self.rows = 0
         self.whose: tuple[Member, ...] = ()
         self.job: Job | None = None
-        self.future: asyncio.Future[InferResponse]
 
-    def submit(self, request: InferRequest, members: str, seconds: float) -> None:
-        """Check the request, and put it into the model's lane; `future` gets the answer.
+    def submit(self, request: InferRequest, members: str, limits: TimeLimits, sink: Sink) -> None:
+        """Check the request, and put it into the model's lane.
 
         Args:
             request: as it came.
             members: `hub_members` as it came, "" where the call is no merge.
-            seconds: how long it may last.
+            limits: how long it may take.
+            sink: gets the answers.
 
         Raises:
             HubError: where it is not accepted.
         """
         model = self.model
-        if request.parameters:
-            request = without_ours(request)
+        request, timeout = without_timeout(request)
         lane = model.lane_to_run()
         request, rows = model.info.signature.check(request)
         self.rows = rows
-        deadline = self.arrived + seconds
+        deadline = self.arrived + limits.of(own_limit(self.context), timeout)
         if members:
             self.whose = extension.members_from_proto(members, self.arrived, deadline)
             if sum([member.rows for member in self.whose]) != rows:
@@ -73,7 +74,8 @@ class Call:
         else:
             self.whose = (Member(rows, deadline, self.id),)
         self.job = job = Job(request, rows, self.whose, self.arrived)
-        self.future = lane.submit(job, 0 if members else PATIENCE)
+        lane.refuse_in_vain(request.model, job.deadline)
+        lane.accept(job, sink, 0 if members else PATIENCE)
 
     def leave(self) -> None:
         """Nobody waits for the answer any more, or it is there."""
@@ -90,17 +92,17 @@ class Calls:
     """
 
     def __init__(self, settings: InferenceSettings, access: AccessLog | None) -> None:
-        self.settings = settings
+        self.limits = settings.time_limits
         self.access = access
 
-    def begin(self, call: Call, request: InferRequest, members: str) -> None:
+    def begin(self, call: Call, request: InferRequest, members: str, sink: Sink) -> None:
         """`Call.submit`; a call that is not accepted has ended.
 
         Raises:
             HubError: where it is not accepted.
         """
         try:
-            call.submit(request, members, self.seconds_left(call.context, request.parameters))
+            call.submit(request, members, self.limits, sink)
         except Exception as error:
             self.end(call, status_of(error))
             raise
@@ -127,15 +129,11 @@ class Calls:
             compute_ms=round(times.compute * 1e3, 3) if times else 0,
         )
 
-    def seconds_left(self, context: Any, parameters: Mapping[str, object]) -> float:
-        """The call's own deadline, its `timeout` parameter (microseconds) or the default, whichever ends first."""
-        settings = self.settings
-        left: float | None = context.time_remaining()
-        seconds = settings.default_timeout_ms / 1000 if left is None or left > 1e9 else left
-        timeout = parameters.get("timeout")
-        if isinstance(timeout, int) and timeout > 0:
-            seconds = min(seconds, timeout / 1e6) if left is not None else timeout / 1e6
-        return min(seconds, settings.max_timeout_ms / 1000)
+
+def own_limit(context: Any) -> float | None:
+    """Seconds that are left of the call's own deadline; None where it has none."""
+    left: float | None = context.time_remaining()
+    return None if left is None or left > NO_DEADLINE_S else left
 
 
 def status_of(error: BaseException) -> str:
@@ -143,20 +141,6 @@ def status_of(error: BaseException) -> str:
     if isinstance(error, HubError):
         return error.kind.label
     return "cancelled" if isinstance(error, asyncio.CancelledError) else Kind.MODEL_FAILED.label
-
-
-def without_ours(request: InferRequest) -> InferRequest:
-    """The request without the parameter that only says how long it may take, so that it may merge with others.
-
-    Raises:
-        HubError: BAD_INPUT where it has one that no model may have.
-    """
-    if reserved := request.parameters.keys() & RESERVED_PARAMETERS:
-        raise bad_input(f"parameter '{min(reserved)}' is not supported")
-    if "timeout" not in request.parameters:
-        return request
-    rest = {name: value for name, value in request.parameters.items() if name != "timeout"}
-    return InferRequest(request.model, request.version, request.inputs, request.outputs, rest)
 
 
 def shown_ids(members: tuple[Member, ...]) -> str:

@@ -20,6 +20,7 @@ from google.protobuf import text_format
 from google.protobuf.message import Message
 
 from inferencehub import __version__
+from inferencehub.core.lane.sink import End, OneAnswer, Sink
 from inferencehub.core.oip import extension, messages, model_info
 from inferencehub.core.oip.predict import predict_request, read_prediction
 from inferencehub.core.oip.raw_fields import read_request
@@ -134,25 +135,45 @@ class Servicer:
 
         return await self.infer(call, messages.request_from_proto(message, raw), members, reply)
 
-    def begin(self, message: pb.ModelInferRequest, raw: Sequence[Buffer], stream: StandingStream) -> Call:
-        """Accept a message of a standing stream, with its raw contents.
+    def begin(
+        self, message: pb.ModelInferRequest, raw: Sequence[Buffer], stream: StandingStream, sink: Sink
+    ) -> Call:
+        """Accept a message of a standing stream, with its raw contents; `sink` gets the answers.
 
         Raises:
             HubError: where it is not accepted.
         """
         call = Call(self.models.get(message.model_name, message.model_version), "", stream, monotonic())
-        self.calls.begin(call, messages.request_from_proto(message, raw), members_of(message))
+        self.calls.begin(call, messages.request_from_proto(message, raw), members_of(message), sink)
         return call
 
-    def answer(self, id: str, call: Call, limit: int) -> bytes:
-        """The answer to a message of a standing stream, written out, once its call has one; b"" where nobody waits."""
-        if call.future.cancelled():
-            self.calls.end(call, "cancelled")
-            return b""
+    def part(self, id: str, call: Call, response: InferResponse, limit: int) -> bytes:
+        """One of several answers to a message of a standing stream, written out.
+
+        Raises:
+            HubError: MODEL_FAILED where it is larger than `limit` bytes.
+        """
+        reply = pb.ModelStreamInferResponse()
+        messages.fill_response(reply.infer_response, response, id)
+        reply.infer_response.parameters[extension.PART].bool_param = True
+        return written(reply, call.model.name, limit)
+
+    def answer(self, id: str, call: Call, end: End, limit: int) -> bytes:
+        """The end of a call of a standing stream, written out; b"" where the caller has left."""
         status = "ok"
         try:
+            if isinstance(end, HubError):
+                if end.kind is Kind.CALLER_LEFT:
+                    status = "cancelled"
+                    return b""
+                raise end
             reply = pb.ModelStreamInferResponse()
-            fill(reply.infer_response, call, call.future.result(), id, True)
+            if end is None:
+                reply.infer_response.id = id
+                reply.infer_response.parameters[extension.END].bool_param = True
+                add_times(reply.infer_response, call)
+            else:
+                fill(reply.infer_response, call, end, id, True)
             return written(reply, call.model.name, limit)
         except Exception as error:
             status = status_of(error)
@@ -168,8 +189,7 @@ class Servicer:
         """The small call: the first input filled with features or text, the answer's class read back."""
         now = monotonic()
         text = message.text if message.text and not message.features else None
-        default = self.settings.default_text_model if text is not None else self.settings.default_model
-        model = self.models.get(message.model_name or default)
+        model = self.models.get(message.model_name or self.settings.model_for(text))
         model.open_lane()
         request = predict_request(model.info, "", message.features, text)
 
@@ -185,10 +205,11 @@ class Servicer:
         self, call: Call, request: InferRequest, members: str, reply: Callable[[InferResponse], Message]
     ) -> bytes:
         """Put a call into its model's lane and wait for its `reply`, written out; one access line, however it ends."""
-        self.calls.begin(call, request, members)
+        sink = OneAnswer()
+        self.calls.begin(call, request, members, sink)
         status = "ok"
         try:
-            answer = reply(await call.future)
+            answer = reply(await sink.future)
             return written(answer, call.model.name, self.settings.max_message_bytes)
         except BaseException as error:
             status = status_of(error)
@@ -207,8 +228,14 @@ def members_of(message: pb.ModelInferRequest) -> str:
 def fill(answer: pb.ModelInferResponse, call: Call, response: InferResponse, id: str, merged: bool) -> None:
     """Write a model's answer into a message, and beside it for a gateway, whose calls are merges, what is ours."""
     messages.fill_response(answer, response, id)
+    if merged:
+        add_times(answer, call)
+
+
+def add_times(answer: pb.ModelInferResponse, call: Call) -> None:
+    """Write what is ours beside an answer: where its time went, free instances, members left out."""
     job = call.job
-    if not merged or job is None:
+    if job is None:
         return
     parameters = answer.parameters
     parameters["hub_queue_us"].int64_param = round(job.times.queue * 1e6)

@@ -12,10 +12,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Any, Protocol
 
 from inferencehub.core.http2.server import ServerStream
+from inferencehub.core.lane.sink import End, Sink
 from inferencehub.core.oip import extension, messages
 from inferencehub.core.oip.raw_fields import read_request
 from inferencehub.core.process.http import listen
@@ -31,15 +31,24 @@ OK, UNIMPLEMENTED = 0, 12  # gRPC's status codes
 class Pod(Protocol):
     """What runs the calls."""
 
-    def begin(self, message: pb.ModelInferRequest, raw: Sequence[Buffer], stream: StandingStream) -> Call:
-        """Accept a message, with its raw contents.
+    def begin(
+        self, message: pb.ModelInferRequest, raw: Sequence[Buffer], stream: StandingStream, sink: Sink
+    ) -> Call:
+        """Accept a message, with its raw contents; `sink` gets the answers.
 
         Raises:
             Exception: where it is not accepted.
         """
 
-    def answer(self, id: str, call: Call, limit: int) -> bytes:
-        """The answer once the call has ended, of `limit` bytes at most; b"" where nobody waits for it."""
+    def part(self, id: str, call: Call, response: InferResponse, limit: int) -> bytes:
+        """One of several answers.
+
+        Raises:
+            HubError: where it is larger than `limit` bytes.
+        """
+
+    def answer(self, id: str, call: Call, end: End, limit: int) -> bytes:
+        """The end of a call, of `limit` bytes at most; b"" where the caller has left."""
 
     def failure(self, id: str, error: Exception, message: pb.ModelInferRequest | None) -> bytes:
         """The answer to a message that was not accepted."""
@@ -100,6 +109,25 @@ class Streams:
         self._open.discard(stream)
         if not self._open:
             self._none.set()
+
+
+class Answers:
+    """The sink of one call: its answers go out on the call's stream."""
+
+    __slots__ = ("call", "id", "stream")
+    call: Call
+
+    def __init__(self, stream: StandingStream, id: str) -> None:
+        self.stream = stream
+        self.id = id
+
+    def part(self, response: InferResponse) -> None:
+        """See `Sink`."""
+        self.stream.part(self.id, self.call, response)
+
+    def end(self, end: End) -> None:
+        """See `Sink`."""
+        self.stream.answer(self.id, self.call, end)
 
 
 class StandingStream(ServerStream):
@@ -188,14 +216,27 @@ class StandingStream(ServerStream):
             self.send((extension.failure_to_proto(id, "INVALID_ARGUMENT", f"id '{id[:80]}' runs already"),))
         else:
             try:
-                call = self._running[id] = self._pod.begin(message, raw, self)
-                call.future.add_done_callback(partial(self._answer, id, call))
+                answers = Answers(self, id)
+                call = answers.call = self._pod.begin(message, raw, self, answers)
+                self._running[id] = call
             except Exception as error:
                 self.send((self._pod.failure(id, error, message),))
 
-    def _answer(self, id: str, call: Call, _: asyncio.Future[InferResponse]) -> None:
-        del self._running[id]
-        if reply := self._pod.answer(id, call, self._limit):
+    def part(self, id: str, call: Call, response: InferResponse) -> None:
+        """One of several answers; the call ends where it can't be sent."""
+        if id not in self._running:
+            return
+        try:
+            self.send((self._pod.part(id, call, response, self._limit),))
+        except HubError as error:
+            self.answer(id, call, error)
+            call.leave()
+
+    def answer(self, id: str, call: Call, end: End) -> None:
+        """A call has ended."""
+        if self._running.pop(id, None) is None:
+            return
+        if reply := self._pod.answer(id, call, end, self._limit):
             self.send((reply,))
         if self._ending and not self._running:
             self.finish(OK)

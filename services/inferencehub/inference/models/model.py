@@ -13,6 +13,7 @@ from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.lane.lane import Lane, Ran
 from inferencehub.core.lane.queue import Queue
 from inferencehub.core.lane.retries import RetryBudget
+from inferencehub.core.lane.sink import Emit
 from inferencehub.core.oip.model_info import parameters_of
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferResponse, Times
@@ -41,19 +42,24 @@ class Instance:
         self.index = index
         self.model = model
 
-    async def run(self, batch: Batch) -> Ran:
+    async def run(self, batch: Batch, emit: Emit) -> Ran:
         """Run a batch; every error of the model is one that the request, not the pod, is to blame for."""
         model = self.model
         request = batch.request()
         started = monotonic()
+
+        def response(outputs: tuple[Tensor, ...]) -> InferResponse:
+            return InferResponse(request.model, model.version, wanted(outputs, request.outputs))
+
         try:
-            outputs = await model.runtime.run(self.index, request, batch.deadline)
+            outputs = await model.runtime.run(
+                self.index, request, batch.deadline, lambda part: emit(response(part))
+            )
         except HubError as error:
             raise NotAnswered(Outcome.FAILED, error) from None
         took = monotonic() - started
         model.metrics.compute.observe(took)
-        chosen = wanted(outputs, request.outputs)
-        return Ran(InferResponse(request.model, model.version, chosen), Times(compute=took))
+        return Ran(None if outputs is None else response(outputs), Times(compute=took))
 
 
 def wanted(outputs: tuple[Tensor, ...], names: tuple[str, ...]) -> tuple[Tensor, ...]:

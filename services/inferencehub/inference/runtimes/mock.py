@@ -15,7 +15,7 @@ from inferencehub.core.values.errors import bad_input
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.signature import Signature
 from inferencehub.core.values.tensors import Tensor
-from inferencehub.inference.runtimes.runtime import ModelSource, Runtime
+from inferencehub.inference.runtimes.runtime import EmitOutputs, ModelSource, Runtime
 from inferencehub.inference.runtimes.support.declared import needs_declaration
 
 
@@ -49,7 +49,9 @@ class Mock(Runtime):
             )
         return self.signature
 
-    async def run(self, instance: int, request: InferRequest, deadline: float) -> tuple[Tensor, ...]:
+    async def run(
+        self, instance: int, request: InferRequest, deadline: float, emit: EmitOutputs
+    ) -> tuple[Tensor, ...]:
         await asyncio.sleep(self.delay)
         draw = blake2b(key=self.seed[:64], digest_size=16)
         for tensor in request.inputs:

@@ -18,7 +18,7 @@ from inferencehub.core.values.errors import HubError, Kind, bad_input
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.signature import Signature, TensorSpec
 from inferencehub.core.values.tensors import Tensor
-from inferencehub.inference.runtimes.runtime import ModelSource, Runtime, failed_run
+from inferencehub.inference.runtimes.runtime import EmitOutputs, ModelSource, Runtime, failed_run
 from inferencehub.inference.runtimes.support.arrays import from_array, to_array
 from inferencehub.inference.runtimes.support.cpu_limit import cpu_limit
 from inferencehub.inference.runtimes.support.declared import declared
@@ -67,7 +67,9 @@ class Onnx(Runtime):
         await self.threads.run(self._warm)
         return self.signature
 
-    async def run(self, instance: int, request: InferRequest, deadline: float) -> tuple[Tensor, ...]:
+    async def run(
+        self, instance: int, request: InferRequest, deadline: float, emit: EmitOutputs
+    ) -> tuple[Tensor, ...]:
         return await self.threads.run_sized(lambda: self._run(request), request.size)
 
     async def unload(self) -> None:

@@ -42,6 +42,9 @@ RUNTIMES = {
 }
 
 
+EmitOutputs = Callable[[tuple[Tensor, ...]], None]
+
+
 @dataclass(frozen=True, slots=True)
 class ModelSource:
     """What a runtime is made from.
@@ -85,8 +88,12 @@ class Runtime(ABC):
         """
 
     @abstractmethod
-    async def run(self, instance: int, request: InferRequest, deadline: float) -> tuple[Tensor, ...]:
+    async def run(
+        self, instance: int, request: InferRequest, deadline: float, emit: EmitOutputs
+    ) -> tuple[Tensor, ...] | None:
         """Run a checked request on one instance; the outputs in the signature's order, all of them.
+
+        A model that gives several answers emits each, and None is returned.
 
         Returns, raises or lets itself be cancelled only when the instance has really ended the work, so that the next
         run never meets it busy.
@@ -95,6 +102,7 @@ class Runtime(ABC):
             instance: from 0 to `source.instances` - 1; never twice at a time.
             request: its first dimension holds the rows of all merged calls.
             deadline: on the clock of `time.monotonic`; nobody wants the answer afterwards.
+            emit: takes the outputs of one of several answers.
 
         Raises:
             HubError: MODEL_FAILED, DEADLINE or BAD_INPUT.

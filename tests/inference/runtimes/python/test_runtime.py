@@ -25,6 +25,7 @@ from inferencehub.inference.models.config import parse_config
 from inferencehub.inference.runtimes.python.runtime import Python
 from inferencehub.inference.runtimes.runtime import ModelSource
 from inferencehub.inference.runtimes.support.arrays import from_array, to_array
+from tests.inference.runtimes.one_answer import run_once
 
 ROOT = Path(__file__).parents[4]
 MODELS, SOURCES = ROOT / "models", ROOT / "services"
@@ -161,7 +162,7 @@ async def ask(
     runtime: Python, do: str, x: npt.ArrayLike = (1, 2), number: int = 0, seconds: float = 20
 ) -> list[float]:
     deadline = monotonic() + seconds
-    (output,) = await runtime.run(number, asked(do, x), deadline)
+    (output,) = await run_once(runtime, number, asked(do, x), deadline)
     values: list[float] = to_array(output).tolist()
     return values
 
@@ -189,7 +190,7 @@ async def test_answers_over_calls_of_all_sizes(tmp_path: Path) -> None:
         assert await ask(runtime, "double", []) == []
         for size in (2**14 - 3, 2**14, 2**15, 2**15 + 1, 3_000_001):
             x = np.arange(size, dtype=np.float32)
-            (output,) = await runtime.run(0, asked("double", x), monotonic() + 20)
+            (output,) = await run_once(runtime, 0, asked("double", x), monotonic() + 20)
             np.testing.assert_array_equal(to_array(output), x * 2)
         assert await ask(runtime, "count") == [11]
 
@@ -223,7 +224,7 @@ class Model:
     flat = [word for row in words for word in row]
     async with loaded(source(tmp_path, code, config)) as runtime:
         request = InferRequest("m", "1", (Tensor("words", "BYTES", (2, 2), pack_bytes(flat)),))
-        joined, reverse, length = await runtime.run(0, request, monotonic() + 20)
+        joined, reverse, length = await run_once(runtime, 0, request, monotonic() + 20)
     assert (joined.name, joined.shape, unpack_bytes(joined.data)) == (
         "joined",
         (2, 1),
@@ -297,11 +298,11 @@ class Model:
     async with loaded(source(tmp_path, code, config)) as runtime:
         x = Tensor("x", "FP32", (1,), bytes(4))
         parameters: dict[str, bool | int | float | str] = {"word": "a", "whole": 2, "part": 0.5, "yes": True}
-        (output,) = await runtime.run(
-            0, InferRequest("m", "1", (x,), parameters=parameters), monotonic() + 20
+        (output,) = await run_once(
+            runtime, 0, InferRequest("m", "1", (x,), parameters=parameters), monotonic() + 20
         )
         assert unpack_bytes(output.data) == [repr(sorted(given.items())).encode()]
-        (output,) = await runtime.run(0, InferRequest("m", "1", (x,)), monotonic() + 20)
+        (output,) = await run_once(runtime, 0, InferRequest("m", "1", (x,)), monotonic() + 20)
         assert unpack_bytes(output.data) == [b"[]"]
 
 
@@ -367,7 +368,7 @@ class Model:
         for number, text in enumerate(expected):
             x = from_array("x", "INT64", np.array([[number], [0]]))
             with pytest.raises(HubError) as caught:
-                await runtime.run(0, InferRequest("m", "1", (x,)), monotonic() + 20)
+                await run_once(runtime, 0, InferRequest("m", "1", (x,)), monotonic() + 20)
             assert caught.value.detail == f"model 'm' gave {text}"
 
 
@@ -626,7 +627,7 @@ async def test_the_example_names_colours() -> None:
         for features, label in (([250, 10, 10], "red"), ([10, 5, 20], "black"), ([0, 200, 240], "cyan")):
             request = predict_request(info, "1", [float(value) for value in features], None)
             checked, _ = signature.check(request)
-            outputs = await runtime.run(0, checked, monotonic() + 20)
+            outputs = await run_once(runtime, 0, checked, monotonic() + 20)
             prediction = read_prediction(info, InferResponse(directory.name, "1", outputs))
             assert prediction.label == label
             assert prediction.confidence > 0.9

@@ -14,6 +14,7 @@ from inferencehub.inference.models.config import parse_config
 from inferencehub.inference.runtimes.runtime import ModelSource
 from inferencehub.inference.runtimes.sentiment.runtime import SentimentRuntime
 from tests.hub import MODELS
+from tests.inference.runtimes.one_answer import run_once
 
 CONFIG = (MODELS / "sentiment" / "config.pbtxt").read_text()
 TOO_LATE = "model 'sentiment' was not done at the request's deadline"
@@ -27,7 +28,7 @@ def sentiment(max_text_bytes: str = "") -> SentimentRuntime:
 
 async def labels(runtime: SentimentRuntime, *texts: bytes, seconds: float = 20) -> list[bytes]:
     tensor = Tensor("text", "BYTES", (len(texts), 1), pack_bytes(texts))
-    outputs = await runtime.run(0, InferRequest("sentiment", "1", (tensor,)), monotonic() + seconds)
+    outputs = await run_once(runtime, 0, InferRequest("sentiment", "1", (tensor,)), monotonic() + seconds)
     return unpack_bytes(outputs[2].data)
 
 

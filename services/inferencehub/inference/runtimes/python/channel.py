@@ -1,8 +1,9 @@
 """Frames between the service and a python model's process, over one socket pair.
 
 A frame is a prefix, a header (one of the structs below, as msgpack) and the tensors' raw bytes, each padded to 8 so
-that numpy finds them aligned. One call is under way at a time and each side waits for the other, so a frame never has
-another one behind it. This file opens no socket: both sides read into `Inbox.room` and say how much came.
+that numpy finds them aligned. One call is under way at a time. It is answered by one frame, or, where the model gives several
+answers, by one for each and a last one. This file opens no socket: both sides read into `Inbox.room` and say how much
+came.
 
 Why a socket and no shared memory: median round trips of an identity model in microseconds, on two cores under uvloop,
 by `PYTHONPATH=services python -m bench.python_transport`:
@@ -62,6 +63,10 @@ class Failed(msgspec.Struct, tag="failed", array_like=True):
     refused: bool = False
 
 
+class Done(msgspec.Struct, tag="done", array_like=True):
+    """The model has given several answers, and this call has ended."""
+
+
 class Part(msgspec.Struct, array_like=True):
     """A tensor without its bytes, and how many those are."""
 
@@ -72,10 +77,11 @@ class Part(msgspec.Struct, array_like=True):
 
 
 class Tensors(msgspec.Struct, tag="tensors", array_like=True):
-    """A call's inputs and parameters, or its outputs."""
+    """A call's inputs and parameters, or its outputs; `more` where these are one of several answers."""
 
     parts: tuple[Part, ...]
     parameters: Mapping[str, Parameter] = {}
+    more: bool = False
 
     def over(self, body: memoryview) -> tuple[Tensor, ...]:
         """The tensors, looking at the bytes in `body`."""
@@ -87,7 +93,7 @@ class Tensors(msgspec.Struct, tag="tensors", array_like=True):
         return tuple(tensors)
 
 
-Message = Load | Ready | Failed | Tensors
+Message = Load | Ready | Failed | Done | Tensors
 
 encoder = msgspec.msgpack.Encoder()
 decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
@@ -109,10 +115,12 @@ def frame(message: Message, tensors: Sequence[Tensor] = ()) -> list[Buffer]:
     return [b"".join((head, *body))] if size <= JOINED else [head, *body]
 
 
-def tensors_frame(tensors: Sequence[Tensor], parameters: Mapping[str, Parameter] = {}) -> list[Buffer]:
+def tensors_frame(
+    tensors: Sequence[Tensor], parameters: Mapping[str, Parameter] = {}, more: bool = False
+) -> list[Buffer]:
     """The frame of a call's inputs and parameters, or of its outputs."""
     parts = [Part(tensor.name, tensor.dtype, tensor.shape, len(tensor.data)) for tensor in tensors]
-    return frame(Tensors(tuple(parts), parameters), tensors)
+    return frame(Tensors(tuple(parts), parameters, more), tensors)
 
 
 class Inbox:
@@ -132,6 +140,8 @@ class Inbox:
     def took(self, count: int) -> tuple[Message, memoryview] | None:
         """Say that `count` bytes came; the frame's message and read-only tensor bytes once it is whole.
 
+        Another frame may have come behind it: `took(0)` gives that.
+
         Raises:
             ValueError: where this is no frame.
         """
@@ -149,8 +159,6 @@ class Inbox:
                 self._view[: self._filled] = self._kept[: self._filled]
         if self._filled < self._total:
             return None
-        if self._filled > self._total:
-            raise ValueError(f"{self._filled - self._total} bytes behind a frame")
         end = PREFIX.size + self._header
         try:
             message = decoder.decode(self._view[PREFIX.size : end])
@@ -159,5 +167,8 @@ class Inbox:
         body = self._view[end + -end % ALIGNED : self._total]
         # What came into the kept room is overwritten by the next frame; what needed a room of its own is not.
         body = memoryview(bytes(body)) if self._view is self._kept else body.toreadonly()
-        self._view, self._filled, self._total = self._kept, 0, 0
+        behind = self._filled - self._total
+        if behind:  # only in the kept room: one of its own is as large as its frame
+            self._kept[:behind] = self._kept[self._total : self._filled]
+        self._view, self._filled, self._total = self._kept, behind, 0
         return message, body

@@ -22,7 +22,8 @@ from typing import Any, cast
 import inferencehub
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.tensors import Buffer
-from inferencehub.inference.runtimes.python.channel import Failed, Inbox, Load, Message, frame
+from inferencehub.inference.runtimes.python.channel import Failed, Inbox, Load, Message, Tensors, frame
+from inferencehub.inference.runtimes.runtime import EmitOutputs
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +78,7 @@ class Process(asyncio.SubprocessProtocol):
         self._waiter: asyncio.Future[None] | None = None
         self._reply: tuple[Message, memoryview] | None = None
         self._late = self._unread = self._closed = False
+        self._emit: EmitOutputs | None = None
         self._transport: asyncio.SubprocessTransport | None = None
 
     @classmethod
@@ -114,8 +116,10 @@ class Process(asyncio.SubprocessProtocol):
             raise HubError(Kind.MODEL_FAILED, message.detail)
         return process
 
-    async def call(self, buffers: Sequence[Buffer], deadline: float | None) -> tuple[Message, memoryview]:
-        """Send a frame and wait for the answer.
+    async def call(
+        self, buffers: Sequence[Buffer], deadline: float | None, emit: EmitOutputs | None = None
+    ) -> tuple[Message, memoryview]:
+        """Send a frame and wait for the answer; of several answers each is emitted as it comes.
 
         A cancelled call waits until the process is free again. Without a deadline (on the clock of `time.monotonic`)
         it ends the process instead.
@@ -123,7 +127,7 @@ class Process(asyncio.SubprocessProtocol):
         Raises:
             ProcessEnded: where there is no answer.
         """
-        self._reply, self._late, self._unread = None, False, False
+        self._reply, self._late, self._unread, self._emit = None, False, False, emit
         timer = None if deadline is None else self.loop.call_later(deadline - monotonic(), self._expire)
         self._send(buffers)
         cancelled = False
@@ -242,7 +246,9 @@ class Process(asyncio.SubprocessProtocol):
                 self._hang_up()
                 return
             try:
-                self._reply = self._inbox.took(count)
+                while (got := self._inbox.took(count)) is not None and self._is_part(*got):
+                    count = 0
+                self._reply = got
             except ValueError:
                 logger.exception("model process sent no frame", extra={"pid": self.pid})
                 self._hang_up()
@@ -251,6 +257,14 @@ class Process(asyncio.SubprocessProtocol):
             if self._reply is not None:
                 self._wake()
                 return
+
+    def _is_part(self, message: Message, body: memoryview) -> bool:
+        """Emit one of several answers; False where the message is the last or only one."""
+        if not isinstance(message, Tensors) or not message.more:
+            return False
+        if self._emit is not None and not self._late:
+            self._emit(message.over(body))
+        return True
 
     def _hang_up(self) -> None:
         self._close()

@@ -37,9 +37,9 @@ from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.signature import Signature
 from inferencehub.core.values.tensors import Tensor
-from inferencehub.inference.runtimes.python.channel import Failed, Load, Tensors, tensors_frame
+from inferencehub.inference.runtimes.python.channel import Done, Failed, Load, Tensors, tensors_frame
 from inferencehub.inference.runtimes.python.process import Process, ProcessEnded, log_trace
-from inferencehub.inference.runtimes.runtime import ModelSource, Runtime
+from inferencehub.inference.runtimes.runtime import EmitOutputs, ModelSource, Runtime
 from inferencehub.inference.runtimes.support.cpu_limit import cpu_limit
 from inferencehub.inference.runtimes.support.declared import needs_declaration
 
@@ -78,8 +78,10 @@ class Python(Runtime):
                 raise result
         return signature
 
-    async def run(self, instance: int, request: InferRequest, deadline: float) -> tuple[Tensor, ...]:
-        return await self.instances[instance].run(request, deadline)
+    async def run(
+        self, instance: int, request: InferRequest, deadline: float, emit: EmitOutputs
+    ) -> tuple[Tensor, ...] | None:
+        return await self.instances[instance].run(request, deadline, emit)
 
     def recovery(self, instance: int) -> Awaitable[None] | None:
         recovered = self.instances[instance].recovered
@@ -132,7 +134,9 @@ class Instance:
         if process.status is not None:
             self._ended(process)
 
-    async def run(self, request: InferRequest, deadline: float) -> tuple[Tensor, ...]:
+    async def run(
+        self, request: InferRequest, deadline: float, emit: EmitOutputs
+    ) -> tuple[Tensor, ...] | None:
         """See `Runtime.run`. A process that dies before it has read the call does not cost it."""
         buffers = tensors_frame(request.inputs, request.parameters)
         self._busy = True
@@ -140,7 +144,7 @@ class Instance:
             while True:
                 process = await self._ready(deadline)
                 try:
-                    message, body = await process.call(buffers, deadline)
+                    message, body = await process.call(buffers, deadline, emit)
                 except ProcessEnded as end:
                     if end.late:
                         raise self._too_late("its run was ended at the request's deadline") from None
@@ -151,6 +155,8 @@ class Instance:
                 self._deaths = 0
                 if isinstance(message, Tensors):
                     return message.over(body)
+                if isinstance(message, Done):
+                    return None
                 assert isinstance(message, Failed)
                 log_trace(self.load.model, message)
                 raise HubError(Kind.BAD_INPUT if message.refused else Kind.MODEL_FAILED, message.detail)

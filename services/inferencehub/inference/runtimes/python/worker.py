@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ import numpy.typing as npt
 from inferencehub.core.values.signature import TensorSpec
 from inferencehub.core.values.tensors import Buffer, Tensor
 from inferencehub.inference.runtimes.python.channel import (
+    Done,
     Failed,
     Inbox,
     Load,
@@ -97,26 +98,34 @@ class Loaded:
             raise WrongOutputError("has a class Model without a method predict")
         self.wants_parameters = takes_two(self.model.predict)
 
-    def answer(self, call: Tensors, body: memoryview) -> list[Buffer]:
-        """The frame that answers a call."""
+    def answers(self, call: Tensors, body: memoryview) -> Iterator[list[Buffer]]:
+        """The frame that answers a call; where `predict` is a generator, one for each answer and a last one."""
         inputs = {tensor.name: to_array(tensor) for tensor in call.over(body)}
         rows = 0
         if self.load.max_batch_size:
             rows = next(iter(inputs.values())).shape[0] if inputs else 1
         try:
             given = self.model.predict(inputs, *([call.parameters] if self.wants_parameters else ()))
+            if inspect.isgenerator(given):
+                for part in given:
+                    yield tensors_frame(self._outputs(part, rows), more=True)
+                yield frame(Done())
+            else:
+                yield tensors_frame(self._outputs(given, rows))
         except ValueError as error:
             sentence = first_line(error) or "it does not take this input"
-            return frame(Failed(f"model '{self.load.model}': {sentence}", traced(error), refused=True))
-        except BaseException as error:
-            return frame(Failed(failed_run(self.load.model).detail, traced(error)))
-        try:
-            outputs = checked(given, self.load.outputs, rows)
+            yield frame(Failed(f"model '{self.load.model}': {sentence}", traced(error), refused=True))
         except WrongOutputError as error:
-            return frame(Failed(f"model '{self.load.model}' gave {error}"))
-        except Exception as error:
-            return frame(Failed(failed_run(self.load.model).detail, traced(error)))
-        return tensors_frame(outputs)
+            yield frame(Failed(f"model '{self.load.model}' gave {error}"))
+        except BaseException as error:
+            yield frame(Failed(failed_run(self.load.model).detail, traced(error)))
+
+    def _outputs(self, given: Any, rows: int) -> list[Tensor]:
+        """One answer, checked; a fault of ours in reading it is no refusal of the model's."""
+        try:
+            return checked(given, self.load.outputs, rows)
+        except ValueError as error:
+            raise RuntimeError("the outputs cannot be read") from error
 
     def close(self) -> None:
         """Tell the model to let go, where it wants to know."""
@@ -219,7 +228,8 @@ def main(fd: int, parent: int) -> None:
     while (got := channel.receive()) is not None:
         call, body = got
         assert isinstance(call, Tensors)
-        channel.send(loaded.answer(call, body))
+        for answer in loaded.answers(call, body):
+            channel.send(answer)
     loaded.close()
 
 

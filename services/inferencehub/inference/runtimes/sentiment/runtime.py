@@ -13,7 +13,7 @@ from inferencehub.core.values.errors import HubError, Kind, bad_input
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.signature import Signature
 from inferencehub.core.values.tensors import Tensor, pack_bytes, unpack_bytes
-from inferencehub.inference.runtimes.runtime import ModelSource, Runtime
+from inferencehub.inference.runtimes.runtime import EmitOutputs, ModelSource, Runtime
 from inferencehub.inference.runtimes.sentiment.rules import SentimentRules
 from inferencehub.inference.runtimes.support.declared import needs_declaration
 from inferencehub.inference.runtimes.support.threads import Threads
@@ -46,7 +46,9 @@ class SentimentRuntime(Runtime):
         self.rules = await self.threads.run(SentimentRules.load)
         return signature
 
-    async def run(self, instance: int, request: InferRequest, deadline: float) -> tuple[Tensor, ...]:
+    async def run(
+        self, instance: int, request: InferRequest, deadline: float, emit: EmitOutputs
+    ) -> tuple[Tensor, ...]:
         texts = request.inputs[0]
         return await self.threads.run_sized(lambda: self._run(texts, deadline), request.size)
 

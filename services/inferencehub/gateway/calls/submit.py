@@ -1,0 +1,177 @@
+"""From a request to a job in a lane: time limit, lane, stages.
+
+A call of a model that pods have told of becomes a job at once. One that has to wait first, for a model that may still
+appear or for numbers to be packed, gets a task of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from time import monotonic
+from typing import Any
+
+from inferencehub.core.lane.job import Job, Member
+from inferencehub.core.lane.sink import Sink, caller_left
+from inferencehub.core.oip.predict import predict_request
+from inferencehub.core.process.settings import TierSettings
+from inferencehub.core.values.call_rules import without_timeout
+from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.values.requests import InferRequest
+from inferencehub.gateway.calls.exchange import Exchange
+from inferencehub.gateway.calls.stages import Metadata, Stage
+from inferencehub.gateway.routing.model_lane import ModelLane
+from inferencehub.gateway.routing.table import RoutingTable, fit
+from inferencehub.gateway.routing.unknown_models import UnknownModels
+
+logger = logging.getLogger(__name__)
+
+MANY_FEATURES = 2**16  # to pack more takes some ms, which a thread spends
+BYTES_A_FEATURE = 8
+Ready = tuple[InferRequest, list[ModelLane]]
+Put = Callable[[Exchange, InferRequest, list[ModelLane], Sink], None]
+
+
+class Calls:
+    """Where fronts bring their calls.
+
+    Args:
+        table: the lanes of known models.
+        unknown: where requests for other models wait.
+        settings: time limits and default models.
+        stages: the rules that each call passes, in order.
+    """
+
+    def __init__(
+        self, table: RoutingTable, unknown: UnknownModels, settings: TierSettings, stages: Sequence[Stage]
+    ) -> None:
+        self.table = table
+        self.unknown = unknown
+        self.settings = settings
+        self.limits = settings.time_limits
+        # Only what a stage has of its own is called.
+        self.checks = [stage.check for stage in stages if type(stage).check is not Stage.check]
+        self._admits = [stage.admit for stage in stages if type(stage).admit is not Stage.admit]
+
+    def check(self, exchange: Exchange, metadata: Metadata) -> None:
+        """The stages' first moment: the head is complete, and the body is still to be read.
+
+        Raises:
+            HubError: where the request is refused.
+        """
+        for check in self.checks:
+            check(exchange, metadata)
+
+    def submit(self, exchange: Exchange, request: InferRequest, sink: Sink) -> None:
+        """Run a request; its answers go to `sink`. A caller that stops waiting calls `exchange.leave`.
+
+        Raises:
+            HubError: where it is refused at once.
+        """
+        request, timeout = without_timeout(request)
+        exchange.deadline = exchange.started + self.limits.of(exchange.limit_s, timeout)
+        lanes = self.table.known(request.model, request.version)
+        if lanes:
+            self._put(exchange, request, lanes, sink)
+        else:
+            self._later(exchange, sink, request.size, self._put, self._when_known(exchange, request))
+
+    def predict(
+        self,
+        exchange: Exchange,
+        model: str,
+        features: Sequence[float] | None,
+        text: str | None,
+        sink: Sink,
+    ) -> None:
+        """Run the small call: `features` or `text` as the first input of `model`, "" for the default one.
+
+        Raises:
+            HubError: where it is refused at once.
+        """
+        exchange.deadline = exchange.started + self.limits.of(exchange.limit_s, None)
+        model = model or self.settings.model_for(text)
+        lanes = self.table.known(model)
+        if lanes and (features is None or len(features) <= MANY_FEATURES):
+            exchange.model = lanes[0].info.name
+            self._put_predict(exchange, predict_request(lanes[0].info, "", features, text), lanes, sink)
+        else:
+            size = len(text or "") if features is None else len(features) * BYTES_A_FEATURE
+            work = self._when_packed(exchange, model, features, text)
+            self._later(exchange, sink, size, self._put_predict, work)
+
+    def _put(
+        self, exchange: Exchange, request: InferRequest, lanes: list[ModelLane], sink: Sink
+    ) -> None:
+        lane, request, rows = fit(lanes, request)
+        self._accept(exchange, lane, request, rows, sink)
+
+    def _put_predict(
+        self, exchange: Exchange, request: InferRequest, lanes: list[ModelLane], sink: Sink
+    ) -> None:
+        if len(lanes) == 1 and lanes[0].info.signature.first_is_all:
+            self._accept(exchange, lanes[0], request, 1, sink)  # it was made to fit
+        else:
+            self._put(exchange, request, lanes, sink)
+
+    def _accept(
+        self, exchange: Exchange, lane: ModelLane, request: InferRequest, rows: int, sink: Sink
+    ) -> None:
+        exchange.lane, exchange.model = lane, lane.info.name
+        for admit in self._admits:
+            admit(exchange, request)
+        job = Job(request, rows, (Member(rows, exchange.deadline, exchange.id),), monotonic())
+        exchange.job = job
+        lane.accept(job, sink)
+
+    def _later(
+        self, exchange: Exchange, sink: Sink, size: int, put: Put, work: Coroutine[Any, Any, Ready]
+    ) -> None:
+        """Do in a task what has to wait, then `put` what comes of it into a lane; `size` bytes are held until then.
+
+        Raises:
+            HubError: BUSY where the process holds too many bytes.
+        """
+        try:
+            self.table.bytes_held.take(size)
+        except HubError:
+            work.close()
+            raise
+        exchange.waiting = asyncio.get_running_loop().create_task(work)
+        exchange.waiting.add_done_callback(partial(self._waited, exchange, sink, size, put))
+
+    def _waited(self, exchange: Exchange, sink: Sink, size: int, put: Put, task: asyncio.Task[Ready]) -> None:
+        self.table.bytes_held.give(size)
+        exchange.waiting = None
+        if task.cancelled():
+            sink.end(caller_left(exchange.model))
+            return
+        try:
+            put(exchange, *task.result(), sink)
+        except Exception as error:
+            sink.end(as_hub_error(exchange, error))
+
+    async def _when_known(self, exchange: Exchange, request: InferRequest) -> Ready:
+        left = exchange.deadline - monotonic()
+        return request, await self.unknown.lanes(request.model, request.version, left)
+
+    async def _when_packed(
+        self, exchange: Exchange, model: str, features: Sequence[float] | None, text: str | None
+    ) -> Ready:
+        lanes = self.table.known(model)
+        if not lanes:
+            lanes = await self.unknown.lanes(model, "", exchange.deadline - monotonic())
+        exchange.model = lanes[0].info.name
+        return await asyncio.to_thread(predict_request, lanes[0].info, "", features, text), lanes
+
+
+def as_hub_error(exchange: Exchange, error: Exception) -> HubError:
+    """An exception as its caller may read it; one that nobody foresaw is logged."""
+    if isinstance(error, HubError):
+        return error
+    logger.error("request failed", extra={"id": exchange.id, "model": exchange.model}, exc_info=error)
+    return HubError(
+        Kind.MODEL_FAILED, f"the gateway failed on this request; its log has it under {exchange.id}"
+    )

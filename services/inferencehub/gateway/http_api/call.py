@@ -1,0 +1,142 @@
+"""One HTTP request at the gateway, from its head to its access line; the sink of the model's answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from inferencehub.core.http1.handler import Head, Request
+from inferencehub.core.lane.sink import End, several_answers
+from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.values.requests import InferResponse
+from inferencehub.core.values.tensors import Buffer
+from inferencehub.gateway.calls.exchange import Exchange
+from inferencehub.gateway.http_api.response import Content
+from inferencehub.gateway.json_codec.answer_json import Wanted
+
+if TYPE_CHECKING:
+    from inferencehub.core.http1.response import Reply
+    from inferencehub.gateway.http_api.edge import Edge
+
+T = TypeVar("T")
+
+LARGE_BYTES = 2**20  # to read or write more JSON takes some ms, which a thread spends
+
+
+class Endpoint(Protocol):
+    """Answers the requests of some paths; between its methods nothing of it runs."""
+
+    methods: frozenset[str]  # those that it takes
+
+    def begin(self, call: HttpCall) -> None:
+        """The body is whole: ask the model, whose answers the call takes, or answer.
+
+        Raises:
+            HubError: what is wrong with the request.
+        """
+
+    def content(self, call: HttpCall, response: InferResponse) -> Content:
+        """The model's answer as the caller wants it.
+
+        Raises:
+            HubError: where it cannot be shown.
+        """
+
+    def error(self, error: HubError) -> bytes:
+        """The content of an error's answer."""
+
+
+class HttpCall(Request):
+    """See the module's text.
+
+    Args:
+        edge: what answers go through.
+        head: the request's head.
+        most_bytes: of its body.
+        exchange: the call, as all fronts know it.
+        endpoint: who answers.
+    """
+
+    __slots__ = ("_several", "edge", "endpoint", "ended", "exchange", "reply", "status", "task", "version", "wanted")
+    reply: Reply
+
+    def __init__(
+        self, edge: Edge, head: Head, most_bytes: int, exchange: Exchange, endpoint: Endpoint
+    ) -> None:
+        super().__init__(head, most_bytes)
+        self.edge = edge
+        self.exchange = exchange
+        self.endpoint = endpoint
+        self.ended = self._several = False
+        self.status = 0
+        self.task: asyncio.Task[None] | None = None
+        self.wanted: Wanted | None = None
+
+    def part(self, response: InferResponse) -> None:
+        """See `Sink`: these endpoints carry one answer."""
+        self._several = True
+
+    def end(self, end: End) -> None:
+        """See `Sink`."""
+        if self.ended:
+            return
+        try:
+            if isinstance(end, HubError):
+                raise end
+            if end is None or self._several:
+                raise several_answers(self.exchange.model)
+            if end.size >= LARGE_BYTES:
+                self.run(self._send_beside(end))
+                return
+            content = self.endpoint.content(self, end)
+        except Exception as error:
+            self.fail(error)
+        else:
+            self.send(200, *content)
+
+    def fail(self, error: Exception) -> None:
+        """Answer an error."""
+        self.send(*self.edge.refusal(self, error))
+
+    def send(self, status: int, lines: bytes, parts: Sequence[Buffer]) -> None:
+        """Answer."""
+        if self.ended:
+            return
+        self.ended = True
+        self.status = status
+        edge, reply = self.edge, self.reply
+        if edge.draining():
+            reply.close = True
+        reply.send(status, lines + edge.lines(self), parts)
+        edge.close(self)
+
+    def leave(self) -> None:
+        """The caller has hung up."""
+        if self.ended:
+            return
+        self.ended = True
+        self.status, self.exchange.kind = Kind.CALLER_LEFT.http, Kind.CALLER_LEFT.label
+        if self.task is not None:
+            self.task.cancel()
+        self.exchange.leave()
+        self.edge.close(self)
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run what has to wait; what it raises is answered, and it is cancelled where the caller hangs up."""
+        self.task = asyncio.get_running_loop().create_task(work)
+        self.task.add_done_callback(self._ran)
+
+    def _ran(self, task: asyncio.Task[None]) -> None:
+        self.task = None
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.fail(error if isinstance(error, Exception) else RuntimeError(str(error)))
+
+    async def _send_beside(self, response: InferResponse) -> None:
+        content = await asyncio.to_thread(self.endpoint.content, self, response)
+        self.send(200, *content)
+
+
+async def beside(work: Callable[..., T], *arguments: Any) -> T:
+    """What `work` gives, done in a thread."""
+    return await asyncio.to_thread(work, *arguments)

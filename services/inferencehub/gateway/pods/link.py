@@ -1,0 +1,86 @@
+"""What a replica needs of its pod, and how a call to it may fail. A foreign server is another link."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import grpc
+
+from inferencehub.core.oip import extension
+from inferencehub.core.values.tensors import Buffer
+from inferencehub.pb import open_inference_pb2 as pb
+
+# Takes one of several answers to a call, a ModelInferResponse.
+Part = Callable[[Any], None]
+
+
+class Failed(Exception):
+    """The pod ended a call with an error.
+
+    Args:
+        code: the status.
+        detail: its text.
+        refused: whether the call was never begun, so that it may go to another pod.
+    """
+
+    def __init__(self, code: grpc.StatusCode, detail: str, refused: bool = False) -> None:
+        super().__init__(f"{code.name}: {detail}")
+        self.code = code
+        self.detail = detail
+        self.refused = refused
+
+
+def failed(error: grpc.aio.AioRpcError) -> Failed:
+    """A gRPC call's error as `Failed`."""
+    refused = any(name == extension.REFUSED for name, _ in error.trailing_metadata() or ())
+    return Failed(error.code(), error.details() or "", refused)
+
+
+class Lost(Exception):
+    """The pod gave no answer.
+
+    Args:
+        how: how that showed.
+        silent: whether it was silence rather than a broken connection.
+    """
+
+    def __init__(self, how: str, silent: bool = False) -> None:
+        super().__init__(how)
+        self.silent = silent
+
+
+class PodLink(Protocol):
+    """A pod, as its replicas see it."""
+
+    @property
+    def address(self) -> str:
+        """host:port."""
+
+    @property
+    def pool(self) -> str:
+        """The pool that it says it belongs to; "" where it says none."""
+
+    @property
+    def ours(self) -> bool:
+        """Whether it has our extension of the protocol."""
+
+    def serves(self, name: str) -> bool:
+        """Whether one of its models may be given work."""
+
+    async def infer(
+        self,
+        message: pb.ModelInferRequest,
+        raw: Sequence[Sequence[Buffer]],
+        timeout: float,
+        large: bool,
+        part: Part,
+    ) -> Any:
+        """ModelInfer; see `Channel.infer`.
+
+        Raises:
+            Failed, Lost: where there is no answer.
+        """
+
+    def suspect(self) -> None:
+        """A call broke: give no more work until the pod has shown that it is there."""

@@ -1,0 +1,142 @@
+"""Which lane a request belongs to.
+
+A lane's candidates are the pods that serve a model with the same contract, so that pods of several pools, and of two
+releases during a rollout, stand side by side. A request goes to the lane whose signature it fits. A model that no pod
+serves any more keeps its lane for a while: its requests wait there for a pod to come back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from time import monotonic
+
+from inferencehub.core.lane.byte_budget import ByteBudget
+from inferencehub.core.lane.lane import Observer
+from inferencehub.core.lane.retries import RetryBudget
+from inferencehub.core.values.errors import HubError
+from inferencehub.core.values.requests import InferRequest
+from inferencehub.core.values.signature import ModelInfo
+from inferencehub.gateway.pods.replica import Replica
+from inferencehub.gateway.routing.fleet import Fleet
+from inferencehub.gateway.routing.model_lane import ModelLane
+
+FORGET_S = 300.0  # how long a model that no pod lists any more is still known
+
+
+class RoutingTable:
+    """The lanes of each model and version, kept up to date with what the pods of a fleet say.
+
+    Args:
+        fleet: the pods.
+        bytes_held: the process's budget.
+        observe: makes the observer of a model's lanes.
+    """
+
+    def __init__(self, fleet: Fleet, bytes_held: ByteBudget, observe: Callable[[str], Observer]) -> None:
+        self.fleet = fleet
+        self.bytes_held = bytes_held
+        self.observe = observe
+        self.routes: dict[tuple[str, str], list[ModelLane]] = {}
+        self.changed = asyncio.Event()  # set and replaced at each change
+        self._retries: dict[str, RetryBudget] = {}
+        fleet.changed = self.update
+
+    def models(self) -> dict[str, str]:
+        """All models that are known, each with "" where it can be called, else with the reason why not."""
+        known = dict.fromkeys(self.fleet.on_demand, "its pool has no pod, a request starts one")
+        known |= self.fleet.unavailable()
+        for (name, version), lanes in self.routes.items():
+            if not version:
+                known[name] = "" if any(lane.open for lane in lanes) else "no pod serves it"
+        return dict(sorted(known.items()))
+
+    def versions(self, name: str) -> list[str]:
+        """The versions of a model that can be called."""
+        return sorted(
+            version for (model, version), lanes in self.routes.items()
+            if model == name and version and any(lane.open for lane in lanes)
+        )  # fmt: skip
+
+    def is_open(self, name: str, version: str) -> bool:
+        """Whether a model can be called now."""
+        return any(lane.open for lane in self.routes.get((name, version), []))
+
+    def known(self, name: str, version: str = "") -> list[ModelLane]:
+        """The lanes of a model, the best one first; none where no pod has told of it."""
+        lanes = self.routes.get((name, version), [])
+        return lanes if len(lanes) < 2 else sorted(lanes, key=lambda lane: not lane.open)
+
+    def update(self) -> None:
+        """Give each lane the replicas that belong to it, and make the lanes that are missing."""
+        wanted: dict[tuple[str, str], list[Replica]] = {}
+        for pod in self.fleet.pods.values():
+            defaults = pod.catalog.defaults
+            for (name, version), replica in pod.replicas.items():
+                wanted.setdefault((name, version), []).append(replica)
+                if version and defaults[name] == version:
+                    wanted.setdefault((name, ""), []).append(replica)
+        now = monotonic()
+        for key in wanted.keys() | self.routes.keys():
+            self._route(key, wanted.get(key, []), now)
+        changed, self.changed = self.changed, asyncio.Event()
+        changed.set()
+
+    def _route(self, key: tuple[str, str], replicas: list[Replica], now: float) -> None:
+        lanes = self.routes.setdefault(key, [])
+        by_contract: dict[ModelInfo, list[Replica]] = {}
+        for replica in replicas:
+            by_contract.setdefault(contract(replica.info), []).append(replica)
+        for lane in lanes:
+            lane.set_replicas(by_contract.pop(contract(lane.info), []))
+        for fitting in by_contract.values():
+            lane = self._new_lane(fitting[0].info)
+            lane.set_replicas(fitting)
+            lanes.append(lane)
+        kept = [
+            lane for lane in lanes
+            if lane.replicas or not lane.lane.idle or now - (lane.absent_since or now) < FORGET_S
+        ]  # fmt: skip
+        # A signature that another one has replaced does not wait for a pod.
+        kept = [
+            lane for lane in kept if lane.replicas or not lane.lane.idle or not any(o.replicas for o in kept)
+        ]
+        if kept:
+            self.routes[key] = kept
+        else:
+            del self.routes[key]
+
+    def _new_lane(self, info: ModelInfo) -> ModelLane:
+        retries = self._retries.setdefault(info.name, RetryBudget())
+        length, hold_s = self.fleet.settings.queue_length, self.fleet.hold_s(info.name)
+        return ModelLane(info, length, hold_s, self.bytes_held, retries, self.observe(info.name))
+
+
+def fit(lanes: list[ModelLane], request: InferRequest) -> tuple[ModelLane, InferRequest, int]:
+    """That of a model's lanes whose signature a request fits, the request checked against it, and its rows.
+
+    Raises:
+        HubError: what the signature refuses.
+    """
+    if len(lanes) == 1:
+        return (lanes[0], *lanes[0].info.signature.check(request))
+    refusal: HubError | None = None
+    for lane in sorted(lanes, key=lambda lane: (not lane.open, lane.load, lane.last_used)):
+        try:
+            return (lane, *lane.info.signature.check(request))
+        except HubError as error:
+            refusal = refusal or error
+    assert refusal is not None
+    raise refusal
+
+
+def contract(info: ModelInfo) -> ModelInfo:
+    """What must be equal for two pods to be candidates of one lane: what the gateway reads of a model.
+
+    That is its signature, and the parameters that say how `/predict` reads it and whether it may run again.
+    """
+    read = [
+        item for item in info.parameters if item[0].startswith("predict_") or item[0] == "run_at_most_once"
+    ]
+    return replace(info, version="", platform="", slots=1, parameters=tuple(read))

@@ -1,0 +1,97 @@
+"""Requests for models that no lane is there for: they wait a while for a pod that may still come, then learn why not."""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+
+from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.gateway.routing.fleet import Fleet
+from inferencehub.gateway.routing.model_lane import ModelLane, no_pod
+from inferencehub.gateway.routing.table import RoutingTable
+
+
+class UnknownModels:
+    """See the module's text.
+
+    Args:
+        fleet: the pods.
+        table: the lanes that there are.
+    """
+
+    def __init__(self, fleet: Fleet, table: RoutingTable) -> None:
+        self.fleet = fleet
+        self.table = table
+        self.held: dict[str, int] = {}  # how many requests wait for each model
+
+    async def lanes(self, name: str, version: str, within_s: float | None) -> list[ModelLane]:
+        """A model's lanes, once there are any.
+
+        Args:
+            name, version: the model.
+            within_s: seconds for which the caller would wait; None for as long as the settings allow.
+
+        Raises:
+            HubError: NOT_FOUND, NOT_READY with the reason, or DEADLINE.
+        """
+        await self.fleet.look_for(name)
+        if lanes := self.table.known(name, version):
+            return lanes
+        longest = self.fleet.hold_s(name)
+        hold_s = longest if within_s is None else min(longest, within_s)
+        self._refuse_too_many(name)
+        self.held[name] = self.held.get(name, 0) + 1
+        try:
+            ends = monotonic() + hold_s
+            while (left := ends - monotonic()) > 0 and self._may_come(name):
+                try:
+                    await asyncio.wait_for(self.table.changed.wait(), left)
+                except TimeoutError:
+                    break
+                if lanes := self.table.known(name, version):
+                    return lanes
+        finally:
+            self.held[name] -= 1
+            if not self.held[name]:
+                del self.held[name]
+        if within_s is not None and 0 < within_s < longest and self._may_come(name):
+            raise HubError(Kind.DEADLINE, f"model '{name[:80]}' was not there before the request's deadline")
+        raise self._why_not(name, version, hold_s)
+
+    def _refuse_too_many(self, name: str) -> None:
+        """Bound the requests that wait.
+
+        Any caller can make up a name; such requests must not take the place of those that start a pool.
+        """
+        on_demand = self.fleet.on_demand
+        expected = name in on_demand
+        held = sum(count for other, count in self.held.items() if (other in on_demand) is expected)
+        if held >= self.fleet.settings.queue_length:
+            raise no_pod(name, 0, f"{held} requests wait already for models that are not there")
+
+    def _may_come(self, name: str) -> bool:
+        """Whether a pod may still tell of a model."""
+        pods = self.fleet.pods.values()
+        if not self.fleet.ready or any(not pod.described for pod in pods):
+            return True
+        if self._asleep(name) and not any(name in pod.catalog.unavailable for pod in pods):
+            return True
+        return any(name in pod.catalog.loading for pod in pods)
+
+    def _asleep(self, name: str) -> bool:
+        """Whether a model belongs to a pool without pods. A pod of it that is up has told what it has."""
+        model = self.fleet.on_demand.get(name)
+        if model is None or self.table.is_open(name, ""):
+            return False
+        return not any(pod.up and pod.pool == model.pool for pod in self.fleet.pods.values())
+
+    def _why_not(self, name: str, version: str, waited_s: float) -> HubError:
+        if reason := self.fleet.unavailable().get(name):
+            return HubError(Kind.NOT_READY, f"model '{name}' does not serve: {reason}")
+        if self._asleep(name) or (not self.fleet.ready and not self.table.routes):
+            return no_pod(name, waited_s, "no inference service is ready")
+        if version and (name, "") in self.table.routes:
+            known = ", ".join(self.table.versions(name)) or "none"
+            return HubError(Kind.NOT_FOUND, f"model '{name}' has no version '{version[:80]}', it has {known}")
+        known = ", ".join(self.table.models()) or "none"
+        return HubError(Kind.NOT_FOUND, f"model '{name[:80]}' is unknown, expected one of: {known}")
