@@ -22,7 +22,8 @@ CORE_MAY = {
     "msgspec": {"core/demand.py", "core/logs.py", "core/ops.py", "core/wire.py"},
     "prometheus_client": {"core/histogram.py", "core/metrics.py", "core/ops.py"},
     "hpack": {"core/http2/stream.py"},
-    "uvicorn": {"core/http.py"},
+    "httptools": {"core/http1/parser.py"},
+    "uvicorn": {"core/http.py", "core/http1/server.py"},
     "uvloop": {"core/process.py"},
     "inferencehub.pb": {"core/wire.py"},
 }
