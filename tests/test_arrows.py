@@ -28,7 +28,8 @@ CORE_MAY = {
     },
     "prometheus_client": {"core/process/histogram.py", "core/process/metrics.py", "core/process/ops_port.py"},
     "hpack": {"core/http2/stream.py"},
-    "uvicorn": {"core/process/http.py"},
+    "httptools": {"core/http1/parser.py"},
+    "uvicorn": {"core/process/http.py", "core/http1/server.py"},
     "uvloop": {"core/process/life.py"},
     "inferencehub.pb": {
         f"core/oip/{name}.py" for name in ("extension", "messages", "model_info", "raw_fields")

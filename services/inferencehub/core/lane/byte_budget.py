@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from inferencehub.core.values.errors import HubError, Kind
 
 
@@ -10,11 +12,15 @@ class ByteBudget:
 
     Args:
         limit: bytes that may be held at a time.
+
+    `relieve` is called where more is wanted than there is room for. It may give bytes back, until what it is called
+    with says that there is room now.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.held = 0
+        self.relieve: Callable[[Callable[[], bool]], None] | None = None
 
     def take(self, size: int) -> None:
         """Account for `size` more bytes.
@@ -35,10 +41,20 @@ class ByteBudget:
             return
         if size > self.limit:
             raise HubError(Kind.TOO_LARGE, f"the request has {size} bytes, expected at most {self.limit}")
+        if self.relieve is not None:
+            self.relieve(lambda: self.held + size <= self.limit)
+            if self.held + size <= self.limit:
+                return
         raise HubError(
             Kind.BUSY,
             f"{self.held} bytes of requests are waiting and {size} more came; the limit is {self.limit}",
         )
+
+    def add(self, size: int) -> None:
+        """Account for `size` more bytes that are there already, also where they go over the limit."""
+        self.held += size
+        if self.held > self.limit and self.relieve is not None:
+            self.relieve(lambda: self.held <= self.limit)
 
     def give(self, size: int) -> None:
         """Let `size` bytes go."""

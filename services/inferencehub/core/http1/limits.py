@@ -1,0 +1,58 @@
+"""How much time, memory and how many connections callers may take."""
+
+from __future__ import annotations
+
+import logging
+import resource
+
+from inferencehub.core.values.value_class import value_class
+
+logger = logging.getLogger(__name__)
+
+KEPT_FILES = 256  # for listening sockets, connections to other tiers, logs and models
+FEW = 4096  # fewer connections than a busy process may need
+MANY = 65_536
+
+
+@value_class(frozen=True, slots=True)
+class Limits:
+    """What a server allows its callers. Times are in seconds.
+
+    Args:
+        header_timeout_s: from a connection's begin, or a head's first byte, to the head's end.
+        body_timeout_s: from a head's end to its body's.
+        keep_alive_s: for which an idle connection is kept; longer than whatever is in front keeps it.
+        write_timeout_s: for which a caller may read nothing of its answer.
+        new_s: for which a server that stops waits for the first request of a connection.
+        linger_s: for which a connection that was refused is read on, so that its caller can read the refusal.
+        tick_s: between two looks at callers that read slowly.
+        relief_s: for which a caller must have read nothing before it may be dropped to make room for others.
+        max_head_bytes: of a head; also of trailers and chunk extensions, and of requests that wait for another.
+        max_turn: requests of a connection that are begun before other connections have their turn.
+        max_connections: that are open at a time; further ones are closed at once.
+    """
+
+    header_timeout_s: float = 10.0
+    body_timeout_s: float = 30.0
+    keep_alive_s: float = 75.0
+    write_timeout_s: float = 60.0
+    new_s: float = 0.5
+    linger_s: float = 1.0
+    tick_s: float = 1.0
+    relief_s: float = 0.1
+    max_head_bytes: int = 64 * 1024
+    max_turn: int = 16
+    max_connections: int = MANY
+
+
+def allowed_connections() -> int:
+    """How many connections the process's limit of open files leaves room for; warns where they are few."""
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if files == resource.RLIM_INFINITY:
+        return MANY
+    allowed = max(files - KEPT_FILES, files // 2)
+    if allowed < FEW:
+        logger.warning(
+            "the limit of open files allows few connections", extra={"files": files, "connections": allowed}
+        )
+    return min(allowed, MANY)

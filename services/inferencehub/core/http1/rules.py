@@ -1,0 +1,144 @@
+"""The rules of RFC 9112 for a request's head that llhttp does not hold, as functions of bytes.
+
+llhttp has refused by then: bare CR and LF, folded lines, NUL, odd names, and lengths that are no numbers, are repeated
+or stand beside a transfer coding. Refused here: other versions than 1.0 and 1.1, CONNECT, targets and hosts that are
+none, and all transfer codings but `chunked` alone.
+"""
+
+from __future__ import annotations
+
+import re
+
+from inferencehub.core.http1.handler import Head, Headers
+
+TARGET = re.compile(rb"/[!\"$-~]*")  # origin-form (3.2.1); no fragment
+ABSOLUTE = re.compile(rb"https?://([^/?#]*)(/[!\"$-~]*|\?[!\"$-~]*|)", re.IGNORECASE)  # 3.2.2
+# uri-host [":" port] of RFC 9110 7.2: a name or an address; empty where the target has no authority.
+HOST = re.compile(rb"(?:(?:[\w.~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*|\[[\w.:~!$&'()*+,;=-]+\])(?::\d*)?", re.ASCII)
+METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")}
+NO_HTTP = "expected an HTTP/1.1 request, got something that is none"
+
+
+class Refused(Exception):
+    """A head that never becomes a request.
+
+    Args:
+        status: of the answer.
+        sentence: for the caller.
+    """
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.sentence = sentence
+
+
+def no_http(why: str) -> Refused:
+    """The refusal of what breaks the protocol."""
+    return Refused(400, f"{NO_HTTP}: {why}")
+
+
+def read_head(raw: bytes, method: bytes, target: bytes, parsed: dict[bytes, bytes]) -> Head:
+    """A head as llhttp has accepted it, checked.
+
+    Args:
+        raw: all its bytes, from the first that is no empty line to the empty line at its end.
+        method, target: as llhttp found them.
+        parsed: its headers as llhttp found them; of equal names the last.
+
+    Raises:
+        Refused: where it breaks a rule.
+    """
+    if raw.startswith(b"%b %b HTTP/1.1\r\n" % (method, target)):
+        version = "1.1"
+    elif raw.startswith(b"%b %b HTTP/1.0\r\n" % (method, target)):
+        version = "1.0"
+    else:
+        raise wrong_version(raw)
+    headers: Headers | None = None
+    # Names in lower case, all in one go.
+    fields = dict(zip(b"\n".join(parsed).lower().split(b"\n"), parsed.values(), strict=False))
+    if raw.count(b"\r\n") != len(fields) + 2 or b" \r\n" in raw or b"\t\r\n" in raw:
+        headers = all_headers(raw)
+        fields = dict(headers)
+    name = METHODS.get(method) or str(method, "ascii")
+    host = fields.get(b"host")
+    if not TARGET.fullmatch(target):
+        target, host = reduced(target, name, host)
+    if host is None:
+        if version == "1.1":
+            raise no_http("it has no Host header")
+    elif not HOST.fullmatch(host):
+        raise no_http("its Host is no host and port")
+    if headers is not None and [name for name, _ in headers].count(b"host") > 1:
+        raise no_http("it has more than one Host header")
+    size: int | None = 0
+    if b"content-length" in fields:
+        size = int(fields[b"content-length"])
+    if b"transfer-encoding" in fields:
+        check_coding(fields, headers, version)
+        size = None
+    return Head(name, target, fields, headers, version, size)
+
+
+def keeps_alive(head: Head) -> bool:
+    """Whether the caller may send more after this request; never in HTTP/1.0."""
+    if head.version == "1.0":
+        return False
+    if b"connection" not in head.fields:
+        return True
+    told = [value for name, value in head.headers if name == b"connection"]
+    return b"close" not in [option.strip() for option in b",".join(told).lower().split(b",")]
+
+
+def wrong_version(raw: bytes) -> Refused:
+    """The refusal of a request line that does not end as one of HTTP/1.0 or 1.1."""
+    line = raw[: raw.index(b"\r\n")]
+    if re.search(rb" HTTP/2\.0$", line):
+        return Refused(505, "expected a request of HTTP/1.1 or 1.0, got one of HTTP/2.0")
+    return no_http("its first line is not a method, a target and HTTP/1.1, with one space between")
+
+
+def all_headers(raw: bytes) -> Headers:
+    """Every header line of a head, in order; names in lower case, no space around values."""
+    pairs = [line.partition(b":") for line in raw.split(b"\r\n")[1:-2]]
+    return [(name.lower(), value.strip(b" \t")) for name, _, value in pairs]
+
+
+def reduced(target: bytes, method: str, host: bytes | None) -> tuple[bytes, bytes | None]:
+    """A target that is not in origin form, and the host that counts.
+
+    Raises:
+        Refused: where it is in no form that a server takes.
+    """
+    if target == b"*" and method == "OPTIONS":
+        return target, host
+    found = ABSOLUTE.fullmatch(target)
+    if found is None or method == "CONNECT" or not found[1]:
+        raise no_http("its target is no path")
+    if host is None or not HOST.fullmatch(host):
+        return target, host  # which is refused for that
+    rest = found[2]
+    return rest if rest.startswith(b"/") else b"/" + rest, found[
+        1
+    ]  # the target's authority comes first (3.2.2)
+
+
+def check_coding(fields: dict[bytes, bytes], headers: Headers | None, version: str) -> None:
+    """Refuse all but `Transfer-Encoding: chunked` alone (RFC 9112 6.1).
+
+    Raises:
+        Refused: 501 for a coding before `chunked`, 400 for the rest.
+    """
+    if version == "1.0":
+        raise no_http("it is of HTTP/1.0 and has a transfer coding")
+    if b"content-length" in fields:
+        raise no_http("it has a length and a transfer coding")
+    given = [value for name, value in headers or fields.items() if name == b"transfer-encoding"]
+    codings = b",".join(given).lower()
+    if codings == b"chunked":
+        return
+    if codings.rpartition(b",")[2].strip() == b"chunked":
+        shown = codings.decode("latin-1")[:40]
+        raise Refused(501, f"expected no transfer coding but chunked, got '{shown}'")
+    raise no_http("its transfer coding is not chunked")

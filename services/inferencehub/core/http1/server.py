@@ -1,0 +1,115 @@
+"""An HTTP server inside a running event loop: uvicorn, without its signal handlers and with an end of our own.
+
+uvicorn listens, keeps the set of connections and the date, and waits for them at the end. It closes its listening
+socket as soon as it is told to stop. A process that drains first keeps serving, and only then calls `stop`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import suppress
+from functools import partial
+from typing import Any, cast
+
+import uvicorn
+
+from inferencehub.core.http1.connection import Connection
+from inferencehub.core.http1.handler import Budget, Handler
+from inferencehub.core.http1.limits import Limits
+from inferencehub.core.http1.serving import Serving
+
+
+def listen(port: int) -> socket.socket:
+    """A listening socket on all addresses, IPv6 and IPv4 where the machine has both; port 0 takes a free one."""
+    if socket.has_dualstack_ipv6():
+        sock = socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=2048)
+    else:
+        sock = socket.create_server(("", port), backlog=2048)
+    # Accepted sockets inherit it. asyncio itself sets it only where the socket was made with proto TCP, which this
+    # one was not, and an answer written in two parts would then wait 40 ms for the other side's ACK.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
+class HttpServer:
+    """One handler on one port.
+
+    Args:
+        handler: answers the requests.
+        port: 0 takes a free one; `port` tells which once it was started.
+        limits: what callers may take.
+        budget: the process's bytes; its `relieve` may be set to `unread.relieve`.
+    """
+
+    def __init__(self, handler: Handler, port: int, limits: Limits, budget: Budget) -> None:
+        self.port = port
+        serving = Serving(handler, limits, budget)
+        self.unread = serving.unread
+        self._make = cast(
+            Any, partial(Connection, serving)
+        )  # uvicorn makes connections with it, as with a class
+        self._config = uvicorn.Config(
+            handler,  # type: ignore[arg-type]  # no ASGI application: the connection knows whom to ask
+            http=self._make,
+            ws="none",
+            interface="asgi3",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+        )
+        self._server = uvicorn.Server(self._config)
+        self._loop: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            OSError: where the port is taken.
+        """
+        sock = listen(self.port)
+        self.port = sock.getsockname()[1]
+        self._config.load()
+        self._server.lifespan = self._config.lifespan_class(self._config)
+        await self._server.startup(sockets=[sock])
+        self._loop = asyncio.get_running_loop().create_task(self._server.main_loop())
+        self._sock = sock
+
+    @property
+    def connections(self) -> list[Connection]:
+        """The connections that are open."""
+        connections: Any = self._server.server_state.connections
+        return list(connections)
+
+    async def stop(self, grace_s: float) -> None:
+        """Stop listening, and let requests end that run, `grace_s` seconds at most; closes what is idle by then."""
+        loop, self._loop = self._loop, None
+        if loop is None:
+            return
+        self._config.timeout_graceful_shutdown = round(grace_s)
+        self._server.should_exit = True
+        await loop
+        await self._accept_the_last()
+        await self._server.shutdown(sockets=[self._sock])
+
+    def cut_off(self) -> None:
+        """End the connections that `stop` has waited for in vain; the handler may answer what runs."""
+        for connection in self.connections:
+            connection.cut_off()
+
+    async def _accept_the_last(self) -> None:
+        """Take the connections that the kernel has made already: to close the socket would break them off."""
+        loop, server = asyncio.get_running_loop(), self._server
+        with self._sock.dup() as last:
+            for listening in server.servers:
+                listening.close()
+            await asyncio.sleep(0)
+            made = []
+            with suppress(BlockingIOError):
+                while True:
+                    made.append(last.accept()[0])
+        make = partial(self._make, config=self._config, server_state=server.server_state, app_state={})
+        for connection in made:
+            await loop.connect_accepted_socket(make, connection)
