@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -17,24 +18,27 @@ TIERS = sorted(path.name for path in PACKAGE.iterdir() if path.name in ("gateway
 SOURCES = sorted(
     path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py") if path.parent.name != "pb"
 )
-# What core may import beside itself and the standard library, and in which of its files.
+# Each tier and core from the top down: a room is a folder or a file, and imports only rooms below itself.
+ROOMS = {
+    "core": ("process", "http2", "http1", "oip", "lane", "values"),
+    "gateway": (
+        "__main__", "server", "http_api", "calls", "routing", "pods", "json_codec", "metrics", "settings"
+    ),
+    "inference": ("__main__", "server", "grpc_api", "models", "runtimes", "metrics", "settings"),
+    "scaler": ("__main__", "server", "metrics", "activator", "metrics_api", "demand", "kube", "settings"),
+    "cli": ("__main__", "run"),
+}  # fmt: skip
+MOST_ROOMS, MOST_FILES, DEEPEST = 12, 10, 2
+# What core may import beside itself and the standard library, and in which of its rooms.
 CORE_MAY = {
-    "msgspec": {
-        "core/values/demand.py",
-        "core/process/logs.py",
-        "core/process/ops_port.py",
-        "core/oip/extension.py",
-        "core/oip/messages.py",
-    },
-    "prometheus_client": {"core/process/histogram.py", "core/process/metrics.py", "core/process/ops_port.py"},
-    "hpack": {"core/http2/stream.py"},
-    "httptools": {"core/http1/parser.py"},
-    "uvicorn": {"core/process/http.py", "core/http1/server.py"},
-    "uvloop": {"core/process/life.py"},
-    "inferencehub.pb": {
-        f"core/oip/{name}.py" for name in ("extension", "messages", "model_info", "raw_fields")
-    },
-    "google.protobuf": {"core/oip/raw_fields.py"},
+    "msgspec": {"values", "process", "oip"},
+    "prometheus_client": {"process"},
+    "hpack": {"http2"},
+    "httptools": {"http1"},
+    "uvicorn": {"http1"},
+    "uvloop": {"process"},
+    "inferencehub.pb": {"oip"},
+    "google.protobuf": {"oip"},
 }
 # A child process gets the environment that this one has; nothing is read out of it.
 HANDS_ENVIRONMENT_ON = {"inference/runtimes/python/process.py"}
@@ -70,10 +74,77 @@ def test_a_tier_imports_no_other_tier_and_core_imports_none(source: str) -> None
 
 @pytest.mark.parametrize("source", [source for source in SOURCES if source.startswith("core/")])
 def test_core_knows_no_framework(source: str) -> None:
+    room = source.split("/")[1]
     for name in imports_of(source):
-        allowed = any(within(name, package) and source in files for package, files in CORE_MAY.items())
+        allowed = any(within(name, package) and room in rooms for package, rooms in CORE_MAY.items())
         own = within(name, "inferencehub.core") or name == "inferencehub.__version__"
         assert allowed or own or name.split(".")[0] in sys.stdlib_module_names, f"{source} imports {name}"
+
+
+def room_of(name: str) -> tuple[str, str]:
+    """Tier and room of a module or of something in it; "" for a tier's own `__init__`."""
+    parts = [*name.removeprefix("inferencehub.").split("."), ""]
+    return parts[0], parts[1]
+
+
+def module_of(source: str) -> str:
+    """The dotted name of a file."""
+    return "inferencehub." + source.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+@pytest.mark.parametrize("tier", ROOMS)
+def test_each_tier_has_the_rooms_that_the_table_names(tier: str) -> None:
+    found = {room_of(module_of(source))[1] for source in SOURCES if source.startswith(f"{tier}/")} - {""}
+    assert found <= set(ROOMS[tier])
+    assert len(found) <= MOST_ROOMS
+
+
+@pytest.mark.parametrize("source", [source for source in SOURCES if source.count("/")])
+def test_imports_run_down(source: str) -> None:
+    tier, room = room_of(module_of(source))
+    rooms = ROOMS[tier]
+    for name in imports_of(source):
+        other_tier, other = room_of(name)
+        if within(name, f"inferencehub.{tier}") and other_tier == tier and room and other != room:
+            assert rooms.index(other) > rooms.index(room), f"{source} imports {name}"
+
+
+def test_there_is_no_circle() -> None:
+    """Neither between files, also where only types are imported, nor between folders."""
+    modules = {module_of(source): source for source in SOURCES}
+    graph: dict[str, set[str]] = {}
+    for module, source in modules.items():
+        named = [name if name in modules else name.rpartition(".")[0] for name in imports_of(source)]
+        graph[module] = {name for name in named if name in modules and name != module}
+    folders: dict[str, set[str]] = {}
+    for module, others in graph.items():
+        inside = modules[module].rpartition("/")[0]
+        folders.setdefault(inside, set()).update(modules[name].rpartition("/")[0] for name in others)
+    apart = {
+        folder: {other for other in others if not is_part(folder, other)}
+        for folder, others in folders.items()
+    }
+    for arrows in (graph, apart):
+        list(TopologicalSorter(arrows).static_order())  # raises CycleError with the circle
+
+
+def is_part(one: str, other: str) -> bool:
+    """Whether one of two folders holds the other."""
+    return f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/")
+
+
+FOLDERS = sorted({source.rpartition("/")[0] for source in SOURCES} - {""})
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_folders_are_small_and_say_what_is_inside(folder: str) -> None:
+    assert folder.count("/") <= DEEPEST
+    files = [source for source in SOURCES if source.rpartition("/")[0] == folder]
+    assert len([file for file in files if not file.endswith("__init__.py")]) <= MOST_FILES
+    init = (PACKAGE / folder / "__init__.py").read_text()
+    assert len(init.splitlines()) == 1, "one line, and no code"
+    assert init.startswith('"""')
+    assert "mport" in init, "it says what it may import, or what imports it"
 
 
 @pytest.mark.parametrize("source", [source for source in SOURCES if source.startswith("gateway/")])

@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from inferencehub.core.process.settings import variables
 from inferencehub.core.values.errors import Kind
-from inferencehub.gateway.metrics import FleetCollector
+from inferencehub.gateway.http_api.routes import ENDPOINTS
 from inferencehub.gateway.metrics import Metrics as GatewayMetrics
 from inferencehub.gateway.settings import GatewaySettings
 from inferencehub.inference.metrics import Metrics as InferenceMetrics
@@ -80,15 +80,19 @@ def metric_names() -> Iterator[str]:
 async def test_metrics_are_those_of_the_code() -> None:
     names = set(metric_names())
     async with running_hub() as hub:
-        names |= {family.name for family in FleetCollector(hub.gateway.fleet).collect()}
-        names |= {family.name for family in hub.gateway.demand.collect()}
+        names |= {
+            family.name
+            for family in hub.gateway.metrics.registry.collect()
+            if family.name.startswith("inferencehub_")
+        }
     assert {name for name in table_names() if name.startswith("inferencehub_")} == names
 
 
 async def test_routes_are_those_of_the_code() -> None:
     async with running_hub() as hub:
         routes = [route for route in hub.gateway.routes if isinstance(route, Route)]
-    known = {f"{'POST' if 'POST' in (route.methods or ()) else 'GET'} {route.path}" for route in routes}
+    known = {f"POST {path}" for path in ENDPOINTS}
+    known |= {f"{'POST' if 'POST' in (route.methods or ()) else 'GET'} {route.path}" for route in routes}
     assert {name for name in table_names() if name.startswith(("GET /", "POST /"))} == known
 
 

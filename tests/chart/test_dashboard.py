@@ -8,8 +8,6 @@ from collections.abc import Iterator
 
 from prometheus_client.metrics_core import Metric
 
-from inferencehub.gateway.metrics import FleetCollector
-from inferencehub.gateway.metrics import Metrics as GatewayMetrics
 from inferencehub.inference.metrics import Metrics as InferenceMetrics
 from tests.chart.rendering import CHART, at, of_kind, render
 from tests.hub import running_hub
@@ -28,9 +26,8 @@ async def test_it_asks_for_metrics_that_there_are() -> None:
     async with running_hub() as hub:
         await hub.post("/predict", {"text": "good"})
         families = [
-            *GatewayMetrics().registry.collect(),
+            *hub.gateway.metrics.registry.collect(),
             *InferenceMetrics().registry.collect(),
-            *FleetCollector(hub.gateway.fleet).collect(),
         ]
     known = {name for family in families for name in series(family)}
     asked = {name for text in EXPRESSIONS for name in re.findall(r"inferencehub_\w+", text)}

@@ -1,1 +1,1 @@
-"""What both tiers share: values, rules and words. No framework, and no import of a tier."""
+"""What all tiers share: values, rules, protocols, processes. No framework, and no import of a tier; every tier imports it."""

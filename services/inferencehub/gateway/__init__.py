@@ -1,1 +1,1 @@
-"""The gateway: HTTP and JSON in, gRPC out. Holds no model and no model library."""
+"""The gateway: HTTP and JSON in, gRPC out; no model and no model library. Imports core alone; no other tier imports it."""

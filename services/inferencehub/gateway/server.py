@@ -11,35 +11,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
 
-from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Router
 
-from inferencehub.core.process.http import HttpServer
+from inferencehub.core.http1.asgi import AsgiHandler
+from inferencehub.core.http1.limits import Limits, allowed_connections
+from inferencehub.core.http1.server import HttpServer
+from inferencehub.core.lane.byte_budget import ByteBudget
+from inferencehub.core.process.http import HttpServer as OpsServer
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.process.ops_port import ops_app
-from inferencehub.gateway.http_api.connection import connection_class
-from inferencehub.gateway.http_api.direct import ShortWay
-from inferencehub.gateway.http_api.edge import Border
-from inferencehub.gateway.http_api.infer import Calls, predict_error
-from inferencehub.gateway.http_api.metadata import Describe
-from inferencehub.gateway.http_api.routes import routes, short_routes
+from inferencehub.gateway.calls.stages import LoadShedding, Memory
+from inferencehub.gateway.calls.submit import Calls
+from inferencehub.gateway.http_api.cors import Cors
+from inferencehub.gateway.http_api.edge import Edge
+from inferencehub.gateway.http_api.metadata import Metadata
+from inferencehub.gateway.http_api.page import pages_with_errors
+from inferencehub.gateway.http_api.routes import endpoints, pages
 from inferencehub.gateway.metrics import Metrics
+from inferencehub.gateway.routing.collector import RoutingCollector
 from inferencehub.gateway.routing.demand import Demand
 from inferencehub.gateway.routing.fleet import Fleet
+from inferencehub.gateway.routing.table import RoutingTable
+from inferencehub.gateway.routing.unknown_models import UnknownModels
 from inferencehub.gateway.settings import GatewaySettings
 
 logger = logging.getLogger(__name__)
-
-CORS_HEADERS = ("x-request-id", "x-request-timeout-ms", "content-type", "inference-header-content-length")
-CORS_SHOWN = (
-    "x-request-id",
-    "server-timing",
-    "x-served-by",
-    "retry-after",
-    "inference-header-content-length",
-)
 
 
 class Gateway:
@@ -56,31 +53,46 @@ class Gateway:
         self.started = False
         self.draining = False
         self.metrics = Metrics()
-        self.fleet = Fleet(settings, self.metrics.lane)
-        self.metrics.watch(self.fleet)
-        self.demand = Demand(self.fleet)
+        self.bytes_held = ByteBudget(settings.queue_bytes)
+        self.fleet = Fleet(settings)
+        self.table = RoutingTable(self.fleet, self.bytes_held, self.metrics.lane)
+        self.unknown = UnknownModels(self.fleet, self.table)
+        self.demand = Demand(self.fleet, self.table, self.unknown)
+        self.metrics.registry.register(RoutingCollector(self.fleet, self.table, self.bytes_held))
         self.metrics.registry.register(self.demand)
-        calls, describe = Calls(self.fleet, settings), Describe(self.fleet, self.not_ready)
-        self.routes = routes(calls, describe)
-        router = Router(self.routes, redirect_slashes=False)
-        shapes = {"/predict": predict_error}
-        border = Border(router, self.metrics, access, lambda: self.draining, self.fleet.bytes_held, shapes)
-        app: Any = border
-        if settings.cors_origins:
-            app = CORSMiddleware(
-                app,
-                allow_origins=settings.cors_origins,
-                allow_methods=("GET", "POST"),
-                allow_headers=CORS_HEADERS,
-                expose_headers=CORS_SHOWN,
-            )
-        short_way = ShortWay(
-            border, short_routes(calls), bool(settings.cors_origins), settings.max_body_bytes
-        )
-        connection = connection_class(settings.header_timeout_s, settings.body_timeout_s, short_way)
-        self.http = HttpServer(app, settings.port, connection)
-        self.ops = HttpServer(
+        self.http = HttpServer(self._edge(), settings.port, self._limits(), self.bytes_held)
+        self.bytes_held.relieve = self.http.unread.relieve
+        self.ops = OpsServer(
             ops_app(self.metrics.registry, self.not_ready, {"/demand": self.demand.page}), settings.ops_port
+        )
+
+    def _edge(self) -> Edge:
+        """What answers callers."""
+        settings = self.settings
+        stages = [Memory(self.bytes_held), LoadShedding()]
+        calls = self.calls = Calls(self.table, self.unknown, settings, stages)
+        metadata = Metadata(self.fleet, self.table, self.unknown, self.not_ready)
+        self.routes = pages(metadata)
+        app = pages_with_errors(Router(self.routes, redirect_slashes=False))
+        return Edge(
+            endpoints(calls),
+            AsgiHandler(app, settings.max_body_bytes),
+            calls,
+            self.metrics,
+            self.access,
+            lambda: self.draining,
+            Cors(settings.cors_origins) if settings.cors_origins else None,
+            settings.max_body_bytes,
+        )
+
+    def _limits(self) -> Limits:
+        """What callers may take of time and connections."""
+        settings = self.settings
+        return Limits(
+            header_timeout_s=settings.header_timeout_s,
+            body_timeout_s=settings.body_timeout_s,
+            keep_alive_s=settings.keep_alive_s,
+            max_connections=settings.max_connections or allowed_connections(),
         )
 
     @property
@@ -116,8 +128,7 @@ class Gateway:
         self.draining = True
         await self.http.stop(self.settings.drain_timeout_s)
         await self.demand.stop()
-        for connection in self.http.connections:
-            connection.cut_off()
+        self.http.cut_off()
         await self.fleet.stop()
         await self.ops.stop(1)
         if self.access is not None:

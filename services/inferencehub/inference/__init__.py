@@ -1,1 +1,1 @@
-"""The inference service: gRPC in, model out."""
+"""The inference service: gRPC in, models inside. Imports core alone; no other tier imports it."""

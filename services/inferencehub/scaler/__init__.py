@@ -1,1 +1,1 @@
-"""The demand of all gateways, summed and served as a metric that a standard autoscaler follows."""
+"""The scaler: the demand of all gateways, summed, as a metric for autoscalers. Imports core alone; no other tier imports it."""

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import uvloop
 
-from inferencehub.core.lane.byte_budget import ByteBudget
-from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.http1.asgi import answer_error
 from inferencehub.core.http1.handler import Handler, Head, Request
 from inferencehub.core.http1.limits import Limits
 from inferencehub.core.http1.response import JSON, Reply
 from inferencehub.core.http1.server import HttpServer
+from inferencehub.core.lane.byte_budget import ByteBudget
+from inferencehub.core.values.errors import HubError, Kind
 
 RUN: dict[str, Callable[[Any], Any]] = {"asyncio": asyncio.run, "uvloop": uvloop.run}
 MOST = 2**20

@@ -17,6 +17,7 @@ import uvloop
 
 from inferencehub.core.oip import extension, messages
 from inferencehub.gateway.pods import stream
+from inferencehub.gateway.pods.link import Failed
 from inferencehub.gateway.pods.pod import State
 from inferencehub.pb import open_inference_pb2 as pb
 from tests.hub import eventually, running_gateway
@@ -366,12 +367,12 @@ async def test_a_stream_whose_connection_has_gone_silent_is_lost(monkeypatch: py
         running = asyncio.create_task(one.run())
         x = pb.ModelInferRequest(model_name="echo", id="1", raw_input_contents=[b"1234"])
         x.inputs.add(name="x", datatype="FP32", shape=[1])
-        assert (await one.infer("1", [x.SerializeToString()])).raw_output_contents == [b"1234"]
+        assert (await one.infer("1", [x.SerializeToString()], print)).raw_output_contents == [b"1234"]
         await asyncio.sleep(1.5)
         assert not running.done()
         forgets = True
-        with pytest.raises(stream.Failed, match="UNAVAILABLE: the stream broke"):
-            await asyncio.wait_for(one.infer("2", [x.SerializeToString()]), 3)
+        with pytest.raises(Failed, match="UNAVAILABLE: the stream broke"):
+            await asyncio.wait_for(one.infer("2", [x.SerializeToString()], print), 3)
         await running
         firewall.close()
 

@@ -33,15 +33,20 @@ async def ask(hub: Hub, count: int, model: str = "quick") -> list[asyncio.Task[A
     return asked
 
 
+def watch(hub: Hub) -> Demand:
+    """A new view of a hub's demand, with no past."""
+    return Demand(hub.gateway.fleet, hub.gateway.table, hub.gateway.unknown)
+
+
 def lanes(hub: Hub, model: str) -> list[Any]:
-    return hub.gateway.fleet.routes[model, ""]
+    return hub.gateway.table.routes[model, ""]
 
 
 async def test_what_runs_and_what_waits_needs_slots(tmp_path: Path) -> None:
     mock_model(tmp_path, delay_ms=1500, slots=2)
     async with running_hub(tmp_path, pod={"pool": "cpu"}) as hub:
         asked = await ask(hub, 7)
-        demand = Demand(hub.gateway.fleet)
+        demand = watch(hub)
         await asyncio.sleep(0.3)
         demand.tick()
         told = tell(demand)
@@ -51,7 +56,7 @@ async def test_what_runs_and_what_waits_needs_slots(tmp_path: Path) -> None:
         assert told.pods == pytest.approx(3.5, abs=0.05)
         await asyncio.gather(*asked)
         await asyncio.sleep(0.1)
-        demand = Demand(hub.gateway.fleet)
+        demand = watch(hub)
         await asyncio.sleep(0.05)
         demand.tick()
         assert tell(demand).pods == 0.0
@@ -67,7 +72,7 @@ async def test_a_merged_batch_holds_one_slot(tmp_path: Path) -> None:
         for count, running, queued in ((1, 1, 0), (1, 2, 0), (17, 2, 17)):
             asked += [asyncio.create_task(hub.post(infer, {"inputs": [x]})) for _ in range(count)]
             await eventually(lambda at=(running, queued): (lane.lane.running, len(lane.lane.queue)) == at)
-        demand = Demand(hub.gateway.fleet)
+        demand = watch(hub)
         await asyncio.sleep(0.1)
         demand.tick()
         # One request runs, one call is on its way; seventeen wait, and go as three batches.
@@ -80,7 +85,7 @@ async def test_a_merged_batch_holds_one_slot(tmp_path: Path) -> None:
 async def test_no_request_is_too_fast_to_be_seen(tmp_path: Path) -> None:
     mock_model(tmp_path)
     async with running_hub(tmp_path) as hub:
-        demand = Demand(hub.gateway.fleet)
+        demand = watch(hub)
         demand.tick()
         assert (await hub.post("/predict", {"features": [1.0], "model_name": "quick"}))[0] == 200
         demand.tick()
@@ -91,7 +96,7 @@ async def test_a_window_is_a_mean_over_time(tmp_path: Path) -> None:
     mock_model(tmp_path, delay_ms=200, slots=1)
     async with running_hub(tmp_path) as hub:
         asked = await ask(hub, 1)
-        demand = Demand(hub.gateway.fleet)
+        demand = watch(hub)
         began = monotonic()
         await asyncio.gather(*asked)
         ran = monotonic() - began
@@ -104,7 +109,7 @@ async def test_the_last_second_is_told_apart_from_the_window(tmp_path: Path) -> 
     mock_model(tmp_path, delay_ms=300, slots=1)
     async with running_hub(tmp_path) as hub:
         asked = await ask(hub, 1)
-        demand = Demand(hub.gateway.fleet)
+        demand = watch(hub)
         await asyncio.gather(*asked)
         demand.tick()
         for _ in range(2):
@@ -122,7 +127,7 @@ async def test_two_pools_that_serve_a_model_share_what_waits(tmp_path: Path) -> 
             hub = Hub(gateway, [one, other], client)
             await eventually(lambda: sum(backend.up for backend in gateway.fleet.pods.values()) == 2)
             asked = await ask(hub, 10)
-            demand = Demand(gateway.fleet)
+            demand = Demand(gateway.fleet, gateway.table, gateway.unknown)
             await asyncio.sleep(0.1)
             demand.tick()
             told = {one.pool: (round(one.running), one.queued) for one in demand.report(WINDOW_S).models}
@@ -155,7 +160,7 @@ async def test_a_model_without_pods_is_held_and_seen_and_answered(tmp_path: Path
         described = asyncio.create_task(hub.get("/v2/models/quick"))
         body = {"features": [1.0], "model_name": "quick"}
         asked = [asyncio.create_task(hub.post("/predict", body)) for _ in range(6)]
-        await eventually(lambda: gateway.fleet.held == {"quick": 7})
+        await eventually(lambda: gateway.unknown.held == {"quick": 7})
         gateway.demand.tick()
         told = (await page(gateway)).models
         assert [(one.pool, one.model, one.version, one.slots) for one in told] == [("cpu", "quick", "", 4)]
@@ -164,7 +169,7 @@ async def test_a_model_without_pods_is_held_and_seen_and_answered(tmp_path: Path
         await asyncio.sleep(0.5)  # longer than hold_s
         async with running_pod(tmp_path, port=port, pool="cpu"):
             assert {(await task)[0] for task in [*asked, described]} == {200}
-            assert gateway.fleet.held == {}
+            assert gateway.unknown.held == {}
 
 
 async def test_held_requests_of_a_model_that_batches_share_slots() -> None:
@@ -176,8 +181,8 @@ async def test_held_requests_of_a_model_that_batches_share_slots() -> None:
         hub = Hub(gateway, [], client)
         body = {"features": [1.0], "model_name": "quick"}
         asked = [asyncio.create_task(hub.post("/predict", body)) for _ in range(20)]
-        await eventually(lambda: gateway.fleet.held == {"quick": 20})
-        demand = Demand(gateway.fleet)
+        await eventually(lambda: gateway.unknown.held == {"quick": 20})
+        demand = Demand(gateway.fleet, gateway.table, gateway.unknown)
         demand.tick()
         assert tell(demand).queued == 3.0
         answers = [await task for task in asked]
@@ -195,7 +200,7 @@ async def test_no_more_are_held_than_may_wait() -> None:
         hub = Hub(gateway, [], client)
         body = {"features": [1.0], "model_name": "quick"}
         asked = [asyncio.create_task(hub.post("/predict", body)) for _ in range(3)]
-        await eventually(lambda: gateway.fleet.held == {"quick": 3})
+        await eventually(lambda: gateway.unknown.held == {"quick": 3})
         began = monotonic()
         status, said, headers = await hub.post("/predict", body)
         assert (status, headers["Retry-After"]) == (503, "2")
@@ -220,8 +225,8 @@ async def test_names_that_nobody_expects_leave_room_for_those_that_wake_a_pool()
         for count, name in enumerate(names, start=1):
             body = {"features": [1.0], "model_name": name}
             asked.append(asyncio.create_task(hub.post("/predict", body)))
-            await eventually(lambda count=count: sum(gateway.fleet.held.values()) == count, 0.5)
-        assert gateway.fleet.held["quick"] == 1
+            await eventually(lambda count=count: sum(gateway.unknown.held.values()) == count, 0.5)
+        assert gateway.unknown.held["quick"] == 1
         await asyncio.gather(*asked)
 
 
@@ -265,7 +270,7 @@ async def test_a_pod_of_another_pool_does_not_speak_for_one_that_sleeps(tmp_path
         tmp_path, pod={"pool": "cpu"}, on_demand_models=("gpu/llm:4",), activation_s=0.5
     ) as hub:
         asked = asyncio.create_task(hub.post("/predict", {"features": [1.0], "model_name": "llm"}))
-        await eventually(lambda: hub.gateway.fleet.held == {"llm": 1})
+        await eventually(lambda: hub.gateway.unknown.held == {"llm": 1})
         assert (await asked)[0] == 503
 
 
@@ -273,7 +278,7 @@ async def test_a_model_that_nobody_expects_is_no_demand() -> None:
     async with running_gateway(("127.0.0.1:1",), hold_s=0.3) as gateway, aiohttp.ClientSession() as client:
         hub = Hub(gateway, [], client)
         asked = asyncio.create_task(hub.post("/predict", {"features": [1.0], "model_name": "quick"}))
-        await eventually(lambda: gateway.fleet.held == {"quick": 1})
+        await eventually(lambda: gateway.unknown.held == {"quick": 1})
         gateway.demand.tick()
         assert (await page(gateway)).models == []
         assert (await asked)[0] == 503

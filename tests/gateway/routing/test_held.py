@@ -38,24 +38,24 @@ async def test_the_bytes_of_a_body_count_from_its_first_to_its_answer() -> None:
     async with running_gateway(NOBODY, queue_bytes=20_000, hold_s=1.0) as gateway:
         body = '{"features":[1],"model_name":"' + "x" * 9_000 + '"}'
         asked = [asyncio.create_task(ask(gateway.port, body)) for _ in range(4)]
-        await eventually(lambda: gateway.fleet.bytes_held.held > 18_000)
+        await eventually(lambda: gateway.bytes_held.held > 18_000)
         answers = [await task for task in asked]
         assert sorted([status for status, _ in answers]) == [429, 429, 503, 503]
-        assert gateway.fleet.bytes_held.held == 0
+        assert gateway.bytes_held.held == 0
         status, said = await ask(gateway.port, '{"text":"' + "x" * 30_000 + '"}')
         assert (status, said) == (413, "the request has 30011 bytes, expected at most 20000")
         async with Raw(gateway.port) as raw:
             await raw.send(request("POST", "/predict", None, "content-length: 15000") + b"x" * 10_000)
-            await eventually(lambda: gateway.fleet.bytes_held.held == 10_000)
-        await eventually(lambda: gateway.fleet.bytes_held.held == 0)
+            await eventually(lambda: gateway.bytes_held.held == 10_000)
+        await eventually(lambda: gateway.bytes_held.held == 0)
 
 
 async def test_a_caller_that_hangs_up_while_nobody_is_there_is_forgotten() -> None:
     async with running_gateway(NOBODY, hold_s=30.0) as gateway:
         async with Raw(gateway.port) as raw:
             await raw.send(request("POST", "/predict", b'{"features":[1]}'))
-            await eventually(lambda: gateway.fleet.bytes_held.held > 0)
-        assert await eventually(lambda: gateway.fleet.bytes_held.held == 0) < 2.0
+            await eventually(lambda: gateway.bytes_held.held > 0)
+        assert await eventually(lambda: gateway.bytes_held.held == 0) < 2.0
 
 
 async def test_a_deadline_before_the_end_of_the_holding_time_is_a_deadline() -> None:
@@ -77,7 +77,7 @@ async def test_predict_reads_the_outputs_of_the_release_that_answered(tmp_path: 
         addresses = tuple(f"127.0.0.1:{hub.pods[0].port}" for hub in (old, new))
         async with running_gateway(addresses) as gateway, aiohttp.ClientSession() as client:
             await eventually(lambda: sum(b.up for b in gateway.fleet.pods.values()) == 2)
-            await eventually(lambda: len(gateway.fleet.routes.get(("quick", ""), [])) == 2)
+            await eventually(lambda: len(gateway.table.routes.get(("quick", ""), [])) == 2)
             hub = Hub(gateway, [], client)
             served = set()
             for number in range(20):

@@ -11,7 +11,8 @@ import grpc
 import pytest
 
 from inferencehub.core.oip import messages
-from inferencehub.core.values.requests import RESERVED_PARAMETERS, InferRequest
+from inferencehub.core.values.call_rules import RESERVED
+from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.tensors import Tensor, pack_bytes
 from inferencehub.inference.grpc_api.call import Call
 from inferencehub.pb import inference_pb2 as predict_pb
@@ -152,7 +153,7 @@ async def test_an_answer_of_predict_beyond_the_limit_too(tmp_path: Path) -> None
         assert "more than the limit 2000" in (caught.value.details() or "")
 
 
-@pytest.mark.parametrize("name", sorted(RESERVED_PARAMETERS))
+@pytest.mark.parametrize("name", sorted(RESERVED))
 async def test_parameters_that_no_model_may_have_are_refused(models: Path, name: str) -> None:
     async with calling_pod(models) as pod:
         message = features("quick", 1)

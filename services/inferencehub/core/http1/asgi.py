@@ -12,9 +12,9 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import unquote
 
-from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.http1.handler import Head, Request
 from inferencehub.core.http1.response import JSON, Reply
+from inferencehub.core.values.errors import HubError, Kind
 
 logger = logging.getLogger(__name__)
 

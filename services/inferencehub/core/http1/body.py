@@ -5,11 +5,11 @@ from __future__ import annotations
 import zlib
 from typing import Protocol
 
-from inferencehub.core.values.errors import HubError, Kind, bad_input
 from inferencehub.core.http1.handler import Body, Budget, Head, Request
 from inferencehub.core.http1.parser import Broken, Parser, end_of
 from inferencehub.core.http1.rules import NO_HTTP
 from inferencehub.core.values.buffers import room
+from inferencehub.core.values.errors import HubError, Kind, bad_input
 
 # What `zlib` calls the containers of each content coding (RFC 9110 8.4.1); "deflate" is zlib-wrapped.
 WINDOW_BITS = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}

@@ -15,13 +15,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from inferencehub.core.values.errors import HubError
 from inferencehub.core.http1.body import ChunkedBody, Coming, KnownBody, finish, refusal, too_slow
 from inferencehub.core.http1.handler import Request
 from inferencehub.core.http1.parser import END, Broken, Parser, Upgrade, end_of
 from inferencehub.core.http1.response import CONTINUE, Reply, refused
 from inferencehub.core.http1.rules import NO_HTTP, Refused, keeps_alive, read_head
 from inferencehub.core.http1.serving import Serving
+from inferencehub.core.values.errors import HubError
 from inferencehub.core.values.tensors import Buffer
 
 # Of all connections: what is read into it is taken out before anything else is read.

@@ -54,16 +54,18 @@ class Reply:
         request: what is answered.
         close: whether the connection ends after this answer.
 
-    `close` may be set until `send` or `start`. `drained` is called when a caller that read slowly has caught up.
+    `finish_head` is called with the status of an answer that is about to begin, and gives more lines of its head; it may
+    set `close`, which may be set until then. `drained` is called when a caller that read slowly has caught up.
     """
 
-    __slots__ = ("_carrier", "_chunked", "_silent", "close", "drained", "request")
+    __slots__ = ("_carrier", "_chunked", "_silent", "close", "drained", "finish_head", "request")
 
     def __init__(self, carrier: Carrier, request: Request, close: bool) -> None:
         self._carrier: Carrier | None = carrier
         self.request = request
         self.close = close
         self.drained: Callable[[], None] | None = None
+        self.finish_head: Callable[[int], bytes] | None = None
         self._chunked: bool | None = None  # None until `start`
         self._silent = False
 
@@ -83,6 +85,9 @@ class Reply:
         carrier = self._carrier
         if carrier is None:
             return
+        if self.finish_head is not None:
+            finish_head, self.finish_head = self.finish_head, None
+            lines += finish_head(status)
         if status in NO_BODY or status < 200:
             length, parts = b"", ()
         else:
@@ -101,6 +106,9 @@ class Reply:
         carrier = self._carrier
         if carrier is None:
             return
+        if self.finish_head is not None:
+            finish_head, self.finish_head = self.finish_head, None
+            lines += finish_head(status)
         head = self.request.head
         self._silent = status in NO_BODY or head.method == "HEAD"
         self._chunked = head.version != "1.0" and status not in NO_BODY
@@ -133,7 +141,7 @@ class Reply:
 
     def leave(self) -> None:
         """The connection is gone."""
-        self._carrier = self.drained = None
+        self._carrier = self.drained = self.finish_head = None
 
 
 def refused(status: int, sentence: str, date: bytes) -> bytes:

@@ -1,1 +1,1 @@
-"""A call of a model, whatever front it came by: stages, routing to a lane, deadlines. Knows no HTTP; fronts use it, it uses `routing`."""
+"""A call of a model, whatever front it came by: stages, time limit, lane. Knows no HTTP; fronts import it, it imports `routing`."""

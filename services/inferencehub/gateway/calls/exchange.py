@@ -18,11 +18,11 @@ class Exchange:
         id: names it in logs, in answers and at the pod.
 
     `started` and `deadline` are on the clock of `time.monotonic`. `limit_s` is what its front was told of its time
-    limit, None for nothing. `model` is a label, and so only ever a name that a pod has listed. `kind` says how it
+    limit, None for nothing; `size` is the bytes of the request as it came. `model` is a label, and so only ever a name that a pod has listed. `kind` says how it
     ended: "ok", or the label of an error.
     """
 
-    __slots__ = ("deadline", "id", "job", "kind", "lane", "limit_s", "model", "started", "waiting")
+    __slots__ = ("deadline", "id", "job", "kind", "lane", "limit_s", "model", "size", "started", "waiting")
 
     def __init__(self, id: str) -> None:
         self.id = id
@@ -30,6 +30,7 @@ class Exchange:
         self.limit_s: float | None = None
         self.deadline = inf
         self.model = ""
+        self.size = 0
         self.kind = "ok"
         self.lane: ModelLane | None = None
         self.job: Job | None = None

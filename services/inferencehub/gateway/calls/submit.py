@@ -29,7 +29,6 @@ from inferencehub.gateway.routing.unknown_models import UnknownModels
 logger = logging.getLogger(__name__)
 
 MANY_FEATURES = 2**16  # to pack more takes some ms, which a thread spends
-BYTES_A_FEATURE = 8
 Ready = tuple[InferRequest, list[ModelLane]]
 Put = Callable[[Exchange, InferRequest, list[ModelLane], Sink], None]
 
@@ -76,7 +75,7 @@ class Calls:
         if lanes:
             self._put(exchange, request, lanes, sink)
         else:
-            self._later(exchange, sink, request.size, self._put, self._when_known(exchange, request))
+            self._later(exchange, sink, self._put, self._when_known(exchange, request))
 
     def predict(
         self,
@@ -98,13 +97,10 @@ class Calls:
             exchange.model = lanes[0].info.name
             self._put_predict(exchange, predict_request(lanes[0].info, "", features, text), lanes, sink)
         else:
-            size = len(text or "") if features is None else len(features) * BYTES_A_FEATURE
             work = self._when_packed(exchange, model, features, text)
-            self._later(exchange, sink, size, self._put_predict, work)
+            self._later(exchange, sink, self._put_predict, work)
 
-    def _put(
-        self, exchange: Exchange, request: InferRequest, lanes: list[ModelLane], sink: Sink
-    ) -> None:
+    def _put(self, exchange: Exchange, request: InferRequest, lanes: list[ModelLane], sink: Sink) -> None:
         lane, request, rows = fit(lanes, request)
         self._accept(exchange, lane, request, rows, sink)
 
@@ -126,24 +122,22 @@ class Calls:
         exchange.job = job
         lane.accept(job, sink)
 
-    def _later(
-        self, exchange: Exchange, sink: Sink, size: int, put: Put, work: Coroutine[Any, Any, Ready]
-    ) -> None:
-        """Do in a task what has to wait, then `put` what comes of it into a lane; `size` bytes are held until then.
+    def _later(self, exchange: Exchange, sink: Sink, put: Put, work: Coroutine[Any, Any, Ready]) -> None:
+        """Do in a task what has to wait, then `put` what comes of it into a lane; until then the request is held.
 
         Raises:
             HubError: BUSY where the process holds too many bytes.
         """
         try:
-            self.table.bytes_held.take(size)
+            self.table.bytes_held.take(exchange.size)
         except HubError:
             work.close()
             raise
         exchange.waiting = asyncio.get_running_loop().create_task(work)
-        exchange.waiting.add_done_callback(partial(self._waited, exchange, sink, size, put))
+        exchange.waiting.add_done_callback(partial(self._waited, exchange, sink, put))
 
-    def _waited(self, exchange: Exchange, sink: Sink, size: int, put: Put, task: asyncio.Task[Ready]) -> None:
-        self.table.bytes_held.give(size)
+    def _waited(self, exchange: Exchange, sink: Sink, put: Put, task: asyncio.Task[Ready]) -> None:
+        self.table.bytes_held.give(exchange.size)
         exchange.waiting = None
         if task.cancelled():
             sink.end(caller_left(exchange.model))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from inferencehub.core.http1.handler import Head, Request
+from inferencehub.core.http1.response import Reply
 from inferencehub.core.lane.sink import End, several_answers
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferResponse
@@ -14,10 +15,6 @@ from inferencehub.core.values.tensors import Buffer
 from inferencehub.gateway.calls.exchange import Exchange
 from inferencehub.gateway.http_api.response import Content
 from inferencehub.gateway.json_codec.answer_json import Wanted
-
-if TYPE_CHECKING:
-    from inferencehub.core.http1.response import Reply
-    from inferencehub.gateway.http_api.edge import Edge
 
 T = TypeVar("T")
 
@@ -27,7 +24,7 @@ LARGE_BYTES = 2**20  # to read or write more JSON takes some ms, which a thread 
 class Endpoint(Protocol):
     """Answers the requests of some paths; between its methods nothing of it runs."""
 
-    methods: frozenset[str]  # those that it takes
+    method: str  # the one that it takes
 
     def begin(self, call: HttpCall) -> None:
         """The body is whole: ask the model, whose answers the call takes, or answer.
@@ -47,6 +44,21 @@ class Endpoint(Protocol):
         """The content of an error's answer."""
 
 
+class WayOut(Protocol):
+    """What every answer passes; see `Edge`."""
+
+    draining: Callable[[], bool]
+
+    def lines(self, call: HttpCall) -> bytes:
+        """What the head of every answer carries."""
+
+    def refusal(self, call: HttpCall, error: Exception) -> tuple[int, bytes, Sequence[Buffer]]:
+        """Status, lines of the head and content of an error's answer."""
+
+    def close(self, call: HttpCall, status: int) -> None:
+        """The request is answered, or its caller has left."""
+
+
 class HttpCall(Request):
     """See the module's text.
 
@@ -58,20 +70,25 @@ class HttpCall(Request):
         endpoint: who answers.
     """
 
-    __slots__ = ("_several", "edge", "endpoint", "ended", "exchange", "reply", "status", "task", "version", "wanted")
+    __slots__ = ("_several", "edge", "ended", "endpoint", "exchange", "reply", "task", "wanted")
     reply: Reply
 
     def __init__(
-        self, edge: Edge, head: Head, most_bytes: int, exchange: Exchange, endpoint: Endpoint
+        self, edge: WayOut, head: Head, most_bytes: int, exchange: Exchange, endpoint: Endpoint
     ) -> None:
         super().__init__(head, most_bytes)
         self.edge = edge
         self.exchange = exchange
         self.endpoint = endpoint
         self.ended = self._several = False
-        self.status = 0
         self.task: asyncio.Task[None] | None = None
         self.wanted: Wanted | None = None
+
+    def drop_body(self) -> None:
+        """The request has been read out of it, and is accounted for from now on."""
+        self.exchange.size = len(self.body)
+        self.body = b""
+        self.release()
 
     def part(self, response: InferResponse) -> None:
         """See `Sink`: these endpoints carry one answer."""
@@ -104,23 +121,24 @@ class HttpCall(Request):
         if self.ended:
             return
         self.ended = True
-        self.status = status
         edge, reply = self.edge, self.reply
+        del self.reply  # it has this call, and both would be left to the collector
         if edge.draining():
             reply.close = True
         reply.send(status, lines + edge.lines(self), parts)
-        edge.close(self)
+        edge.close(self, status)
 
     def leave(self) -> None:
         """The caller has hung up."""
         if self.ended:
             return
         self.ended = True
-        self.status, self.exchange.kind = Kind.CALLER_LEFT.http, Kind.CALLER_LEFT.label
         if self.task is not None:
             self.task.cancel()
+        if hasattr(self, "reply"):  # there once the body is whole
+            del self.reply
         self.exchange.leave()
-        self.edge.close(self)
+        self.edge.close(self, Kind.CALLER_LEFT.http)
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
         """Run what has to wait; what it raises is answered, and it is cancelled where the caller hangs up."""

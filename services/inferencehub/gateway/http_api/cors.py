@@ -4,10 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from inferencehub.core.values.errors import HubError
+from inferencehub.core.values.requests import InferResponse
+from inferencehub.gateway.http_api.call import HttpCall
+from inferencehub.gateway.http_api.response import Content
+from inferencehub.gateway.json_codec.answer_json import error_json
+
 ALLOWED = (b"x-request-id", b"x-request-timeout-ms", b"content-type", b"inference-header-content-length")
-SHOWN = (b"x-request-id", b"server-timing", b"x-served-by", b"retry-after", b"inference-header-content-length")
+SHOWN = (
+    b"x-request-id",
+    b"server-timing",
+    b"x-served-by",
+    b"retry-after",
+    b"inference-header-content-length",
+)
+TEXT = b"content-type: text/plain\r\n"
 METHODS = b"GET, POST"
 MAX_AGE_S = 600  # how long a browser may keep the answer to a preflight
+
+
+class Preflight:
+    """The endpoint of a browser's question whether a page may call."""
+
+    method = "OPTIONS"
+
+    def __init__(self, status: int, lines: bytes, content: bytes) -> None:
+        self._answer = status, lines, (content,)
+
+    def begin(self, call: HttpCall) -> None:
+        """See `Endpoint`."""
+        call.send(*self._answer)
+
+    def content(self, call: HttpCall, response: InferResponse) -> Content:
+        """See `Endpoint`; no model is asked."""
+        raise NotImplementedError
+
+    def error(self, error: HubError) -> bytes:
+        """See `Endpoint`."""
+        return error_json(error)
 
 
 class Cors:
@@ -33,8 +67,8 @@ class Cors:
             return b"access-control-allow-origin: %b\r\nvary: origin\r\n%b" % (origin, self._shown)
         return b"vary: origin\r\n"
 
-    def preflight(self, fields: Mapping[bytes, bytes]) -> tuple[int, bytes, bytes] | None:
-        """Status, lines and content that answer an OPTIONS request; None where it is no preflight."""
+    def preflight(self, fields: Mapping[bytes, bytes]) -> Preflight | None:
+        """What answers an OPTIONS request; None where it is no preflight."""
         if b"origin" not in fields or b"access-control-request-method" not in fields:
             return None
         wanted = fields.get(b"access-control-request-headers", b"")
@@ -42,10 +76,10 @@ class Cors:
         allowed = self._any or fields[b"origin"] in self._origins
         method = fields[b"access-control-request-method"]
         if not allowed or method not in METHODS.split(b", ") or not set(names) <= {*ALLOWED, *SAFE}:
-            return 400, b"content-type: text/plain\r\n", b"this origin, method or header is not allowed"
+            return Preflight(400, TEXT, b"this origin, method or header is not allowed")
         lines = b"access-control-allow-methods: %b\r\naccess-control-max-age: %d\r\n" % (METHODS, MAX_AGE_S)
         lines += b"access-control-allow-headers: %b\r\n" % b", ".join(sorted({*ALLOWED, *SAFE}))
-        return 200, b"content-type: text/plain\r\n" + lines, b"OK"
+        return Preflight(200, TEXT + lines, b"OK")
 
 
 # Headers that a page may always set (Fetch standard, "CORS-safelisted request-header").

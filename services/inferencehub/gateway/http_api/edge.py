@@ -8,7 +8,8 @@ access line; one observation.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import count
 from secrets import token_hex
 from time import monotonic
@@ -24,10 +25,9 @@ from inferencehub.gateway.calls.exchange import Exchange
 from inferencehub.gateway.calls.submit import Calls, as_hub_error
 from inferencehub.gateway.http_api.access_line import AccessLine
 from inferencehub.gateway.http_api.call import Endpoint, HttpCall
-from inferencehub.gateway.http_api.cors import Cors, Preflight
-from inferencehub.gateway.http_api.errors import WrongMethod, error_lines
-from inferencehub.gateway.http_api.page import PageCall, PageReply
-from inferencehub.gateway.http_api.response import SharedLines, ms
+from inferencehub.gateway.http_api.cors import Cors
+from inferencehub.gateway.http_api.page import PageCall
+from inferencehub.gateway.http_api.response import SharedLines, WrongMethod, error_lines, ms
 from inferencehub.gateway.metrics import Metrics
 
 SOUND_ID = re.compile(rb"[!-~]{1,128}")
@@ -84,12 +84,12 @@ class Edge:
             id = f"{self._prefix}-{next(self._number):x}"
         exchange = Exchange(id)
         if head.method == "OPTIONS" and self.cors is not None:
-            answer = self.cors.preflight(fields)
-            if answer is not None:
-                return HttpCall(self, head, 0, exchange, Preflight(answer))
+            preflight = self.cors.preflight(fields)
+            if preflight is not None:
+                return HttpCall(self, head, 0, exchange, preflight)
         endpoint = self.find(head.target)
         if endpoint is None:
-            return PageCall(head, self.most_bytes, exchange, needs_body=False)
+            return PageCall(head, self.most_bytes, exchange)
         call = HttpCall(self, head, self.most_bytes, exchange, endpoint)
         try:
             if head.method != endpoint.method:
@@ -113,7 +113,8 @@ class Edge:
     def begin(self, request: Request, reply: Reply) -> None:
         """See `Handler`."""
         if isinstance(request, PageCall):
-            self.pages.begin(request, PageReply(self, request, reply))
+            reply.finish_head = partial(self._page_lines, request, reply)
+            self.pages.begin(request, reply)
             return
         assert isinstance(request, HttpCall)
         request.reply = reply
@@ -128,14 +129,15 @@ class Edge:
         """See `Handler`: the caller has hung up."""
         if isinstance(request, PageCall):
             self.pages.left(request)
-            self.close(request, Kind.CALLER_LEFT.http)
+            if not request.answered:
+                self.close(request, Kind.CALLER_LEFT.http)
         elif isinstance(request, HttpCall):
             request.leave()
 
     def cut_off(self, request: Request, reply: Reply) -> None:
         """See `Handler`: the process ends, and has waited long enough."""
         if isinstance(request, PageCall):
-            self.pages.cut_off(request, PageReply(self, request, reply))
+            self.pages.cut_off(request, reply)
         elif isinstance(request, HttpCall):
             request.reply = reply
             text = "the gateway ends, and this request took longer than it could wait"
@@ -143,6 +145,15 @@ class Edge:
             request.exchange.leave()
 
     # --- the way out ---
+
+    def _page_lines(self, call: PageCall, reply: Reply, status: int) -> bytes:
+        """The lines of a page's head, which is about to be sent."""
+        call.answered = True
+        lines = self.lines(call)
+        self.close(call, status)
+        if self.draining():
+            reply.close = True
+        return lines
 
     def lines(self, call: HttpCall | PageCall) -> bytes:
         """What the head of every answer carries."""

@@ -24,6 +24,8 @@ class Infer:
 
     methods = frozenset(("POST",))
 
+    method = "POST"
+
     def __init__(self, calls: Calls, model: str, version: str) -> None:
         self.calls = calls
         self.model = model
@@ -42,8 +44,7 @@ class Infer:
 
     def _ask(self, call: HttpCall, request: InferRequest, wanted: Wanted) -> None:
         call.wanted = wanted
-        call.body = b""  # what waits is the request alone
-        call.release()
+        call.drop_body()
         self.calls.submit(call.exchange, request, call)
 
     def content(self, call: HttpCall, response: InferResponse) -> Content:

@@ -15,6 +15,8 @@ from inferencehub.core.values.signature import ModelInfo, TensorSpec
 from inferencehub.gateway.http_api.pages.openapi import openapi
 from inferencehub.gateway.json_codec.answer_json import encode
 from inferencehub.gateway.routing.fleet import Fleet
+from inferencehub.gateway.routing.table import RoutingTable
+from inferencehub.gateway.routing.unknown_models import UnknownModels
 
 EXTENSIONS = ("binary_tensor_data", "parameters")
 
@@ -24,16 +26,21 @@ def json(value: Any, status: int = 200) -> Response:
     return Response(encode(value), status, media_type="application/json")
 
 
-class Describe:
+class Metadata:
     """The endpoints.
 
     Args:
-        fleet: where models are.
+        fleet, table: where models are.
+        unknown: where requests for other models wait.
         not_ready: "" while the gateway takes requests, else why it does not.
     """
 
-    def __init__(self, fleet: Fleet, not_ready: Callable[[], str]) -> None:
+    def __init__(
+        self, fleet: Fleet, table: RoutingTable, unknown: UnknownModels, not_ready: Callable[[], str]
+    ) -> None:
         self.fleet = fleet
+        self.table = table
+        self.unknown = unknown
         self.not_ready = not_ready
 
     async def server(self, request: Request) -> Response:
@@ -63,7 +70,7 @@ class Describe:
 
     async def models(self, request: Request) -> Response:
         """GET /v2/models: all models, each with whether it can be called, and if not why."""
-        known = self.fleet.models()
+        known = self.table.models()
         return json(
             {
                 "models": [
@@ -83,7 +90,7 @@ class Describe:
         return json(
             {
                 "name": info.name,
-                "versions": self.fleet.versions(info.name),
+                "versions": self.table.versions(info.name),
                 "platform": info.platform,
                 "inputs": [tensor(spec) for spec in info.signature.inputs],
                 "outputs": [tensor(spec) for spec in info.signature.outputs],
@@ -94,7 +101,7 @@ class Describe:
         """GET …/ready: 200 where the model can be called now, else 503."""
         info = await self._info(request, hold_s=0)
         version = request.path_params.get("version", "")
-        if not self.fleet.is_open(info.name, version):
+        if not self.table.is_open(info.name, version):
             raise HubError(Kind.NOT_READY, f"model '{info.name}' is not ready: no pod serves it")
         return json({"name": info.name, "ready": True})
 
@@ -108,7 +115,9 @@ class Describe:
 
     async def _info(self, request: Request, hold_s: float | None) -> ModelInfo:
         path = request.path_params
-        return await self.fleet.info(path["model"], path.get("version", ""), hold_s)
+        name, version = path["model"], path.get("version", "")
+        lanes = self.table.known(name, version) or await self.unknown.lanes(name, version, hold_s)
+        return lanes[0].info
 
 
 def tensor(spec: TensorSpec) -> dict[str, Any]:

@@ -1,26 +1,54 @@
-"""A request for a page, which Starlette answers: what passes the edge with it."""
+"""Pages, which Starlette answers: what passes the edge with a request for one, and how their errors are answered."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import Any
+
+from starlette.exceptions import HTTPException
 
 from inferencehub.core.http1.asgi import AsgiRequest
 from inferencehub.core.http1.handler import Head
-from inferencehub.core.http1.response import Reply
-from inferencehub.core.values.tensors import Buffer
+from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.gateway.calls.exchange import Exchange
-
-if TYPE_CHECKING:
-    from inferencehub.gateway.http_api.edge import Edge
+from inferencehub.gateway.http_api.response import WrongMethod, error_lines
+from inferencehub.gateway.json_codec.answer_json import error_json
 
 
 class PageCall(AsgiRequest):
-    """A request for a page; its exchange is for the access line and the id."""
+    """A request for a page. Its exchange has the id and the times; `answered` says that its access line is written."""
 
-    __slots__ = ("exchange",)
+    __slots__ = ("answered", "exchange")
 
-    def __init__(self, head: Head, most_bytes: int, exchange: Exchange, needs_body: bool) -> None:
-        super().__init__(head, most_bytes, needs_body=needs_body)
+    def __init__(self, head: Head, most_bytes: int, exchange: Exchange) -> None:
+        super().__init__(head, most_bytes, needs_body=False)
         self.run = None
         self.exchange = exchange
+        self.answered = False
+
+
+def pages_with_errors(app: Any) -> Any:
+    """An ASGI application that answers what `app` raises: Starlette's 404 and 405, and errors of ours."""
+
+    async def answering(scope: Any, receive: Any, send: Any) -> None:
+        scope["app"] = app  # so that Starlette's routes raise their 404 and 405 instead of answering them
+        try:
+            await app(scope, receive, send)
+        except (HubError, HTTPException) as raised:
+            error = raised if isinstance(raised, HubError) else routing_error(raised, scope)
+            lines = [line.split(b": ", 1) for line in error_lines(error).split(b"\r\n")[:-1]]
+            await send({"type": "http.response.start", "status": error.kind.http, "headers": lines})
+            await send({"type": "http.response.body", "body": error_json(error)})
+
+    return answering
+
+
+def routing_error(error: HTTPException, scope: Any) -> HubError:
+    """Starlette's 404 or 405 as ours."""
+    if error.status_code == 405:
+        allow = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
+        head = Head(scope["method"], scope["raw_path"], {}, None, scope["http_version"], 0)
+        return WrongMethod(head, allow)
+    path = scope["path"][:120]
+    return HubError(
+        Kind.NOT_FOUND, f"there is nothing at '{path}', expected one of the paths that /docs shows"
+    )

@@ -19,7 +19,7 @@ class Predict:
         calls: where the request goes.
     """
 
-    methods = frozenset(("POST",))
+    method = "POST"
 
     def __init__(self, calls: Calls) -> None:
         self.calls = calls
@@ -35,8 +35,7 @@ class Predict:
         self._ask(call, await beside(decode_predict, call.body))
 
     def _ask(self, call: HttpCall, parsed: PredictBody) -> None:
-        call.body = b""  # what waits is the request alone
-        call.release()
+        call.drop_body()
         self.calls.predict(call.exchange, parsed.model_name, parsed.features, parsed.text, call)
 
     def content(self, call: HttpCall, response: InferResponse) -> Content:

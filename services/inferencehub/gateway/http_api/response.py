@@ -1,10 +1,12 @@
-"""What the head of every answer carries, as lines; what many answers share is written once."""
+"""The heads of answers, as lines: what each answer carries, and what an error adds. What many share is written once."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from time import monotonic
 
+from inferencehub.core.http1.handler import Head
+from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import NO_TRIP, Trip
 from inferencehub.core.values.tensors import Buffer
 from inferencehub.gateway.calls.exchange import Exchange
@@ -57,3 +59,22 @@ class SharedLines:
         if self._shown.trip is not trip:
             self._shown = ShownTrip(trip)
         return self._shown
+
+
+class WrongMethod(HubError):
+    """A method that a path does not take; `allow` lists those that it takes."""
+
+    def __init__(self, head: Head, allow: str) -> None:
+        path = str(head.path[:120], "latin-1")
+        super().__init__(Kind.WRONG_METHOD, f"'{path}' does not take {head.method[:20]}, expected {allow}")
+        self.allow = allow
+
+
+def error_lines(error: HubError) -> bytes:
+    """The lines of an error's answer."""
+    lines = JSON
+    if error.kind in (Kind.BUSY, Kind.NOT_READY):
+        lines += b"retry-after: %d\r\n" % error.retry_after
+    if isinstance(error, WrongMethod):
+        lines += b"allow: %b\r\n" % error.allow.encode()
+    return lines

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from inferencehub.core.http1.handler import Body
 from inferencehub.core.values.errors import bad_input, shown
-from inferencehub.gateway.http_api.body import Body
 
 JSON_SIZE = b"inference-header-content-length"
 

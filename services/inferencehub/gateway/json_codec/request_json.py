@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import msgspec
 
+from inferencehub.core.http1.handler import Body
 from inferencehub.core.oip.extension import OURS
 from inferencehub.core.values.call_rules import refuse_reserved
 from inferencehub.core.values.errors import HubError, bad_input, shown
 from inferencehub.core.values.requests import InferRequest, Parameter
 from inferencehub.core.values.tensors import Tensor
-from inferencehub.gateway.http_api.body import Body
 from inferencehub.gateway.json_codec import native_numbers
 from inferencehub.gateway.json_codec.answer_json import Wanted
 from inferencehub.gateway.json_codec.binary import Buffers, split

@@ -22,6 +22,8 @@ from inferencehub.core.process.ops_port import JSON, Answer
 from inferencehub.core.values.demand import ModelDemand, Report, slots_needed
 from inferencehub.gateway.pods.replica import Replica
 from inferencehub.gateway.routing.fleet import Fleet
+from inferencehub.gateway.routing.table import RoutingTable
+from inferencehub.gateway.routing.unknown_models import UnknownModels
 
 WINDOW_S = 15.0
 SECOND_S = 1.0
@@ -39,14 +41,16 @@ class Tick(NamedTuple):
 
 
 class Demand:
-    """Watches a fleet.
+    """Watches the lanes and what waits for unknown models.
 
     Args:
-        fleet: whose requests.
+        fleet, table, unknown: whose requests.
     """
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, table: RoutingTable, unknown: UnknownModels) -> None:
         self.fleet = fleet
+        self.table = table
+        self.unknown = unknown
         self.slots: dict[Key, int] = {}
         self._ticks: deque[Tick] = deque(maxlen=round(WINDOW_S / TICK_S))
         self._last = monotonic()
@@ -122,7 +126,7 @@ class Demand:
     def _waiting(self) -> dict[Key, float]:
         """The slots that waiting requests need; of pools that serve the same model each has a share by its slots."""
         waited: dict[Key, float] = {}
-        for lanes in self.fleet.routes.values():
+        for lanes in self.table.routes.values():
             for lane in lanes:
                 queue, info = lane.lane.queue, lane.info
                 needed = slots_needed(len(queue), queue.rows, queue.max_rows)
@@ -132,6 +136,6 @@ class Demand:
                     self.slots.setdefault(key, info.slots)
                     waited[key] = waited.get(key, 0.0) + needed * slots / total
         for name, expected in self.fleet.on_demand.items():
-            held = self.fleet.held.get(name, 0)
+            held = self.unknown.held.get(name, 0)
             waited[expected.pool, name, ""] = float(slots_needed(held, held, expected.max_batch_size))
         return waited

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import uvloop
 
-from inferencehub.gateway.http_api.direct import Call
-from inferencehub.gateway.http_api.edge import Exchange
-from inferencehub.gateway.http_api.gathered import GatheredBody
+from inferencehub.core.http1.body import KnownBody
+from inferencehub.gateway.calls.exchange import Exchange
+from inferencehub.gateway.http_api.call import HttpCall
 from tests.gateway.raw import Raw, request
 from tests.hub import Hub, eventually, mock_model, running_hub
 
@@ -56,7 +56,7 @@ def binary(count: int, path: str = INFER) -> bytes:
 
 def quiet(hub: Hub) -> bool:
     """Whether nothing is held or runs."""
-    return hub.gateway.fleet.bytes_held.held == 0 and hub.gateway.metrics.in_flight == 0
+    return hub.gateway.bytes_held.held == 0 and hub.gateway.metrics.in_flight == 0
 
 
 async def in_pieces(raw: Raw, whole: bytes, *cuts: int) -> None:
@@ -80,7 +80,7 @@ async def _all_sizes(folder: Path) -> None:
         assert quiet(hub)
 
 
-async def _a_known_head_has_no_time_limit(folder: Path) -> None:
+async def _a_connection_lives_on(folder: Path) -> None:
     async with (
         hub_at(folder, header_timeout_s=0.3, body_timeout_s=0.5) as hub,
         Raw(hub.gateway.port) as first,
@@ -88,9 +88,7 @@ async def _a_known_head_has_no_time_limit(folder: Path) -> None:
         for whole in (binary(3), binary(100_000)):
             await first.send(whole)
             assert (await first.read()).status == 200
-            async with Raw(
-                hub.gateway.port
-            ) as raw:  # the first request of this connection has a head that is known
+            async with Raw(hub.gateway.port) as raw:
                 for cuts in ((), (len(whole) - 2,), ()):
                     await in_pieces(raw, whole, *cuts)
                     assert (await raw.read()).status == 200
@@ -157,7 +155,7 @@ async def _caller_leaves(folder: Path) -> None:
     async with hub_at(folder) as hub:
         async with Raw(hub.gateway.port) as raw:
             await in_pieces(raw, binary(100_000)[:-1], 1000)
-            await eventually(lambda: hub.gateway.fleet.bytes_held.held > 390_000)
+            await eventually(lambda: hub.gateway.bytes_held.held > 390_000)
         await eventually(lambda: quiet(hub))
         assert 'status="499"' in await hub.metrics()
 
@@ -170,7 +168,7 @@ async def _nothing_left(folder: Path) -> None:
         try:
             async with Raw(hub.gateway.port) as raw:
                 await in_pieces(raw, binary(100_000)[:-1], 1000)
-                await eventually(lambda: hub.gateway.fleet.bytes_held.held > 390_000)
+                await eventually(lambda: hub.gateway.bytes_held.held > 390_000)
                 assert len(bodies()) == len(before) + 3
             await eventually(lambda: quiet(hub))
             await asyncio.sleep(0.05)
@@ -182,7 +180,7 @@ async def _nothing_left(folder: Path) -> None:
 
 def bodies() -> list[object]:
     """What there is for each body that comes in pieces."""
-    return [thing for thing in gc.get_objects() if type(thing) in (GatheredBody, Call, Exchange)]
+    return [thing for thing in gc.get_objects() if type(thing) in (KnownBody, HttpCall, Exchange)]
 
 
 async def _too_much(folder: Path) -> None:
@@ -192,7 +190,7 @@ async def _too_much(folder: Path) -> None:
         Raw(hub.gateway.port) as other,
     ):
         await raw.send(binary(100_000)[:-1])
-        await eventually(lambda: hub.gateway.fleet.bytes_held.held > 390_000)
+        await eventually(lambda: hub.gateway.bytes_held.held > 390_000)
         await in_pieces(other, binary(100_000), 1000, 150_000)
         answer = await other.read()
         assert answer.status == 429
@@ -207,7 +205,7 @@ async def _too_much(folder: Path) -> None:
 async def _the_end(folder: Path) -> None:
     async with hub_at(folder, drain_timeout_s=0.3) as hub, Raw(hub.gateway.port) as raw:
         await raw.send(binary(100_000)[:-1])
-        await eventually(lambda: hub.gateway.fleet.bytes_held.held > 390_000)
+        await eventually(lambda: hub.gateway.bytes_held.held > 390_000)
         await hub.gateway.stop()
         answer = await raw.read()
         assert answer.status == 503
@@ -216,7 +214,7 @@ async def _the_end(folder: Path) -> None:
 
 test_all_sizes_in_any_pieces = on_both_loops(_all_sizes)
 test_the_next_request_may_follow_at_once = on_both_loops(_next_one_behind_it)
-test_a_connection_with_known_heads_lives_on = on_both_loops(_a_known_head_has_no_time_limit)
+test_a_connection_that_is_answered_lives_on = on_both_loops(_a_connection_lives_on)
 test_empty_lines_in_front_of_a_request_are_skipped = on_both_loops(_empty_lines_in_front)
 test_json_and_predict = on_both_loops(_json_and_predict)
 test_a_model_that_nobody_serves = on_both_loops(_nobody_there)

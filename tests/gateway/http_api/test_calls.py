@@ -1,4 +1,4 @@
-"""The short way and the long one give the same answers, and the short one keeps the promises of the long one."""
+"""Calls of models over HTTP: however they are cut, and whatever becomes of their callers."""
 
 import asyncio
 import gc
@@ -39,7 +39,7 @@ class Model:
 async def hub(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hub]:
     models = tmp_path_factory.mktemp("models")
     mock_model(models)
-    mock_model(models, "slow", delay_ms=50)  # longer than LISTEN_AFTER_S
+    mock_model(models, "slow", delay_ms=50)
     mock_model(models, "stuck", delay_ms=60_000, slots=1)
     config = """backend: "python"
         input { name: "x" data_type: TYPE_INT32 dims: [1] }
@@ -91,7 +91,9 @@ def seen(answer: Answer) -> tuple[object, ...]:
         ("/v2/models/large/infer", b'{"inputs":[{"name":"x","shape":[1],"datatype":"INT32","data":[400000]}]}', ()),
     ],
 )  # fmt: skip
-async def test_both_ways_answer_alike(hub: Hub, path: str, body: bytes, headers: tuple[str, ...]) -> None:
+async def test_a_call_is_answered_alike_however_it_is_cut(
+    hub: Hub, path: str, body: bytes, headers: tuple[str, ...]
+) -> None:
     whole = request("POST", path, body, *headers)
     answers = []
     for cut in (0, whole.index(b"\r\n\r\n") + 4, 10):
@@ -102,13 +104,13 @@ async def test_both_ways_answer_alike(hub: Hub, path: str, body: bytes, headers:
             answers.append(seen(await raw.read()))
             if "connection: close" in headers:
                 assert await raw.closed() == b""
-            else:  # its head may be known by now
+            else:
                 answers += [seen(await raw.ask_again(whole)) for _ in range(2)]
     assert all(answer == answers[0] for answer in answers)
 
 
-async def test_requests_with_a_known_head_are_told_apart(hub: Hub) -> None:
-    """Only the body is looked at; one that comes in parts, with another behind it, or is none at all, is found out."""
+async def test_requests_of_one_connection_are_told_apart(hub: Hub) -> None:
+    """With equal heads, in parts, with another behind it, or no request at all."""
     one, two = (request("POST", "/predict", b'{"features":[%d]}' % number) for number in (1, 2))
     async with Raw(hub.gateway.port) as raw:
         known, other = [(await raw.ask_again(whole)).json for whole in (one, two)]
@@ -126,8 +128,8 @@ async def test_requests_with_a_known_head_are_told_apart(hub: Hub) -> None:
         assert (await raw.ask_again(one)).json == known
 
 
-async def test_a_known_head_may_take_the_long_way(hub: Hub) -> None:
-    """The model of its body is another one, which is waited for."""
+async def test_models_that_are_there_and_not_take_turns(hub: Hub) -> None:
+    """With equal heads: the model is named in the body."""
     quick, nobody = (b'{"features":[1],"model_name":"%b"}' % name for name in (b"quick", b"nobod"))
     async with Raw(hub.gateway.port) as raw:
         for body, status in ((quick, 200), (quick, 200), (nobody, 404), (quick, 200)):
@@ -179,8 +181,8 @@ async def test_who_hangs_up_is_logged_and_its_work_is_dropped(hub: Hub) -> None:
         await eventually(lambda: gateway.fleet.ready)
         async with Raw(gateway.port) as raw:
             await raw.send(request("POST", "/predict", STUCK, "x-request-id: gone"))
-            await eventually(lambda: gateway.fleet.routes[("stuck", "")][0].lane.running == 1)
-        await eventually(lambda: gateway.fleet.routes[("stuck", "")][0].lane.idle)
+            await eventually(lambda: gateway.table.routes[("stuck", "")][0].lane.running == 1)
+        await eventually(lambda: gateway.table.routes[("stuck", "")][0].lane.idle)
         await eventually(lambda: gateway.metrics.in_flight == 0)
     finally:
         await gateway.stop()
@@ -194,7 +196,7 @@ async def test_who_waits_longer_than_the_gateway_lives_is_told(hub: Hub) -> None
         await eventually(lambda: gateway.fleet.ready)
         raw = await Raw(gateway.port).__aenter__()
         await raw.send(request("POST", "/predict", STUCK))
-        await eventually(lambda: gateway.fleet.routes[("stuck", "")][0].lane.running == 1)
+        await eventually(lambda: gateway.table.routes[("stuck", "")][0].lane.running == 1)
     answer = await raw.read()
     assert (answer.status, answer.headers["connection"]) == (503, "close")
     assert "the gateway ends" in answer.json["error"]
@@ -203,9 +205,9 @@ async def test_who_waits_longer_than_the_gateway_lives_is_told(hub: Hub) -> None
 
 @pytest.mark.parametrize("whole", [True, False])
 async def test_idle_connections_are_closed_and_busy_ones_are_not(hub: Hub, whole: bool) -> None:
-    async with running_gateway((f"127.0.0.1:{hub.pods[0].port}",), default_model="quick") as gateway:
+    pod = (f"127.0.0.1:{hub.pods[0].port}",)
+    async with running_gateway(pod, default_model="quick", keep_alive_s=0.4) as gateway:
         await eventually(lambda: gateway.fleet.ready)
-        gateway.http._config.timeout_keep_alive = 0.4  # type: ignore[assignment]  # seconds, whole in uvicorn's view
         async with Raw(gateway.port) as raw:
             data = request("POST", "/predict", b'{"features":[1]}')
             began = monotonic()

@@ -1,0 +1,99 @@
+"""A model that yields three answers: through its process, the tiers' stream and both lanes, to a front's sink."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from struct import pack, unpack
+
+import pytest
+import pytest_asyncio
+
+from inferencehub.core.lane.sink import End
+from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.values.requests import InferRequest, InferResponse
+from inferencehub.core.values.tensors import Tensor
+from inferencehub.gateway.calls.exchange import Exchange
+from tests.hub import Hub, running_hub, write_model
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+CONFIG = """backend: "python"
+    input { name: "x" data_type: TYPE_FP32 dims: [1] }
+    output { name: "y" data_type: TYPE_FP32 dims: [1] }"""
+COUNTING = """
+import os
+
+class Model:
+    def __init__(self, directory, parameters):
+        pass
+
+    def predict(self, inputs):
+        x = inputs["x"]
+        for number in range(3):
+            yield {"y": x + number}
+        if x[0] == 100:
+            raise ValueError("a hundred is enough")
+        if x[0] == 200:
+            os._exit(7)
+"""
+
+
+class Answers:
+    """A front's sink."""
+
+    def __init__(self) -> None:
+        self.parts: list[float] = []
+        self.ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
+
+    def part(self, response: InferResponse) -> None:
+        assert not self.ended.done()
+        self.parts += unpack("<f", response.outputs[0].data)
+
+    def end(self, end: End) -> None:
+        self.ended.set_result(end)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def hub(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hub]:
+    models: Path = tmp_path_factory.mktemp("models")
+    write_model(models, "counting", CONFIG, {"1/model.py": COUNTING})
+    async with running_hub(models, hold_s=20.0) as hub:
+        yield hub
+
+
+async def ask(hub: Hub, x: float) -> tuple[list[float], End]:
+    """The answers to one number, and how they ended."""
+    sink, exchange = Answers(), Exchange("an-id")
+    tensor = Tensor("x", "FP32", (1,), pack("<f", x))
+    hub.gateway.calls.submit(exchange, InferRequest("counting", "", (tensor,)), sink)
+    return sink.parts, await asyncio.wait_for(sink.ended, 20)
+
+
+async def test_three_answers_come_in_order_and_then_the_end(hub: Hub) -> None:
+    asked = await asyncio.gather(*[ask(hub, x) for x in (1, 10, 20)])
+    assert asked == [([x, x + 1, x + 2], None) for x in (1, 10, 20)]
+
+
+async def test_an_error_behind_answers_ends_them(hub: Hub) -> None:
+    parts, end = await ask(hub, 100)
+    assert parts == [100, 101, 102]
+    assert isinstance(end, HubError)
+    assert (end.kind, end.detail) == (Kind.BAD_INPUT, "model 'counting': a hundred is enough")
+
+
+async def test_a_process_that_dies_behind_answers_is_an_error_and_nothing_runs_twice(hub: Hub) -> None:
+    parts, end = await ask(hub, 200)
+    assert parts == [200, 201, 202]
+    assert isinstance(end, HubError)
+    assert end.kind is Kind.MODEL_FAILED
+    assert await ask(hub, 1) == ([1, 2, 3], None)
+
+
+async def test_calls_that_carry_one_answer_say_so(hub: Hub) -> None:
+    x = {"name": "x", "shape": [1], "datatype": "FP32", "data": [1]}
+    async with hub.client.post(f"{hub.url}/v2/models/counting/infer", json={"inputs": [x]}) as answer:
+        assert answer.status == 501
+        assert "several answers" in (await answer.json())["error"]
+    assert hub.gateway.metrics.in_flight == 0
