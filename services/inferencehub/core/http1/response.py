@@ -37,6 +37,9 @@ class Carrier(Protocol):
     def date(self) -> bytes:
         """The head lines that every answer has."""
 
+    def host(self) -> str:
+        """The address that the caller has connected to."""
+
     def ended(self) -> None:
         """The answer has ended."""
 
@@ -54,7 +57,7 @@ class Reply:
         request: what is answered.
         close: whether the connection ends after this answer.
 
-    `close` may be set until `send` or `start`. `drained` is called when a caller that read slowly has caught up.
+    `close` may be set until `send` or `start`; a `send` behind `start` breaks the connection off. `drained` is called when a caller that read slowly has caught up.
     """
 
     __slots__ = ("_carrier", "_chunked", "_silent", "close", "drained", "request")
@@ -72,6 +75,11 @@ class Reply:
         """Whether the answer has begun, as a stream."""
         return self._chunked is not None
 
+    @property
+    def host(self) -> str:
+        """The address that the caller has connected to; empty once it has left."""
+        return "" if self._carrier is None else self._carrier.host()
+
     def send(self, status: int, lines: bytes, parts: Sequence[Buffer]) -> None:
         """Answer, in one write.
 
@@ -82,6 +90,9 @@ class Reply:
         """
         carrier = self._carrier
         if carrier is None:
+            return
+        if self.started:  # it is too late for another head
+            carrier.abort()
             return
         if status in NO_BODY or status < 200:
             length, parts = b"", ()
