@@ -16,6 +16,7 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 
 from inferencehub.core.demand import ModelDemand, Report
+from inferencehub.core.ops import Asked
 from inferencehub.scaler.gateways import Release
 from inferencehub.scaler.page import demand_page
 from inferencehub.scaler.total import Total
@@ -135,13 +136,13 @@ def test_what_keda_reads_there_is_the_demand_and_503_where_it_is_not_known() -> 
     report = Report(1.0, [ModelDemand("default", "slow", "1", running=6.0, queued=3.0, slots=4)])
     totals: dict[Release, Total] = {}
     page = demand_page(totals, "elsewhere")
-    scope = {"path": url.path, "query_string": url.query.encode()}
-    assert page(scope)[0] == 503
+    asked = Asked(url.query.encode(), "", "")
+    assert page(asked)[0] == 503
     totals[Release("ml", "hub")] = total
     now = monotonic()
     for second in range(6):
         total.add(now - 5 + second, 1, 1, [report])
-    status, _, body = page(scope)
+    status, _, body = page(asked)
     assert status == 200
     # KEDA takes a number of the top level by this name, else it counts the call as failed.
     assert json.loads(body)[metadata["valueLocation"]] == 2.25

@@ -16,7 +16,7 @@ from typing import Any
 
 from aiohttp import web
 
-from inferencehub.core.http import listen
+from inferencehub.core.http1.server import listen
 from inferencehub.scaler import certificate
 from inferencehub.scaler.kube import Kube
 

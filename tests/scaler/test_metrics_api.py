@@ -16,7 +16,7 @@ import pytest
 from aiohttp import web
 
 from inferencehub.core.demand import ModelDemand, Report
-from inferencehub.core.http import listen
+from inferencehub.core.http1.server import listen
 from inferencehub.scaler import certificate
 from inferencehub.scaler.callers import Callers
 from inferencehub.scaler.gateways import Release

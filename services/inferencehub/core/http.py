@@ -7,7 +7,6 @@ answer, and only then calls `stop`.
 from __future__ import annotations
 
 import asyncio
-import socket
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -16,17 +15,7 @@ import uvicorn
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-
-def listen(port: int) -> socket.socket:
-    """A listening socket on all addresses, IPv6 and IPv4 where the machine has both; port 0 takes a free one."""
-    if socket.has_dualstack_ipv6():
-        sock = socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=2048)
-    else:
-        sock = socket.create_server(("", port), backlog=2048)
-    # Accepted sockets inherit it. asyncio itself sets it only where the socket was made with proto TCP, which this
-    # one was not, and an answer written in two parts would then wait 40 ms for the other side's ACK.
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return sock
+from inferencehub.core.http1.server import listen
 
 
 class HttpServer:

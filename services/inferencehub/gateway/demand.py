@@ -19,7 +19,7 @@ import msgspec
 from prometheus_client.core import GaugeMetricFamily
 
 from inferencehub.core.demand import ModelDemand, Report, slots_needed
-from inferencehub.core.ops import JSON, Answer
+from inferencehub.core.ops import JSON, Answer, Asked
 from inferencehub.gateway.fleet import Fleet
 from inferencehub.gateway.place import Place
 
@@ -75,7 +75,7 @@ class Demand:
             family.add_metric([demand.pool, demand.model, demand.version], demand.pods)
         return [family]
 
-    def page(self, scope: object) -> Answer:
+    def page(self, asked: Asked) -> Answer:
         """GET /demand of the ops port: the mean of the last second."""
         return 200, JSON, msgspec.json.encode(self.report(SECOND_S))
 

@@ -18,7 +18,7 @@ from starlette.routing import Router
 
 from inferencehub.core.http import HttpServer
 from inferencehub.core.logs import AccessLog
-from inferencehub.core.ops import ops_app
+from inferencehub.core.ops import ops_server
 from inferencehub.gateway.border import Border
 from inferencehub.gateway.connection import connection_class
 from inferencehub.gateway.demand import Demand
@@ -79,8 +79,8 @@ class Gateway:
         )
         connection = connection_class(settings.header_timeout_s, settings.body_timeout_s, short_way)
         self.http = HttpServer(app, settings.port, connection)
-        self.ops = HttpServer(
-            ops_app(self.metrics.registry, self.not_ready, {"/demand": self.demand.page}), settings.ops_port
+        self.ops = ops_server(
+            settings.ops_port, self.metrics.registry, self.not_ready, {"/demand": self.demand.page}
         )
 
     @property

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from inferencehub.core import wire
 from inferencehub.core.errors import HubError
-from inferencehub.core.http import listen
+from inferencehub.core.http1.server import listen
 from inferencehub.core.http2.server import ServerStream
 from inferencehub.core.messages import InferResponse
 from inferencehub.core.tensors import Buffer
