@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 import jsonschema  # type: ignore[import-untyped]
 import pytest
 
+from inferencehub.core.process.ops_port import Asked
 from inferencehub.core.values.demand import ModelDemand, Report
 from inferencehub.scaler.demand.gateways import Release
 from inferencehub.scaler.demand.page import demand_page
@@ -135,13 +136,13 @@ def test_what_keda_reads_there_is_the_demand_and_503_where_it_is_not_known() -> 
     report = Report(1.0, [ModelDemand("default", "slow", "1", running=6.0, queued=3.0, slots=4)])
     totals: dict[Release, Total] = {}
     page = demand_page(totals, "elsewhere")
-    scope = {"path": url.path, "query_string": url.query.encode()}
-    assert page(scope)[0] == 503
+    asked = Asked(url.query.encode(), "", "")
+    assert page(asked)[0] == 503
     totals[Release("ml", "hub")] = total
     now = monotonic()
     for second in range(6):
         total.add(now - 5 + second, 1, 1, [report])
-    status, _, body = page(scope)
+    status, _, body = page(asked)
     assert status == 200
     # KEDA takes a number of the top level by this name, else it counts the call as failed.
     assert json.loads(body)[metadata["valueLocation"]] == 2.25

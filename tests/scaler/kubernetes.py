@@ -16,7 +16,7 @@ from typing import Any
 
 from aiohttp import web
 
-from inferencehub.core.process.http import listen
+from inferencehub.core.http1.server import listen
 from inferencehub.scaler.kube import Kube
 from inferencehub.scaler.metrics_api import certificate
 

@@ -18,9 +18,8 @@ from inferencehub.core.http1.asgi import AsgiHandler
 from inferencehub.core.http1.limits import Limits, allowed_connections
 from inferencehub.core.http1.server import HttpServer
 from inferencehub.core.lane.byte_budget import ByteBudget
-from inferencehub.core.process.http import HttpServer as OpsServer
 from inferencehub.core.process.logs import AccessLog
-from inferencehub.core.process.ops_port import ops_app
+from inferencehub.core.process.ops_port import ops_server
 from inferencehub.gateway.calls.stages import LoadShedding, Memory
 from inferencehub.gateway.calls.submit import Calls
 from inferencehub.gateway.http_api.cors import Cors
@@ -62,8 +61,8 @@ class Gateway:
         self.metrics.registry.register(self.demand)
         self.http = HttpServer(self._edge(), settings.port, self._limits(), self.bytes_held)
         self.bytes_held.relieve = self.http.unread.relieve
-        self.ops = OpsServer(
-            ops_app(self.metrics.registry, self.not_ready, {"/demand": self.demand.page}), settings.ops_port
+        self.ops = ops_server(
+            settings.ops_port, self.metrics.registry, self.not_ready, {"/demand": self.demand.page}
         )
 
     def _edge(self) -> Edge:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from pathlib import Path
-from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -22,9 +21,8 @@ from grpc_reflection.v1alpha import reflection
 
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.oip import messages
-from inferencehub.core.process.http import HttpServer
 from inferencehub.core.process.logs import AccessLog
-from inferencehub.core.process.ops_port import ops_app
+from inferencehub.core.process.ops_port import Answer, Asked, ops_server
 from inferencehub.inference.grpc_api.health import READY, STARTED, Health
 from inferencehub.inference.grpc_api.servicer import PREDICT_SERVICE, Servicer, handlers
 from inferencehub.inference.metrics import Metrics
@@ -57,8 +55,8 @@ class InferenceServer:
         )
         self.servicer = Servicer(self.models, settings, access)
         self.servicer.ready = lambda: not self.not_ready()
-        self.ops = HttpServer(
-            ops_app(self.metrics.registry, self.not_ready, {"/address": self.address}), settings.ops_port
+        self.ops = ops_server(
+            settings.ops_port, self.metrics.registry, self.not_ready, {"/address": self.address}
         )
         self._server = grpc.aio.server(options=server_options(settings.max_message_bytes))
         self._loading: asyncio.Task[None] | None = None
@@ -99,9 +97,9 @@ class InferenceServer:
         if self._loading is not None:
             await asyncio.wait([self._loading])
 
-    def address(self, scope: Any) -> tuple[int, str, bytes]:
+    def address(self, asked: Asked) -> Answer:
         """GET /address on the ops port: where this pod's gRPC is, for a gateway that met it through a load balancer."""
-        host: str = scope["server"][0].removeprefix("::ffff:")
+        host = asked.host.removeprefix("::ffff:")
         return 200, "text/plain", f"{f'[{host}]' if ':' in host else host}:{self.port}".encode()
 
     def not_ready(self) -> str:

@@ -17,8 +17,8 @@ from time import monotonic
 
 from aiohttp import web
 
-from inferencehub.core.process.http import HttpServer, listen
-from inferencehub.core.process.ops_port import ops_app
+from inferencehub.core.http1.server import listen
+from inferencehub.core.process.ops_port import ops_server
 from inferencehub.scaler.activator import Activator
 from inferencehub.scaler.demand.gateways import Gateways, Release
 from inferencehub.scaler.demand.page import demand_page
@@ -59,9 +59,7 @@ class Scaler:
         self._runner = web.AppRunner(api.app, access_log=None)
         self._context: ssl.SSLContext | None = None
         page = demand_page(self.gateways.totals, settings.namespace)
-        self.ops = HttpServer(
-            ops_app(self.metrics.registry, self.not_ready, {"/demand": page}), settings.ops_port
-        )
+        self.ops = ops_server(settings.ops_port, self.metrics.registry, self.not_ready, {"/demand": page})
         self._tasks: list[asyncio.Task[None]] = []
 
     def not_ready(self) -> str:

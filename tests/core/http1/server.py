@@ -45,11 +45,13 @@ class Echo:
     def __init__(self, most_bytes: int = MOST) -> None:
         self.most_bytes = most_bytes
         self.held: list[tuple[Request, Reply]] = []
-        self.gone: list[bytes] = []
+        self.planned: asyncio.Queue[bytes] = asyncio.Queue()  # targets
+        self.gone: asyncio.Queue[bytes] = asyncio.Queue()  # targets of callers that left
         self.begun = 0
         self.changed = asyncio.Event()
 
     def plan(self, head: Head) -> Request:
+        self.planned.put_nowait(head.target)
         error = HubError(Kind.FORBIDDEN, "it is refused") if head.path == b"/refused" else None
         return Request(head, self.most_bytes, error, head.method not in ("GET", "HEAD"))
 
@@ -66,7 +68,7 @@ class Echo:
             tell(request, reply)
 
     def left(self, request: Request) -> None:
-        self.gone.append(request.head.target)
+        self.gone.put_nowait(request.head.target)
         self.held = [(one, reply) for one, reply in self.held if one is not request]
         self.changed.set()
 
@@ -114,6 +116,7 @@ async def serving(
     finally:
         await server.stop(0)
         server.cut_off()
-        while server.connections:
-            await asyncio.sleep(0.001)
+        async with asyncio.timeout(10):
+            while server.connections:  # noqa: ASYNC110  the server tells nobody
+                await asyncio.sleep(0.001)
         assert budget.held == 0

@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from inferencehub.core.process.http import listen
+from inferencehub.core.http1.server import listen
 from inferencehub.core.values.demand import ModelDemand, Report
 from inferencehub.scaler.demand.gateways import Release
 from inferencehub.scaler.demand.total import Total

@@ -20,6 +20,8 @@ FRAMING = 8  # bytes that one byte of a body may need around it: chunks of one b
 def refusal(request: Request) -> HubError | None:
     """Why a request's head alone is enough to refuse its body; None where it is not."""
     head = request.head
+    if not request.needs_body:
+        return None
     if head.size is not None and head.size > request.most_bytes:
         return too_large(request.most_bytes, f"{head.size} bytes")
     if b"content-encoding" in head.fields:
@@ -28,6 +30,19 @@ def refusal(request: Request) -> HubError | None:
             shown = coding.decode("latin-1")[:80]
             return bad_input(f"content-encoding '{shown}' is not taken, expected gzip, deflate or identity")
     return None
+
+
+def asks_first(head: Head) -> bool:
+    """Whether the caller sends the body once it is told to (RFC 9110 10.1.1); never in HTTP/1.0."""
+    return head.version == "1.1" and head.fields.get(b"expect", b"").lower() == b"100-continue"
+
+
+def hold(request: Request, size: int, budget: Budget) -> None:
+    """Account for `size` more bytes of a request; where there is no room for them, that is its error."""
+    try:
+        request.hold(budget, size)
+    except HubError as error:
+        request.error = request.error or kept(error)
 
 
 def content_coding(head: Head) -> bytes:
@@ -44,7 +59,7 @@ def finish(request: Request, body: Body, budget: Budget) -> None:
                 body = inflate(body, bits, request.most_bytes)
                 request.hold(budget, len(body))
             except HubError as error:
-                request.error = error
+                request.error = kept(error)
                 return
     request.body = body
 
@@ -52,10 +67,11 @@ def finish(request: Request, body: Body, budget: Budget) -> None:
 class Coming(Protocol):
     """A body that has not come whole.
 
-    `error` says why it is not to be had, `whole` whether all of it has come, `got` how many bytes have. `place` is
+    `error` says why it is not to be had, and `broken` that its end will never be found; `whole` whether all of it has come, `got` how many bytes have. `place` is
     where the socket may be read into; None where the bytes are to be given to `take`.
     """
 
+    broken: bool
     error: HubError | None
     got: int
     wanted: bool
@@ -91,7 +107,7 @@ class KnownBody:
         budget: accounts for what has come.
     """
 
-    __slots__ = ("_body", "_budget", "_request", "_size", "error", "got", "wanted")
+    __slots__ = ("_body", "_budget", "_request", "_size", "broken", "error", "got", "wanted")
 
     def __init__(self, request: Request, size: int, wanted: bool, budget: Budget) -> None:
         self._request = request
@@ -99,6 +115,7 @@ class KnownBody:
         self._budget = budget
         self._body = room(size) if wanted else memoryview(b"")
         self.wanted = wanted
+        self.broken = False
         self.error: HubError | None = None
         self.got = 0
 
@@ -127,7 +144,7 @@ class KnownBody:
             try:
                 self._request.hold(self._budget, size)
             except HubError as error:
-                self.error = error
+                self.error = kept(error)
 
     def content(self) -> Body:
         """See `Coming`."""
@@ -193,17 +210,18 @@ class ChunkedBody:
         elif self.wanted:
             self._keep(got)
         self._parser.pieces.clear()
+        self._parser.fields.clear()  # of trailers
         return end
 
     def _keep(self, size: int) -> None:
         most = self._request.most_bytes
         if self.got > most:
-            self.error = too_large(most, f"at least {self.got} bytes")
+            self.error = too_large(most, f"more than {most} bytes")
             return
         try:
             self._request.hold(self._budget, size)
         except HubError as error:
-            self.error = error
+            self.error = kept(error)
         else:
             self._body += b"".join(self._parser.pieces)
 
@@ -242,6 +260,11 @@ def inflate(body: Body, window_bits: int, most: int) -> bytes:
         got = "one that is cut short" if not stream.eof else f"{len(stream.unused_data)} bytes behind its end"
         raise bad_input(f"expected one whole compressed body, got {got}")
     return content
+
+
+def kept(error: HubError) -> HubError:
+    """An error as a request may have it: without its traceback, which leads to the request, and would be a circle."""
+    return HubError(error.kind, error.detail, error.retry_after)
 
 
 def too_large(most: int, got: str) -> HubError:

@@ -44,6 +44,11 @@ class Limits:
     max_turn: int = 16
     max_connections: int = MANY
 
+    @property
+    def too_much_head(self) -> str:
+        """The sentence for a head that is too large."""
+        return f"expected a request head of at most {self.max_head_bytes} bytes, got a larger one"
+
 
 def allowed_connections() -> int:
     """How many connections the process's limit of open files leaves room for; warns where they are few."""

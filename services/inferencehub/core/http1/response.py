@@ -37,6 +37,9 @@ class Carrier(Protocol):
     def date(self) -> bytes:
         """The head lines that every answer has."""
 
+    def host(self) -> str:
+        """The address that the caller has connected to."""
+
     def ended(self) -> None:
         """The answer has ended."""
 
@@ -55,7 +58,7 @@ class Reply:
         close: whether the connection ends after this answer.
 
     `finish_head` is called with the status of an answer that is about to begin, and gives more lines of its head; it may
-    set `close`, which may be set until then. `drained` is called when a caller that read slowly has caught up.
+    set `close`, which may be set until then. A `send` behind `start` breaks the connection off. `drained` is called when a caller that read slowly has caught up.
     """
 
     __slots__ = ("_carrier", "_chunked", "_silent", "close", "drained", "finish_head", "request")
@@ -74,6 +77,11 @@ class Reply:
         """Whether the answer has begun, as a stream."""
         return self._chunked is not None
 
+    @property
+    def host(self) -> str:
+        """The address that the caller has connected to; empty once it has left."""
+        return "" if self._carrier is None else self._carrier.host()
+
     def send(self, status: int, lines: bytes, parts: Sequence[Buffer]) -> None:
         """Answer, in one write.
 
@@ -85,9 +93,10 @@ class Reply:
         carrier = self._carrier
         if carrier is None:
             return
-        if self.finish_head is not None:
-            finish_head, self.finish_head = self.finish_head, None
-            lines += finish_head(status)
+        if self.started:  # it is too late for another head
+            carrier.abort()
+            return
+        lines += self._finished(status)
         if status in NO_BODY or status < 200:
             length, parts = b"", ()
         else:
@@ -101,14 +110,16 @@ class Reply:
         )
         carrier.ended()
 
+    def _finished(self, status: int) -> bytes:
+        finish_head, self.finish_head = self.finish_head, None
+        return b"" if finish_head is None else finish_head(status)
+
     def start(self, status: int, lines: bytes) -> None:
         """Begin an answer whose length is not known: in chunks, or until the connection ends for HTTP/1.0."""
         carrier = self._carrier
         if carrier is None:
             return
-        if self.finish_head is not None:
-            finish_head, self.finish_head = self.finish_head, None
-            lines += finish_head(status)
+        lines += self._finished(status)
         head = self.request.head
         self._silent = status in NO_BODY or head.method == "HEAD"
         self._chunked = head.version != "1.0" and status not in NO_BODY

@@ -16,6 +16,7 @@ ABSOLUTE = re.compile(rb"https?://([^/?#]*)(/[!\"$-~]*|\?[!\"$-~]*|)", re.IGNORE
 # uri-host [":" port] of RFC 9110 7.2: a name or an address; empty where the target has no authority.
 HOST = re.compile(rb"(?:(?:[\w.~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*|\[[\w.:~!$&'()*+,;=-]+\])(?::\d*)?", re.ASCII)
 METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")}
+NEVER = frozenset((b"CONNECT", b"PRI"))  # for proxies; the first line of HTTP/2
 NO_HTTP = "expected an HTTP/1.1 request, got something that is none"
 
 
@@ -49,6 +50,8 @@ def read_head(raw: bytes, method: bytes, target: bytes, parsed: dict[bytes, byte
     Raises:
         Refused: where it breaks a rule.
     """
+    if method in NEVER:
+        raise no_http("its method is none that a server of HTTP/1.1 takes")
     if raw.startswith(b"%b %b HTTP/1.1\r\n" % (method, target)):
         version = "1.1"
     elif raw.startswith(b"%b %b HTTP/1.0\r\n" % (method, target)):
@@ -61,7 +64,7 @@ def read_head(raw: bytes, method: bytes, target: bytes, parsed: dict[bytes, byte
     if raw.count(b"\r\n") != len(fields) + 2 or b" \r\n" in raw or b"\t\r\n" in raw:
         headers = all_headers(raw)
         fields = dict(headers)
-    name = METHODS.get(method) or str(method, "ascii")
+    name = METHODS[method] if method in METHODS else str(method, "ascii")
     host = fields.get(b"host")
     if not TARGET.fullmatch(target):
         target, host = reduced(target, name, host)
@@ -114,7 +117,7 @@ def reduced(target: bytes, method: str, host: bytes | None) -> tuple[bytes, byte
     if target == b"*" and method == "OPTIONS":
         return target, host
     found = ABSOLUTE.fullmatch(target)
-    if found is None or method == "CONNECT" or not found[1]:
+    if found is None or not found[1]:
         raise no_http("its target is no path")
     if host is None or not HOST.fullmatch(host):
         return target, host  # which is refused for that

@@ -8,19 +8,44 @@ GET /readyz    200 while it takes requests, else 503: the readiness question, wi
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import NamedTuple
 
 import msgspec
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-Answer = tuple[int, str, bytes]
-Page = Callable[[Any], Answer]  # from the scope of ASGI to status, content type and body
+from inferencehub.core.http1.handler import Head, Request
+from inferencehub.core.http1.limits import Limits
+from inferencehub.core.http1.response import Reply
+from inferencehub.core.http1.server import HttpServer
+from inferencehub.core.lane.byte_budget import ByteBudget
+
 JSON = "application/json"
+# Those who ask are few, known, and send no bodies; their answers are some 100 KB at most.
+LIMITS = Limits(max_connections=256)
+BUDGET_BYTES = 32 * 2**20
 
 
-def ops_app(registry: CollectorRegistry, ready: Callable[[], str], more: dict[str, Page]) -> Any:
-    """The ASGI application.
+class Asked(NamedTuple):
+    """What a page may need to know.
+
+    Args:
+        query: of the target, as sent.
+        accept: the header; empty where there is none.
+        host: the address of this process that was asked.
+    """
+
+    query: bytes
+    accept: str
+    host: str
+
+
+Answer = tuple[int, str, bytes]
+Page = Callable[[Asked], Answer]  # to status, content type and body
+
+
+class OpsPages:
+    """Answers by path, at once.
 
     Args:
         registry: whose metrics are shown.
@@ -28,29 +53,66 @@ def ops_app(registry: CollectorRegistry, ready: Callable[[], str], more: dict[st
         more: further paths, each with what answers it.
     """
 
-    def metrics(scope: Any) -> Answer:
-        accept = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"accept"), "")
-        encoder, content_type = choose_encoder(accept)
-        return 200, content_type, encoder(registry)
+    def __init__(self, registry: CollectorRegistry, ready: Callable[[], str], more: dict[str, Page]) -> None:
+        self._registry = registry
+        self._ready = ready
+        self._pages = {
+            "/metrics": self._metrics,
+            "/healthz": self._healthz,
+            "/readyz": self._readyz,
+            **more,
+        }
 
-    def healthz(scope: Any) -> Answer:
+    def plan(self, head: Head) -> Request:
+        """See `Handler`."""
+        return Request(head, 0, needs_body=False)
+
+    def begin(self, request: Request, reply: Reply) -> None:
+        """See `Handler`."""
+        head = request.head
+        path = head.path.decode("ascii")
+        page = self._pages.get(path)
+        if page is None:
+            sentence = f"no page '{path[:80]}', expected one of {', '.join(self._pages)}"
+            status, content_type, body = 404, JSON, msgspec.json.encode({"error": sentence})
+        else:
+            accept = head.fields.get(b"accept", b"").decode("latin-1")
+            status, content_type, body = page(Asked(head.query, accept, reply.host))
+        reply.send(status, b"content-type: %b\r\n" % content_type.encode(), (body,))
+
+    def left(self, request: Request) -> None:
+        """See `Handler`; nothing runs on."""
+
+    def cut_off(self, request: Request, reply: Reply) -> None:
+        """See `Handler`; nothing runs on."""
+
+    def _metrics(self, asked: Asked) -> Answer:
+        encoder, content_type = choose_encoder(asked.accept)
+        return 200, content_type, encoder(self._registry)
+
+    def _healthz(self, asked: Asked) -> Answer:
         return 200, JSON, b'{"live":true}'
 
-    def readyz(scope: Any) -> Answer:
-        reason = ready()
+    def _readyz(self, asked: Asked) -> Answer:
+        reason = self._ready()
         return (503 if reason else 200), JSON, msgspec.json.encode({"ready": not reason, "reason": reason})
 
-    pages: dict[str, Page] = {"/metrics": metrics, "/healthz": healthz, "/readyz": readyz, **more}
 
-    def nothing(scope: Any) -> Answer:
-        expected = ", ".join(pages)
-        sentence = f"no page '{scope['path'][:80]}', expected one of {expected}"
-        return 404, JSON, msgspec.json.encode({"error": sentence})
+def ops_server(
+    port: int,
+    registry: CollectorRegistry,
+    ready: Callable[[], str],
+    more: dict[str, Page],
+    limits: Limits = LIMITS,
+) -> HttpServer:
+    """The ops port of a process.
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        status, content_type, body = pages.get(scope["path"], nothing)(scope)
-        headers = [(b"content-type", content_type.encode()), (b"content-length", str(len(body)).encode())]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
-
-    return app
+    Args:
+        port: 0 takes a free one.
+        registry, ready, more: as of `OpsPages`.
+        limits: what those who ask may take.
+    """
+    budget = ByteBudget(BUDGET_BYTES)
+    server = HttpServer(OpsPages(registry, ready, more), port, limits, budget)
+    budget.relieve = server.unread.relieve
+    return server

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import msgspec
 from prometheus_client.core import GaugeMetricFamily
 
-from inferencehub.core.process.ops_port import JSON, Answer
+from inferencehub.core.process.ops_port import JSON, Answer, Asked
 from inferencehub.core.values.demand import ModelDemand, Report, slots_needed
 from inferencehub.gateway.pods.replica import Replica
 from inferencehub.gateway.routing.fleet import Fleet
@@ -79,7 +79,7 @@ class Demand:
             family.add_metric([demand.pool, demand.model, demand.version], demand.pods)
         return [family]
 
-    def page(self, scope: object) -> Answer:
+    def page(self, asked: Asked) -> Answer:
         """GET /demand of the ops port: the mean of the last second."""
         return 200, JSON, msgspec.json.encode(self.report(SECOND_S))
 

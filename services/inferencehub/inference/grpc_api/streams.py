@@ -14,11 +14,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
+from inferencehub.core.http1.server import listen
 from inferencehub.core.http2.server import ServerStream
 from inferencehub.core.lane.sink import End, Sink
 from inferencehub.core.oip import extension, messages
 from inferencehub.core.oip.raw_fields import read_request
-from inferencehub.core.process.http import listen
 from inferencehub.core.values.errors import HubError
 from inferencehub.core.values.requests import InferResponse
 from inferencehub.core.values.tensors import Buffer

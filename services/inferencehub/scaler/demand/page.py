@@ -13,7 +13,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from inferencehub.core.process.ops_port import JSON, Answer, Page
+from inferencehub.core.process.ops_port import JSON, Answer, Asked, Page
 from inferencehub.scaler.demand.gateways import Release
 from inferencehub.scaler.demand.total import Total
 
@@ -26,10 +26,8 @@ def demand_page(totals: Mapping[Release, Total], namespace: str) -> Page:
         namespace: of a release that is asked for without one.
     """
 
-    def page(scope: Any) -> Answer:
-        query = {
-            name: values[0] for name, values in parse_qs(scope["query_string"].decode("latin-1")).items()
-        }
+    def page(asked: Asked) -> Answer:
+        query = {name: values[0] for name, values in parse_qs(asked.query.decode("latin-1")).items()}
         if not query:
             return 200, JSON, msgspec.json.encode({"demands": everything(totals)})
         release = Release(query.get("namespace", namespace), query.get("release", ""))
