@@ -93,9 +93,9 @@ def test_a_name_that_no_service_may_have_is_refused(release: str) -> None:
 
 def test_every_refusal_is_tried() -> None:
     """Each `fail` of the templates speaks in one of the tests above."""
-    guards = "".join(path.read_text() for path in (CHART / "templates").glob("_guards*.tpl"))
-    sentences = re.findall(r'fail \(?(?:printf )?"((?:[^"\\]|\\.)*)"', guards)
-    assert len(sentences) == guards.count("{{- fail ") > 25
+    partials = "".join(path.read_text() for path in (CHART / "templates").rglob("*.tpl"))
+    sentences = re.findall(r'fail \(?(?:printf )?"((?:[^"\\]|\\.)*)"', partials)
+    assert len(sentences) == partials.count("{{- fail ") > 25
     seen = []
     for values, _ in REFUSED:
         with pytest.raises(helm.HelmRenderError) as refusal:
