@@ -99,6 +99,15 @@ def test_a_template_makes_one_kind(name: str) -> None:
             assert len({thing["kind"] for thing in read_yaml(text)}) <= 1, path
 
 
+@pytest.mark.parametrize("name", COMBINATIONS)
+def test_a_folder_of_a_tier_has_objects_of_that_tier_alone(name: str) -> None:
+    for path, text in texts(COMBINATIONS[name]).items():
+        folder = path.partition("/")[0]
+        if folder in {"gateway", "inference", "scaler"}:
+            for thing in read_yaml(text):
+                assert thing["metadata"]["labels"]["app.kubernetes.io/component"] == folder, path
+
+
 @pytest.mark.skipif(shutil.which("helm") is None, reason="no helm on PATH")
 @pytest.mark.parametrize("name", COMBINATIONS)
 def test_the_helm_on_path_renders_the_same(name: str, tmp_path: Path) -> None:

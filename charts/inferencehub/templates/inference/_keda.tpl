@@ -1,5 +1,5 @@
 {{/*
-KEDA's ScaledObject of a pool, see _pod.tpl for the tier. KEDA makes the HorizontalPodAutoscaler itself and reads the scaler's
+KEDA's ScaledObject of a pool, see partials/_pod.tpl for the tier. KEDA makes the HorizontalPodAutoscaler itself and reads the scaler's
 JSON. No fallback: where the scaler says nothing, KEDA says nothing, and the number of pods stays. A fallback would be wrong
 besides: KEDA multiplies it by the target cut to a whole number, and ours is below 1.
 */}}

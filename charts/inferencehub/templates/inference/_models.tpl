@@ -1,4 +1,4 @@
-{{/* Where a pool's models come from. Each takes a tier with "pool", see _pod.tpl. The image's own are at /models too. */}}
+{{/* Where a pool's models come from. Each takes a tier with "pool", see partials/_pod.tpl. The image's own are at /models too. */}}
 
 {{- define "inferencehub.models.name" -}}
 {{ include "inferencehub.fullname" .root }}-models-{{ .pool }}

@@ -43,7 +43,7 @@ have. A longer name ends in a hash of the whole, so that two long releases stay 
 {{- end }}
 
 {{/* host:port of every pool, with commas. The dot at the end spares the search path's lookups. */}}
-{{- define "inferencehub.backends" -}}
+{{- define "inferencehub.inferenceAddresses" -}}
 {{- $backends := list }}
 {{- range $pool := keys .Values.inference.pools | sortAlpha }}
 {{- $service := include "inferencehub.inference" (list $ $pool) }}
@@ -53,7 +53,7 @@ have. A longer name ends in a hash of the whole, so that two long releases stay 
 {{- end }}
 
 {{/* host:port of every pool's ops ports behind one address, with commas */}}
-{{- define "inferencehub.rollCall" -}}
+{{- define "inferencehub.opsAddresses" -}}
 {{- $targets := list }}
 {{- range $pool := keys .Values.inference.pools | sortAlpha }}
 {{- $service := include "inferencehub.inference" (list $ $pool) }}

@@ -35,7 +35,7 @@ needs it: to be counted (keda; demand with its own provider) or to be woken and 
 {{- $_ := set $into "scaler" (or $found.keda $found.own (gt (len $activate) 0)) }}
 {{- end }}
 
-{{/* Its tier, see _pod.tpl, put into a dict: (list root into). What it has no values for is the gateway's. */}}
+{{/* Its tier, see partials/_pod.tpl, put into a dict: (list root into). What it has no values for is the gateway's. */}}
 {{- define "inferencehub.scaler.tier" -}}
 {{- $root := index . 0 }}{{ $into := index . 1 }}
 {{- $gateway := pick $root.Values.gateway "image" "strategy" "minReadySeconds" "revisionHistoryLimit" "progressDeadlineSeconds" "probes" }}
@@ -61,33 +61,4 @@ needs it: to be counted (keda; demand with its own provider) or to be woken and 
 - kind: ServiceAccount
   name: {{ include "inferencehub.serviceAccount" (list . "scaler") }}
   namespace: {{ .Release.Namespace }}
-{{- end }}
-
-{{/* (list tier demand) */}}
-{{- define "inferencehub.env.scaler" -}}
-{{- $root := (index . 0).root }}{{ $values := (index . 0).values }}{{ $demand := index . 1 }}
-- name: PORT
-  value: {{ int $values.port | quote }}
-- name: HUB_OPS_PORT
-  value: "9090"
-- name: HUB_LOG_FORMAT
-  value: {{ $values.log.format | quote }}
-- name: HUB_LOG_LEVEL
-  value: {{ $values.log.level | quote }}
-- name: HUB_RELEASE
-  value: {{ $root.Release.Name | quote }}
-- name: HUB_NAMESPACE
-  value: {{ $root.Release.Namespace | quote }}
-- name: HUB_ALL_NAMESPACES
-  value: {{ $values.allNamespaces | quote }}
-- name: HUB_METRICS_API
-  value: {{ $demand.metricsAPI | quote }}
-- name: HUB_SERVICE
-  value: {{ include "inferencehub.scaler" $root | quote }}
-- name: HUB_CERTIFICATE_SECRET
-  value: {{ include "inferencehub.scaler.certificate" $root | quote }}
-- name: HUB_MAKE_CERTIFICATE
-  value: {{ eq $values.certificates.source "self" | quote }}
-- name: HUB_ACTIVATE
-  value: {{ join "," $demand.activate | quote }}
 {{- end }}
