@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from timeline import Sample
+from demo.timeline import Sample
 
 CALM = Sample(0, 2, 2, 1.0, 0, 0.25, 12.0, 1, 1, 2, 0)
 

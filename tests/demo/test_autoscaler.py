@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from autoscaler import quantity, reading, usage
+from demo.autoscaler import quantity, reading, usage
 
 UNREAD: dict[str, Any] = {"currentMetrics": None, "currentReplicas": 1}
 

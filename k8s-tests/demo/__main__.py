@@ -19,9 +19,9 @@ from pathlib import Path
 
 from cluster import release
 from demand import values
-from plot import svg
-from timeline import write_csv
-from watch import Phase, Watched, watch
+from demo.plot import svg
+from demo.timeline import write_csv
+from demo.watch import Phase, Watched, watch
 
 SOURCES = ("demand", "cpu")
 # A pod does 8 a second.

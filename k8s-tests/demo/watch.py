@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
 
-from autoscaler import Autoscaler, autoscaler
 from cluster import Release
+from demo.autoscaler import Autoscaler, autoscaler
+from demo.timeline import HEADER, Sample, Summary, row, summary
 from open_loop import OpenLoop, open_loop
-from timeline import HEADER, Sample, Summary, row, summary
 
 WINDOW_S = 5.0  # rates and waits are those of so many seconds
 ROW_EVERY = 5  # samples

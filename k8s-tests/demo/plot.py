@@ -1,6 +1,6 @@
 """Runs under the same load as one picture: pods, requests, wait in the queue and CPU over the same seconds.
 
-python k8s-tests/plot.py docs/scaling.svg build/hpa-demo/demand.csv build/hpa-demo/cpu.csv
+PYTHONPATH=k8s-tests python -m demo.plot docs/scaling.svg build/hpa-demo/demand.csv build/hpa-demo/cpu.csv
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from panel import FAINT, HEIGHT, INK, LEFT, RIGHT, WIDTH, Line, Panel, chart, decades, linear, text
-from timeline import Sample, read_csv
+from demo.panel import FAINT, HEIGHT, INK, LEFT, RIGHT, WIDTH, Line, Panel, chart, decades, linear, text
+from demo.timeline import Sample, read_csv
 
 TOP, GAP, BOTTOM = 62, 44, 50
 GREEN, ORANGE, SHADE = "#2f8f5b", "#d9730d", "#f4f6f8"
