@@ -19,6 +19,7 @@ from pathlib import Path
 
 from cluster import release
 from demand import values
+
 from demo.plot import svg
 from demo.timeline import write_csv
 from demo.watch import Phase, Watched, watch
@@ -71,7 +72,9 @@ def demo(wanted: Sequence[str], out: Path) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="A load on a real cluster, and what autoscalers make of it.")
+    parser = argparse.ArgumentParser(
+        prog="python -m demo", description="Load on a real cluster, and how autoscalers answer it."
+    )
     parser.add_argument(
         "--source",
         type=sources,

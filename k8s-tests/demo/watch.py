@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from time import monotonic
 
 from cluster import Release
+from open_loop import OpenLoop, open_loop
+
 from demo.autoscaler import Autoscaler, autoscaler
 from demo.timeline import HEADER, Sample, Summary, row, summary
-from open_loop import OpenLoop, open_loop
 
 WINDOW_S = 5.0  # rates and waits are those of so many seconds
 ROW_EVERY = 5  # samples
