@@ -71,6 +71,18 @@ class GatewaySettings(TierSettings):
     body_timeout_s: float = setting(
         30.0, "seconds in which a request's body must be there", least=0.1, most=3600
     )
+    keep_alive_s: float = setting(
+        75.0,
+        "seconds for which an idle connection stays open; must be longer than the load balancer in front keeps it",
+        least=1,
+        most=3600,
+    )
+    max_connections: int = setting(
+        0,
+        "connections that are open at a time; 0 is as many as the process's limit of open files allows",
+        least=0,
+        most=1_000_000,
+    )
     cors_origins: tuple[str, ...] = setting(
         (), "origins whose pages may call from a browser, with commas, * for all; no CORS headers if empty"
     )
