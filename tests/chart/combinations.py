@@ -72,6 +72,7 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
         "tolerations": [{"key": "x", "operator": "Exists"}], "priorityClassName": "high", "topologySpreadConstraints": [],
         "affinity": {"nodeAffinity": {}}, "extraVolumes": [{"name": "more", "emptyDir": {}}],
         "extraVolumeMounts": [{"name": "more", "mountPath": "/more"}], "image": {"digest": DIGEST}}),
+    "connections": at("gateway", {"keepAliveSeconds": 620, "maxConnections": 20_000}),
     "names-and-labels": {"fullnameOverride": "hub", "commonLabels": {"team": "ml"}, "imagePullSecrets": [{"name": "pull"}],
                          "clusterDomain": "example.org"},
     "accounts-of-others": merge(at("gateway.serviceAccount", {"create": False, "name": "theirs"}),

@@ -154,6 +154,21 @@ def test_values_of_the_tiers_become_settings() -> None:
     assert read_settings(GatewaySettings, environ(gateway)).access_log is False
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, (75.0, 0)),
+        (at("gateway", {"keepAliveSeconds": 620, "maxConnections": 1_000_000}), (620.0, 1_000_000)),
+    ],
+)
+def test_connections_of_the_gateway_become_settings(
+    values: dict[str, Any], expected: tuple[float, int]
+) -> None:
+    pod = one(render(values), "Deployment", "gateway")["spec"]["template"]["spec"]
+    settings = read_settings(GatewaySettings, environ(pod))
+    assert (settings.keep_alive_s, settings.max_connections) == expected
+
+
 @every
 def test_what_can_be_written_is_bounded(name: str) -> None:
     for _, _, spec in pods(render(COMBINATIONS[name])):

@@ -46,6 +46,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (at("monitoring", {"serviceMonitor": {"enabled": True}, "podMonitor": {"enabled": True}}), "scraped twice"),
     (at("gateway.extraEnv", [{"name": "PORT", "value": "80"}]), "gateway.extraEnv sets PORT, which the chart sets itself"),
     (at("gateway.extraEnv", [{"name": "HUB_DRAIN_WAIT_S", "value": "1"}]), "gateway.extraEnv sets HUB_DRAIN_WAIT_S"),
+    (at("gateway.extraEnv", [{"name": "HUB_KEEP_ALIVE_S", "value": "1"}]), "gateway.extraEnv sets HUB_KEEP_ALIVE_S"),
     (at("inference.extraEnv", [{"name": "HUB_REQUIRED_MODELS", "value": "a"}]), "extraEnv sets HUB_REQUIRED_MODELS"),
     (at("gateway.extraEnv", [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]), "gateway.extraEnv has A twice"),
     (at("inference.extraVolumes", [{"name": "models", "emptyDir": {}}]), "extraVolumes has a volume 'models'"),

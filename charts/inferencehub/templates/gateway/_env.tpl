@@ -7,6 +7,10 @@
   value: {{ include "inferencehub.inferenceAddresses" .root | quote }}
 - name: HUB_ROLL_CALL
   value: {{ include "inferencehub.opsAddresses" .root | quote }}
+- name: HUB_KEEP_ALIVE_S
+  value: {{ int .values.keepAliveSeconds | quote }}
+- name: HUB_MAX_CONNECTIONS
+  value: {{ int .values.maxConnections | quote }}
 {{- $demand := dict }}{{ include "inferencehub.demand" (list .root $demand) }}
 {{- with $demand.models }}
 - name: HUB_ON_DEMAND_MODELS
