@@ -1,4 +1,4 @@
-{{/* What scaling on demand is held against. */}}
+{{/* Refuses values of scaling on demand that cannot work. */}}
 
 {{- define "inferencehub.guard.scaling" -}}
 {{- $awake := dict }}
@@ -8,18 +8,18 @@
 {{- $zero := $pool.autoscaling.scaleToZero }}
 {{- if $zero.enabled }}
 {{- if not (has $pool.autoscaling.source (list "demand" "keda")) }}
-{{- fail (printf "%s.scaleToZero needs somebody who wakes the pool, and source is '%s': set %s.source to demand or keda." $at $pool.autoscaling.source $at) }}
+{{- fail (printf "%s.scaleToZero does not work with source '%s', because nothing would start the first pod again: set %s.source to demand or keda." $at $pool.autoscaling.source $at) }}
 {{- end }}
 {{- if not $zero.models }}
-{{- fail (printf "%s.scaleToZero names no models, and where no pod is there is nobody to ask: set %s.scaleToZero.models to such as {digits: {slots: 4}}." $at $at) }}
+{{- fail (printf "%s.scaleToZero.models is empty, but gateways cannot ask a pod for its models while there is none: set %s.scaleToZero.models, for example to {digits: {slots: 4}}." $at $at) }}
 {{- end }}
 {{- $least := int (include "inferencehub.least" (dict "values" $pool)) }}
 {{- if and (eq $pool.autoscaling.source "demand") (gt $least 1) }}
-{{- fail (printf "%s.scaleToZero takes the last pod away, and the autoscaler keeps %d: set %s.minReplicas to 1." $at $least $at) }}
+{{- fail (printf "%s.scaleToZero removes the last pod, but the autoscaler keeps at least %d: set %s.minReplicas to 1." $at $least $at) }}
 {{- end }}
 {{- range $model := keys $zero.models | sortAlpha }}
 {{- if hasKey $awake $model }}
-{{- fail (printf "%s.scaleToZero.models has '%s', and so has pool %s: gateways could not tell which of the two to wake. Name it in one." $at $model (get $awake $model)) }}
+{{- fail (printf "%s.scaleToZero.models has '%s', and so has pool %s, so gateways could not know which pool to start: list the model in one pool." $at $model (get $awake $model)) }}
 {{- end }}
 {{- $_ := set $awake $model $name }}
 {{- end }}
@@ -32,28 +32,28 @@
 {{- $scaler := .Values.scaler }}
 {{- include "inferencehub.guard.labels" (dict "at" "scaler.podLabels" "labels" $scaler.podLabels) }}
 {{- if and (eq $scaler.certificates.source "certManager") (not $scaler.certificates.issuerRef.name) }}
-{{- fail "scaler.certificates.source is 'certManager' and no issuer is named: set scaler.certificates.issuerRef.name." }}
+{{- fail "scaler.certificates.source is 'certManager', but no issuer is named: set scaler.certificates.issuerRef.name." }}
 {{- end }}
 {{- if eq (int $scaler.port) 9090 }}
-{{- fail "scaler.port is 9090, where the scaler has its probes and metrics: choose another, such as 8443." }}
+{{- fail "scaler.port is 9090, which the scaler uses for probes and metrics: choose another port, such as 8443." }}
 {{- end }}
 {{- $demand := dict }}{{ include "inferencehub.demand" (list . $demand) }}
 {{- if and $demand.scaler (not $scaler.serviceAccount.create) (not $scaler.serviceAccount.name) }}
-{{- fail "scaler.serviceAccount.create is false and no account is named, so the scaler's rights would go to every pod of the namespace's default account: set scaler.serviceAccount.name." }}
+{{- fail "scaler.serviceAccount.create is false and scaler.serviceAccount.name is empty, so every pod with the namespace's default ServiceAccount would get the scaler's rights: set scaler.serviceAccount.name." }}
 {{- end }}
 {{- if $demand.metricsAPI }}
 {{- include "inferencehub.guard.owner" . }}
 {{- end }}
 {{- end }}
 
-{{/* A cluster has one owner of its external metrics; to take it from another would break what scales by that one. */}}
+{{/* One Service in a cluster serves the external metrics. Replacing it would break every autoscaler that reads from it. */}}
 {{- define "inferencehub.guard.owner" -}}
 {{- with lookup "apiregistration.k8s.io/v1" "APIService" "" "v1beta1.external.metrics.k8s.io" }}
 {{- $notes := .metadata.annotations | default dict }}
 {{- $ours := and (eq (get $notes "meta.helm.sh/release-name") $.Release.Name) (eq (get $notes "meta.helm.sh/release-namespace") $.Release.Namespace) }}
 {{- if not $ours }}
 {{- $service := .spec.service | default dict }}
-{{- fail (printf "The external metrics of this cluster belong to service %s/%s already (APIService %s), and only one can serve them. If that is InferenceHub's scaler, turn its scaler.allNamespaces on and set inference.autoscaling.demand.provider to existing here; else set inference.autoscaling.source to keda, prometheus or cpu. If nothing is behind it any more: kubectl delete apiservice %s." (get $service "namespace") (get $service "name") .metadata.name .metadata.name) }}
+{{- fail (printf "Service %s/%s already serves the external metrics of this cluster (APIService %s), and only one Service can. If it is the scaler of another InferenceHub release, set scaler.allNamespaces to true there and inference.autoscaling.demand.provider to existing here. Otherwise set inference.autoscaling.source to keda, prometheus or cpu. If that Service no longer exists, run: kubectl delete apiservice %s" (get $service "namespace") (get $service "name") .metadata.name .metadata.name) }}
 {{- end }}
 {{- end }}
 {{- end }}
