@@ -1,7 +1,7 @@
 {{/*
-KEDA's ScaledObject of a pool, see partials/_pod.tpl for the tier. KEDA makes the HorizontalPodAutoscaler itself and reads the scaler's
-JSON. No fallback: where the scaler says nothing, KEDA says nothing, and the number of pods stays. A fallback would be wrong
-besides: KEDA multiplies it by the target cut to a whole number, and ours is below 1.
+KEDA's ScaledObject of a pool. It takes a tier, see partials/_pod.tpl. KEDA creates the HorizontalPodAutoscaler itself and
+reads the scaler's JSON. There is no fallback: while the scaler does not answer, the number of pods does not change. Besides,
+KEDA would multiply a fallback by the target cut to a whole number, which is 0 for a target below 1.
 */}}
 
 {{- define "inferencehub.scaledObject" -}}
@@ -24,7 +24,7 @@ spec:
   cooldownPeriod: {{ int $zero.quietSeconds }}
   {{- end }}
   {{- if and $zero.enabled (gt $least 1) }}
-  # None, or at least so many.
+  # No pod, or at least this many.
   idleReplicaCount: 0
   {{- end }}
   minReplicaCount: {{ ternary 0 $least (and $zero.enabled (eq $least 1)) }}

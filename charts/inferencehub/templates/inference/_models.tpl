@@ -1,10 +1,10 @@
-{{/* Where a pool's models come from. Each takes a tier with "pool", see partials/_pod.tpl. The image's own are at /models too. */}}
+{{/* Where a pool's models come from. Each partial takes a tier with "pool", see partials/_pod.tpl. The image has its own models at /models. */}}
 
 {{- define "inferencehub.models.name" -}}
 {{ include "inferencehub.fullname" .root }}-models-{{ .pool }}
 {{- end }}
 
-{{/* A path as a key of a ConfigMap, which can't hold "/". */}}
+{{/* A path as a key of a ConfigMap, which cannot contain "/". */}}
 {{- define "inferencehub.models.key" -}}
 {{ . | replace "/" "__" }}
 {{- end }}

@@ -1,6 +1,6 @@
 {{/*
-Labels. A Deployment's selector can never be changed, so it holds only what no upgrade changes.
-Each takes (dict "root" $ "component" ... "pool" ...), the pool where there is one.
+Labels. The selector of a Deployment cannot be changed, so it holds only labels that no upgrade changes.
+Each partial takes (dict "root" $ "component" ... "pool" ...), the pool if there is one.
 */}}
 
 {{- define "inferencehub.selector" -}}
@@ -25,7 +25,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- end }}
 {{- end }}
 
-{{/* A pod's: nothing that changes with the chart's version, or every upgrade would replace every pod. */}}
+{{/* Labels of a pod. None of them changes with the chart's version, or every upgrade would replace all pods. */}}
 {{- define "inferencehub.podLabels" -}}
 {{ include "inferencehub.selector" . }}
 app.kubernetes.io/part-of: inferencehub

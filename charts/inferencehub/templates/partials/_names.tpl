@@ -1,6 +1,6 @@
 {{/*
-Names. The longest suffix is "-inference-", a pool's 16 letters and "-ops", so 32 letters are left of the 63 that a Service may
-have. A longer name ends in a hash of the whole, so that two long releases stay two.
+Names. The longest suffix is "-inference-", a pool's 16 letters and "-ops", so 32 letters are left of the 63 that the name of
+a Service may have. A longer name is cut and gets a hash of the whole name, so that two long names stay different.
 */}}
 
 {{- define "inferencehub.name" -}}
@@ -42,7 +42,7 @@ have. A longer name ends in a hash of the whole, so that two long releases stay 
 {{- end }}
 {{- end }}
 
-{{/* host:port of every pool, with commas. The dot at the end spares the search path's lookups. */}}
+{{/* host:port of every pool, with commas. The final dot makes each name absolute, so DNS does not try the search path. */}}
 {{- define "inferencehub.inferenceAddresses" -}}
 {{- $backends := list }}
 {{- range $pool := keys .Values.inference.pools | sortAlpha }}
@@ -52,7 +52,7 @@ have. A longer name ends in a hash of the whole, so that two long releases stay 
 {{- join "," $backends }}
 {{- end }}
 
-{{/* host:port of every pool's ops ports behind one address, with commas */}}
+{{/* host:port of each pool's second Service, which leads to the ops ports of its pods; with commas */}}
 {{- define "inferencehub.opsAddresses" -}}
 {{- $targets := list }}
 {{- range $pool := keys .Values.inference.pools | sortAlpha }}

@@ -3,7 +3,7 @@ What the pods of both tiers and of the scaler have in common.
 A tier is (dict "root" $ "component" "gateway", "inference" or "scaler" "pool" name "values" the tier's or the pool's values).
 */}}
 
-{{/* The values of a pool, put into a dict: (list root override into) */}}
+{{/* Writes the values of a pool into a dict: (list root override into) */}}
 {{- define "inferencehub.pool" -}}
 {{- $root := index . 0 }}{{ $override := index . 1 | default dict }}{{ $into := index . 2 }}
 {{- $defaults := omit (deepCopy $root.Values.inference) "pools" "serviceAccount" }}
@@ -12,7 +12,7 @@ A tier is (dict "root" $ "component" "gateway", "inference" or "scaler" "pool" n
 {{- $_ := set $into "models" (mustMergeOverwrite $sources (deepCopy ($override.models | default $root.Values.models))) }}
 {{- end }}
 
-{{/* The part of a Deployment that says how pods are replaced; no replicas where an autoscaler sets them. */}}
+{{/* The part of a Deployment that says how pods are replaced. It sets no replicas if an autoscaler does. */}}
 {{- define "inferencehub.rollout" -}}
 {{- if eq "none" (include "inferencehub.source" .) }}
 replicas: {{ int .values.replicas }}
@@ -77,7 +77,7 @@ topologySpreadConstraints:
 {{- end }}
 {{- end }}
 
-{{/* The part of a container that all share. */}}
+{{/* The part that all containers have in common. */}}
 {{- define "inferencehub.container" -}}
 image: {{ include "inferencehub.image" (list .root .values.image) | quote }}
 imagePullPolicy: {{ .values.image.pullPolicy }}

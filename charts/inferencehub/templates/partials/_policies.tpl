@@ -1,4 +1,4 @@
-{{/* Rules that several NetworkPolicies hold. */}}
+{{/* Rules that several NetworkPolicies have in common. */}}
 
 {{- define "inferencehub.policy.dns" -}}
 - ports:
@@ -12,7 +12,7 @@
   {{- end }}
 {{- end }}
 
-{{/* Who reads metrics. A rule without peers would let in everyone, so without peers there is no rule. */}}
+{{/* Who may read metrics. A rule without peers would allow everyone, so without peers there is no rule. */}}
 {{- define "inferencehub.policy.metrics" -}}
 {{- with .Values.networkPolicy.metricsFrom }}
 - ports:

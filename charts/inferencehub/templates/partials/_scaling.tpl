@@ -1,12 +1,12 @@
-{{/* How many pods: autoscaler and disruption budget. Each takes a tier with "name", see _pod.tpl. */}}
+{{/* The number of pods: autoscaler and disruption budget. Each partial takes a tier with "name", see _pod.tpl. */}}
 
-{{/* What sets the number of pods: cpu, demand, prometheus, keda or none. */}}
+{{/* What the number of pods follows: cpu, demand, prometheus, keda or none. */}}
 {{- define "inferencehub.source" -}}
 {{- $scaling := .values.autoscaling | default dict }}
 {{- $scaling.source | default (ternary "cpu" "none" ($scaling.enabled | default false)) }}
 {{- end }}
 
-{{/* The least pods that an autoscaler keeps; it never goes to 0 itself, the scaler's activator or KEDA does. */}}
+{{/* The smallest number of pods that an autoscaler keeps, at least 1. Only the scaler or KEDA removes the last pod. */}}
 {{- define "inferencehub.least" -}}
 {{- $least := .values.autoscaling.minReplicas }}
 {{- max 1 (int (ternary .values.replicas $least (kindIs "invalid" $least))) }}
@@ -37,7 +37,7 @@ spec:
           type: Utilization
           averageUtilization: {{ int $scaling.targetCPU }}
     {{- else }}
-    # Pods' worth of work; divided by the target it is the number of pods.
+    # The demand as a number of busy pods. Divided by the target it is the number of pods to run.
     - type: External
       external:
         metric:
@@ -73,7 +73,7 @@ spec:
   {{- else }}
   maxUnavailable: 1
   {{- end }}
-  # A pod that is not ready holds up no drain.
+  # A pod that is not ready does not block the drain of a node.
   unhealthyPodEvictionPolicy: AlwaysAllow
   selector:
     matchLabels:

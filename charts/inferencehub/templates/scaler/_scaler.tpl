@@ -1,9 +1,10 @@
 {{/*
-The scaler: the gateway's image with another command, the only part with rights on the Kubernetes API. It is there where a pool
-needs it: to be counted (keda; demand with its own provider) or to be woken and put to sleep (demand with scaleToZero).
+The scaler: the gateway's image with another command, and the only part with rights on the Kubernetes API. It runs if a pool
+needs it: to report the pool's demand (keda; demand with provider own), or to start its first pod and remove its last one
+(demand with scaleToZero).
 */}}
 
-{{/* What all pools ask of it, put into a dict: (list root into) */}}
+{{/* Writes what the pools need from it into a dict: (list root into) */}}
 {{- define "inferencehub.demand" -}}
 {{- $root := index . 0 }}{{ $into := index . 1 }}
 {{- $found := dict "own" false "existing" false "keda" false }}
@@ -35,7 +36,7 @@ needs it: to be counted (keda; demand with its own provider) or to be woken and 
 {{- $_ := set $into "scaler" (or $found.keda $found.own (gt (len $activate) 0)) }}
 {{- end }}
 
-{{/* Its tier, see partials/_pod.tpl, put into a dict: (list root into). What it has no values for is the gateway's. */}}
+{{/* Writes its tier, see partials/_pod.tpl, into a dict: (list root into). It uses the gateway's values if it has none. */}}
 {{- define "inferencehub.scaler.tier" -}}
 {{- $root := index . 0 }}{{ $into := index . 1 }}
 {{- $gateway := pick $root.Values.gateway "image" "strategy" "minReadySeconds" "revisionHistoryLimit" "progressDeadlineSeconds" "probes" }}
@@ -48,7 +49,7 @@ needs it: to be counted (keda; demand with its own provider) or to be woken and 
 {{- $_ := set $into "graceSeconds" 30 }}
 {{- end }}
 
-{{/* Its name where names are the cluster's, not a namespace's. */}}
+{{/* Its name in objects that belong to no namespace. */}}
 {{- define "inferencehub.scaler.clusterName" -}}
 {{ .Release.Namespace }}:{{ include "inferencehub.scaler" . }}
 {{- end }}
