@@ -12,7 +12,8 @@ import kubernetes_validate
 import pytest
 
 from tests.chart.combinations import COMBINATIONS
-from tests.chart.rendering import CHART, Object, environ, helm, pods, read_yaml, render, texts
+from tests.chart.rendering import CHART, Object, environ, helm, pods, read_values, read_yaml, render, texts
+from tests.hub import ROOT
 
 KUBERNETES = ("1.29", "1.34", kubernetes_validate.latest_version())
 OF_OPERATORS = {"monitoring.coreos.com", "gateway.networking.k8s.io", "keda.sh", "cert-manager.io"}
@@ -49,16 +50,24 @@ def test_kubernetes_takes_every_object(name: str, version: str) -> None:
         validate(version, shape(thing))
 
 
+def test_the_oldest_version_that_is_tested_is_the_one_that_is_promised() -> None:
+    oldest = KUBERNETES[0]
+    metadata = read_values(CHART / "Chart.yaml")
+    assert metadata["kubeVersion"] == f">={oldest}.0-0"
+    assert f"--kube-version={oldest}.0" in (ROOT / "skaffold.yaml").read_text()
+    assert f"Kubernetes {oldest} or newer" in (ROOT / "README.md").read_text()
+
+
 def test_a_wrong_object_would_be_seen() -> None:
     service = next(thing for thing in render() if thing["kind"] == "Service")
     service["spec"]["port"] = 3000
     with pytest.raises(kubernetes_validate.ValidationError):
-        validate("1.29", shape(service))
+        validate(KUBERNETES[0], shape(service))
 
 
 @pytest.mark.parametrize("name", COMBINATIONS)
 def test_lint_finds_nothing(name: str) -> None:
-    report = helm.lint(CHART, COMBINATIONS[name], strict=True, kube_version="v1.29.0")
+    report = helm.lint(CHART, COMBINATIONS[name], strict=True, kube_version=f"v{KUBERNETES[0]}.0")
     assert report["errors"] is None or report["errors"] == []
     assert [message for message in report["messages"] if message["severity"] >= 2] == []
 
@@ -114,7 +123,7 @@ def test_the_helm_on_path_renders_the_same(name: str, tmp_path: Path) -> None:
     values = tmp_path / "values.json"
     values.write_text(json.dumps(COMBINATIONS[name]))
     # A Helm that was built without a version believes Kubernetes to be 1.20.
-    options = ["--namespace", "ml", "--kube-version", "1.29.0", "--values", str(values)]
+    options = ["--namespace", "ml", "--kube-version", f"{KUBERNETES[0]}.0", "--values", str(values)]
     command = ["helm", "template", "hub", str(CHART), *options]
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert sorted(read_yaml(text), key=shape) == sorted(render(COMBINATIONS[name]), key=shape)
