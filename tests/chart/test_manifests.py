@@ -55,7 +55,8 @@ def test_the_oldest_version_that_is_tested_is_the_one_that_is_promised() -> None
     metadata = read_values(CHART / "Chart.yaml")
     assert metadata["kubeVersion"] == f">={oldest}.0-0"
     assert f"--kube-version={oldest}.0" in (ROOT / "skaffold.yaml").read_text()
-    assert f"Kubernetes {oldest} or newer" in (ROOT / "README.md").read_text()
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    assert any(f"Kubernetes {oldest} or newer" in page.read_text() for page in pages)
 
 
 def test_a_wrong_object_would_be_seen() -> None:
