@@ -34,7 +34,8 @@ def test_names_are_valid_and_each_is_there_once(release: str) -> None:
 
 
 def test_names_of_every_length_fit() -> None:
-    for length in range(1, 54):
+    # Around 20, where "-inferencehub" brings a name to its bound of 32, and around the bounds of the release's own name.
+    for length in (1, 18, 19, 20, 21, 25, 31, 32, 33, 52, 53):
         assert max(len(name) for _, name in names("r" * length)) <= 63
 
 
