@@ -1,6 +1,6 @@
-"""What Kubernetes says of a pool while its autoscaler works: pods, what the autoscaler reads, what pods use.
+"""The state of a pool in Kubernetes: its pods, what its autoscaler reads, and the CPU that its pods use.
 
-One `kubectl proxy` for the whole time: a kubectl a second would cost more CPU than the pods that are watched.
+It keeps one `kubectl proxy` open: one kubectl each second would use more CPU than the pods that it watches.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ SCALES = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "": 1.0, "k": 1e3, "M": 1e6}
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """One moment. None: nobody has a reading."""
+    """The state at one moment. None: there is no reading."""
 
     asked: int
     ready: int
     reading: float | None  # what the autoscaler reads, over its target: above 1 it wants more pods
-    demand: float | None  # pods' worth of work, where that is what it reads
+    demand: float | None  # the number of pods that would be fully busy, if the autoscaler reads that
     cpu_percent: float | None  # of the pods' CPU request, on average
 
 
 def quantity(text: str) -> float:
-    """A number as Kubernetes writes it: 700m is 0.7."""
+    """The number in a text of Kubernetes: 700m is 0.7."""
     number = text.rstrip("numkM")
     return float(number) * SCALES[text[len(number) :]]
 
 
 def reading(hpa: Any) -> tuple[float | None, float | None]:
-    """What an autoscaler reads over its target, and the demand behind it where it follows demand."""
+    """What an autoscaler reads, divided by its target, and the demand if the autoscaler follows demand."""
     status, (wanted,) = hpa["status"], hpa["spec"]["metrics"]
     kind = wanted["type"].lower()
     found = [metric[kind]["current"] for metric in status.get("currentMetrics") or [] if kind in metric]
@@ -50,7 +50,7 @@ def reading(hpa: Any) -> tuple[float | None, float | None]:
 
 
 def usage(deployment: Any, pods: Any) -> float | None:
-    """CPU in percent of the request, the mean of all pods that metrics-server has seen."""
+    """CPU usage in percent of the request: the mean of all pods that metrics-server knows."""
     containers = deployment["spec"]["template"]["spec"]["containers"]
     request = sum(quantity(container["resources"]["requests"]["cpu"]) for container in containers)
     used = [
@@ -60,11 +60,11 @@ def usage(deployment: Any, pods: Any) -> float | None:
 
 
 class Autoscaler:
-    """The autoscaler of a release's pool, and the pods that it sets.
+    """The autoscaler of a release's pool, and the pods of that pool.
 
     Args:
         hub: the release.
-        client: a session whose base is a proxy to the API server.
+        client: a session whose base URL is a proxy to the API server.
     """
 
     def __init__(self, hub: Release, client: aiohttp.ClientSession) -> None:
@@ -77,7 +77,7 @@ class Autoscaler:
         self._client = client
 
     async def _get(self, path: str) -> Any | None:
-        """An object; None where there is none of its kind, or who has it is away."""
+        """An object; None if the API does not have it, or does not serve it at the moment."""
         async with self._client.get(path) as answer:
             if answer.status in (404, 503):
                 return None
@@ -85,11 +85,11 @@ class Autoscaler:
             return await answer.json()
 
     async def metered(self) -> bool:
-        """Does this cluster have a metrics-server?"""
+        """Whether this cluster has a metrics-server."""
         return await self._get(self._pods) is not None
 
     async def look(self) -> Scaling:
-        """What is so now."""
+        """The state at this moment."""
         deployment, hpa, pods = await asyncio.gather(
             self._get(self._deployment), self._get(self._hpa), self._get(self._pods)
         )

@@ -1,4 +1,4 @@
-"""Charts as SVG, made of strings: a panel holds lines over one x axis that it shares with the panels around it."""
+"""Charts as SVG text. A panel holds lines over an x axis, which it shares with the other panels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Points = Sequence[tuple[float, float | None]]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of a panel: its label, its colour, and how it is drawn. Where y is None it is broken."""
+    """A line of a panel: its label, its colour, and how it is drawn. It has a gap where y is None."""
 
     label: str
     colour: str
@@ -28,7 +28,7 @@ class Line:
     dashed: bool = False
 
     def stretches(self) -> Iterator[list[tuple[float, float]]]:
-        """The points between those that have no value."""
+        """The points, divided at those that have no value."""
         stretch: list[tuple[float, float]] = []
         for x, y in self.points:
             if y is not None:
@@ -58,7 +58,7 @@ class Panel:
 
 
 def linear(most: float, unit: str = "", steps: int = 5) -> dict[float, str]:
-    """Ticks from 0 to at least `most`, at distances that people count in."""
+    """Ticks from 0 to at least `most`, at round distances."""
     rough = max(most, 1) / steps
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(nice * power for nice in NICE if nice * power >= rough)
@@ -66,7 +66,7 @@ def linear(most: float, unit: str = "", steps: int = 5) -> dict[float, str]:
 
 
 def decades(values: Sequence[float]) -> dict[float, str]:
-    """Ticks at the powers of ten of milliseconds around all values; what is less than one is drawn as one."""
+    """Ticks at the powers of ten of milliseconds around all values; a value below 1 ms is drawn as 1 ms."""
     least, most = (math.log10(max(1.0, ms)) for ms in (min(values), max(values)))
     low, high = math.floor(least), math.ceil(most)
     powers = [10.0**n for n in range(low, max(high, low + 1) + 1)]
@@ -79,7 +79,7 @@ def text(x: float, y: float, words: str, anchor: str = "start", style: str = f'f
 
 
 def width(words: str) -> float:
-    """About how many pixels words take at 12 px; no font is at hand to ask."""
+    """About how many pixels words take in a font of 12 px, by the width of usual letters."""
     return sum(3.5 if letter in THIN else 6.6 for letter in words)
 
 

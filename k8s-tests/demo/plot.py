@@ -1,4 +1,4 @@
-"""Runs under the same load as one picture: pods, requests, wait in the queue and CPU over the same seconds.
+"""Draw runs under the same load as one picture: pods, requests, wait in the queue and CPU, over time.
 
 PYTHONPATH=k8s-tests python -m demo.plot docs/scaling.svg build/hpa-demo/demand.csv build/hpa-demo/cpu.csv
 """
@@ -17,14 +17,14 @@ GREEN, ORANGE, SHADE = "#2f8f5b", "#d9730d", "#f4f6f8"
 LOOKS = {"demand": ("on demand", GREEN), "cpu": ("on CPU", ORANGE)}
 FONT = "'Segoe UI', 'Helvetica Neue', Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
 X_TICK_S = 30
-TARGET_PERCENT = 70  # what the chart's autoscalers on CPU aim at
+TARGET_PERCENT = 70  # the target of the chart's autoscalers on CPU
 
 Runs = Mapping[str, Sequence[Sample]]
 Value = Callable[[Sample], float | None]
 
 
 def panels(runs: Runs) -> list[Panel]:
-    """What is drawn, a line for each run."""
+    """The panels, with a line for each run."""
 
     def lines(value: Value, steps: bool = False, filled: bool = False, failures: bool = False) -> list[Line]:
         drawn = []
@@ -72,7 +72,7 @@ def points(samples: Sequence[Sample], value: Value) -> list[tuple[float, float |
 
 
 def phases(samples: Sequence[Sample]) -> Iterator[tuple[float, float, float]]:
-    """From when until when how many requests a second were wanted."""
+    """The phases of the load: begin and end in seconds, and requests a second."""
     begin = samples[0]
     for sample in samples[1:]:
         if sample.wanted != begin.wanted:

@@ -1,5 +1,5 @@
-"""What a pool looked like under a load that came and went, second by second: samples, their table, their CSV, and a
-summary that is made of the samples alone."""
+"""A pool under a load that comes and goes, second by second: samples, their table, their CSV file, and a summary that is
+computed from the samples alone."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-SETTLED_S = 1.0  # a queue that nobody minds
+SETTLED_S = 1.0  # a shorter wait in the queue counts as none
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One second of it. None: nothing was answered, or nobody had a reading."""
+    """One second. None: nothing was answered, or there was no reading."""
 
     at_s: float
-    wanted: float  # requests a second, as are those answered
+    wanted: float  # requests a second, like `answered`
     answered: float
     queue_p95_ms: float | None
     waiting: int
-    demand: float | None  # pods' worth of work, as the autoscaler reads it
+    demand: float | None  # the number of pods that would be fully busy, as the autoscaler reads it
     cpu_percent: float | None  # of the pods' CPU request, on average
     asked: int  # pods that the autoscaler wants
     ready: int
-    sent: int  # since the beginning, as is `failed`
+    sent: int  # since the beginning, like `failed`
     failed: int
 
 
@@ -32,7 +32,7 @@ HEADER = "  time  wanted/s  answered/s  queue p95  waiting  demand        CPU  p
 
 
 def row(sample: Sample) -> str:
-    """A line of the table under HEADER: a # for each pod that is ready, a . for each that is still to come."""
+    """A line of the table under HEADER: a # for each pod that is ready, a . for each that is not ready yet."""
     queue = "-" if sample.queue_p95_ms is None else f"{sample.queue_p95_ms / 1e3:.2f} s"
     demand = "-" if sample.demand is None else f"{sample.demand:.2f}"
     cpu = "<unknown>" if sample.cpu_percent is None else f"{sample.cpu_percent:.0f}%"
@@ -54,7 +54,7 @@ def write_csv(path: Path, samples: Sequence[Sample]) -> None:
 
 
 def read_csv(path: Path) -> list[Sample]:
-    """What write_csv wrote."""
+    """The samples in a file of write_csv."""
     parse: dict[str, Callable[[str], float | int]] = {"int": int, "float": float}
     types = {field.name: parse[str(field.type).removesuffix(" | None")] for field in fields(Sample)}
     with path.open(newline="") as file:
@@ -66,11 +66,19 @@ def read_csv(path: Path) -> list[Sample]:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Seconds after the load first rose until more pods were wanted, after it was highest until the queue's p95 was
-    under SETTLED_S to stay, after it ended until one pod was left; None for what did not happen."""
+    """A run in figures; None for what did not happen.
+
+    Args:
+        more_s: seconds from the first rise of the load until the autoscaler wanted more pods.
+        most: pods that were ready at the same time.
+        worst_queue_s: the longest wait in the queue, p95.
+        settled_s: seconds from the highest load until the wait stayed under SETTLED_S.
+        back_s: seconds from the end of the load until one pod was left.
+        sent: requests, `failed` of them without a right answer.
+    """
 
     more_s: float | None
-    most: int  # pods that were ready at once
+    most: int
     worst_queue_s: float
     settled_s: float | None
     back_s: float | None
@@ -79,7 +87,7 @@ class Summary:
 
     @property
     def good(self) -> bool:
-        """Pods came and went, the queue was served, and nobody got a wrong answer."""
+        """Whether pods came and went, the queue became short, and no request failed."""
         return None not in (self.more_s, self.settled_s, self.back_s) and self.sent > 0 and not self.failed
 
     def __str__(self) -> str:
@@ -95,7 +103,7 @@ class Summary:
 
 
 def summary(samples: Sequence[Sample]) -> Summary:
-    """What happened in a run that begins calmly and ends without load."""
+    """The figures of a run that begins with little load and ends without any."""
     highest = max(sample.wanted for sample in samples)
     full = [sample for sample in samples if sample.wanted == highest]
     rose_s = next(sample.at_s for sample in samples if sample.wanted > samples[0].wanted or sample is full[0])
@@ -116,5 +124,5 @@ def summary(samples: Sequence[Sample]) -> Summary:
 
 
 def queue_s(sample: Sample) -> float:
-    """The queue's p95 in seconds; where nothing was answered, for ever."""
+    """The wait in the queue, p95, in seconds; infinite if nothing was answered."""
     return float("inf") if sample.queue_p95_ms is None else sample.queue_p95_ms / 1e3

@@ -1,4 +1,4 @@
-"""A load that comes in phases and goes, and what a release's pool makes of it."""
+"""Send a load in phases to a release, and record how its pool reacts."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from open_loop import OpenLoop, open_loop
 from demo.autoscaler import Autoscaler, autoscaler
 from demo.timeline import HEADER, Sample, Summary, row, summary
 
-WINDOW_S = 5.0  # rates and waits are those of so many seconds
+WINDOW_S = 5.0  # rates and waits are means over so many seconds
 ROW_EVERY = 5  # samples
 HEADER_EVERY = 15  # rows
 CALM_WITHIN_S = 150.0
-AFTERWARDS = 6  # samples of the one pod that is left, for the picture
+AFTERWARDS = 6  # samples at the end, with one pod, for the picture
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """So many requests a second for so long."""
+    """A part of the load: requests a second, and for how many seconds."""
 
     rate: float
     seconds: float
@@ -31,7 +31,7 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What was seen, and how often what was said to those whose requests failed."""
+    """The samples of a run, and how often requests failed with which answer."""
 
     samples: list[Sample]
     why: Counter[str]
@@ -49,8 +49,16 @@ async def watch(
     down_within_s: float = 180.0,
     show: Callable[[str], None] = print,
 ) -> Watched:
-    """Send the load of all phases to a release that is ready, and none then, until one pod is left and nobody waits
-    for an answer, or the bound has passed; `show` gets the lines of a table."""
+    """Send the load of all phases to a release that is ready. Then send nothing, until one pod is left and no request
+    waits for its answer, at most for `down_within_s` seconds.
+
+    Args:
+        hub: the release.
+        phases: the load.
+        model: the mock model that the requests name.
+        down_within_s: see above.
+        show: takes the lines of a table, one at a time.
+    """
     url = hub.url()
     samples: list[Sample] = []
     async with autoscaler(hub) as pool:
@@ -59,7 +67,7 @@ async def watch(
             began = monotonic()
 
             async def sample() -> Sample:
-                """The next whole second, and a line of the table now and then."""
+                """Take the sample of the next whole second, and show a line of the table for every fifth."""
                 await asyncio.sleep(max(0.0, began + len(samples) - monotonic()))
                 samples.append(await taken(load, pool, began))
                 if len(samples) % ROW_EVERY == 1:
@@ -85,23 +93,23 @@ async def watch(
 
 
 async def calm(pool: Autoscaler, show: Callable[[str], None]) -> None:
-    """Wait for one pod that its autoscaler has read and finds enough, so that what comes is the load's doing."""
+    """Wait until the autoscaler has read one pod and finds it enough, so that every later change comes from the load."""
     now, began = await pool.look(), monotonic()
     if now.demand is None and not await pool.metered():
         show("no metrics-server in this cluster: an autoscaler on CPU reads <unknown>")
         return
-    show("waiting until the autoscaler has read a calm pod")
+    show("waiting until the autoscaler has read one pod without load")
     while now.reading is None or now.reading >= 1 or (now.asked, now.ready) != (1, 1):
         if monotonic() - began > CALM_WITHIN_S:
             show(f"not within {CALM_WITHIN_S:g} s: {now}")
             return
         await asyncio.sleep(2)
         now = await pool.look()
-    show(f"it has after {monotonic() - began:.0f} s; load begins")
+    show(f"it took {monotonic() - began:.0f} s; the load begins")
 
 
 async def taken(load: OpenLoop, pool: Autoscaler, began: float) -> Sample:
-    """Load and pool at this moment."""
+    """The load and the pool at this moment."""
     now = await pool.look()
     since = monotonic() - WINDOW_S
     queue_s = load.queue_p95_s(since)

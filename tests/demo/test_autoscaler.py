@@ -1,4 +1,4 @@
-"""What the demo reads out of Kubernetes' objects, as the API server of v1.34 writes them."""
+"""What the demo reads from objects of Kubernetes, in the form that the API server of v1.34 gives them."""
 
 from __future__ import annotations
 
