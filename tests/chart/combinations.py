@@ -42,7 +42,7 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
         "serviceAccount": {"annotations": {"a": "b"}}, "podDisruptionBudget": {"enabled": False},
         "certificates": {"source": "certManager", "issuerRef": {"name": "ca", "kind": "ClusterIssuer"}}})),
     "scaled-by-prometheus": at("inference.autoscaling", {"source": "prometheus"}),
-    "scaled-by-nobody": at("inference", {"autoscaling": {"source": "none"}, "replicas": 4}),
+    "not-scaled": at("inference", {"autoscaling": {"source": "none"}, "replicas": 4}),
     "pools": at("inference.pools", {
         "default": {"autoscaling": {"maxReplicas": 5}},
         "gpu": {

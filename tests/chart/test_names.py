@@ -64,8 +64,8 @@ def test_the_pool_is_in_every_name_of_its_objects() -> None:
     )
     more = set(with_pool) - set(without)
     kinds = {"Deployment", "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget"}
-    roll_call = ("Service", "hub-inferencehub-inference-gpu-ops")
-    assert more == {(kind, "hub-inferencehub-inference-gpu") for kind in kinds} | {roll_call}
+    ops = ("Service", "hub-inferencehub-inference-gpu-ops")
+    assert more == {(kind, "hub-inferencehub-inference-gpu") for kind in kinds} | {ops}
 
 
 def test_overrides_change_names() -> None:

@@ -1,4 +1,4 @@
-"""Every pod, that of `helm test` too: what it may do, what it needs, how it is asked, how it ends."""
+"""Every pod, also that of `helm test`: its rights, its resources, its probes, and how it stops."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_the_environment_is_what_the_processes_read(name: str) -> None:
         assert len(env) == len(container["env"])
 
 
-def test_a_setting_that_nobody_reads_would_be_seen() -> None:
+def test_a_setting_that_no_process_reads_would_be_found() -> None:
     spec = one(render(at("gateway.extraEnv", [{"name": "HUB_HOLDS", "value": "1"}])), "Deployment", "gateway")
     with pytest.raises(SettingError):
         read_settings(GatewaySettings, environ(spec["spec"]["template"]["spec"]))

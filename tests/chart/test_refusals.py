@@ -1,4 +1,4 @@
-"""What can't work is refused in a sentence that names the value and what to do."""
+"""Values that cannot work are refused with a sentence that names the value and says what to do."""
 
 from __future__ import annotations
 
