@@ -88,7 +88,7 @@ k8s-test-all: install ## the same, and the tests that take minutes
 
 hpa-demo: $(VENV)/dev.stamp ## watch pods follow demand, and CPU miss it: table and plot; after `make images kind-load`
 	$(SAY) 'autoscalers under load'
-	@$(VENV)/bin/python k8s-tests/hpa_demo.py $(HPA_ARGS)
+	@PYTHONPATH=k8s-tests $(VENV)/bin/python -m demo $(HPA_ARGS)
 
 lock: $(VENV)/dev.stamp ## pin and hash dependencies in requirements/ (UPGRADE=1 takes newer ones)
 	@$(LOCK) $(TIERS) --extra scaler --group dev $(if $(UPGRADE),--upgrade) -o requirements/dev.txt

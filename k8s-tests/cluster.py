@@ -63,7 +63,7 @@ def eventually(
 
 
 def connects(host: str, port: int) -> bool:
-    """Whether somebody listens there."""
+    """Whether a process listens there."""
     with socket.socket() as sock:
         sock.settimeout(2)
         return sock.connect_ex((host, port)) == 0
@@ -82,7 +82,7 @@ def proxied() -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod, as far as tests look at it."""
+    """What the tests read of a pod."""
 
     name: str
     ip: str
@@ -239,7 +239,7 @@ def release(values: Mapping[str, Any], namespace: str) -> Iterator[Release]:
         raise
     finally:
         subprocess.run(["helm", "uninstall", made.name, "-n", namespace], capture_output=True)
-        # Pods drain for as long as they are told to; nobody waits for that here.
+        # Pods take time to drain; the next test need not wait for that.
         subprocess.run(["kubectl", "delete", "namespace", namespace, "--wait=false"], capture_output=True)
 
 

@@ -1,5 +1,5 @@
-"""Requests at a rate that nothing slows down, as from the outside world: each is sent when its time has come, however
-many wait for their answers, and its latency counts from that time."""
+"""Requests at a fixed rate, as many independent callers send them: each request is sent at its time, no matter how many
+wait for answers, and its latency is measured from that time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TICK_S = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One right answer: when it was wanted and came, in seconds, and how long it waited in the gateway."""
+    """One right answer: when its request was planned, when it came, and how long it waited in the gateway, in seconds."""
 
     planned: float
     came: float
@@ -56,16 +56,16 @@ class OpenLoop:
         return self.sent - len(self.answers) - len(self.failed)
 
     def answered(self, since: float) -> int:
-        """How many right answers came since a moment."""
+        """The number of right answers since a moment."""
         return sum(answer.came >= since for answer in self.answers)
 
     def queue_p95_s(self, since: float) -> float | None:
-        """The wait in the gateway's queue that 95 % of answers since a moment stayed under."""
+        """The 95th percentile of the wait in the gateway's queue, over the answers since a moment."""
         waits = sorted(answer.queue_s for answer in self.answers if answer.came >= since)
         return waits[int(0.95 * (len(waits) - 1) + 0.5)] if waits else None
 
     async def run(self) -> None:
-        """Send, for as long as nobody cancels."""
+        """Send until cancelled."""
         next_at = monotonic()
         while True:
             now = monotonic()
@@ -96,7 +96,7 @@ class OpenLoop:
 async def open_loop(
     url: str, model: str = "v1-mock", deadline_s: float = 90.0, fresh: bool = False
 ) -> AsyncIterator[OpenLoop]:
-    """A stream of requests on a gateway, none at first; at the end those that still wait get their answers.
+    """A stream of requests on a gateway, at first none. At the end it waits for the answers that are missing.
 
     Args:
         url, model, deadline_s: see `OpenLoop`.

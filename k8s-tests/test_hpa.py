@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 from cluster import CHART, Release, release
-from watch import Phase, watch
+from demo.watch import Phase, watch
 
 VALUES = CHART / "ci" / "burn-values.yaml"
 # A pod does about 13 a second.

@@ -42,7 +42,7 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
         "serviceAccount": {"annotations": {"a": "b"}}, "podDisruptionBudget": {"enabled": False},
         "certificates": {"source": "certManager", "issuerRef": {"name": "ca", "kind": "ClusterIssuer"}}})),
     "scaled-by-prometheus": at("inference.autoscaling", {"source": "prometheus"}),
-    "scaled-by-nobody": at("inference", {"autoscaling": {"source": "none"}, "replicas": 4}),
+    "not-scaled": at("inference", {"autoscaling": {"source": "none"}, "replicas": 4}),
     "pools": at("inference.pools", {
         "default": {"autoscaling": {"maxReplicas": 5}},
         "gpu": {
@@ -72,6 +72,7 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
         "tolerations": [{"key": "x", "operator": "Exists"}], "priorityClassName": "high", "topologySpreadConstraints": [],
         "affinity": {"nodeAffinity": {}}, "extraVolumes": [{"name": "more", "emptyDir": {}}],
         "extraVolumeMounts": [{"name": "more", "mountPath": "/more"}], "image": {"digest": DIGEST}}),
+    "connections": at("gateway", {"keepAliveSeconds": 620, "maxConnections": 20_000}),
     "names-and-labels": {"fullnameOverride": "hub", "commonLabels": {"team": "ml"}, "imagePullSecrets": [{"name": "pull"}],
                          "clusterDomain": "example.org"},
     "accounts-of-others": merge(at("gateway.serviceAccount", {"create": False, "name": "theirs"}),

@@ -30,25 +30,37 @@ def chart() -> Any:
     return helm.Chart.load(CHART)
 
 
-def texts(values: Values | None = None, release: str = "hub", namespace: str = "ml") -> dict[str, str]:
-    """What each template renders to, by its path within templates/; values hold against the schema first."""
-    chart().validate_schema(dict(values or {}))
-    rendered = chart().render(dict(values or {}), name=release, namespace=namespace)
-    return {path.partition("/templates/")[2]: text for path, text in rendered.items()}
-
-
-def render(values: Values | None = None, release: str = "hub", namespace: str = "ml") -> list[Object]:
-    """The objects of a release."""
-    objects: list[Object] = json.loads(rendered(json.dumps(values or {}), release, namespace))
-    return objects
+def rendered(values: Values, release: str = "hub", namespace: str = "ml") -> dict[str, str]:
+    """The text of each template by its path within templates/, rendered anew; the schema checks the values first."""
+    chart().validate_schema(dict(values))
+    found = chart().render(dict(values), name=release, namespace=namespace)
+    return {path.partition("/templates/")[2]: text for path, text in found.items()}
 
 
 @cache
-def rendered(values: str, release: str, namespace: str) -> str:
-    """The objects of a release as JSON; what many tests look at is rendered once."""
-    found = texts(json.loads(values), release, namespace)
-    manifests = [text for path, text in sorted(found.items()) if path.endswith(".yaml")]
-    return json.dumps([thing for text in manifests for thing in read_yaml(text)])
+def kept(values: str, release: str, namespace: str) -> tuple[dict[str, str], str]:
+    """Texts by template, and the objects in them as JSON, of values as JSON. Many tests share one rendering."""
+    found = rendered(json.loads(values), release, namespace)
+    objects = {path: read_yaml(text) for path, text in sorted(found.items()) if path.endswith(".yaml")}
+    return found, json.dumps(objects)
+
+
+def texts(values: Values | None = None, release: str = "hub", namespace: str = "ml") -> dict[str, str]:
+    """The text of each template by its path within templates/."""
+    return dict(kept(json.dumps(values or {}), release, namespace)[0])
+
+
+def by_template(
+    values: Values | None = None, release: str = "hub", namespace: str = "ml"
+) -> dict[str, list[Object]]:
+    """The objects of a release by the path of their template; a caller may change them."""
+    found: dict[str, list[Object]] = json.loads(kept(json.dumps(values or {}), release, namespace)[1])
+    return found
+
+
+def render(values: Values | None = None, release: str = "hub", namespace: str = "ml") -> list[Object]:
+    """The objects of a release; a caller may change them."""
+    return [thing for objects in by_template(values, release, namespace).values() for thing in objects]
 
 
 def read_yaml(text: str) -> list[Object]:

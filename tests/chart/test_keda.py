@@ -168,7 +168,7 @@ def test_asleep_it_has_no_pod_and_awake_the_least(least: int | None, counts: Obj
 
 
 @pytest.mark.parametrize("name", COMBINATIONS)
-def test_nobody_falls_back_to_a_number_of_pods(name: str) -> None:
+def test_there_is_no_fallback_to_a_number_of_pods(name: str) -> None:
     """KEDA cuts the target to a whole number before it multiplies: 0 of 0.7, so a fallback would end all pods."""
     assert "fallback" not in json.dumps(of_kind(render(COMBINATIONS[name]), "ScaledObject"))
 

@@ -34,7 +34,8 @@ def test_names_are_valid_and_each_is_there_once(release: str) -> None:
 
 
 def test_names_of_every_length_fit() -> None:
-    for length in range(1, 54):
+    # Around 20, where "-inferencehub" brings a name to its bound of 32, and around the bounds of the release's own name.
+    for length in (1, 18, 19, 20, 21, 25, 31, 32, 33, 52, 53):
         assert max(len(name) for _, name in names("r" * length)) <= 63
 
 
@@ -63,8 +64,8 @@ def test_the_pool_is_in_every_name_of_its_objects() -> None:
     )
     more = set(with_pool) - set(without)
     kinds = {"Deployment", "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget"}
-    roll_call = ("Service", "hub-inferencehub-inference-gpu-ops")
-    assert more == {(kind, "hub-inferencehub-inference-gpu") for kind in kinds} | {roll_call}
+    ops = ("Service", "hub-inferencehub-inference-gpu-ops")
+    assert more == {(kind, "hub-inferencehub-inference-gpu") for kind in kinds} | {ops}
 
 
 def test_overrides_change_names() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from itertools import pairwise
 
 import pytest
 
@@ -38,6 +39,13 @@ def test_every_deployment_is_waited_for(name: str) -> None:
     found = lines(COMBINATIONS[name])
     for thing in of_kind(render(COMBINATIONS[name]), "Deployment"):
         assert f"kubectl --namespace ml rollout status deployment/{thing['metadata']['name']}" in found
+
+
+@pytest.mark.parametrize("name", COMBINATIONS)
+def test_a_blank_line_stands_between_a_sentence_and_its_commands(name: str) -> None:
+    found = texts(COMBINATIONS[name])["NOTES.txt"].splitlines()
+    for before, line in pairwise(found):
+        assert not line.startswith("  ") or before == "" or before.startswith("  "), line
 
 
 def test_ways_in_are_named_as_they_are_set() -> None:

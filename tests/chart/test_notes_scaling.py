@@ -33,13 +33,13 @@ def notes(values: Values) -> str:
         (merge(NONE, at("gateway.autoscaling.enabled", True)), "needs metrics-server", "external.metrics"),
         (NONE, "helm --namespace ml test", "metrics-server"),
         (DEMAND, "kubectl delete apiservice v1beta1.external.metrics.k8s.io", "metrics-server"),
-        (DEMAND, "takes the APIService away first", "Nobody serves"),
+        (DEMAND, "deletes the APIService first", "is missing in this cluster"),
         (EXISTING, "another release must have source demand and scaler.allNamespaces", "kubectl delete apiservice"),
         (PROMETHEUS, "files/prometheus-adapter-values.yaml", "kubectl delete apiservice"),
-        (PROMETHEUS, "is off here: monitoring.prometheusRule.enabled", "KEDA"),
-        (merge(PROMETHEUS, at("monitoring.prometheusRule.enabled", True)), "Nobody serves", "is off here"),
-        (KEDA, "KEDA is not there (no API keda.sh)", "external.metrics"),
-        (COMBINATIONS["scaled-to-zero"], "Without requests no pod stays of: default, keda.", "still. The"),
+        (PROMETHEUS, "is off: set monitoring.prometheusRule.enabled", "KEDA"),
+        (merge(PROMETHEUS, at("monitoring.prometheusRule.enabled", True)), "is missing in this cluster", "is off:"),
+        (KEDA, "KEDA is not installed (no API keda.sh)", "external.metrics"),
+        (COMBINATIONS["scaled-to-zero"], "Without requests, these pools have no pods: default, keda.", "still. The"),
     ],
 )  # fmt: skip
 def test_each_source_says_what_it_needs(values: Values, said: str, unsaid: str) -> None:
@@ -68,7 +68,7 @@ def test_the_metric_that_is_shown_is_the_one_that_the_autoscaler_asks_for(values
         (CPU, [METRICS], ""),
         (KEDA, [METRICS], "no API keda.sh"),
         (KEDA, [KEDA_API], ""),
-        (PROMETHEUS, [], "Nobody serves external.metrics.k8s.io"),
+        (PROMETHEUS, [], "external.metrics.k8s.io is missing"),
         (PROMETHEUS, [EXTERNAL], ""),
         (EXISTING, [EXTERNAL], ""),
     ],
@@ -85,5 +85,5 @@ def test_what_is_there_is_not_asked_for(values: Values, apis: list[str], lacks: 
         options += ["--api-versions", api]
     command = ["helm", "template", "hub", str(copied), "--show-only", "templates/notes.yaml", *options]
     (shown,) = read_yaml(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    sentences = ("no API metrics.k8s.io", "no API keda.sh", "Nobody serves external.metrics.k8s.io")
+    sentences = ("no API metrics.k8s.io", "no API keda.sh", "external.metrics.k8s.io is missing")
     assert [sentence for sentence in sentences if sentence in shown["text"]] == ([lacks] if lacks else [])

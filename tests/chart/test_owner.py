@@ -1,4 +1,4 @@
-"""Who owns the cluster's external metrics: another owner is left in peace, and named."""
+"""One Service in a cluster serves the external metrics: the chart does not replace another one, and names it."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_another_owner_is_named_with_the_ways_out(owner: dict[str, Any], said: s
         COMBINATIONS["scaled-by-demand-of-others"],
     ],
 )
-def test_who_takes_no_api_asks_for_no_rights_to_look(values: Values) -> None:
+def test_a_release_that_serves_no_api_does_not_look_for_one(values: Values) -> None:
     with api_server(api_service("keda", "keda-operator-metrics-apiserver")) as server:
         assert install(values, server)
     assert server.asked == []

@@ -1,4 +1,4 @@
-"""Every pod, that of `helm test` too: what it may do, what it needs, how it is asked, how it ends."""
+"""Every pod, also that of `helm test`: its rights, its resources, its probes, and how it stops."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_the_environment_is_what_the_processes_read(name: str) -> None:
         assert len(env) == len(container["env"])
 
 
-def test_a_setting_that_nobody_reads_would_be_seen() -> None:
+def test_a_setting_that_no_process_reads_would_be_found() -> None:
     spec = one(render(at("gateway.extraEnv", [{"name": "HUB_HOLDS", "value": "1"}])), "Deployment", "gateway")
     with pytest.raises(SettingError):
         read_settings(GatewaySettings, environ(spec["spec"]["template"]["spec"]))
@@ -152,6 +152,21 @@ def test_values_of_the_tiers_become_settings() -> None:
     gateway = one(objects, "Deployment", "gateway")["spec"]["template"]["spec"]
     assert gateway["terminationGracePeriodSeconds"] == 17
     assert read_settings(GatewaySettings, environ(gateway)).access_log is False
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, (75.0, 0)),
+        (at("gateway", {"keepAliveSeconds": 620, "maxConnections": 1_000_000}), (620.0, 1_000_000)),
+    ],
+)
+def test_connections_of_the_gateway_become_settings(
+    values: dict[str, Any], expected: tuple[float, int]
+) -> None:
+    pod = one(render(values), "Deployment", "gateway")["spec"]["template"]["spec"]
+    settings = read_settings(GatewaySettings, environ(pod))
+    assert (settings.keep_alive_s, settings.max_connections) == expected
 
 
 @every

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.chart.rendering import at, environ, one, render
-from tests.hub import running_hub
+from tests.hub import MODELS, running_hub
 
 
 async def run(url: str, **environment: str) -> tuple[int, str]:
@@ -30,8 +31,15 @@ async def run(url: str, **environment: str) -> tuple[int, str]:
     return child.returncode or 0, output.decode()
 
 
-async def test_the_example_is_answered() -> None:
-    async with running_hub() as hub:
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """The model that the example asks, without the others, which take time to load."""
+    (tmp_path / "v1-mock").symlink_to(MODELS / "v1-mock")
+    return tmp_path
+
+
+async def test_the_example_is_answered(repository: Path) -> None:
+    async with running_hub(repository) as hub:
         code, output = await run(hub.url)
     assert (code, output.count("class_id")) == (0, 1)
 
@@ -43,8 +51,8 @@ async def test_the_example_is_answered() -> None:
         ({"BODY": '{"features":[1],"model_name":"gone"}'}, "answered 404"),
     ],
 )
-async def test_a_wrong_answer_fails(environment: dict[str, str], said: str) -> None:
-    async with running_hub() as hub:
+async def test_a_wrong_answer_fails(environment: dict[str, str], said: str, repository: Path) -> None:
+    async with running_hub(repository) as hub:
         code, output = await run(hub.url, **environment)
     assert code == 1
     assert said in output

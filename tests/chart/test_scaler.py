@@ -1,4 +1,4 @@
-"""The scaler: when it is there, what it is told, what it may do, who may talk to it."""
+"""The scaler: when it runs, its environment, its rights, and who may connect to it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def secret(*more: str) -> Object:
     return {**rule, "verbs": [*READ, *more]}
 
 
-def told(values: Values) -> dict[str, str]:
+def scaler_environ(values: Values) -> dict[str, str]:
     """The scaler's environment."""
     return environ(one(render(values), "Deployment", "-scaler")["spec"]["template"]["spec"])
 
@@ -66,8 +66,8 @@ def test_it_is_there_where_a_pool_needs_it(values: dict[str, Any], there: bool) 
     assert kinds == (needed | {"ServiceAccount"} if there else set())
 
 
-def test_it_is_told_all_of_this() -> None:
-    assert told(DEMAND) == {
+def test_its_whole_environment() -> None:
+    assert scaler_environ(DEMAND) == {
         "PORT": "8443",
         "HUB_OPS_PORT": "9090",
         "HUB_LOG_FORMAT": "json",
@@ -83,16 +83,16 @@ def test_it_is_told_all_of_this() -> None:
     }
 
 
-def test_it_is_told_what_differs() -> None:
-    assert told(KEDA)["HUB_METRICS_API"] == "false"
-    assert told(merge(DEMAND, ALL))["HUB_ALL_NAMESPACES"] == "true"
-    assert told(merge(DEMAND, CERT_MANAGER))["HUB_MAKE_CERTIFICATE"] == "false"
-    assert told(merge(DEMAND, at("scaler.port", 10250)))["PORT"] == "10250"
-    targets = read_settings(ScalerSettings, told(SLEEPS)).targets()
+def test_values_change_its_environment() -> None:
+    assert scaler_environ(KEDA)["HUB_METRICS_API"] == "false"
+    assert scaler_environ(merge(DEMAND, ALL))["HUB_ALL_NAMESPACES"] == "true"
+    assert scaler_environ(merge(DEMAND, CERT_MANAGER))["HUB_MAKE_CERTIFICATE"] == "false"
+    assert scaler_environ(merge(DEMAND, at("scaler.port", 10250)))["PORT"] == "10250"
+    targets = read_settings(ScalerSettings, scaler_environ(SLEEPS)).targets()
     assert targets == {"default": Target("hub-inferencehub-inference-default", 30)}
 
 
-def test_gateways_and_pods_are_told_what_sleeps() -> None:
+def test_gateways_and_pods_get_the_pools_that_scale_to_zero() -> None:
     objects = render(SLEEPS)
     gateway = environ(one(objects, "Deployment", "gateway")["spec"]["template"]["spec"])
     assert read_settings(GatewaySettings, gateway).on_demand() == {

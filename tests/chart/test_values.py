@@ -131,6 +131,10 @@ def leaves(schema: dict[str, Any], values: Any, path: str = "") -> Iterator[str]
         ("gateway.log.level", "loud"),
         ("gateway.drain.waitSeconds", 601),
         ("gateway.drain.timeoutSeconds", 1.5),
+        ("gateway.keepAliveSeconds", 0),
+        ("gateway.keepAliveSeconds", 3601),
+        ("gateway.maxConnections", -1),
+        ("gateway.maxConnections", "many"),
         ("gateway.service.type", "Headless"),
         ("gateway.image.pullPolicy", "Sometimes"),
         ("gateway.extraEnv", {"HUB_HOLD_S": "1"}),
@@ -172,6 +176,11 @@ def test_bounds_are_those_of_the_settings() -> None:
             assert (drain[key]["minimum"], drain[key]["maximum"]) == (rules["least"], rules["most"])
         for key, name in (("format", "HUB_LOG_FORMAT"), ("level", "HUB_LOG_LEVEL")):
             assert tuple(log[key]["enum"]) == fields[name].metadata["choices"]
+    gateway, fields = SCHEMA["properties"]["gateway"]["properties"], dict(variables(GatewaySettings))
+    for key, name in (("keepAliveSeconds", "HUB_KEEP_ALIVE_S"), ("maxConnections", "HUB_MAX_CONNECTIONS")):
+        rules = fields[name].metadata
+        assert (gateway[key]["minimum"], gateway[key]["maximum"]) == (rules["least"], rules["most"])
+        assert fields[name].default == DEFAULTS["gateway"][key]
 
 
 @pytest.mark.parametrize("tier", ["gateway", "inference", "inference.pools.default"])

@@ -1,4 +1,4 @@
-"""What refers to what: selectors, ports, names, budgets, policies, monitors."""
+"""References between objects: selectors, ports, names, budgets, policies, monitors."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_scaler_finds_gateways_by_a_service_that_shows_those_that_are_ready(na
 
 
 @every
-def test_gateways_are_told_every_pool(name: str) -> None:
+def test_gateways_know_the_addresses_of_every_pool(name: str) -> None:
     objects = render(COMBINATIONS[name], namespace="shop")
     domain = COMBINATIONS[name].get("clusterDomain", "cluster.local")
     pools = [
@@ -74,15 +74,17 @@ def test_gateways_are_told_every_pool(name: str) -> None:
         if service["metadata"]["labels"]["app.kubernetes.io/component"] == "inference"
         and service["spec"].get("clusterIP") == "None"
     ]
-    told = environ(one(objects, "Deployment", "gateway")["spec"]["template"]["spec"])
+    env = environ(one(objects, "Deployment", "gateway")["spec"]["template"]["spec"])
     addresses = [f"{pool}.shop.svc.{domain}.:50051" for pool in sorted(pools)]
-    assert told["GRPC_SERVER_URL"].split(",") == addresses
+    assert env["GRPC_SERVER_URL"].split(",") == addresses
     balanced = [f"{pool}-ops.shop.svc.{domain}.:9090" for pool in sorted(pools)]
-    assert told["HUB_ROLL_CALL"].split(",") == balanced
+    assert env["HUB_ROLL_CALL"].split(",") == balanced
 
 
 @every
-def test_inference_is_headless_but_for_roll_calls_and_shows_pods_that_are_not_ready(name: str) -> None:
+def test_services_of_inference_are_headless_but_for_the_ops_port_and_publish_pods_that_are_not_ready(
+    name: str,
+) -> None:
     for service in of_kind(render(COMBINATIONS[name]), "Service"):
         if service["metadata"]["labels"]["app.kubernetes.io/component"] == "inference":
             balanced = service["metadata"]["name"].endswith("-ops")

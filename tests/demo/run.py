@@ -1,16 +1,16 @@
-"""A made-up run of the autoscaling demo: calm, full load, none."""
+"""An invented run of the autoscaling demo: a little load, full load, no load."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from timeline import Sample
+from demo.timeline import Sample
 
 CALM = Sample(0, 2, 2, 1.0, 0, 0.25, 12.0, 1, 1, 2, 0)
 
 
 def samples(follows: bool = True) -> list[Sample]:
-    """10 s of 2/s, 60 s of 24/s, 40 s of nothing. Where pods follow, 4 are wanted 15 s into the load and ready 5 s later,
+    """10 s of 2/s, 60 s of 24/s, 40 s of nothing. If pods follow the load, 4 are wanted 15 s after it begins and ready 5 s later,
     the queue is empty 10 s after that, and one pod is left 25 s after the load."""
     made = []
     for second in range(110):

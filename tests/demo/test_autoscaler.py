@@ -1,11 +1,11 @@
-"""What the demo reads out of Kubernetes' objects, as the API server of v1.34 writes them."""
+"""What the demo reads from objects of Kubernetes, in the form that the API server of v1.34 gives them."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from autoscaler import quantity, reading, usage
+from demo.autoscaler import quantity, reading, usage
 
 UNREAD: dict[str, Any] = {"currentMetrics": None, "currentReplicas": 1}
 

@@ -7,9 +7,9 @@ from xml.etree import ElementTree
 
 import pytest
 import yaml
-from panel import HEIGHT, decades, linear
-from plot import TARGET_PERCENT, panels, phases, svg
-from timeline import Sample
+from demo.panel import HEIGHT, decades, linear
+from demo.plot import TARGET_PERCENT, panels, phases, svg
+from demo.timeline import Sample
 
 from tests.demo.run import samples
 from tests.hub import ROOT

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from timeline import HEADER, Sample, read_csv, row, summary, write_csv
+from demo.timeline import HEADER, Sample, read_csv, row, summary, write_csv
 
 from tests.demo.run import CALM, samples
 

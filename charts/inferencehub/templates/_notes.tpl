@@ -1,4 +1,4 @@
-{{/* The part of NOTES.txt about the number of pods: by source, what the cluster lacks and where to look. */}}
+{{/* The part of NOTES.txt about the number of pods: for each source, what the cluster lacks and which commands show it. */}}
 
 {{- define "inferencehub.notes.scaling" -}}
 {{- $kubectl := printf "kubectl --namespace %s" .Release.Namespace }}
@@ -18,53 +18,53 @@ Autoscaling on CPU needs metrics-server:
   {{ $kubectl }} get hpa
 {{- if not (.Capabilities.APIVersions.Has "metrics.k8s.io/v1beta1") }}
 
-It is not there (no API metrics.k8s.io), so pods stay as many as they are and TARGETS shows <unknown>. Install it, or set
-inference.autoscaling.source to demand, keda, prometheus or none.
+It is not installed (no API metrics.k8s.io), so the number of pods does not change and TARGETS shows <unknown>. Install it,
+or set inference.autoscaling.source to demand, keda, prometheus or none.
 {{- end }}
 {{- end }}
 {{- with concat $pools.demand $pools.prometheus }}
 
-How much there is to do, in pods' worth of work, and what the autoscaler makes of it:
-
-{{- range . }}
+The demand, as the number of pods that would be fully busy, and what the autoscaler does with it:
+{{ range . }}
   kubectl get --raw '/apis/external.metrics.k8s.io/v1beta1/namespaces/{{ $.Release.Namespace }}/inferencehub_demand?labelSelector=release%3D{{ $.Release.Name }}%2Cpool%3D{{ . }}'
 {{- end }}
   {{ $kubectl }} get hpa
 {{- end }}
 {{- if and (or $demand.existing $pools.prometheus) (not (.Capabilities.APIVersions.Has "external.metrics.k8s.io/v1beta1")) }}
 
-Nobody serves external.metrics.k8s.io in this cluster yet, so pods stay as many as they are.
-{{- if $demand.existing }} For demand.provider existing, another
-release must have source demand and scaler.allNamespaces.
+The API external.metrics.k8s.io is missing in this cluster, so the number of pods does not change.
+{{- if $demand.existing }} With demand.provider
+existing, another release must have source demand and scaler.allNamespaces.
 {{- end }}
-{{- if $pools.prometheus }} For prometheus, install its adapter
-with files/prometheus-adapter-values.yaml of this chart.
+{{- if $pools.prometheus }} For source prometheus,
+install its adapter with files/prometheus-adapter-values.yaml of this chart.
 {{- end }}
 {{- end }}
 {{- if and $pools.prometheus (not .Values.monitoring.prometheusRule.enabled) }}
 
-The rule that makes inferencehub_demand out of the gateways' metrics is off here: monitoring.prometheusRule.enabled.
+The rule that computes inferencehub_demand from the gateways' metrics is off: set monitoring.prometheusRule.enabled.
 {{- end }}
 {{- if $demand.metricsAPI }}
 
-This release owns the cluster's external metrics. `helm uninstall` takes the APIService away first, and the scaler does when
-its namespace is deleted. Should it ever stay behind, no namespace of the cluster could be deleted until this is done:
+This release serves the external metrics of the whole cluster. `helm uninstall` deletes the APIService first, and the scaler
+deletes it when its namespace is deleted. If it ever remains without a scaler, no namespace of the cluster can be deleted
+until you run:
 
   kubectl delete apiservice v1beta1.external.metrics.k8s.io
 {{- end }}
 {{- if $pools.keda }}
 
-KEDA asks the scaler of this release:
+KEDA reads the demand from the scaler of this release:
 
   {{ $kubectl }} get scaledobject,hpa
 {{- if not (.Capabilities.APIVersions.Has "keda.sh/v1alpha1") }}
 
-KEDA is not there (no API keda.sh), and without it this chart can't be installed with source keda. It comes from
-https://keda.sh; uninstall this release before KEDA, or its ScaledObjects stay.
+KEDA is not installed (no API keda.sh), and source keda needs it. Install it from https://keda.sh. Uninstall this release
+before KEDA, or its ScaledObjects remain.
 {{- end }}
 {{- end }}
 {{- with $sleeping }}
 
-Without requests no pod stays of: {{ join ", " . }}. The first request waits for one.
+Without requests, these pools have no pods: {{ join ", " . }}. The first request waits for a pod.
 {{- end }}
 {{- end }}

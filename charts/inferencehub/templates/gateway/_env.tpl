@@ -1,0 +1,20 @@
+{{/* The environment that the chart sets in a gateway; extraEnv brings all other settings. It takes a tier, see partials/_pod.tpl. */}}
+
+{{- define "inferencehub.env.gateway" -}}
+- name: PORT
+  value: "3000"
+- name: GRPC_SERVER_URL
+  value: {{ include "inferencehub.inferenceAddresses" .root | quote }}
+- name: HUB_ROLL_CALL
+  value: {{ include "inferencehub.opsAddresses" .root | quote }}
+- name: HUB_KEEP_ALIVE_S
+  value: {{ int .values.keepAliveSeconds | quote }}
+- name: HUB_MAX_CONNECTIONS
+  value: {{ int .values.maxConnections | quote }}
+{{- $demand := dict }}{{ include "inferencehub.demand" (list .root $demand) }}
+{{- with $demand.models }}
+- name: HUB_ON_DEMAND_MODELS
+  value: {{ join "," . | quote }}
+{{- end }}
+{{ include "inferencehub.env.both" . }}
+{{- end }}

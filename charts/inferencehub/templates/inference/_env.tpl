@@ -1,0 +1,17 @@
+{{/* The environment that the chart sets in a pool's pods; extraEnv brings all other settings. It takes a tier, see partials/_pod.tpl. */}}
+
+{{- define "inferencehub.env.inference" -}}
+- name: PORT
+  value: "50051"
+- name: HUB_STREAM_PORT
+  value: "50052"
+- name: HUB_POOL
+  value: {{ .pool | quote }}
+- name: HUB_MODELS
+  value: /models
+{{- with .values.requiredModels }}
+- name: HUB_REQUIRED_MODELS
+  value: {{ join "," . | quote }}
+{{- end }}
+{{ include "inferencehub.env.both" . }}
+{{- end }}
