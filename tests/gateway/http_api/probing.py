@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from tests.gateway.http_api.corpus.pieces import SIZED, get, post
 
@@ -47,6 +47,10 @@ class Probe(asyncio.Protocol):
         if not self.ended.done():
             self.ended.set_result(None)
 
+    def statuses(self) -> list[int]:
+        """The statuses of all answers."""
+        return [int(status) for status, _ in HEAD.findall(self.came)]
+
     def verdict(self) -> str:
         """The answers before the marker's, each `accepted` or `refused`, and what became of the connection."""
         words: list[str] = []
@@ -75,15 +79,20 @@ async def connect(port: int, sent: bytes) -> Probe:
 async def verdicts(port: int, shapes: Mapping[str, bytes]) -> dict[str, str]:
     """What the server at a port makes of each shape, by the shape's name."""
     probes = {name: await connect(port, shape + MARKER) for name, shape in shapes.items()}
-    quiet, seen = 0, -1
-    while quiet < QUIET_CANARIES:
-        await canary(port)
-        news = sum(len(probe.came) + probe.ended.done() for probe in probes.values())
-        quiet, seen = (quiet + 1, seen) if news == seen else (0, news)
+    await settled(port, probes.values())
     found = {name: probe.verdict() for name, probe in probes.items()}
     for probe in probes.values():
         probe.transport.abort()
     return found
+
+
+async def settled(port: int, probes: Collection[Probe]) -> None:
+    """Return once the server has nothing left to say to any of these connections."""
+    quiet, seen = 0, -1
+    while quiet < QUIET_CANARIES:
+        await canary(port)
+        news = sum(len(probe.came) + probe.ended.done() for probe in probes)
+        quiet, seen = (quiet + 1, seen) if news == seen else (0, news)
 
 
 async def canary(port: int) -> None:
