@@ -1,0 +1,83 @@
+"""Ends of lines and header fields (RFC 9112, 2.2 and 5; RFC 9110, 5)."""
+
+from __future__ import annotations
+
+from tests.gateway.http_api.corpus.pieces import BODY, SIZED, bare_head, get, post
+
+GOOD = get()
+
+LINES: dict[str, bytes] = {
+    "line: good GET": GOOD,
+    "line: bare LF everywhere": GOOD.replace(b"\r\n", b"\n"),
+    "line: bare LF behind the request line": GOOD.replace(b"\r\n", b"\n", 1),
+    "line: bare LF behind a field": get(b"A: b\nC: d"),
+    "line: bare LF as the end": GOOD[:-2] + b"\n",
+    "line: bare LF twice as the end": GOOD[:-4] + b"\n\n",
+    "line: bare LF behind the head of a POST": post(SIZED, body=b"").removesuffix(b"\r\n") + b"\n" + BODY,
+    "line: bare CR behind the request line": GOOD.replace(b"\r\n", b"\r", 1),
+    "line: bare CR behind a field": get(b"A: b\rC: d"),
+    "line: bare CR as the end": GOOD[:-2] + b"\r",
+    "line: two CR": GOOD.replace(b"\r\n", b"\r\r\n", 1),
+    "line: CR in a value": get(b"A: b\rc"),
+    "line: LF CR": get(b"A: b\n\rC: d"),
+    "line: one empty line before": b"\r\n" + GOOD,
+    "line: five empty lines before": b"\r\n" * 5 + GOOD,
+    "line: bare LF before": b"\n" + GOOD,
+    "line: bare CR before": b"\r" + GOOD,
+    "line: space before": b" " + GOOD,
+    "line: tab before": b"\t" + GOOD,
+    "line: NUL before": b"\x00" + GOOD,
+    "line: byte order mark before": b"\xef\xbb\xbf" + GOOD,
+    "line: space in front of the first field": b"GET /healthz HTTP/1.1\r\n Host: hub\r\n\r\n",
+    "line: end of the request line missing": b"GET /healthz HTTP/1.1 Host: hub\r\n\r\n",
+}
+
+FIELDS: dict[str, bytes] = {
+    "field: no space behind the colon": get(b"A:b"),
+    "field: tabs around the value": get(b"A:\tb\t"),
+    "field: empty value": get(b"A:"),
+    "field: spaces as value": get(b"A:    "),
+    "field: space before the colon": get(b"A : b"),
+    "field: tab before the colon": get(b"A\t: b"),
+    "field: space in the name": get(b"A B: c"),
+    "field: empty name": get(b": b"),
+    "field: no colon": get(b"nonsense"),
+    "field: two colons": get(b"A:: b"),
+    "field: folded": get(b"A: b\r\n c"),
+    "field: folded by a tab": get(b"A: b\r\n\tc"),
+    "field: folded with nothing": get(b"A: b\r\n "),
+    "field: folded Content-Length": post(b"Content-Length: 1\r\n 6"),
+    "field: folded Host": bare_head(b"GET /healthz HTTP/1.1", b"Host:\r\n hub"),
+    "field: NUL in the name": get(b"A\x00: b"),
+    "field: NUL in the value": get(b"A: b\x00c"),
+    "field: 0x01 in the name": get(b"A\x01: b"),
+    "field: 0x01 in the value": get(b"A: b\x01c"),
+    "field: ESC in the value": get(b"A: b\x1bc"),
+    "field: DEL in the name": get(b"A\x7f: b"),
+    "field: DEL in the value": get(b"A: b\x7fc"),
+    "field: vertical tab in the value": get(b"A: b\x0bc"),
+    "field: tab in the value": get(b"A: b\tc"),
+    "field: UTF-8 in the name": get("é: b".encode()),
+    "field: UTF-8 in the value": get("A: é".encode()),
+    "field: latin-1 in the value": get(b"A: caf\xe9"),
+    "field: 0xFF in the value": get(b"A: \xff"),
+    "field: brackets in the name": get(b"A[0]: b"),
+    "field: quote in the name": get(b'"A": b'),
+    "field: slash in the name": get(b"A/B: c"),
+    "field: all signs of a token": get(b"!#$%&'*+-.^_`|~09aZ: b"),
+    "field: same name a hundred times": get(*[b"A: b"] * 100),
+    "field: 300 of them": get(*[b"A%d: b" % number for number in range(300)]),
+    "field: name of 1 KiB": get(b"a" * 2**10 + b": b"),
+    "field: value of 8 KiB": get(b"A: " + b"b" * 2**13),
+    "field: value of 60 KiB": get(b"A: " + b"b" * 60 * 2**10),
+    "field: value of 100 KiB": get(b"A: " + b"b" * 100 * 2**10),
+    "field: Connection close": get(b"Connection: close"),
+    "field: Connection Close, keep-alive": get(b"Connection: Close, keep-alive"),
+    "field: Connection x, close": get(b"Connection: x, close"),
+    "field: Connection in two fields": get(b"Connection: x", b"Connection: close"),
+    "field: Connection empty": get(b"Connection:"),
+    "field: Connection no token": get(b"Connection: @"),
+    "field: Connection names Host": get(b"Connection: Host"),
+}
+
+HEADS = LINES | FIELDS

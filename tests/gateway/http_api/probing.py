@@ -1,0 +1,103 @@
+"""Send shapes of requests over real sockets, and tell what a server made of each: its verdict.
+
+Each shape has a connection of its own, and a marker behind it in the same write: a good request with an id that the
+answer repeats, and with `Connection: close`. A connection that is still usable answers the marker. One that is not
+either closes before, or waits: it took the marker for a part of the shape.
+
+That a server waits is told by other requests, not by a clock. All shapes are sent first. Then canaries, good requests
+on connections of their own, are asked one after another, until several in a row were answered while nothing came for
+any shape. A server that answers those that came later has nothing left to say to those that came before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Collection, Mapping
+
+from tests.gateway.http_api.corpus.pieces import SIZED, get, post
+
+MARKER = get(b"X-Request-Id: marker", b"Connection: close")
+CANARY = post(SIZED, b"Connection: close")
+QUIET_CANARIES = 5
+HEAD = re.compile(rb"HTTP/1\.[01] (\d{3})[^\r\n]*\r\n((?:[^\r\n]+\r\n)*)\r\n")
+REFUSED = frozenset((400, 408, 411, 413, 414, 417, 426, 431, 501, 505))
+
+
+class Probe(asyncio.Protocol):
+    """One connection that sends its bytes once and keeps all that comes back."""
+
+    def __init__(self, sent: bytes) -> None:
+        self.sent = sent
+        self.came = b""
+        self.ended = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Send all, in one write."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        transport.write(self.sent)
+
+    def data_received(self, data: bytes) -> None:
+        """Keep what came."""
+        self.came += data
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The server closed, or broke off."""
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+    def statuses(self) -> list[int]:
+        """The statuses of all answers."""
+        return [int(status) for status, _ in HEAD.findall(self.came)]
+
+    def verdict(self) -> str:
+        """The answers before the marker's, each `accepted` or `refused`, and what became of the connection."""
+        words: list[str] = []
+        for status, fields in HEAD.findall(self.came):
+            if b"x-request-id: marker" in fields.lower():
+                return " ".join([*words, "usable"])
+            words.append(word_for(int(status)))
+        return " ".join([*words, "closed" if self.ended.done() else "waits"])
+
+
+def word_for(status: int) -> str:
+    """The class of an answer."""
+    if status < 200:
+        return "continue" if status == 100 else "switched"
+    assert status not in (500, 502, 503, 504), status
+    return "refused" if status in REFUSED else "accepted"
+
+
+async def connect(port: int, sent: bytes) -> Probe:
+    """A connection that has begun to send."""
+    loop = asyncio.get_running_loop()
+    _, probe = await loop.create_connection(lambda: Probe(sent), "127.0.0.1", port)
+    return probe
+
+
+async def verdicts(port: int, shapes: Mapping[str, bytes]) -> dict[str, str]:
+    """What the server at a port makes of each shape, by the shape's name."""
+    probes = {name: await connect(port, shape + MARKER) for name, shape in shapes.items()}
+    await settled(port, probes.values())
+    found = {name: probe.verdict() for name, probe in probes.items()}
+    for probe in probes.values():
+        probe.transport.abort()
+    return found
+
+
+async def settled(port: int, probes: Collection[Probe]) -> None:
+    """Return once the server has nothing left to say to any of these connections."""
+    quiet, seen = 0, -1
+    while quiet < QUIET_CANARIES:
+        await canary(port)
+        news = sum(len(probe.came) + probe.ended.done() for probe in probes)
+        quiet, seen = (quiet + 1, seen) if news == seen else (0, news)
+
+
+async def canary(port: int) -> None:
+    """A good request, answered."""
+    probe = await connect(port, CANARY)
+    async with asyncio.timeout(10):
+        await probe.ended
+    assert probe.came.startswith(b"HTTP/1.1 200 "), probe.came
