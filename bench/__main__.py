@@ -11,23 +11,23 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from bench.ceiling import ceilings
-from bench.closed_loop import closed_loop
-from bench.cores import cores
-from bench.direct import direct
-from bench.h2load import MISSING, installed
-from bench.idle import idle
-from bench.jobs import JOBS
-from bench.machine import machine
-from bench.overload import overload
-from bench.peer import ALL, BY_NAME
-from bench.place import KEPT
-from bench.plot import draw
-from bench.processes import LOAD, can_pin
-from bench.report import report
-from bench.rest import rest
-from bench.results import Results
-from bench.served import serving
+from bench.load.h2load import MISSING, installed
+from bench.load.jobs import JOBS
+from bench.parts.ceiling import ceilings
+from bench.parts.closed_loop import closed_loop
+from bench.parts.cores import cores
+from bench.parts.direct import direct
+from bench.parts.idle import idle
+from bench.parts.overload import overload
+from bench.parts.rest import rest
+from bench.paths import KEPT
+from bench.report.machine import machine
+from bench.report.plot import draw
+from bench.report.results import Results
+from bench.report.tables import report
+from bench.servers.peer import ALL, BY_NAME
+from bench.servers.processes import LOAD, can_pin
+from bench.servers.served import serving
 
 QUICK = ("ours", "echo", "fastapi")
 # What is measured of ours alone: what the progress line says, and how.
