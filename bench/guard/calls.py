@@ -16,7 +16,7 @@ from time import perf_counter, sleep
 
 from bench.guard.counted import EVERY_S
 from bench.load.checker import asking
-from bench.load.client import ask
+from bench.load.connection import ask
 from bench.load.questions import predict
 from bench.paths import MODELS, ROOT
 from bench.servers.processes import Command, Group, free_port

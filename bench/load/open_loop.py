@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import NamedTuple
 
-from bench.load.client import Connection
+from bench.load.connection import Connection
 
 LOST = 0  # in place of a status: the connection went away
 

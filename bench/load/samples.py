@@ -10,9 +10,8 @@ import csv
 import json
 from collections.abc import Sequence
 
-from bench.load.client import Sample, ask, http
+from bench.load.connection import Sample, ask, http
 from bench.paths import ROOT
-from bench.servers.stack import Stack
 
 HELD_OUT = ROOT / "tests" / "inference" / "digits_held_out.csv"
 ANY = -1  # the class that the request gets alone is right
@@ -39,7 +38,7 @@ def mock() -> list[Question]:
 QUESTIONS = {"three": three, "digits": digits}
 
 
-async def samples_of(stack: Stack, model: str) -> Sequence[Sample]:
+async def samples_of(host: str, port: int, model: str) -> Sequence[Sample]:
     """The model's samples, each asked alone.
 
     Raises:
@@ -48,7 +47,7 @@ async def samples_of(stack: Stack, model: str) -> Sequence[Sample]:
     samples = []
     for features, right in QUESTIONS.get(model, mock)():
         body = {"model_name": model, "features": features}
-        status, content = await ask(stack.host, stack.port, "POST", "/predict", body)
+        status, content = await ask(host, port, "POST", "/predict", body)
         answer = json.loads(content)
         if status != 200 or right not in (ANY, answer["class_id"]):
             raise SystemExit(

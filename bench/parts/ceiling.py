@@ -55,7 +55,7 @@ async def measure(shape: Shape, seconds: float, pin: bool) -> Run:
     with running_stack(more, pin, shape.pods, shape.gateways) as stack:
         await stack.until_ready("waits")
         await asyncio.sleep(WARM_UP_S)  # every gateway has found every pod
-        samples = await samples_of(stack, "waits")
+        samples = await samples_of(stack.host, stack.port, "waits")
         load = Load(stack.host, stack.ports, samples, shape.clients)
         ramp_s = delay_s * shape.clients / (shape.slots * shape.pods)
         result = await load.run(WARM_UP_S, seconds, stack.cpu_seconds, shape.name, ramp_s)

@@ -14,7 +14,7 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from time import sleep
 from bench.load.checker import Checker, asking
 from bench.load.h2load import MISSING, ask_ports, installed
 from bench.load.questions import predict
+from bench.report.cores_table import PREFIX, cores_table
 from bench.report.results import Results, Run
 from bench.servers.processes import LOAD, can_pin, on_cores
 from bench.servers.served import until_awake
@@ -43,7 +44,7 @@ class Job:
     @property
     def name(self) -> str:
         """Its name in the results."""
-        return f"cores-{self.model}-{self.clients}"
+        return f"{PREFIX}{self.model}-{self.clients}"
 
 
 JOBS = (
@@ -51,10 +52,6 @@ JOBS = (
     Job("three", 128, (ONE, TWO)),
     Job("matmul", 16, (ONE, TWO, WIDE)),
     Job("loop", 16, (ONE, TWO, WIDE)),
-)
-HEAD = (
-    "| model, clients | shape | requests/s | to 1 core | CPU µs a request | servers alone to 1 core "
-    "| rows a call | rows a run | p50 ms | p99 ms | memory MB |"
 )
 
 
@@ -82,7 +79,8 @@ def one_run(running: Running, job: Job, seconds: float) -> Run:
     errors = dict(seen.errors)
     for checker in checkers:
         errors |= checker.wrong
-    return Run(job.name, running.shape.name, {**seen.figures(), **rows, "memory_mb": memory}, errors)
+    figures = {**seen.figures(), **rows, "memory_mb": memory, "cores": len(running.shape.cores)}
+    return Run(job.name, running.shape.name, figures, errors)
 
 
 def cores(results: Results, rounds: int, seconds: float, pin: bool) -> None:
@@ -100,28 +98,6 @@ def cores(results: Results, rounds: int, seconds: float, pin: bool) -> None:
         for _ in range(rounds):
             for job in JOBS:
                 results.runs += [one_run(shapes[shape.name], job, seconds) for shape in job.shapes]
-
-
-def cores_table(results: Results) -> Iterator[str]:
-    """A row for each job and shape, medians. `servers alone` is what the shape would do, by the CPU that a request
-    takes, if its cores had nothing else to do."""
-    yield HEAD
-    yield "|---|---|" + "---:|" * 9
-    for job in JOBS:
-        for shape in job.shapes:
-            if not results.of(job.name, shape.name):
-                continue
-            names = ("rate", "cpu_us", "gateway_rows", "inference_rows", "p50_ms", "p99_ms", "memory_mb")
-            rate, cpu, rows, in_pod, p50, p99, memory = (
-                results.median(job.name, shape.name, name) or 0.0 for name in names
-            )
-            first = results.median(job.name, ONE.name, "rate") or rate
-            first_cpu = results.median(job.name, ONE.name, "cpu_us") or cpu
-            yield (
-                f"| {job.model}, {job.clients} | {shape.name} | {rate:,.0f} | {rate / first:.2f}x | {cpu:,.0f} "
-                f"| {len(shape.cores) * first_cpu / cpu:.2f}x | {rows:.1f} | {in_pod:.1f} | {p50:.1f} | {p99:.1f} "
-                f"| {memory:.0f} |"
-            )
 
 
 def main() -> int:

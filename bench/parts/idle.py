@@ -14,7 +14,7 @@ from statistics import median
 import uvloop
 
 from bench.load.checker import Checker, asking
-from bench.load.client import Connection, http
+from bench.load.connection import Connection, http
 from bench.load.h2load import ask_http
 from bench.load.questions import predict
 from bench.report.results import Results, Run

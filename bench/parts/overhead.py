@@ -20,7 +20,7 @@ from time import perf_counter
 
 import grpc
 
-from bench.load.client import http
+from bench.load.connection import http
 from bench.servers.stack import Stack, mock_config, running_stack
 from inferencehub.pb import open_inference_pb2 as pb
 

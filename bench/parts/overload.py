@@ -19,8 +19,8 @@ from statistics import median
 
 import uvloop
 
-from bench.load.client import http
 from bench.load.clients import Load
+from bench.load.connection import http
 from bench.load.open_loop import LOST, Answer, OpenLoop
 from bench.load.samples import samples_of
 from bench.report.results import Results, Run
@@ -38,7 +38,7 @@ async def measure(seconds: float, pin: bool) -> tuple[Run, list[Answer]]:
     """Peak, then overload."""
     with running_stack({"five-ms": mock_config(DELAY_MS, SLOTS)}, pin) as stack:
         await stack.until_ready("five-ms")
-        samples = await samples_of(stack, "five-ms")
+        samples = await samples_of(stack.host, stack.port, "five-ms")
         peak = await Load(stack.host, stack.ports, samples, CLIENTS).run(
             1.0, PEAK_S, stack.cpu_seconds, "peak"
         )

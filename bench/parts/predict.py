@@ -54,7 +54,7 @@ def arguments() -> argparse.Namespace:
 
 async def measure(stack: Stack, model: str, clients: int, options: argparse.Namespace) -> Row:
     """One run."""
-    samples = await samples_of(stack, model)
+    samples = await samples_of(stack.host, stack.port, model)
     load = Load(stack.host, stack.ports, samples, clients)
     title = f"{model}, {clients} clients"
     result = await load.run(options.warm_up, options.seconds, stack.cpu_seconds, title)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from bench.load.grpc_calls import CALLS
 from bench.load.jobs import JOBS
-from bench.parts import cores
-from bench.parts.direct import CALLS
+from bench.report.cores_table import cores_jobs, cores_table
 from bench.report.goals import goal_table
 from bench.report.results import Results
 
@@ -39,8 +39,8 @@ def lines(about: Mapping[str, Any], results: Results) -> Iterator[str]:
     for job, title in ALONE.items():
         if results.peers(job):
             yield from ("", f"### {title}", "", *figures_table(job, results))
-    if any(results.peers(job.name) for job in cores.JOBS):
-        yield from ("", "### From one core to two", "", *cores.cores_table(results))
+    if cores_jobs(results):
+        yield from ("", "### From one core to two", "", *cores_table(results))
     if results.peers("at-rest"):
         yield from ("", "### Peers at rest", "", *rest_table(results))
     if absent := results.absent:

@@ -1,8 +1,9 @@
-"""What /proc says of processes: who belongs to whom, what they have used, what they hold."""
+"""What /proc says of processes (who belongs to whom, what they have used, what they hold), and signals to them."""
 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -47,3 +48,10 @@ def memory_mb(pid: int, kind: str) -> float:
     except OSError:
         return 0.0
     return next((int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith(f"{kind}:")), 0.0)
+
+
+def signal_all(pids: Collection[int], number: signal.Signals) -> None:
+    """Send a signal to each that is still there."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)

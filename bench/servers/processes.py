@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,7 @@ from time import monotonic, sleep
 from typing import IO
 
 from bench.paths import ROOT
-from bench.servers.proc import cpu_seconds, family, memory_mb, stats
+from bench.servers.proc import cpu_seconds, family, memory_mb, signal_all, stats
 
 SERVERS, LOAD = 0, 1  # the cores
 STOP_S = 10.0
@@ -97,13 +97,6 @@ class Group:
             child.wait()
         self.watcher.kill()
         self.watcher.communicate()
-
-
-def signal_all(pids: Collection[int], number: signal.Signals) -> None:
-    """Send a signal to each that is still there."""
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.kill(pid, number)
 
 
 def watcher(pids: Sequence[int]) -> subprocess.Popen[bytes]:

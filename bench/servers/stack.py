@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
-from bench.load.client import ask
+from bench.load.connection import ask
 from bench.paths import MODELS, ROOT
 from bench.servers.proc import cpu_seconds
 from bench.servers.processes import LOAD, Command, Group, can_pin, free_port

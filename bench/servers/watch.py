@@ -9,8 +9,7 @@ from __future__ import annotations
 import signal
 import sys
 
-from bench.servers.proc import family
-from bench.servers.processes import signal_all
+from bench.servers.proc import family, signal_all
 
 
 def main() -> None:

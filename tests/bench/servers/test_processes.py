@@ -6,18 +6,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from time import monotonic, sleep
 
 import pytest
 
-from bench.load.jobs import JOBS
 from bench.paths import ROOT
-from bench.servers.peer import BY_NAME, Peer, Site
-from bench.servers.proc import cpu_seconds, stats
+from bench.servers.proc import cpu_seconds
 from bench.servers.processes import Command, Group
-from bench.servers.served import NotServing, Served, serving, until_ready
+from tests.bench.servers.processes_seen import alive, states
 
 FORKS = """
 import os, signal, time
@@ -25,7 +22,6 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN) if os.fork() == 0 else None
 while time.process_time() < {busy}: pass
 time.sleep(60)
 """
-
 SPINS = """
 import os, time
 os.fork() or (os.setsid(), os.fork())
@@ -41,7 +37,6 @@ group.pause()
 print(*group.members(), flush=True)
 time.sleep(60)
 """
-
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 
 
@@ -77,27 +72,6 @@ def test_a_child_that_ignores_the_signal_is_ended_too(tmp_path: Path) -> None:
         sleep(0.05)
     assert len(members) == 2
     assert not any(alive(pid) for pid in members)
-
-
-def alive(pid: int) -> bool:
-    """Whether a process is there and no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def test_a_peer_that_ends_says_why(tmp_path: Path) -> None:
-    running = group(tmp_path, "raise SystemExit('no such model')")
-    peer = Peer("broken", lambda site: [], {})
-    with pytest.raises(NotServing, match="no such model"):
-        until_ready(Served(peer, Site(sys.executable, 1, 1, tmp_path), running))
-    running.stop()
-
-
-def states(pids: Sequence[int]) -> str:
-    """A letter for each process that is there, T where it stands still."""
-    return "".join(fields[0] for pid, fields in stats() if pid in pids)
 
 
 def test_a_group_stands_still_with_all_that_it_forked_and_goes_on(tmp_path: Path) -> None:
@@ -140,19 +114,3 @@ def test_nobody_is_left_standing_where_the_bench_is_ended(tmp_path: Path, number
     while monotonic() < ends and any(alive(pid) for pid in members):
         sleep(0.05)
     assert not any(alive(pid) for pid in members)
-
-
-def test_only_the_peer_that_is_asked_runs_and_it_answers_at_once() -> None:
-    absent: dict[str, str] = {}
-    peers = [BY_NAME[name] for name in ("ours", "echo")]
-    with serving(peers, JOBS[:1], False, absent, lambda _: None) as running:
-        assert not absent
-        ours, echo = (served.group for served in running)
-        sleep(2.5)  # longer than two heartbeats
-        for _ in range(2):
-            with running[0].alone():
-                assert set(states(echo.members())) == {"T"}
-                assert "T" not in states(ours.members())
-                assert ours.children[0].poll() is None
-            assert set(states(ours.members())) == {"T"}
-    assert states([child.pid for child in (*ours.children, *echo.children)]) == ""

@@ -9,14 +9,7 @@ import asyncio
 import json
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from time import perf_counter
-from typing import TYPE_CHECKING, cast
-
-if TYPE_CHECKING:
-    from bench.load.clients import Load
-
-CHECK_EVERY = 8
-CLOSE_ENOUGH = 1e-4  # a row's confidence may depend on its batch in the last digits
+from typing import cast
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,49 +66,3 @@ class Connection(asyncio.Protocol, ABC):
     @abstractmethod
     def answered(self, status: int, body: bytes) -> None:
         """The whole answer is there."""
-
-
-class Client(Connection):
-    """One that asks again as soon as it is answered."""
-
-    def __init__(self, load: Load, index: int) -> None:
-        self.load = load
-        self.turn = self.index = index
-        self.reconnecting: asyncio.Task[None] | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
-        self.load.connections.add(self)
-        self.send()
-
-    def send(self) -> None:
-        """Write the next request."""
-        self.turn += 1
-        self.sample = self.load.samples[self.turn % len(self.load.samples)]
-        self.started = perf_counter()
-        self.transport.write(self.sample.request)
-
-    def answered(self, status: int, body: bytes) -> None:
-        wrong = self.wrong(status, body)
-        if wrong:
-            self.load.errors[wrong] += 1
-        else:
-            self.load.took.append(perf_counter() - self.started)
-        if not self.load.over:
-            self.send()
-
-    def wrong(self, status: int, body: bytes) -> str:
-        """What is wrong with an answer; "" where nothing is."""
-        if status != 200:
-            return f"status {status}"
-        if self.turn % CHECK_EVERY:
-            return ""
-        answer = json.loads(body)
-        sure = abs(answer["confidence"] - self.sample.confidence) < CLOSE_ENOUGH
-        return "" if answer["class_id"] == self.sample.class_id and sure else "wrong answer"
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self.load.connections.discard(self)
-        if not self.load.over:
-            self.load.errors["connection lost"] += 1
-            self.reconnecting = asyncio.get_running_loop().create_task(self.load.connect(self.index))

@@ -1,4 +1,4 @@
-"""From one core to two: who runs where, and what the table makes of it."""
+"""From one core to two: who runs where."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 
 from bench.load.questions import predict
-from bench.parts.cores import JOBS, cores_table
-from bench.report.results import Results, Run
 from bench.servers.processes import can_pin
 from bench.servers.shapes import ONE, TWO, WIDE, started
 
@@ -32,15 +30,6 @@ def test_each_pair_keeps_to_its_core_and_all_requests_are_counted(tmp_path: Path
     assert pinned == [{0}, {1}, {0}, {1}]
     asked = 2 * len(predict("three"))
     assert [after[tier][0] - before[tier][0] for tier in ("gateway", "inference")] == [asked, asked]
-
-
-def test_a_shape_is_held_against_one_core_by_rate_and_by_cpu() -> None:
-    kept, job = Results(), JOBS[0]
-    for shape, rate, cpu in ((ONE, 100.0, 50.0), (TWO, 150.0, 80.0)):
-        kept.runs.append(Run(job.name, shape.name, {"rate": rate, "cpu_us": cpu, "gateway_rows": 4.0}))
-    rows = list(cores_table(kept))[2:]
-    assert len(rows) == 2
-    assert f"| {TWO.name} | 150 | 1.50x | 80 | 1.25x | 4.0 |" in rows[1]
 
 
 def test_two_instances_may_use_both_cores_and_the_load_stays_off_a_single_one() -> None:
