@@ -96,10 +96,10 @@ def pin_self(core: int) -> None:
     os.sched_setaffinity(0, {core})
 
 
-def tier(name: str, environ: Mapping[str, str]) -> Command:
-    """A tier as a command, on an ops port of its own."""
+def tier(name: str, environ: Mapping[str, str], tree: Path = ROOT) -> Command:
+    """A tier as a command, on an ops port of its own; `tree` is the checkout whose code runs."""
     everything = {
-        "PYTHONPATH": str(ROOT / "services"),
+        "PYTHONPATH": str(tree / "services"),
         "HUB_OPS_PORT": str(free_port()),
         "HUB_DRAIN_WAIT_S": "0",
         "HUB_DRAIN_TIMEOUT_S": "1",
@@ -108,19 +108,25 @@ def tier(name: str, environ: Mapping[str, str]) -> Command:
     return Command([sys.executable, "-m", f"inferencehub.{name}"], everything, name)
 
 
-def tiers(repository: Path, ports: tuple[int, ...], pods: tuple[int, ...]) -> list[Command]:
+def tiers(
+    repository: Path, ports: tuple[int, ...], pods: tuple[int, ...], tree: Path = ROOT
+) -> list[Command]:
     """Gateways on `ports`, each in front of all `pods`."""
     targets = ",".join(f"127.0.0.1:{port}" for port in pods)
-    gateways = [tier("gateway", {"PORT": str(port), "GRPC_SERVER_URL": targets}) for port in ports]
+    gateways = [tier("gateway", {"PORT": str(port), "GRPC_SERVER_URL": targets}, tree) for port in ports]
     models = str(repository)
-    return [*gateways, *[tier("inference", {"PORT": str(port), "HUB_MODELS": models}) for port in pods]]
+    return [*gateways, *[tier("inference", {"PORT": str(port), "HUB_MODELS": models}, tree) for port in pods]]
 
 
 @contextmanager
 def running_stack(
-    more: Mapping[str, str] | None = None, pin: bool = False, pods: int = 1, gateways: int = 1
+    more: Mapping[str, str] | None = None,
+    pin: bool = False,
+    pods: int = 1,
+    gateways: int = 1,
+    tree: Path = ROOT,
 ) -> Iterator[Stack]:
-    """Gateways in front of pods; `more` are configs of further models, by name."""
+    """Gateways in front of pods; `more` are configs of further models, by name; `tree` has the code that runs."""
     with tempfile.TemporaryDirectory(prefix="hub-bench-") as place:
         repository, log = Path(place, "models"), Path(place, "log")
         repository.mkdir()
@@ -129,7 +135,7 @@ def running_stack(
         targets = tuple(free_port() for _ in range(pods))
         if pin:
             pin_self(LOAD)
-        group = Group(tiers(repository, ports, targets), ROOT, log, pin)
+        group = Group(tiers(repository, ports, targets, tree), tree, log, pin)
         try:
             yield Stack("127.0.0.1", ports, f"127.0.0.1:{targets[0]}", tuple(group.children))
         except SystemExit:

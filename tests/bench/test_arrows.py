@@ -21,6 +21,7 @@ ARROWS: dict[str, set[str]] = {
     "report": {"load"},
     "parts": {"load", "servers", "report"},
     "guard": {"load", "servers", "report", "parts"},
+    "versus": {"load", "servers", "report"},
 }
 FILES_AT_MOST = 10
 TEXTS = [
