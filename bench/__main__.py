@@ -17,6 +17,7 @@ from bench.parts.ceiling import ceilings
 from bench.parts.closed_loop import closed_loop
 from bench.parts.cores import cores
 from bench.parts.direct import direct
+from bench.parts.heads import heads
 from bench.parts.idle import idle
 from bench.parts.overload import overload
 from bench.parts.rest import rest
@@ -35,6 +36,7 @@ ALONE: dict[str, tuple[str, Callable[[Results, bool], None]]] = {
     "ceilings": ("a model that waits", lambda results, pin: ceilings(results, 3, 10, pin)),
     "overload": ("twice the capacity, for a minute", lambda results, pin: overload(results, 60, pin)),
     "idle": ("10,000 idle connections", lambda results, pin: idle(results, 3, 5, pin)),
+    "heads": ("heads that differ", lambda results, pin: heads(results, 5, 2, pin)),
     "cores": ("from one core to two", lambda results, pin: cores(results, 2, 3, pin)),
     "rest": ("memory at rest, and starts", lambda results, pin: rest(results, 5, pin)),
 }

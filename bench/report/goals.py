@@ -89,6 +89,8 @@ GOALS = (
     Goal("overload", "last_to_steady", 0.95),
     Goal("idle-10000", "each_kb", 20, least=False, unit="KB"),
     Goal("idle-10000", "share", 0.95),
+    Goal("heads", "traced_to_equal", 0.92),
+    Goal("heads", "authorized_to_equal", 0.92),
     Goal("rest", "gateway_mb", 60, least=False, unit="MB"),
     Goal("rest", "inference_mb", 120, least=False, unit="MB"),
     Goal("rest", "gateway_s", 0.6, least=False, unit="s"),

@@ -18,6 +18,7 @@ ALONE = {
     "ceiling-2-gateways": "The same: 3 pods behind 2 gateways, 600 clients",
     "overload": "Twice the capacity, open loop, deadline 1 s",
     "idle-10000": "10,000 idle connections beside 64 busy ones",
+    "heads": "3 floats, 64 clients: heads that all differ, and heads with credentials, beside equal ones",
     "rest": "Memory at rest, and starts",
 }
 SMALL = 100.0  # from here on no decimals are shown
