@@ -88,6 +88,23 @@ def ask_ports(
     return run(urls, question.headers, question.body, options, seconds, cpu)
 
 
+def ask_times(port: int, question: Question, clients: int, requests: int) -> None:
+    """Ask one question a number of times, whatever time that takes.
+
+    Raises:
+        RuntimeError: where a request was not answered with a 2xx status.
+    """
+    with tempfile.TemporaryDirectory(prefix="hub-h2load-") as folder:
+        data = Path(folder, "data")
+        data.write_bytes(question.body)
+        words = [word for name, value in question.headers.items() for word in ("-H", f"{name}: {value}")]
+        url = f"http://127.0.0.1:{port}{question.path}"
+        command = ["h2load", "-t1", "--h1", f"-c{clients}", f"-n{requests}", "-d", str(data), *words, url]
+        text = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    if f" {requests} succeeded" not in text or f"status codes: {requests} 2xx" not in text:
+        raise RuntimeError(f"h2load failed: {text[-300:]}")
+
+
 def call_grpc(
     port: int,
     method: str,

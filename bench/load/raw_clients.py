@@ -26,7 +26,7 @@ class RawClients:
 
     Args:
         port: on this machine.
-        requests: whole HTTP/1.1 requests, sent one after another, whoever's turn it is.
+        requests: whole HTTP/1.1 requests, sent one after another, over whichever connection is free.
         clients: connections.
     """
 
