@@ -58,7 +58,7 @@ bench: install ## ours and all the others, 25 minutes; needs h2load (BENCH_ARGS=
 bench-quick: install ## ours, a bare uvicorn and FastAPI, 3 minutes
 	@$(VENV)/bin/python -m bench --quick $(BENCH_ARGS)
 
-bench-guard: install ## fail where a request has become dearer than bench/recorded.json says
+bench-guard: install ## fail where a request has become dearer than bench/guard/recorded.json says
 	@$(VENV)/bin/python -m bench.guard
 
 images: $(IMAGES:%=image-%) ## both container images, tagged :dev (DOCKER_BUILD_ARGS=...)

@@ -11,23 +11,24 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from bench.ceiling import ceilings
-from bench.closed_loop import closed_loop
-from bench.cores import cores
-from bench.direct import direct
-from bench.h2load import MISSING, installed
-from bench.idle import idle
-from bench.jobs import JOBS
-from bench.machine import machine
-from bench.overload import overload
-from bench.peer import ALL, BY_NAME
-from bench.place import KEPT
-from bench.plot import draw
-from bench.processes import LOAD, can_pin
-from bench.report import report
-from bench.rest import rest
-from bench.results import Results
-from bench.served import serving
+from bench.load.h2load import MISSING, installed
+from bench.load.jobs import JOBS
+from bench.parts.ceiling import ceilings
+from bench.parts.closed_loop import closed_loop
+from bench.parts.cores import cores
+from bench.parts.direct import direct
+from bench.parts.heads import heads
+from bench.parts.idle import idle
+from bench.parts.overload import overload
+from bench.parts.rest import rest
+from bench.paths import KEPT
+from bench.report.machine import machine
+from bench.report.plot import draw
+from bench.report.results import Results
+from bench.report.tables import report
+from bench.servers.peer import ALL, BY_NAME
+from bench.servers.processes import LOAD, can_pin
+from bench.servers.served import serving
 
 QUICK = ("ours", "echo", "fastapi")
 # What is measured of ours alone: what the progress line says, and how.
@@ -35,6 +36,7 @@ ALONE: dict[str, tuple[str, Callable[[Results, bool], None]]] = {
     "ceilings": ("a model that waits", lambda results, pin: ceilings(results, 3, 10, pin)),
     "overload": ("twice the capacity, for a minute", lambda results, pin: overload(results, 60, pin)),
     "idle": ("10,000 idle connections", lambda results, pin: idle(results, 3, 5, pin)),
+    "heads": ("heads that differ", lambda results, pin: heads(results, 5, 2, pin)),
     "cores": ("from one core to two", lambda results, pin: cores(results, 2, 3, pin)),
     "rest": ("memory at rest, and starts", lambda results, pin: rest(results, 5, pin)),
 }

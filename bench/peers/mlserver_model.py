@@ -1,4 +1,4 @@
-"""MLServer's runtime: `mlserver start FOLDER`, whose settings bench/peer.py writes."""
+"""MLServer's runtime: `mlserver start FOLDER`, whose settings bench/servers/peer.py writes."""
 
 from __future__ import annotations
 

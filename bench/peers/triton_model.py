@@ -1,4 +1,4 @@
-"""Triton's Python backend: `model.py` of each model, as bench/peer.py copies it into a repository.
+"""Triton's Python backend: `model.py` of each model, as bench/servers/peer.py copies it into a repository.
 
 The server hands over as many requests as its dynamic batcher had waiting; their rows run as one.
 """

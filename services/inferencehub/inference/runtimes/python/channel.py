@@ -5,18 +5,7 @@ that numpy finds them aligned. One call is under way at a time. It is answered b
 answers, by one for each and a last one. This file opens no socket: both sides read into `Inbox.room` and say how much
 came.
 
-Why a socket and no shared memory: median round trips of an identity model in microseconds, on two cores under uvloop,
-by `PYTHONPATH=services python -m bench.python_transport`:
-
-           bytes         socket   mapped, kept  mapped, fresh   this runtime
-              12             50             45            130             47
-           4,096             61             47            132            105
-          65,536             81             72            164            148
-         602,112            183            131            552            256
-      20,000,000          9,203          7,222         21,776          9,429
-
-A mapping that is kept saves 1.4 times at 600 KB, and for that a model must not keep an input beyond its call, and the
-largest call's memory stays taken. A fresh mapping for each message has neither fault but pays in page faults.
+Why a socket and no shared memory stands in docs/architecture.md.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""`python -m bench.guard`: fails where a request has become dearer than recorded. May import all other folders."""

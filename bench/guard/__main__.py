@@ -1,0 +1,62 @@
+"""Fails when a request has become dearer: `python -m bench.guard`; `--record` after a change that was meant.
+
+Figures of the 3-float job, against the record of this version of Python (record.py, recorded.json):
+
+- `calls`: Python's function calls a request (calls.py), in both tiers, with 1 client and with 64; and the gateway's own
+  with 64 clients, which have a fixed limit. They do not see C, but other work on the machine hardly moves them, so a
+  rise of 3% with 1 client and of 5% with 64 fails.
+- `ratio`: what a request costs a bare uvicorn echo in CPU time, to what it costs both our tiers, 64 clients. Others on
+  the machine take time from a process but add little to its work, and the ratio takes out how fast the machine is;
+  both are asked in turns, and the median turn counts. On a machine with three times as much to do as it has cores, eight
+  of these ratios had a standard deviation of 7%, so only a loss of 15% is one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import asdict
+from statistics import median
+from typing import Any
+
+from bench.guard import calls, record
+from bench.guard.cpu import cpu_ratios
+from bench.load.h2load import MISSING, installed
+from bench.report.machine import machine
+
+TURNS, SECONDS = 14, 1.0
+
+
+def measured(turns: int) -> dict[str, Any]:
+    """All figures of this run, with the machine and the versions."""
+    about = machine()
+    counted = {str(clients): {**asdict(each), "both": each.both} for clients, each in calls.measure().items()}
+    ratios = cpu_ratios(turns, SECONDS)
+    print("ratio turn by turn: " + " ".join(f"{one:.3f}" for one in ratios))
+    return {"ratio": round(median(ratios), 4), "calls": counted, **about}
+
+
+def main() -> int:
+    """Exit code 1 where a figure is worse than is allowed, 2 where it cannot be measured."""
+    parser = argparse.ArgumentParser(prog="python -m bench.guard", description=__doc__)
+    parser.add_argument(
+        "--record", action="store_true", help="write the figures down instead of comparing them"
+    )
+    parser.add_argument("--because", default="", help="why a record may become worse")
+    parser.add_argument("--turns", type=int, default=TURNS, help="how often each is asked (%(default)s)")
+    options = parser.parse_args()
+    if not installed():
+        print(MISSING, file=sys.stderr)
+        return 2
+    seen = measured(options.turns)
+    if options.record:
+        record.write(seen, options.because)
+        print(f"recorded for Python {record.python_of(seen)} in {record.RECORDED}")
+    judged = list(record.verdicts(seen, record.read()))
+    for good, sentence in judged:
+        print(f"{'ok ' if good else 'WORSE'} {sentence}")
+    return 0 if all(good for good, _ in judged) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

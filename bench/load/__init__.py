@@ -1,0 +1,1 @@
+"""Who asks: requests with known answers, and the clients that send them. Imports no other folder of the bench."""

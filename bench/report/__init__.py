@@ -1,0 +1,1 @@
+"""What was seen: results, goals, tables and plots. May import load."""

@@ -1,0 +1,78 @@
+"""A virtual environment for each peer, made once from its pinned requirements and kept under build/bench.
+
+What a peer needs may not exist for this machine's Python, or clash with what we need; neither may keep the others
+from being measured. So each has a place of its own, and one that cannot be made says why.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+from bench.paths import KEPT, PEERS
+
+INSTALL_S = 900.0
+
+
+class NotInstalled(Exception):
+    """An environment that cannot be made; the text is the last that the installer said."""
+
+
+def python_of(name: str) -> Path:
+    """The Python of a peer's environment, made where it is missing or its requirements have changed.
+
+    Raises:
+        NotInstalled: with the reason.
+    """
+    place = KEPT / "environments" / name
+    python = place / "venv" / "bin" / "python"
+    requirements = PEERS / "requirements" / f"{name}.txt"
+    mark = hashlib.sha256(requirements.read_bytes() + platform.python_version().encode()).hexdigest()
+    stamp = place / "installed"
+    if stamp.exists() and stamp.read_text() == mark:
+        return python
+    print(f"installing {name} into {place} (once)", file=sys.stderr, flush=True)
+    place.mkdir(parents=True, exist_ok=True)
+    uv = [sys.executable, "-m", "uv"]
+    run([*uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(place / "venv")])
+    run(
+        [
+            *uv,
+            "pip",
+            "install",
+            "--quiet",
+            "--compile-bytecode",
+            "--python",
+            str(python),
+            "-r",
+            str(requirements),
+        ]
+    )
+    stamp.write_text(mark)
+    return python
+
+
+def run(command: list[str]) -> None:
+    """A step of the installer."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise NotInstalled(f"took more than {INSTALL_S:g} s") from None
+    if done.returncode:
+        said = (done.stderr or done.stdout).strip().splitlines()
+        raise NotInstalled(" ".join(said[-3:])[-300:])
+
+
+def versions(python: Path, names: tuple[str, ...]) -> dict[str, str]:
+    """The versions of what is installed in an environment, by name; what is not is left out."""
+    code = (
+        "import importlib.metadata as m, sys\n"
+        "for d in m.distributions():\n"
+        "    if d.name.lower() in sys.argv[1:]: print(d.name.lower(), d.version)"
+    )
+    done = subprocess.run([python, "-c", code, *names], capture_output=True, text=True, check=False)
+    found = [line.split() for line in done.stdout.splitlines()]
+    return {line[0]: line[1] for line in sorted(found)}
