@@ -81,7 +81,10 @@ def test_each_command_is_of_a_program_that_the_page_may_use(name: str) -> None:
 
 @pytest.mark.parametrize("name", READ)
 def test_each_path_exists(name: str) -> None:
-    code = "\n".join(commands(name) + CODE.findall(page(name)))
+    codes = commands(name) + CODE.findall(page(name))
+    code = "\n".join(
+        code for code in codes if not code.startswith("git log")
+    )  # what git still has may be gone
     for path in re.findall(rf"(?<![\w./-]){FOLDERS}/[\w./-]+(?![\w<*])", code):
         assert (ROOT / path).exists(), path
 
