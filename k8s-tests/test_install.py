@@ -1,4 +1,4 @@
-"""From `helm install` to `helm uninstall`, as the README says it."""
+"""From `helm install` to `helm uninstall`, with the questions of the README and of docs/api.md."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def test_install_ask_test_upgrade_rollback_uninstall(figure: Any) -> None:
     began = monotonic()
     with release({}, "hub-install") as hub:
         with hub.forwarded(f"service/{hub.gateway}", 3000) as address:
-            questions = ASKED.findall((ROOT / "README.md").read_text())
+            pages = ("README.md", "docs/api.md")
+            questions = [asked for page in pages for asked in ASKED.findall((ROOT / page).read_text())]
             assert len(questions) >= 6
             for number, (command, expected) in enumerate(questions):
                 asked = command.replace("localhost:3000", address)
