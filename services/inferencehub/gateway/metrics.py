@@ -37,15 +37,11 @@ class Metrics:
             ("model", "outcome"),
             registry=registry,
         )
-        self.in_flight = 0
+        self.in_flight = 0  # requests that came and are not answered; counted up by the edge
         in_flight = Gauge(f"{PREFIX}_in_flight", "HTTP requests that are being answered", registry=registry)
         in_flight.set_function(lambda: self.in_flight)
         self._children: dict[tuple[str, int], Observations] = {}
         self._observers: dict[str, LaneMetrics] = {}
-
-    def begun(self) -> None:
-        """Count a request that came."""
-        self.in_flight += 1
 
     def answered(self, model: str, status: int, seconds: float) -> None:
         """Count a request that was answered; `model` is "" or one that a pod listed."""

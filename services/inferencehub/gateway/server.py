@@ -59,13 +59,14 @@ class Gateway:
         self.demand = Demand(self.fleet, self.table, self.unknown)
         self.metrics.registry.register(RoutingCollector(self.fleet, self.table, self.bytes_held))
         self.metrics.registry.register(self.demand)
-        self.http = HttpServer(self._edge(), settings.port, self._limits(), self.bytes_held)
+        self.edge = self._make_edge()
+        self.http = HttpServer(self.edge, settings.port, self._limits(), self.bytes_held)
         self.bytes_held.relieve = self.http.unread.relieve
         self.ops = ops_server(
             settings.ops_port, self.metrics.registry, self.not_ready, {"/demand": self.demand.page}
         )
 
-    def _edge(self) -> Edge:
+    def _make_edge(self) -> Edge:
         """What answers callers."""
         settings = self.settings
         stages = [Memory(self.bytes_held), LoadShedding()]
@@ -79,7 +80,6 @@ class Gateway:
             calls,
             self.metrics,
             self.access,
-            lambda: self.draining,
             Cors(settings.cors_origins) if settings.cors_origins else None,
             settings.max_body_bytes,
         )
@@ -118,13 +118,13 @@ class Gateway:
 
     async def drain(self) -> None:
         """Say "not ready" and serve on until load balancers have seen it."""
-        self.draining = True
+        self.draining = self.edge.draining = True
         logger.info("draining", extra={"seconds": self.settings.drain_wait_s})
         await asyncio.sleep(self.settings.drain_wait_s)
 
     async def stop(self) -> None:
         """End: no new connections, requests that run are waited for, backends let go."""
-        self.draining = True
+        self.draining = self.edge.draining = True
         await self.http.stop(self.settings.drain_timeout_s)
         await self.demand.stop()
         self.http.cut_off()

@@ -136,15 +136,14 @@ class Lane(Generic[S]):
         return not self._open and not self.running
 
     def accept(self, job: Job, sink: Sink, patience: int = 0) -> None:
-        """Accept a job, whose answers go to `sink` later. A caller that stops waiting calls `leave`.
+        """Accept a job that has just arrived, whose answers go to `sink` later. A caller that stops waiting calls `leave`.
 
         It waits for others that it may go with until so many passes (`patience`) of the loop have brought none.
 
         Raises:
             HubError: BUSY where the lane or the process is full, DEADLINE where the job's deadline has passed.
         """
-        now = monotonic()
-        if job.deadline <= now:
+        if job.deadline <= job.arrived:
             raise deadline_passed(job)
         if self._soon and self.queue.full:
             self.pump()  # what came in this pass has not left yet, though there may be room for it
@@ -157,7 +156,7 @@ class Lane(Generic[S]):
         self.retries.earn()
         self._open[job] = sink
         if job.deadline < self._deadlines.at:
-            self._deadlines.set(job.deadline, now)
+            self._deadlines.set(job.deadline, job.arrived)
         self._patience = patience
         if not self._soon:
             self._soon = True
@@ -169,10 +168,10 @@ class Lane(Generic[S]):
         Raises:
             HubError: BUSY where the call would wait beyond its deadline.
         """
-        if len(self.queue):
+        if self.queue.rows:
             now = monotonic()
             wait, left = self.queue.wait(now), deadline - now
-            if too_late(wait, self.run_times.usual(now), left):
+            if wait and too_late(wait, self.run_times.usual(now), left):
                 raise in_vain(model, wait, left)
 
     def leave(self, job: Job) -> None:
@@ -197,8 +196,8 @@ class Lane(Generic[S]):
 
     def pump(self) -> None:
         """Send batches for as long as something waits and a slot is free."""
-        while len(self.queue):
-            idle = self.slots.idle if len(self.queue) > 1 else 1
+        while self.queue.rows:
+            idle = self.slots.idle if self.queue.rows > 1 else 1
             slot = self.slots.take()
             if slot is None:
                 return
@@ -269,7 +268,8 @@ class Lane(Generic[S]):
         took, times = now - started, ran.times
         self.run_times.ran(took, now)
         network = max(0.0, took - times.queue - times.compute)
-        trip = Trip(kept.rows, ran.served_by, times.queue, network, times.compute)
+        size = ran.response.size if ran.response is not None else 0
+        trip = Trip(kept.rows, size, ran.served_by, times.queue, network, times.compute)
         answers: Sequence[InferResponse | None] = [None] * len(jobs)
         if ran.response is not None:
             answers = kept.split(ran.response)

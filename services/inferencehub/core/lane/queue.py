@@ -107,10 +107,10 @@ class Queue:
             return None
         most = min(self.max_rows, ceil(self.rows / shared_by)) if shared_by > 1 else self.max_rows
         head = jobs.popleft()
-        batch, rows = [head], head.rows
+        batch, rows, key = [head], head.rows, head.key if jobs else None
         while jobs and rows < most and not head.alone:
             following = jobs[0]
-            if following.alone or rows + following.rows > self.max_rows or following.key != head.key:
+            if following.alone or rows + following.rows > self.max_rows or following.key != key:
                 break
             batch.append(jobs.popleft())
             rows += following.rows

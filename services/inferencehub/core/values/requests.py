@@ -61,11 +61,13 @@ class Trip:
 
     Args:
         rows: how many it had.
+        size: bytes of its outputs.
         served_by: the address of the pod.
         batch, network, compute: as in `Times`.
     """
 
     rows: int = 0
+    size: int = 0
     served_by: str = ""
     batch: float = 0.0
     network: float = 0.0

@@ -48,7 +48,9 @@ class Memory(Stage):
         """BUSY, or TOO_LARGE for a body that there never is room for."""
         announced = metadata.get(b"content-length")
         if announced is not None:
-            self.bytes_held.check(int(announced))
+            size, held = int(announced), self.bytes_held
+            if held.held + size > held.limit:
+                held.check(size)
 
 
 class LoadShedding(Stage):
@@ -56,5 +58,5 @@ class LoadShedding(Stage):
 
     def admit(self, exchange: Exchange, request: InferRequest) -> None:
         """BUSY for a call that would be in vain."""
-        if exchange.lane is not None:
+        if exchange.lane is not None and exchange.lane.lane.queue.rows:
             exchange.lane.lane.refuse_in_vain(request.model, exchange.deadline)

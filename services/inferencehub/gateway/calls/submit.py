@@ -19,9 +19,9 @@ from inferencehub.core.oip.predict import predict_request
 from inferencehub.core.process.settings import TierSettings
 from inferencehub.core.values.call_rules import without_timeout
 from inferencehub.core.values.errors import HubError, Kind
-from inferencehub.core.values.requests import InferRequest
+from inferencehub.core.values.requests import InferRequest, Parameter
 from inferencehub.gateway.calls.exchange import Exchange
-from inferencehub.gateway.calls.stages import Metadata, Stage
+from inferencehub.gateway.calls.stages import Stage
 from inferencehub.gateway.routing.model_lane import ModelLane
 from inferencehub.gateway.routing.table import RoutingTable, fit
 from inferencehub.gateway.routing.unknown_models import UnknownModels
@@ -50,18 +50,9 @@ class Calls:
         self.unknown = unknown
         self.settings = settings
         self.limits = settings.time_limits
-        # Only what a stage has of its own is called.
+        # Only what a stage has of its own is called; fronts call `checks` once a request's head is complete.
         self.checks = [stage.check for stage in stages if type(stage).check is not Stage.check]
         self._admits = [stage.admit for stage in stages if type(stage).admit is not Stage.admit]
-
-    def check(self, exchange: Exchange, metadata: Metadata) -> None:
-        """The stages' first moment: the head is complete, and the body is still to be read.
-
-        Raises:
-            HubError: where the request is refused.
-        """
-        for check in self.checks:
-            check(exchange, metadata)
 
     def submit(self, exchange: Exchange, request: InferRequest, sink: Sink) -> None:
         """Run a request; its answers go to `sink`. A caller that stops waiting calls `exchange.leave`.
@@ -69,8 +60,10 @@ class Calls:
         Raises:
             HubError: where it is refused at once.
         """
-        request, timeout = without_timeout(request)
-        exchange.deadline = exchange.started + self.limits.of(exchange.limit_s, timeout)
+        timeout: Parameter | None = None
+        if request.parameters:
+            request, timeout = without_timeout(request)
+        self._set_deadline(exchange, timeout)
         lanes = self.table.known(request.model, request.version)
         if lanes:
             self._put(exchange, request, lanes, sink)
@@ -90,7 +83,7 @@ class Calls:
         Raises:
             HubError: where it is refused at once.
         """
-        exchange.deadline = exchange.started + self.limits.of(exchange.limit_s, None)
+        self._set_deadline(exchange, None)
         model = model or self.settings.model_for(text)
         lanes = self.table.known(model)
         if lanes and (features is None or len(features) <= MANY_FEATURES):
@@ -99,6 +92,12 @@ class Calls:
         else:
             work = self._when_packed(exchange, model, features, text)
             self._later(exchange, sink, self._put_predict, work)
+
+    def _set_deadline(self, exchange: Exchange, timeout: Parameter | None) -> None:
+        if timeout is None and exchange.limit_s is None:
+            exchange.deadline = exchange.started + self.limits.default_s
+        else:
+            exchange.deadline = exchange.started + self.limits.of(exchange.limit_s, timeout)
 
     def _put(self, exchange: Exchange, request: InferRequest, lanes: list[ModelLane], sink: Sink) -> None:
         lane, request, rows = fit(lanes, request)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from time import monotonic
 from typing import Any, Protocol, TypeVar
 
 from inferencehub.core.http1.handler import Head, Request
@@ -47,15 +48,15 @@ class Endpoint(Protocol):
 class WayOut(Protocol):
     """What every answer passes; see `Edge`."""
 
-    draining: Callable[[], bool]
+    draining: bool
 
-    def lines(self, call: HttpCall) -> bytes:
-        """What the head of every answer carries."""
+    def lines(self, call: HttpCall, now: float) -> bytes:
+        """What the head of every answer carries; `now` on the clock of `time.monotonic`."""
 
     def refusal(self, call: HttpCall, error: Exception) -> tuple[int, bytes, Sequence[Buffer]]:
         """Status, lines of the head and content of an error's answer."""
 
-    def close(self, call: HttpCall, status: int) -> None:
+    def close(self, call: HttpCall, status: int, now: float) -> None:
         """The request is answered, or its caller has left."""
 
 
@@ -88,7 +89,8 @@ class HttpCall(Request):
         """The request has been read out of it, and is accounted for from now on."""
         self.exchange.size = len(self.body)
         self.body = b""
-        self.release()
+        if self.held:
+            self.release()
 
     def part(self, response: InferResponse) -> None:
         """See `Sink`: these endpoints carry one answer."""
@@ -99,11 +101,12 @@ class HttpCall(Request):
         if self.ended:
             return
         try:
-            if isinstance(end, HubError):
-                raise end
-            if end is None or self._several:
+            if type(end) is not InferResponse:
+                raise end if isinstance(end, HubError) else several_answers(self.exchange.model)
+            if self._several:
                 raise several_answers(self.exchange.model)
-            if end.size >= LARGE_BYTES:
+            job = self.exchange.job
+            if (job is None or job.trip.size >= LARGE_BYTES) and end.size >= LARGE_BYTES:
                 self.run(self._send_beside(end))
                 return
             content = self.endpoint.content(self, end)
@@ -123,10 +126,11 @@ class HttpCall(Request):
         self.ended = True
         edge, reply = self.edge, self.reply
         del self.reply  # it has this call, and both would be left to the collector
-        if edge.draining():
+        if edge.draining:
             reply.close = True
-        reply.send(status, lines + edge.lines(self), parts)
-        edge.close(self, status)
+        now = monotonic()
+        reply.send(status, lines + edge.lines(self, now), parts)
+        edge.close(self, status, now)
 
     def leave(self) -> None:
         """The caller has hung up."""
@@ -138,7 +142,7 @@ class HttpCall(Request):
         if hasattr(self, "reply"):  # there once the body is whole
             del self.reply
         self.exchange.leave()
-        self.edge.close(self, Kind.CALLER_LEFT.http)
+        self.edge.close(self, Kind.CALLER_LEFT.http, monotonic())
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
         """Run what has to wait; what it raises is answered, and it is cancelled where the caller hangs up."""

@@ -10,14 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import count
 from secrets import token_hex
 from time import monotonic
 
 from inferencehub.core.http1.asgi import AsgiHandler
 from inferencehub.core.http1.handler import Head, Request
 from inferencehub.core.http1.response import Reply
-from inferencehub.core.process.logs import AccessLog, now
+from inferencehub.core.process.logs import AccessLog
+from inferencehub.core.process.logs import now as wall_clock
 from inferencehub.core.values.errors import HubError, Kind, bad_input
 from inferencehub.core.values.requests import NO_TRIP
 from inferencehub.core.values.tensors import Buffer
@@ -27,7 +27,7 @@ from inferencehub.gateway.http_api.access_line import AccessLine
 from inferencehub.gateway.http_api.call import Endpoint, HttpCall
 from inferencehub.gateway.http_api.cors import Cors
 from inferencehub.gateway.http_api.page import PageCall
-from inferencehub.gateway.http_api.response import SharedLines, WrongMethod, error_lines, ms
+from inferencehub.gateway.http_api.response import SharedLines, WrongMethod, error_lines
 from inferencehub.gateway.metrics import Metrics
 
 SOUND_ID = re.compile(rb"[!-~]{1,128}")
@@ -43,7 +43,6 @@ class Edge:
         calls: where calls of models go.
         metrics: where answers are counted.
         access: where access lines go; None for nowhere.
-        draining: whether the process is about to end; answers then close their connections.
         cors: which pages of other origins may call; None for none.
         most_bytes: of a body.
     """
@@ -55,7 +54,6 @@ class Edge:
         calls: Calls,
         metrics: Metrics,
         access: AccessLog | None,
-        draining: Callable[[], bool],
         cors: Cors | None,
         most_bytes: int,
     ) -> None:
@@ -64,25 +62,24 @@ class Edge:
         self.calls = calls
         self.metrics = metrics
         self.access = access
-        self.draining = draining
+        self.draining = False  # whether the process is about to end; answers then close their connections
         self.cors = cors
         self.most_bytes = most_bytes
         self._prefix = token_hex(6)
-        self._number = count(1)
-        self._lines = SharedLines()
+        self._number = 0
+        self.shared = SharedLines()
 
     # --- the way in ---
 
     def plan(self, head: Head) -> Request:
         """See `Handler`: an id, an endpoint, a time limit, the stages' checks."""
-        self.metrics.begun()
+        self.metrics.in_flight += 1
         fields = head.fields
-        given = fields.get(b"x-request-id")
-        if given is not None and SOUND_ID.fullmatch(given):
-            id = str(given, "ascii")
+        if b"x-request-id" in fields and SOUND_ID.fullmatch(fields[b"x-request-id"]):
+            exchange = Exchange(str(fields[b"x-request-id"], "ascii"))
         else:
-            id = f"{self._prefix}-{next(self._number):x}"
-        exchange = Exchange(id)
+            self._number += 1
+            exchange = Exchange(f"{self._prefix}-{self._number:x}")
         if head.method == "OPTIONS" and self.cors is not None:
             preflight = self.cors.preflight(fields)
             if preflight is not None:
@@ -96,7 +93,8 @@ class Edge:
                 raise WrongMethod(head, endpoint.method)
             if b"x-request-timeout-ms" in fields:
                 exchange.limit_s = self._limit_s(fields[b"x-request-timeout-ms"])
-            self.calls.check(exchange, fields)
+            for check in self.calls.checks:
+                check(exchange, fields)
         except HubError as error:
             call.error = error
         return call
@@ -112,11 +110,11 @@ class Edge:
 
     def begin(self, request: Request, reply: Reply) -> None:
         """See `Handler`."""
-        if isinstance(request, PageCall):
+        if type(request) is PageCall:
             reply.finish_head = partial(self._page_lines, request, reply)
             self.pages.begin(request, reply)
             return
-        assert isinstance(request, HttpCall)
+        assert type(request) is HttpCall
         request.reply = reply
         try:
             if request.error is not None:
@@ -130,7 +128,7 @@ class Edge:
         if isinstance(request, PageCall):
             self.pages.left(request)
             if not request.answered:
-                self.close(request, Kind.CALLER_LEFT.http)
+                self.close(request, Kind.CALLER_LEFT.http, monotonic())
         elif isinstance(request, HttpCall):
             request.leave()
 
@@ -149,15 +147,16 @@ class Edge:
     def _page_lines(self, call: PageCall, reply: Reply, status: int) -> bytes:
         """The lines of a page's head, which is about to be sent."""
         call.answered = True
-        lines = self.lines(call)
-        self.close(call, status)
-        if self.draining():
+        now = monotonic()
+        lines = self.lines(call, now)
+        self.close(call, status, now)
+        if self.draining:
             reply.close = True
         return lines
 
-    def lines(self, call: HttpCall | PageCall) -> bytes:
+    def lines(self, call: HttpCall | PageCall, now: float) -> bytes:
         """What the head of every answer carries."""
-        lines = self._lines.of(call.exchange)
+        lines = self.shared.of(call.exchange, now)
         return lines if self.cors is None else lines + self.cors.lines(call.head.fields)
 
     def refusal(self, call: HttpCall, error: Exception) -> tuple[int, bytes, Sequence[Buffer]]:
@@ -167,12 +166,12 @@ class Edge:
             call.reply.close = True  # the rest of the body would be read as the next request
         return refused.kind.http, error_lines(refused), (call.endpoint.error(refused),)
 
-    def close(self, call: HttpCall | PageCall, status: int) -> None:
+    def close(self, call: HttpCall | PageCall, status: int, now: float) -> None:
         """A request is answered, or its caller has left: count it, and write its access line."""
         exchange = call.exchange
         if status != 200:
             exchange.kind = KINDS.get(status, exchange.kind)
-        took = monotonic() - exchange.started
+        took = now - exchange.started
         self.metrics.answered(exchange.model, status, took)
         if self.access is not None:
             self._log(self.access, call, status, took)
@@ -180,22 +179,22 @@ class Edge:
     def _log(self, access: AccessLog, call: HttpCall | PageCall, status: int, took: float) -> None:
         exchange, head = call.exchange, call.head
         job = exchange.job
-        shown = self._lines.shown(job.trip if job is not None else NO_TRIP)
-        trip = shown.trip
+        trip = job.trip if job is not None else NO_TRIP
+        shown = self.shared.kept if self.shared.kept.trip is trip else self.shared.shown(trip)
         access.add(
             AccessLine(
-                now(),
+                wall_clock(),
                 access.tier,
                 "request",
                 exchange.id,
                 head.method,
-                str(head.path, "latin-1"),
+                str(head.path if b"?" in head.target else head.target, "latin-1"),
                 exchange.model,
                 status,
                 exchange.kind,
                 trip.rows,
-                ms(took),
-                ms(job.waited) if job is not None else 0.0,
+                int(took * 1e6) / 1e3,
+                int(job.waited * 1e6) / 1e3 if job is not None else 0.0,
                 shown.batch_ms,
                 shown.network_ms,
                 shown.compute_ms,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from time import monotonic
 
 from inferencehub.core.http1.handler import Head
 from inferencehub.core.values.errors import HubError, Kind
@@ -41,12 +40,12 @@ class SharedLines:
     """Writes the lines of answers; jobs of a batch end one after another, so what they share is kept."""
 
     def __init__(self) -> None:
-        self._shown = ShownTrip(NO_TRIP)
+        self.kept = ShownTrip(NO_TRIP)
 
-    def of(self, exchange: Exchange) -> bytes:
-        """Request id, timing, and the pod that answered."""
+    def of(self, exchange: Exchange, now: float) -> bytes:
+        """Request id, timing, and the pod that answered; `now` on the clock of `time.monotonic`."""
         id, job = exchange.id.encode(), exchange.job
-        total = (monotonic() - exchange.started) * 1e3
+        total = (now - exchange.started) * 1e3
         if job is None:
             return b"x-request-id: %b\r\nserver-timing: total;dur=%.3f\r\n" % (id, total)
         shown = self.shown(job.trip)
@@ -56,9 +55,9 @@ class SharedLines:
 
     def shown(self, trip: Trip) -> ShownTrip:
         """A batch, as callers see it."""
-        if self._shown.trip is not trip:
-            self._shown = ShownTrip(trip)
-        return self._shown
+        if self.kept.trip is not trip:
+            self.kept = ShownTrip(trip)
+        return self.kept
 
 
 class WrongMethod(HubError):

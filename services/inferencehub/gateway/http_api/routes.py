@@ -28,9 +28,8 @@ def endpoints(calls: Calls) -> Callable[[bytes], Endpoint | None]:
     known: dict[bytes, Endpoint] = {b"/predict": predict}
 
     def find(target: bytes) -> Endpoint | None:
-        endpoint = known.get(target)
-        if endpoint is not None:
-            return endpoint
+        if target in known:
+            return known[target]
         path = unquote(target.partition(b"?")[0].decode("latin-1"))
         if path == "/predict":
             return predict

@@ -128,7 +128,7 @@ class ModelLane:
         """
         if self.absent_since is not None and self.lane.queue.full:
             raise no_pod(self.info.name, 0, f"{len(self.lane.queue)} requests wait for one already")
-        self.last_used = monotonic()
+        self.last_used = job.arrived
         self.lane.accept(job, sink)
 
     def leave(self, job: Job) -> None:
