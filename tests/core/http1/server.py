@@ -39,6 +39,7 @@ class Echo:
 
     /held     is answered once `let_go` is called
     /big?n    is answered with n bytes
+    /eager?n  is answered with n pieces of 64 KiB, whether the caller reads or not
     /refused  is refused by its head
     """
 
@@ -64,6 +65,11 @@ class Echo:
             self.held.append((request, reply))
         elif request.head.path == b"/big":
             reply.send(200, b"", (bytes(int(request.head.query)),))
+        elif request.head.path == b"/eager":
+            reply.start(200, b"")
+            for _ in range(int(request.head.query)):
+                reply.write(bytes(65_536))
+            reply.end()
         else:
             tell(request, reply)
 

@@ -90,6 +90,19 @@ async def _others_are_served() -> None:
         assert 0 < len(server.connections) < 50, "some had to go, and only some"
 
 
+async def _streams_that_do_not_wait() -> None:
+    budget = ByteBudget(2_000_000)
+    async with serving(Echo(), budget, relief_s=0.05) as server, AsyncExitStack() as stack:
+        for _ in range(3):
+            sock = await unread(server.port, request("GET", "/eager?200"))
+            stack.callback(sock.close)
+        await until(lambda: budget.held > 2_000_000)
+        async with Raw(server.port) as raw:
+            await asyncio.sleep(0.1)
+            assert (await raw.ask("POST", "/", b"x" * 1_000_000)).status == 200
+            assert budget.held <= 2_000_000
+
+
 async def _pipelining_is_bounded() -> None:
     handler, budget = Echo(), ByteBudget(2**30)
     async with serving(handler, budget) as server, Raw(server.port) as raw:
@@ -163,3 +176,4 @@ test_pipelining_without_reading_is_bounded = on_both_loops(_pipelining_is_bounde
 test_a_head_in_pieces_is_counted = on_both_loops(_what_waits_is_counted)
 test_without_room_for_what_waits_the_connection_ends = on_both_loops(_no_room_for_what_waits)
 test_bodies_that_the_process_has_no_room_for_are_refused = on_both_loops(_busy_bodies)
+test_streams_that_do_not_wait_for_their_callers_are_counted = on_both_loops(_streams_that_do_not_wait)

@@ -47,6 +47,7 @@ class Unread:
         self._limits = limits
         self._budget = budget
         self._waiting: dict[Slow, Waiting] = {}
+        self._relieving = False
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, connection: Slow) -> None:
@@ -71,18 +72,24 @@ class Unread:
 
     def relieve(self, fits: Callable[[], bool]) -> None:
         """Break off connections, those without progress for longest first, until `fits()` is true."""
+        if self._relieving:
+            return  # what is found while looking is counted, and needs no further look
+        self._relieving = True
         now = asyncio.get_running_loop().time()
-        for connection in list(self._waiting):
+        for connection in self._waiting:
             self._look_at(connection, now)
         for connection, waiting in sorted(self._waiting.items(), key=lambda item: item[1].since):
             if fits() or now - waiting.since < self._limits.relief_s:
-                return
+                break
             self._drop(connection)
+        self._relieving = False
 
     def _tick(self) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
         for connection, waiting in list(self._waiting.items()):
+            if connection not in self._waiting:
+                continue  # dropped to make room for another one
             self._look_at(connection, now)
             if now - waiting.since >= self._limits.write_timeout_s:
                 self._drop(connection)
@@ -91,12 +98,12 @@ class Unread:
     def _look_at(self, connection: Slow, now: float) -> None:
         """Give back what went out since the last look; account for what was added."""
         waiting, size = self._waiting[connection], connection.unsent()
-        if size < waiting.size:
+        more, waiting.size = size - waiting.size, size
+        if more < 0:
             waiting.since = now
-            self._budget.give(waiting.size - size)
-        elif size > waiting.size:
-            self._budget.add(size - waiting.size)
-        waiting.size = size
+            self._budget.give(-more)
+        elif more > 0:
+            self._budget.add(more)
 
     def _drop(self, connection: Slow) -> None:
         self.remove(connection)
