@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Mapping, Sequence
 from itertools import count
+from time import monotonic
 
 from inferencehub.core.lane.batch import Batch
 from inferencehub.core.lane.job import Job, Member
@@ -25,13 +26,18 @@ def request(
 def job(
     rows: int = 1,
     deadline: float = float("inf"),
-    arrived: float = 0.0,
+    arrived: float | None = None,
     value: float | None = None,
     parameters: Mapping[str, Parameter] | None = None,
 ) -> Job:
-    """A job of one member; its rows all hold `value`, else a number that no other job has."""
+    """A job of one member that arrives now, if nothing else is said; its rows all hold `value`, else a number that no other job has."""
     number = float(next(_numbers)) if value is None else value
-    return Job(request([number] * rows, parameters=parameters), rows, (Member(rows, deadline, ""),), arrived)
+    return Job(
+        request([number] * rows, parameters=parameters),
+        rows,
+        (Member(rows, deadline, ""),),
+        monotonic() if arrived is None else arrived,
+    )
 
 
 def values(answer: InferRequest | InferResponse) -> list[float]:
