@@ -21,7 +21,7 @@ LOCK    = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 -
 TIERS   = pyproject.toml $(IMAGES:%=--extra %)
 WITHIN  = --constraint requirements/dev.txt -o
 
-.PHONY: help install run test lint types unit test-images bench bench-quick bench-guard images kind-load deploy port-forward k8s-test \
+.PHONY: help install run test lint types unit test-tools test-images bench bench-quick bench-guard images kind-load deploy port-forward k8s-test \
         k8s-test-all hpa-demo lock clean
 .DELETE_ON_ERROR:
 
@@ -44,9 +44,16 @@ types: install
 	$(SAY) 'mypy --strict'
 	@$(VENV)/bin/mypy $(CHECKED)
 
+# PYTEST_ARGS may choose tests of which none, or all, are about timing: pytest's exit code 5.
 unit: install
 	$(SAY) 'pytest'
-	@$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+	@$(VENV)/bin/python -m pytest $(PYTEST_ARGS) || [ $$? = 5 ]
+	$(SAY) 'pytest, timing'
+	@$(VENV)/bin/python -m pytest -m 'timing and not tools and not images' $(PYTEST_ARGS) || [ $$? = 5 ]
+
+test-tools: install ## ask real servers and programs: Helm, promtool, Triton; a missing one is a failure
+	$(SAY) 'pytest, tools'
+	@$(VENV)/bin/python -m pytest -m tools $(PYTEST_ARGS)
 
 test-images: install ## ask both images on a container engine; after `make images`
 	$(SAY) 'pytest, images'

@@ -163,7 +163,7 @@ async def pods_of(
         yield [pod, *others]
 
 
-async def eventually(condition: Any, within_s: float = 10.0) -> float:
+async def eventually(condition: Any, within_s: float = 30.0) -> float:
     """Wait until a condition holds; the seconds that it took. Fails after `within_s`."""
     started = monotonic()
     while not condition():

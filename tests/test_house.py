@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ FILES = sorted(
 )
 # Names that say nothing about what is inside.
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "misc", "shared", "base", "tools"}
+CLOCKS = {"monotonic", "perf_counter", "process_time", "thread_time"}
 
 
 def test_the_files_are_found() -> None:
@@ -36,3 +38,27 @@ def test_every_file_and_folder_says_what_it_is(file: str) -> None:
 def test_every_file_begins_with_its_purpose(file: str) -> None:
     text = (ROOT / file).read_text().removeprefix("#!/usr/bin/env python3\n")
     assert text.startswith('"""'), f"{file} has no docstring"
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if Path(file).name.startswith("test_")])
+def test_only_tests_marked_timing_assert_on_time(file: str) -> None:
+    for test in ast.parse((ROOT / file).read_text()).body:
+        if isinstance(test, ast.FunctionDef | ast.AsyncFunctionDef) and test.name.startswith("test_"):
+            marked = any("timing" in ast.unparse(decorator) for decorator in test.decorator_list)
+            assert marked or not compares_times(test), f"{test.name} is not marked timing"
+
+
+def compares_times(test: ast.AST) -> bool:
+    """Whether an assertion in it compares with `clock() - something`."""
+    return any(
+        isinstance(part, ast.BinOp) and isinstance(part.op, ast.Sub) and CLOCKS & called(part.left)
+        for check in ast.walk(test)
+        if isinstance(check, ast.Assert)
+        for part in ast.walk(check.test)
+    )
+
+
+def called(expression: ast.expr) -> set[str]:
+    """The last names of what an expression calls."""
+    functions = [part.func for part in ast.walk(expression) if isinstance(part, ast.Call)]
+    return {ast.unparse(function).rpartition(".")[2] for function in functions}

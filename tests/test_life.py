@@ -41,7 +41,7 @@ async def refusal(tier: str, **environ: str) -> str:
         env={**os.environ, "PYTHONPATH": str(ROOT / "services"), **ports, **environ}, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:
-        _, said = await asyncio.wait_for(process.communicate(), 20)
+        _, said = await asyncio.wait_for(process.communicate(), 60)
     finally:
         if process.returncode is None:
             process.kill()
@@ -53,17 +53,20 @@ async def refusal(tier: str, **environ: str) -> str:
 
 @pytest.mark.parametrize("tier", ["gateway", "inference"])
 async def test_what_its_operator_must_mend_is_one_sentence(tier: str, tmp_path: Path) -> None:
-    assert "HUB_QUEUE_LENGHT is no setting" in await refusal(tier, HUB_QUEUE_LENGHT="5")
+    own = {"GRPC_SERVER_URL": "nowhere"} if tier == "gateway" else {"HUB_MODELS": str(tmp_path / "none")}
     with socket.create_server(("", 0)) as taken:
-        port = taken.getsockname()[1]
-        for name in ("PORT", "HUB_OPS_PORT"):
-            said = await refusal(tier, **{name: str(port)})
-            assert said.startswith("inferencehub: ")
-            assert str(port) in said, name
-    if tier == "gateway":
-        assert "expected host:port" in await refusal(tier, GRPC_SERVER_URL="nowhere")
-    else:
-        assert str(tmp_path / "none") in await refusal(tier, HUB_MODELS=str(tmp_path / "none"))
+        port = str(taken.getsockname()[1])
+        unknown, *clashes, wrong = await asyncio.gather(
+            refusal(tier, HUB_QUEUE_LENGHT="5"),
+            refusal(tier, PORT=port),
+            refusal(tier, HUB_OPS_PORT=port),
+            refusal(tier, **own),
+        )
+    assert "HUB_QUEUE_LENGHT is no setting" in unknown
+    for said in clashes:
+        assert said.startswith("inferencehub: ")
+        assert port in said
+    assert ("expected host:port" if tier == "gateway" else str(tmp_path / "none")) in wrong
 
 
 class Probes:
@@ -86,6 +89,7 @@ class Probes:
         return call
 
 
+@pytest.mark.timing
 async def test_probes_tell_loading_ready_and_draining_apart(models: Path, tmp_path: Path, capfd: Any) -> None:
     python_model(models, "heavy", tmp_path / "runs", load_s=1.0)
     pod = Process("inference", HUB_MODELS=str(models), HUB_DRAIN_WAIT_S="0.7")
@@ -118,6 +122,7 @@ async def test_probes_tell_loading_ready_and_draining_apart(models: Path, tmp_pa
     assert not [noise for noise in NOISE if noise in said], said
 
 
+@pytest.mark.timing
 async def test_a_pod_can_be_ended_while_it_loads(models: Path, tmp_path: Path, capfd: Any) -> None:
     python_model(models, "heavy", tmp_path / "runs", load_s=60.0)
     pod = Process("inference", HUB_MODELS=str(models), HUB_DRAIN_WAIT_S="0")
@@ -139,6 +144,7 @@ async def test_a_pod_can_be_ended_while_it_loads(models: Path, tmp_path: Path, c
     assert not [noise for noise in NOISE if noise in said], said
 
 
+@pytest.mark.timing
 async def test_a_gateway_drains_finishes_and_then_refuses(models: Path, tmp_path: Path, capfd: Any) -> None:
     log = tmp_path / "runs"
     python_model(models, "slow", log, seconds=2.5)
@@ -178,6 +184,7 @@ async def test_a_gateway_drains_finishes_and_then_refuses(models: Path, tmp_path
     assert not [noise for noise in NOISE if noise in said], said
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("tier", ["gateway", "inference"])
 @pytest.mark.parametrize(
     "signals", [[signal.SIGINT], [signal.SIGTERM, signal.SIGTERM]], ids=["ctrl-c", "twice"]
@@ -194,6 +201,7 @@ async def test_an_impatient_end(tier: str, signals: list[signal.Signals], models
         assert monotonic() - began < 2.0
 
 
+@pytest.mark.timing
 async def test_a_second_ctrl_c_does_not_wait_for_what_runs(models: Path, tmp_path: Path) -> None:
     log = tmp_path / "runs"
     python_model(models, "slow", log, seconds=20)
@@ -222,6 +230,7 @@ def slowest_check(address: str) -> float:
     return slowest
 
 
+@pytest.mark.timing
 async def test_health_does_not_wait_for_models() -> None:
     async def keep_busy(hub: Hub, body: dict[str, Any]) -> int:
         answered = 0

@@ -13,6 +13,7 @@ import sys
 import urllib.request
 from collections.abc import Mapping
 
+from inferencehub.core.process.life import open_standard_streams
 from inferencehub.core.process.settings import PREFIX, SettingError, read_settings, refuse_unknown, variables
 from inferencehub.gateway.settings import GatewaySettings
 from inferencehub.inference.settings import InferenceSettings
@@ -103,6 +104,7 @@ def answers(url: str) -> bool:
 
 
 if __name__ == "__main__":
+    open_standard_streams()
     try:
         sys.exit(asyncio.run(main()))
     except SettingError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from functools import cache
 from importlib.resources import files
@@ -30,6 +29,7 @@ from tests.chart.rendering import (
     texts,
 )
 from tests.hub import ROOT
+from tests.programs import HELM, on_path
 
 KUBERNETES = ("1.29.0", "1.34.0", kubernetes_validate.latest_version())
 OF_OPERATORS = {"monitoring.coreos.com", "gateway.networking.k8s.io", "keda.sh", "cert-manager.io"}
@@ -154,13 +154,13 @@ def test_a_folder_of_a_tier_has_objects_of_that_tier_alone(name: str) -> None:
                 assert thing["metadata"]["labels"]["app.kubernetes.io/component"] == folder, path
 
 
-@pytest.mark.skipif(shutil.which("helm") is None, reason="no helm on PATH")
+@pytest.mark.tools
 @pytest.mark.parametrize("name", COMBINATIONS)
 def test_the_helm_on_path_renders_the_same(name: str, tmp_path: Path) -> None:
     values = tmp_path / "values.json"
     values.write_text(json.dumps(COMBINATIONS[name]))
     # A Helm that was built without a version believes Kubernetes to be 1.20.
     options = ["--namespace", "ml", "--kube-version", KUBERNETES[0], "--values", str(values)]
-    command = ["helm", "template", "hub", str(CHART), *options]
+    command = [on_path(HELM), "template", "hub", str(CHART), *options]
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert sorted(read_yaml(text), key=shape) == sorted(render(COMBINATIONS[name]), key=shape)

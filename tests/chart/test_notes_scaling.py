@@ -12,6 +12,7 @@ import pytest
 
 from tests.chart.combinations import COMBINATIONS
 from tests.chart.rendering import CHART, Values, at, merge, of_kind, read_yaml, render, texts
+from tests.programs import HELM, on_path
 
 CPU, DEMAND, KEDA, PROMETHEUS, NONE = (
     at("inference.autoscaling.source", source) for source in ("cpu", "demand", "keda", "prometheus", "none")
@@ -60,7 +61,7 @@ def test_the_metric_that_is_shown_is_the_one_that_the_autoscaler_asks_for(values
     assert dict(part.split("=") for part in selector.split(",")) == metric["selector"]["matchLabels"]
 
 
-@pytest.mark.skipif(shutil.which("helm") is None, reason="no helm on PATH")
+@pytest.mark.tools
 @pytest.mark.parametrize(
     ("values", "apis", "lacks"),
     [
@@ -83,7 +84,7 @@ def test_what_is_there_is_not_asked_for(values: Values, apis: list[str], lacks: 
     options = ["--kube-version", "1.29.0", "--values", str(tmp_path / "values.json")]
     for api in apis:
         options += ["--api-versions", api]
-    command = ["helm", "template", "hub", str(copied), "--show-only", "templates/notes.yaml", *options]
+    command = [on_path(HELM), "template", "hub", str(copied), "--show-only", "templates/notes.yaml", *options]
     (shown,) = read_yaml(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     sentences = ("no API metrics.k8s.io", "no API keda.sh", "external.metrics.k8s.io is missing")
     assert [sentence for sentence in sentences if sentence in shown["text"]] == ([lacks] if lacks else [])

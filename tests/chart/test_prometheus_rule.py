@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import yaml
 
 from tests.chart.combinations import COMBINATIONS
 from tests.chart.rendering import CHART, Object, of_kind, render
+from tests.programs import PROMTOOL, on_path
 
 ADAPTER = yaml.safe_load((CHART / "files" / "prometheus-adapter-values.yaml").read_text())
 
@@ -51,7 +51,7 @@ def test_the_release_is_a_label_that_monitors_bring(kind: str) -> None:
     assert "app.kubernetes.io/instance" in monitor["spec"][brought]
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool on PATH")
+@pytest.mark.tools
 def test_prometheus_sums_gateways_and_takes_the_busiest_model(tmp_path: Path) -> None:
     (tmp_path / "rules.json").write_text(json.dumps(rules()))
     test: dict[str, Any] = {
@@ -78,7 +78,11 @@ def test_prometheus_sums_gateways_and_takes_the_busiest_model(tmp_path: Path) ->
     }
     (tmp_path / "test.json").write_text(json.dumps(test))
     done = subprocess.run(
-        ["promtool", "test", "rules", "test.json"], cwd=tmp_path, capture_output=True, text=True, check=False
+        [on_path(PROMTOOL), "test", "rules", "test.json"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -1,5 +1,7 @@
 """The way of a request through both tiers."""
 
+import re
+
 from tests.hub import running_hub
 
 
@@ -9,6 +11,7 @@ async def test_predict_answers_from_each_kind_of_model() -> None:
             "/predict", {"features": [0.5, 1.2, -3.4], "model_name": "v1-mock"}
         )
         assert (status, answer) == (200, {"class_id": 3, "confidence": 0.94, "error": ""})
-        assert "compute;dur=50" in headers["server-timing"]
+        (compute,) = re.findall(r"compute;dur=([\d.]+)", headers["server-timing"])
+        assert float(compute) >= 500
         status, answer, _ = await hub.post("/predict", {"text": "I love this, it is not bad at all"})
         assert (status, answer["class_id"], answer["label"]) == (200, 2, "positive")

@@ -161,6 +161,7 @@ def test_gateway_adds_less_than_70_mb_to_its_base() -> None:
     assert 0 < added < 70
 
 
+@pytest.mark.timing
 def test_read_only_pair_answers_over_a_published_port_and_ends_cleanly_on_sigterm() -> None:
     with running_pair() as (address, *containers):
         answer, served_by = post_predict(address)

@@ -20,11 +20,20 @@ from inferencehub.core.values.tensors import Tensor
 from inferencehub.inference.server import InferenceServer
 from inferencehub.inference.settings import InferenceSettings
 from inferencehub.pb import open_inference_pb2 as pb
-from tests.hub import MODELS
+from tests.hub import MODELS, eventually
 from tests.written import request_to_proto
 
 Request = pb.ModelInferRequest
 Health = health_pb2.HealthCheckResponse
+
+
+def infer_of(channel: grpc.aio.Channel) -> Any:
+    """ModelInfer at the other end of a channel."""
+    return channel.unary_unary(
+        f"/{messages.SERVICE}/ModelInfer",
+        request_serializer=Request.SerializeToString,
+        response_deserializer=pb.ModelInferResponse.FromString,
+    )
 
 
 class Pod:
@@ -36,11 +45,7 @@ class Pod:
         self.address = f"127.0.0.1:{server.port}"
         self._lines = lines
         self._health: Any = health_pb2_grpc.HealthStub(channel)
-        self._infer: Any = channel.unary_unary(
-            f"/{messages.SERVICE}/ModelInfer",
-            request_serializer=Request.SerializeToString,
-            response_deserializer=pb.ModelInferResponse.FromString,
-        )
+        self._infer = infer_of(channel)
 
     def infer(self, request: Request, **options: Any) -> Any:
         """A call of ModelInfer, to be awaited or cancelled."""
@@ -59,10 +64,22 @@ class Pod:
         reply = await self._health.Check(health_pb2.HealthCheckRequest(service=service))
         return bool(reply.status == Health.SERVING)
 
-    def access(self) -> list[dict[str, Any]]:
-        """The access lines since they were last asked for."""
+    async def line(self) -> dict[str, Any]:
+        """The one access line since the last time; the pod writes it when its own side of a call has ended."""
+        found: list[dict[str, Any]] = []
+
+        def came() -> bool:
+            found.extend(self._written())
+            return bool(found)
+
+        await eventually(came)
+        (line,) = found
+        return line
+
+    def _written(self) -> list[dict[str, Any]]:
         assert self.server.access is not None
         self.server.access.flush()
+        assert self.server.access.writer.wait(20)
         lines = self._lines.getvalue().splitlines()
         self._lines.seek(0)
         self._lines.truncate()

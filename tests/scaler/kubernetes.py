@@ -185,11 +185,11 @@ def item_name(item: Object) -> str:
 
 
 @asynccontextmanager
-async def kubernetes(directory: Path) -> AsyncIterator[tuple[Kubernetes, Kube]]:
-    """The server and a client of it."""
+async def kubernetes(directory: Path, **limits: float) -> AsyncIterator[tuple[Kubernetes, Kube]]:
+    """The server and a client of it, which reads a list that ended again after 0.1 s if not told otherwise."""
     server = Kubernetes(directory)
     await server.start()
-    kube = Kube(server.url, directory)
+    kube = Kube(server.url, directory, **{"pause_s": 0.1, **limits})
     await kube.start()
     try:
         yield server, kube

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64decode, b64encode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,10 +14,9 @@ import aiohttp
 import pytest
 
 from inferencehub.scaler.metrics_api import certificate
-from inferencehub.scaler.metrics_api import registration as registration_module
 from inferencehub.scaler.metrics_api.callers import CONFIG_MAP
 from inferencehub.scaler.metrics_api.certificate import Certificate, from_secret
-from inferencehub.scaler.metrics_api.registration import APISERVICE
+from inferencehub.scaler.metrics_api.registration import APISERVICE, Pace
 from inferencehub.scaler.server import Scaler
 from inferencehub.scaler.settings import ScalerSettings
 from tests.hub import eventually
@@ -69,10 +68,8 @@ def caller(tmp_path: Path) -> Authority:
     return Authority(tmp_path, "cluster")
 
 
-@pytest.fixture(autouse=True)
-def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registration_module, "LOOK_S", 0.2)
-    monkeypatch.setattr(registration_module, "SETTLE_S", 0.1)
+async def at_once() -> None:
+    """Whom to trust is known everywhere as soon as it is written."""
 
 
 @asynccontextmanager
@@ -86,7 +83,13 @@ async def cluster(directory: Path, caller: Authority) -> AsyncIterator[Kubernete
 
 
 @asynccontextmanager
-async def running(server: Kubernetes, ready: bool = True, **settings: Any) -> AsyncIterator[Scaler]:
+async def running(
+    server: Kubernetes,
+    wait: bool = True,
+    settle: Callable[[], Awaitable[None]] = at_once,
+    **settings: Any,
+) -> AsyncIterator[Scaler]:
+    """A scaler; `wait` until its metrics API listens."""
     chosen = {
         "port": 0,
         "ops_port": 0,
@@ -99,11 +102,11 @@ async def running(server: Kubernetes, ready: bool = True, **settings: Any) -> As
         "drain_wait_s": 0.0,
         **settings,
     }
-    scaler = Scaler(ScalerSettings(**chosen))
+    scaler = Scaler(ScalerSettings(**chosen), Pace(0.2, 0.2, settle))
     await scaler.start()
     try:
-        if ready:
-            await eventually(lambda: not scaler.not_ready())
+        if wait:
+            await eventually(lambda: scaler.port)
         yield scaler
     finally:
         await scaler.stop()
@@ -125,12 +128,23 @@ async def test_it_makes_its_certificate_is_trusted_and_serves(tmp_path: Path, ca
         status, listed = await ask(scaler, bundle(server), caller.signed("front-proxy-client"))
         assert (status, listed["kind"]) == (200, "APIResourceList")
         assert (await ask(scaler, bundle(server), None))[0] == 401
+        await eventually(lambda: not scaler.not_ready())
+
+
+async def looked_again(server: Kubernetes) -> None:
+    """Wait until the scaler has looked at its Secret twice more, whatever it did before has ended by then."""
+    looks = server.count(f"GET {SECRET}")
+    await eventually(lambda: server.count(f"GET {SECRET}") >= looks + 2)
 
 
 async def test_replicas_that_start_together_share_one_certificate(tmp_path: Path, caller: Authority) -> None:
     shows = caller.signed("front-proxy-client")
-    async with cluster(tmp_path, caller) as server, running(server, False) as one, running(server) as other:
-        await eventually(lambda: not one.not_ready())
+    async with (
+        cluster(tmp_path, caller) as server,
+        running(server, wait=False) as one,
+        running(server) as other,
+    ):
+        await eventually(lambda: one.port)
         written = sum(call.startswith(f"PUT {SECRET}") for call in server.calls)
         assert written <= 2
         assert bundle(server) == kept(server).authority
@@ -152,22 +166,29 @@ async def test_a_certificate_is_renewed_beside_the_one_before(tmp_path: Path, ca
 
 async def test_no_call_is_lost_while_certificates_change(tmp_path: Path, caller: Authority) -> None:
     shows = caller.signed("front-proxy-client")
-    async with cluster(tmp_path, caller) as server, running(server) as scaler:
-        statuses: list[int] = []
-        ended = asyncio.Event()
+    statuses: list[int] = []
+    trusted = ["" for _ in range(4)]  # what each caller trusts in the call that it makes now
+    ended = asyncio.Event()
 
-        async def call() -> None:
-            while not ended.is_set():
-                statuses.append((await ask(scaler, bundle(server), shows))[0])
+    async def settled() -> None:
+        """All callers have heard of what is in the APIService."""
+        now = bundle(server)
+        await eventually(lambda: all(one == now for one in trusted), 30)
 
-        callers = [asyncio.create_task(call()) for _ in range(4)]
-        for _ in range(20):
+    async def call(number: int) -> None:
+        while not ended.is_set():
+            trusted[number] = bundle(server)
+            statuses.append((await ask(scaler, trusted[number], shows))[0])
+
+    async with cluster(tmp_path, caller) as server, running(server, settle=settled) as scaler:
+        callers = [asyncio.create_task(call(number)) for number in range(4)]
+        for _ in range(10):
             before = scaler.registration.certificate
             put(server, await asyncio.to_thread(certificate.make, NAMES, before))
-            await eventually(lambda before=before: scaler.registration.certificate != before)
+            await eventually(lambda before=before: scaler.registration.certificate != before, 60)
         ended.set()
         await asyncio.gather(*callers)
-        assert len(statuses) > 40
+        assert len(statuses) >= 40
         assert set(statuses) == {200}
         assert (await ask(scaler, kept(server).chain, shows))[0] == 200
 
@@ -190,11 +211,26 @@ async def test_it_follows_who_the_api_server_is(tmp_path: Path, caller: Authorit
         names_as_caller(server, new)
         authority = new.certificate.read_text()
         await eventually(lambda: scaler.callers.authority == authority)
-        await asyncio.sleep(0.2)
+        shows = new.signed("front-proxy-client")
         for _ in range(10):
-            assert (await ask(scaler, bundle(server), new.signed("front-proxy-client")))[0] == 200
+            assert (await ask(scaler, bundle(server), shows))[0] == 200
         with pytest.raises(aiohttp.ClientError):
             await ask(scaler, bundle(server), caller.signed("front-proxy-client"))
+
+
+async def test_what_nobody_trusts_yet_is_not_served(tmp_path: Path, caller: Authority) -> None:
+    shows = caller.signed("front-proxy-client")
+    async with cluster(tmp_path, caller) as server, running(server) as scaler:
+        first, trusted = scaler.registration.certificate, bundle(server)
+        server.delete(APISERVICE)
+        put(server, certificate.make(NAMES, first))
+        await looked_again(server)
+        await looked_again(server)
+        assert (await ask(scaler, trusted, shows))[0] == 200
+        assert scaler.registration.certificate == first
+        belongs_to(server, "prod")
+        await eventually(lambda: scaler.registration.certificate == kept(server))
+        assert (await ask(scaler, kept(server).chain, shows))[0] == 200
 
 
 async def test_who_names_no_server_gets_the_newest_certificate_too(tmp_path: Path, caller: Authority) -> None:
@@ -211,8 +247,8 @@ async def test_who_names_no_server_gets_the_newest_certificate_too(tmp_path: Pat
 async def test_the_api_goes_when_the_namespace_goes(tmp_path: Path, caller: Authority) -> None:
     async with cluster(tmp_path, caller) as server, running(server):
         server.write(NAMESPACE, {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}})
-        await eventually(lambda: APISERVICE not in server.objects, 2.0)
-        await asyncio.sleep(0.5)
+        await eventually(lambda: APISERVICE not in server.objects)
+        await looked_again(server)
         assert APISERVICE not in server.objects
 
 
@@ -221,7 +257,9 @@ async def test_what_belongs_to_somebody_else_is_left_alone(tmp_path: Path, calle
         belongs_to(server, "keda")
         async with running(server):
             server.write(NAMESPACE, {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}})
-            await asyncio.sleep(0.5)
+            seen = server.count(f"GET {APISERVICE}")
+            await eventually(lambda: server.count(f"GET {APISERVICE}") > seen)
+            await looked_again(server)
         assert bundle(server) == ""
 
 
@@ -231,17 +269,22 @@ async def test_who_takes_the_api_over_meanwhile_keeps_it(
 ) -> None:
     """Between reading whose it is and writing to it, somebody else became its owner."""
     async with cluster(tmp_path, caller) as server, running(server):
+        taken = asyncio.Event()
 
         def take_over(path: str) -> None:
             if path == APISERVICE:
                 server.between = lambda path: None
                 belongs_to(server, "keda")
+                taken.set()
 
         server.between = take_over
         if ending:
             server.write(NAMESPACE, {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}})
         else:
             put(server, certificate.make(NAMES, None))
-        await asyncio.sleep(0.7)
+        await taken.wait()
+        seen = server.count(f"GET {APISERVICE}")
+        await eventually(lambda: server.count(f"GET {APISERVICE}") > seen)
+        await looked_again(server)
         assert server.objects[APISERVICE]["spec"]["service"]["namespace"] == "keda"
         assert bundle(server) == ""

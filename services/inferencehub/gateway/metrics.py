@@ -6,15 +6,21 @@ from prometheus_client import Counter, Gauge
 
 from inferencehub.core.lane.batch import Batch, Outcome, Reason
 from inferencehub.core.process.histogram import Histogram, Observations
-from inferencehub.core.process.metrics import ROWS, SECONDS, new_registry
+from inferencehub.core.process.logs import AccessLog
+from inferencehub.core.process.metrics import ROWS, SECONDS, AccessLines, new_registry
 
 PREFIX = "inferencehub_gateway"
 
 
 class Metrics:
-    """All families, in a registry of their own."""
+    """All families, in a registry of their own.
 
-    def __init__(self) -> None:
+
+    Args:
+        access: the log whose dropped lines are counted; None where access lines are off.
+    """
+
+    def __init__(self, access: AccessLog | None = None) -> None:
         self.registry = registry = new_registry(PREFIX)
         self.requests = Histogram(
             f"{PREFIX}_request_seconds",
@@ -40,6 +46,7 @@ class Metrics:
         self.in_flight = 0  # requests that came and are not answered; counted up by the edge
         in_flight = Gauge(f"{PREFIX}_in_flight", "HTTP requests that are being answered", registry=registry)
         in_flight.set_function(lambda: self.in_flight)
+        registry.register(AccessLines(PREFIX, access))
         self._children: dict[tuple[str, int], Observations] = {}
         self._observers: dict[str, LaneMetrics] = {}
 

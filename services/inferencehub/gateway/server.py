@@ -51,7 +51,7 @@ class Gateway:
         self.access = access
         self.started = False
         self.draining = False
-        self.metrics = Metrics()
+        self.metrics = Metrics(access)
         self.bytes_held = ByteBudget(settings.queue_bytes)
         self.fleet = Fleet(settings)
         self.table = RoutingTable(self.fleet, self.bytes_held, self.metrics.lane)
@@ -131,5 +131,5 @@ class Gateway:
         await self.fleet.stop()
         await self.ops.stop(1)
         if self.access is not None:
-            self.access.flush()
+            await self.access.close()
         logger.info("stopped")

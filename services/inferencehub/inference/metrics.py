@@ -8,15 +8,20 @@ from prometheus_client import Counter, Gauge
 
 from inferencehub.core.lane.batch import Batch, Outcome, Reason
 from inferencehub.core.process.histogram import Histogram, Observations
-from inferencehub.core.process.metrics import ROWS, SECONDS, new_registry
+from inferencehub.core.process.logs import AccessLog
+from inferencehub.core.process.metrics import ROWS, SECONDS, AccessLines, new_registry
 
 P = "inferencehub_inference"
 
 
 class Metrics:
-    """All families, in a registry of their own."""
+    """All families, in a registry of their own.
 
-    def __init__(self) -> None:
+    Args:
+        access: the log whose dropped lines are counted; None where access lines are off.
+    """
+
+    def __init__(self, access: AccessLog | None = None) -> None:
         self.registry = registry = new_registry(P)
         model = ("model", "version")
         self.calls = Histogram(
@@ -38,6 +43,7 @@ class Metrics:
         self.slots = Gauge(f"{P}_slots", "instances", model, registry=registry)
         self.slots_free = Gauge(f"{P}_slots_free", "instances that are free", model, registry=registry)
         self.ready = Gauge(f"{P}_model_ready", "1 while the model serves", model, registry=registry)
+        registry.register(AccessLines(P, access))
 
     def lane(self, model: str, version: str) -> LaneMetrics:
         """The children of one model version."""

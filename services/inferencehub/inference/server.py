@@ -49,7 +49,7 @@ class InferenceServer:
         self.port = settings.port
         self.draining = False
         self.health = Health()
-        self.metrics = Metrics()
+        self.metrics = Metrics(access)
         self.models = Models(
             Path(settings.models), ByteBudget(settings.queue_bytes), self.metrics, self._show_health
         )
@@ -138,7 +138,7 @@ class InferenceServer:
         await self.models.unload()
         await self.ops.stop(1)
         if self.access is not None:
-            self.access.flush()
+            await self.access.close()
         logger.info("stopped")
 
 

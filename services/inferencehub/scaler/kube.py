@@ -44,11 +44,21 @@ class Kube:
     Args:
         url: of the API.
         credentials: directory with `token` and `ca.crt`; they are read again for each call, for both are renewed.
+        watch_s, late_s: seconds after which a watch ends, and after which it is given up if it has not ended.
+        pause_s: seconds between two readings of a list, at least.
     """
 
-    def __init__(self, url: str, credentials: Path) -> None:
+    def __init__(
+        self,
+        url: str,
+        credentials: Path,
+        watch_s: float = WATCH_S,
+        late_s: float = LATE_S,
+        pause_s: float = PAUSE_S,
+    ) -> None:
         self.url = url.rstrip("/")
         self.credentials = credentials
+        self.watch_s, self.late_s, self.pause_s = watch_s, late_s, pause_s
         self._session: aiohttp.ClientSession | None = None
         # Not the default context: Python 3.13's wants more of an authority than many clusters' own has (no key usage).
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -105,12 +115,12 @@ class Kube:
                 if not silent:
                     logger.warning("list not followed", extra={"path": path, "error": str(error)})
                 silent = True
-            await asyncio.sleep(max(0.0, began + PAUSE_S - monotonic()))
+            await asyncio.sleep(max(0.0, began + self.pause_s - monotonic()))
 
     async def _follow_once(self, path: str, selectors: dict[str, str]) -> AsyncIterator[list[Object]]:
         """From one reading of the list to the end of its watch."""
         assert self._session is not None
-        timeout = aiohttp.ClientTimeout(sock_connect=CALL_S, sock_read=WATCH_S + LATE_S)
+        timeout = aiohttp.ClientTimeout(sock_connect=CALL_S, sock_read=self.watch_s + self.late_s)
         try:
             async with self._session.get(
                 self.url + path, params=selectors, headers=self._headers(), timeout=timeout
@@ -118,7 +128,7 @@ class Kube:
                 listed = await self._object(answer)
             objects = {item["metadata"]["uid"]: item for item in listed["items"]}
             yield list(objects.values())
-            since = {"watch": "1", "timeoutSeconds": str(WATCH_S)}
+            since = {"watch": "1", "timeoutSeconds": f"{self.watch_s:g}"}
             since["resourceVersion"] = listed["metadata"]["resourceVersion"]
             async with self._session.get(
                 self.url + path, params={**selectors, **since}, headers=self._headers(), timeout=timeout

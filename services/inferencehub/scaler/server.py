@@ -26,7 +26,7 @@ from inferencehub.scaler.kube import Kube, KubeError
 from inferencehub.scaler.metrics import Metrics
 from inferencehub.scaler.metrics_api.api import MetricsApi
 from inferencehub.scaler.metrics_api.callers import Callers
-from inferencehub.scaler.metrics_api.registration import Registration
+from inferencehub.scaler.metrics_api.registration import PACE, Pace, Registration
 from inferencehub.scaler.settings import ScalerSettings
 
 logger = logging.getLogger(__name__)
@@ -40,9 +40,14 @@ class Scaler:
 
     Args:
         settings: its settings.
+        pace: when it looks after its certificate and its APIService.
     """
 
-    def __init__(self, settings: ScalerSettings) -> None:
+    def __init__(
+        self,
+        settings: ScalerSettings,
+        pace: Pace = PACE,
+    ) -> None:
         self.settings = settings
         self.port = settings.port
         self.draining = False
@@ -50,7 +55,7 @@ class Scaler:
         self.gateways = Gateways(self.kube, "" if settings.all_namespaces else settings.namespace)
         self.metrics = Metrics(self.gateways.totals)
         self.callers = Callers(self.kube, self._listen)
-        self.registration = Registration(self.kube, settings, self._listen)
+        self.registration = Registration(self.kube, settings, self._listen, pace)
         self.activators = [
             Activator(self.kube, settings.namespace, pool, target, self.metrics.moved)
             for pool, target in settings.targets().items()

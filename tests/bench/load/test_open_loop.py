@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from bench.load.connection import http
 from bench.load.open_loop import LOST, OpenLoop
 from tests.bench.load.answering import server
 
 
+@pytest.mark.timing
 async def test_an_open_loop_goes_on_while_the_server_stalls_and_counts_the_wait() -> None:
     stalled = asyncio.Event()
 

@@ -20,6 +20,7 @@ from inferencehub.core.lane.sink import Emit, OneAnswer
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferResponse, Times
 from tests.core.lane.jobs import echo, values
+from tests.hub import eventually
 
 Work = Callable[[Batch], Awaitable[InferResponse]]
 
@@ -128,11 +129,7 @@ async def running_lane(
     pool, seen, held = Pool(work, slots), Seen(), ByteBudget(most_bytes)
     lane = Lane(Queue(max_rows, limit), pool, held, retries or RetryBudget(), seen, at_most_once)
     yield Running(lane, pool, seen)
-    for _ in range(100):
-        if lane.idle:
-            break
-        await asyncio.sleep(0.01)
-    assert lane.idle
+    await eventually(lambda: lane.idle)
     assert lane.running == len(lane.queue) == lane.queue.rows == held.held == 0
     assert len(pool.free) == slots
 

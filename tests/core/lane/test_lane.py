@@ -21,6 +21,7 @@ from inferencehub.core.values.requests import InferResponse
 from inferencehub.core.values.tensors import Tensor
 from tests.core.lane.jobs import echo, job, request, values
 from tests.core.lane.slots import Gate, at_once, failing, no_stray_errors, running_lane
+from tests.hub import eventually
 
 
 @pytest.fixture(autouse=True)
@@ -132,6 +133,7 @@ async def test_a_model_that_does_not_batch_gets_one_call_at_a_time() -> None:
         assert running.seen.batches == [1, 1, 1]
 
 
+@pytest.mark.timing
 async def test_answers_tell_where_the_time_went() -> None:
     async with running_lane(Gate()) as running:
         gate = running.pool.work
@@ -232,7 +234,7 @@ async def test_work_that_is_refused_again_and_again_ends_at_its_deadline() -> No
         raise NotAnswered(Outcome.REFUSED, HubError(Kind.BUSY, "full"))
 
     async with running_lane(work) as running:
-        assert await outcomes(running.submit(job(deadline=monotonic() + 0.1))) == [Kind.DEADLINE]
+        assert await outcomes(running.submit(job(deadline=monotonic() + 0.5))) == [Kind.DEADLINE]
         assert len(running.pool.runs) > 2
 
 
@@ -240,7 +242,7 @@ async def test_a_deadline_passes_while_waiting_and_the_call_never_runs() -> None
     gate = Gate()
     async with running_lane(gate) as running:
         first, second, third = running.submit(
-            job(value=1), job(value=2, deadline=monotonic() + 0.02), job(value=3)
+            job(value=1), job(value=2, deadline=monotonic() + 0.2), job(value=3)
         )
         with pytest.raises(HubError, match="model 'm' gave no answer before the request's deadline") as late:
             await second
@@ -250,6 +252,7 @@ async def test_a_deadline_passes_while_waiting_and_the_call_never_runs() -> None
         assert running.pool.runs == [[1], [3]]
 
 
+@pytest.mark.timing
 async def test_deadlines_are_kept_in_whatever_order_they_come_and_whatever_was_answered() -> None:
     gates = {number: asyncio.Event() for number in (1.0, 2.0)}
 
@@ -294,16 +297,16 @@ async def test_an_answer_that_cannot_be_delivered_holds_up_no_other() -> None:
 
 async def test_a_deadline_that_passed_unseen_is_seen_before_the_call_runs() -> None:
     async def blocking(batch: Batch) -> InferResponse:
-        time.sleep(0.06)  # noqa: ASYNC251 - the loop is held up, so that no timer fires
+        time.sleep(0.25)  # noqa: ASYNC251 - the loop is held up, so that no timer fires
         return echo(batch)
 
     async with running_lane(blocking) as running:
-        soon = monotonic() + 0.04
+        soon = monotonic() + 0.2
         futures = running.submit(
             job(value=1), job(value=2, deadline=soon), job(value=3), job(value=4, deadline=soon)
         )
         assert await outcomes(futures) == [[1], Kind.DEADLINE, [3], Kind.DEADLINE]
-        futures = running.submit(job(value=5), job(value=6, deadline=monotonic() + 0.04))
+        futures = running.submit(job(value=5), job(value=6, deadline=monotonic() + 0.2))
         assert await outcomes(futures) == [[5], Kind.DEADLINE]
         assert running.pool.runs == [[1], [3], [5]]
 
@@ -319,15 +322,14 @@ async def test_a_deadline_that_passed_before_is_refused() -> None:
 async def test_a_deadline_passes_while_running_and_ends_the_run() -> None:
     gate = Gate()
     async with running_lane(gate) as running:
-        assert await outcomes(running.submit(job(deadline=monotonic() + 0.02))) == [Kind.DEADLINE]
-        await asyncio.sleep(0.01)
-        assert gate.cancelled == 1
+        assert await outcomes(running.submit(job(deadline=monotonic() + 0.2))) == [Kind.DEADLINE]
+        await eventually(lambda: gate.cancelled == 1)
 
 
 async def test_a_run_goes_on_when_only_one_of_its_deadlines_passes() -> None:
     gate = Gate()
     async with running_lane(gate) as running:
-        futures = running.submit_together(job(value=1, deadline=monotonic() + 0.02), job(value=2))
+        futures = running.submit_together(job(value=1, deadline=monotonic() + 0.2), job(value=2))
         assert running.seen.batches == [2]
         assert await outcomes(futures[:1]) == [Kind.DEADLINE]
         gate.open()
@@ -475,10 +477,10 @@ async def test_members_that_the_other_side_left_out_are_past_their_deadline() ->
 async def test_expired_members_are_cut_out_before_a_merged_call_runs() -> None:
     gate, now = Gate(), monotonic()
     async with running_lane(gate) as running:
-        members = (Member(1, now + 0.02, "a"), Member(2, now + 60, "b"), Member(1, now + 0.02, "c"))
+        members = (Member(1, now + 0.2, "a"), Member(2, now + 60, "b"), Member(1, now + 0.2, "c"))
         merged = Job(request([1, 2, 3, 4]), 4, members, now)
         futures = running.submit(job(value=0), merged)
-        await asyncio.sleep(0.03)
+        await eventually(lambda: monotonic() > now + 0.2)
         gate.open()
         assert await outcomes(futures) == [[0], [2, 3]]
         assert merged.dropped == [0, 2]

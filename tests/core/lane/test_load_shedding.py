@@ -64,6 +64,7 @@ def test_a_queue_foretells_by_what_left_it() -> None:
     assert queue.wait(0.6) == 0.0
 
 
+@pytest.mark.timing
 async def test_overload_costs_those_who_are_too_many_and_no_others() -> None:
     """Four slots of 20 ms serve 200 a second; 400 come, and each gives up after 300 ms."""
 
@@ -103,6 +104,7 @@ async def test_overload_costs_those_who_are_too_many_and_no_others() -> None:
     assert len(refused) > 300
 
 
+@pytest.mark.timing
 async def test_what_has_less_time_than_a_run_takes_does_not_run() -> None:
     runs = 0
 

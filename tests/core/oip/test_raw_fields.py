@@ -16,6 +16,7 @@ from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.tensors import Tensor
 from inferencehub.inference.runtimes.support.arrays import to_array
 from inferencehub.pb import open_inference_pb2 as pb
+from tests.long_runs import examples
 from tests.written import request_to_proto
 
 Request = pb.ModelInferRequest
@@ -71,7 +72,7 @@ FIELDS = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=500)
+@settings(**examples(500))
 @given(st.one_of(damaged(), st.lists(FIELDS, max_size=6).map(b"".join)))
 def test_what_is_cut_is_what_protobuf_reads(data: bytes) -> None:
     if cut(data) is not None:

@@ -447,6 +447,7 @@ async def test_rubbish_behind_a_request_that_runs_is_not_answered_in_its_place(h
 # --- time ---
 
 
+@pytest.mark.timing
 async def test_a_silent_connection_is_closed(hub: Hub) -> None:
     async with Raw(hub.gateway.port) as raw:
         began = monotonic()
@@ -454,6 +455,7 @@ async def test_a_silent_connection_is_closed(hub: Hub) -> None:
         assert HEAD_S - 0.1 < monotonic() - began < HEAD_S + 0.5
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("again", [False, True])
 async def test_a_head_that_drips(hub: Hub, again: bool) -> None:
     async with Raw(hub.gateway.port) as raw:
@@ -470,6 +472,7 @@ async def test_a_head_that_drips(hub: Hub, again: bool) -> None:
         assert HEAD_S - 0.1 < monotonic() - began < HEAD_S + 0.5
 
 
+@pytest.mark.timing
 @BOTH
 async def test_a_body_that_drips(hub: Hub, path: str) -> None:
     async with Raw(hub.gateway.port) as raw:

@@ -18,8 +18,9 @@ from typing import Any
 from inferencehub.core.values.tensors import DTYPES
 from tests.gateway.raw import Answer, Raw, request
 from tests.hub import MODELS, Process, mock_model
+from tests.long_runs import part_of
 
-BODIES = int(os.environ.get("FUZZ_BODIES", "10000"))
+BODIES = int(os.environ.get("FUZZ_BODIES", part_of(10_000)))
 CONNECTIONS = 16
 GOOD_EVERY = 10
 PIXELS = [float((7 * n) % 17) for n in range(64)]
@@ -176,7 +177,7 @@ def near(found: Any, expected: Any) -> bool:
     return bool(found == expected)
 
 
-async def test_ten_thousand_bodies(tmp_path: Path) -> None:
+async def test_bodies_of_all_kinds(tmp_path: Path) -> None:
     mock_model(tmp_path, slots=8)
     for name in ("digits", "sentiment"):
         shutil.copytree(MODELS / name, tmp_path / name)

@@ -21,6 +21,7 @@ from inferencehub.gateway.json_codec import long_arrays as number_json
 from inferencehub.gateway.json_codec import native_numbers, request_json
 from inferencehub.gateway.json_codec.native_numbers import loaded, native, pack_numbers
 from inferencehub.gateway.json_codec.request_json import decode_cut, decode_infer
+from tests.long_runs import examples
 
 compiled = pytest.mark.skipif(native is None, reason="not compiled: make install, with a C compiler")
 
@@ -62,7 +63,7 @@ def test_a_library_that_is_missing_or_another_is_none(tmp_path: Path) -> None:
 
 
 @compiled
-@settings(max_examples=1500, deadline=None)
+@settings(**examples(1500))
 @given(
     st.lists(st.tuples(SPACE, NUMBERS, SPACE).map("".join), min_size=1, max_size=8),
     st.sampled_from(["FP32", "FP64"]),
@@ -73,7 +74,7 @@ def test_every_number_becomes_the_bits_that_python_gives(numbers: list[str], dat
 
 
 @compiled
-@settings(max_examples=1500, deadline=None)
+@settings(**examples(1500))
 @given(st.floats(2.0**-200, 2.0**60), st.integers(15, 30), st.integers(-2, 2))
 def test_a_number_beside_the_middle_of_two_doubles_goes_to_the_right_one(
     value: float, digits: int, off: int
@@ -203,7 +204,7 @@ def spoilt(draw: st.DrawFn) -> bytes:
 
 @pytest.mark.usefixtures("small_is_large")
 def test_a_spoilt_body_ends_as_it_does_without() -> None:
-    @settings(max_examples=2500, deadline=None)
+    @settings(**examples(2500))
     @given(spoilt())
     def check(text: bytes) -> None:
         fast, slow = both(text)

@@ -35,6 +35,7 @@ async def balancer(ports: list[int]) -> AsyncIterator[int]:
         server.close()
 
 
+@pytest.mark.timing
 async def test_pods_behind_a_balancer_are_found_whatever_dns_says(tmp_path: Path) -> None:
     mock_model(tmp_path)
     async with running_pod(tmp_path) as first, running_pod(tmp_path) as second:

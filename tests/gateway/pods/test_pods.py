@@ -27,6 +27,7 @@ def models(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.timing
 async def test_a_pod_that_is_added_gets_work_and_one_that_leaves_dns_gets_no_more(models: Path) -> None:
     async with pods_of(models, models) as (one, two):
         name = Name(one, two)
@@ -58,6 +59,7 @@ async def test_a_name_with_addresses_of_both_families_is_one_pod() -> None:
     assert await resolve("localhost:123") in ({"127.0.0.1:123"}, {"[::1]:123"})
 
 
+@pytest.mark.timing
 async def test_a_killed_pod_costs_no_request_and_serves_again_after_its_restart(models: Path) -> None:
     async with (
         pods_of(models, models) as (one, two),
@@ -80,6 +82,7 @@ async def test_a_killed_pod_costs_no_request_and_serves_again_after_its_restart(
     assert monotonic() - ready < 3.0
 
 
+@pytest.mark.timing
 async def test_without_any_pod_requests_wait_then_get_503_and_recover_by_themselves(models: Path) -> None:
     async with pods_of(models) as (pod,), gateway_to(pod, hold_s=0.5) as hub:
         asked = {"features": [1.0], "model_name": "quick"}
@@ -115,6 +118,7 @@ async def test_without_any_pod_requests_wait_then_get_503_and_recover_by_themsel
         assert monotonic() - ready < 3.0
 
 
+@pytest.mark.timing
 async def test_a_frozen_pod_is_out_soon_its_work_done_elsewhere_and_it_comes_back(models: Path) -> None:
     async with (
         pods_of(models, models) as (one, two),
@@ -137,6 +141,7 @@ async def test_a_frozen_pod_is_out_soon_its_work_done_elsewhere_and_it_comes_bac
     assert load.longest_gap < 1.0, "the other pod went on meanwhile"
 
 
+@pytest.mark.timing
 async def test_a_drained_pod_ends_what_it_runs_and_costs_no_request(models: Path, tmp_path: Path) -> None:
     log = tmp_path / "runs"
     python_model(models, "slow", log, seconds=2.0)  # longer than the 0.5 s for which a draining pod serves on

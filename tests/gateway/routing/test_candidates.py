@@ -136,7 +136,7 @@ async def test_work_that_waits_at_a_pod_whose_model_dies_goes_to_another(tmp_pat
             await eventually(lambda: place.in_flight == 2)
             name.addresses.add(two.address)
             assert (await deadly)[0] == 500
-            assert await asyncio.wait_for(waiting, 10) == (200, [6.0], two.address)
+            assert await asyncio.wait_for(waiting, 30) == (200, [6.0], two.address)
 
 
 async def test_two_gateways_that_share_a_pod_lose_nothing(tmp_path: Path) -> None:

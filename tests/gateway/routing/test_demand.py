@@ -42,6 +42,7 @@ def lanes(hub: Hub, model: str) -> list[Any]:
     return hub.gateway.table.routes[model, ""]
 
 
+@pytest.mark.timing
 async def test_what_runs_and_what_waits_needs_slots(tmp_path: Path) -> None:
     mock_model(tmp_path, delay_ms=1500, slots=2)
     async with running_hub(tmp_path, pod={"pool": "cpu"}) as hub:
@@ -62,6 +63,7 @@ async def test_what_runs_and_what_waits_needs_slots(tmp_path: Path) -> None:
         assert tell(demand).pods == 0.0
 
 
+@pytest.mark.timing
 async def test_a_merged_batch_holds_one_slot(tmp_path: Path) -> None:
     python_model(tmp_path, "batches", tmp_path / "log", seconds=1.2, more="max_batch_size: 8")
     async with running_hub(tmp_path) as hub:
@@ -92,6 +94,7 @@ async def test_no_request_is_too_fast_to_be_seen(tmp_path: Path) -> None:
         assert tell(demand).running > 0.0
 
 
+@pytest.mark.timing
 async def test_a_window_is_a_mean_over_time(tmp_path: Path) -> None:
     mock_model(tmp_path, delay_ms=200, slots=1)
     async with running_hub(tmp_path) as hub:
@@ -105,6 +108,7 @@ async def test_a_window_is_a_mean_over_time(tmp_path: Path) -> None:
         assert tell(demand).running == pytest.approx(ran / (monotonic() - began), rel=0.3)
 
 
+@pytest.mark.timing
 async def test_the_last_second_is_told_apart_from_the_window(tmp_path: Path) -> None:
     mock_model(tmp_path, delay_ms=300, slots=1)
     async with running_hub(tmp_path) as hub:
@@ -119,6 +123,7 @@ async def test_the_last_second_is_told_apart_from_the_window(tmp_path: Path) -> 
         assert [one.running > 0.5 for one in demand.report(WINDOW_S).models] == [True]
 
 
+@pytest.mark.timing
 async def test_two_pools_that_serve_a_model_share_what_waits(tmp_path: Path) -> None:
     mock_model(tmp_path, delay_ms=1200, slots=1)
     async with running_pod(tmp_path, pool="a") as one, running_pod(tmp_path, pool="b") as other:
@@ -190,6 +195,7 @@ async def test_held_requests_of_a_model_that_batches_share_slots() -> None:
         assert {headers["Retry-After"] for _, _, headers in answers} == {"2"}
 
 
+@pytest.mark.timing
 async def test_no_more_are_held_than_may_wait() -> None:
     async with (
         running_gateway(
@@ -252,6 +258,7 @@ async def test_a_lane_whose_pods_went_holds_no_more_than_may_wait(tmp_path: Path
         assert told == [("default", "1")]
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("path", ["quick/versions/9", "typo"])
 async def test_what_a_pod_of_the_pool_does_not_have_is_not_waited_for(tmp_path: Path, path: str) -> None:
     mock_model(tmp_path)

@@ -23,6 +23,7 @@ async def ask(port: int, body: str, **headers: str) -> tuple[int, str]:
         return answer.status, (await answer.json())["error"]
 
 
+@pytest.mark.timing
 async def test_requests_for_models_not_heard_of_yet_are_counted() -> None:
     async with running_gateway(NOBODY, queue_length=2, hold_s=1.0) as gateway:
         asked = [asyncio.create_task(ask(gateway.port, '{"features":[1]}')) for _ in range(5)]
@@ -50,6 +51,7 @@ async def test_the_bytes_of_a_body_count_from_its_first_to_its_answer() -> None:
         await eventually(lambda: gateway.bytes_held.held == 0)
 
 
+@pytest.mark.timing
 async def test_a_caller_that_hangs_up_while_nobody_is_there_is_forgotten() -> None:
     async with running_gateway(NOBODY, hold_s=30.0) as gateway:
         async with Raw(gateway.port) as raw:
@@ -58,6 +60,7 @@ async def test_a_caller_that_hangs_up_while_nobody_is_there_is_forgotten() -> No
         assert await eventually(lambda: gateway.bytes_held.held == 0) < 2.0
 
 
+@pytest.mark.timing
 async def test_a_deadline_before_the_end_of_the_holding_time_is_a_deadline() -> None:
     async with running_gateway(NOBODY, hold_s=5.0) as gateway:
         began = monotonic()

@@ -9,6 +9,7 @@ from time import monotonic, perf_counter
 from typing import Any
 
 import grpc
+import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from inferencehub.core.oip import messages
@@ -38,6 +39,7 @@ def tensor_request(model: str, tensor: Tensor) -> Any:
     return request_to_proto(InferRequest(model, "", (tensor,)))
 
 
+@pytest.mark.timing
 async def test_health_answers_while_every_model_works(tmp_path: Path) -> None:
     for name in ("sentiment", "digits", "v1-mock"):
         shutil.copytree(MODELS / name, tmp_path / name)

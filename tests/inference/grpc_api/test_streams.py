@@ -56,7 +56,7 @@ class Stream:
 
     async def reply(self) -> tuple[str, str, pb.ModelStreamInferResponse]:
         """Id, code ("" for success) and message of the next answer."""
-        reply = await asyncio.wait_for(self.call.read(), 5)
+        reply = await asyncio.wait_for(self.call.read(), 30)
         assert reply is not grpc.aio.EOF
         code = extension.failure_from_proto(reply)[0]
         assert bool(code) is bool(reply.error_message)
@@ -92,13 +92,6 @@ async def stream_to(pod: Pod, most_bytes: int = 10_000_000) -> AsyncIterator[Str
         yield Stream(call)
 
 
-async def until_line(pod: Pod) -> dict[str, Any]:
-    """The next access line."""
-    await eventually(lambda: pod.server.access is not None and pod.server.access.lines)
-    (line,) = pod.access()
-    return line
-
-
 async def test_calls_run_side_by_side_and_each_answer_has_its_id_its_times_and_its_line(models: Path) -> None:
     async with calling_pod(models, max_message_bytes=123_456) as pod, stream_to(pod) as stream:
         assert dict(await stream.call.initial_metadata())[extension.STREAM] == "123456"
@@ -107,14 +100,14 @@ async def test_calls_run_side_by_side_and_each_answer_has_its_id_its_times_and_i
         id, code, reply = await stream.reply()
         assert (id, code) == ("2", "")
         assert reply.infer_response.outputs[0].name == "class_id"
-        line = await until_line(pod)
+        line = await pod.line()
         assert (line["id"], line["status"], line["rows"]) == ("caller-2", "ok", 1)
         id, code, reply = await stream.reply()
         assert (id, code) == ("1", "")
         parameters = reply.infer_response.parameters
-        assert 190_000 < parameters["hub_compute_us"].int64_param < 400_000
+        assert parameters["hub_compute_us"].int64_param > 190_000
         assert parameters["hub_free"].int64_param == 4
-        assert (await until_line(pod))["id"] == "caller-1"
+        assert (await pod.line())["id"] == "caller-1"
 
 
 async def test_an_error_ends_its_call_and_not_the_stream(models: Path) -> None:
@@ -150,14 +143,15 @@ async def test_a_call_that_nobody_waits_for_any_more_is_ended(models: Path) -> N
         await stream.send("1", "slow")
         await eventually(lambda: slow.free == 0)
         await stream.call.write(extension.cancel_to_proto("1"))
-        await eventually(lambda: slow.free == 1, 1)
-        line = await until_line(pod)
+        await eventually(lambda: slow.free == 1)
+        line = await pod.line()
         assert (line["id"], line["status"]) == ("caller-1", "cancelled")
         await stream.call.write(extension.cancel_to_proto("1"))  # twice, or too late: nothing
         await stream.send("2")
         assert (await stream.reply())[0] == "2"
 
 
+@pytest.mark.timing
 async def test_each_call_has_the_time_that_its_message_says(models: Path) -> None:
     async with calling_pod(models, default_timeout_ms=100) as pod, stream_to(pod) as stream:
         began = monotonic()
@@ -174,9 +168,10 @@ async def test_an_answer_beyond_what_the_gateway_takes_fails_its_call_alone(mode
         id, code, reply = await stream.reply()
         assert (id, code) == ("1", "INTERNAL")
         assert reply.error_message.endswith("more than the limit 60")
-        assert (await until_line(pod))["status"] == "model_failed"
+        assert (await pod.line())["status"] == "model_failed"
 
 
+@pytest.mark.timing
 async def test_a_pod_that_stops_answers_what_runs_refuses_the_rest_and_ends_the_stream(models: Path) -> None:
     async with calling_pod(models, drain_timeout_s=5.0) as pod, stream_to(pod) as stream:
         await stream.send("1", "soon")
@@ -200,8 +195,8 @@ async def test_a_gateway_that_goes_away_ends_its_calls(models: Path) -> None:
         async with stream_to(pod) as stream:
             await stream.send("1", "slow")
             await eventually(lambda: slow.free == 0)
-        await eventually(lambda: slow.free == 1, 1)
-        assert (await until_line(pod))["status"] == "cancelled"
+        await eventually(lambda: slow.free == 1)
+        assert (await pod.line())["status"] == "cancelled"
 
 
 @pytest.mark.parametrize(
@@ -246,6 +241,7 @@ async def test_a_large_message_comes_whole(models: Path) -> None:
             assert (await stream.reply())[:2] == (str(size), "")
 
 
+@pytest.mark.timing
 async def test_what_still_runs_when_the_time_to_stop_is_over_is_cut_off(models: Path) -> None:
     async with calling_pod(models, drain_timeout_s=0.2) as pod, stream_to(pod) as stream:
         await stream.send("1", "slow")
@@ -263,7 +259,7 @@ async def test_a_call_behind_the_reset_of_its_stream_is_not_begun(models: Path) 
         reader, writer = await asyncio.open_connection("127.0.0.1", pod.server.servicer.streams.port)
         request = [(":method", "POST"), (":path", METHOD), (extension.STREAM, "1000000")]
         writer.write(PREFACE + settings() + frame(HEADERS, 4, STREAM, Encoder().encode(request)))
-        assert await asyncio.wait_for(reader.read(9), 5)
+        assert await asyncio.wait_for(reader.read(9), 30)
         members = f'[[1, {MINUTE}, "a"]]'
         message = features("slow", 1.0, id="1", hub_members=members).SerializeToString()
         data = frame(DATA, 0, STREAM, PREFIX.pack(0, len(message)) + message)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from inferencehub.core.http2.frames import CANCEL, ENABLE_PUSH, PING, PREFACE, Broken, frame, settings
-from inferencehub.core.http2.stream import Stream
+from inferencehub.core.http2.stream import GIVE_BACK, Stream
 from inferencehub.core.values.tensors import Buffer
 
 
@@ -28,6 +28,7 @@ class ClientStream(Stream):
         metadata: what the stream begins with.
         received: called with each message.
         most_bytes: of a message.
+        give_back: bytes that come in until the window is opened again.
 
     `began` is done with the server's metadata once it has taken the stream, `ended` once the stream is over.
     """
@@ -39,6 +40,7 @@ class ClientStream(Stream):
         metadata: Sequence[tuple[str, str]],
         received: Callable[[Buffer], None],
         most_bytes: int,
+        give_back: int = GIVE_BACK,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.began: asyncio.Future[dict[str, str]] = loop.create_future()
@@ -52,7 +54,7 @@ class ClientStream(Stream):
             ("content-type", "application/grpc"),
             *metadata,
         ]
-        super().__init__(b"", received, most_bytes)
+        super().__init__(b"", received, most_bytes, give_back)
 
     def ping(self) -> None:
         """Make the server say something."""

@@ -20,11 +20,6 @@ from inferencehub.core.http2.frames import (
 from inferencehub.core.http2.stream import Stream
 from inferencehub.core.values.tensors import Buffer
 
-# Until a connection has begun its stream, and until the other side has closed one that has ended.
-PATIENCE_S = 5.0
-SILENT_S = 60.0  # a connection of which nothing was heard for so long is gone; gateways ping more often
-MOST_HELD = 2**26  # bytes of messages that the other side's windows may hold back
-
 
 class ServerStream(Stream):
     """A protocol for `loop.create_server`; what the stream is for is said by those who derive from it.
@@ -32,10 +27,22 @@ class ServerStream(Stream):
     Args:
         received: called with each message.
         most_bytes: of a message.
+        patience_s: seconds until a connection has begun its stream, and until the other side has closed one that has
+            ended.
+        silent_s: seconds after which a connection of which nothing was heard is gone; gateways ping more often.
+        most_held: bytes of messages that the other side's windows may hold back.
     """
 
-    def __init__(self, received: Callable[[Buffer], None], most_bytes: int) -> None:
+    def __init__(
+        self,
+        received: Callable[[Buffer], None],
+        most_bytes: int,
+        patience_s: float = 5.0,
+        silent_s: float = 60.0,
+        most_held: int = 2**26,
+    ) -> None:
         super().__init__(PREFACE, received, most_bytes)
+        self._patience_s, self._silent_s, self._most_held = patience_s, silent_s, most_held
         self._loop = asyncio.get_running_loop()
         self._begun = self._finished = False
         self._timer: asyncio.TimerHandle | None = None
@@ -43,7 +50,7 @@ class ServerStream(Stream):
     def connection_made(self, transport: Any) -> None:
         """Say what this side takes."""
         super().connection_made(transport)
-        self._timer = self._loop.call_later(PATIENCE_S, self._look, 0)
+        self._timer = self._loop.call_later(self._patience_s, self._look, 0)
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is gone, and the stream with it."""
@@ -81,14 +88,14 @@ class ServerStream(Stream):
         self._outgoing.end(self._head(trailers, True) + goaway)
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_later(PATIENCE_S, self._look_for_the_end, self.unsent)
+        self._timer = self._loop.call_later(self._patience_s, self._look_for_the_end, self.unsent)
 
     def send(self, parts: Sequence[Any]) -> None:
         """Send a message, given in parts; nothing once the stream has ended."""
         if self._finished:
             return
         super().send(parts)
-        if self._outgoing.held > MOST_HELD:
+        if self._outgoing.held > self._most_held:
             self._break("it does not take its messages")
 
     def _opening(self) -> bytes:
@@ -98,10 +105,10 @@ class ServerStream(Stream):
         if not self._begun or self.heard == heard:
             self._break("it is silent")
         else:
-            self._timer = self._loop.call_later(SILENT_S, self._look, self.heard)
+            self._timer = self._loop.call_later(self._silent_s, self._look, self.heard)
 
     def _look_for_the_end(self, unsent: int) -> None:
         if self.unsent >= unsent:
             self._break("it was not closed")
         else:  # what was sent last is still on its way
-            self._timer = self._loop.call_later(PATIENCE_S, self._look_for_the_end, self.unsent)
+            self._timer = self._loop.call_later(self._patience_s, self._look_for_the_end, self.unsent)

@@ -46,7 +46,7 @@ from inferencehub.core.http2.incoming import Incoming
 from inferencehub.core.http2.outgoing import Outgoing
 from inferencehub.core.values.tensors import Buffer
 
-GIVE_BACK = 2**30  # bytes that came in until the window is opened again
+GIVE_BACK = 2**30
 HEAD_BYTES = 2**16
 
 
@@ -59,9 +59,17 @@ class Stream(asyncio.BufferedProtocol, ABC):
         preface: what the other side begins with.
         received: called with each message that comes.
         most_bytes: of such a message.
+        give_back: bytes that come in until the window is opened again.
     """
 
-    def __init__(self, preface: bytes, received: Callable[[Buffer], None], most_bytes: int) -> None:
+    def __init__(
+        self,
+        preface: bytes,
+        received: Callable[[Buffer], None],
+        most_bytes: int,
+        give_back: int = GIVE_BACK,
+    ) -> None:
+        self._give_back = give_back
         self.over = False
         self._transport: asyncio.Transport | None = None
         self._incoming = Incoming(preface, self._control, received, self._half_closed, most_bytes)
@@ -119,7 +127,7 @@ class Stream(asyncio.BufferedProtocol, ABC):
             incoming.read(size)
         except (Broken, HPACKError, struct.error, IndexError, ValueError) as error:
             self._break(f"it does not speak gRPC: {error}")
-        if incoming.taken >= GIVE_BACK:
+        if incoming.taken >= self._give_back:
             for stream in (0, STREAM):
                 self._write(frame(WINDOW_UPDATE, 0, stream, NUMBER.pack(incoming.taken)))
             incoming.taken = 0

@@ -99,8 +99,28 @@ def keep_freed_memory() -> None:
         mallopt(M_MMAP_THRESHOLD, MAPPED_FROM)
 
 
+def open_standard_streams() -> None:
+    """Open /dev/null for each standard stream that the process was started without.
+
+    Otherwise the next socket or file gets its number, and what any library writes to stdout or stderr goes there. Go and
+    Node.js do the same when they start.
+    """
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+            os.set_inheritable(number, True)
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - both stay open
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+
+
 def run(main: Callable[[], Awaitable[None]]) -> int:
     """Run a tier's `main`; what its operator must mend is one sentence on stderr and exit code 2."""
+    open_standard_streams()
     keep_freed_memory()
     try:
         uvloop.run(main())  # type: ignore[arg-type]
@@ -112,5 +132,4 @@ def run(main: Callable[[], Awaitable[None]]) -> int:
         return 2
     # A thread that still runs a model cannot be stopped, and the interpreter would wait for it.
     logging.shutdown()
-    sys.stdout.flush()
     os._exit(0)

@@ -1,23 +1,27 @@
 """Logs: one line an event, as JSON for machines or as text for people.
 
 Everything goes through `logging` but the access line. There is one of those for every request, so it is encoded by
-msgspec and written in bunches; the rest is rare and takes the ordinary way.
+msgspec and written in bunches; the rest is rare and takes the ordinary way. Both are written by threads of their own: a
+standard output or error that nobody reads costs lines, and never holds up a request.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 import time
 from datetime import UTC, datetime
-from typing import Any, BinaryIO
+from io import FileIO
+from typing import Any
 
 import msgspec
+
+from inferencehub.core.process.line_writer import MOST_BYTES, LineWriter, RawStream
 
 PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
 FLUSH_S = 0.2
 FLUSH_LINES = 500
+END_S = 1.0  # how long the end of a process waits for lines that are not written yet
 
 
 def set_up_logs(tier: str, style: str, level: str) -> None:
@@ -28,10 +32,37 @@ def set_up_logs(tier: str, style: str, level: str) -> None:
         style: "json" or "human".
         level: the least level.
     """
-    handler = logging.StreamHandler(sys.stderr)
+    handler = Lines(LineWriter(FileIO(2, "wb", closefd=False)))
     handler.setFormatter(Json(tier) if style == "json" else Human(tier))
+    # At its info level uvicorn would say for each port that it runs and how it is ended.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+
+
+class Lines(logging.Handler):
+    """Gives records to a `LineWriter`; says how many were dropped as soon as there is room again."""
+
+    def __init__(self, writer: LineWriter) -> None:
+        super().__init__()
+        self.writer = writer
+        self._dropped_before = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue a record; `logging` calls this from one thread at a time."""
+        if not self._put(record):
+            return
+        lost = self.writer.dropped - self._dropped_before
+        if lost:
+            text = {"name": __name__, "levelno": logging.WARNING, "levelname": "WARNING"}
+            if self._put(logging.makeLogRecord({**text, "msg": "log lines were dropped", "lines": lost})):
+                self._dropped_before += lost
+
+    def _put(self, record: logging.LogRecord) -> bool:
+        return self.writer.put(f"{self.format(record)}\n".encode(errors="replace"))
+
+    def flush(self) -> None:
+        """Wait until all is written, `END_S` at most; `logging.shutdown` calls this."""
+        self.writer.wait(END_S)
 
 
 def extra_of(record: logging.LogRecord) -> dict[str, Any]:
@@ -87,12 +118,15 @@ class AccessLog:
         tier: the name that each line carries.
         style: "json" or "human".
         stream: where they go; standard output if not given.
+        most_bytes: how many bytes of lines may wait for `stream`; more are dropped and counted.
     """
 
-    def __init__(self, tier: str, style: str, stream: BinaryIO | None = None) -> None:
+    def __init__(
+        self, tier: str, style: str, stream: RawStream | None = None, most_bytes: int = MOST_BYTES
+    ) -> None:
         self.tier = tier
         self.human = style == "human"
-        self.stream = stream or sys.stdout.buffer
+        self.writer = LineWriter(stream or FileIO(1, "wb", closefd=False), most_bytes)
         self._encode = msgspec.json.Encoder().encode_lines
         self.lines: list[msgspec.Struct | dict[str, Any]] = []
         self.timer: asyncio.TimerHandle | None = None
@@ -110,14 +144,18 @@ class AccessLog:
             self.timer = asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
 
     def flush(self) -> None:
-        """Write what has gathered."""
+        """Give what has gathered to the thread that writes."""
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
         lines, self.lines = self.lines, []
         if lines:
-            self.stream.write(self._for_people(lines) if self.human else self._encode(lines))
-            self.stream.flush()
+            self.writer.put(self._for_people(lines) if self.human else self._encode(lines))
+
+    async def close(self) -> None:
+        """Write what is left; waits for it `END_S` at most."""
+        self.flush()
+        await asyncio.to_thread(self.writer.wait, END_S)
 
     def _for_people(self, lines: list[msgspec.Struct | dict[str, Any]]) -> bytes:
         text = ""

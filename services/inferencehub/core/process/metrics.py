@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Gauge, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily
 
 from inferencehub import __version__
+from inferencehub.core.process.logs import AccessLog
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -19,3 +21,17 @@ def new_registry(prefix: str) -> CollectorRegistry:
     build = Gauge(f"{prefix}_build_info", "version of the service", ("version",), registry=registry)
     build.labels(__version__).set(1)
     return registry
+
+
+class AccessLines:
+    """`<prefix>_access_lines_dropped`, read off the access log whenever metrics are asked for."""
+
+    def __init__(self, prefix: str, access: AccessLog | None) -> None:
+        self.prefix = prefix
+        self.access = access
+
+    def collect(self) -> list[CounterMetricFamily]:
+        """The counter, 0 where access lines are off."""
+        dropped = self.access.writer.dropped if self.access is not None else 0
+        text = "access lines that were dropped because standard output did not take them"
+        return [CounterMetricFamily(f"{self.prefix}_access_lines_dropped", text, value=dropped)]

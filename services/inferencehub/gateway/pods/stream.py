@@ -25,7 +25,6 @@ from inferencehub.core.values.tensors import Buffer
 from inferencehub.gateway.pods.link import Failed, Part
 from inferencehub.pb import open_inference_pb2 as pb
 
-PING_S = 12.0  # gRPC's servers break off who pings more often than every 10 s
 CODES = {code.name: code for code in grpc.StatusCode}
 NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 LARGE = 2**20  # bytes of a message for which those behind it on a stream would wait
@@ -38,12 +37,14 @@ class Stream:
         address: host:port.
         most_bytes: the largest message that is taken here.
         patience_s: how long the pod may be silent where it should speak.
+        ping_s: seconds between two pings; gRPC's servers break off who pings more often than every 10 s.
     """
 
-    def __init__(self, address: str, most_bytes: int, patience_s: float) -> None:
+    def __init__(self, address: str, most_bytes: int, patience_s: float, ping_s: float = 12.0) -> None:
         self.limit = 0
         self.address = address
         self._patience_s = patience_s
+        self._ping_s = ping_s
         self._loop = asyncio.get_running_loop()
         self._answers: dict[str, tuple[asyncio.Future[Any], Part]] = {}
         mark = ((extension.STREAM, str(most_bytes)),)
@@ -115,7 +116,7 @@ class Stream:
         """End a stream whose connection has gone silent, though the pod may speak on others."""
         connection = self._connection
         while True:
-            await asyncio.sleep(PING_S)
+            await asyncio.sleep(self._ping_s)
             heard, unsent, asked = connection.heard, connection.unsent, self._loop.time()
             connection.ping()
             await asyncio.sleep(self._patience_s)

@@ -53,12 +53,14 @@ class Gateways:
     Args:
         kube: where EndpointSlices are.
         namespace: whose; "" for all namespaces.
+        stale_s: seconds after the last news of who is there, after which nobody is asked.
 
     `silent` are the addresses that did not answer when they were asked last.
     """
 
-    def __init__(self, kube: Kube, namespace: str) -> None:
+    def __init__(self, kube: Kube, namespace: str, stale_s: float = STALE_S) -> None:
         self.kube = kube
+        self.stale_s = stale_s
         self.namespace = namespace
         self.known: dict[Release, list[Gateway]] | None = None
         self.first: float | None = None  # when gateways were asked for the first time
@@ -91,7 +93,7 @@ class Gateways:
         async with caller() as session:
             while True:
                 began = monotonic()
-                if self.known is not None and began - self._told < STALE_S:
+                if self.known is not None and began - self._told < self.stale_s:
                     await self.round(session, self.known)
                 await asyncio.sleep(max(0.0, began + EVERY_S - monotonic()))
 

@@ -14,6 +14,7 @@ import asyncio
 import logging
 from base64 import b64decode, b64encode
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic
 
@@ -26,8 +27,29 @@ logger = logging.getLogger(__name__)
 
 APISERVICE = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.external.metrics.k8s.io"
 SETTLE_S = 3.0  # from writing whom to trust until every API server has heard of it
-MISSING_S = 15.0  # how long the APIService is waited for
-LOOK_S = 10.0  # how often the APIService, and the age of the certificate, are looked at
+
+
+async def settled() -> None:
+    """Wait until every API server has heard of whom to trust; none says so."""
+    await asyncio.sleep(SETTLE_S)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """When a registration does what.
+
+    Args:
+        look_s: seconds between two looks at the APIService and the age of the certificate.
+        missing_s: seconds for which a missing APIService is waited for.
+        settle: awaited between writing whom to trust and serving with it.
+    """
+
+    look_s: float = 10.0
+    missing_s: float = 15.0
+    settle: Callable[[], Awaitable[None]] = settled
+
+
+PACE = Pace()
 
 
 class Registration:
@@ -37,15 +59,26 @@ class Registration:
         kube: Kubernetes' API.
         settings: the scaler's.
         changed: called when there is a new certificate, which callers trust by then.
+        pace: when it does what.
     """
 
-    def __init__(self, kube: Kube, settings: ScalerSettings, changed: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        kube: Kube,
+        settings: ScalerSettings,
+        changed: Callable[[], Awaitable[None]],
+        pace: Pace = PACE,
+    ) -> None:
         self.kube = kube
         self.settings = settings
         self.changed = changed
+        self.pace = pace
         self.certificate: Certificate | None = None
         self.ending = False  # the namespace goes
         self._taking = asyncio.Lock()
+        self._written_over = (
+            ""  # the version of the Secret that a new certificate was written over, here or elsewhere
+        )
         service, namespace = settings.service, settings.namespace
         self.names = (service, f"{service}.{namespace}", f"{service}.{namespace}.svc")
 
@@ -63,7 +96,7 @@ class Registration:
         """Look at the APIService and the age of the certificate again and again."""
         path = f"/api/v1/namespaces/{self.settings.namespace}/secrets/{self.settings.certificate_secret}"
         while True:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(self.pace.look_s)
             async with self._taking:
                 await self._take(await self.kube.call("GET", path))
 
@@ -75,6 +108,9 @@ class Registration:
                 await self._remove()
 
     async def _take(self, secret: Object) -> None:
+        # A change that waited for the lock may be older than what was read under it.
+        if secret["metadata"]["resourceVersion"] == self._written_over:
+            return
         found = certificate.from_secret(secret)
         settings = self.settings
         if settings.make_certificate and (found is None or not found.fits(self.names, datetime.now(UTC))):
@@ -83,11 +119,12 @@ class Registration:
         if found is None:
             logger.error("the Secret holds no certificate", extra={"secret": settings.certificate_secret})
             return
-        if settings.make_certificate:
-            await self._trust(found)
+        trusted = not settings.make_certificate or await self._trust(found)
         if found != self.certificate:
             if self.certificate is not None:
-                await asyncio.sleep(SETTLE_S)
+                if not trusted:
+                    return  # the one before is trusted still, and `keep` comes back to this one
+                await self.pace.settle()
             self.certificate = found
             await self.changed()
 
@@ -102,27 +139,29 @@ class Registration:
                 raise
         else:
             logger.info("certificate made", extra={"names": self.names, "renewed": found is not None})
+        self._written_over = meta["resourceVersion"]
 
-    async def _trust(self, found: Certificate) -> None:
-        """Write into the APIService whom callers shall trust. Where it is missing `keep` looks again."""
+    async def _trust(self, found: Certificate) -> bool:
+        """Write into the APIService whom callers shall trust; whether that is done. If not, `keep` looks again."""
         wanted = b64encode(found.authority.encode()).decode()
-        until = monotonic() + MISSING_S
+        until = monotonic() + self.pace.missing_s
         while not self.ending and monotonic() < until:
             try:
                 service = await self.kube.call("GET", APISERVICE)
                 if not self._ours(service) or service["spec"].get("caBundle") == wanted:
-                    return
+                    return True
                 version = service["metadata"]["resourceVersion"]
                 change = {"metadata": {"resourceVersion": version}, "spec": {"caBundle": wanted}}
                 await self.kube.call("PATCH", APISERVICE, change)
                 count = b64decode(wanted).count(b"BEGIN CERTIFICATE")
                 logger.info("certificate trusted", extra={"certificates": count})
-                return
+                return True
             except KubeError as error:
                 # 404: Helm makes it after the pods. 409: it has changed since it was read.
                 if error.status not in (404, 409):
                     logger.warning("APIService not written", extra={"error": str(error)})
                 await asyncio.sleep(0.5)
+        return False
 
     async def _remove(self) -> None:
         while True:

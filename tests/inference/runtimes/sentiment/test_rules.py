@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inferencehub.inference.runtimes.sentiment.rules import Sentiment, SentimentRules
+from tests.long_runs import examples
 
 LABELLED = Path(__file__).with_name("sentiment_labelled.tsv")
 NEGATIVE, NEUTRAL, POSITIVE = 0, 1, 2
@@ -128,7 +129,7 @@ def test_two_loads_give_equal_answers() -> None:
 
 
 @given(st.one_of(st.text(), st.lists(WORDS).map(" ".join), st.text(alphabet=":;=()DP<3>/\\'!?.o^_- aA")))
-@settings(max_examples=300, deadline=None)
+@settings(**examples(300))
 def test_any_text_has_a_verdict(text: str) -> None:
     verdict = RULES.classify(text)
     assert isinstance(verdict, Sentiment)
@@ -136,23 +137,29 @@ def test_any_text_has_a_verdict(text: str) -> None:
     assert 0.5 <= verdict.confidence <= 1.0
 
 
-def seconds(unit: str, length: int) -> float:
+def seconds(unit: str, length: int, enough: float = 0.0) -> float:
+    """CPU time for a text of `length` characters: the best of three, or the first that is below `enough`."""
     text = (unit * (length // len(unit) + 1))[:length]
-    times = []
+    best = float("inf")
     for _ in range(3):
         start = time.process_time()
         RULES.classify(text)
-        times.append(time.process_time() - start)
-    return min(times)
+        best = min(best, time.process_time() - start)
+        if best < enough:
+            break
+    return best
 
 
+@pytest.mark.timing
 def test_a_megabyte_of_prose_takes_less_than_a_second() -> None:
-    assert seconds("I love this, it is not bad at all. ", 1_000_000) < 1.0
+    assert seconds("I love this, it is not bad at all. ", 1_000_000, enough=1.0) < 1.0
 
 
 UNITS = ("a", "a ", "no ", "not good ", "can't ", "sooo ", "but ", "(", ":", ">:", "a'", "!", "\U0001f600")
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("unit", UNITS)
 def test_ten_times_the_text_takes_no_hundred_times_as_long(unit: str) -> None:
-    assert seconds(unit, 500_000) < 40 * seconds(unit, 50_000) + 0.05
+    most = 40 * seconds(unit, 50_000) + 0.05
+    assert seconds(unit, 500_000, enough=most) < most

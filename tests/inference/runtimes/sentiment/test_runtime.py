@@ -32,6 +32,7 @@ async def labels(runtime: SentimentRuntime, *texts: bytes, seconds: float = 20) 
     return unpack_bytes(outputs[2].data)
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize(("written", "limit"), [("", 65536), ("100", 100)])
 async def test_a_text_has_a_limit_in_bytes(written: str, limit: int) -> None:
     runtime = sentiment(written)
@@ -49,6 +50,7 @@ async def test_a_text_has_a_limit_in_bytes(written: str, limit: int) -> None:
         await runtime.unload()
 
 
+@pytest.mark.timing
 async def test_a_run_ends_soon_after_its_deadline() -> None:
     runtime = sentiment()
     await runtime.load()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from time import monotonic, thread_time
+from time import thread_time
 
 import pytest
 
 from inferencehub.inference.runtimes.support.inline import IN_A_ROW, LONG_S
 from inferencehub.inference.runtimes.support.threads import Threads
+from tests.hub import eventually
 
 
 async def test_close_does_not_wait_for_work() -> None:
@@ -17,22 +18,20 @@ async def test_close_does_not_wait_for_work() -> None:
 
     def work() -> bool:
         begun.set()
-        return end.wait(10)
+        return end.wait(60)
 
     runs = [asyncio.create_task(threads.run(work)) for _ in range(2)]
     try:
         await asyncio.to_thread(begun.wait)
-        started = monotonic()
         threads.close()
-        assert monotonic() - started < 0.1
         # What had not begun is cancelled, and does not begin any more.
         with pytest.raises(asyncio.CancelledError):
-            await asyncio.wait_for(runs[1], 1)
+            await asyncio.wait_for(runs[1], 30)
         # What works on is waited for by those who want its answer, and by nobody else.
         assert not runs[0].done()
         runs[0].cancel()
         with pytest.raises(asyncio.CancelledError):
-            await asyncio.wait_for(runs[0], 1)
+            await asyncio.wait_for(runs[0], 30)
     finally:
         end.set()
 
@@ -61,17 +60,12 @@ async def test_there_are_as_many_threads_as_were_needed_at_a_time_and_no_more_th
         await threads.run(lambda: None)
     assert alive() == 1
     runs = [asyncio.create_task(threads.run(end.wait)) for end in ends]
-    await asyncio.sleep(0.05)
-    assert alive() == 3
+    await eventually(lambda: alive() == 3)
     for end in ends:
         end.set()
     assert await asyncio.gather(*runs) == [True] * 5
     threads.close()
-    for _ in range(100):
-        if not alive():
-            break
-        await asyncio.sleep(0.01)
-    assert not alive()
+    await eventually(lambda: not alive())
 
 
 async def test_what_the_work_raises_reaches_who_waits_and_the_thread_lives_on() -> None:
