@@ -1,7 +1,7 @@
 # What people and CI type. Needs make and any Python of PYTHONS with its venv module; all else goes into .venv.
 # Stamps under .venv remember what is installed, so a command that has nothing to do starts at once.
 
-PYTHONS = python3.13 python3.12 python3.11 python3 python
+PYTHONS = python3.13 python3.12 python3.11 python3.14 python3 python
 VENV    = .venv
 PB      = services/inferencehub/pb/.generated
 NATIVE  = services/inferencehub/gateway/json_codec/libnumbers.so
@@ -21,7 +21,8 @@ LOCK    = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 -
 TIERS   = pyproject.toml $(IMAGES:%=--extra %)
 WITHIN  = --constraint requirements/dev.txt -o
 
-.PHONY: help install run test lint types unit test-tools test-images bench bench-quick bench-guard images kind-load deploy port-forward k8s-test \
+.PHONY: help install run test lint types unit test-tools test-lowest test-images bench bench-quick bench-guard images kind-load \
+        deploy port-forward k8s-test \
         k8s-test-all hpa-demo lock clean
 .DELETE_ON_ERROR:
 
@@ -31,7 +32,7 @@ help: ## list the commands
 run: $(VENV)/run.stamp $(PB) $(NATIVE) ## both tiers on this machine; Ctrl-C ends them (PYTHON=... picks the Python)
 	@exec $(VENV)/bin/python -m inferencehub
 
-install: $(VENV)/dev.stamp $(PB) $(NATIVE) ## .venv with all that development needs
+install: $(VENV)/dev.stamp $(VENV)/command.stamp $(PB) $(NATIVE) ## .venv with all that development needs
 
 test: lint types unit ## ruff, mypy and the tests
 
@@ -54,6 +55,11 @@ unit: install
 test-tools: install ## ask real servers and programs: Helm, promtool, Triton; a missing one is a failure
 	$(SAY) 'pytest, tools'
 	@$(VENV)/bin/python -m pytest -m tools $(PYTEST_ARGS)
+
+test-lowest: ## tests of core, gateway and inference with the lowest versions that pyproject.toml allows
+	@$(MAKE) --no-print-directory VENV=.venv-lowest PYTHON=$(or $(PYTHON),python3.11) install .venv-lowest/lowest.stamp
+	$(SAY) 'pytest, lowest versions'
+	@.venv-lowest/bin/python -m pytest $(or $(PYTEST_ARGS),tests/core tests/gateway tests/inference)
 
 test-images: install ## ask both images on a container engine; after `make images`
 	$(SAY) 'pytest, images'
@@ -103,20 +109,21 @@ lock: $(VENV)/dev.stamp ## pin and hash dependencies in requirements/ (UPGRADE=1
 	@$(LOCK) --group proto $(WITHIN) requirements/proto.txt
 	@$(LOCK) pyproject.toml --extra gateway --extra scaler $(WITHIN) requirements/gateway.txt
 	@$(LOCK) pyproject.toml --extra inference $(WITHIN) requirements/inference.txt
+	@$(LOCK) $(TIERS) --extra scaler --resolution lowest-direct -o requirements/lowest.txt
 
 clean: ## remove .venv, generated code and caches
-	@rm -rf $(VENV) $(NATIVE) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@rm -rf $(VENV) .venv-* $(NATIVE) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find services/inferencehub/pb -mindepth 1 ! -name __init__.py -delete
 	@find $(CHECKED) models -name __pycache__ -prune -exec rm -rf {} +
 
 # A name on PATH may be a shim without that Python behind it, so each candidate is asked.
 $(VENV)/bin/python:
 	@for python in $(or $(PYTHON),$(PYTHONS)); do \
-	  "$$python" -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null || continue; \
+	  "$$python" -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))' 2>/dev/null || continue; \
 	  printf '==> %s with %s\n' '$(VENV)' "$$("$$python" --version)"; \
 	  exec "$$python" -m venv --clear $(VENV); \
 	done; \
-	echo 'No Python 3.11, 3.12 or 3.13 with venv found; name one with make PYTHON=...' >&2; exit 1
+	echo 'No Python 3.11, 3.12, 3.13 or 3.14 with venv found; name one with make PYTHON=...' >&2; exit 1
 
 $(VENV)/run.stamp: requirements/run.txt | $(VENV)/bin/python
 	$(SAY) 'installing what both tiers run on (once)'
@@ -128,6 +135,18 @@ $(VENV)/dev.stamp: requirements/dev.txt | $(VENV)/bin/python
 	$(SAY) 'installing what development needs (once)'
 	@$(INSTALL) $<
 	@touch $@ $(VENV)/run.stamp
+
+# Over the development lock, whose own direct dependencies stay as they are.
+$(VENV)/lowest.stamp: requirements/lowest.txt $(VENV)/dev.stamp
+	$(SAY) 'installing the lowest versions that pyproject.toml allows'
+	@$(INSTALL) $<
+	@touch $@
+
+# The command `inferencehub`, run from this tree's code.
+$(VENV)/command.stamp: pyproject.toml $(VENV)/dev.stamp
+	$(SAY) 'installing the command $(VENV)/bin/inferencehub'
+	@$(VENV)/bin/python -m pip install --quiet --no-index --no-deps --no-build-isolation --editable .
+	@touch $@
 
 $(PB): $(wildcard proto/*.proto) proto/generate.py $(VENV)/run.stamp
 	$(SAY) 'generating $(@D) from proto/'

@@ -65,11 +65,20 @@ def within(name: str, package: str) -> bool:
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_tier_imports_no_other_tier_and_core_imports_none(source: str) -> None:
     own = source.split("/")[0]
-    if own == "__main__.py":
-        return  # it starts all tiers, each as a process of its own
     for name in imports_of(source):
+        if own == "cli" and any(within(name, f"inferencehub.{tier}.settings") for tier in TIERS):
+            continue  # it hands settings on to tiers that it starts as processes of their own
         for tier in TIERS:
             assert own == tier or not within(name, f"inferencehub.{tier}"), f"{source} imports {name}"
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_the_command_line_is_above_all_and_click_stays_in_it(source: str) -> None:
+    above = source.startswith("cli/")
+    for name in imports_of(source):
+        assert above or not within(name, "click"), f"{source} imports {name}"
+        allowed = above or source == "__main__.py"
+        assert allowed or not within(name, "inferencehub.cli"), f"{source} imports {name}"
 
 
 @pytest.mark.parametrize("source", [source for source in SOURCES if source.startswith("core/")])
@@ -219,7 +228,7 @@ assert threading.active_count() == 1, threading.enumerate()
 assert not logging.getLogger().handlers, "logging is set up"
 assert signal.getsignal(signal.SIGTERM) is terminate, "a signal handler is set"
 """
-LIBRARIES = "asyncio grpc numpy onnxruntime prometheus_client starlette.routing uvicorn uvloop google.protobuf.message"
+LIBRARIES = "asyncio click grpc numpy onnxruntime prometheus_client starlette.routing uvicorn uvloop google.protobuf.message"
 
 
 def test_importing_any_module_does_nothing() -> None:

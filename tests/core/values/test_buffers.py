@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,3 +34,17 @@ def test_it_can_be_written(size: int) -> None:
     view = room(size)
     view[:] = data[:size]
     assert (len(view), bytes(view)) == (size, data[:size])
+
+
+@pytest.mark.skipif(
+    (3, 12) <= sys.version_info < (3, 12, 2), reason="this Python itself crashes (CPython issue 111049)"
+)
+def test_one_that_leaves_in_a_cycle_raises_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From Python 3.13 on the collector reports what a file's `close` raises."""
+    seen: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", seen.append)
+    cycle: list[object] = [room(10)]
+    cycle.append(cycle)
+    del cycle
+    gc.collect()
+    assert not seen

@@ -1,0 +1,95 @@
+"""What others need to join the project: the files are there, and they name only what exists."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+
+import pytest
+
+from inferencehub import __version__
+from inferencehub.core.process.settings import variables
+from inferencehub.gateway.settings import GatewaySettings
+from tests.hub import ROOT
+
+PAGES = ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
+PATH = re.compile(r"`(?!\.venv)([\w<>.-]+(?:/[\w<>.-]*)+|[\w-]+\.(?:md|toml))`")
+# Folders that come with what they are for.
+LATER = {"services/inferencehub/gateway/jobs/"}
+# On their way in other changes.
+AHEAD = re.compile(
+    r"docs/\w+\.md|services/inferencehub/(core/(http1|lane|oip|process|values)|gateway/(calls|http_api|json_codec|pods"
+    r"|routing)|inference/(grpc_api|models|runtimes/runtime\.py)|scaler/(demand|metrics_api))"
+    r"|tests/gateway/http_api"
+)
+
+
+def paths() -> set[str]:
+    """What CONTRIBUTING.md names: whole paths, and in the layout's table names within the folder of their row."""
+    found: set[str] = set()
+    for line in CONTRIBUTING.splitlines():
+        names = PATH.findall(line)
+        row = line.startswith("| `services/inferencehub/")
+        found |= {names[0] + name for name in names[1:] if row and not name.startswith("proto")}
+        found |= set(names[:1] if row else names)
+    return found
+
+
+def test_it_finds_paths() -> None:
+    assert {"pyproject.toml", "services/inferencehub/core/lane/", "tests/test_arrows.py"} <= paths()
+
+
+@pytest.mark.parametrize("path", sorted(paths()))
+def test_a_path_that_contributors_are_sent_to_exists(path: str) -> None:
+    parent, invented, _ = path.partition("<")  # a newcomer chooses the name; its folder is there
+    place = ROOT / (parent.rpartition("/")[0] if invented else path)
+    if path in LATER or AHEAD.match(path):
+        return
+    assert place.is_dir() if path.endswith("/") else place.exists()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_between_the_pages_work(page: str) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
+        assert target.startswith("https://") or (ROOT / target).exists(), target
+
+
+def test_commands_that_contributors_type_exist() -> None:
+    targets = set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"(?:^|`)(?:\w+=\S+ )*make ([a-z0-9-]+)", CONTRIBUTING, re.MULTILINE))
+    assert len(named) > 8
+    assert named <= targets
+
+
+def test_the_changelog_has_what_comes_and_this_version() -> None:
+    titles = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert titles[0] == "Unreleased"
+    assert __version__ == PROJECT["version"] == titles[1]
+
+
+def test_settings_that_security_names_exist() -> None:
+    names = {name for name, _ in variables(GatewaySettings)}
+    assert set(re.findall(r"HUB_\w+", (ROOT / "SECURITY.md").read_text())) <= names
+
+
+def test_the_licence_is_the_standard_text_and_everywhere_the_same() -> None:
+    text = (ROOT / "LICENSE").read_text()
+    assert text.split()[:4] == ["Apache", "License", "Version", "2.0,"]
+    assert "END OF TERMS AND CONDITIONS" in text
+    assert PROJECT["license"] == "Apache-2.0"
+    for image in ROOT.glob("Dockerfile.*"):
+        assert 'org.opencontainers.image.licenses="Apache-2.0"' in image.read_text()
+
+
+def test_supported_pythons_are_those_of_the_package() -> None:
+    row = re.search(r"^\| Python \| ([\d., ]+) \|", CONTRIBUTING, re.MULTILINE)
+    assert row is not None
+    prefix = "Programming Language :: Python :: 3."
+    declared = [name.rpartition(" ")[2] for name in PROJECT["classifiers"] if name.startswith(prefix)]
+    assert row[1].split(", ") == declared
+    least, beyond = re.findall(r"3\.\d+", PROJECT["requires-python"])
+    assert (least, beyond) == (declared[0], f"3.{int(declared[-1][2:]) + 1}")
+    makefile = (ROOT / "Makefile").read_text()
+    assert all(f"python{version} " in makefile for version in declared)
