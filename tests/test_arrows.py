@@ -22,7 +22,7 @@ CORE_MAY = {
     "msgspec": {"core/demand.py", "core/logs.py", "core/ops.py", "core/wire.py"},
     "prometheus_client": {"core/histogram.py", "core/metrics.py", "core/ops.py"},
     "hpack": {"core/http2/stream.py"},
-    "httptools": {"core/http1/parser.py"},
+    "httptools": {"core/http1/head.py"},
     "uvicorn": {"core/http.py", "core/http1/server.py"},
     "uvloop": {"core/process.py"},
     "inferencehub.pb": {"core/wire.py"},

@@ -7,8 +7,7 @@ from typing import Protocol
 
 from inferencehub.core.errors import HubError, Kind, bad_input
 from inferencehub.core.http1.handler import Body, Budget, Head, Request
-from inferencehub.core.http1.parser import Broken, Parser, end_of
-from inferencehub.core.http1.rules import NO_HTTP
+from inferencehub.core.http1.head import NO_HTTP, Broken, Parser, end_of
 from inferencehub.core.room import room
 
 # What `zlib` calls the containers of each content coding (RFC 9110 8.4.1); "deflate" is zlib-wrapped.

@@ -15,11 +15,10 @@ from typing import Any
 from inferencehub.core.errors import HubError
 from inferencehub.core.http1 import body as bodies
 from inferencehub.core.http1.handler import Request
+from inferencehub.core.http1.head import NO_HTTP, Broken, Parser, Refused, keeps_alive, read_head
 from inferencehub.core.http1.lifetime import Lifetime
-from inferencehub.core.http1.parser import Broken, Parser
+from inferencehub.core.http1.limits import Serving
 from inferencehub.core.http1.response import CONTINUE, Reply, refused
-from inferencehub.core.http1.rules import NO_HTTP, Refused, keeps_alive, read_head
-from inferencehub.core.http1.serving import Serving
 
 # What all connections read into; what came is taken out before anything else is read.
 BUFFER = memoryview(bytearray(2**16))
@@ -217,7 +216,8 @@ class Connection(Lifetime):
         """An answer has ended."""
         reply, self._reply = self._reply, None
         assert reply is not None
-        reply.request.release()
+        if reply.request.held:
+            reply.request.release()
         self._state.total_requests += 1
         if reply.close:
             if self._coming is not None or self._unfed or self._deaf:

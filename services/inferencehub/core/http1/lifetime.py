@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import Any
 
-from inferencehub.core.http1.serving import Serving
+from inferencehub.core.http1.limits import Serving
 from inferencehub.core.tensors import Buffer
 
 EARLY_S = 0.001  # how much before its time a timer may fire
@@ -115,7 +115,10 @@ class Lifetime(asyncio.BufferedProtocol, ABC):
 
     def date(self) -> bytes:
         """The head lines that every answer has."""
-        return self._serving.lines(self._state.default_headers)
+        serving, headers = self._serving, self._state.default_headers
+        if headers is not serving.headers:
+            serving.learn(headers)
+        return serving.lines
 
     def host(self) -> str:
         """The address that the caller has connected to."""

@@ -91,7 +91,7 @@ class Reply:
         carrier = self._carrier
         if carrier is None:
             return
-        if self.started:  # it is too late for another head
+        if self._chunked is not None:  # it is too late for another head
             carrier.abort()
             return
         if status in NO_BODY or status < 200:
