@@ -12,9 +12,9 @@ import pytest
 import uvloop
 
 from inferencehub.core.http1.asgi import answer_error
-from inferencehub.core.http1.handler import Handler, Head, Request
+from inferencehub.core.http1.handler import Handler, Head, Reply, Request
 from inferencehub.core.http1.limits import Limits
-from inferencehub.core.http1.response import JSON, Reply
+from inferencehub.core.http1.response import JSON
 from inferencehub.core.http1.server import HttpServer
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.values.errors import HubError, Kind

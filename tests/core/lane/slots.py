@@ -13,10 +13,11 @@ from typing import Any
 from inferencehub.core.lane.batch import Batch, NotAnswered, Outcome
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.lane.job import Job
-from inferencehub.core.lane.lane import Lane, Ran
+from inferencehub.core.lane.lane import Lane
 from inferencehub.core.lane.queue import Queue
 from inferencehub.core.lane.retries import RetryBudget
 from inferencehub.core.lane.sink import Emit, OneAnswer
+from inferencehub.core.lane.slot import Ran
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferResponse, Times
 from tests.core.lane.jobs import echo, values

@@ -8,8 +8,8 @@ import pytest
 
 from inferencehub.core.lane.batch import Batch, NotAnswered, Outcome
 from inferencehub.core.lane.job import Job
-from inferencehub.core.lane.lane import Ran
 from inferencehub.core.lane.sink import Emit, End, OneAnswer
+from inferencehub.core.lane.slot import Ran
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferResponse, Times
 from tests.core.lane.jobs import echo, job, values

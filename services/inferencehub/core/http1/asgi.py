@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import unquote
 
-from inferencehub.core.http1.handler import Head, Request
-from inferencehub.core.http1.response import JSON, Reply
+from inferencehub.core.http1.handler import Head, Reply, Request
+from inferencehub.core.http1.response import JSON
 from inferencehub.core.values.errors import HubError, Kind
 
 logger = logging.getLogger(__name__)

@@ -6,8 +6,7 @@ import zlib
 from typing import Protocol
 
 from inferencehub.core.http1.handler import Body, Budget, Head, Request
-from inferencehub.core.http1.parser import Broken, Parser, end_of
-from inferencehub.core.http1.rules import NO_HTTP
+from inferencehub.core.http1.head import NO_HTTP, Broken, Parser, end_of
 from inferencehub.core.values.buffers import room
 from inferencehub.core.values.errors import HubError, Kind, bad_input
 

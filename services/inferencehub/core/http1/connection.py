@@ -13,12 +13,11 @@ from __future__ import annotations
 from typing import Any
 
 from inferencehub.core.http1 import body as bodies
-from inferencehub.core.http1.handler import Request
+from inferencehub.core.http1.handler import Reply, Request
+from inferencehub.core.http1.head import NO_HTTP, Broken, Parser, Refused, keeps_alive, read_head
 from inferencehub.core.http1.lifetime import Lifetime
-from inferencehub.core.http1.parser import Broken, Parser
-from inferencehub.core.http1.response import CONTINUE, Reply, refused
-from inferencehub.core.http1.rules import NO_HTTP, Refused, keeps_alive, read_head
-from inferencehub.core.http1.serving import Serving
+from inferencehub.core.http1.limits import Serving
+from inferencehub.core.http1.response import CONTINUE
 from inferencehub.core.values.errors import HubError
 
 # What all connections read into; what came is taken out before anything else is read.
@@ -29,16 +28,14 @@ SMALL = 4096  # bytes of a head, or of a body that came with it, that need no ac
 class Connection(Lifetime):
     """See the module's text. uvicorn makes one for each connection, and shuts it down."""
 
-    __slots__ = ("_busy", "_coming", "_counted", "_new", "_parser", "_reply", "_unfed")
+    __slots__ = ("_busy", "_coming", "_counted", "_parser", "_unfed")
 
     def __init__(self, serving: Serving, server_state: Any, **_: Any) -> None:
         super().__init__(serving, server_state)
         self._parser = Parser()
         self._unfed = b""  # what came behind a request that is not answered
         self._counted = 0  # bytes of it, and of a head that comes in pieces, that the budget knows of
-        self._reply: Reply | None = None  # to the request that is not answered
         self._coming: bodies.Coming | None = None  # a body that is not whole, whether it is wanted or dropped
-        self._new = True  # no head has come
         self._busy = False  # what came is being looked at
 
     # --- what came ---
@@ -116,7 +113,9 @@ class Connection(Lifetime):
             head = read_head(raw, parser.method(), b"".join(parser.urls), parser.fields)
         except Refused as error:
             return self._refuse(error.status, error.sentence)
-        self._new = False
+        if self._new:
+            self._new = False
+            self._disarm()
         if head.size == 0 and not parser.upgraded:
             parser.next()
         elif head.size is not None or parser.upgraded:
@@ -164,7 +163,7 @@ class Connection(Lifetime):
         reply = self._reply
         if coming.whole:
             self._coming = None
-            self._parser.next()
+            self._parser = Parser()  # the one before remembers trailers, as "connection: close"
         if coming.broken:
             self._deaf = True
             if reply is None:
@@ -217,7 +216,8 @@ class Connection(Lifetime):
         """An answer has ended."""
         reply, self._reply = self._reply, None
         assert reply is not None
-        reply.request.release()
+        if reply.request.held:
+            reply.request.release()
         self._state.total_requests += 1
         if reply.close:
             if self._coming is not None or self._unfed or self._deaf:
@@ -248,12 +248,6 @@ class Connection(Lifetime):
         else:
             self._arm(self._serving.limits.body_timeout_s)
 
-    def _refuse(self, status: int, sentence: str) -> int:
-        """Answer what never becomes a request; no other one runs. Nothing more is read."""
-        self.write(refused(status, sentence, self.date()))
-        self._linger()
-        return 0
-
     # --- ends ---
 
     def _late(self) -> None:
@@ -279,22 +273,3 @@ class Connection(Lifetime):
             reply.leave()
             reply.request.release()
             self._serving.handler.left(reply.request)
-
-    def shutdown(self) -> None:
-        """The server ends: close with the next answer, or at once where none is wanted."""
-        self._last = True
-        if self._reply is not None:
-            self._reply.close = True
-        elif self._new and not self._deaf:  # its first request is on its way, and would be lost
-            self._arm(self._serving.limits.new_s)
-        else:
-            self._close()
-
-    def cut_off(self) -> None:
-        """The process ends, and has waited long enough."""
-        reply = self._reply
-        if reply is not None:
-            reply.close = True
-            self._serving.handler.cut_off(reply.request, reply)
-        if reply is None or self._reply is reply:
-            self.abort()

@@ -8,12 +8,12 @@ cut_off the process ends before the answer was ready
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
+from inferencehub.core.http1.response import CLOSE, NO_BODY, STATUS_LINE, Carrier
 from inferencehub.core.values.errors import HubError
-
-if TYPE_CHECKING:
-    from inferencehub.core.http1.response import Reply
+from inferencehub.core.values.tensors import Buffer
 
 Body = bytes | memoryview
 Headers = list[tuple[bytes, bytes]]
@@ -117,6 +117,117 @@ class Request:
         if self.held:
             self._budget.give(self.held)
             self.held = 0
+
+
+class Reply:
+    """The answer to one request, given once: by `send`, or by `start`, `write` and `end`.
+
+    Once the caller has left, or the answer has ended, nothing of it has an effect.
+
+    Args:
+        carrier: the connection.
+        request: what is answered.
+        close: whether the connection ends after this answer.
+
+    `finish_head` is called with the status of an answer that is about to begin, and gives more lines of its head; it may
+    set `close`, which may be set until then. A `send` behind `start` breaks the connection off. `drained` is called when
+    a caller that read slowly has caught up.
+    """
+
+    __slots__ = ("_carrier", "_chunked", "_silent", "close", "drained", "finish_head", "request")
+
+    def __init__(self, carrier: Carrier, request: Request, close: bool) -> None:
+        self._carrier: Carrier | None = carrier
+        self.request = request
+        self.close = close
+        self.drained: Callable[[], None] | None = None
+        self.finish_head: Callable[[int], bytes] | None = None
+        self._chunked: bool | None = None  # None until `start`
+        self._silent = False
+
+    @property
+    def started(self) -> bool:
+        """Whether the answer has begun, as a stream."""
+        return self._chunked is not None
+
+    @property
+    def host(self) -> str:
+        """The address that the caller has connected to; empty once it has left."""
+        return "" if self._carrier is None else self._carrier.host()
+
+    def send(self, status: int, lines: bytes, parts: Sequence[Buffer]) -> None:
+        """Answer, in one write.
+
+        Args:
+            status: of the answer.
+            lines: of its head, each as b"name: value\\r\\n"; length, date and connection are added.
+            parts: its body; a memoryview is one of bytes.
+        """
+        carrier = self._carrier
+        if carrier is None:
+            return
+        if self._chunked is not None:  # it is too late for another head
+            carrier.abort()
+            return
+        if self.finish_head is not None:
+            lines += self._finished(status)
+        if status in NO_BODY or status < 200:
+            length, parts = b"", ()
+        else:
+            length = b"content-length: %d\r\n" % sum(map(len, parts))
+            if self.request.head.method == "HEAD":
+                parts = ()
+        connection = CLOSE if self.close else b""
+        self._carrier = None
+        carrier.write(
+            b"".join((STATUS_LINE[status], carrier.date(), lines, length, connection, b"\r\n", *parts))
+        )
+        carrier.ended()
+
+    def start(self, status: int, lines: bytes) -> None:
+        """Begin an answer whose length is not known: in chunks, or until the connection ends for HTTP/1.0."""
+        carrier = self._carrier
+        if carrier is None:
+            return
+        if self.finish_head is not None:
+            lines += self._finished(status)
+        head = self.request.head
+        self._silent = status in NO_BODY or head.method == "HEAD"
+        self._chunked = head.version != "1.0" and status not in NO_BODY
+        coding = b"transfer-encoding: chunked\r\n" if self._chunked else b""
+        connection = CLOSE if self.close else b""
+        carrier.write(b"".join((STATUS_LINE[status], carrier.date(), lines, coding, connection, b"\r\n")))
+
+    def _finished(self, status: int) -> bytes:
+        finish_head, self.finish_head = self.finish_head, None
+        return b"" if finish_head is None else finish_head(status)
+
+    def write(self, data: Buffer) -> bool:
+        """Send a piece; False where the caller reads slowly: `drained` says when to go on."""
+        carrier = self._carrier
+        if carrier is None or self._silent or not len(data):
+            return True
+        return carrier.write(b"".join((b"%x\r\n" % len(data), data, b"\r\n")) if self._chunked else data)
+
+    def end(self) -> None:
+        """End an answer that was started."""
+        carrier, self._carrier = self._carrier, None
+        if carrier is None:
+            return
+        if self._chunked and not self._silent:
+            carrier.write(b"0\r\n\r\n")
+        self.drained = None
+        carrier.ended()
+
+    def abort(self) -> None:
+        """Break the connection off: the caller sees that the answer is not whole."""
+        carrier = self._carrier
+        if carrier is not None:
+            carrier.abort()
+
+    def leave(self) -> None:
+        """The connection is gone."""
+        self._carrier = self.drained = self.finish_head = None
 
 
 class Handler(Protocol):

@@ -11,7 +11,9 @@ from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import Any
 
-from inferencehub.core.http1.serving import Serving
+from inferencehub.core.http1.handler import Reply
+from inferencehub.core.http1.limits import Serving
+from inferencehub.core.http1.response import refused
 from inferencehub.core.values.tensors import Buffer
 
 EARLY_S = 0.001  # how much before its time a timer may fire
@@ -26,7 +28,7 @@ class Lifetime(asyncio.BufferedProtocol, ABC):
     """
 
     __slots__ = (
-        "_deaf", "_due", "_last", "_loop", "_paused", "_serving", "_state", "_stuck", "_timer", "_transport",
+        "_deaf", "_due", "_last", "_loop", "_new", "_paused", "_reply", "_serving", "_state", "_stuck", "_timer", "_transport",
     )  # fmt: skip
 
     def __init__(self, serving: Serving, server_state: Any) -> None:
@@ -40,6 +42,8 @@ class Lifetime(asyncio.BufferedProtocol, ABC):
         self._paused = False  # nothing is read
         self._deaf = False  # what comes is dropped
         self._last = False  # the next answer is the last one
+        self._new = True  # no head has come
+        self._reply: Reply | None = None  # to the request that is not answered
 
     @abstractmethod
     def _late(self) -> None:
@@ -74,9 +78,7 @@ class Lifetime(asyncio.BufferedProtocol, ABC):
         self._state.connections.discard(self)
         self._serving.unread.remove(self)
         self._leave()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._disarm()
         self._transport = None
 
     def eof_received(self) -> None:
@@ -93,6 +95,11 @@ class Lifetime(asyncio.BufferedProtocol, ABC):
                 return
             self._timer.cancel()
         self._timer = self._loop.call_at(self._due, self._on_time)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _on_time(self) -> None:
         self._timer = None
@@ -115,7 +122,10 @@ class Lifetime(asyncio.BufferedProtocol, ABC):
 
     def date(self) -> bytes:
         """The head lines that every answer has."""
-        return self._serving.lines(self._state.default_headers)
+        serving, headers = self._serving, self._state.default_headers
+        if headers is not serving.headers:
+            serving.learn(headers)
+        return serving.lines
 
     def host(self) -> str:
         """The address that the caller has connected to."""
@@ -173,3 +183,28 @@ class Lifetime(asyncio.BufferedProtocol, ABC):
             self._deaf = True
             self._forget()
             self._transport.abort()
+
+    def _refuse(self, status: int, sentence: str) -> int:
+        """Answer what never becomes a request; no other one runs. Nothing more is read."""
+        self.write(refused(status, sentence, self.date()))
+        self._linger()
+        return 0
+
+    def shutdown(self) -> None:
+        """The server ends: close with the next answer, or at once where none is wanted."""
+        self._last = True
+        if self._reply is not None:
+            self._reply.close = True
+        elif self._new and not self._deaf:  # its first request is on its way, and would be lost
+            self._arm(self._serving.limits.new_s)
+        else:
+            self._close()
+
+    def cut_off(self) -> None:
+        """The process ends, and has waited long enough."""
+        reply = self._reply
+        if reply is not None:
+            reply.close = True
+            self._serving.handler.cut_off(reply.request, reply)
+        if reply is None or self._reply is reply:
+            self.abort()

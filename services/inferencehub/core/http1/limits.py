@@ -1,10 +1,12 @@
-"""How much time, memory and how many connections callers may take."""
+"""What callers may take: time, memory and connections; and what all connections of a server share because of that."""
 
 from __future__ import annotations
 
 import logging
 import resource
 
+from inferencehub.core.http1.handler import Budget, Handler, Headers
+from inferencehub.core.http1.unread import Unread
 from inferencehub.core.values.value_class import value_class
 
 logger = logging.getLogger(__name__)
@@ -61,3 +63,27 @@ def allowed_connections() -> int:
             "the limit of open files allows few connections", extra={"files": files, "connections": allowed}
         )
     return min(allowed, MANY)
+
+
+class Serving:
+    """What the connections of one server share.
+
+    Args:
+        handler: answers the requests.
+        limits, budget: what callers may take.
+
+    `lines` are those of `headers`, which every answer has.
+    """
+
+    def __init__(self, handler: Handler, limits: Limits, budget: Budget) -> None:
+        self.handler = handler
+        self.limits = limits
+        self.budget = budget
+        self.unread = Unread(limits.tick_s, limits.relief_s, limits.write_timeout_s, budget)
+        self.headers: Headers = []
+        self.lines = b""
+
+    def learn(self, headers: Headers) -> None:
+        """Write uvicorn's headers for every answer as lines; their list is a new one each second."""
+        self.headers = headers
+        self.lines = b"".join([b"%b: %b\r\n" % header for header in headers])

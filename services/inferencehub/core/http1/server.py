@@ -16,8 +16,7 @@ import uvicorn
 
 from inferencehub.core.http1.connection import Connection
 from inferencehub.core.http1.handler import Budget, Handler
-from inferencehub.core.http1.limits import Limits
-from inferencehub.core.http1.serving import Serving
+from inferencehub.core.http1.limits import Limits, Serving
 
 
 def listen(port: int) -> socket.socket:

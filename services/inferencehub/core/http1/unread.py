@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Protocol
 
 from inferencehub.core.http1.handler import Budget
-from inferencehub.core.http1.limits import Limits
 
 
 class Slow(Protocol):
@@ -39,12 +38,16 @@ class Unread:
     """All connections of a server whose callers have something to read.
 
     Args:
-        limits: the server's.
+        tick_s: seconds between two looks.
+        relief_s: for which a caller must have read nothing before it may be dropped to make room for others.
+        write_timeout_s: for which a caller may read nothing.
         budget: the process's.
     """
 
-    def __init__(self, limits: Limits, budget: Budget) -> None:
-        self._limits = limits
+    def __init__(self, tick_s: float, relief_s: float, write_timeout_s: float, budget: Budget) -> None:
+        self._tick_s = tick_s
+        self._relief_s = relief_s
+        self._write_timeout_s = write_timeout_s
         self._budget = budget
         self._waiting: dict[Slow, Waiting] = {}
         self._relieving = False
@@ -57,7 +60,7 @@ class Unread:
         self._waiting[connection] = Waiting(size, loop.time())
         self._budget.add(size)
         if self._timer is None:
-            self._timer = loop.call_later(self._limits.tick_s, self._tick)
+            self._timer = loop.call_later(self._tick_s, self._tick)
 
     def look(self, connection: Slow) -> None:
         """More is about to be written to a connection that has something unsent, or was."""
@@ -79,7 +82,7 @@ class Unread:
         for connection in self._waiting:
             self._look_at(connection, now)
         for connection, waiting in sorted(self._waiting.items(), key=lambda item: item[1].since):
-            if fits() or now - waiting.since < self._limits.relief_s:
+            if fits() or now - waiting.since < self._relief_s:
                 break
             self._drop(connection)
         self._relieving = False
@@ -91,9 +94,9 @@ class Unread:
             if connection not in self._waiting:
                 continue  # dropped to make room for another one
             self._look_at(connection, now)
-            if now - waiting.since >= self._limits.write_timeout_s:
+            if now - waiting.since >= self._write_timeout_s:
                 self._drop(connection)
-        self._timer = loop.call_later(self._limits.tick_s, self._tick) if self._waiting else None
+        self._timer = loop.call_later(self._tick_s, self._tick) if self._waiting else None
 
     def _look_at(self, connection: Slow, now: float) -> None:
         """Give back what went out since the last look; account for what was added."""

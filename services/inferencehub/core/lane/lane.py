@@ -20,10 +20,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from time import monotonic
-from typing import Generic, Protocol, TypeVar
+from typing import Generic
 
 from inferencehub.core.lane.batch import Batch, NotAnswered, Outcome
 from inferencehub.core.lane.byte_budget import ByteBudget
@@ -32,66 +31,14 @@ from inferencehub.core.lane.job import Job, Run, drop_expired
 from inferencehub.core.lane.load_shedding import RunTimes, in_vain, too_late
 from inferencehub.core.lane.queue import Queue
 from inferencehub.core.lane.retries import RetryBudget, may_run_again
-from inferencehub.core.lane.sink import Emit, End, Sink, caller_left, deadline_passed, end_all
+from inferencehub.core.lane.sink import End, Sink, caller_left, deadline_passed, end_all
+from inferencehub.core.lane.slot import Observer, Ran, S, Slots
 from inferencehub.core.values.errors import HubError, Kind
-from inferencehub.core.values.requests import InferResponse, Times, Trip
+from inferencehub.core.values.requests import InferResponse, Trip
 
 logger = logging.getLogger(__name__)
 
 ENOUGH = 8  # rows that wait for no others: of what calls share, an eighth is left
-
-
-@dataclass(frozen=True, slots=True)
-class Ran:
-    """What a run gave: its last or only merged answer, its times, and which members (by index) were left out.
-
-    `response` is None where all answers were emitted as parts.
-    """
-
-    response: InferResponse | None
-    times: Times
-    served_by: str = ""
-    dropped: tuple[int, ...] = ()
-
-
-class Slot(Protocol):
-    """A place where one batch runs at a time."""
-
-    async def run(self, batch: Batch, emit: Emit) -> Ran:
-        """Run a batch; returns, raises or accepts its cancellation only when the place is really free again.
-
-        A model that gives several answers `emit`s each but the last, or each.
-
-        Raises:
-            NotAnswered: where it gave no answer.
-        """
-
-
-S = TypeVar("S", bound=Slot)
-
-
-class Slots(Protocol[S]):
-    """Where a lane gets its slots from."""
-
-    def take(self) -> S | None:
-        """A free slot, now taken; None where there is none."""
-
-    def give(self, slot: S) -> None:
-        """Return a slot that was taken."""
-
-    @property
-    def idle(self) -> int:
-        """How many of the free slots would begin a batch at once, rather than let it wait for another."""
-
-
-class Observer(Protocol):
-    """Who counts what a lane does."""
-
-    def dispatched(self, batch: Batch, now: float) -> None:
-        """A batch left for a slot."""
-
-    def returned(self, outcome: Outcome, jobs: int) -> None:
-        """Jobs of a batch that gave no answer were put back."""
 
 
 class Lane(Generic[S]):

@@ -14,9 +14,8 @@ import msgspec
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from inferencehub.core.http1.handler import Head, Request
+from inferencehub.core.http1.handler import Head, Reply, Request
 from inferencehub.core.http1.limits import Limits
-from inferencehub.core.http1.response import Reply
 from inferencehub.core.http1.server import HttpServer
 from inferencehub.core.lane.byte_budget import ByteBudget
 

@@ -7,8 +7,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from time import monotonic
 from typing import Any, Protocol, TypeVar
 
-from inferencehub.core.http1.handler import Head, Request
-from inferencehub.core.http1.response import Reply
+from inferencehub.core.http1.handler import Head, Reply, Request
 from inferencehub.core.lane.sink import End, several_answers
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferResponse

@@ -14,8 +14,7 @@ from secrets import token_hex
 from time import monotonic
 
 from inferencehub.core.http1.asgi import AsgiHandler
-from inferencehub.core.http1.handler import Head, Request
-from inferencehub.core.http1.response import Reply
+from inferencehub.core.http1.handler import Head, Reply, Request
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.process.logs import now as wall_clock
 from inferencehub.core.values.errors import HubError, Kind, bad_input

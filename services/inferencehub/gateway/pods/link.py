@@ -11,6 +11,8 @@ from inferencehub.core.oip import extension
 from inferencehub.core.values.tensors import Buffer
 from inferencehub.pb import open_inference_pb2 as pb
 
+# The raw contents of a request, each in parts.
+Contents = Sequence[Sequence[Buffer]]
 # Takes one of several answers to a call, a ModelInferResponse.
 Part = Callable[[Any], None]
 
@@ -50,6 +52,13 @@ class Lost(Exception):
         self.silent = silent
 
 
+def reason(error: Exception) -> str:
+    """What an error says, in one line."""
+    if isinstance(error, grpc.aio.AioRpcError):
+        return f"{error.code().name}: {error.details()}"
+    return str(error)
+
+
 class PodLink(Protocol):
     """A pod, as its replicas see it."""
 
@@ -69,12 +78,7 @@ class PodLink(Protocol):
         """Whether one of its models may be given work."""
 
     async def infer(
-        self,
-        message: pb.ModelInferRequest,
-        raw: Sequence[Sequence[Buffer]],
-        timeout: float,
-        large: bool,
-        part: Part,
+        self, message: pb.ModelInferRequest, raw: Contents, timeout: float, large: bool, part: Part
     ) -> Any:
         """ModelInfer; see `Channel.infer`.
 

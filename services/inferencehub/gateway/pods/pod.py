@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable
 from enum import Enum
 from time import monotonic
 from typing import Any
@@ -27,10 +27,10 @@ from typing import Any
 import grpc
 
 from inferencehub.core.oip import extension
-from inferencehub.core.values.tensors import Buffer
+from inferencehub.core.process.tasks import cancelled, first_of, until
 from inferencehub.gateway.pods.catalog import Catalog
 from inferencehub.gateway.pods.channel import PATIENCE_S, Channel
-from inferencehub.gateway.pods.link import Lost, Part
+from inferencehub.gateway.pods.link import Contents, Lost, Part, reason
 from inferencehub.gateway.pods.replica import Replica
 from inferencehub.pb import open_inference_pb2 as pb
 
@@ -110,12 +110,7 @@ class Pod:
             self._check_now.set()
 
     async def infer(
-        self,
-        message: pb.ModelInferRequest,
-        raw: Sequence[Sequence[Buffer]],
-        timeout: float,
-        large: bool,
-        part: Part,
+        self, message: pb.ModelInferRequest, raw: Contents, timeout: float, large: bool, part: Part
     ) -> Any:
         """ModelInfer; see `Channel.infer`."""
         if self._channel is None:
@@ -305,36 +300,3 @@ class Pod:
             (self._unhealthy.discard if serving else self._unhealthy.add)(name)
             self._read_now.set()
             self.changed()
-
-
-def reason(error: Exception) -> str:
-    """What an error says, in one line."""
-    if isinstance(error, grpc.aio.AioRpcError):
-        return f"{error.code().name}: {error.details()}"
-    return str(error)
-
-
-async def until(event: asyncio.Event, seconds: float) -> None:
-    """Wait for an event, `seconds` at most."""
-    try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except TimeoutError:
-        return
-
-
-async def first_of(*works: Coroutine[Any, Any, None]) -> None:
-    """Run all until the first ends, cancel the others, and raise what it raised."""
-    tasks = [asyncio.get_running_loop().create_task(work) for work in works]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        await cancelled(tasks)
-
-
-async def cancelled(tasks: Any) -> None:
-    """Cancel tasks and wait for their ends, whatever these are."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

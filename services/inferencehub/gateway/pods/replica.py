@@ -17,8 +17,8 @@ from typing import Any
 import grpc
 
 from inferencehub.core.lane.batch import Batch, NotAnswered, Outcome
-from inferencehub.core.lane.lane import Ran
 from inferencehub.core.lane.sink import Emit
+from inferencehub.core.lane.slot import Ran
 from inferencehub.core.oip import extension, messages
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import Times

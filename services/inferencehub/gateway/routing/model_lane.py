@@ -12,10 +12,11 @@ from time import monotonic
 
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.lane.job import Job
-from inferencehub.core.lane.lane import Lane, Observer
+from inferencehub.core.lane.lane import Lane
 from inferencehub.core.lane.queue import Queue
 from inferencehub.core.lane.retries import RetryBudget
 from inferencehub.core.lane.sink import Sink
+from inferencehub.core.lane.slot import Observer
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.signature import ModelInfo
 from inferencehub.gateway.pods.replica import Replica

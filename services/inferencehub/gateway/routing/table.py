@@ -13,8 +13,8 @@ from dataclasses import replace
 from time import monotonic
 
 from inferencehub.core.lane.byte_budget import ByteBudget
-from inferencehub.core.lane.lane import Observer
 from inferencehub.core.lane.retries import RetryBudget
+from inferencehub.core.lane.slot import Observer
 from inferencehub.core.values.errors import HubError
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.signature import ModelInfo

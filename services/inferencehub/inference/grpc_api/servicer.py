@@ -1,7 +1,6 @@
 """What a pod answers over gRPC: the Open Inference Protocol, and the small Predict.
 
-Each method reads a message, asks `models`, and writes a message. `handlers` is the gRPC border: there, and nowhere
-else, an error becomes a status code.
+Each method reads a message, asks `models`, and writes a message. Errors become status codes in `edge.py`.
 
 A merged call (parameter `hub_members`, see `core/oip/messages.py`) is one job whose rows belong to several callers; the pod
 answers it with its times and with how many instances are free. A call that the pod had no room for is refused with the
@@ -11,12 +10,11 @@ trailer `hub-refused`, which tells the gateway that it never started and may go 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any
 
 import grpc
-from google.protobuf import text_format
 from google.protobuf.message import Message
 
 from inferencehub import __version__
@@ -29,6 +27,7 @@ from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest, InferResponse
 from inferencehub.core.values.tensors import Buffer
 from inferencehub.inference.grpc_api.call import Call, Calls, status_of
+from inferencehub.inference.grpc_api.edge import Method, ending, unary, written
 from inferencehub.inference.grpc_api.streams import StandingStream, Streams
 from inferencehub.inference.models.registry import Models
 from inferencehub.inference.settings import InferenceSettings
@@ -37,11 +36,8 @@ from inferencehub.pb import open_inference_pb2 as pb
 
 logger = logging.getLogger(__name__)
 
-Method = Callable[[Any, Any], Awaitable[Message | bytes]]
-
 PREDICT_SERVICE = "inference.ModelInference"
 EXTENSIONS = ("model_repository", "model_configuration", "parameters", extension.EXTENSION)
-DETAIL_LIMIT = 1000  # bytes; gRPC writes each as up to three and takes headers of 8 KiB
 
 
 class Servicer:
@@ -245,19 +241,6 @@ def add_times(answer: pb.ModelInferResponse, call: Call) -> None:
         parameters["hub_dropped"].string_param = ",".join(map(str, job.dropped))
 
 
-def written(answer: Message, model: str, limit: int) -> bytes:
-    """A message as bytes.
-
-    Raises:
-        HubError: MODEL_FAILED where they are more than `limit`.
-    """
-    data = answer.SerializeToString()
-    if len(data) > limit:
-        detail = f"model '{model}' gave an answer of {len(data)} bytes, more than the limit {limit}"
-        raise HubError(Kind.MODEL_FAILED, detail)
-    return data
-
-
 def handlers(servicer: Servicer) -> list[grpc.GenericRpcHandler]:
     """Both services as gRPC handlers; errors become status codes here."""
     oip: dict[str, tuple[Method, type[Message] | None]] = {
@@ -279,29 +262,3 @@ def handlers(servicer: Servicer) -> list[grpc.GenericRpcHandler]:
         )
         for service, methods in ((messages.SERVICE, oip), (PREDICT_SERVICE, small))
     ]
-
-
-def unary(method: Method, request: type[Message] | None) -> Any:
-    """A method as a unary handler that answers an error with its status code; it gets bytes where `request` is None."""
-
-    async def call(message: Any, context: Any) -> bytes | None:
-        try:
-            answer = await method(message, context)
-            return answer if isinstance(answer, bytes) else answer.SerializeToString()
-        except Exception as error:
-            code, detail, refused = ending(error, method.__name__, message if request else None)
-            trailer = ((extension.REFUSED, "1"),) if refused else ()
-            await context.abort(grpc.StatusCode[code], detail, trailer)
-            return None
-
-    return grpc.unary_unary_rpc_method_handler(call, request.FromString if request else None)
-
-
-def ending(error: Exception, method: str, message: Message | None) -> tuple[str, str, bool]:
-    """What a caller is told of an error: status code, sentence, and whether the call was never begun."""
-    if isinstance(error, HubError):
-        detail = error.detail.encode(errors="replace")[:DETAIL_LIMIT].decode(errors="ignore")
-        return error.kind.grpc, detail, error.kind is Kind.BUSY
-    shown = text_format.MessageToString(message, as_one_line=True)[:200] if message is not None else ""
-    logger.error("call failed", exc_info=error, extra={"method": method, "request": shown})
-    return "INTERNAL", "the service failed on this call; its log says why", False

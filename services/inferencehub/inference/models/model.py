@@ -10,10 +10,11 @@ from time import monotonic
 
 from inferencehub.core.lane.batch import Batch, NotAnswered, Outcome
 from inferencehub.core.lane.byte_budget import ByteBudget
-from inferencehub.core.lane.lane import Lane, Ran
+from inferencehub.core.lane.lane import Lane
 from inferencehub.core.lane.queue import Queue
 from inferencehub.core.lane.retries import RetryBudget
 from inferencehub.core.lane.sink import Emit
+from inferencehub.core.lane.slot import Ran
 from inferencehub.core.oip.model_info import parameters_of
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferResponse, Times

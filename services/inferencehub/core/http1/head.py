@@ -1,16 +1,26 @@
-"""The rules of RFC 9112 for a request's head that llhttp does not hold, as functions of bytes.
+"""From bytes to a checked head: llhttp, as httptools offers it, and the rules of RFC 9112 that it does not hold.
 
-llhttp has refused by then: bare CR and LF, folded lines, NUL, odd names, and lengths that are no numbers, are repeated
-or stand beside a transfer coding. Refused here: other versions than 1.0 and 1.1, CONNECT, targets and hosts that are
-none, and all transfer codings but `chunked` alone.
+llhttp refuses bare CR and LF, folded lines, NUL, odd names, and lengths that are no numbers, are repeated or stand
+beside a transfer coding. Refused here: other versions than 1.0 and 1.1, CONNECT, targets and hosts that are none, and
+all transfer codings but `chunked` alone.
+
+The parser is fed in slices that end where a head or a body in chunks may end. Its callbacks are methods of lists and
+dicts: what it found is looked at after each slice, so that a header costs no call of a Python function.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import Any
+
+import httptools
 
 from inferencehub.core.http1.handler import Head, Headers
 
+Broken = httptools.HttpParserError  # what breaks the protocol
+EMPTY_LINES = re.compile(rb"(?:\r\n)*")  # that a server skips in front of a head (2.2)
+END = b"\r\n\r\n"  # of a head, and of a body in chunks
 TARGET = re.compile(rb"/[!\"$-~]*")  # origin-form (3.2.1); no fragment
 ABSOLUTE = re.compile(rb"https?://([^/?#]*)(/[!\"$-~]*|\?[!\"$-~]*|)", re.IGNORECASE)  # 3.2.2
 # uri-host [":" port] of RFC 9110 7.2: a name or an address; empty where the target has no authority.
@@ -18,6 +28,85 @@ HOST = re.compile(rb"(?:(?:[\w.~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*|\[[\w.:~!$&'()*+
 METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")}
 NEVER = frozenset((b"CONNECT", b"PRI"))  # for proxies; the first line of HTTP/2
 NO_HTTP = "expected an HTTP/1.1 request, got something that is none"
+
+
+class Parser:
+    """One httptools parser and what it has found.
+
+    Args:
+        chunked: whether it begins inside a body in chunks, whose head another one has parsed.
+
+    `begun` is what has come of a head that is not whole; `method()` is that of the last head.
+    """
+
+    __slots__ = (
+        "_open", "begun", "feed", "fields", "method", "on_body", "on_header", "on_message_complete", "on_url", "pieces",
+        "upgraded", "urls",
+    )  # fmt: skip
+
+    def __init__(self, chunked: bool = False) -> None:
+        self.begun = b""
+        self.urls: list[bytes] = []
+        self.fields: dict[bytes, bytes] = {}
+        self.pieces: list[bytes] = []  # of a body in chunks
+        self.upgraded = False  # by its head; it takes nothing more then
+        self._open: list[None] = [None]
+        self.on_url = self.urls.append
+        self.on_header = self.fields.__setitem__
+        self.on_body = self.pieces.append
+        self.on_message_complete = self._open.clear
+        llhttp: Any = httptools.HttpRequestParser(self)
+        self.feed: Callable[[bytes], None] = llhttp.feed_data
+        self.method: Callable[[], bytes] = llhttp.get_method
+        if chunked:
+            self.feed(b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n")
+
+    def take_head(self, data: bytes, at: int) -> tuple[bytes, int]:
+        """Take what there is of a head, from `at` on: the whole head's bytes, empty where it is not whole; its end.
+
+        Raises:
+            Broken: where it is none.
+        """
+        begun = self.begun
+        if begun:
+            end = end_of(begun, data, at)
+        else:
+            end = data.find(END, at) + 4
+            if end < 4:
+                end = 0
+        raw = data[at : end or len(data)]
+        try:
+            self.feed(raw)
+        except httptools.HttpParserUpgrade:
+            self.upgraded = True
+        if begun:
+            raw = begun + raw
+        if not end or not self.urls:  # a part of it, or empty lines in front
+            self.begun = raw
+            return b"", end or len(data)
+        self.begun = b""
+        return raw[EMPTY_LINES.match(raw).end() :] if raw[0] == 13 else raw, end  # type: ignore[union-attr]
+
+    @property
+    def complete(self) -> bool:
+        """Whether the end of the message has come."""
+        return not self._open
+
+    def next(self) -> None:
+        """The message has ended, and the parser takes another head."""
+        self.urls.clear()
+        self.fields.clear()
+        self._open.append(None)
+
+
+def end_of(before: bytes, data: bytes, at: int) -> int:
+    """Where in `data` the next empty line ends, from `at` on; 0 where it does not. `before` came before `data[at:]`."""
+    tail = before[-3:]
+    found = (tail + data[at : at + 3]).find(END)
+    if found >= 0:
+        return at + found + 4 - len(tail)
+    found = data.find(END, at)
+    return found + 4 if found >= 0 else 0
 
 
 class Refused(Exception):
