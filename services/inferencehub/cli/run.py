@@ -14,7 +14,7 @@ from inferencehub.core.process.settings import PREFIX, read_settings, refuse_unk
 from inferencehub.gateway.settings import GatewaySettings
 from inferencehub.inference.settings import InferenceSettings
 
-PATIENCE_S = 120.0
+READY_WITHIN_S = 120.0
 PORT = click.IntRange(1, 65535)
 
 
@@ -98,7 +98,7 @@ async def serve(gateway: Mapping[str, str], inference: Mapping[str, str]) -> int
 async def greet(url: str, inference_ops_port: str) -> None:
     """Print a curl line once a pod serves behind the gateway at `url`."""
     loop = asyncio.get_running_loop()
-    ends = loop.time() + PATIENCE_S
+    ends = loop.time() + READY_WITHIN_S
     # The pod's own readiness first: the gateway would write a log line for each question before that.
     pages = [f"http://localhost:{inference_ops_port}/readyz", f"{url}/v2/health/ready"]
     while loop.time() < ends:
@@ -110,7 +110,7 @@ async def greet(url: str, inference_ops_port: str) -> None:
             sys.stderr.write(f"Pages: {url}/docs   Models: {url}/v2/models   Ctrl-C ends it.\n\n")
             return
         await asyncio.sleep(0.1)
-    sys.stderr.write(f"inferencehub: not ready after {PATIENCE_S:g} s; the lines above say why\n")
+    sys.stderr.write(f"inferencehub: not ready after {READY_WITHIN_S:g} s; the lines above say why\n")
 
 
 def answers(url: str) -> bool:

@@ -301,7 +301,7 @@ def test_a_request_written_in_parts_is_the_same_request(
             [view[n * len(view) // cuts : (n + 1) * len(view) // cuts] for n in range(cuts)] for view in views
         ]
         parts = raw_fields.written(messages.request_head(request, members), cut, aligned)
-        large = [row for row, view in zip(cut, views, strict=True) if len(view) >= raw_fields.LARGE]
+        large = [row for row, view in zip(cut, views, strict=True) if len(view) >= raw_fields.LARGE_REQUEST]
         assert [part for part in parts if isinstance(part, memoryview)] == [
             one for row in large for one in row
         ]
@@ -311,5 +311,5 @@ def test_a_request_written_in_parts_is_the_same_request(
         assert list(message.raw_input_contents) == views
         assert message.parameters["hub_members"].string_param
         for view in views:
-            if aligned and len(view) >= raw_fields.LARGE:
+            if aligned and len(view) >= raw_fields.LARGE_REQUEST:
                 assert whole.index(view) % 8 == 0

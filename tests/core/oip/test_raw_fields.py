@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inferencehub.core.oip import messages
-from inferencehub.core.oip.raw_fields import LARGE, MOST_FIELDS, cut, read_request
+from inferencehub.core.oip.raw_fields import LARGE_REQUEST, MOST_FIELDS, cut, read_request
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.tensors import Tensor
@@ -80,7 +80,7 @@ def test_what_is_cut_is_what_protobuf_reads(data: bytes) -> None:
 
 
 @settings(deadline=None, max_examples=50)
-@given(st.lists(st.integers(0, 2 * LARGE), max_size=3), st.data())
+@given(st.lists(st.integers(0, 2 * LARGE_REQUEST), max_size=3), st.data())
 def test_a_request_is_read_whole_or_refused(sizes: list[int], data: st.DataObject) -> None:
     sent = request_to_proto(request(*sizes)).SerializeToString()
     assert messages.request_from_proto(*read_request(sent)) == request(*sizes)
@@ -95,10 +95,10 @@ def test_a_request_is_read_whole_or_refused(sizes: list[int], data: st.DataObjec
 
 
 def test_large_contents_are_not_copied() -> None:
-    sent = request_to_proto(request(LARGE, 5)).SerializeToString()
+    sent = request_to_proto(request(LARGE_REQUEST, 5)).SerializeToString()
     message, raw = read_request(sent)
     assert not message.raw_input_contents
-    assert [len(part) for part in raw] == [LARGE, 5]
+    assert [len(part) for part in raw] == [LARGE_REQUEST, 5]
     assert all(isinstance(part, memoryview) and part.obj is sent for part in raw)
 
 

@@ -13,7 +13,7 @@ from time import monotonic
 import pytest
 
 from inferencehub.gateway.pods.discovery import one_family, resolve
-from inferencehub.gateway.pods.pod import State
+from inferencehub.gateway.pods.link import PodState
 from tests.gateway.pod_processes import Name, gateway_to, pods_of
 from tests.gateway.python_model import double, python_model, runs
 from tests.hub import Process, eventually, mock_model
@@ -129,7 +129,7 @@ async def test_a_frozen_pod_is_out_soon_its_work_done_elsewhere_and_it_comes_bac
         frozen = hub.gateway.fleet.pods[one.address]
         one.send(signal.SIGSTOP)
         silent = await eventually(lambda: not frozen.up)
-        lost = silent + await eventually(lambda: frozen.state is State.LOST)
+        lost = silent + await eventually(lambda: frozen.state is PodState.LOST)
         await eventually(lambda: not any(place.in_flight for place in frozen.replicas.values()), 0.5)
         one.send(signal.SIGCONT)
         back = await eventually(lambda: frozen.up)
@@ -194,7 +194,7 @@ async def test_a_loading_pod_gets_nothing_until_it_is_ready(models: Path, tmp_pa
         async with gateway_to(one, name=name) as hub, Load(hub.url) as load:
             starting = asyncio.create_task(second.start())
             try:
-                await eventually(lambda: hub.gateway.fleet.pods[second.address].state is State.NOT_SERVING)
+                await eventually(lambda: hub.gateway.fleet.pods[second.address].state is PodState.NOT_SERVING)
                 while not starting.done():
                     assert second.address not in load.first
                     await asyncio.sleep(0.02)

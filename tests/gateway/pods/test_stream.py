@@ -17,8 +17,7 @@ import uvloop
 
 from inferencehub.core.oip import extension, messages
 from inferencehub.gateway.pods import stream
-from inferencehub.gateway.pods.link import Failed
-from inferencehub.gateway.pods.pod import State
+from inferencehub.gateway.pods.link import Failed, PodState
 from inferencehub.pb import open_inference_pb2 as pb
 from tests.hub import eventually, running_gateway
 
@@ -323,7 +322,7 @@ async def test_a_pod_that_has_just_loaded_is_asked_what_before_it_is_said_to_lac
     pod.loaded, pod.takes_streams = False, False
     async with serving(pod) as address, running_gateway((address,)) as gateway:
         backend = gateway.fleet.pods[address]
-        await eventually(lambda: backend.state is State.NOT_SERVING)
+        await eventually(lambda: backend.state is PodState.NOT_SERVING)
         async with aiohttp.ClientSession(f"http://127.0.0.1:{gateway.port}") as session:
             client = Client(session)
             pod.loaded, pod.index_s = True, 0.5
@@ -361,7 +360,7 @@ async def test_a_stream_whose_connection_has_gone_silent_is_lost() -> None:
             await asyncio.gather(forward(reader, there[1]), forward(there[0], writer))
 
         firewall = await asyncio.start_server(between, "127.0.0.1", 0)
-        one = stream.Stream(f"127.0.0.1:{firewall.sockets[0].getsockname()[1]}", 10_000, 0.3, ping_s=0.3)
+        one = stream.PodStream(f"127.0.0.1:{firewall.sockets[0].getsockname()[1]}", 10_000, 0.3, ping_s=0.3)
         await one.open()
         running = asyncio.create_task(one.run())
         x = pb.ModelInferRequest(model_name="echo", id="1", raw_input_contents=[b"1234"])
@@ -383,9 +382,9 @@ async def test_one_that_cannot_be_opened_says_why() -> None:
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
     address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     with pytest.raises(TimeoutError):
-        await stream.Stream(address, 10_000, 0.2).open()
+        await stream.PodStream(address, 10_000, 0.2).open()
     server.close()
     with pytest.raises(ConnectionRefusedError):
-        await stream.Stream(address, 10_000, 0.2).open()
+        await stream.PodStream(address, 10_000, 0.2).open()
     with pytest.raises(ValueError, match="nowhere"):
-        await stream.Stream("nowhere", 10_000, 0.2).open()
+        await stream.PodStream("nowhere", 10_000, 0.2).open()

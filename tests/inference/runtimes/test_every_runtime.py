@@ -24,7 +24,7 @@ from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.tensors import Tensor, split_rows
 from inferencehub.inference.metrics import Metrics
-from inferencehub.inference.models.model import Model, State
+from inferencehub.inference.models.model import Model, ModelState
 from inferencehub.inference.models.repository import Found, scan
 from inferencehub.inference.runtimes.runtime import Runtime, make_runtime
 from inferencehub.inference.runtimes.support.arrays import from_array, to_array
@@ -201,7 +201,7 @@ async def answer(model: Model, request: InferRequest) -> tuple[Tensor, ...]:
 @every
 async def test_wanted_outputs_come_in_the_caller_s_order(example: Example) -> None:
     found, metrics = example.found(), Metrics()
-    changes: list[State] = []
+    changes: list[ModelState] = []
 
     def changed() -> None:
         changes.append(model.state)
@@ -215,7 +215,7 @@ async def test_wanted_outputs_come_in_the_caller_s_order(example: Example) -> No
     )
     await model.load()
     try:
-        assert (model.reason, model.serves, changes) == ("", True, [State.READY])
+        assert (model.reason, model.serves, changes) == ("", True, [ModelState.READY])
         everything = await answer(model, example.request())
         backwards = await answer(model, example.request(outputs=example.outputs[::-1]))
         same(everything, backwards[::-1])

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from inferencehub.scaler.demand.gateways import Gateway, Gateways, Release, caller, gateways_of
+from inferencehub.scaler.demand.gateways import Gateways, PolledGateway, Release, caller, gateways_of
 from inferencehub.scaler.demand.total import Reading
 from inferencehub.scaler.kube import Kube
 from tests.hub import Hub, eventually, mock_model, running_gateway, running_hub
@@ -23,7 +23,7 @@ HUB = Release("prod", "hub")
 @asynccontextmanager
 async def asking(*addresses: str) -> AsyncIterator[Gateways]:
     gateways = Gateways(Kube("", Path()), "prod")
-    gateways.take({HUB: [Gateway(address, True) for address in addresses]})
+    gateways.take({HUB: [PolledGateway(address, True) for address in addresses]})
     task = asyncio.create_task(gateways.ask())
     try:
         yield gateways
@@ -74,8 +74,8 @@ async def test_one_that_does_not_answer_holds_up_nobody() -> None:
         gateways = Gateways(Kube("", Path()), "prod")
         gateways.take(
             {
-                HUB: [Gateway(frozen, True)],
-                Release("prod", "x"): [Gateway(f"127.0.0.1:{gateway.ops.port}", True)],
+                HUB: [PolledGateway(frozen, True)],
+                Release("prod", "x"): [PolledGateway(f"127.0.0.1:{gateway.ops.port}", True)],
             }
         )
         task = asyncio.create_task(gateways.ask())
@@ -113,7 +113,7 @@ async def speaking(
         server.close()
 
 
-async def rounds(known: dict[Release, list[Gateway]], count: int) -> Gateways:
+async def rounds(known: dict[Release, list[PolledGateway]], count: int) -> Gateways:
     """Gateways that were asked so often."""
     gateways = Gateways(Kube("", Path()), "")
     async with caller() as session:
@@ -130,9 +130,9 @@ async def test_many_that_do_not_answer_hold_up_nobody() -> None:
     hole = await asyncio.start_server(lambda reader, writer: asyncio.sleep(60), "0.0.0.0", 0)
     port = hole.sockets[0].getsockname()[1]
     async with speaking(OK + b"content-length: %d\r\n\r\n" % len(body) + body) as address:
-        silent = [Gateway(f"127.0.{2 + one // 125}.{1 + one % 125}:{port}", True) for one in range(250)]
+        silent = [PolledGateway(f"127.0.{2 + one // 125}.{1 + one % 125}:{port}", True) for one in range(250)]
         last = Release("z", "hub")
-        gateways = await rounds({HUB: silent, last: [Gateway(address, True)]}, 1)
+        gateways = await rounds({HUB: silent, last: [PolledGateway(address, True)]}, 1)
     hole.close()
     assert len(gateways.silent) == 250
 
@@ -141,7 +141,7 @@ async def test_an_answer_without_an_end_takes_no_memory() -> None:
     """Who may make a Service may have its pods asked, and the scaler serves a whole cluster."""
     sent: list[int] = []
     async with speaking(OK + b"\r\n", b" " * 2**20, sent.append) as address:
-        gateways = await rounds({HUB: [Gateway(address, True)]}, 1)
+        gateways = await rounds({HUB: [PolledGateway(address, True)]}, 1)
     assert gateways.silent == {address}
     assert sum(sent) < 32 * 2**20
 
@@ -151,12 +151,12 @@ async def test_nobody_sends_the_scaler_elsewhere() -> None:
     async with speaking(OK + b"content-length: %d\r\n\r\n" % len(body) + body) as inner:
         moved = f"HTTP/1.1 302 Found\r\nlocation: http://{inner}/demand\r\ncontent-length: 0\r\n\r\n"
         async with speaking(moved.encode()) as address:
-            gateways = await rounds({HUB: [Gateway(address, True), Gateway(inner, True)]}, 1)
+            gateways = await rounds({HUB: [PolledGateway(address, True), PolledGateway(inner, True)]}, 1)
     assert gateways.silent == {address}
 
 
 async def test_a_name_that_is_none_is_silent_and_stops_nobody() -> None:
-    gateways = await rounds({HUB: [Gateway(f"{'a' * 100}.example:9090", True)]}, 2)
+    gateways = await rounds({HUB: [PolledGateway(f"{'a' * 100}.example:9090", True)]}, 2)
     assert len(gateways.silent) == 1
 
 
@@ -206,7 +206,7 @@ def slice_of(
 )
 def test_an_endpoint_takes_requests_or_not(conditions: Any, ready: bool) -> None:
     found = gateways_of([slice_of("hub", {"addresses": ["10.0.0.1"], "conditions": conditions})])
-    assert found == {HUB: [Gateway("10.0.0.1:9090", ready)]}
+    assert found == {HUB: [PolledGateway("10.0.0.1:9090", ready)]}
 
 
 def test_slices_that_tell_no_address_to_ask_are_passed_over() -> None:
@@ -214,7 +214,7 @@ def test_slices_that_tell_no_address_to_ask_are_passed_over() -> None:
     whole = slice_of("hub", {"addresses": ["10.0.0.1"]})
     names = slice_of("hub", {"addresses": ["db.example.com"]}) | {"addressType": "FQDN"}
     any_port = slice_of("hub", {"addresses": ["10.0.0.2"]}) | {"ports": [{"name": "ops"}]}
-    assert gateways_of([whole, names, any_port]) == {HUB: [Gateway("10.0.0.1:9090", True)]}
+    assert gateways_of([whole, names, any_port]) == {HUB: [PolledGateway("10.0.0.1:9090", True)]}
 
 
 def test_slices_of_a_release_are_one_list() -> None:

@@ -30,7 +30,7 @@ class AsgiRequest(Request):
     """A request for an application; `run` is there once it runs."""
 
     __slots__ = ("run",)
-    run: Run | None
+    run: AsgiRun | None
 
 
 class AsgiHandler:
@@ -58,7 +58,7 @@ class AsgiHandler:
         if request.error is not None:
             answer_error(reply, request.error)
             return
-        run = request.run = Run(request, reply)
+        run = request.run = AsgiRun(request, reply)
         task = asyncio.get_running_loop().create_task(run.run(self.app))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -86,7 +86,7 @@ def answer_error(reply: Reply, error: HubError) -> None:
     reply.send(error.kind.http, lines, (body,))
 
 
-class Run:
+class AsgiRun:
     """One call of an application: what its `receive` and `send` do."""
 
     def __init__(self, request: AsgiRequest, reply: Reply) -> None:

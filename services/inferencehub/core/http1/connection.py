@@ -14,7 +14,7 @@ from typing import Any
 
 from inferencehub.core.http1 import body as bodies
 from inferencehub.core.http1.handler import Reply, Request
-from inferencehub.core.http1.head import NO_HTTP, Broken, Parser, Refused, keeps_alive, read_head
+from inferencehub.core.http1.head import NO_HTTP, BadHead, Broken, Parser, keeps_alive, read_head
 from inferencehub.core.http1.lifetime import Lifetime
 from inferencehub.core.http1.limits import Serving
 from inferencehub.core.http1.response import CONTINUE
@@ -111,7 +111,7 @@ class Connection(Lifetime):
             return end
         try:
             head = read_head(raw, parser.method(), b"".join(parser.urls), parser.fields)
-        except Refused as error:
+        except BadHead as error:
             return self._refuse(error.status, error.sentence)
         if self._new:
             self._new = False

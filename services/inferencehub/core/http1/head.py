@@ -1,7 +1,7 @@
 """From bytes to a checked head: llhttp, as httptools offers it, and the rules of RFC 9112 that it does not hold.
 
 llhttp refuses bare CR and LF, folded lines, NUL, odd names, and lengths that are no numbers, are repeated or stand
-beside a transfer coding. Refused here: other versions than 1.0 and 1.1, CONNECT, targets and hosts that are none, and
+beside a transfer coding. BadHead here: other versions than 1.0 and 1.1, CONNECT, targets and hosts that are none, and
 all transfer codings but `chunked` alone.
 
 The parser is fed in slices that end where a head or a body in chunks may end. Its callbacks are methods of lists and
@@ -109,7 +109,7 @@ def end_of(before: bytes, data: bytes, at: int) -> int:
     return found + 4 if found >= 0 else 0
 
 
-class Refused(Exception):
+class BadHead(Exception):
     """A head that never becomes a request.
 
     Args:
@@ -123,9 +123,9 @@ class Refused(Exception):
         self.sentence = sentence
 
 
-def no_http(why: str) -> Refused:
+def no_http(why: str) -> BadHead:
     """The refusal of what breaks the protocol."""
-    return Refused(400, f"{NO_HTTP}: {why}")
+    return BadHead(400, f"{NO_HTTP}: {why}")
 
 
 def read_head(raw: bytes, method: bytes, target: bytes, parsed: dict[bytes, bytes]) -> Head:
@@ -137,7 +137,7 @@ def read_head(raw: bytes, method: bytes, target: bytes, parsed: dict[bytes, byte
         parsed: its headers as llhttp found them; of equal names the last.
 
     Raises:
-        Refused: where it breaks a rule.
+        BadHead: where it breaks a rule.
     """
     if method in NEVER:
         raise no_http("its method is none that a server of HTTP/1.1 takes")
@@ -183,11 +183,11 @@ def keeps_alive(head: Head) -> bool:
     return b"close" not in [option.strip() for option in b",".join(told).lower().split(b",")]
 
 
-def wrong_version(raw: bytes) -> Refused:
+def wrong_version(raw: bytes) -> BadHead:
     """The refusal of a request line that does not end as one of HTTP/1.0 or 1.1."""
     line = raw[: raw.index(b"\r\n")]
     if re.search(rb" HTTP/2\.0$", line):
-        return Refused(505, "expected a request of HTTP/1.1 or 1.0, got one of HTTP/2.0")
+        return BadHead(505, "expected a request of HTTP/1.1 or 1.0, got one of HTTP/2.0")
     return no_http("its first line is not a method, a target and HTTP/1.1, with one space between")
 
 
@@ -201,7 +201,7 @@ def reduced(target: bytes, method: str, host: bytes | None) -> tuple[bytes, byte
     """A target that is not in origin form, and the host that counts.
 
     Raises:
-        Refused: where it is in no form that a server takes.
+        BadHead: where it is in no form that a server takes.
     """
     if target == b"*" and method == "OPTIONS":
         return target, host
@@ -220,7 +220,7 @@ def check_coding(fields: dict[bytes, bytes], headers: Headers | None, version: s
     """Refuse all but `Transfer-Encoding: chunked` alone (RFC 9112 6.1).
 
     Raises:
-        Refused: 501 for a coding before `chunked`, 400 for the rest.
+        BadHead: 501 for a coding before `chunked`, 400 for the rest.
     """
     if version == "1.0":
         raise no_http("it is of HTTP/1.0 and has a transfer coding")
@@ -232,5 +232,5 @@ def check_coding(fields: dict[bytes, bytes], headers: Headers | None, version: s
         return
     if codings.rpartition(b",")[2].strip() == b"chunked":
         shown = codings.decode("latin-1")[:40]
-        raise Refused(501, f"expected no transfer coding but chunked, got '{shown}'")
+        raise BadHead(501, f"expected no transfer coding but chunked, got '{shown}'")
     raise no_http("its transfer coding is not chunked")

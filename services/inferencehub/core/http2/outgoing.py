@@ -23,7 +23,7 @@ from inferencehub.core.values.tensors import Buffer
 
 # Bytes of the smallest frame limit that HTTP/2 allows, and from which on a part is written as it is, rather than copied
 # into one with those before it.
-LARGE = 2**14
+JOIN_BELOW = 2**14
 
 
 class Outgoing:
@@ -47,7 +47,7 @@ class Outgoing:
         """Send a message, given in parts."""
         size = sum(map(len, parts)) + PREFIX_BYTES
         prefix = PREFIX.pack(0, size - PREFIX_BYTES)
-        if self._unsent or size > LARGE or size > self._stream_window or size > self._connection_window:
+        if self._unsent or size > JOIN_BELOW or size > self._stream_window or size > self._connection_window:
             self._queue(prefix, parts)
             self.held += size
             self._flush()
@@ -88,7 +88,7 @@ class Outgoing:
     def _queue(self, prefix: bytes, parts: Sequence[Buffer]) -> None:
         small: list[Buffer] = [prefix]
         for part in parts:
-            if len(part) < LARGE:
+            if len(part) < JOIN_BELOW:
                 small.append(part)
                 continue
             self._unsent += (memoryview(b"".join(small)), memoryview(part))

@@ -20,7 +20,7 @@ RAW = pb.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER << 3 | 2
 RAW_INPUT = bytes((RAW,))  # tag of bytes
 PADDING = bytes((15 << 3 | 2,))
 # Bytes from which on a message is not copied to be read, and it matters how a tensor lies in it.
-LARGE = 2**15
+LARGE_REQUEST = 2**15
 VARINT, FIXED64, SIZED, FIXED32 = 0, 1, 2, 5
 
 
@@ -42,7 +42,7 @@ def written(
     for data in raw:
         size = sum(map(len, data))
         mark = RAW_INPUT + varint(size)
-        if size < LARGE:
+        if size < LARGE_REQUEST:
             parts.append(b"".join([mark, *data]))
         else:
             if aligned:
@@ -77,7 +77,7 @@ def read_request(data: Buffer) -> tuple[pb.ModelInferRequest, Sequence[Buffer]]:
     Raises:
         HubError: BAD_INPUT where the bytes are no such message.
     """
-    parts = cut(data) if len(data) >= LARGE else None
+    parts = cut(data) if len(data) >= LARGE_REQUEST else None
     try:
         if parts is not None:
             return pb.ModelInferRequest.FromString(parts[0]), parts[1]

@@ -18,7 +18,7 @@ from inferencehub.gateway.json_codec.answer_json import Wanted
 
 T = TypeVar("T")
 
-LARGE_BYTES = 2**20  # to read or write more JSON takes some ms, which a thread spends
+LARGE_JSON = 2**20  # to read or write more JSON takes some ms, which a thread spends
 
 
 class Endpoint(Protocol):
@@ -105,7 +105,7 @@ class HttpCall(Request):
             if self._several:
                 raise several_answers(self.exchange.model)
             job = self.exchange.job
-            if (job is None or job.trip.size >= LARGE_BYTES) and end.size >= LARGE_BYTES:
+            if (job is None or job.trip.size >= LARGE_JSON) and end.size >= LARGE_JSON:
                 self.run(self._send_beside(end))
                 return
             content = self.endpoint.content(self, end)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from inferencehub.core.values.errors import HubError
 from inferencehub.core.values.requests import InferRequest, InferResponse
 from inferencehub.gateway.calls.submit import Calls
-from inferencehub.gateway.http_api.call import LARGE_BYTES, HttpCall, beside
+from inferencehub.gateway.http_api.call import LARGE_JSON, HttpCall, beside
 from inferencehub.gateway.http_api.response import JSON, Content
 from inferencehub.gateway.json_codec.answer_json import Wanted, error_json, infer_answer
 from inferencehub.gateway.json_codec.binary import JSON_SIZE, json_size
@@ -34,7 +34,7 @@ class Infer:
     def begin(self, call: HttpCall) -> None:
         """See `Endpoint`."""
         size = json_size(call.head.fields)
-        if (len(call.body) if size is None else size) > LARGE_BYTES:
+        if (len(call.body) if size is None else size) > LARGE_JSON:
             call.run(self._begin_large(call, size))
         else:
             self._ask(call, *decode_infer(call.body, self.model, self.version, size))

@@ -6,7 +6,7 @@ from inferencehub.core.oip.predict import read_prediction
 from inferencehub.core.values.errors import HubError
 from inferencehub.core.values.requests import InferResponse
 from inferencehub.gateway.calls.submit import Calls
-from inferencehub.gateway.http_api.call import LARGE_BYTES, HttpCall, beside
+from inferencehub.gateway.http_api.call import LARGE_JSON, HttpCall, beside
 from inferencehub.gateway.http_api.response import JSON, Content
 from inferencehub.gateway.json_codec.answer_json import PredictAnswer, encode
 from inferencehub.gateway.json_codec.request_json import PredictBody, decode_predict
@@ -26,7 +26,7 @@ class Predict:
 
     def begin(self, call: HttpCall) -> None:
         """See `Endpoint`."""
-        if len(call.body) > LARGE_BYTES:
+        if len(call.body) > LARGE_JSON:
             call.run(self._begin_large(call))
         else:
             self._ask(call, decode_predict(call.body))

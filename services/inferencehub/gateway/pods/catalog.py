@@ -89,7 +89,7 @@ class Catalog:
             self.listed = False
             return [(name, "") for name in sorted(self._named)], {}
         self.listed = True
-        # MLServer writes "State.READY".
+        # MLServer writes "PodState.READY".
         states = [(entry, entry.state.rpartition(".")[2]) for entry in index.models]
         ready = [(entry.name, entry.version) for entry, state in states if state == "READY"]
         served = {name for name, _ in ready}

@@ -23,10 +23,10 @@ from inferencehub.core.oip import messages, raw_fields
 from inferencehub.core.values.tensors import Buffer
 from inferencehub.gateway.pods.link import Failed, Lost, Part, failed
 from inferencehub.gateway.pods.reconnect import ReconnectingStream
-from inferencehub.gateway.pods.stream import LARGE, Stream
+from inferencehub.gateway.pods.stream import LARGE_MESSAGE, PodStream
 from inferencehub.pb import open_inference_pb2 as pb
 
-PATIENCE_S = 2.0  # how long a connection, or an answer to a question that is no inference, may take
+ANSWER_S = 2.0  # how long a connection, or an answer to a question that is no inference, may take
 SERVING = health_pb2.HealthCheckResponse.SERVING
 SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
@@ -46,7 +46,7 @@ class Channel:
             ("grpc.max_send_message_length", max_message_bytes),
             ("grpc.use_local_subchannel_pool", 1),  # a new channel is a new connection
             ("grpc.enable_retries", 0),  # what is tried again, and where, is decided in the lane
-            ("grpc.min_reconnect_backoff_ms", int(PATIENCE_S * 1000)),  # how long one attempt may take
+            ("grpc.min_reconnect_backoff_ms", int(ANSWER_S * 1000)),  # how long one attempt may take
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 500),
         ]
@@ -67,7 +67,7 @@ class Channel:
 
     async def __aenter__(self) -> Self:
         try:
-            await asyncio.wait_for(self._channel.channel_ready(), PATIENCE_S)
+            await asyncio.wait_for(self._channel.channel_ready(), ANSWER_S)
         except TimeoutError:
             await self._channel.close()
             raise Lost("no connection") from None
@@ -87,7 +87,7 @@ class Channel:
     def stand(self, port: int) -> None:
         """Keep streams to a port of the service's host from now on."""
         address = f"{self.address.rpartition(':')[0]}:{port}"
-        make = partial(Stream, address, self.max_message_bytes, PATIENCE_S)
+        make = partial(PodStream, address, self.max_message_bytes, ANSWER_S)
         self._kept = (ReconnectingStream(make), ReconnectingStream(make))
 
     @property
@@ -140,9 +140,9 @@ class Channel:
             if not self._running:
                 self._idle.set()
 
-    def _stream_for(self, size: int, large: bool) -> Stream | None:
+    def _stream_for(self, size: int, large: bool) -> PodStream | None:
         """Where a message of `size` bytes goes: those behind a large one would wait for it."""
-        for kept in self._kept[large or size > LARGE :]:
+        for kept in self._kept[large or size > LARGE_MESSAGE :]:
             stream = kept.stream
             if stream is not None and size <= stream.limit:
                 return stream
@@ -171,7 +171,7 @@ class Channel:
             Lost: where it does not answer.
         """
         try:
-            return await self._method(name, reply)(request, timeout=PATIENCE_S)
+            return await self._method(name, reply)(request, timeout=ANSWER_S)
         except grpc.aio.AioRpcError as error:
             if error.code() in GONE:
                 raise lost(error) from None
@@ -184,7 +184,7 @@ class Channel:
             Lost: where there is no answer.
         """
         try:
-            reply = await self._health.Check(health_pb2.HealthCheckRequest(service=""), timeout=PATIENCE_S)
+            reply = await self._health.Check(health_pb2.HealthCheckRequest(service=""), timeout=ANSWER_S)
         except grpc.aio.AioRpcError as error:
             raise lost(error) from None
         return bool(reply.status == SERVING)
@@ -195,7 +195,7 @@ class Channel:
         Raises:
             Lost: where there is no answer.
         """
-        call = self._health.Watch(health_pb2.HealthCheckRequest(service=""), timeout=PATIENCE_S)
+        call = self._health.Watch(health_pb2.HealthCheckRequest(service=""), timeout=ANSWER_S)
         try:
             reply = await call.read()
         except grpc.aio.AioRpcError as error:

@@ -1,8 +1,9 @@
-"""What a replica needs of its pod, and how a call to it may fail. A foreign server is another link."""
+"""What a replica needs of its pod, how a pod stands, and how a call to it may fail. A foreign server is another link."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from enum import Enum
 from typing import Any, Protocol
 
 import grpc
@@ -15,6 +16,16 @@ from inferencehub.pb import open_inference_pb2 as pb
 Contents = Sequence[Sequence[Buffer]]
 # Takes one of several answers to a call, a ModelInferResponse.
 Part = Callable[[Any], None]
+
+
+class PodState(Enum):
+    """What the metrics show of a pod."""
+
+    CONNECTING = "connecting"  # not reached yet
+    UP = "up"
+    NOT_SERVING = "not_serving"  # reached, and it wants no work: loading or draining
+    SILENT = "silent"  # missed a heartbeat, or broke a call
+    LOST = "lost"  # ejected, tried again with backoff
 
 
 class Failed(Exception):

@@ -20,7 +20,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from enum import Enum
 from time import monotonic
 from typing import Any
 
@@ -29,32 +28,22 @@ import grpc
 from inferencehub.core.oip import extension
 from inferencehub.core.process.tasks import cancelled, first_of, until
 from inferencehub.gateway.pods.catalog import Catalog
-from inferencehub.gateway.pods.channel import PATIENCE_S, Channel
-from inferencehub.gateway.pods.link import Contents, Lost, Part, reason
+from inferencehub.gateway.pods.channel import ANSWER_S, Channel
+from inferencehub.gateway.pods.link import Contents, Lost, Part, PodState, reason
 from inferencehub.gateway.pods.replica import Replica
 from inferencehub.pb import open_inference_pb2 as pb
 
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_S = 1.0
-LATE_S = PATIENCE_S + 0.5  # a heartbeat that took longer says that this process was busy itself
+LATE_S = ANSWER_S + 0.5  # a heartbeat that took longer says that this process was busy itself
 MISSES = 2  # heartbeats without an answer until a pod counts as lost
 CATALOG_S = 5.0  # how often the list of models is read again
 BACKOFF_S = (0.1, 1.0)  # first and longest wait before a lost pod is tried again
 
 
-class State(Enum):
-    """What the metrics show of a pod."""
-
-    CONNECTING = "connecting"  # not reached yet
-    UP = "up"
-    NOT_SERVING = "not_serving"  # reached, and it wants no work: loading or draining
-    SILENT = "silent"  # missed a heartbeat, or broke a call
-    LOST = "lost"  # ejected, tried again with backoff
-
-
 # How loud the end of a connection is: a pod that is not up yet, or that has drained, is nothing to wake anybody for.
-LEVELS = {State.LOST: logging.DEBUG, State.NOT_SERVING: logging.INFO}
+LEVELS = {PodState.LOST: logging.DEBUG, PodState.NOT_SERVING: logging.INFO}
 
 
 class Pod:
@@ -71,7 +60,7 @@ class Pod:
         self.address = address
         self.max_message_bytes = max_message_bytes
         self.changed = changed
-        self.state = State.CONNECTING
+        self.state = PodState.CONNECTING
         self.ended = False  # let go for ever
         self.ours = False
         self.pool = ""  # the pool that it says it belongs to
@@ -97,7 +86,7 @@ class Pod:
     @property
     def up(self) -> bool:
         """Whether it may be given work."""
-        return self.state is State.UP and self.wanted
+        return self.state is PodState.UP and self.wanted
 
     def serves(self, name: str) -> bool:
         """Whether one of its models may be given work."""
@@ -105,8 +94,8 @@ class Pod:
 
     def suspect(self) -> None:
         """A call broke: no more work until a heartbeat has been answered."""
-        if self.state is State.UP:
-            self._set_state(State.SILENT)
+        if self.state is PodState.UP:
+            self._set_state(PodState.SILENT)
             self._check_now.set()
 
     async def infer(
@@ -144,7 +133,7 @@ class Pod:
                 backoff = min(backoff * 2, BACKOFF_S[1])
         finally:
             self.ended = True
-            self._set_state(State.LOST)
+            self._set_state(PodState.LOST)
             self.changed()
 
     async def _connect(self) -> None:
@@ -166,7 +155,7 @@ class Pod:
             self.described = True
             for replica in self.replicas.values():
                 replica.others = 0
-            self._set_state(State.LOST)
+            self._set_state(PodState.LOST)
 
     async def _serve(self, channel: Channel) -> None:
         metadata = await channel.ask("ServerMetadata", pb.ServerMetadataRequest(), pb.ServerMetadataResponse)
@@ -201,12 +190,12 @@ class Pod:
                 missed += 1
                 if missed >= MISSES:
                     raise
-                if self.state is not State.NOT_SERVING:
+                if self.state is not PodState.NOT_SERVING:
                     logger.warning("pod silent", extra={"pod": self.address, "reason": str(error)})
-                    self._set_state(State.SILENT)
+                    self._set_state(PodState.SILENT)
                 continue
             missed = 0
-            self._set_state(State.UP if ready else State.NOT_SERVING)
+            self._set_state(PodState.UP if ready else PodState.NOT_SERVING)
             await until(self._check_now, HEARTBEAT_S)
 
     async def _poll(self, channel: Channel) -> bool:
@@ -230,8 +219,8 @@ class Pod:
             async for serving in channel.watch(name):
                 if name:
                     self._set_model(name, serving)
-                elif self.state is not State.SILENT:
-                    self._set_state(State.UP if serving else State.NOT_SERVING)
+                elif self.state is not PodState.SILENT:
+                    self._set_state(PodState.UP if serving else PodState.NOT_SERVING)
             self._check_now.set()
             await asyncio.sleep(HEARTBEAT_S / 4)
 
@@ -285,12 +274,12 @@ class Pod:
         }
         self.changed()
 
-    def _set_state(self, state: State) -> None:
+    def _set_state(self, state: PodState) -> None:
         if state is not self.state:
             log = {"pod": self.address, "was": self.state.value, "is": state.value}
             logger.info("pod state", extra=log)
             self.state = state
-            if state is State.UP:
+            if state is PodState.UP:
                 self.described = False  # what it told before may have been that nothing is loaded yet
             self._read_now.set()
             self.changed()

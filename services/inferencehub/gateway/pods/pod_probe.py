@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Callable
 
 EVERY_S = 0.2
-PATIENCE_S = 1.0
+PROBE_S = 1.0
 MOST_BYTES = 4096
 ASK = b"GET /address HTTP/1.1\r\nhost: pod\r\nconnection: close\r\n\r\n"
 
@@ -44,7 +44,7 @@ class PodProbe:
     async def _ask(self, target: str) -> None:
         while True:
             try:
-                async with asyncio.timeout(PATIENCE_S):
+                async with asyncio.timeout(PROBE_S):
                     self.met(await who_answers(target))
             except (OSError, TimeoutError, ValueError):
                 pass  # nobody is there yet, or the pod just went

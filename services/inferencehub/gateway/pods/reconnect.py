@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from inferencehub.gateway.pods.stream import Stream
+from inferencehub.gateway.pods.stream import PodStream
 
 logger = logging.getLogger(__name__)
 
@@ -20,8 +20,8 @@ class ReconnectingStream:
         make: makes the stream that is opened next.
     """
 
-    def __init__(self, make: Callable[[], Stream]) -> None:
-        self.stream: Stream | None = None  # while it stands
+    def __init__(self, make: Callable[[], PodStream]) -> None:
+        self.stream: PodStream | None = None  # while it stands
         self._make = make
         self._task = asyncio.get_running_loop().create_task(self._keep())
 

@@ -24,7 +24,7 @@ from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import Times
 from inferencehub.core.values.signature import ModelInfo
 from inferencehub.gateway.pods.link import Failed, Lost, PodLink
-from inferencehub.gateway.pods.stream import LARGE
+from inferencehub.gateway.pods.stream import LARGE_MESSAGE
 
 ON_ITS_WAY = 1  # batches beyond the pod's instances
 REFUSED_S = (0.01, 0.5)  # how long a replica that was refused takes nothing: at first, and at most
@@ -134,7 +134,7 @@ class Replica:
         if extension.END in parameters:
             return Ran(None, times, self.pod.address, dropped)
         response = messages.response_from_proto(reply)
-        self.large = response.size > LARGE
+        self.large = response.size > LARGE_MESSAGE
         return Ran(response, times, self.pod.address, dropped)
 
     def _failure(self, batch: Batch, failure: Failed) -> NotAnswered:

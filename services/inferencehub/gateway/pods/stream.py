@@ -27,10 +27,10 @@ from inferencehub.pb import open_inference_pb2 as pb
 
 CODES = {code.name: code for code in grpc.StatusCode}
 NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
-LARGE = 2**20  # bytes of a message for which those behind it on a stream would wait
+LARGE_MESSAGE = 2**20  # bytes of a message for which those behind it on a stream would wait
 
 
-class Stream:
+class PodStream:
     """A stream to a pod: `open` it, and `run` carries it.
 
     Args:

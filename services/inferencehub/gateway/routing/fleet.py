@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable
 
 from inferencehub.gateway.pods.discovery import Discovery
-from inferencehub.gateway.pods.pod import Pod, State
+from inferencehub.gateway.pods.link import PodState
+from inferencehub.gateway.pods.pod import Pod
 from inferencehub.gateway.pods.pod_probe import PodProbe
 from inferencehub.gateway.settings import GatewaySettings
 
@@ -51,10 +52,10 @@ class Fleet:
         """Whether requests are answered: there is a pod, or the first request starts one."""
         return self.ready or bool(self.on_demand)
 
-    def counts(self) -> dict[State, int]:
+    def counts(self) -> dict[PodState, int]:
         """How many pods there are in each state."""
         states = [pod.state for pod in self.pods.values()]
-        return {state: states.count(state) for state in State}
+        return {state: states.count(state) for state in PodState}
 
     def unavailable(self) -> dict[str, str]:
         """Models that pods list but do not serve, each with the reason."""

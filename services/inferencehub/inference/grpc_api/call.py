@@ -83,7 +83,7 @@ class Call:
             self.model.lane.leave(self.job)
 
 
-class Calls:
+class CallRecorder:
     """How calls begin and end.
 
     Args:

@@ -26,7 +26,7 @@ from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest, InferResponse
 from inferencehub.core.values.tensors import Buffer
-from inferencehub.inference.grpc_api.call import Call, Calls, status_of
+from inferencehub.inference.grpc_api.call import Call, CallRecorder, status_of
 from inferencehub.inference.grpc_api.edge import Method, ending, unary, written
 from inferencehub.inference.grpc_api.streams import StandingStream, Streams
 from inferencehub.inference.models.registry import Models
@@ -52,7 +52,7 @@ class Servicer:
     def __init__(self, models: Models, settings: InferenceSettings, access: AccessLog | None) -> None:
         self.models = models
         self.settings = settings
-        self.calls = Calls(settings, access)
+        self.calls = CallRecorder(settings, access)
         self.ready: Callable[[], bool] = lambda: False
         self.streams = Streams(self, settings.max_message_bytes, settings.max_timeout_ms / 1000)
 

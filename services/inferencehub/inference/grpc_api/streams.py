@@ -28,7 +28,7 @@ from inferencehub.pb import open_inference_pb2 as pb
 OK, UNIMPLEMENTED = 0, 12  # gRPC's status codes
 
 
-class Pod(Protocol):
+class CallRunner(Protocol):
     """What runs the calls."""
 
     def begin(
@@ -63,7 +63,7 @@ class Streams:
         longest_s: seconds that a call may last at most; how long each may last its message says.
     """
 
-    def __init__(self, pod: Pod, most_bytes: int, longest_s: float) -> None:
+    def __init__(self, pod: CallRunner, most_bytes: int, longest_s: float) -> None:
         self.pod = pod
         self.most_bytes = most_bytes
         self.longest_s = longest_s

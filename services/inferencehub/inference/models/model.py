@@ -28,7 +28,7 @@ from inferencehub.inference.runtimes.support.error_text import first_line
 logger = logging.getLogger(__name__)
 
 
-class State(Enum):
+class ModelState(Enum):
     """As the repository index shows them (model repository extension)."""
 
     LOADING = "LOADING"
@@ -89,7 +89,7 @@ class Model:
         self.found = found
         self.metrics = metrics
         self.changed = changed
-        self.state = State.LOADING if found.source else State.UNAVAILABLE
+        self.state = ModelState.LOADING if found.source else ModelState.UNAVAILABLE
         self.reason = found.reason
         self.loop = asyncio.get_running_loop()
         self.bytes_held = bytes_held
@@ -102,7 +102,7 @@ class Model:
     @property
     def serves(self) -> bool:
         """Whether a call would be run: loaded, and not all of its instances are being replaced."""
-        return self.state is State.READY and len(self._recovering) < self.info.slots
+        return self.state is ModelState.READY and len(self._recovering) < self.info.slots
 
     async def load(self) -> None:
         """Load and warm up; never raises: what went wrong becomes the model's reason."""
@@ -127,7 +127,7 @@ class Model:
             logger.info("model ready", extra={"model": self.name, "version": self.version, "seconds": took})
 
     def _broken(self, reason: str) -> None:
-        self.state, self.reason = State.UNAVAILABLE, reason
+        self.state, self.reason = ModelState.UNAVAILABLE, reason
         logger.error(
             "model unavailable", extra={"model": self.name, "version": self.version, "reason": reason}
         )
@@ -145,7 +145,7 @@ class Model:
         queue = Queue(signature.max_batch_size, slots * max(1, signature.max_batch_size))
         at_most_once = self.info.at_most_once
         self.lane = Lane(queue, self, self.bytes_held, RetryBudget(), self.metrics, at_most_once)
-        self.state, self.reason = State.READY, ""
+        self.state, self.reason = ModelState.READY, ""
         self.metrics.watch(
             lambda: len(queue),
             lambda: self.lane.running if self.lane else 0,
@@ -206,8 +206,8 @@ class Model:
         """Let the model go, also one whose load was cut off; nothing of it runs any more."""
         for task in self._recovering.values():
             task.cancel()
-        if self.state is not State.UNAVAILABLE:
-            self.state = State.UNAVAILABLE
+        if self.state is not ModelState.UNAVAILABLE:
+            self.state = ModelState.UNAVAILABLE
             self.lane = None
             if hasattr(self, "runtime"):  # none where the load was cut off before it began
                 await self.runtime.unload()
@@ -220,7 +220,7 @@ class Model:
         """
         if self.lane is None:
             reason = self.reason or (
-                "it is still loading" if self.state is State.LOADING else "it was unloaded"
+                "it is still loading" if self.state is ModelState.LOADING else "it was unloaded"
             )
             raise HubError(Kind.NOT_READY, f"model '{self.name}' does not serve: {reason}")
         return self.lane

@@ -10,7 +10,7 @@ from pathlib import Path
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.inference.metrics import Metrics
-from inferencehub.inference.models.model import Model, State
+from inferencehub.inference.models.model import Model, ModelState
 from inferencehub.inference.models.repository import scan
 
 logger = logging.getLogger(__name__)
@@ -81,12 +81,14 @@ class Models:
                 )
             return versions[version]
         newest = list(versions.values())
-        return next((model for model in reversed(newest) if model.state is State.READY), newest[-1])
+        return next((model for model in reversed(newest) if model.state is ModelState.READY), newest[-1])
 
     def versions(self, name: str) -> list[str]:
         """The versions of a model that are ready."""
         return [
-            version for version, model in self._models.get(name, {}).items() if model.state is State.READY
+            version
+            for version, model in self._models.get(name, {}).items()
+            if model.state is ModelState.READY
         ]
 
     def serves(self, name: str) -> bool:

@@ -26,7 +26,7 @@ LABEL = "inferencehub/demand=true"
 RELEASE = "app.kubernetes.io/instance"
 PORT = "ops"
 EVERY_S = 1.0
-PATIENCE_S = 0.9
+ASK_S = 0.9
 MOST_BYTES = 2**20  # of an answer: in other namespaces anyone may say that he is a gateway
 STALE_S = 60.0  # after the last news of who is there; a list that is followed brings some each 35 s
 FORGET_S = 3600.0  # after the last gateway of a release was seen
@@ -40,7 +40,7 @@ class Release(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Gateway:
+class PolledGateway:
     """One gateway: where its ops port is, and whether it takes requests."""
 
     address: str
@@ -62,7 +62,7 @@ class Gateways:
         self.kube = kube
         self.stale_s = stale_s
         self.namespace = namespace
-        self.known: dict[Release, list[Gateway]] | None = None
+        self.known: dict[Release, list[PolledGateway]] | None = None
         self.first: float | None = None  # when gateways were asked for the first time
         self.totals: dict[Release, Total] = {}
         self._seen: dict[Release, float] = {}
@@ -81,7 +81,7 @@ class Gateways:
         async for slices in self.kube.follow(path, labelSelector=LABEL):
             self.take(gateways_of(slices))
 
-    def take(self, known: dict[Release, list[Gateway]]) -> None:
+    def take(self, known: dict[Release, list[PolledGateway]]) -> None:
         """These are there now."""
         if known != self.known:
             counts = {f"{r.namespace}/{r.name}": len(found) for r, found in known.items()}
@@ -97,7 +97,7 @@ class Gateways:
                     await self.round(session, self.known)
                 await asyncio.sleep(max(0.0, began + EVERY_S - monotonic()))
 
-    async def round(self, session: aiohttp.ClientSession, known: dict[Release, list[Gateway]]) -> None:
+    async def round(self, session: aiohttp.ClientSession, known: dict[Release, list[PolledGateway]]) -> None:
         """Ask each of these once, and add up what they say."""
         asked = [(release, gateway) for release, found in known.items() for gateway in found]
         answers = await asyncio.gather(*[self._report(session, gateway.address) for _, gateway in asked])
@@ -138,11 +138,11 @@ class Gateways:
 
 def caller() -> aiohttp.ClientSession:
     """What gateways are asked with: as many at a time as there are, and none for long."""
-    timeout = aiohttp.ClientTimeout(total=PATIENCE_S)
+    timeout = aiohttp.ClientTimeout(total=ASK_S)
     return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout)
 
 
-def gateways_of(slices: Iterable[Object]) -> dict[Release, list[Gateway]]:
+def gateways_of(slices: Iterable[Object]) -> dict[Release, list[PolledGateway]]:
     """The gateways in EndpointSlices, by release; a release whose gateways are all gone has none."""
     found: dict[Release, dict[str, bool]] = {}
     for item in slices:
@@ -157,7 +157,7 @@ def gateways_of(slices: Iterable[Object]) -> dict[Release, list[Gateway]]:
             host = f"[{address}]" if ":" in address else address
             gateways[f"{host}:{port}"] = is_ready(endpoint)
     return {
-        release: [Gateway(address, ready) for address, ready in sorted(gateways.items())]
+        release: [PolledGateway(address, ready) for address, ready in sorted(gateways.items())]
         for release, gateways in found.items()
     }
 

@@ -41,7 +41,7 @@ class Ready(msgspec.Struct, tag="ready", array_like=True):
     """The model has loaded."""
 
 
-class Failed(msgspec.Struct, tag="failed", array_like=True):
+class ModelFailed(msgspec.Struct, tag="failed", array_like=True):
     """The model did not load or answer: a sentence for the caller, a traceback for the log.
 
     `refused` says that the model found fault with the request.
@@ -82,7 +82,7 @@ class Tensors(msgspec.Struct, tag="tensors", array_like=True):
         return tuple(tensors)
 
 
-Message = Load | Ready | Failed | Done | Tensors
+Message = Load | Ready | ModelFailed | Done | Tensors
 
 encoder = msgspec.msgpack.Encoder()
 decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)

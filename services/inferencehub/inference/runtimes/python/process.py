@@ -22,7 +22,7 @@ from typing import Any, cast
 import inferencehub
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.tensors import Buffer
-from inferencehub.inference.runtimes.python.channel import Failed, Inbox, Load, Message, Tensors, frame
+from inferencehub.inference.runtimes.python.channel import Inbox, Load, Message, ModelFailed, Tensors, frame
 from inferencehub.inference.runtimes.runtime import EmitOutputs
 
 logger = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ class Process(asyncio.SubprocessProtocol):
             process._theirs.close()
             if process._transport is None:
                 process._close()
-        if isinstance(message, Failed):
+        if isinstance(message, ModelFailed):
             log_trace(load.model, message)
             await process.stop()
             raise HubError(Kind.MODEL_FAILED, message.detail)
@@ -291,7 +291,7 @@ class Process(asyncio.SubprocessProtocol):
         return f"signal {-status}" if status < 0 else f"exit status {status}"
 
 
-def log_trace(model: str, failure: Failed) -> None:
+def log_trace(model: str, failure: ModelFailed) -> None:
     """What the caller does not get to see."""
     level, event = (logging.DEBUG, "model refused") if failure.refused else (logging.ERROR, "model failed")
     logger.log(level, event, extra={"model": model, "detail": failure.detail, "traceback": failure.trace})

@@ -37,7 +37,7 @@ from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.signature import Signature
 from inferencehub.core.values.tensors import Tensor
-from inferencehub.inference.runtimes.python.channel import Done, Failed, Load, Tensors, tensors_frame
+from inferencehub.inference.runtimes.python.channel import Done, Load, ModelFailed, Tensors, tensors_frame
 from inferencehub.inference.runtimes.python.process import Process, ProcessEnded, log_trace
 from inferencehub.inference.runtimes.runtime import EmitOutputs, ModelSource, Runtime
 from inferencehub.inference.runtimes.support.cpu_limit import cpu_limit
@@ -54,7 +54,7 @@ class Python(Runtime):
 
     def __init__(self, source: ModelSource) -> None:
         super().__init__(source)
-        self.instances: list[Instance] = []
+        self.instances: list[PythonInstance] = []
 
     async def load(self) -> Signature:
         signature = needs_declaration(self.source.config)
@@ -65,7 +65,7 @@ class Python(Runtime):
         load = self._load(signature)
         threads = max(1, cpu_limit() // self.source.instances)
         self.instances = [
-            Instance(load, number, threads, self.on_change) for number in range(self.source.instances)
+            PythonInstance(load, number, threads, self.on_change) for number in range(self.source.instances)
         ]
         try:
             results = await asyncio.gather(*[each.start() for each in self.instances], return_exceptions=True)
@@ -101,7 +101,7 @@ class Python(Runtime):
         )
 
 
-class Instance:
+class PythonInstance:
     """One place for a process, and whatever process is in it.
 
     Args:
@@ -157,7 +157,7 @@ class Instance:
                     return message.over(body)
                 if isinstance(message, Done):
                     return None
-                assert isinstance(message, Failed)
+                assert isinstance(message, ModelFailed)
                 log_trace(self.load.model, message)
                 raise HubError(Kind.BAD_INPUT if message.refused else Kind.MODEL_FAILED, message.detail)
         finally:

@@ -25,10 +25,10 @@ from inferencehub.core.values.signature import TensorSpec
 from inferencehub.core.values.tensors import Buffer, Tensor
 from inferencehub.inference.runtimes.python.channel import (
     Done,
-    Failed,
     Inbox,
     Load,
     Message,
+    ModelFailed,
     Ready,
     Tensors,
     frame,
@@ -50,7 +50,7 @@ class WrongOutputError(Exception):
     """What `predict` returned is not what the config declares; the text follows the model's name in a sentence."""
 
 
-class Channel:
+class Pipe:
     """The inherited socket, blocking."""
 
     def __init__(self, fd: int) -> None:
@@ -114,11 +114,11 @@ class Loaded:
                 yield tensors_frame(self._outputs(given, rows))
         except ValueError as error:
             sentence = first_line(error) or "it does not take this input"
-            yield frame(Failed(f"model '{self.load.model}': {sentence}", traced(error), refused=True))
+            yield frame(ModelFailed(f"model '{self.load.model}': {sentence}", traced(error), refused=True))
         except WrongOutputError as error:
-            yield frame(Failed(f"model '{self.load.model}' gave {error}"))
+            yield frame(ModelFailed(f"model '{self.load.model}' gave {error}"))
         except BaseException as error:
-            yield frame(Failed(failed_run(self.load.model).detail, traced(error)))
+            yield frame(ModelFailed(failed_run(self.load.model).detail, traced(error)))
 
     def _outputs(self, given: Any, rows: int) -> list[Tensor]:
         """One answer, checked; a fault of ours in reading it is no refusal of the model's."""
@@ -212,7 +212,7 @@ def main(fd: int, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with(parent)
     sys.dont_write_bytecode = True  # nothing of ours in the model repository
-    channel = Channel(fd)
+    channel = Pipe(fd)
     first = channel.receive()
     if first is None:
         return
@@ -221,9 +221,9 @@ def main(fd: int, parent: int) -> None:
     try:
         loaded = Loaded(load)
     except WrongOutputError as error:
-        return channel.send(frame(Failed(f"{load.file} {error}")))
+        return channel.send(frame(ModelFailed(f"{load.file} {error}")))
     except BaseException as error:
-        return channel.send(frame(Failed(why(load, error), traced(error))))
+        return channel.send(frame(ModelFailed(why(load, error), traced(error))))
     channel.send(frame(Ready()))
     while (got := channel.receive()) is not None:
         call, body = got
