@@ -19,7 +19,10 @@ VERSION = "/v2/models/{model}/versions/{version}"
 # The paths of endpoints, as the OpenAPI document writes them.
 ENDPOINTS = ("/predict", f"{MODEL}/infer", f"{VERSION}/infer")
 INFER = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
-MAX_KEPT = 1000  # endpoints that are kept by their target; callers choose those
+MAX_KEPT, MAX_TARGET = (
+    1000,
+    256,
+)  # endpoints that are kept by their targets, and bytes of one: callers choose them
 
 
 def endpoints(calls: Calls) -> Callable[[bytes], Endpoint | None]:
@@ -37,7 +40,7 @@ def endpoints(calls: Calls) -> Callable[[bytes], Endpoint | None]:
         if called is None:
             return None
         endpoint = Infer(calls, called[1], called[2] or "")
-        if len(known) < MAX_KEPT:
+        if len(known) < MAX_KEPT and len(target) <= MAX_TARGET:
             known[target] = endpoint
         return endpoint
 
