@@ -18,7 +18,7 @@ import numpy as np
 
 from bench.paths import ROOT
 
-HELD_OUT = ROOT / "tests" / "inference" / "digits_held_out.csv"
+HELD_OUT = ROOT / "tests" / "inference" / "models" / "digits_held_out.csv"
 JSON = {"content-type": "application/json"}
 BINARY = "inference-header-content-length"
 Right = Callable[[bytes, "HTTPMessage"], bool]

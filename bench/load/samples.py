@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from bench.load.connection import Sample, ask, http
 from bench.paths import ROOT
 
-HELD_OUT = ROOT / "tests" / "inference" / "digits_held_out.csv"
+HELD_OUT = ROOT / "tests" / "inference" / "models" / "digits_held_out.csv"
 ANY = -1  # the class that the request gets alone is right
 Question = tuple[list[float], int]
 

@@ -152,7 +152,10 @@ async def test_parameters_that_no_model_may_have_are_refused(models: Path, name:
         message = features("quick", 1)
         message.parameters[name].int64_param = 1
         answer = await pod.refusal(message)
-        assert answer == ("INVALID_ARGUMENT", f"parameter '{name}' is not supported")
+        assert answer == (
+            "INVALID_ARGUMENT",
+            f"parameter '{name}' is reserved, expected 'timeout' or parameters of the model",
+        )
 
 
 @pytest.mark.parametrize("letter", ["n", "字", "😀"])
