@@ -120,7 +120,7 @@ async def test_an_error_ends_its_call_and_not_the_stream(models: Path) -> None:
         _, code, reply = await stream.reply()
         assert (code, reply.error_message) == (
             "INVALID_ARGUMENT",
-            "parameter 'priority' is not supported",
+            "parameter 'priority' is reserved, expected 'timeout' or parameters of the model",
         )
         await stream.call.write(pb.ModelInferRequest(id="3", model_name="quick"))
         assert (await stream.reply())[:2] == ("3", "INVALID_ARGUMENT")

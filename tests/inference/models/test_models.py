@@ -185,7 +185,7 @@ REFUSALS: dict[str, tuple[Ask, str, str]] = {
     "sequence": (
         lambda c: c.infer("digits", [pixels(1, True)], sequence_id=5),
         "INVALID_ARGUMENT",
-        "parameter 'sequence_end' is not supported",
+        "parameter 'sequence_end' is reserved, expected 'timeout' or parameters of the model",
     ),
     "load": (lambda c: c.load_model("digits"), "UNIMPLEMENTED", ""),
 }

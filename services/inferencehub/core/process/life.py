@@ -125,11 +125,13 @@ def run(main: Callable[[], Awaitable[None]]) -> int:
     try:
         uvloop.run(main())  # type: ignore[arg-type]
     except SettingError as error:
-        sys.stderr.write(f"inferencehub: {error}\n")
-        return 2
+        sentence = str(error)
     except HubError as error:
-        sys.stderr.write(f"inferencehub: {error.detail}\n")
-        return 2
-    # A thread that still runs a model cannot be stopped, and the interpreter would wait for it.
-    logging.shutdown()
-    os._exit(0)
+        sentence = error.detail
+    else:
+        logging.shutdown()
+        # A thread that still runs a model cannot be stopped, and the interpreter would wait for it.
+        os._exit(0)
+    logging.shutdown()  # what was logged before comes first
+    sys.stderr.write(f"inferencehub: {sentence}\n")
+    return 2
