@@ -68,8 +68,8 @@ def refuse_reserved(parameters: Mapping[str, Parameter], prefixes: tuple[str, ..
     Raises:
         HubError: BAD_INPUT naming the first one.
     """
-    for name in parameters:
-        if name in RESERVED or (prefixes and name.startswith(prefixes)):
-            raise bad_input(
-                f"parameter '{name[:80]}' is reserved, expected 'timeout' or parameters of the model"
-            )
+    found = [name for name in parameters if name in RESERVED or name.startswith(prefixes)]
+    if found:
+        raise bad_input(
+            f"parameter '{min(found)[:80]}' is reserved, expected 'timeout' or parameters of the model"
+        )
