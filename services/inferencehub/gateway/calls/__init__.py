@@ -1,1 +1,1 @@
-"""A call of a model, whatever front it came by: stages, time limit, lane. Knows no HTTP; fronts import it, it imports `routing`."""
+"""Calls of models from any front: stages, time limit, lane. Knows no HTTP; fronts import it, it imports `routing`."""
