@@ -1,1 +1,1 @@
-"""HTTP for callers: routes, endpoints, errors and the access line. The top of the gateway; only `server.py` imports it."""
+"""The HTTP API: routes, endpoints, errors and access lines. The top of the gateway; only `server.py` imports it."""
