@@ -1,1 +1,1 @@
-"""The gateway: HTTP and JSON in, gRPC out; no model and no model library. Imports core alone; no other tier imports it."""
+"""The gateway: HTTP and JSON in, gRPC out; no model libraries. Imports core alone; no other tier imports it."""
