@@ -141,7 +141,7 @@ class Channel:
                 self._idle.set()
 
     def _stream_for(self, size: int, large: bool) -> Stream | None:
-        """The stream for a message of `size` bytes, or None. Large messages have their own, so small ones do not wait."""
+        """The stream for a message of `size` bytes, or None. Large ones have their own, so small ones do not wait."""
         for kept in self._kept[large or size > LARGE :]:
             stream = kept.stream
             if stream is not None and size <= stream.limit:
