@@ -1,4 +1,4 @@
-"""`python -m inferencehub.gateway`: reads the environment, wires, lives."""
+"""`python -m inferencehub.gateway`: reads the settings from the environment and runs one gateway."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from inferencehub.gateway.settings import GatewaySettings
 
 
 async def main() -> None:
-    """One gateway process, from start to end."""
+    """Run one gateway process, from start to end."""
     settings = read_settings(GatewaySettings, os.environ)
     set_up_logs("gateway", settings.log_format, settings.log_level)
     access = AccessLog("gateway", settings.log_format) if settings.access_log else None

@@ -1,4 +1,4 @@
-"""The gateway's Prometheus metrics. A label's values are bounded: models that pods listed, statuses, and no more."""
+"""The gateway's Prometheus metrics. Label values are statuses and models that pods listed; callers add none."""
 
 from __future__ import annotations
 
@@ -13,37 +13,39 @@ PREFIX = "inferencehub_gateway"
 
 
 class Metrics:
-    """All families, in a registry of their own.
-
+    """All metric families, in their own registry.
 
     Args:
-        access: the log whose dropped lines are counted; None where access lines are off.
+        access: the log whose dropped lines are counted; None if access lines are off.
     """
 
     def __init__(self, access: AccessLog | None = None) -> None:
         self.registry = registry = new_registry(PREFIX)
         self.requests = Histogram(
             f"{PREFIX}_request_seconds",
-            "HTTP requests by model and status; no model where none was reached",
+            "time of HTTP requests; the model is empty where the request reached none",
             ("model", "status"),
             SECONDS,
         )
         self.queue_wait = Histogram(
-            f"{PREFIX}_queue_seconds", "wait of requests for a place at a pod", ("model",), SECONDS
+            f"{PREFIX}_queue_seconds", "time that requests waited for a slot at a pod", ("model",), SECONDS
         )
         self.batch_rows = Histogram(f"{PREFIX}_batch_rows", "rows of each call to a pod", ("model",), ROWS)
         for family in (self.requests, self.queue_wait, self.batch_rows):
             registry.register(family)
         self.dispatches = Counter(
-            f"{PREFIX}_dispatches", "calls to pods by why they left", ("model", "reason"), registry=registry
+            f"{PREFIX}_dispatches",
+            "calls to pods, by the reason why they left the queue",
+            ("model", "reason"),
+            registry=registry,
         )
         self.returned = Counter(
             f"{PREFIX}_returned",
-            "requests put back into their lane by what happened",
+            "requests put back into their queue, by what happened to them",
             ("model", "outcome"),
             registry=registry,
         )
-        self.in_flight = 0  # requests that came and are not answered; counted up by the edge
+        self.in_flight = 0  # requests that arrived and are not answered yet; the edge adds to it
         in_flight = Gauge(f"{PREFIX}_in_flight", "HTTP requests that are being answered", registry=registry)
         in_flight.set_function(lambda: self.in_flight)
         registry.register(AccessLines(PREFIX, access))
@@ -51,7 +53,7 @@ class Metrics:
         self._observers: dict[str, LaneMetrics] = {}
 
     def answered(self, model: str, status: int, seconds: float) -> None:
-        """Count a request that was answered; `model` is "" or one that a pod listed."""
+        """Count a request that was answered after `seconds`; `model` is "" or a model that a pod listed."""
         self.in_flight -= 1
         key = (model, status)
         child = self._children.get(key)
@@ -84,5 +86,5 @@ class LaneMetrics:
             self.queue_wait.observe(now - job.arrived)
 
     def returned(self, outcome: Outcome, jobs: int) -> None:
-        """Count jobs that were put back."""
+        """Count jobs that were put back into their lane."""
         self._outcomes[outcome].inc(jobs)

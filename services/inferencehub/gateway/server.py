@@ -1,10 +1,10 @@
-"""The life of a gateway, to be read from top to bottom: start, serve, drain, stop.
+"""The life of a gateway, from start to stop.
 
-start   look for backends, listen; ready at once, for it can hold requests while no pod serves
-serve
-drain   say "not ready", close each connection with its next answer, and serve on for `drain_wait_s`, until load
-        balancers have seen it
-stop    stop listening, wait for the requests that run, `drain_timeout_s` at most, then let the backends go
+start   look for pods and listen; the gateway is ready at once, because it can hold requests while no pod serves
+serve   answer requests
+drain   report "not ready", close each connection after its next answer, and keep serving for `drain_wait_s` seconds, so
+        that load balancers notice
+stop    stop listening, wait at most `drain_timeout_s` seconds for requests that run, then disconnect from the pods
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Gateway:
     """One process of the gateway tier.
 
     Args:
-        settings: its settings.
-        access: where access lines go; None for nowhere.
+        settings: the gateway's settings.
+        access: where access lines go; None to write none.
     """
 
     def __init__(self, settings: GatewaySettings, access: AccessLog | None = None) -> None:
@@ -67,7 +67,7 @@ class Gateway:
         )
 
     def _make_edge(self) -> Edge:
-        """What answers callers."""
+        """The handler that answers callers."""
         settings = self.settings
         stages = [Memory(self.bytes_held), LoadShedding()]
         calls = self.calls = Calls(self.table, self.unknown, settings, stages)
@@ -85,7 +85,7 @@ class Gateway:
         )
 
     def _limits(self) -> Limits:
-        """What callers may take of time and connections."""
+        """The time and the number of connections that callers may use."""
         settings = self.settings
         return Limits(
             header_timeout_s=settings.header_timeout_s,
@@ -100,14 +100,14 @@ class Gateway:
         return self.http.port
 
     def not_ready(self) -> str:
-        """ "" while the gateway takes requests, else why it does not."""
+        """ "" while the gateway accepts requests, else the reason why it does not."""
         return "it is draining" if self.draining else "" if self.started else "it is starting"
 
     async def start(self) -> None:
-        """Look for backends and listen.
+        """Look for pods and listen.
 
         Raises:
-            OSError: where a port is taken.
+            OSError: if a port is taken.
         """
         await self.ops.start()
         await self.fleet.start()
@@ -117,13 +117,13 @@ class Gateway:
         logger.info("listening", extra={"port": self.http.port, "ops_port": self.ops.port})
 
     async def drain(self) -> None:
-        """Say "not ready" and serve on until load balancers have seen it."""
+        """Report "not ready", and keep serving until load balancers have noticed."""
         self.draining = self.edge.draining = True
         logger.info("draining", extra={"seconds": self.settings.drain_wait_s})
         await asyncio.sleep(self.settings.drain_wait_s)
 
     async def stop(self) -> None:
-        """End: no new connections, requests that run are waited for, backends let go."""
+        """Accept no more connections, wait for the requests that run, then disconnect from the pods."""
         self.draining = self.edge.draining = True
         await self.http.stop(self.settings.drain_timeout_s)
         await self.demand.stop()

@@ -9,12 +9,12 @@ from inferencehub.core.process.settings import SettingError, TierSettings, setti
 
 
 class OnDemand(NamedTuple):
-    """A model whose pool may be without pods: what a pod would tell, said beforehand.
+    """A model whose pool may have no pods: what a pod would report about the model, known beforehand.
 
     Args:
-        pool: its pool.
+        pool: the model's pool.
         slots: batches that one pod runs at a time.
-        max_batch_size: rows of one batch; 0 where it does not batch.
+        max_batch_size: rows of one batch; 0 if the model does not batch.
     """
 
     pool: str
@@ -24,67 +24,70 @@ class OnDemand(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GatewaySettings(TierSettings):
-    """Read from the environment; see the README's table."""
+    """The gateway's settings, read from the environment; docs/settings.md lists them."""
 
-    port: int = setting(3000, "port for HTTP; 0 takes any free one", env="PORT", least=0, most=65535)
+    port: int = setting(3000, "port for HTTP; 0 takes any free port", env="PORT", least=0, most=65535)
     backends: tuple[str, ...] = setting(
         ("inference-service:50051",),
-        "where inference is: host:port, several with commas",
+        "address of the inference service: host:port, or several separated by commas",
         env="GRPC_SERVER_URL",
     )
     roll_call: tuple[str, ...] = setting(
         (),
-        "ops ports of pods behind a load balancer, host:port with commas, that are asked who is there; finds pods sooner than DNS",
+        "where to send pod probes: ops ports of pods behind a load balancer, host:port separated by commas; "
+        "finds pods sooner than DNS",
     )
     resolve_s: float = setting(
-        1.0, "seconds between two looks at DNS for pods that came or went", least=0.1, most=60
+        1.0, "seconds between two DNS lookups for pods that came or went", least=0.1, most=60
     )
     backend_slots: int = setting(
         4,
-        "batches that a backend gets at a time if it does not tell its instance count",
+        "batches that a pod gets at a time if it does not report its number of instances",
         least=1,
         most=10_000,
     )
-    queue_length: int = setting(1000, "rows that may wait for one model; beyond it callers get 429", least=1)
+    queue_length: int = setting(1000, "rows that may wait for one model; beyond it requests get 429", least=1)
     hold_s: float = setting(
-        5.0, "seconds for which a request waits while no pod serves its model", least=0, most=300
+        5.0, "seconds that a request waits while no pod serves its model", least=0, most=300
     )
     on_demand_models: tuple[str, ...] = setting(
         (),
-        "models of pools that may be without pods: pool/model:slots, or pool/model:slots:max_batch_size, with commas",
+        "models of pools that may have no pods: pool/model:slots or pool/model:slots:max_batch_size, "
+        "separated by commas",
     )
     activation_s: float = setting(
         60.0,
-        "seconds for which a request waits for a pod of one of these models, in place of HUB_HOLD_S",
+        "seconds that a request waits for a pod of one of these models, instead of HUB_HOLD_S",
         least=0,
         most=3600,
     )
     max_body_bytes: int = setting(
         32 * 2**20,
-        "largest request body, in bytes, also once it is decompressed",
+        "largest request body in bytes, before and after decompression",
         least=2**10,
         most=2**30 - 1,
     )
     header_timeout_s: float = setting(
-        10.0, "seconds in which a request's head must be there", least=0.1, most=600
+        10.0, "seconds in which a request's head must arrive", least=0.1, most=600
     )
     body_timeout_s: float = setting(
-        30.0, "seconds in which a request's body must be there", least=0.1, most=3600
+        30.0, "seconds in which a request's body must arrive", least=0.1, most=3600
     )
     keep_alive_s: float = setting(
         75.0,
-        "seconds for which an idle connection stays open; must be longer than the load balancer in front keeps it",
+        "seconds that an idle connection stays open; must be longer than the load balancer in front keeps it",
         least=1,
         most=3600,
     )
     max_connections: int = setting(
         0,
-        "connections that are open at a time; 0 is as many as the process's limit of open files allows",
+        "connections that may be open at a time; 0 for as many as the process's limit of open files allows",
         least=0,
         most=1_000_000,
     )
     cors_origins: tuple[str, ...] = setting(
-        (), "origins whose pages may call from a browser, with commas, * for all; no CORS headers if empty"
+        (),
+        "origins whose pages may call from a browser, separated by commas; * for all; no CORS headers if empty",
     )
 
     def __post_init__(self) -> None:
@@ -103,10 +106,10 @@ class GatewaySettings(TierSettings):
         self.check_timeouts()
 
     def on_demand(self) -> dict[str, OnDemand]:
-        """`on_demand_models` by model.
+        """`on_demand_models` as a dict by model name.
 
         Raises:
-            SettingError: naming the entry that is not as described.
+            SettingError: if an entry has another form; the error names the entry.
         """
         models = {}
         for entry in self.on_demand_models:

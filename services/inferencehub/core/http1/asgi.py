@@ -1,6 +1,6 @@
-"""A handler that runs an ASGI application: each request in a task, its whole body in one message.
+"""A handler that runs an ASGI application. Each request runs in a task and gets its whole body in one message.
 
-Specification: ASGI HTTP & WebSocket protocol, version 2.4; no lifespan, no websockets, no trailers.
+Specification: ASGI HTTP & WebSocket protocol, version 2.4; without lifespan, websockets and trailers.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ logger = logging.getLogger(__name__)
 Message = MutableMapping[str, Any]
 App = Callable[[Any, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
 BODILESS = frozenset(("GET", "HEAD", "OPTIONS"))
-FRAMING = frozenset((b"content-length", b"transfer-encoding", b"connection"))  # the reply says these itself
+FRAMING = frozenset((b"content-length", b"transfer-encoding", b"connection"))  # the reply writes these itself
 FAILED = HubError(Kind.MODEL_FAILED, "the server failed on this request")
 ENDING = HubError(Kind.NOT_READY, "the server ends, and this request took longer than it could wait")
 
 
 class AsgiRequest(Request):
-    """A request for an application; `run` is there once it runs."""
+    """A request for an application; `run` is set while the application runs."""
 
     __slots__ = ("run",)
     run: AsgiRun | None
 
 
 class AsgiHandler:
-    """Runs one application.
+    """Runs one application; a `Handler`.
 
     Args:
         app: an ASGI 3 application.
-        most_bytes: the largest body that it takes.
+        most_bytes: the largest body that is accepted.
     """
 
     def __init__(self, app: App, most_bytes: int) -> None:
@@ -47,7 +47,7 @@ class AsgiHandler:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def plan(self, head: Head) -> AsgiRequest:
-        """See `Handler`; methods that need no body do not wait for one."""
+        """See `Handler`. Methods that need no body do not wait for one."""
         request = AsgiRequest(head, self.most_bytes, needs_body=head.method not in BODILESS)
         request.run = None
         return request
@@ -71,14 +71,14 @@ class AsgiHandler:
             request.run = None
 
     def cut_off(self, request: Request, reply: Reply) -> None:
-        """See `Handler`; what has begun is broken off."""
+        """See `Handler`. An answer that has begun is aborted."""
         if not reply.started:
             answer_error(reply, ENDING)
         self.left(request)
 
 
 def answer_error(reply: Reply, error: HubError) -> None:
-    """Answer an error that no application has shaped."""
+    """Answer with an error, as JSON."""
     lines = JSON
     if error.kind in (Kind.BUSY, Kind.NOT_READY):
         lines += b"retry-after: %d\r\n" % error.retry_after
@@ -87,18 +87,18 @@ def answer_error(reply: Reply, error: HubError) -> None:
 
 
 class AsgiRun:
-    """One call of an application: what its `receive` and `send` do."""
+    """One call of an application, with its `receive` and `send`."""
 
     def __init__(self, request: AsgiRequest, reply: Reply) -> None:
         self._request = request
         self._reply = reply
-        self._gone = asyncio.Event()  # the caller, or the answer has ended
+        self._gone = asyncio.Event()  # the caller has left, or the answer has ended
         self._drained = asyncio.Event()
-        self._given = False  # the body
+        self._given = False  # whether the application has received the body
         self._start: tuple[int, bytes] | None = None
 
     async def run(self, app: App) -> None:
-        """Call the application, and answer where it fails to."""
+        """Call the application; if it fails before its answer, answer with an error."""
         reply, head = self._reply, self._request.head
         try:
             await app(scope_of(head), self._receive, self._send)
@@ -116,10 +116,10 @@ class AsgiRun:
                 answer_error(reply, FAILED)
         finally:
             self.leave()
-            self._request.run = None  # both have the other, and would be left to the collector
+            self._request.run = None  # else they would form a reference cycle
 
     def leave(self) -> None:
-        """Nobody reads the answer any more, or it has ended."""
+        """The caller has left, or the answer has ended."""
         self._gone.set()
         self._drained.set()
 
@@ -160,7 +160,7 @@ class AsgiRun:
 
 
 def scope_of(head: Head) -> dict[str, Any]:
-    """What an application is told of a request."""
+    """The ASGI scope of a request."""
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.4"},

@@ -1,4 +1,4 @@
-"""A request's body: what is refused by the head alone, how pieces become one, and how a content coding is undone."""
+"""Request bodies: refusals by the head alone, bodies that arrive in pieces, and decompression."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from inferencehub.core.http1.head import NO_HTTP, Broken, Parser, end_of
 from inferencehub.core.values.buffers import room
 from inferencehub.core.values.errors import HubError, Kind, bad_input
 
-# What `zlib` calls the containers of each content coding (RFC 9110 8.4.1); "deflate" is zlib-wrapped.
+# zlib's window bits for each content coding (RFC 9110 8.4.1); "deflate" means the zlib format.
 WINDOW_BITS = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}
 NO_CODING = frozenset((b"", b"identity"))
-FRAMING = 8  # bytes that one byte of a body may need around it: chunks of one byte have 5
+FRAMING = 8  # bytes of framing that are allowed for each byte of a body; a chunk of one byte has 5
 
 
 def refusal(request: Request) -> HubError | None:
-    """Why a request's head alone is enough to refuse its body; None where it is not."""
+    """The error if the head alone is a reason to refuse the body, else None."""
     head = request.head
     if not request.needs_body:
         return None
@@ -32,12 +32,12 @@ def refusal(request: Request) -> HubError | None:
 
 
 def asks_first(head: Head) -> bool:
-    """Whether the caller sends the body once it is told to (RFC 9110 10.1.1); never in HTTP/1.0."""
+    """Whether the caller waits for "100 Continue" before it sends the body (RFC 9110 10.1.1); never in HTTP/1.0."""
     return head.version == "1.1" and head.fields.get(b"expect", b"").lower() == b"100-continue"
 
 
 def hold(request: Request, size: int, budget: Budget) -> None:
-    """Account for `size` more bytes of a request; where there is no room for them, that is its error."""
+    """Account for `size` more bytes of a request; if there is no room for them, set the request's error."""
     try:
         request.hold(budget, size)
     except HubError as error:
@@ -50,7 +50,7 @@ def content_coding(head: Head) -> bytes:
 
 
 def finish(request: Request, body: Body, budget: Budget) -> None:
-    """Give a request its whole body, without its content coding; where that cannot be had, its error."""
+    """Give a request its whole body, decompressed; if this fails, set the request's error."""
     if b"content-encoding" in request.head.fields:
         bits = WINDOW_BITS.get(content_coding(request.head))
         if bits is not None:
@@ -64,10 +64,10 @@ def finish(request: Request, body: Body, budget: Budget) -> None:
 
 
 class Coming(Protocol):
-    """A body that has not come whole.
+    """A body that is not complete yet.
 
-    `error` says why it is not to be had, and `broken` that its end will never be found; `whole` whether all of it has come, `got` how many bytes have. `place` is
-    where the socket may be read into; None where the bytes are to be given to `take`.
+    `error` is the reason why the body cannot be used. `broken` is True if its end cannot be found. `wanted` is True if
+    the body is kept, and `got` is the number of bytes that have arrived.
     """
 
     broken: bool
@@ -77,14 +77,14 @@ class Coming(Protocol):
 
     @property
     def whole(self) -> bool:
-        """Whether all of it has come."""
+        """Whether the body is complete."""
 
     @property
     def place(self) -> memoryview | None:
-        """Where the next bytes may be read into; None where they are to be given to `take`."""
+        """The memory into which the socket's next bytes are read; None if `take` gets them instead."""
 
     def take(self, data: bytes, at: int) -> int:
-        """Take what belongs to the body, from `at` on; where in `data` it ends."""
+        """Take the bytes of the body from `data[at:]`; returns where in `data` they end."""
 
     def filled(self, size: int) -> None:
         """`size` bytes were read into `place`."""
@@ -93,17 +93,17 @@ class Coming(Protocol):
         """The whole body."""
 
     def drop(self) -> None:
-        """What has come is not wanted any more; what still comes is dropped."""
+        """Drop the bytes that have arrived, and those that still arrive."""
 
 
 class KnownBody:
-    """A body whose length the head has told; it is read into the place where it stays.
+    """A body whose length is in the head; the socket's bytes are read straight into its memory.
 
     Args:
-        request: whose body it is.
-        size: bytes of it.
-        wanted: whether it is kept.
-        budget: accounts for what has come.
+        request: the request that has this body.
+        size: bytes of the body.
+        wanted: whether the body is kept.
+        budget: accounts for the bytes that have arrived.
     """
 
     __slots__ = ("_body", "_budget", "_request", "_size", "broken", "error", "got", "wanted")
@@ -156,14 +156,14 @@ class KnownBody:
 
 
 class ChunkedBody:
-    """A body in chunks; the parser finds them.
+    """A body in chunks, which the parser finds.
 
     Args:
-        request: whose body it is.
-        parser: has parsed the head.
-        wanted: whether it is kept.
-        budget: accounts for what has come.
-        most_framing: bytes of trailers and chunk extensions, beside those that each byte of the body may need.
+        request: the request that has this body.
+        parser: the parser that has parsed the head.
+        wanted: whether the body is kept.
+        budget: accounts for the bytes that have arrived.
+        most_framing: allowed bytes of trailers and chunk extensions, besides FRAMING for each byte of the body.
     """
 
     __slots__ = (
@@ -192,7 +192,7 @@ class ChunkedBody:
         return self._parser.complete
 
     def take(self, data: bytes, at: int) -> int:
-        """See `Coming`; what breaks the protocol makes it `broken`."""
+        """See `Coming`. Bytes that break the protocol make the body `broken`."""
         end = end_of(self._tail, data, at) or len(data)
         piece = data[at:end]
         self._tail = (self._tail + piece)[-3:]
@@ -229,7 +229,7 @@ class ChunkedBody:
         self.error = bad_input(f"{NO_HTTP}: {why}")
 
     def filled(self, size: int) -> None:
-        """Never called: there is no place."""
+        """See `Coming`; never called, because `place` is None."""
 
     def content(self) -> Body:
         """See `Coming`."""
@@ -242,10 +242,15 @@ class ChunkedBody:
 
 
 def inflate(body: Body, window_bits: int, most: int) -> bytes:
-    """A compressed body's content, refused as soon as it is larger than `most`.
+    """Decompress a body.
+
+    Args:
+        body: the compressed body.
+        window_bits: zlib's name for the format; see WINDOW_BITS.
+        most: the largest content in bytes; decompression stops there.
 
     Raises:
-        HubError: TOO_LARGE, or BAD_INPUT where the body is not compressed as its head says.
+        HubError: TOO_LARGE if the content is larger than `most`, BAD_INPUT if the body has another format.
     """
     stream = zlib.decompressobj(window_bits)
     try:
@@ -262,17 +267,17 @@ def inflate(body: Body, window_bits: int, most: int) -> bytes:
 
 
 def kept(error: HubError) -> HubError:
-    """An error as a request may have it: without its traceback, which leads to the request, and would be a circle."""
+    """A copy of an error that a request may keep. The traceback would refer back to the request: a reference cycle."""
     return HubError(error.kind, error.detail, error.retry_after)
 
 
 def too_large(most: int, got: str) -> HubError:
-    """The error of a body that is too large."""
+    """The error for a body that is too large."""
     return HubError(Kind.TOO_LARGE, f"the body has {got}, expected at most {most}")
 
 
 def too_slow(within_s: float, got: int) -> HubError:
-    """The error of a body that did not come in time."""
+    """The error for a body that did not arrive in time."""
     return HubError(
         Kind.TOO_SLOW, f"expected the whole body within {within_s:g} s, got {got} bytes until then"
     )

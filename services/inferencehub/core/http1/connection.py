@@ -1,11 +1,12 @@
-"""One connection: reads heads, bodies and the next request, and hands each to the handler in its turn.
+"""One connection: reads heads and bodies, and hands one request after another to the handler.
 
-What comes is fed to the parser up to the end of a head, and no further while a request is not answered or its answer
-waits to be read: what came behind it waits, unfed. So a request never waits as more than its bytes, and what breaks the
-protocol is answered behind the good requests before it. A body whose length is known never meets the parser: what came
-with the head is cut out, the rest is read from the socket straight into its place, and a new parser takes the next head.
+The parser gets bytes up to the end of a head. While this request is not answered, or its answer is not sent, the bytes
+behind it wait as they are. So waiting requests cost no more memory than their bytes, and an error in the protocol is
+answered after the good requests before it. A body whose length is known does not pass through the parser: the part that
+came with the head is cut out, the rest is read from the socket straight into the body's memory, and a new parser reads
+the next head.
 
-An offer to go on with another protocol is ignored (RFC 9110 7.8).
+An offer to switch to another protocol is ignored (RFC 9110 7.8).
 """
 
 from __future__ import annotations
@@ -20,33 +21,33 @@ from inferencehub.core.http1.limits import Serving
 from inferencehub.core.http1.response import CONTINUE
 from inferencehub.core.values.errors import HubError
 
-# What all connections read into; what came is taken out before anything else is read.
+# All connections read into this buffer; its bytes are taken out before the next read.
 BUFFER = memoryview(bytearray(2**16))
-SMALL = 4096  # bytes of a head, or of a body that came with it, that need no account
+SMALL = 4096  # a head, or a body that came with it, of up to so many bytes is not accounted for
 
 
 class Connection(Lifetime):
-    """See the module's text. uvicorn makes one for each connection, and shuts it down."""
+    """See the module's text. uvicorn makes one object for each connection, and shuts it down."""
 
     __slots__ = ("_busy", "_coming", "_counted", "_parser", "_unfed")
 
     def __init__(self, serving: Serving, server_state: Any, **_: Any) -> None:
         super().__init__(serving, server_state)
         self._parser = Parser()
-        self._unfed = b""  # what came behind a request that is not answered
-        self._counted = 0  # bytes of it, and of a head that comes in pieces, that the budget knows of
-        self._coming: bodies.Coming | None = None  # a body that is not whole, whether it is wanted or dropped
-        self._busy = False  # what came is being looked at
+        self._unfed = b""  # bytes behind a request that is not answered; the parser has not seen them
+        self._counted = 0  # bytes of `_unfed` and of an incomplete head that are in the budget
+        self._coming: bodies.Coming | None = None  # an incomplete body, wanted or dropped
+        self._busy = False  # True while `_take` runs
 
-    # --- what came ---
+    # --- bytes that arrive ---
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Where the next bytes are to be put."""
+        """See `asyncio.BufferedProtocol`: the memory for the next bytes."""
         coming = self._coming
         return BUFFER if coming is None else coming.place or BUFFER
 
     def buffer_updated(self, size: int) -> None:
-        """They are there."""
+        """See `asyncio.BufferedProtocol`: `size` bytes have arrived."""
         coming = self._coming
         if coming is not None and coming.place is not None:
             coming.filled(size)
@@ -59,7 +60,7 @@ class Connection(Lifetime):
             self._take(data)
 
     def _take(self, data: bytes) -> None:
-        """Begin the requests that came, one after another, as far as it may go now."""
+        """Begin the requests in `data`, one after another, until one is not answered at once or is not complete."""
         at, size, turn, limits = 0, len(data), 0, self._serving.limits
         self._busy = True
         while at < size and not self._deaf:
@@ -77,26 +78,26 @@ class Connection(Lifetime):
         if at < size and not self._deaf:
             self._unfed = data[at:]
             if self._reply is None and not self._stuck:
-                self._loop.call_soon(self._go_on)  # others have their turn first
+                self._loop.call_soon(self._go_on)  # other connections have their turn first
             if size - at >= limits.max_head_bytes:
                 self._pause()
         if self._counted or self._unfed or self._parser.begun:
             self._account()
 
     def _go_on(self) -> None:
-        """Look at what waits, where it need not wait any more."""
+        """Take the bytes that wait, if no request or answer holds them up any more."""
         if self._unfed and self._reply is None and not self._stuck:
             data, self._unfed = self._unfed, b""
             try:
                 self._take(data)
             except Exception:
-                self.abort()  # as the event loop does where what was read makes a handler fail
+                self.abort()  # the event loop does the same if `buffer_updated` raises
                 raise
         if len(self._unfed) < self._serving.limits.max_head_bytes:
             self._resume()
 
     def _take_head(self, data: bytes, at: int) -> int:
-        """Parse a head, as much of it as is there, and where it is whole begin its request; where in `data` it ends."""
+        """Parse a head, and begin its request if the head is complete; returns where in `data` this ends."""
         parser, limits = self._parser, self._serving.limits
         in_pieces = parser.begun
         try:
@@ -106,7 +107,7 @@ class Connection(Lifetime):
         if len(raw or parser.begun) > limits.max_head_bytes:
             return self._refuse(431, limits.too_much_head)
         if not raw:
-            if not in_pieces and not self._new:  # for a new connection, the time is running
+            if not in_pieces and not self._new:  # on a new connection the timer runs already
                 self._arm(limits.header_timeout_s)
             return end
         try:
@@ -121,7 +122,7 @@ class Connection(Lifetime):
         elif head.size is not None or parser.upgraded:
             self._parser = Parser(chunked=head.size is None)
         request = self._serving.handler.plan(head)
-        if self._counted:  # the head, in pieces: it is the request's from now on
+        if self._counted:  # a head that came in pieces: the request accounts for it from now on
             self._serving.budget.give(self._counted)
             self._counted = 0
         if len(raw) > SMALL:
@@ -130,13 +131,13 @@ class Connection(Lifetime):
         return self._begin(request, self._reply, data, end)
 
     def _begin(self, request: Request, reply: Reply, data: bytes, at: int) -> int:
-        """Begin a request whose head is complete, or wait for its body; where in `data` that ends."""
+        """Begin a request whose head is complete, or wait for its body; returns where in `data` the request ends."""
         head, limits, budget = request.head, self._serving.limits, self._serving.budget
         size, have, coded = head.size, len(data) - at, b"content-encoding" in head.fields
         if request.error is None and (coded or (size or 0) > request.most_bytes):
             request.error = bodies.refusal(request)
         wanted = request.error is None and request.needs_body
-        if size is not None and have >= size:  # it is whole, as most are
+        if size is not None and have >= size:  # the body is complete, as in most requests
             if wanted and size > SMALL:
                 bodies.hold(request, size, budget)
             if wanted and request.error is None:
@@ -152,18 +153,18 @@ class Connection(Lifetime):
         self._arm(limits.body_timeout_s)
         asks = not have and bodies.asks_first(head)
         if not wanted:
-            reply.close = reply.close or asks  # a body that was asked for in vain may come, or not
+            reply.close = reply.close or asks  # without "100 Continue" the body may come or not
             self._serving.handler.begin(request, reply)
         elif asks:
             self.write(CONTINUE)
         return at
 
     def _settle(self, coming: bodies.Coming) -> None:
-        """A body is whole, or it cannot be had."""
+        """A body is complete, or cannot be used: begin its request."""
         reply = self._reply
         if coming.whole:
             self._coming = None
-            self._parser = Parser()  # the one before remembers trailers, as "connection: close"
+            self._parser = Parser()  # the old one remembers trailers, such as "connection: close"
         if coming.broken:
             self._deaf = True
             if reply is None:
@@ -183,10 +184,10 @@ class Connection(Lifetime):
         elif coming.whole and reply is None:
             self._rest()
 
-    # --- what the process may hold ---
+    # --- the budget ---
 
     def _account(self) -> None:
-        """Have the budget know of what waits; where it has no room for that, the connection ends behind its answer."""
+        """Account for the bytes that wait; if the budget has no room, the connection closes after its next answer."""
         waits = len(self._unfed) + len(self._parser.begun)
         more, budget = waits - self._counted, self._serving.budget
         try:
@@ -213,7 +214,7 @@ class Connection(Lifetime):
     # --- answers ---
 
     def ended(self) -> None:
-        """An answer has ended."""
+        """See `Carrier`."""
         reply, self._reply = self._reply, None
         assert reply is not None
         if reply.request.held:
@@ -229,7 +230,7 @@ class Connection(Lifetime):
             self._rest()
 
     def _rest(self) -> None:
-        """Between two requests: the next one may begin, or an idle time does."""
+        """Between two requests: begin the next one if its bytes are here, else the idle time."""
         self._due = self._loop.time() + self._serving.limits.keep_alive_s
         if self._timer is None:
             self._timer = self._loop.call_at(self._due, self._on_time)
@@ -259,7 +260,7 @@ class Connection(Lifetime):
                     coming.error = bodies.too_slow(limits.body_timeout_s, coming.got)
                     self._settle(coming)
         elif self._stuck:
-            pass  # as long as the caller reads
+            pass  # `Unread` watches callers that read slowly
         elif self._parser.begun and not self._last:
             self._refuse(408, f"expected the whole head of a request within {limits.header_timeout_s:g} s")
         else:

@@ -1,9 +1,9 @@
-"""What a handler of HTTP requests gets and gives: the contract between the connection and everything above it.
+"""The contract between a connection and the handler of its requests.
 
-plan    the head is complete, its body is not read: say how large the body may be, or refuse the request
-begin   the body is here, or an error says why it is not: answer now or later, through the `Reply`
-left    the caller has gone before the answer's end
-cut_off the process ends before the answer was ready
+plan    the head is complete and the body is not read: say how large the body may be, or refuse the request
+begin   the body is complete, or an error says why it is not: answer now or later, through the `Reply`
+left    the caller has left before the end of the answer
+cut_off the process ends before the answer is ready
 """
 
 from __future__ import annotations
@@ -20,28 +20,32 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class Budget(Protocol):
-    """How many bytes the process may hold."""
+    """The limit on the bytes that the process holds; see `ByteBudget`."""
 
     def take(self, size: int) -> None:
-        """Account for `size` more bytes, or raise a `HubError`."""
+        """Account for `size` more bytes.
+
+        Raises:
+            HubError: if there is no room for them.
+        """
 
     def add(self, size: int) -> None:
-        """Account for `size` more bytes that are there already, whatever the limit."""
+        """Account for `size` more bytes that are in memory already, even if they exceed the limit."""
 
     def give(self, size: int) -> None:
-        """`size` bytes are held no longer."""
+        """Give `size` bytes back."""
 
 
 class Head:
-    """The head of one request, already checked by RFC 9112.
+    """The head of one request, checked by the rules of RFC 9112.
 
     Args:
         method: as sent.
-        target: in origin form, as sent; absolute form is reduced to it.
-        fields: the headers; names in lower case. Of equal names the last.
-        headers: all headers in order, where names are equal; None where `fields` holds them all.
+        target: in origin form, as sent; an absolute form is reduced to it.
+        fields: values by name in lower case; if a name comes several times, the last value.
+        headers: all headers in order, if a name comes several times; None if `fields` has them all.
         version: "1.1" or "1.0".
-        size: bytes of the body; 0 where there is none, None where it comes in chunks.
+        size: bytes of the body; 0 if there is none, None if it comes in chunks.
     """
 
     __slots__ = ("_headers", "fields", "method", "size", "target", "version")
@@ -79,15 +83,16 @@ class Head:
 
 
 class Request:
-    """One request; a handler may subclass it to keep what is its own.
+    """One request; a handler may subclass it to add its own fields.
 
     Args:
         head: its head.
-        most_bytes: the largest body that is taken, as sent and once it is decompressed.
-        error: why the request is refused without its body; None where it is not.
+        most_bytes: the largest body that is accepted, before and after decompression.
+        error: why the request is refused without its body; None if it is not refused.
         needs_body: whether `begin` has to wait for the body; else the body is read and dropped.
 
-    `body` is whole and decompressed once `begin` is called without an error. `held` bytes are accounted for.
+    If there is no error, `body` is complete and decompressed when `begin` is called. `held` is the number of bytes that
+    the request has taken from the budget.
     """
 
     __slots__ = ("_budget", "body", "error", "head", "held", "most_bytes", "needs_body")
@@ -106,14 +111,14 @@ class Request:
         """Account for `size` more bytes of this request.
 
         Raises:
-            HubError: BUSY where the process holds too many.
+            HubError: BUSY if the process holds too many.
         """
         budget.take(size)
         self._budget = budget
         self.held += size
 
     def release(self) -> None:
-        """Give back what was accounted for: something else accounts for the body from now on, or it has gone."""
+        """Give all held bytes back: something else accounts for them from now on, or they are dropped."""
         if self.held:
             self._budget.give(self.held)
             self.held = 0
@@ -122,16 +127,16 @@ class Request:
 class Reply:
     """The answer to one request, given once: by `send`, or by `start`, `write` and `end`.
 
-    Once the caller has left, or the answer has ended, nothing of it has an effect.
+    After the caller has left, or the answer has ended, these methods have no effect.
 
     Args:
         carrier: the connection.
-        request: what is answered.
-        close: whether the connection ends after this answer.
+        request: the request that is answered.
+        close: whether the connection closes after this answer; it may be set until the answer begins.
 
-    `finish_head` is called with the status of an answer that is about to begin, and gives more lines of its head; it may
-    set `close`, which may be set until then. A `send` behind `start` breaks the connection off. `drained` is called when
-    a caller that read slowly has caught up.
+    `finish_head` is called when an answer is about to begin, with its status. It returns more header lines, and may set
+    `close`. A `send` after `start` aborts the connection. `drained` is called when a caller that read slowly has read
+    everything.
     """
 
     __slots__ = ("_carrier", "_chunked", "_silent", "close", "drained", "finish_head", "request")
@@ -147,21 +152,21 @@ class Reply:
 
     @property
     def started(self) -> bool:
-        """Whether the answer has begun, as a stream."""
+        """Whether `start` has begun the answer."""
         return self._chunked is not None
 
     @property
     def host(self) -> str:
-        """The address that the caller has connected to; empty once it has left."""
+        """The address that the caller has connected to; "" after it has left."""
         return "" if self._carrier is None else self._carrier.host()
 
     def send(self, status: int, lines: bytes, parts: Sequence[Buffer]) -> None:
         """Answer, in one write.
 
         Args:
-            status: of the answer.
-            lines: of its head, each as b"name: value\\r\\n"; length, date and connection are added.
-            parts: its body; a memoryview is one of bytes.
+            status: the HTTP status.
+            lines: header lines, each as b"name: value\\r\\n"; length, date and connection are added.
+            parts: the body, in parts; a memoryview must have items of one byte.
         """
         carrier = self._carrier
         if carrier is None:
@@ -185,7 +190,7 @@ class Reply:
         carrier.ended()
 
     def start(self, status: int, lines: bytes) -> None:
-        """Begin an answer whose length is not known: in chunks, or until the connection ends for HTTP/1.0."""
+        """Begin an answer of unknown length: in chunks, or for HTTP/1.0 until the connection closes."""
         carrier = self._carrier
         if carrier is None:
             return
@@ -203,7 +208,7 @@ class Reply:
         return b"" if finish_head is None else finish_head(status)
 
     def write(self, data: Buffer) -> bool:
-        """Send a piece; False where the caller reads slowly: `drained` says when to go on."""
+        """Send a piece of the body; False if the caller reads slowly: then wait until `drained` is called."""
         carrier = self._carrier
         if carrier is None or self._silent or not len(data):
             return True
@@ -220,7 +225,7 @@ class Reply:
         carrier.ended()
 
     def abort(self) -> None:
-        """Break the connection off: the caller sees that the answer is not whole."""
+        """Abort the connection: the caller sees that the answer is not complete."""
         carrier = self._carrier
         if carrier is not None:
             carrier.abort()
@@ -234,13 +239,13 @@ class Handler(Protocol):
     """Answers requests; one handler serves all connections of a server."""
 
     def plan(self, head: Head) -> Request:
-        """Called before the body is read. Never raises."""
+        """Called before the body is read. It never raises: it sets the request's `error`."""
 
     def begin(self, request: Request, reply: Reply) -> None:
-        """Answer: the body is whole, or `request.error` says why it is not there."""
+        """Answer the request: its body is complete, or `request.error` says why not."""
 
     def left(self, request: Request) -> None:
-        """The caller hung up after `plan` and before the answer's end."""
+        """The caller hung up after `plan` and before the end of the answer."""
 
     def cut_off(self, request: Request, reply: Reply) -> None:
-        """The process ends, and the answer has not, or its body has not come: end it now, or it is broken off."""
+        """The process ends before the answer, or before the body is complete: end the answer now, or it is aborted."""

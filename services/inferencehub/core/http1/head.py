@@ -1,11 +1,11 @@
-"""From bytes to a checked head: llhttp, as httptools offers it, and the rules of RFC 9112 that it does not hold.
+"""Turns bytes into a checked head: llhttp (through httptools), and the rules of RFC 9112 that llhttp does not check.
 
-llhttp refuses bare CR and LF, folded lines, NUL, odd names, and lengths that are no numbers, are repeated or stand
-beside a transfer coding. BadHead here: other versions than 1.0 and 1.1, CONNECT, targets and hosts that are none, and
-all transfer codings but `chunked` alone.
+llhttp refuses bare CR and LF, folded lines, NUL, invalid names, and a Content-Length that is not a number, is repeated,
+or comes with a transfer coding. This file refuses versions other than 1.0 and 1.1, CONNECT, invalid targets and hosts,
+and all transfer codings except `chunked` alone.
 
-The parser is fed in slices that end where a head or a body in chunks may end. Its callbacks are methods of lists and
-dicts: what it found is looked at after each slice, so that a header costs no call of a Python function.
+The parser is fed in slices that end where a head, or a body in chunks, may end. Its callbacks are methods of lists and
+dicts, and the results are read after each slice. So a header costs no call of a Python function.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ import httptools
 
 from inferencehub.core.http1.handler import Head, Headers
 
-Broken = httptools.HttpParserError  # what breaks the protocol
-EMPTY_LINES = re.compile(rb"(?:\r\n)*")  # that a server skips in front of a head (2.2)
-END = b"\r\n\r\n"  # of a head, and of a body in chunks
+Broken = httptools.HttpParserError  # the error for bytes that break the protocol
+EMPTY_LINES = re.compile(rb"(?:\r\n)*")  # a server skips them in front of a head (2.2)
+END = b"\r\n\r\n"  # the end of a head, and of a body in chunks
 TARGET = re.compile(rb"/[!\"$-~]*")  # origin-form (3.2.1); no fragment
 ABSOLUTE = re.compile(rb"https?://([^/?#]*)(/[!\"$-~]*|\?[!\"$-~]*|)", re.IGNORECASE)  # 3.2.2
 # uri-host [":" port] of RFC 9110 7.2: a name or an address; empty where the target has no authority.
 HOST = re.compile(rb"(?:(?:[\w.~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*|\[[\w.:~!$&'()*+,;=-]+\])(?::\d*)?", re.ASCII)
 METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")}
-NEVER = frozenset((b"CONNECT", b"PRI"))  # for proxies; the first line of HTTP/2
+NEVER = frozenset((b"CONNECT", b"PRI"))  # CONNECT is for proxies; PRI begins HTTP/2
 NO_HTTP = "expected an HTTP/1.1 request, got something that is none"
 
 
 class Parser:
-    """One httptools parser and what it has found.
+    """One httptools parser and its results.
 
     Args:
-        chunked: whether it begins inside a body in chunks, whose head another one has parsed.
+        chunked: whether it begins inside a body in chunks, whose head another parser has read.
 
-    `begun` is what has come of a head that is not whole; `method()` is that of the last head.
+    `begun` has the bytes of a head that is not complete yet; `method()` returns the method of the last head.
     """
 
     __slots__ = (
@@ -48,8 +48,8 @@ class Parser:
         self.begun = b""
         self.urls: list[bytes] = []
         self.fields: dict[bytes, bytes] = {}
-        self.pieces: list[bytes] = []  # of a body in chunks
-        self.upgraded = False  # by its head; it takes nothing more then
+        self.pieces: list[bytes] = []  # the pieces of a body in chunks
+        self.upgraded = False  # whether the head offers another protocol; the parser then stops
         self._open: list[None] = [None]
         self.on_url = self.urls.append
         self.on_header = self.fields.__setitem__
@@ -62,10 +62,13 @@ class Parser:
             self.feed(b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n")
 
     def take_head(self, data: bytes, at: int) -> tuple[bytes, int]:
-        """Take what there is of a head, from `at` on: the whole head's bytes, empty where it is not whole; its end.
+        """Parse a head, or a part of it, from `data[at:]`.
+
+        Returns:
+            The bytes of the whole head, empty if it is not complete; and where in `data` it ends.
 
         Raises:
-            Broken: where it is none.
+            Broken: if the bytes break the protocol.
         """
         begun = self.begun
         if begun:
@@ -81,7 +84,7 @@ class Parser:
             self.upgraded = True
         if begun:
             raw = begun + raw
-        if not end or not self.urls:  # a part of it, or empty lines in front
+        if not end or not self.urls:  # a part of a head, or only empty lines in front of it
             self.begun = raw
             return b"", end or len(data)
         self.begun = b""
@@ -89,18 +92,18 @@ class Parser:
 
     @property
     def complete(self) -> bool:
-        """Whether the end of the message has come."""
+        """Whether the end of the message has arrived."""
         return not self._open
 
     def next(self) -> None:
-        """The message has ended, and the parser takes another head."""
+        """Prepare for the next head: the message has ended."""
         self.urls.clear()
         self.fields.clear()
         self._open.append(None)
 
 
 def end_of(before: bytes, data: bytes, at: int) -> int:
-    """Where in `data` the next empty line ends, from `at` on; 0 where it does not. `before` came before `data[at:]`."""
+    """Where in `data` the next empty line ends, from `at` on; 0 if there is none. `before` came before `data[at:]`."""
     tail = before[-3:]
     found = (tail + data[at : at + 3]).find(END)
     if found >= 0:
@@ -113,8 +116,8 @@ class BadHead(Exception):
     """A head that never becomes a request.
 
     Args:
-        status: of the answer.
-        sentence: for the caller.
+        status: the HTTP status of the answer.
+        sentence: the error text for the caller.
     """
 
     def __init__(self, status: int, sentence: str) -> None:
@@ -124,20 +127,20 @@ class BadHead(Exception):
 
 
 def no_http(why: str) -> BadHead:
-    """The refusal of what breaks the protocol."""
+    """The refusal of bytes that break the protocol."""
     return BadHead(400, f"{NO_HTTP}: {why}")
 
 
 def read_head(raw: bytes, method: bytes, target: bytes, parsed: dict[bytes, bytes]) -> Head:
-    """A head as llhttp has accepted it, checked.
+    """Check a head that llhttp has accepted.
 
     Args:
-        raw: all its bytes, from the first that is no empty line to the empty line at its end.
+        raw: all bytes of the head, without empty lines in front, with the empty line at its end.
         method, target: as llhttp found them.
-        parsed: its headers as llhttp found them; of equal names the last.
+        parsed: headers as llhttp found them; if a name comes several times, the last value.
 
     Raises:
-        BadHead: where it breaks a rule.
+        BadHead: if the head breaks a rule.
     """
     if method in NEVER:
         raise no_http("its method is none that a server of HTTP/1.1 takes")
@@ -148,7 +151,7 @@ def read_head(raw: bytes, method: bytes, target: bytes, parsed: dict[bytes, byte
     else:
         raise wrong_version(raw)
     headers: Headers | None = None
-    # Names in lower case, all in one go.
+    # One call makes all names lower case.
     fields = dict(zip(b"\n".join(parsed).lower().split(b"\n"), parsed.values(), strict=False))
     if raw.count(b"\r\n") != len(fields) + 2 or b" \r\n" in raw or b"\t\r\n" in raw:
         headers = all_headers(raw)
@@ -184,7 +187,7 @@ def keeps_alive(head: Head) -> bool:
 
 
 def wrong_version(raw: bytes) -> BadHead:
-    """The refusal of a request line that does not end as one of HTTP/1.0 or 1.1."""
+    """The refusal of a request line without the version HTTP/1.0 or HTTP/1.1."""
     line = raw[: raw.index(b"\r\n")]
     if re.search(rb" HTTP/2\.0$", line):
         return BadHead(505, "expected a request of HTTP/1.1 or 1.0, got one of HTTP/2.0")
@@ -192,16 +195,16 @@ def wrong_version(raw: bytes) -> BadHead:
 
 
 def all_headers(raw: bytes) -> Headers:
-    """Every header line of a head, in order; names in lower case, no space around values."""
+    """All headers of a head, in order; names in lower case, values without space around them."""
     pairs = [line.partition(b":") for line in raw.split(b"\r\n")[1:-2]]
     return [(name.lower(), value.strip(b" \t")) for name, _, value in pairs]
 
 
 def reduced(target: bytes, method: str, host: bytes | None) -> tuple[bytes, bytes | None]:
-    """A target that is not in origin form, and the host that counts.
+    """The origin form of a target in another form, and the host that counts.
 
     Raises:
-        BadHead: where it is in no form that a server takes.
+        BadHead: if a server does not accept the target's form.
     """
     if target == b"*" and method == "OPTIONS":
         return target, host
@@ -209,7 +212,7 @@ def reduced(target: bytes, method: str, host: bytes | None) -> tuple[bytes, byte
     if found is None or not found[1]:
         raise no_http("its target is no path")
     if host is None or not HOST.fullmatch(host):
-        return target, host  # which is refused for that
+        return target, host  # the caller refuses this host
     rest = found[2]
     return rest if rest.startswith(b"/") else b"/" + rest, found[
         1
@@ -217,10 +220,10 @@ def reduced(target: bytes, method: str, host: bytes | None) -> tuple[bytes, byte
 
 
 def check_coding(fields: dict[bytes, bytes], headers: Headers | None, version: str) -> None:
-    """Refuse all but `Transfer-Encoding: chunked` alone (RFC 9112 6.1).
+    """Check that the transfer coding is `chunked` alone (RFC 9112 6.1).
 
     Raises:
-        BadHead: 501 for a coding before `chunked`, 400 for the rest.
+        BadHead: 501 for another coding before `chunked`, 400 for all other errors.
     """
     if version == "1.0":
         raise no_http("it is of HTTP/1.0 and has a transfer coding")

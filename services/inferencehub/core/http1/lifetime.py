@@ -1,7 +1,7 @@
-"""How a connection begins, waits, sends and ends, whatever is said on it.
+"""How a connection begins, waits, sends and ends. This part of a connection knows nothing of requests' content.
 
-There is one timer. It is armed where something is missing, and what that is, is looked at when it fires: as long as
-requests come whole and are answered, it stays where it is.
+There is one timer. It is set when the connection waits for something, and `_late` finds out for what. Requests that
+arrive whole and are answered at once do not touch the timer.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from inferencehub.core.http1.limits import Serving
 from inferencehub.core.http1.response import refused
 from inferencehub.core.values.tensors import Buffer
 
-EARLY_S = 0.001  # how much before its time a timer may fire
+EARLY_S = 0.001  # a timer may fire so much before its time
 
 
 class Lifetime(asyncio.BufferedProtocol, ABC):
-    """The side of a connection that knows its transport and the time.
+    """The part of a connection that knows the transport and the time.
 
     Args:
         serving: what the connections of a server share.
-        server_state: uvicorn's, which has the set of connections.
+        server_state: uvicorn's `ServerState`, which has the set of connections.
     """
 
     __slots__ = (
@@ -38,31 +38,31 @@ class Lifetime(asyncio.BufferedProtocol, ABC):
         self._transport: Any = None
         self._timer: asyncio.TimerHandle | None = None
         self._due = 0.0
-        self._stuck = False  # something is not sent
-        self._paused = False  # nothing is read
-        self._deaf = False  # what comes is dropped
+        self._stuck = False  # bytes of an answer wait to be sent
+        self._paused = False  # reading is paused
+        self._deaf = False  # bytes that arrive are dropped
         self._last = False  # the next answer is the last one
-        self._new = True  # no head has come
-        self._reply: Reply | None = None  # to the request that is not answered
+        self._new = True  # no head has arrived yet
+        self._reply: Reply | None = None  # the reply to the request that is not answered yet
 
     @abstractmethod
     def _late(self) -> None:
-        """The time that was given is over."""
+        """The time of the timer is over."""
 
     @abstractmethod
     def _caught_up(self) -> None:
-        """All is sent again."""
+        """The caller has read slowly, and now all bytes are sent."""
 
     @abstractmethod
     def _forget(self) -> None:
-        """What has come and is not looked at will not be."""
+        """Drop the bytes that have arrived and are not parsed yet."""
 
     @abstractmethod
     def _leave(self) -> None:
-        """The caller has gone."""
+        """The caller has left."""
 
     def connection_made(self, transport: Any) -> None:
-        """Begin, unless there are too many."""
+        """Begin; if there are too many connections, close this one."""
         self._transport = transport
         connections, limits = self._state.connections, self._serving.limits
         if len(connections) >= limits.max_connections:
@@ -70,11 +70,11 @@ class Lifetime(asyncio.BufferedProtocol, ABC):
             transport.close()
             return
         connections.add(self)
-        transport.set_write_buffer_limits(high=0)  # so that whatever is not sent at once is noticed
+        transport.set_write_buffer_limits(high=0)  # `pause_writing` is then called for any unsent byte
         self._arm(limits.header_timeout_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone, whoever has ended it."""
+        """The connection is closed, by either side."""
         self._state.connections.discard(self)
         self._serving.unread.remove(self)
         self._leave()
@@ -88,7 +88,7 @@ class Lifetime(asyncio.BufferedProtocol, ABC):
     # --- time ---
 
     def _arm(self, seconds: float) -> None:
-        """Be late in so many seconds, whatever was said before."""
+        """Set the timer to `seconds` from now, instead of its last time."""
         self._due = self._loop.time() + seconds
         if self._timer is not None:
             if self._timer.when() <= self._due:
@@ -111,7 +111,7 @@ class Lifetime(asyncio.BufferedProtocol, ABC):
     # --- sending ---
 
     def write(self, data: Buffer) -> bool:
-        """Send; False where the caller reads too slowly for all of it."""
+        """See `Carrier`."""
         if self._stuck:
             self._serving.unread.look(self)
         self._transport.write(data)
@@ -121,29 +121,29 @@ class Lifetime(asyncio.BufferedProtocol, ABC):
         return True
 
     def date(self) -> bytes:
-        """The head lines that every answer has."""
+        """See `Carrier`."""
         serving, headers = self._serving, self._state.default_headers
         if headers is not serving.headers:
             serving.learn(headers)
         return serving.lines
 
     def host(self) -> str:
-        """The address that the caller has connected to."""
+        """See `Carrier`."""
         host: str = self._transport.get_extra_info("sockname")[0]
         return host
 
     def unsent(self) -> int:
-        """How many bytes wait to be sent."""
+        """The number of bytes that wait to be sent."""
         size: int = self._transport.get_write_buffer_size()
         return size
 
     def pause_writing(self) -> None:
-        """Something is not sent."""
+        """See `asyncio.BaseProtocol`: bytes wait to be sent."""
         self._stuck = True
         self._serving.unread.add(self)
 
     def resume_writing(self) -> None:
-        """All is sent."""
+        """See `asyncio.BaseProtocol`: all bytes are sent."""
         self._stuck = False
         self._serving.unread.remove(self)
         self._caught_up()
@@ -163,45 +163,45 @@ class Lifetime(asyncio.BufferedProtocol, ABC):
     # --- ends ---
 
     def _close(self) -> None:
-        """End, once all is sent."""
+        """Close the connection when all bytes are sent."""
         self._deaf = True
         self._forget()
         self._transport.close()
 
     def _linger(self) -> None:
-        """As `_close`, but drop what comes for a moment: where it is not read, the caller loses the answer."""
+        """As `_close`, but read and drop bytes for a moment: else TCP resets, and the caller may lose the answer."""
         self._deaf = True
         self._forget()
-        with suppress(OSError):  # the caller has gone, which nobody has noticed yet
+        with suppress(OSError):  # the caller may have left already
             self._transport.write_eof()
         self._resume()
         self._arm(self._serving.limits.linger_s)
 
     def abort(self) -> None:
-        """Break off."""
+        """Abort the connection."""
         if self._transport is not None:
             self._deaf = True
             self._forget()
             self._transport.abort()
 
     def _refuse(self, status: int, sentence: str) -> int:
-        """Answer what never becomes a request; no other one runs. Nothing more is read."""
+        """Answer bytes that never become a request, and close. No request may be running."""
         self.write(refused(status, sentence, self.date()))
         self._linger()
         return 0
 
     def shutdown(self) -> None:
-        """The server ends: close with the next answer, or at once where none is wanted."""
+        """The server ends: close after the next answer, or at once if no request runs."""
         self._last = True
         if self._reply is not None:
             self._reply.close = True
-        elif self._new and not self._deaf:  # its first request is on its way, and would be lost
+        elif self._new and not self._deaf:  # the first request may be on its way, and would be lost
             self._arm(self._serving.limits.new_s)
         else:
             self._close()
 
     def cut_off(self) -> None:
-        """The process ends, and has waited long enough."""
+        """The process ends and waits no longer: let the handler answer, then abort."""
         reply = self._reply
         if reply is not None:
             reply.close = True

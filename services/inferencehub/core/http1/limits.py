@@ -1,4 +1,4 @@
-"""What callers may take: time, memory and connections; and what all connections of a server share because of that."""
+"""Limits on the time, memory and connections that callers use, and the state that all connections of a server share."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from inferencehub.core.values.value_class import value_class
 
 logger = logging.getLogger(__name__)
 
-KEPT_FILES = 256  # for listening sockets, connections to other tiers, logs and models
-FEW = 4096  # fewer connections than a busy process may need
+KEPT_FILES = 256  # files for listening sockets, connections to other tiers, logs and models
+FEW = 4096  # with fewer connections than this, a warning is logged
 MANY = 65_536
 
 
@@ -21,17 +21,17 @@ class Limits:
     """What a server allows its callers. Times are in seconds.
 
     Args:
-        header_timeout_s: from a connection's begin, or a head's first byte, to the head's end.
-        body_timeout_s: from a head's end to its body's.
-        keep_alive_s: for which an idle connection is kept; longer than whatever is in front keeps it.
-        write_timeout_s: for which a caller may read nothing of its answer.
-        new_s: for which a server that stops waits for the first request of a connection.
-        linger_s: for which a connection that was refused is read on, so that its caller can read the refusal.
-        tick_s: between two looks at callers that read slowly.
-        relief_s: for which a caller must have read nothing before it may be dropped to make room for others.
-        max_head_bytes: of a head; also of trailers and chunk extensions, and of requests that wait for another.
-        max_turn: requests of a connection that are begun before other connections have their turn.
-        max_connections: that are open at a time; further ones are closed at once.
+        header_timeout_s: the longest time from the start of a connection, or a head's first byte, to the head's end.
+        body_timeout_s: the longest time from the end of a head to the end of its body.
+        keep_alive_s: how long an idle connection stays open; must be longer than the load balancer in front keeps it.
+        write_timeout_s: how long a caller may read nothing of its answer.
+        new_s: how long a server that stops waits for the first request of a connection.
+        linger_s: how long bytes are still read after a refusal, so that the caller can read the refusal.
+        tick_s: the time between two checks for callers that read slowly.
+        relief_s: how long a caller must have read nothing before it may be dropped to make room for others.
+        max_head_bytes: the limit for a head, for trailers and chunk extensions, and for requests that wait for another.
+        max_turn: requests of a connection that begin before other connections have their turn.
+        max_connections: connections that are open at a time; others are closed at once.
     """
 
     header_timeout_s: float = 10.0
@@ -48,12 +48,12 @@ class Limits:
 
     @property
     def too_much_head(self) -> str:
-        """The sentence for a head that is too large."""
+        """The error text for a head that is too large."""
         return f"expected a request head of at most {self.max_head_bytes} bytes, got a larger one"
 
 
 def allowed_connections() -> int:
-    """How many connections the process's limit of open files leaves room for; warns where they are few."""
+    """The number of connections that the process's limit of open files allows; logs a warning if it is small."""
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if files == resource.RLIM_INFINITY:
         return MANY
@@ -70,9 +70,9 @@ class Serving:
 
     Args:
         handler: answers the requests.
-        limits, budget: what callers may take.
+        limits, budget: limits on what callers use.
 
-    `lines` are those of `headers`, which every answer has.
+    `headers` are those that every answer has, and `lines` are the same headers as header lines.
     """
 
     def __init__(self, handler: Handler, limits: Limits, budget: Budget) -> None:
@@ -84,6 +84,6 @@ class Serving:
         self.lines = b""
 
     def learn(self, headers: Headers) -> None:
-        """Write uvicorn's headers for every answer as lines; their list is a new one each second."""
+        """Turn uvicorn's default headers into header lines; uvicorn makes a new list each second, with the date."""
         self.headers = headers
         self.lines = b"".join([b"%b: %b\r\n" % header for header in headers])

@@ -1,4 +1,4 @@
-"""The heads of answers, and what a reply needs of its connection to write them."""
+"""The heads of answers, and what a reply needs from its connection to write them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NO_BODY = frozenset((204, 304))
 
 
 class StatusLines(dict[int, bytes]):
-    """The first line of an answer, by status."""
+    """The first line of an answer by status; without a phrase for unknown statuses."""
 
     def __missing__(self, status: int) -> bytes:
         return b"HTTP/1.1 %d \r\n" % status
@@ -27,13 +27,13 @@ STATUS_LINE = StatusLines(
 
 
 class Carrier(Protocol):
-    """What a reply needs of its connection."""
+    """What a reply needs from its connection."""
 
     def write(self, data: Buffer) -> bool:
-        """Send; False where the caller reads too slowly for all of it."""
+        """Send bytes; False if the caller reads too slowly and some bytes have to wait."""
 
     def date(self) -> bytes:
-        """The head lines that every answer has."""
+        """Header lines that every answer has, such as the date."""
 
     def host(self) -> str:
         """The address that the caller has connected to."""
@@ -42,11 +42,11 @@ class Carrier(Protocol):
         """The answer has ended."""
 
     def abort(self) -> None:
-        """Break the connection off."""
+        """Abort the connection."""
 
 
 def refused(status: int, sentence: str, date: bytes) -> bytes:
-    """The answer to what never became a request."""
+    """The whole answer to bytes that never became a request; the connection closes after it."""
     body = json.dumps({"error": sentence}, separators=(",", ":"), ensure_ascii=False).encode()
     again = b"retry-after: 1\r\n" if status == 429 else b""
     length = b"content-length: %d\r\n" % len(body)

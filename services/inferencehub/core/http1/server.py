@@ -1,7 +1,7 @@
-"""An HTTP server inside a running event loop: uvicorn, without its signal handlers and with an end of our own.
+"""An HTTP server inside a running event loop: uvicorn without its signal handlers, and with our own way to stop.
 
-uvicorn listens, keeps the set of connections and the date, and waits for them at the end. It closes its listening
-socket as soon as it is told to stop. A process that drains first keeps serving, and only then calls `stop`.
+uvicorn listens, keeps the set of connections and the date, and waits for the connections at the end. When it stops, it
+closes its listening socket at once. So a process that drains keeps serving first, and then calls `stop`.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from inferencehub.core.http1.limits import Limits, Serving
 
 
 def listen(port: int) -> socket.socket:
-    """A listening socket on all addresses, IPv6 and IPv4 where the machine has both; port 0 takes a free one."""
+    """A listening socket on all addresses, for IPv6 and IPv4 if the machine has both; port 0 takes any free port."""
     if socket.has_dualstack_ipv6():
         sock = socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=2048)
     else:
         sock = socket.create_server(("", port), backlog=2048)
-    # Accepted sockets inherit it. asyncio itself sets it only where the socket was made with proto TCP, which this
-    # one was not, and an answer written in two parts would then wait 40 ms for the other side's ACK.
+    # Accepted sockets inherit this option. asyncio sets it only on sockets that were made with proto TCP, and this one
+    # was not. Without the option, an answer in two writes could wait 40 ms for the other side's ACK.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return sock
 
@@ -36,9 +36,9 @@ class HttpServer:
 
     Args:
         handler: answers the requests.
-        port: 0 takes a free one; `port` tells which once it was started.
-        limits: what callers may take.
-        budget: the process's bytes; its `relieve` may be set to `unread.relieve`.
+        port: 0 takes any free port; after `start`, the attribute `port` has the port in use.
+        limits: limits on what callers use.
+        budget: the process's budget of bytes; its `relieve` may be set to `unread.relieve`.
     """
 
     def __init__(self, handler: Handler, port: int, limits: Limits, budget: Budget) -> None:
@@ -66,7 +66,7 @@ class HttpServer:
         """Listen.
 
         Raises:
-            OSError: where the port is taken.
+            OSError: if the port is taken.
         """
         sock = listen(self.port)
         self.port = sock.getsockname()[1]
@@ -83,7 +83,7 @@ class HttpServer:
         return list(connections)
 
     async def stop(self, grace_s: float) -> None:
-        """Stop listening, and let requests end that run, `grace_s` seconds at most; closes what is idle by then."""
+        """Stop listening, close idle connections, and wait at most `grace_s` seconds for requests that run."""
         loop, self._loop = self._loop, None
         if loop is None:
             return
@@ -94,12 +94,12 @@ class HttpServer:
         await self._server.shutdown(sockets=[self._sock])
 
     def cut_off(self) -> None:
-        """End the connections that `stop` has waited for in vain; the handler may answer what runs."""
+        """Close the connections that are left after `stop`; the handler may answer requests that still run."""
         for connection in self.connections:
             connection.cut_off()
 
     async def _accept_the_last(self) -> None:
-        """Take the connections that the kernel has made already: to close the socket would break them off."""
+        """Accept the connections that the kernel has already made: closing the socket would reset them."""
         loop, server = asyncio.get_running_loop(), self._server
         with self._sock.dup() as last:
             for listening in server.servers:

@@ -1,8 +1,8 @@
-"""Answers that their callers have not read yet: they count in the process's budget, and not for ever.
+"""Answers that their callers have not read yet: their bytes count in the process's budget, and there is a time limit.
 
-A connection is here while bytes of its answers wait to be sent. Once a tick, what went out is given back to the budget,
-and connections that made no progress for `write_timeout_s` are broken off. Where the budget is short, the one that made
-no progress for the longest goes first.
+A connection is here while bytes of its answers wait to be sent. At each tick, bytes that were sent are given back to
+the budget, and connections without progress for `write_timeout_s` are aborted. If the budget is full, the connection
+without progress for the longest time is aborted first.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from inferencehub.core.http1.handler import Budget
 
 
 class Slow(Protocol):
-    """What is needed of a connection."""
+    """A connection whose caller may read slowly."""
 
     def unsent(self) -> int:
-        """How many bytes wait to be sent."""
+        """The number of bytes that wait to be sent."""
 
     def abort(self) -> None:
-        """Break it off: what waits is gone when this returns."""
+        """Abort the connection, and drop its bytes at once."""
 
 
 class Waiting:
-    """What waits on one connection: bytes, and since when there was no progress."""
+    """The bytes that wait on one connection, and since when there was no progress."""
 
     __slots__ = ("since", "size")
 
@@ -35,13 +35,13 @@ class Waiting:
 
 
 class Unread:
-    """All connections of a server whose callers have something to read.
+    """The connections of a server that have bytes to send.
 
     Args:
-        tick_s: seconds between two looks.
-        relief_s: for which a caller must have read nothing before it may be dropped to make room for others.
-        write_timeout_s: for which a caller may read nothing.
-        budget: the process's.
+        tick_s: seconds between two checks.
+        relief_s: seconds that a caller must have read nothing before it may be dropped to make room for others.
+        write_timeout_s: seconds that a caller may read nothing.
+        budget: the process's budget of bytes.
     """
 
     def __init__(self, tick_s: float, relief_s: float, write_timeout_s: float, budget: Budget) -> None:
@@ -54,7 +54,7 @@ class Unread:
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, connection: Slow) -> None:
-        """A connection has something that is not sent."""
+        """Add a connection that has unsent bytes."""
         loop = asyncio.get_running_loop()
         size = connection.unsent()
         self._waiting[connection] = Waiting(size, loop.time())
@@ -63,20 +63,20 @@ class Unread:
             self._timer = loop.call_later(self._tick_s, self._tick)
 
     def look(self, connection: Slow) -> None:
-        """More is about to be written to a connection that has something unsent, or was."""
+        """Update a connection before and after a write to it, if it has unsent bytes."""
         if connection in self._waiting:
             self._look_at(connection, asyncio.get_running_loop().time())
 
     def remove(self, connection: Slow) -> None:
-        """It is sent, or the connection is gone."""
+        """Remove a connection: its bytes are sent, or it is closed."""
         waiting = self._waiting.pop(connection, None)
         if waiting is not None:
             self._budget.give(waiting.size)
 
     def relieve(self, fits: Callable[[], bool]) -> None:
-        """Break off connections, those without progress for longest first, until `fits()` is true."""
+        """Abort connections until `fits()` is true, the one without progress for the longest time first."""
         if self._relieving:
-            return  # what is found while looking is counted, and needs no further look
+            return  # `_look_at` below may call this method again, through the budget
         self._relieving = True
         now = asyncio.get_running_loop().time()
         for connection in self._waiting:
@@ -99,7 +99,7 @@ class Unread:
         self._timer = loop.call_later(self._tick_s, self._tick) if self._waiting else None
 
     def _look_at(self, connection: Slow, now: float) -> None:
-        """Give back what went out since the last look; account for what was added."""
+        """Give back the bytes that were sent since the last check, and account for new ones."""
         waiting, size = self._waiting[connection], connection.unsent()
         more, waiting.size = size - waiting.size, size
         if more < 0:

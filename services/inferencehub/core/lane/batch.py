@@ -1,7 +1,7 @@
-"""Jobs that leave a lane together: how they merge, how their answer is split, and how a run may fail. Pure.
+"""Batches: how jobs merge, how their answer is split, and how a run may fail.
 
-No clock, no socket, no await: time comes in as a number, decisions go out as values; `lane.py` acts on them. A batch that
-fails is put back with every job marked `alone`, so that only the request that caused it fails.
+Pure: no clock, no socket, no await. Time comes in as a number, decisions go out as values, and `lane.py` acts on them.
+If a batch fails, its jobs are put back and marked `alone`, so that only the request that caused the failure fails.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from inferencehub.core.values.value_class import value_class
 class Reason(Enum):
     """Why a batch left."""
 
-    SLOT_FREE = "slot_free"  # a slot was free: it left with all that waited and fitted
+    SLOT_FREE = "slot_free"  # a slot was free: the batch took all waiting jobs that fitted
     FULL = "full"  # no more rows fit
-    ALONE = "alone"  # the model does not batch, or the job is run apart after a failure
+    ALONE = "alone"  # the model does not batch, or the job runs alone after a failure
 
 
 class Outcome(Enum):
-    """How a run ended for a job that the run itself did not answer."""
+    """How a run ended that gave no answer."""
 
-    FAILED = "failed"  # the model, or the request, is at fault
-    REFUSED = "refused"  # the pod was full and did not start it
-    LOST = "lost"  # the pod went away; it may have run
+    FAILED = "failed"  # the model or the request caused it
+    REFUSED = "refused"  # the pod was full and did not start the batch
+    LOST = "lost"  # the pod went away; the batch may have run
 
 
 class NotAnswered(Exception):
-    """A run that gave no answer: what became of it, and the error for those whose last try it was."""
+    """A run that gave no answer: its outcome, and the error for jobs that are not tried again."""
 
     def __init__(self, outcome: Outcome, error: HubError) -> None:
         super().__init__(error.detail)
@@ -42,28 +42,28 @@ class NotAnswered(Exception):
 
 @value_class(frozen=True, slots=True)
 class Batch:
-    """Jobs that leave together, and why now."""
+    """Jobs that leave together, and the reason why they leave now."""
 
     jobs: tuple[Job, ...]
     reason: Reason
 
     @property
     def rows(self) -> int:
-        """Rows of all its jobs."""
+        """The number of rows of all jobs."""
         return sum([job.rows for job in self.jobs])
 
     @property
     def deadline(self) -> float:
-        """When the last of its jobs is no longer wanted."""
+        """The latest deadline of its jobs."""
         return max([job.deadline for job in self.jobs])
 
     @property
     def members(self) -> tuple[Member, ...]:
-        """The members of all its jobs, in order."""
+        """The members of all jobs, in order."""
         return tuple([member for job in self.jobs for member in job.members])
 
     def request(self) -> InferRequest:
-        """The jobs' requests as one: their rows, one behind the other."""
+        """The jobs' requests merged into one; their rows follow one another in the order of the jobs."""
         first = self.jobs[0].request
         if len(self.jobs) == 1:
             return first
@@ -71,15 +71,15 @@ class Batch:
         return first.with_inputs(tuple([merge_rows(column) for column in columns]))
 
     def raw(self) -> list[list[Buffer]]:
-        """The data of `request`'s inputs, each as its jobs have it, one behind the other."""
+        """The data of each input of `request`, as one buffer for each job, without a copy."""
         columns = zip(*[job.request.inputs for job in self.jobs], strict=True)
         return [[tensor.data for tensor in column] for column in columns]
 
     def split(self, response: InferResponse) -> list[InferResponse]:
-        """One answer a job, cut out of the batch's.
+        """One answer for each job, cut from the answer of the batch.
 
         Raises:
-            ValueError: where an output has not one row for each row of the batch.
+            ValueError: if an output does not have one row for each row of the batch.
         """
         if len(self.jobs) == 1:
             return [response]

@@ -1,4 +1,4 @@
-"""How many bytes of requests a process may hold."""
+"""The limit on the bytes of requests that a process holds."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from inferencehub.core.values.errors import HubError, Kind
 
 
 class ByteBudget:
-    """The bytes of all that a process has accepted and not answered yet, over all its lanes.
+    """Counts the bytes of all requests that a process has accepted and not answered yet, in all its lanes.
 
     Args:
         limit: bytes that may be held at a time.
 
-    `relieve` is called where more is wanted than there is room for. It may give bytes back, until what it is called
-    with says that there is room now.
+    `relieve` is called if there is no room for more bytes. It may give bytes back until its argument, a function,
+    returns True: then there is room.
     """
 
     def __init__(self, limit: int) -> None:
@@ -32,10 +32,10 @@ class ByteBudget:
         self.held += size
 
     def check(self, size: int) -> None:
-        """Do nothing where `size` more bytes may be taken.
+        """Check that there is room for `size` more bytes.
 
         Raises:
-            HubError: BUSY where they would go over the limit, TOO_LARGE where they never could.
+            HubError: BUSY if there is no room now, TOO_LARGE if `size` is above the limit.
         """
         if self.held + size <= self.limit:
             return
@@ -51,11 +51,11 @@ class ByteBudget:
         )
 
     def add(self, size: int) -> None:
-        """Account for `size` more bytes that are there already, also where they go over the limit."""
+        """Account for `size` more bytes that are in memory already, even if they exceed the limit."""
         self.held += size
         if self.held > self.limit and self.relieve is not None:
             self.relieve(lambda: self.held <= self.limit)
 
     def give(self, size: int) -> None:
-        """Let `size` bytes go."""
+        """Give `size` bytes back."""
         self.held -= size

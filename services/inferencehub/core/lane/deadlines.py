@@ -1,7 +1,7 @@
-"""One timer for the deadlines of many jobs: nearly all jobs end long before, and a timer each costs more than they do.
+"""One timer for the deadlines of many jobs. Nearly all jobs end long before, and a timer for each one would cost more.
 
-It is set to the earliest deadline that it was told of, and looks at all jobs when it goes off. So it goes off in vain
-where that job has ended, but then not again before the next earliest deadline.
+The timer is set to the earliest deadline, and checks all jobs when it fires. If the job with this deadline has ended,
+it fires in vain; then it is set to the next deadline.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from time import monotonic
 
 from inferencehub.core.lane.job import Job
 
-# Between two looks, so that many jobs that end one after another are not all looked at for each.
+# The least time between two checks: jobs that expire one after another shall not cause a check of all jobs each.
 STEP_S = 0.001
 
 
@@ -22,8 +22,8 @@ class Deadlines:
 
     Args:
         loop: the event loop.
-        jobs: those that have a deadline, which come and go.
-        expire: called with each whose deadline has passed, the oldest first.
+        jobs: a live view of the jobs that have a deadline.
+        expire: called with each job whose deadline has passed, the oldest job first.
     """
 
     def __init__(
@@ -33,10 +33,10 @@ class Deadlines:
         self._jobs = jobs
         self._expire = expire
         self._timer: asyncio.TimerHandle | None = None
-        self.at = inf  # on the lanes' clock; a job with an earlier deadline is told of by `set`
+        self.at = inf  # when the timer fires, on the lanes' clock; call `set` for an earlier deadline
 
     def set(self, deadline: float, now: float) -> None:
-        """Go off at `deadline`, which is earlier than `at`."""
+        """Set the timer to `deadline`, which is earlier than `at`."""
         if self._timer is not None:
             self._timer.cancel()
         self.at = deadline

@@ -1,7 +1,7 @@
 """A job of a lane: one call that waits or runs. Pure: time comes in as a number.
 
-A job may itself be a merge. Then its members say which rows belong to which caller, and until when each caller waits; a
-member that is past its deadline is cut out before the job runs.
+A job may be a merge of several callers' requests. Then its members say which rows belong to which caller, and until
+when each caller waits. The rows of a member whose deadline has passed are cut out before the job runs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @value_class(frozen=True, slots=True)
 class Member:
-    """A caller's part of a merged call: how many rows, until when wanted (on the lane's clock), and its id."""
+    """A caller's part of a merged call: its number of rows, its deadline on the lane's clock, and its id."""
 
     rows: int
     deadline: float
@@ -29,13 +29,13 @@ MergeKey = tuple[object, ...]
 
 
 class Run:
-    """A batch on its way: how many of its jobs are still wanted, and the task to cancel when none is."""
+    """A running batch: the number of its jobs that still have a caller, and the task to cancel if none has."""
 
     __slots__ = ("started", "task", "wanted")
 
     def __init__(self, wanted: int) -> None:
         self.wanted = wanted
-        self.started = False  # a task that is cancelled before its first step would never give its slot back
+        self.started = False  # the task must not be cancelled before: it would never give its slot back
         self.task: asyncio.Task[None] | None = None
 
 
@@ -44,11 +44,12 @@ class Job:
 
     Args:
         request: checked against its signature.
-        rows: the rows of its inputs; 1 where the model does not batch.
-        members: whose rows they are, in order; one for a call that is no merge.
-        arrived: when it came, in seconds on the lane's clock.
+        rows: the number of rows of its inputs; 1 if the model does not batch.
+        members: the callers of these rows, in order; one member for a call that is not a merge.
+        arrived: when the job came, in seconds on the lane's clock.
 
-    `has_parts` says that its caller has some of several answers, so that it can't run again. `waited` is the seconds that it spent in the lane, `trip` what is known of its batch once it is answered.
+    `has_parts` is True if its caller has some of several answers already, so that the job cannot run again. `waited` is
+    the time in seconds that the job spent in the lane. `trip` describes its batch, once the job is answered.
     """
 
     __slots__ = (
@@ -89,34 +90,34 @@ class Job:
 
     @property
     def times(self) -> Times:
-        """Where its time went so far."""
+        """The times of the job up to now, in seconds."""
         trip = self.trip
         return Times(self.waited, trip.batch, trip.network, trip.compute)
 
     @property
     def batch_rows(self) -> int:
-        """Rows of the batch that it was answered with."""
+        """The number of rows of its batch."""
         return self.trip.rows
 
     @property
     def served_by(self) -> str:
-        """The pod that answered it."""
+        """The pod that answered the job."""
         return self.trip.served_by
 
     @property
     def key(self) -> MergeKey:
-        """Equal to that of a job that may go with this one; found out when there is one."""
+        """Jobs with equal keys may share a batch; computed at the first use."""
         if self._key is None:
             self._key = merge_key(self.request)
         return self._key
 
 
 def merge_key(request: InferRequest) -> MergeKey:
-    """Equal for requests that may share a batch: all but the number of rows and the bytes is the same."""
+    """The merge key of a request: equal for requests that differ only in their rows, and so may share a batch."""
     key: list[object] = [request.model, request.version, request.outputs]
     if request.parameters:
         parameters = sorted(request.parameters.items())
-        # A bool equals 1 and an int its float: the types are part of the key, for the model may tell them apart.
+        # In Python True == 1 == 1.0, but a model may treat them differently. So the types are part of the key.
         key += (*parameters, tuple([type(value).__name__ for _, value in parameters]))
     for tensor in request.inputs:
         key += (tensor.name, tensor.dtype, tensor.shape[1:])
@@ -126,9 +127,9 @@ def merge_key(request: InferRequest) -> MergeKey:
 def drop_expired(job: Job, now: float) -> None:
     """Cut the rows of members whose deadline has passed out of a merged job.
 
-    `job.dropped` holds the indices that they had when the job came, for it may be looked at again when it runs anew.
+    `job.dropped` gets the indices that these members had when the job came: the job may run, and be cut, again.
 
-    A job with one member, or with none left, is not touched: its own deadline speaks for it.
+    A job with one member, or with no member in time, is not changed: its own deadline decides.
     """
     if len(job.members) == 1 or all(member.deadline > now for member in job.members):
         return

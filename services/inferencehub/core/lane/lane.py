@@ -1,18 +1,18 @@
 """A lane: a queue in front of a limited number of slots. The same class runs in the gateway and in the pod.
 
-When a slot is free and anything waits, the lane takes as much as may go together, merges, runs, splits and answers
-each. It never waits for a timer: idle means dispatch now, busy means that the batch grows by itself. Now is the end of
-the event loop's pass, so that calls that came in one pass leave together, and not the first of them alone. Where calls
-that came together are handed over one every few passes, who submits them names the passes that shall bring nothing.
+When a slot is free and jobs wait, the lane takes as many as may go together, merges them, runs the batch, splits the
+answer and answers each job. It never waits for a timer: while slots are free, a batch leaves at once; while all slots
+are busy, the next batch grows. "At once" means at the end of the event loop's pass, so that calls of one pass leave
+together. Some fronts hand over calls that came together in several passes. They say how many passes without a new call
+the lane waits (`patience`).
 
-In the gateway a slot is a free place at a pod, in the pod it is a free model instance; both are a `Slot`, and where
-the free ones come from is a `Slots`. The rules are in `job.py`, `batch.py` and `queue.py`; here are the clock and the
-tasks:
+In the gateway a slot belongs to a replica at a pod; in the pod it is a model instance. Both are a `Slot`, and a `Slots`
+gives out the free ones. The rules are in `job.py`, `batch.py` and `queue.py`; this file has the clock and the tasks:
 
-- each job has a `Sink` that gets its answers at the end of the loop's pass, and one timer serves all deadlines
-  (`deadlines.py`); the clock is `monotonic`, for uvloop's own has whole ms;
+- each job has a `Sink`, which gets its answers at the end of the loop's pass; one timer serves all deadlines
+  (`deadlines.py`); the clock is `monotonic`, because uvloop's own clock has whole ms;
 - each batch is one task, which holds its slot until the run has really ended;
-- a job whose caller left is taken out of the queue, or, if it runs, its batch is cancelled once all in it have left.
+- if a caller leaves, its job is taken out of the queue; a batch that runs is cancelled when all its callers have left.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from inferencehub.core.values.requests import InferResponse, Trip
 
 logger = logging.getLogger(__name__)
 
-ENOUGH = 8  # rows that wait for no others: of what calls share, an eighth is left
+ENOUGH = 8  # rows that do not wait for more: each has an eighth of the batch's shared cost already
 
 
 class Lane(Generic[S]):
@@ -49,8 +49,8 @@ class Lane(Generic[S]):
         slots: where batches run.
         bytes_held: the process's budget of bytes, shared by all its lanes.
         retries: the budget of second tries.
-        observer: who counts.
-        at_most_once: whether lost work must not be run again.
+        observer: is notified of batches that leave and jobs that return.
+        at_most_once: whether lost work must not run again.
     """
 
     def __init__(
@@ -83,17 +83,17 @@ class Lane(Generic[S]):
         return not self._open and not self.running
 
     def accept(self, job: Job, sink: Sink, patience: int = 0) -> None:
-        """Accept a job that has just arrived, whose answers go to `sink` later. A caller that stops waiting calls `leave`.
+        """Accept a job that has just arrived; its answers go to `sink` later. If its caller leaves, call `leave`.
 
-        It waits for others that it may go with until so many passes (`patience`) of the loop have brought none.
+        The job waits for others until `patience` passes of the loop in a row have brought none.
 
         Raises:
-            HubError: BUSY where the lane or the process is full, DEADLINE where the job's deadline has passed.
+            HubError: BUSY if the lane or the process is full, DEADLINE if the job's deadline has passed.
         """
         if job.deadline <= job.arrived:
             raise deadline_passed(job)
         if self._soon and self.queue.full:
-            self.pump()  # what came in this pass has not left yet, though there may be room for it
+            self.pump()  # jobs of this pass have not left yet, though a slot may be free for them
         self.bytes_held.take(job.size)
         try:
             self.queue.push(job)
@@ -113,7 +113,7 @@ class Lane(Generic[S]):
         """Load shedding, before a call becomes a job; see `load_shedding.py`.
 
         Raises:
-            HubError: BUSY where the call would wait beyond its deadline.
+            HubError: BUSY if the call would wait beyond its deadline.
         """
         if self.queue.rows:
             now = monotonic()
@@ -122,7 +122,7 @@ class Lane(Generic[S]):
                 raise in_vain(model, wait, left)
 
     def leave(self, job: Job) -> None:
-        """The caller of `job` is gone: it does not run any more if it can be helped."""
+        """The caller of `job` has left: take the job out of the queue, or cancel its run if no other job needs it."""
         sink = self._close(job)
         if sink is not None:
             self.loop.call_soon(sink.end, caller_left(job.request.model))
@@ -142,7 +142,7 @@ class Lane(Generic[S]):
         self.pump()
 
     def pump(self) -> None:
-        """Send batches for as long as something waits and a slot is free."""
+        """Send batches while jobs wait and a slot is free."""
         while self.queue.rows:
             idle = self.slots.idle if self.queue.rows > 1 else 1
             slot = self.slots.take()
@@ -185,7 +185,7 @@ class Lane(Generic[S]):
         except NotAnswered as failure:
             self._not_answered(batch, failure)
         except asyncio.CancelledError:
-            if run.wanted:  # not by us, for we cancel what nobody wants any more: the run itself was cut off
+            if run.wanted:  # the lane cancels only batches without callers; so the run itself was cut off
                 lost = HubError(
                     Kind.NOT_READY, f"model '{batch.jobs[0].request.model}' was cut off while it ran"
                 )
@@ -233,7 +233,7 @@ class Lane(Generic[S]):
         self.loop.call_soon(end_all, ends)
 
     def _part(self, batch: Batch, response: InferResponse) -> None:
-        """One of several answers to a batch, while it runs."""
+        """Pass on one of several answers to a batch, while it runs."""
         for job, part in zip(batch.jobs, batch.split(response), strict=True):
             job.has_parts = True
             sink = self._open.get(job)
@@ -253,7 +253,7 @@ class Lane(Generic[S]):
             self.observer.returned(failure.outcome, len(again))
             now = monotonic()
             for job in again:
-                job.arrived = now  # what it waited until now is in its times
+                job.arrived = now  # `waited` has the time up to now
             self.queue.put_back(again)
 
     def _expire(self, job: Job) -> None:
@@ -265,7 +265,7 @@ class Lane(Generic[S]):
             self.loop.call_soon(sink.end, error)
 
     def _close(self, job: Job) -> Sink | None:
-        """Take a job off the books; its sink, unless that has had its end."""
+        """Remove a job from the lane; returns its sink, or None if the job has ended already."""
         sink = self._open.pop(job, None)
         if sink is None:
             return None

@@ -1,8 +1,8 @@
-"""The queue in front of a model's slots, pure: who waits, in which order, and what leaves next.
+"""The queue in front of a model's slots: which jobs wait, in which order, and which leave next. Pure.
 
-It is in order of arrival. What leaves next always holds the oldest job, and as many of those behind it as may go with
-it: same merge key, together at most `max_rows` rows. A job that may not merge ends the batch, so that order holds
-within a model.
+Jobs wait in order of arrival. The next batch always begins with the oldest job, and takes as many of the jobs behind it
+as may go with it: they have the same merge key, and together at most `max_rows` rows. A job that may not merge ends the
+batch, so the order of arrival is kept.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ class Queue:
     """Jobs in order of arrival, in front of slots.
 
     Args:
-        max_rows: rows of one batch; 0 where the model does not batch.
-        limit: rows that may wait; a job comes in while fewer do.
+        max_rows: rows of one batch; 0 if the model does not batch.
+        limit: rows that may wait; a job is accepted while fewer rows wait.
     """
 
     def __init__(self, max_rows: int, limit: int) -> None:
@@ -38,14 +38,14 @@ class Queue:
 
     @property
     def full(self) -> bool:
-        """Whether no job comes in."""
+        """Whether the queue accepts no more jobs."""
         return self.rows >= self.limit
 
     def push(self, job: Job) -> None:
         """Add a job at the end.
 
         Raises:
-            HubError: BUSY where the queue is full.
+            HubError: BUSY if the queue is full.
         """
         if self.rows >= self.limit:
             raise HubError(
@@ -59,9 +59,9 @@ class Queue:
         self.rows += job.rows
 
     def put_back(self, jobs: Sequence[Job]) -> None:
-        """Return a batch's jobs to the head; they were accepted once and are never refused now.
+        """Return a batch's jobs to the head of the queue; they were accepted once, so the limit does not apply.
 
-        Of batches that return one after another the older may come first: each job finds its own place.
+        Several batches may return in any order: the jobs are sorted by the order of their arrival.
         """
         back = list(jobs)
         while self._jobs and back and self._jobs[0].turn < jobs[-1].turn:
@@ -72,11 +72,11 @@ class Queue:
         self.rows += sum([job.rows for job in jobs])
 
     def not_served(self, jobs: int) -> None:
-        """So many of those that left did not run."""
+        """Of the jobs that left, `jobs` did not run: they do not count for `wait`."""
         self._left -= jobs
 
     def wait(self, now: float) -> float:
-        """Seconds that a job would wait that came now, as far as that can be told; see `load_shedding.py`."""
+        """Estimated seconds that a new job would wait; 0 if there is no estimate. See `load_shedding.py`."""
         if not self._jobs:
             return 0.0
         oldest = self._jobs[0]
@@ -84,7 +84,7 @@ class Queue:
         return foretold(len(self._jobs), left, now - oldest.arrived) if left else 0.0
 
     def remove(self, job: Job) -> bool:
-        """Forget a job; False where it does not wait."""
+        """Remove a job; False if it is not in the queue."""
         try:
             self._jobs.remove(job)
         except ValueError:
@@ -93,14 +93,14 @@ class Queue:
         return True
 
     def waiting(self) -> list[Job]:
-        """The jobs, the oldest first."""
+        """The waiting jobs, the oldest first."""
         return list(self._jobs)
 
     def take(self, shared_by: int = 1) -> Batch | None:
-        """The next batch, or None where nothing waits.
+        """The next batch, or None if nothing waits.
 
         Args:
-            shared_by: how many slots could begin at once: a batch leaves the others their part of what waits.
+            shared_by: the number of slots that could begin at once; the waiting rows are shared between them.
         """
         jobs = self._jobs
         if not jobs:

@@ -1,4 +1,4 @@
-"""Which jobs of a batch that gave no answer run again; pure."""
+"""Retries: which jobs of a batch without an answer run again. Pure."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from inferencehub.core.lane.batch import Batch, NotAnswered, Outcome
 
 
 def may_run_again(batch: Batch, failure: NotAnswered, at_most_once: bool, budget: RetryBudget) -> list[bool]:
-    """For each job of a batch that got no answer: whether it goes back to the head of the lane.
+    """For each job of a batch without an answer: whether it goes back to the head of the lane.
 
-    - REFUSED work never started: always back.
-    - LOST work goes back the first time for nothing, later out of the retry budget, and never where the model must
+    - REFUSED work never started: it always goes back.
+    - LOST work goes back the first time at no cost, later at the cost of the retry budget, and never if the model must
       not run twice.
-    - FAILED work goes back only out of a merged batch, to be run alone, and never where the model must not run twice.
-    - A job that has had one of several answers never goes back: its caller would get that one twice.
+    - FAILED work goes back only from a merged batch, to run alone, and never if the model must not run twice.
+    - A job that has some of several answers never goes back: its caller would get them twice.
     """
     if failure.outcome is Outcome.REFUSED:
         return [True] * len(batch.jobs)
@@ -30,11 +30,11 @@ def may_run_again(batch: Batch, failure: NotAnswered, at_most_once: bool, budget
 
 
 class RetryBudget:
-    """How many second tries there may be: a share of the first ones, so that retries never multiply an outage.
+    """Limits retries to a share of the first tries, so that retries never make an outage worse.
 
     Args:
-        share: retries earned by one accepted job.
-        most: retries that can be saved up.
+        share: retries that one accepted job earns.
+        most: retries that can be saved.
     """
 
     def __init__(self, share: float = 0.2, most: float = 100.0) -> None:
@@ -43,12 +43,12 @@ class RetryBudget:
         self.saved = most
 
     def earn(self) -> None:
-        """Count an accepted job."""
+        """Count an accepted job, which earns a share of a retry."""
         if self.saved < self.most:
             self.saved = min(self.most, self.saved + self.share)
 
     def spend(self) -> bool:
-        """Take one retry; False where none is left."""
+        """Take one retry; False if none is left."""
         if self.saved < 1.0:
             return False
         self.saved -= 1.0

@@ -1,6 +1,6 @@
-"""Where the answers to a job go: any number of parts, then one end.
+"""Sinks: where the answers to a job go. A sink gets any number of parts, then one end.
 
-Nearly every model gives one answer, and that is its end: `part` is never called then, and costs nothing.
+Nearly every model gives one answer, and this answer is the end: then `part` is never called, and costs nothing.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from inferencehub.core.values.requests import InferResponse
 
 logger = logging.getLogger(__name__)
 
-# The last or only answer, or an error, or None where all answers were parts. A caller that has left is an error, too.
+# The last or only answer, or an error, or None if all answers were parts. "The caller has left" is an error too.
 End = InferResponse | HubError | None
-# Takes one of several answers to a batch.
+# Called with each of several answers to a batch.
 Emit = Callable[[InferResponse], None]
 
 
 class Sink(Protocol):
-    """See the module's text. Both are called from the event loop, never from within `Lane.accept`."""
+    """See the module's text. Both methods are called from the event loop, never from within `Lane.accept`."""
 
     def part(self, response: InferResponse) -> None:
-        """One of several answers; more, or the end, will follow."""
+        """Take one of several answers; more parts or the end follow."""
 
     def end(self, end: End) -> None:
-        """Called once, and nothing is called after it."""
+        """Take the end. It is called once, and no other method after it."""
 
 
 class OneAnswer:
-    """A sink for code that awaits a single answer: `future` gets it, or the `HubError`.
+    """A sink for code that awaits a single answer: `future` gets the answer or the `HubError`.
 
-    The future is cancelled where the caller has left. A model that gives several answers is an error here.
+    The future is cancelled if the caller has left. Several answers are an error here.
     """
 
     __slots__ = ("_several", "future")
@@ -45,11 +45,11 @@ class OneAnswer:
         self._several = ""
 
     def part(self, response: InferResponse) -> None:
-        """Remember that there are several."""
+        """Remember that there are several answers."""
         self._several = response.model
 
     def end(self, end: End) -> None:
-        """Settle the future, unless nobody awaits it any more."""
+        """Set the future's result or error, unless the future is done already."""
         if self.future.done():
             return
         if isinstance(end, HubError):
@@ -64,7 +64,7 @@ class OneAnswer:
 
 
 def end_all(ends: Sequence[tuple[Sink, End]]) -> None:
-    """End each; what goes wrong with one does not touch the others."""
+    """Give each sink its end; an exception in one sink is logged and does not affect the others."""
     for sink, end in ends:
         try:
             sink.end(end)
@@ -73,18 +73,18 @@ def end_all(ends: Sequence[tuple[Sink, End]]) -> None:
 
 
 def several_answers(model: str) -> HubError:
-    """The error of a call that can carry one answer, where the model gives several."""
+    """The error for a call that can carry one answer, if the model gives several."""
     named = f"model '{model}'" if model else "the model"
     return HubError(Kind.UNSUPPORTED, f"{named} gives several answers, and this call can carry only one")
 
 
 def caller_left(model: str) -> HubError:
-    """The end of a job whose caller has left; nobody reads it."""
+    """The end of a job whose caller has left."""
     return HubError(Kind.CALLER_LEFT, f"the caller of model '{model}' has left")
 
 
 def deadline_passed(job: Job) -> HubError:
-    """The error of a job that was not answered in time."""
+    """The error for a job that was not answered in time."""
     return HubError(
         Kind.DEADLINE, f"model '{job.request.model}' gave no answer before the request's deadline"
     )

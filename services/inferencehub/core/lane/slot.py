@@ -1,4 +1,4 @@
-"""What a lane needs of others: slots where batches run, and an observer of what it does."""
+"""What a lane needs from its tier: slots where batches run, and an observer."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from inferencehub.core.values.requests import InferResponse, Times
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What a run gave: its last or only merged answer, its times, and which members (by index) were left out.
+    """The result of a run: its last or only answer, still merged, and its times.
 
-    `response` is None where all answers were emitted as parts.
+    `response` is None if all answers were emitted as parts. `dropped` has the indices of jobs in the batch that the pod
+    cut out because their deadlines had passed.
     """
 
     response: InferResponse | None
@@ -24,15 +25,15 @@ class Ran:
 
 
 class Slot(Protocol):
-    """A place where one batch runs at a time."""
+    """A slot, where one batch runs at a time."""
 
     async def run(self, batch: Batch, emit: Emit) -> Ran:
-        """Run a batch; returns, raises or accepts its cancellation only when the place is really free again.
+        """Run a batch. Returns, raises or ends after a cancellation only when the slot is really free again.
 
-        A model that gives several answers `emit`s each but the last, or each.
+        If a model gives several answers, `emit` is called with each one but the last, or with each one.
 
         Raises:
-            NotAnswered: where it gave no answer.
+            NotAnswered: if the run gave no answer.
         """
 
 
@@ -43,21 +44,21 @@ class Slots(Protocol[S]):
     """Where a lane gets its slots from."""
 
     def take(self) -> S | None:
-        """A free slot, now taken; None where there is none."""
+        """Take a free slot; None if there is none."""
 
     def give(self, slot: S) -> None:
         """Return a slot that was taken."""
 
     @property
     def idle(self) -> int:
-        """How many of the free slots would begin a batch at once, rather than let it wait for another."""
+        """The number of free slots that would begin a batch at once, instead of keeping it for later."""
 
 
 class Observer(Protocol):
-    """Who counts what a lane does."""
+    """Is notified of what a lane does; metrics count it."""
 
     def dispatched(self, batch: Batch, now: float) -> None:
-        """A batch left for a slot."""
+        """A batch left for a slot, at `now` on the lane's clock."""
 
     def returned(self, outcome: Outcome, jobs: int) -> None:
-        """Jobs of a batch that gave no answer were put back."""
+        """`jobs` jobs of a batch without an answer were put back."""

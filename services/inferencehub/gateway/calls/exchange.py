@@ -1,4 +1,4 @@
-"""One call of a model and its answer, whatever front it came by."""
+"""An exchange: one call of a model and its answer, from any front."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from inferencehub.gateway.routing.model_lane import ModelLane
 
 
 class Exchange:
-    """What is known of a call, from its head to its end.
+    """What the gateway knows about a call, from its head to its end.
 
     Args:
-        id: names it in logs, in answers and at the pod.
+        id: the request id, in logs, in answers and at the pod.
 
-    `started` and `deadline` are on the clock of `time.monotonic`. `limit_s` is what its front was told of its time
-    limit, None for nothing; `size` is the bytes of the request as it came. `model` is a label, and so only ever a name that a pod has listed. `kind` says how it
-    ended: "ok", or the label of an error.
+    `started` and `deadline` are in seconds on the clock of `time.monotonic`. `limit_s` is the time limit that came with
+    the request's head, None if there was none. `size` is the size of the request's body in bytes. `model` is a metric
+    label, so it is "" or a name that a pod has listed. `kind` says how the call ended: "ok", or the label of an error.
     """
 
     __slots__ = ("deadline", "id", "job", "kind", "lane", "limit_s", "model", "size", "started", "waiting")
@@ -34,10 +34,10 @@ class Exchange:
         self.kind = "ok"
         self.lane: ModelLane | None = None
         self.job: Job | None = None
-        self.waiting: asyncio.Task[Any] | None = None  # what it waits for before it can become a job
+        self.waiting: asyncio.Task[Any] | None = None  # the task that must end before the call becomes a job
 
     def leave(self) -> None:
-        """The caller has left: nothing is run for it any more if that can be helped."""
+        """The caller has left: stop the work for this call, if nothing else needs it."""
         if self.waiting is not None:
             self.waiting.cancel()
         elif self.lane is not None and self.job is not None:

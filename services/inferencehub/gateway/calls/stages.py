@@ -1,7 +1,8 @@
-"""Stages: rules that every call passes before it runs, in the order of a list, equal on all fronts.
+"""Stages: rules that every call passes before it runs, in the order of a list, the same on all fronts.
 
-A stage has two moments. `check` comes where the head of a request is complete, before its body is read: who calls, and
-how often. `admit` comes once the model and the rows are known, before the lane: which model, and how much.
+A stage has two methods. `check` is called when the head of a request is complete and its body is not read yet. There a
+stage can look at the caller and at the size of the body. `admit` is called when the model and the rows are known,
+before the call enters the lane.
 """
 
 from __future__ import annotations
@@ -12,25 +13,25 @@ from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.gateway.calls.exchange import Exchange
 
-# Names in lower case and their values: the headers of HTTP, or the metadata of gRPC.
+# Values by name in lower case: the headers of HTTP, or the metadata of gRPC.
 Metadata = Mapping[bytes, bytes]
 
 
 class Stage:
-    """A rule; one that has nothing to say at one of the moments leaves that method alone."""
+    """A rule for calls. A stage overrides only the methods that it needs; others are not called."""
 
     def check(self, exchange: Exchange, metadata: Metadata) -> None:
-        """Look at a request whose body is still to be read.
+        """Check a request whose body is not read yet.
 
         Raises:
-            HubError: where it is refused.
+            HubError: if the stage refuses the request.
         """
 
     def admit(self, exchange: Exchange, request: InferRequest) -> None:
-        """Look at a request that fits its model; `exchange.lane` is where it would go.
+        """Check a request that fits its model; `exchange.lane` is the lane that it would enter.
 
         Raises:
-            HubError: where it is refused.
+            HubError: if the stage refuses the request.
         """
 
 
@@ -38,14 +39,18 @@ class Memory(Stage):
     """Refuses a body for which the process has no room, before it is read.
 
     Args:
-        bytes_held: the process's budget.
+        bytes_held: the process's budget of bytes.
     """
 
     def __init__(self, bytes_held: ByteBudget) -> None:
         self.bytes_held = bytes_held
 
     def check(self, exchange: Exchange, metadata: Metadata) -> None:
-        """BUSY, or TOO_LARGE for a body that there never is room for."""
+        """See `Stage`.
+
+        Raises:
+            HubError: BUSY if there is no room now, TOO_LARGE if there never is.
+        """
         announced = metadata.get(b"content-length")
         if announced is not None:
             size, held = int(announced), self.bytes_held
@@ -57,6 +62,10 @@ class LoadShedding(Stage):
     """Refuses a call that would wait beyond its deadline; see `core/lane/load_shedding.py`."""
 
     def admit(self, exchange: Exchange, request: InferRequest) -> None:
-        """BUSY for a call that would be in vain."""
+        """See `Stage`.
+
+        Raises:
+            HubError: BUSY if the call would not be answered before its deadline.
+        """
         if exchange.lane is not None and exchange.lane.lane.queue.rows:
             exchange.lane.lane.refuse_in_vain(request.model, exchange.deadline)

@@ -1,7 +1,7 @@
-"""From a request to a job in a lane: time limit, lane, stages.
+"""Turns a request into a job in a lane: sets its deadline, finds its lane, runs the stages.
 
-A call of a model that pods have told of becomes a job at once. One that has to wait first, for a model that may still
-appear or for numbers to be packed, gets a task of its own.
+A call of a known model becomes a job at once. A call that has to wait first gets its own task: it waits for a model
+that may still appear, or for a thread that packs many numbers.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from inferencehub.gateway.routing.unknown_models import UnknownModels
 
 logger = logging.getLogger(__name__)
 
-MANY_FEATURES = 2**16  # to pack more takes some ms, which a thread spends
+MANY_FEATURES = 2**16  # packing more takes some ms, so a thread does it
 Ready = tuple[InferRequest, list[ModelLane]]
 Put = Callable[[Exchange, InferRequest, list[ModelLane], Sink], None]
 
 
 class Calls:
-    """Where fronts bring their calls.
+    """Accepts calls from all fronts.
 
     Args:
         table: the lanes of known models.
@@ -50,15 +50,15 @@ class Calls:
         self.unknown = unknown
         self.settings = settings
         self.limits = settings.time_limits
-        # Only what a stage has of its own is called; fronts call `checks` once a request's head is complete.
+        # Only methods that a stage overrides are called. Fronts call `checks` when a request's head is complete.
         self.checks = [stage.check for stage in stages if type(stage).check is not Stage.check]
         self._admits = [stage.admit for stage in stages if type(stage).admit is not Stage.admit]
 
     def submit(self, exchange: Exchange, request: InferRequest, sink: Sink) -> None:
-        """Run a request; its answers go to `sink`. A caller that stops waiting calls `exchange.leave`.
+        """Run a request; its answers go to `sink`. A front whose caller has left calls `exchange.leave`.
 
         Raises:
-            HubError: where it is refused at once.
+            HubError: if the request is refused at once; later errors go to `sink`.
         """
         timeout: Parameter | None = None
         if request.parameters:
@@ -78,10 +78,10 @@ class Calls:
         text: str | None,
         sink: Sink,
     ) -> None:
-        """Run the small call: `features` or `text` as the first input of `model`, "" for the default one.
+        """Run a call of /predict: `features` or `text` becomes the first input of `model`, "" for the default model.
 
         Raises:
-            HubError: where it is refused at once.
+            HubError: if the call is refused at once; later errors go to `sink`.
         """
         self._set_deadline(exchange, None)
         model = model or self.settings.model_for(text)
@@ -107,7 +107,7 @@ class Calls:
         self, exchange: Exchange, request: InferRequest, lanes: list[ModelLane], sink: Sink
     ) -> None:
         if len(lanes) == 1 and lanes[0].info.signature.first_is_all:
-            self._accept(exchange, lanes[0], request, 1, sink)  # it was made to fit
+            self._accept(exchange, lanes[0], request, 1, sink)  # the request was made for this signature
         else:
             self._put(exchange, request, lanes, sink)
 
@@ -122,10 +122,10 @@ class Calls:
         lane.accept(job, sink)
 
     def _later(self, exchange: Exchange, sink: Sink, put: Put, work: Coroutine[Any, Any, Ready]) -> None:
-        """Do in a task what has to wait, then `put` what comes of it into a lane; until then the request is held.
+        """Run `work` in a task, then `put` its result into a lane; until then the request counts as held bytes.
 
         Raises:
-            HubError: BUSY where the process holds too many bytes.
+            HubError: BUSY if the process holds too many bytes.
         """
         try:
             self.table.bytes_held.take(exchange.size)
@@ -161,7 +161,7 @@ class Calls:
 
 
 def as_hub_error(exchange: Exchange, error: Exception) -> HubError:
-    """An exception as its caller may read it; one that nobody foresaw is logged."""
+    """The error that the caller gets for an exception; an unexpected exception is logged."""
     if isinstance(error, HubError):
         return error
     logger.error("request failed", extra={"id": exchange.id, "model": exchange.model}, exc_info=error)

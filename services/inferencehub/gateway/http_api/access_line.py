@@ -1,4 +1,4 @@
-"""A request's line in the access log."""
+"""The fields of a request's line in the access log."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class AccessLine(msgspec.Struct, gc=False):
-    """A request's line in the access log, in this order."""
+    """A request's line in the access log; fields are written in this order. `time` is Unix time in seconds."""
 
     time: float
     tier: str

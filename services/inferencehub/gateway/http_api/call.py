@@ -1,4 +1,4 @@
-"""One HTTP request at the gateway, from its head to its access line; the sink of the model's answers."""
+"""One HTTP call of a model at the gateway, from its head to its access line. It is the sink of the model's answers."""
 
 from __future__ import annotations
 
@@ -18,42 +18,42 @@ from inferencehub.gateway.json_codec.answer_json import Wanted
 
 T = TypeVar("T")
 
-LARGE_JSON = 2**20  # to read or write more JSON takes some ms, which a thread spends
+LARGE_JSON = 2**20  # reading or writing more JSON takes some ms, so a thread does it
 
 
 class Endpoint(Protocol):
-    """Answers the requests of some paths; between its methods nothing of it runs."""
+    """Answers the requests of some paths."""
 
-    method: str  # the one that it takes
+    method: str  # the HTTP method that it accepts
 
     def begin(self, call: HttpCall) -> None:
-        """The body is whole: ask the model, whose answers the call takes, or answer.
+        """The body is complete: submit the call to the model, or answer directly.
 
         Raises:
-            HubError: what is wrong with the request.
+            HubError: if something is wrong with the request.
         """
 
     def content(self, call: HttpCall, response: InferResponse) -> Content:
-        """The model's answer as the caller wants it.
+        """The content of the HTTP answer, made from the model's answer.
 
         Raises:
-            HubError: where it cannot be shown.
+            HubError: if the model's answer cannot be shown.
         """
 
     def error(self, error: HubError) -> bytes:
-        """The content of an error's answer."""
+        """The content of the answer to a request that failed."""
 
 
 class WayOut(Protocol):
-    """What every answer passes; see `Edge`."""
+    """What every answer passes through; see `Edge`."""
 
     draining: bool
 
     def lines(self, call: HttpCall, now: float) -> bytes:
-        """What the head of every answer carries; `now` on the clock of `time.monotonic`."""
+        """Header lines that every answer carries; `now` is on the clock of `time.monotonic`."""
 
     def refusal(self, call: HttpCall, error: Exception) -> tuple[int, bytes, Sequence[Buffer]]:
-        """Status, lines of the head and content of an error's answer."""
+        """Status, header lines and content of the answer to a request that failed."""
 
     def close(self, call: HttpCall, status: int, now: float) -> None:
         """The request is answered, or its caller has left."""
@@ -63,11 +63,11 @@ class HttpCall(Request):
     """See the module's text.
 
     Args:
-        edge: what answers go through.
+        edge: what answers pass through.
         head: the request's head.
-        most_bytes: of its body.
-        exchange: the call, as all fronts know it.
-        endpoint: who answers.
+        most_bytes: the largest body that is accepted.
+        exchange: the call, in the form that all fronts share.
+        endpoint: what answers the request.
     """
 
     __slots__ = ("_several", "edge", "ended", "endpoint", "exchange", "reply", "task", "wanted")
@@ -85,14 +85,14 @@ class HttpCall(Request):
         self.wanted: Wanted | None = None
 
     def drop_body(self) -> None:
-        """The request has been read out of it, and is accounted for from now on."""
+        """Drop the body: the request was read from it. From now on the lane accounts for the request's bytes."""
         self.exchange.size = len(self.body)
         self.body = b""
         if self.held:
             self.release()
 
     def part(self, response: InferResponse) -> None:
-        """See `Sink`: these endpoints carry one answer."""
+        """See `Sink`. Remember that there are several answers: these endpoints can carry only one."""
         self._several = True
 
     def end(self, end: End) -> None:
@@ -115,16 +115,16 @@ class HttpCall(Request):
             self.send(200, *content)
 
     def fail(self, error: Exception) -> None:
-        """Answer an error."""
+        """Answer with an error."""
         self.send(*self.edge.refusal(self, error))
 
     def send(self, status: int, lines: bytes, parts: Sequence[Buffer]) -> None:
-        """Answer."""
+        """Answer with a status, header lines, and a body in parts; later calls have no effect."""
         if self.ended:
             return
         self.ended = True
         edge, reply = self.edge, self.reply
-        del self.reply  # it has this call, and both would be left to the collector
+        del self.reply  # it refers back to this call, and such a cycle waits for the garbage collector
         if edge.draining:
             reply.close = True
         now = monotonic()
@@ -138,13 +138,13 @@ class HttpCall(Request):
         self.ended = True
         if self.task is not None:
             self.task.cancel()
-        if hasattr(self, "reply"):  # there once the body is whole
+        if hasattr(self, "reply"):  # it is set when the body is complete
             del self.reply
         self.exchange.leave()
         self.edge.close(self, Kind.CALLER_LEFT.http, monotonic())
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run what has to wait; what it raises is answered, and it is cancelled where the caller hangs up."""
+        """Run `work` in a task. An exception becomes the answer; if the caller hangs up, the task is cancelled."""
         self.task = asyncio.get_running_loop().create_task(work)
         self.task.add_done_callback(self._ran)
 
@@ -159,5 +159,5 @@ class HttpCall(Request):
 
 
 async def beside(work: Callable[..., T], *arguments: Any) -> T:
-    """What `work` gives, done in a thread."""
+    """Run `work` in a thread, and return its result."""
     return await asyncio.to_thread(work, *arguments)

@@ -1,4 +1,4 @@
-"""Pages of other origins that may call (the Fetch standard's CORS protocol), for endpoints that do not pass Starlette."""
+"""CORS (Fetch standard): which pages of other origins may call the gateway and read its answers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_AGE_S = 600  # how long a browser may keep the answer to a preflight
 
 
 class Preflight:
-    """The endpoint of a browser's question whether a page may call."""
+    """The endpoint of a preflight request, with which a browser asks whether a page may call."""
 
     method = "OPTIONS"
 
@@ -36,7 +36,7 @@ class Preflight:
         call.send(*self._answer)
 
     def content(self, call: HttpCall, response: InferResponse) -> Content:
-        """See `Endpoint`; no model is asked."""
+        """See `Endpoint`; never called, because a preflight asks no model."""
         raise NotImplementedError
 
     def error(self, error: HubError) -> bytes:
@@ -57,7 +57,7 @@ class Cors:
         self._shown = b"access-control-expose-headers: %b\r\n" % b", ".join(SHOWN)
 
     def lines(self, fields: Mapping[bytes, bytes]) -> bytes:
-        """The lines that let the page of a request read its answer; b"" where no page asks, or it may not."""
+        """Header lines that let the calling page read the answer; b"" if the request has no Origin."""
         origin = fields.get(b"origin")
         if origin is None:
             return b""
@@ -68,7 +68,7 @@ class Cors:
         return b"vary: origin\r\n"
 
     def preflight(self, fields: Mapping[bytes, bytes]) -> Preflight | None:
-        """What answers an OPTIONS request; None where it is no preflight."""
+        """The endpoint for an OPTIONS request; None if it is not a preflight."""
         if b"origin" not in fields or b"access-control-request-method" not in fields:
             return None
         wanted = fields.get(b"access-control-request-headers", b"")

@@ -1,8 +1,8 @@
-"""The edge of HTTP: what every request gets on its way in and out, in one place.
+"""The HTTP edge: what happens to every request on its way in and out.
 
-In:  a request id, taken from `X-Request-Id` or made; its time limit; the stages' checks; the endpoint of its path.
+In:  a request id, taken from `X-Request-Id` or made; the time limit; the checks of stages; the endpoint of the path.
 Out: errors in the endpoint's shape, with the status of their kind; `X-Request-Id`, `Server-Timing`, `X-Served-By`; one
-access line; one observation.
+access line; one observation in the metrics.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ class Edge:
     """The handler of the gateway's port.
 
     Args:
-        find: the endpoint at a target; None where a page may be there.
-        pages: all other paths.
+        find: returns the endpoint of a target; None for all other targets.
+        pages: answers all other targets.
         calls: where calls of models go.
         metrics: where answers are counted.
-        access: where access lines go; None for nowhere.
+        access: where access lines go; None to write none.
         cors: which pages of other origins may call; None for none.
-        most_bytes: of a body.
+        most_bytes: the largest body that is accepted.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Edge:
         self.calls = calls
         self.metrics = metrics
         self.access = access
-        self.draining = False  # whether the process is about to end; answers then close their connections
+        self.draining = False  # True when the process is about to end: answers then close their connections
         self.cors = cors
         self.most_bytes = most_bytes
         self._prefix = token_hex(6)
@@ -71,7 +71,7 @@ class Edge:
     # --- the way in ---
 
     def plan(self, head: Head) -> Request:
-        """See `Handler`: an id, an endpoint, a time limit, the stages' checks."""
+        """See `Handler`. Sets the id, the endpoint and the time limit, and runs the checks of stages."""
         self.metrics.in_flight += 1
         fields = head.fields
         if b"x-request-id" in fields and SOUND_ID.fullmatch(fields[b"x-request-id"]):
@@ -132,7 +132,7 @@ class Edge:
             request.leave()
 
     def cut_off(self, request: Request, reply: Reply) -> None:
-        """See `Handler`: the process ends, and has waited long enough."""
+        """See `Handler`: the process ends and waits no longer."""
         if isinstance(request, PageCall):
             self.pages.cut_off(request, reply)
         elif isinstance(request, HttpCall):
@@ -144,7 +144,7 @@ class Edge:
     # --- the way out ---
 
     def _page_lines(self, call: PageCall, reply: Reply, status: int) -> bytes:
-        """The lines of a page's head, which is about to be sent."""
+        """Header lines for a page whose head is about to be sent."""
         call.answered = True
         now = monotonic()
         lines = self.lines(call, now)
@@ -154,19 +154,19 @@ class Edge:
         return lines
 
     def lines(self, call: HttpCall | PageCall, now: float) -> bytes:
-        """What the head of every answer carries."""
+        """See `WayOut`."""
         lines = self.shared.of(call.exchange, now)
         return lines if self.cors is None else lines + self.cors.lines(call.head.fields)
 
     def refusal(self, call: HttpCall, error: Exception) -> tuple[int, bytes, Sequence[Buffer]]:
-        """Status, lines of the head and content of an error's answer."""
+        """See `WayOut`."""
         refused = as_hub_error(call.exchange, error)
         if refused.kind is Kind.TOO_SLOW:
-            call.reply.close = True  # the rest of the body would be read as the next request
+            call.reply.close = True  # else the rest of the body would be read as the next request
         return refused.kind.http, error_lines(refused), (call.endpoint.error(refused),)
 
     def close(self, call: HttpCall | PageCall, status: int, now: float) -> None:
-        """A request is answered, or its caller has left: count it, and write its access line."""
+        """See `WayOut`: count the request, and write its access line."""
         exchange = call.exchange
         if status != 200:
             exchange.kind = KINDS.get(status, exchange.kind)

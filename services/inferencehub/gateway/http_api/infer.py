@@ -1,4 +1,4 @@
-"""POST /v2/models/{model}[/versions/{version}]/infer: the protocol's inference request."""
+"""POST /v2/models/{model}[/versions/{version}]/infer: an inference request of the Open Inference Protocol."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Infer:
     """The endpoint of one model version.
 
     Args:
-        calls: where the request goes.
-        model, version: what is called; version "" for the default one.
+        calls: where requests go.
+        model, version: from the path; version "" for the default one.
     """
 
     methods = frozenset(("POST",))

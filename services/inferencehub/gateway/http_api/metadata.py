@@ -1,4 +1,4 @@
-"""What the gateway says of itself and of the models: the protocol's GET endpoints, probes, OpenAPI and its page."""
+"""GET endpoints: metadata of the server and of models (Open Inference Protocol), probes, OpenAPI and its page."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class Metadata:
     """The endpoints.
 
     Args:
-        fleet, table: where models are.
+        fleet, table: the pods and the lanes of known models.
         unknown: where requests for other models wait.
-        not_ready: "" while the gateway takes requests, else why it does not.
+        not_ready: returns "" while the gateway accepts requests, else the reason why it does not.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Metadata:
         self.not_ready = not_ready
 
     async def server(self, request: Request) -> Response:
-        """GET /v2: name, version and the extensions that are supported."""
+        """GET /v2: name, version and supported extensions."""
         return json({"name": "inferencehub", "version": __version__, "extensions": EXTENSIONS})
 
     async def live(self, request: Request) -> Response:
@@ -52,24 +52,32 @@ class Metadata:
         return json({"live": True})
 
     async def ready(self, request: Request) -> Response:
-        """GET /v2/health/ready: the gateway takes requests and a pod serves, or a request would start one."""
+        """GET /v2/health/ready: 200 if the gateway accepts requests and a pod serves, or a request would start one.
+
+        Raises:
+            HubError: NOT_READY with the reason.
+        """
         reason = self.not_ready() or ("" if self.fleet.serves else "no inference pod serves")
         if reason:
             raise HubError(Kind.NOT_READY, f"not ready: {reason}")
         return json({"ready": True})
 
     async def healthz(self, request: Request) -> Response:
-        """GET /healthz: liveness; asks nobody."""
+        """GET /healthz: liveness of the gateway itself."""
         return json({"live": True})
 
     async def readyz(self, request: Request) -> Response:
-        """GET /readyz: readiness of the gateway itself, which can hold requests while no pod serves."""
+        """GET /readyz: readiness of the gateway itself. No pod is needed: the gateway can hold requests.
+
+        Raises:
+            HubError: NOT_READY with the reason.
+        """
         if reason := self.not_ready():
             raise HubError(Kind.NOT_READY, f"not ready: {reason}")
         return json({"ready": True})
 
     async def models(self, request: Request) -> Response:
-        """GET /v2/models: all models, each with whether it can be called, and if not why."""
+        """GET /v2/models: all models, and for each one that cannot be called the reason."""
         known = self.table.models()
         return json(
             {
@@ -83,7 +91,11 @@ class Metadata:
     async def model(self, request: Request) -> Response:
         """GET /v2/models/{model}[/versions/{version}]: inputs and outputs.
 
-        For a model whose pool sleeps it waits as a request would, and wakes it: many clients ask this first.
+        For a model whose pool has no pods, this waits as an inference request does, and makes the pool start: many
+        clients ask for metadata first.
+
+        Raises:
+            HubError: NOT_FOUND or NOT_READY.
         """
         expected = request.path_params["model"] in self.fleet.on_demand
         info = await self._info(request, hold_s=None if expected else 0)
@@ -98,7 +110,11 @@ class Metadata:
         )
 
     async def model_ready(self, request: Request) -> Response:
-        """GET …/ready: 200 where the model can be called now, else 503."""
+        """GET …/ready: 200 if the model can be called now.
+
+        Raises:
+            HubError: NOT_FOUND, or NOT_READY if no pod serves the model.
+        """
         info = await self._info(request, hold_s=0)
         version = request.path_params.get("version", "")
         if not self.table.is_open(info.name, version):
@@ -110,7 +126,7 @@ class Metadata:
         return json(openapi())
 
     async def docs(self, request: Request) -> Response:
-        """GET /docs: the OpenAPI document as a page, with nothing from elsewhere."""
+        """GET /docs: the OpenAPI document as a page that loads nothing from other sites."""
         return HTMLResponse(files(f"{__package__}.pages").joinpath("docs.html").read_text())
 
     async def _info(self, request: Request, hold_s: float | None) -> ModelInfo:
@@ -121,5 +137,5 @@ class Metadata:
 
 
 def tensor(spec: TensorSpec) -> dict[str, Any]:
-    """An input or output as the protocol shows it."""
+    """The protocol's description of an input or output."""
     return {"name": spec.name, "datatype": spec.dtype, "shape": spec.shape}

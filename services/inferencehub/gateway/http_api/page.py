@@ -1,4 +1,4 @@
-"""Pages, which Starlette answers: what passes the edge with a request for one, and how their errors are answered."""
+"""Pages: requests that Starlette answers, with the exchange that the edge needs, and with our answers to errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from inferencehub.gateway.json_codec.answer_json import error_json
 
 
 class PageCall(AsgiRequest):
-    """A request for a page. Its exchange has the id and the times; `answered` says that its access line is written."""
+    """A request for a page. Its exchange has the id and times; `answered` is True once the access line is written."""
 
     __slots__ = ("answered", "exchange")
 
@@ -27,7 +27,7 @@ class PageCall(AsgiRequest):
 
 
 def pages_with_errors(app: Any) -> Any:
-    """An ASGI application that answers what `app` raises: Starlette's 404 and 405, and errors of ours."""
+    """An ASGI application that runs `app` and answers its exceptions: Starlette's 404 and 405, and `HubError`."""
 
     async def answering(scope: Any, receive: Any, send: Any) -> None:
         scope["app"] = app  # so that Starlette's routes raise their 404 and 405 instead of answering them
@@ -43,7 +43,7 @@ def pages_with_errors(app: Any) -> Any:
 
 
 def routing_error(error: HTTPException, scope: Any) -> HubError:
-    """Starlette's 404 or 405 as ours."""
+    """The `HubError` for Starlette's 404 or 405."""
     if error.status_code == 405:
         allow = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
         head = Head(scope["method"], scope["raw_path"], {}, None, scope["http_version"], 0)

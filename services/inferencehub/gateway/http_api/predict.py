@@ -13,10 +13,10 @@ from inferencehub.gateway.json_codec.request_json import PredictBody, decode_pre
 
 
 class Predict:
-    """The endpoint.
+    """The endpoint of /predict.
 
     Args:
-        calls: where the request goes.
+        calls: where requests go.
     """
 
     method = "POST"

@@ -1,4 +1,4 @@
-"""The heads of answers, as lines: what each answer carries, and what an error adds. What many share is written once."""
+"""Header lines of answers: those of every answer, and those that an error adds. Lines of a batch are written once."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from inferencehub.gateway.calls.exchange import Exchange
 
 JSON = b"content-type: application/json\r\n"
 
-# An answer that went well: the lines of its content's headers, and the content in parts.
+# The content of a successful answer: its header lines, and its body in parts.
 Content = tuple[bytes, Sequence[Buffer]]
 
 
 def ms(seconds: float) -> float:
-    """Milliseconds, in whole microseconds."""
+    """Seconds as milliseconds, cut to whole microseconds."""
     return int(seconds * 1e6) / 1e3
 
 
 class ShownTrip:
-    """What callers and the access log see of a batch: lines for the head of an answer, and milliseconds."""
+    """The times of a batch and the pod that ran it, as header lines for callers and in ms for the access log."""
 
     __slots__ = ("batch_ms", "compute_ms", "network_ms", "served_by", "timing", "trip")
 
@@ -37,13 +37,13 @@ class ShownTrip:
 
 
 class SharedLines:
-    """Writes the lines of answers; jobs of a batch end one after another, so what they share is kept."""
+    """Writes header lines. The jobs of a batch are answered one after another, so the lines they share are kept."""
 
     def __init__(self) -> None:
         self.kept = ShownTrip(NO_TRIP)
 
     def of(self, exchange: Exchange, now: float) -> bytes:
-        """Request id, timing, and the pod that answered; `now` on the clock of `time.monotonic`."""
+        """Header lines: request id, timing, and the pod that answered; `now` is on the clock of `time.monotonic`."""
         id, job = exchange.id.encode(), exchange.job
         total = (now - exchange.started) * 1e3
         if job is None:
@@ -54,14 +54,14 @@ class SharedLines:
         )
 
     def shown(self, trip: Trip) -> ShownTrip:
-        """A batch, as callers see it."""
+        """The lines and times of a batch."""
         if self.kept.trip is not trip:
             self.kept = ShownTrip(trip)
         return self.kept
 
 
 class WrongMethod(HubError):
-    """A method that a path does not take; `allow` lists those that it takes."""
+    """The error for a method that a path does not accept; `allow` lists the methods that it accepts."""
 
     def __init__(self, head: Head, allow: str) -> None:
         path = str(head.path[:120], "latin-1")
@@ -70,7 +70,7 @@ class WrongMethod(HubError):
 
 
 def error_lines(error: HubError) -> bytes:
-    """The lines of an error's answer."""
+    """Header lines of the answer to a request that failed."""
     lines = JSON
     if error.kind in (Kind.BUSY, Kind.NOT_READY):
         lines += b"retry-after: %d\r\n" % error.retry_after

@@ -1,4 +1,4 @@
-"""Every path of the gateway: calls of models as endpoints, all else as routes of Starlette."""
+"""All paths of the gateway: endpoints for calls of models, Starlette routes for everything else."""
 
 from __future__ import annotations
 
@@ -19,14 +19,12 @@ VERSION = "/v2/models/{model}/versions/{version}"
 # The paths of endpoints, as the OpenAPI document writes them.
 ENDPOINTS = ("/predict", f"{MODEL}/infer", f"{VERSION}/infer")
 INFER = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
-MAX_KEPT, MAX_TARGET = (
-    1000,
-    256,
-)  # endpoints that are kept by their targets, and bytes of one: callers choose them
+# Endpoints that are kept by their targets, and bytes of a target: there are limits because callers choose them.
+MAX_KEPT, MAX_TARGET = 1000, 256
 
 
 def endpoints(calls: Calls) -> Callable[[bytes], Endpoint | None]:
-    """What finds the endpoint at a target; None where a page may be there."""
+    """A function that returns the endpoint of a target; None for a target that is not an endpoint."""
     predict = Predict(calls)
     known: dict[bytes, Endpoint] = {b"/predict": predict}
 
@@ -48,7 +46,7 @@ def endpoints(calls: Calls) -> Callable[[bytes], Endpoint | None]:
 
 
 def pages(metadata: Metadata) -> list[BaseRoute]:
-    """The routes of Starlette."""
+    """The Starlette routes."""
     return [
         Route("/healthz", metadata.healthz),
         Route("/readyz", metadata.readyz),

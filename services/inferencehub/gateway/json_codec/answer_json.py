@@ -1,4 +1,4 @@
-"""Answers to JSON, as callers want them."""
+"""Turns answers and errors into JSON."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ encode = msgspec.json.Encoder().encode
 
 
 def error_json(error: HubError) -> bytes:
-    """An error as every path answers it that has no shape of its own."""
+    """The JSON of an error, for every path except /predict, which has its own shape."""
     return encode({"error": error.detail})
 
 
 class PredictAnswer(msgspec.Struct, omit_defaults=True):
-    """The answer of POST /predict; `label` is there where the model gives one."""
+    """The answer of POST /predict; `label` is left out if the model gives none."""
 
     class_id: int
     confidence: float
@@ -31,7 +31,7 @@ class PredictAnswer(msgspec.Struct, omit_defaults=True):
 
 
 class Wanted(msgspec.Struct):
-    """How a caller wants the answer: its `id` in it, and which outputs as raw bytes behind the JSON."""
+    """What a caller wants in the answer: its `id`, and which outputs as raw bytes behind the JSON."""
 
     id: str | None = None
     all_binary: bool = False
@@ -39,10 +39,10 @@ class Wanted(msgspec.Struct):
 
 
 def infer_answer(response: InferResponse, wanted: Wanted) -> tuple[bytes, list[Buffer]]:
-    """The protocol's JSON answer ("Inference Response JSON Object"), and raw outputs behind it; `data` is flat.
+    """The protocol's JSON answer ("Inference Response JSON Object"), with flat `data`, and the raw outputs behind it.
 
     Raises:
-        HubError: MODEL_FAILED where an output cannot be JSON.
+        HubError: MODEL_FAILED or UNSUPPORTED if JSON cannot carry an output.
     """
     outputs: list[dict[str, Any]] = []
     raw: list[Buffer] = []
@@ -67,7 +67,11 @@ def infer_answer(response: InferResponse, wanted: Wanted) -> tuple[bytes, list[B
 
 
 def elements(tensor: Tensor) -> list[Any]:
-    """The elements of a tensor as JSON values."""
+    """The elements of a tensor as JSON values, in one flat list.
+
+    Raises:
+        HubError: MODEL_FAILED for BYTES that are not UTF-8 text, UNSUPPORTED for a datatype that JSON cannot carry.
+    """
     if tensor.dtype == "BYTES":
         try:
             return [element.decode() for element in unpack_bytes(tensor.data)]

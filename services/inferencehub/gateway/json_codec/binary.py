@@ -1,8 +1,8 @@
 """Binary tensors over HTTP: raw tensors behind the JSON (Open Inference Protocol, "binary tensor data extension").
 
-The header `Inference-Header-Content-Length` says where the JSON ends. Behind it are the bytes of those inputs that have
-the parameter `binary_data_size`, in their order, and of the answer's outputs in the same way. An input is a view into
-the body, an output a view into what the pod sent: nothing is copied here.
+The header `Inference-Header-Content-Length` says where the JSON ends. Behind the JSON come the bytes of the inputs that
+have the parameter `binary_data_size`, in the order of the inputs. Answers carry raw outputs in the same way. An input
+is a view into the body, an output a view into the pod's message: nothing is copied here.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ JSON_SIZE = b"inference-header-content-length"
 
 
 def json_size(headers: Mapping[bytes, bytes]) -> int | None:
-    """The size of a body's JSON; None where the body is nothing else.
+    """The size of a body's JSON in bytes; None if the whole body is JSON.
 
     Raises:
-        HubError: BAD_INPUT where the header is no number.
+        HubError: BAD_INPUT if the header is not a number.
     """
     told = headers.get(JSON_SIZE)
     if told is None:
@@ -33,10 +33,14 @@ def json_size(headers: Mapping[bytes, bytes]) -> int | None:
 
 
 def split(body: Body, size: int | None) -> tuple[bytes, Buffers]:
-    """A body's JSON, and the tensors behind it.
+    """The JSON of a body, and the raw tensors behind it.
+
+    Args:
+        body: the whole body.
+        size: bytes of the JSON; None if the whole body is JSON.
 
     Raises:
-        HubError: BAD_INPUT where the body is shorter than its JSON should be.
+        HubError: BAD_INPUT if the body has less than `size` bytes.
     """
     if size is None:
         return bytes(body), Buffers(memoryview(b""))
@@ -51,7 +55,7 @@ class Buffers:
     """The raw tensors of a request, one behind the other.
 
     Args:
-        rest: all of them.
+        rest: the bytes behind the JSON.
     """
 
     def __init__(self, rest: memoryview) -> None:
@@ -59,10 +63,14 @@ class Buffers:
         self._taken = 0
 
     def take(self, name: str, size: object) -> memoryview:
-        """The next tensor, of which its parameter `binary_data_size` says that it has `size` bytes.
+        """The bytes of the next input.
+
+        Args:
+            name: the input's name, for errors.
+            size: its parameter `binary_data_size`, not yet checked.
 
         Raises:
-            HubError: BAD_INPUT where it has not.
+            HubError: BAD_INPUT if `size` is not a whole number from 0, or more than the bytes that are left.
         """
         if isinstance(size, bool) or not isinstance(size, int) or size < 0:
             raise bad_input(
@@ -77,10 +85,10 @@ class Buffers:
         return self._rest[start : self._taken]
 
     def end(self) -> None:
-        """All inputs are read.
+        """Check that the inputs have used all bytes.
 
         Raises:
-            HubError: BAD_INPUT where bytes are left over.
+            HubError: BAD_INPUT if bytes are left over.
         """
         left = len(self._rest) - self._taken
         if left:

@@ -1,7 +1,7 @@
-"""JSON text to values: every way in which that can fail is a sentence for whoever wrote the text.
+"""Reads JSON text, and turns every failure into a sentence for the caller.
 
-msgspec reads almost all of it, and checks types on the way. What it does not read, NaN and Infinity, the standard
-library does: `load`, then `convert`.
+msgspec reads almost all bodies, and checks types at the same time. It does not read NaN and Infinity. Bodies that hold
+them go through the standard library: `load`, then `convert`.
 """
 
 from __future__ import annotations
@@ -21,11 +21,15 @@ T = TypeVar("T")
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 LONE = "an escape \\ud800 to \\udfff stands alone, expected a pair of them"
 WORDS = {"bool": "boolean", "float": "number", "int": "integer", "str": "string"}
-MAX_DIGITS = 400  # more than any finite number has, and few enough to be read quickly
+MAX_DIGITS = 400  # more digits than any finite number has, and few enough to be read quickly
 
 
 def decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
-    """What a decoder reads out of a body; every way in which that fails is a sentence."""
+    """Decode a body.
+
+    Raises:
+        HubError: BAD_INPUT saying what was expected.
+    """
     if not body:
         raise bad_input("the body is empty, expected a JSON object")
     try:
@@ -44,7 +48,7 @@ def decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
 
 
 def load(text: bytes) -> Any:
-    """What the standard library reads out of JSON that may hold NaN and Infinity.
+    """Read JSON that may hold NaN and Infinity, with the standard library.
 
     Raises:
         HubError: BAD_INPUT saying what was expected.
@@ -67,7 +71,7 @@ def load(text: bytes) -> Any:
 
 
 def convert(value: Any, kind: type[T]) -> T:
-    """A value that was loaded as a struct, its types checked.
+    """Turn a loaded value into a struct, and check its types.
 
     Raises:
         HubError: BAD_INPUT saying what was expected.
@@ -79,7 +83,7 @@ def convert(value: Any, kind: type[T]) -> T:
 
 
 def undecoded(value: Any) -> msgspec.Raw:
-    """A value that was loaded as JSON again, to be decoded once its type is known."""
+    """A loaded value as JSON text again, to be decoded later, when its type is known."""
     try:
         return msgspec.Raw(json.dumps(value).encode())
     except RecursionError:
@@ -87,12 +91,12 @@ def undecoded(value: Any) -> msgspec.Raw:
 
 
 def mismatch(error: Exception, root: str = "$", fields: Sequence[str] = ()) -> str:
-    """What msgspec says of a wrong type, in JSON's words.
+    """msgspec's message about a wrong type, with JSON's names of types.
 
     Args:
-        error: msgspec's.
-        root: the name of what it looked at.
-        fields: the names that an object may hold, where it refuses others.
+        error: the error from msgspec.
+        root: the name of the value that it checked.
+        fields: the names that an object may have, if it refuses all others.
     """
     what, at, where = str(error).partition(" - at `$")
     what = what[0].lower() + what[1:]
@@ -106,7 +110,7 @@ def mismatch(error: Exception, root: str = "$", fields: Sequence[str] = ()) -> s
 
 
 def malformed(error: Exception, body: bytes) -> str:
-    """What msgspec says of a body that is no JSON, with the cause where it is a well-known one."""
+    """msgspec's message about a body that is not JSON, with the cause if it is a common one."""
     text = str(error).removeprefix("JSON is malformed: ")
     if "surrogate" in text or (("truncated" in text or "escape" in text) and SURROGATE.search(body)):
         return LONE
@@ -120,19 +124,23 @@ def malformed(error: Exception, body: bytes) -> str:
 
 
 def no_utf8(error: UnicodeDecodeError) -> HubError:
-    """The error of a body in another encoding."""
+    """The error for a body that is not UTF-8."""
     return bad_input(f"expected UTF-8 text, but byte 0x{error.object[error.start]:02x} in the body is none")
 
 
 def too_deep() -> HubError:
-    """The error of a body that nests beyond what any tensor needs."""
+    """The error for a body with more levels than any tensor needs."""
     return bad_input(
         f"the body is nested too deeply, expected objects and arrays of at most {MAX_DIMENSIONS} levels"
     )
 
 
 def finite(text: str) -> float:
-    """A JSON number as a float; refuses one beyond 64 bits, which `float` would call infinite."""
+    """A JSON number as a float.
+
+    Raises:
+        ValueError: if the number is too large for 64 bits; `float` would return infinity.
+    """
     value = float(text)
     if not isfinite(value):
         raise ValueError(f"number {text[:40]} is out of range, expected one that 64 bits can hold")
@@ -140,7 +148,11 @@ def finite(text: str) -> float:
 
 
 def integer(text: str) -> int:
-    """A JSON integer; refuses one of so many digits that it is in no datatype's range."""
+    """A JSON integer.
+
+    Raises:
+        ValueError: if it has more digits than any datatype allows.
+    """
     if len(text) > MAX_DIGITS:
         raise ValueError(
             f"a number of {len(text)} digits is out of range, expected one that 64 bits can hold"

@@ -1,8 +1,8 @@
-"""Large tensors of floating-point numbers in JSON, without a Python object for each number.
+"""Reads large tensors of floating-point numbers in JSON without a Python object for each number.
 
-The text of a long flat array in `data` is cut out, with a mark in its place, before msgspec sees the rest; compiled code
-reads what was cut. It is known to be right where the rest is right, holds each mark as the `data` of an input, and each
-array is numbers and nothing else. Whatever is otherwise, and every error, is left to the way through msgspec alone.
+The text of each long flat array in `data` is cut out, and a mark takes its place. msgspec reads the rest, and compiled
+code reads the arrays. The result is valid if the rest is valid, each mark is the `data` of an input, and each array
+holds numbers only. In all other cases, and for every error, msgspec reads the whole text instead.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from inferencehub.gateway.json_codec.tensor_json import TensorBody
 
 OPENED = re.compile(rb'"data"[ \t\r\n]*:[ \t\r\n]*\[(?=[-0-9 \t\r\n])')
 MARK = b'"inferencehub cut '
-LONG = 2**12  # bytes of an array from which on it is cut out
-LEAST_SHARE = 0.5  # of the text that long arrays make up, or it is not worth it
-NEAR = 2**16  # bytes from one array to the next; what is further away is left where it is
-MOST_PLACES = 64  # where an array may begin; a text with more is not for this way
-Place = tuple[int, int]  # of what is between an array's brackets
+LONG = 2**12  # bytes from which on an array is cut out
+LEAST_SHARE = 0.5  # least share of long arrays in the text; below it, cutting is not worth it
+NEAR = 2**16  # most bytes between two arrays; an array further away is not looked for
+MOST_PLACES = 64  # most places where an array may begin; a text with more is not cut
+Place = tuple[int, int]  # where the content of an array begins and ends, without its brackets
 
 
 def cut_numbers(text: bytes) -> tuple[bytes, dict[bytes, Place]] | None:
-    """A text without its long arrays: the rest with marks, and what each mark stands for.
+    """The text with marks in place of its long arrays, and the place that each mark stands for.
 
-    None where they are not most of the text, or a mark would not be the only one of its kind.
+    None if long arrays are not most of the text, or if the text already holds something like a mark.
     """
     places = long_arrays(text)
     if not places or sum([end - start for start, end in places]) < LEAST_SHARE * len(text):
@@ -41,7 +41,7 @@ def cut_numbers(text: bytes) -> tuple[bytes, dict[bytes, Place]] | None:
 
 
 def long_arrays(text: bytes) -> list[Place]:
-    """The places of long arrays in `data` that begin as numbers do; none where there are too many arrays."""
+    """The places of long arrays in `data` that begin like numbers; empty if there are too many arrays."""
     places: list[Place] = []
     at = 0
     for _ in range(MOST_PLACES):
@@ -61,7 +61,10 @@ def long_arrays(text: bytes) -> list[Place]:
 def number_tensors(
     text: bytes, inputs: list[TensorBody], cuts: dict[bytes, Place]
 ) -> list[TensorBody | Tensor] | None:
-    """The inputs of the rest, each tensor made whose numbers were cut out; None unless every cut is one's `data`."""
+    """The inputs, with a tensor for each one whose numbers were cut out.
+
+    None if a cut is not the `data` of an input, or an array does not fit its tensor.
+    """
     left = dict(cuts)
     made: list[TensorBody | Tensor] = []
     for body in inputs:

@@ -1,11 +1,12 @@
-/* A JSON array of numbers as raw floats, in one pass: what costs most of a request that holds a large tensor as text.
+/* Turns a JSON array of numbers into raw floats, in one pass. For a large tensor in JSON this is most of the work.
  *
- * Each number becomes the double next to it, ties to even, and FP32 is that double rounded once more: the very bits that
- * the way through Python gives. Up to 2^53 its digits and a power of ten up to 10^22 are exact as doubles, and so is
- * their quotient but for IEEE 754's rounding. Of up to 19 digits it is taken with twice the precision. Where that leaves
- * open which way to round, and for what is rare, the C library's strtod decides.
+ * Each number becomes the nearest double, ties to even. FP32 is this double, rounded once more. The bits are the same as
+ * those that Python gives. Digits up to 2^53 and powers of ten up to 10^22 are exact as doubles, and IEEE 754 rounds
+ * their quotient once. For up to 19 digits the quotient is computed with twice the precision. If the rounding is still
+ * not certain, and for rare notations, the C library's strtod reads the number.
  *
- * No Python in here: `native_numbers.py` loads it with ctypes, so any C compiler will do, and other threads run meanwhile.
+ * This file uses no Python: `native_numbers.py` loads it with ctypes. So any C compiler can build it, and other threads
+ * run while it works.
  */
 #include <float.h>
 #include <math.h>
@@ -15,10 +16,10 @@
 #include <string.h>
 
 #if !defined(__BYTE_ORDER__) || __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "tensors are little-endian, and so is the reading of eight digits at once"
+#error "expected a little-endian machine: tensors are little-endian, and eight digits are read at once as such"
 #endif
 #if FLT_EVAL_METHOD != 0
-#error "doubles have to be rounded as such"
+#error "expected FLT_EVAL_METHOD 0: each operation on doubles must round to a double"
 #endif
 
 #define EVERY(byte) (UINT64_C(0x0101010101010101) * (byte))
@@ -28,7 +29,7 @@ static const double TENS[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e
 static const uint64_t EXACT = UINT64_C(1) << 53;
 enum { EXACT_POWER = 22, MOST_POWER = 4 * EXACT_POWER, MOST_DIGITS = 19, LONGEST = 400 };
 
-/* What a number is written with, its sign aside: digits * 10^-power; `digits` has wrapped where `count` is too large. */
+/* A number as written, without its sign: digits * 10^-power. If `count` is above MOST_DIGITS, `digits` has overflowed. */
 struct written {
     uint64_t digits;
     ptrdiff_t count, power;
@@ -37,15 +38,15 @@ struct written {
 
 static int is_digit(char byte) { return byte >= '0' && byte <= '9'; }
 
-/* The value of eight digits, the first one in the lowest byte: neighbours are joined to pairs, fours and all. */
+/* The value of eight digits, the first one in the lowest byte: joins digits to pairs, pairs to fours, fours to eight. */
 static uint64_t eight(uint64_t digits) {
     digits = (digits * 10 + (digits >> 8)) & UINT64_C(0x00ff00ff00ff00ff);
     digits = (digits * 100 + (digits >> 16)) & UINT64_C(0x0000ffff0000ffff);
     return (digits * 10000 + (digits >> 32)) & UINT64_C(0xffffffff);
 }
 
-/* Append the digits from `at` on to `value`; the place behind them. The last few are taken one by one: a processor
- * guesses how many come, and begins with the next number before this one is done. */
+/* Append the digits from `at` on to `value`; returns the place behind them. The last few are read one by one: the
+ * processor predicts how many there are, and begins the next number before this one is done. */
 static inline const char *append(const char *at, const char *end, uint64_t *value) {
     uint64_t sum = *value;
     for (; end - at >= 8 && is_digit(at[4]); at += 8) {
@@ -60,8 +61,8 @@ static inline const char *append(const char *at, const char *end, uint64_t *valu
     return at;
 }
 
-/* digits / 10^power in two doubles, rounded once; 0 where the rounding stays open. The remainder of each quotient is
- * exact, so what is lost stays below 2^-98 of the whole. */
+/* digits / 10^power, computed in two doubles and rounded once; returns 0 if the rounding is not certain. The remainder
+ * of each quotient is exact, so the error stays below 2^-98 of the result. */
 static int divided(uint64_t digits, ptrdiff_t power, double *result) {
     double high = (double)digits;
     double low = (double)(int64_t)(digits - (uint64_t)high);
@@ -75,8 +76,8 @@ static int divided(uint64_t digits, ptrdiff_t power, double *result) {
     return *result == high + (low + lost);
 }
 
-/* A number that has an exponent, or more digits than a double. `first` is its first digit, `at` is behind its last one.
- * The place behind all of it; NULL where that is no number, or none that is finite. */
+/* Read a number that has an exponent, or more digits than a double. `first` is its first digit, `at` is behind its last
+ * one. Returns the place behind the number; NULL if it is not a number, or not finite. */
 static const char *rare(const char *first, const char *at, const char *end, struct written *it, double *result) {
     const char *start = first;
     if (it->count > LONGEST) return NULL;
@@ -96,12 +97,12 @@ static const char *rare(const char *first, const char *at, const char *end, stru
     } else if (!known || it->power < 0 || it->power > MOST_POWER || !divided(it->digits, it->power, result)) {
         char *stop;
         *result = strtod(start, &stop);
-        if (stop != at) return NULL; /* another locale's point */
+        if (stop != at) return NULL; /* the locale has another decimal point */
     }
     return isinf(*result) ? NULL : at;
 }
 
-/* One number as RFC 8259 has it; the place behind it, or NULL as above. */
+/* Read one number (RFC 8259); returns the place behind it, or NULL as `rare` does. */
 static inline const char *number(const char *at, const char *end, double *result) {
     struct written it = {.whole = 1};
     int negative = *at == '-';
@@ -132,8 +133,8 @@ static const char *behind_space(const char *at) {
     return at;
 }
 
-/* Whether text[start:end] is `count` numbers with commas between them, all within the range of their type; then they are
- * in `out`, as doubles or as floats. text[end] is "]" and there is none before it, so nothing is read beyond. */
+/* Returns 1 if text[start:end] holds exactly `count` numbers with commas between them, all within the range of their
+ * type, and writes them to `out` as doubles or floats; else 0. text[end] is the first "]", so reading stops there. */
 int hub_numbers(const char *text, size_t start, size_t end, size_t count, int doubles, void *out) {
     const char *at = text + start, *last = text + end;
     for (size_t index = 0; index < count; index++) {

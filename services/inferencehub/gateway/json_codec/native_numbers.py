@@ -1,8 +1,8 @@
-"""Numbers of JSON as raw floats by compiled code, where there is some.
+"""Turns JSON numbers into raw floats with compiled code, if it was compiled.
 
-`make` and the image compile `native_numbers.c` to a file beside this one. Without it, for want of a compiler, everything
-works as well, and a large tensor as JSON takes about four times as long. It is loaded with ctypes: no Python headers are
-needed, one file does for every Python, and other threads run meanwhile.
+`make` and the image compile `native_numbers.c` to a library beside this file. Without a compiler everything still
+works, but a large tensor in JSON takes about four times as long. ctypes loads the library: this needs no Python
+headers, one library works with every version of Python, and other threads run at the same time.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any
 from inferencehub.core.values.tensors import DTYPES
 
 LIBRARY = Path(__file__).with_name("libnumbers.so")
-DOUBLE = {"FP32": False, "FP64": True}  # what can be packed, and whether that is a double
+DOUBLE = {"FP32": False, "FP64": True}  # datatypes that can be packed, and whether they are doubles
 
 
 def loaded(library: Path) -> Any:
-    """The compiled function; None where it is missing or of another machine."""
+    """The compiled function; None if the library is missing or made for another machine."""
     try:
         function = ctypes.CDLL(str(library)).hub_numbers
     except (OSError, AttributeError):
@@ -36,16 +36,17 @@ def pack_numbers(text: bytes, start: int, end: int, datatype: str, count: int) -
 
     Args:
         text: holds the array.
-        start, end: what is between its brackets; `text[end]` is the first "]" behind `start`.
+        start, end: where its content begins and ends; `text[end]` is the first "]" behind `start`.
         datatype: one of `DOUBLE`.
-        count: of the elements that are expected.
+        count: the expected number of elements.
 
     Returns:
-        None where these are not exactly so many numbers within the datatype's range, or not in JSON's notation.
+        The elements in little-endian order; None if the content is not exactly `count` JSON numbers within the
+        datatype's range.
     """
-    # A number and its comma are two characters at least: what cannot fit is not allocated.
+    # A number and its comma have at least two characters. So no memory is allocated for a count that cannot be true.
     if native is None or not 0 < 2 * count <= end - start + 1:
         return None
-    packed = bytes(count * DTYPES[datatype])  # nobody else has it yet, so that it may be written
+    packed = bytes(count * DTYPES[datatype])  # nothing else refers to it yet, so C code may write into it
     fits = native(text, start, end, count, DOUBLE[datatype], packed)
     return packed if fits else None

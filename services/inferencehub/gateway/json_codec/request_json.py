@@ -1,8 +1,7 @@
-"""JSON to requests: the one place where it is looked at.
+"""Turns JSON bodies into requests.
 
-msgspec decodes and checks the types in one pass; compiled code takes long arrays of numbers from it where it can. What
-msgspec does not read, NaN and Infinity, the protocol's JSON may hold all the same: then the standard library reads the
-body a second time.
+msgspec decodes a body and checks its types in one pass. Compiled code reads long arrays of numbers, if it can. The
+protocol's JSON may hold NaN and Infinity, which msgspec does not read: then the standard library reads the body again.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ class PredictBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class OutputBody(msgspec.Struct):
-    """A wanted output."""
+    """An output that the caller wants."""
 
     name: str
     parameters: dict[str, bool | int | float | str] = {}
@@ -49,12 +48,12 @@ class InferBody(msgspec.Struct):
 
 _predict = msgspec.json.Decoder(PredictBody)
 _infer = msgspec.json.Decoder(InferBody)
-LARGE_TEXT = 2**16  # bytes from which on it is worth to look for long arrays first
-SERVERS_OWN = (OURS, "triton_")  # what servers tell each other, with these prefixes
+LARGE_TEXT = 2**16  # bytes from which on it is worth looking for long arrays first
+SERVERS_OWN = (OURS, "triton_")  # prefixes of parameters that only servers may set
 
 
 def decode_predict(body: Body) -> PredictBody:
-    """The body of POST /predict.
+    """Read the body of POST /predict.
 
     Raises:
         HubError: BAD_INPUT saying what was expected.
@@ -71,12 +70,12 @@ def decode_predict(body: Body) -> PredictBody:
 def decode_infer(
     body: Body, model: str, version: str, json_size: int | None = None
 ) -> tuple[InferRequest, Wanted]:
-    """The body of an inference request, and how the answer is to be.
+    """Read the body of an inference request; returns the request and what the caller wants in the answer.
 
     Args:
         body: JSON, and behind it raw tensors.
-        model, version: what is called.
-        json_size: the size of the JSON, None where the body is nothing else.
+        model, version: from the path; version "" for the default one.
+        json_size: bytes of the JSON; None if the whole body is JSON.
 
     Raises:
         HubError: BAD_INPUT naming the tensor, what was expected and what came.
@@ -99,10 +98,10 @@ def decode_infer(
 
 
 def flag(name: str, value: object) -> bool:
-    """A parameter that is true or false.
+    """The value of a boolean parameter.
 
     Raises:
-        HubError: BAD_INPUT where it is neither.
+        HubError: BAD_INPUT if it is not true or false.
     """
     if not isinstance(value, bool):
         raise bad_input(f"parameter '{name}': expected true or false, got {shown(value)}")
@@ -110,7 +109,7 @@ def flag(name: str, value: object) -> bool:
 
 
 def read_tensor(body: TensorBody | Tensor, buffers: Buffers) -> Tensor:
-    """An input, out of the JSON or out of what is behind it; one that is a tensor already stays as it is.
+    """The tensor of an input, from the JSON or from the raw bytes behind it; a finished tensor is returned as it is.
 
     Raises:
         HubError: BAD_INPUT naming the input, what was expected and what came.
@@ -129,7 +128,11 @@ def read_tensor(body: TensorBody | Tensor, buffers: Buffers) -> Tensor:
 
 
 def checked(parameters: dict[str, bool | int | float | str]) -> dict[str, Parameter]:
-    """Parameters whose numbers fit the protocol's types."""
+    """The parameters, once their numbers are known to fit the protocol's types.
+
+    Raises:
+        HubError: BAD_INPUT for an integer beyond 64 bits.
+    """
     for name, value in parameters.items():
         if isinstance(value, int) and not -(2**63) <= value < 2**64:
             raise bad_input(f"parameter '{name[:80]}' is {shown(value)}, expected an integer of 64 bits")
@@ -137,7 +140,7 @@ def checked(parameters: dict[str, bool | int | float | str]) -> dict[str, Parame
 
 
 def decode_cut(text: bytes) -> InferBody | None:
-    """A large inference request whose flat arrays of numbers compiled code reads; None for any other, and without it."""
+    """Read a large request with compiled code; None if there is no such code, or the request is not fit for it."""
     if native_numbers.native is None or len(text) < LARGE_TEXT:
         return None
     cut = cut_numbers(text)
@@ -156,7 +159,7 @@ def decode_cut(text: bytes) -> InferBody | None:
 
 
 def decode_any(text: bytes) -> InferBody:
-    """An inference request.
+    """Read an inference request.
 
     Raises:
         HubError: BAD_INPUT saying what was expected.
@@ -171,7 +174,7 @@ def decode_any(text: bytes) -> InferBody:
 
 
 def decode_lenient(body: bytes) -> InferBody:
-    """An inference request that holds NaN or Infinity.
+    """Read an inference request that holds NaN or Infinity.
 
     Raises:
         HubError: BAD_INPUT saying what was expected.

@@ -1,7 +1,7 @@
-"""Tensors out of JSON: what is in `data` becomes raw elements of the tensor's datatype.
+"""Turns the `data` of an input into raw elements of the tensor's datatype.
 
-`data` stays undecoded until the datatype is known, so that numbers go straight into a typed list. Nested arrays, and NaN
-among numbers, take a slower way; long arrays of numbers a faster one (`number_json.py`).
+`data` stays undecoded until the datatype is known, so that numbers go straight into a typed list. Nested arrays and
+arrays with NaN take a slower path, long flat arrays a faster one (`long_arrays.py`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ NO_DATA = msgspec.Raw()
 
 
 class TensorBody(msgspec.Struct):
-    """An input of the protocol's JSON; `data` is empty where its bytes are behind the JSON."""
+    """An input of the protocol's JSON; `data` is empty if the input's bytes are behind the JSON."""
 
     name: str
     shape: list[int]
@@ -45,7 +45,11 @@ FLAT: dict[str, tuple[msgspec.json.Decoder[Any], type]] = {
 
 
 def tensor_from_json(body: TensorBody) -> Tensor:
-    """An input whose elements are packed, flat or nested as its shape says."""
+    """The tensor of an input whose `data` is flat, or nested as its shape says.
+
+    Raises:
+        HubError: BAD_INPUT naming the input, what was expected and what came.
+    """
     if body.datatype not in FLAT:
         raise bad_input(
             f"input '{body.name[:80]}': datatype {shown(body.datatype)}, expected one of {', '.join(FLAT)}"
@@ -70,7 +74,11 @@ def elements_of(body: TensorBody) -> list[Any]:
 
 
 def nested(body: TensorBody, kind: type) -> list[Any]:
-    """The elements of nested arrays, or of flat ones with NaN in them, as a flat list of `kind`."""
+    """The elements of nested arrays, or of flat ones with NaN in them, as a flat list of `kind`.
+
+    Raises:
+        HubError: BAD_INPUT saying what was expected.
+    """
     try:
         value = json.loads(bytes(body.data), parse_float=finite, parse_int=integer)
         deep = isinstance(value, list) and value and isinstance(value[0], list)
@@ -91,7 +99,11 @@ def nested(body: TensorBody, kind: type) -> list[Any]:
 
 
 def flatten(value: Any, shape: Sequence[int]) -> list[Any]:
-    """Nested lists of exactly this shape, as one flat list."""
+    """Nested lists of exactly this shape, as one flat list.
+
+    Raises:
+        ValueError: if the lists have another shape.
+    """
     if not shape:
         raise ValueError("it has more levels than the shape has dimensions")
     if not isinstance(value, list) or len(value) != shape[0]:
@@ -109,7 +121,7 @@ def pack(name: str, datatype: str, values: list[Any]) -> bytes:
     """Elements as raw bytes of a datatype.
 
     Raises:
-        HubError: BAD_INPUT where one is out of the datatype's range.
+        HubError: BAD_INPUT if an element is out of the datatype's range, or not valid text.
     """
     if datatype == "BOOL":
         return bytes(values)
@@ -124,7 +136,7 @@ def pack(name: str, datatype: str, values: list[Any]) -> bytes:
 
 
 def refuse_range(name: str, datatype: str, values: list[Any]) -> NoReturn:
-    """Raise the error of the first element that is out of range."""
+    """Raise the error for the first element that is out of range."""
     code = "<" + CODES.get(datatype, "e")
     for index, value in enumerate(values):
         try:

@@ -1,1 +1,1 @@
-"""Who is there: finding pods, their connections, their models, and the slots that they offer. Imports core alone; `routing` uses it."""
+"""Pods: how they are found, their connections, their models and their slots. Imports core alone; `routing` uses it."""

@@ -1,7 +1,7 @@
-"""What a pod serves, as it tells itself: RepositoryIndex, and of each model ModelMetadata and ModelConfig.
+"""The models of a pod, as the pod reports them: RepositoryIndex, then ModelMetadata and ModelConfig for each model.
 
-A server without RepositoryIndex, which is an extension of the protocol, is asked for a model when a caller names it,
-and for the models that it had from then on.
+RepositoryIndex is an extension of the protocol. A server without it is asked for a model when a caller names the model.
+If the server has it, the gateway asks for it again at each read.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from inferencehub.core.values.signature import ModelInfo
 from inferencehub.pb import model_config_pb2 as config_pb
 from inferencehub.pb import open_inference_pb2 as pb
 
-MOST_NAMED = 1000  # models that a pod without a list may have, for names come from callers
+MOST_NAMED = 1000  # models of a pod without a list; there is a limit because callers choose the names
 UNHEARD_S = 5.0
 
 Ask = Callable[[str, Any, Any], Awaitable[Any]]
@@ -27,31 +27,31 @@ class Catalog:
     """The models of one pod.
 
     Args:
-        slots: batches that a model gets at a time where the pod does not tell its instances.
+        slots: batches that a model gets at a time if the pod does not report its number of instances.
     """
 
     def __init__(self, slots: int) -> None:
         self.slots = slots
-        self.listed = True  # False where it has no RepositoryIndex
+        self.listed = True  # False if the pod has no RepositoryIndex
         self.models: dict[tuple[str, str], ModelInfo] = {}  # by name and version
-        self.unavailable: dict[str, str] = {}  # by name, with the reason
-        self.loading: set[str] = set()  # those of them that are expected to serve soon
+        self.unavailable: dict[str, str] = {}  # reasons by name
+        self.loading: set[str] = set()  # unavailable models that are expected to serve soon
         self._named: set[str] = set()
         self._unheard: dict[
             str, float
-        ] = {}  # names that it did not know, and until when it is not asked again
+        ] = {}  # names that the pod did not know, each with the time until which it is not asked again
 
     @property
     def defaults(self) -> dict[str, str]:
-        """The version of each model that a call without one gets: the newest."""
-        # Versions are numbers here, and text elsewhere.
+        """The default version of each model, which is the newest: a call that names no version gets it."""
+        # Versions are numbers in this repository's pods; other servers may use any text.
         return dict(sorted(self.models, key=lambda key: (int(key[1]) if key[1].isdigit() else -1, key[1])))
 
     async def read(self, ask: Ask) -> None:
-        """Read it anew; a model that does not tell about itself this time is kept as it was.
+        """Read the catalog again; a model without a description this time keeps its last one.
 
         Raises:
-            AioRpcError, Lost: where the pod does not list its models.
+            AioRpcError, Lost: if the pod does not list its models.
         """
         ready, unavailable = await self._index(ask)
         models: dict[tuple[str, str], ModelInfo] = {}
@@ -62,10 +62,10 @@ class Catalog:
         self.models, self.unavailable = models, unavailable
 
     async def look_for(self, ask: Ask, name: str) -> bool:
-        """Ask a pod that does not list its models for one of them; whether it is new here.
+        """Ask a pod that cannot list its models for one of them; returns whether the pod has it and it is new here.
 
         Raises:
-            Lost: where the pod does not answer.
+            Lost: if the pod does not answer.
         """
         now = monotonic()
         if self.listed or (name, "") in self.models or self._unheard.get(name, 0.0) > now:
@@ -98,7 +98,7 @@ class Catalog:
         return ready, unavailable
 
     async def _describe(self, ask: Ask, name: str, version: str) -> ModelInfo | None:
-        """What a model takes and gives; None where the pod does not tell."""
+        """The description of a model; None if the pod gives none."""
         try:
             request = pb.ModelMetadataRequest(name=name, version=version)
             metadata = await ask("ModelMetadata", request, pb.ModelMetadataResponse)

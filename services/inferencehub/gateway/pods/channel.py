@@ -1,11 +1,11 @@
-"""One gRPC channel to an inference service: the calls that a gateway makes there, and which of them run.
+"""One gRPC channel to an inference service: the calls that the gateway makes there, and which of them run.
 
-A service that goes away tells so in one of two ways. Where the connection breaks, or the service takes no more calls
-while it drains, those that run end by themselves, with an answer or without. Where it is silent, frozen or on a node
-that has vanished, they would run until their deadlines: closing the channel ends them, and each is then `Lost`.
+A service can go away in two ways. If the connection breaks, or the service drains, the calls that run end by
+themselves, with an answer or without. If the service is silent (frozen, or its node has vanished), the calls would run
+until their deadlines. Closing the channel ends them, and each raises `Lost`.
 
-A pod of ours gets its calls over two standing streams, see `stream.py`: what is large, or will be answered so, has one
-of its own. A call of its own is what other servers get, and what a pod gets while there is no stream.
+A pod of ours gets its calls over two standing streams (`stream.py`): one for small messages, one for large requests and
+large answers. Other servers get a unary call for each request, and so does a pod while it has no stream.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from inferencehub.gateway.pods.reconnect import ReconnectingStream
 from inferencehub.gateway.pods.stream import LARGE_MESSAGE, PodStream
 from inferencehub.pb import open_inference_pb2 as pb
 
-ANSWER_S = 2.0  # how long a connection, or an answer to a question that is no inference, may take
+ANSWER_S = 2.0  # how long a connection, or the answer to a call other than inference, may take
 SERVING = health_pb2.HealthCheckResponse.SERVING
 SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
@@ -37,7 +37,7 @@ class Channel:
 
     Args:
         address: host:port.
-        max_message_bytes: largest message that is sent or taken.
+        max_message_bytes: largest message that is sent or received.
     """
 
     def __init__(self, address: str, max_message_bytes: int) -> None:
@@ -45,7 +45,7 @@ class Channel:
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.max_send_message_length", max_message_bytes),
             ("grpc.use_local_subchannel_pool", 1),  # a new channel is a new connection
-            ("grpc.enable_retries", 0),  # what is tried again, and where, is decided in the lane
+            ("grpc.enable_retries", 0),  # the lane decides about retries
             ("grpc.min_reconnect_backoff_ms", int(ANSWER_S * 1000)),  # how long one attempt may take
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 500),
@@ -85,18 +85,18 @@ class Channel:
         await self._channel.close()
 
     def stand(self, port: int) -> None:
-        """Keep streams to a port of the service's host from now on."""
+        """Keep two streams to `port` at the service's host from now on."""
         address = f"{self.address.rpartition(':')[0]}:{port}"
         make = partial(PodStream, address, self.max_message_bytes, ANSWER_S)
         self._kept = (ReconnectingStream(make), ReconnectingStream(make))
 
     @property
     def running(self) -> int:
-        """Inference calls that have not ended."""
+        """The number of inference calls that have not ended."""
         return self._running
 
     async def idle(self) -> None:
-        """Wait until no inference call runs; none runs beyond its deadline."""
+        """Wait until no inference call runs; no call runs longer than its deadline."""
         await self._idle.wait()
 
     async def infer(
@@ -107,19 +107,19 @@ class Channel:
         large: bool,
         part: Part,
     ) -> Any:
-        """ModelInfer, a ModelInferResponse, on a stream where there is one.
+        """Call ModelInfer, on a stream if there is one, and return its ModelInferResponse.
 
         Args:
-            message: the request but for its raw contents; its id is ours to set.
-            raw: these, each in parts.
-            timeout: seconds until a call of its own is ended. On the stream the pod goes by what the message says,
-                and whoever waits here ends the wait.
-            large: whether the answer is expected to be.
-            part: takes each of several answers, which only a stream can bring.
+            message: the request without its raw contents; this method sets its id.
+            raw: the raw contents, each in parts.
+            timeout: seconds until a unary call is ended. On a stream the pod uses the deadlines in the message, and
+                the caller of this method stops waiting.
+            large: whether the answer is expected to be large.
+            part: called with each of several answers, which only a stream can bring.
 
         Raises:
-            Failed: as the service ended the call.
-            Lost: where the channel was closed under it.
+            Failed: if the service ended the call with an error.
+            Lost: if the channel was closed while the call ran.
         """
         self._running += 1
         self._idle.clear()
@@ -141,7 +141,7 @@ class Channel:
                 self._idle.set()
 
     def _stream_for(self, size: int, large: bool) -> PodStream | None:
-        """Where a message of `size` bytes goes: those behind a large one would wait for it."""
+        """The stream for a message of `size` bytes, or None. Large ones have their own, so small ones do not wait."""
         for kept in self._kept[large or size > LARGE_MESSAGE :]:
             stream = kept.stream
             if stream is not None and size <= stream.limit:
@@ -164,11 +164,11 @@ class Channel:
             self._calls.discard(call)
 
     async def ask(self, name: str, request: Any, reply: Any) -> Any:
-        """Any other method of the protocol.
+        """Call any other method of the protocol, with ANSWER_S as its deadline.
 
         Raises:
-            AioRpcError: where the service answers with an error.
-            Lost: where it does not answer.
+            AioRpcError: if the service answers with an error.
+            Lost: if it does not answer.
         """
         try:
             return await self._method(name, reply)(request, timeout=ANSWER_S)
@@ -178,10 +178,10 @@ class Channel:
             raise
 
     async def check(self) -> bool:
-        """Health Check of the whole.
+        """Call health Check for the whole server; returns whether it serves.
 
         Raises:
-            Lost: where there is no answer.
+            Lost: if there is no answer.
         """
         try:
             reply = await self._health.Check(health_pb2.HealthCheckRequest(service=""), timeout=ANSWER_S)
@@ -190,10 +190,10 @@ class Channel:
         return bool(reply.status == SERVING)
 
     async def has_watch(self) -> bool:
-        """Whether the service has health Watch and speaks for the whole there.
+        """Whether the service has health Watch and knows the state of the whole server ("").
 
         Raises:
-            Lost: where there is no answer.
+            Lost: if there is no answer.
         """
         call = self._health.Watch(health_pb2.HealthCheckRequest(service=""), timeout=ANSWER_S)
         try:
@@ -207,9 +207,9 @@ class Channel:
         return reply is not grpc.aio.EOF and reply.status != SERVICE_UNKNOWN
 
     async def watch(self, service: str) -> AsyncIterator[bool]:
-        """Whether a service of health serves, now and at each change, until the stream ends for whatever reason.
+        """Yield whether a health service serves, now and at each change, until the stream ends for any reason.
 
-        One that health does not know is not held to be out: the list of models speaks for it.
+        A service that health does not know counts as serving: the list of models decides about it.
         """
         call = self._health.Watch(health_pb2.HealthCheckRequest(service=service))
         try:
@@ -229,5 +229,5 @@ class Channel:
 
 
 def lost(error: grpc.aio.AioRpcError) -> Lost:
-    """A call that was not answered, as `Lost`."""
+    """The `Lost` for a call that was not answered."""
     return Lost(error.code().name, silent=error.code() is grpc.StatusCode.DEADLINE_EXCEEDED)

@@ -1,8 +1,8 @@
-"""Which addresses there are: names looked up again and again, for grpcio's own resolver never sees a new pod.
+"""Finds the addresses of pods: looks up names again and again, because grpcio's own resolver never sees a new pod.
 
 A target that is an address needs no lookup. A lookup that fails changes nothing: the last good answer is kept. An
-address that is missing from two good answers in a row is gone, unless a roll call has just met it. Each name is looked up by a task of its own, one lookup
-at a time, so that a slow answer holds up neither the other names nor the start of the process.
+address that is missing from two good answers in a row is removed, unless a pod probe has just found it. Each name has
+its own task, with one lookup at a time, so a slow answer delays neither other names nor the start of the process.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from time import monotonic
 logger = logging.getLogger(__name__)
 
 MISSES = 2
-MET_S = 60.0  # how long an address that was met counts without a name that stands for it; longer than caches keep DNS
+MET_S = 60.0  # how long an address is kept that only a pod probe found; longer than DNS answers are cached
 
 Resolve = Callable[[str], Awaitable[set[str]]]
 
 
 async def resolve(target: str) -> set[str]:
-    """The addresses, host:port each, behind a name and port, as the system's resolver knows them.
+    """The addresses of a name, each as host:port, from the system's resolver.
 
     Raises:
-        OSError: where there are none.
+        OSError: if the name has no address, or no server answers.
     """
     host, _, port = target.rpartition(":")
     answer = await asyncio.get_running_loop().getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
@@ -34,12 +34,12 @@ async def resolve(target: str) -> set[str]:
 
 
 class Discovery:
-    """The addresses behind some targets.
+    """The addresses of all targets.
 
     Args:
-        targets: host:port each; a host that is a name may stand for many addresses.
+        targets: each as host:port; a host that is a name may have many addresses.
         every_s: seconds between two lookups.
-        found: called with all addresses whenever they changed.
+        found: called with all addresses when they have changed.
         resolve: looks up a target that is a name.
     """
 
@@ -53,7 +53,7 @@ class Discovery:
         self.every_s = every_s
         self.found = found
         self.resolve = resolve
-        # For each target its addresses, each with how many good answers in a row it was missing from.
+        # The addresses of each target, each with the number of good answers in a row that did not have it.
         self._known: dict[str, dict[str, int]] = {
             target: {target: 0} if is_address(target) else {} for target in targets
         }
@@ -62,19 +62,19 @@ class Discovery:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Tell what needs no lookup, and look for the rest in the background."""
+        """Report targets that are addresses at once, and look up the names in the background."""
         self._tell()
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._look(t)) for t in self._known if not is_address(t)]
 
     async def stop(self) -> None:
-        """Look no more."""
+        """Stop the lookups."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def met(self, address: str) -> None:
-        """A pod at `address` answered a roll call: it is there, whatever DNS says yet."""
+        """A pod at `address` answered a pod probe: it exists, even if DNS does not show it yet."""
         self._met[address] = monotonic() + MET_S
         self._tell()
 
@@ -114,9 +114,9 @@ class Discovery:
 
 
 def one_family(addresses: Iterable[str]) -> set[str]:
-    """The IPv4 addresses, or the IPv6 ones in brackets where there are no others.
+    """The IPv4 addresses; if there are none, the IPv6 addresses in brackets.
 
-    A pod with both would be found twice, and given twice the work.
+    A pod with addresses of both families would count twice and get twice the work.
     """
     v6, v4 = set(), set()
     for address in addresses:

@@ -14,7 +14,7 @@ from inferencehub.pb import open_inference_pb2 as pb
 
 # The raw contents of a request, each in parts.
 Contents = Sequence[Sequence[Buffer]]
-# Takes one of several answers to a call, a ModelInferResponse.
+# Called with each of several answers to a call, a ModelInferResponse.
 Part = Callable[[Any], None]
 
 
@@ -32,9 +32,9 @@ class Failed(Exception):
     """The pod ended a call with an error.
 
     Args:
-        code: the status.
-        detail: its text.
-        refused: whether the call was never begun, so that it may go to another pod.
+        code: the gRPC status.
+        detail: the text of the status.
+        refused: whether the pod never started the call, so that it may go to another pod.
     """
 
     def __init__(self, code: grpc.StatusCode, detail: str, refused: bool = False) -> None:
@@ -45,7 +45,7 @@ class Failed(Exception):
 
 
 def failed(error: grpc.aio.AioRpcError) -> Failed:
-    """A gRPC call's error as `Failed`."""
+    """The `Failed` for a gRPC call's error."""
     refused = any(name == extension.REFUSED for name, _ in error.trailing_metadata() or ())
     return Failed(error.code(), error.details() or "", refused)
 
@@ -54,8 +54,8 @@ class Lost(Exception):
     """The pod gave no answer.
 
     Args:
-        how: how that showed.
-        silent: whether it was silence rather than a broken connection.
+        how: what was seen, such as "no connection".
+        silent: whether the pod was silent; False for a broken connection.
     """
 
     def __init__(self, how: str, silent: bool = False) -> None:
@@ -64,7 +64,7 @@ class Lost(Exception):
 
 
 def reason(error: Exception) -> str:
-    """What an error says, in one line."""
+    """The text of an error, in one line."""
     if isinstance(error, grpc.aio.AioRpcError):
         return f"{error.code().name}: {error.details()}"
     return str(error)
@@ -79,23 +79,23 @@ class PodLink(Protocol):
 
     @property
     def pool(self) -> str:
-        """The pool that it says it belongs to; "" where it says none."""
+        """The pool that the pod reports; "" if it reports none."""
 
     @property
     def ours(self) -> bool:
-        """Whether it has our extension of the protocol."""
+        """Whether the pod has our extension of the protocol."""
 
     def serves(self, name: str) -> bool:
-        """Whether one of its models may be given work."""
+        """Whether the model `name` of this pod accepts work."""
 
     async def infer(
         self, message: pb.ModelInferRequest, raw: Contents, timeout: float, large: bool, part: Part
     ) -> Any:
-        """ModelInfer; see `Channel.infer`.
+        """Call ModelInfer; see `Channel.infer`.
 
         Raises:
-            Failed, Lost: where there is no answer.
+            Failed, Lost: as `Channel.infer`.
         """
 
     def suspect(self) -> None:
-        """A call broke: give no more work until the pod has shown that it is there."""
+        """A call broke: send no more work until the pod has answered a heartbeat."""

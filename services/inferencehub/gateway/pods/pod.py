@@ -1,18 +1,16 @@
-"""One pod, as the gateway sees it: what it serves, and whether it may be given work.
+"""One pod, as the gateway sees it: what it serves, and whether it accepts work.
 
-A pod's life is one task, from connecting to losing it, again and again with backoff:
+One task connects to the pod, watches it until it is lost, and begins again after a backoff:
 
-    connect     open a channel, ask for metadata, read which models there are
-    watch       standing health Watches, one for the whole ("") and one a model, say at once what changes; a server
+    connect     open a channel, ask for metadata, read the list of models
+    watch       health Watch, one for the whole server ("") and one for each model, reports changes at once; a server
                 without Watch is asked ServerReady and ModelReady every second instead
-    heartbeat   every second one Check with a short deadline. A pod that is frozen, or whose node has vanished, keeps
-                its connection and its last health status; only silence tells. One miss takes it out, a second one
-                declares it lost. Lost to silence, its calls are ended and go back to their lanes; lost because it
-                takes no more calls, as at the end of a drain, those that run may end.
-    let go      an address that discovery no longer knows gets no more work, and is closed once its calls have ended
+    heartbeat   one health Check every second. A pod that is frozen, or whose node has vanished, keeps its connection
+                and its last health status; only a heartbeat notices. After one miss the pod gets no more work, after
+                two it is lost: its calls end and go back to their lanes. At the end of a drain, calls may finish.
+    remove      a pod whose address discovery has removed gets no more work; its channel closes after its last call
 
-grpcio's keepalive could find a frozen pod too, but needs options that agree on both sides, which a foreign server's do
-not; a Check goes through the very path that calls take.
+grpcio's keepalive could find a frozen pod too, but both sides need matching options, which a foreign server lacks.
 """
 
 from __future__ import annotations
@@ -36,13 +34,13 @@ from inferencehub.pb import open_inference_pb2 as pb
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_S = 1.0
-LATE_S = ANSWER_S + 0.5  # a heartbeat that took longer says that this process was busy itself
-MISSES = 2  # heartbeats without an answer until a pod counts as lost
+LATE_S = ANSWER_S + 0.5  # if a heartbeat takes longer, this process itself was busy
+MISSES = 2  # heartbeats without an answer after which a pod is lost
 CATALOG_S = 5.0  # how often the list of models is read again
-BACKOFF_S = (0.1, 1.0)  # first and longest wait before a lost pod is tried again
+BACKOFF_S = (0.1, 1.0)  # first and longest wait before the gateway tries a lost pod again
 
 
-# How loud the end of a connection is: a pod that is not up yet, or that has drained, is nothing to wake anybody for.
+# Log levels for the end of a connection, by state; any other state is a warning.
 LEVELS = {PodState.LOST: logging.DEBUG, PodState.NOT_SERVING: logging.INFO}
 
 
@@ -51,9 +49,9 @@ class Pod:
 
     Args:
         address: host:port.
-        slots: how many batches it gets at a time if it does not tell.
-        max_message_bytes: largest message that is sent or taken.
-        changed: called whenever what it serves, or whether it does, has changed.
+        slots: batches that a model gets at a time if the pod does not report its number of instances.
+        max_message_bytes: largest message that is sent or received.
+        changed: called when the pod's models or its state have changed.
     """
 
     def __init__(self, address: str, slots: int, max_message_bytes: int, changed: Callable[[], None]) -> None:
@@ -61,10 +59,10 @@ class Pod:
         self.max_message_bytes = max_message_bytes
         self.changed = changed
         self.state = PodState.CONNECTING
-        self.ended = False  # let go for ever
+        self.ended = False  # removed for ever
         self.ours = False
-        self.pool = ""  # the pool that it says it belongs to
-        self.described = False  # whether it has told its models since it came up, or failed to
+        self.pool = ""  # as the pod reports it
+        self.described = False  # whether it has reported its models since it came up, or failed to
         self.catalog = Catalog(slots)
         self.replicas: dict[tuple[str, str], Replica] = {}
         self._unwanted = asyncio.Event()
@@ -85,11 +83,11 @@ class Pod:
 
     @property
     def up(self) -> bool:
-        """Whether it may be given work."""
+        """Whether the pod accepts work."""
         return self.state is PodState.UP and self.wanted
 
     def serves(self, name: str) -> bool:
-        """Whether one of its models may be given work."""
+        """Whether the model `name` of this pod accepts work."""
         return self.up and name not in self._unhealthy
 
     def suspect(self) -> None:
@@ -101,13 +99,13 @@ class Pod:
     async def infer(
         self, message: pb.ModelInferRequest, raw: Contents, timeout: float, large: bool, part: Part
     ) -> Any:
-        """ModelInfer; see `Channel.infer`."""
+        """Call ModelInfer; see `Channel.infer`."""
         if self._channel is None:
             raise Lost("there is no connection")
         return await self._channel.infer(message, raw, timeout, large, part)
 
     async def look_for(self, name: str) -> None:
-        """Ask for a model that nobody heard of, where the pod does not list its models."""
+        """Ask the pod for a model that is not known yet, if the pod cannot list its models."""
         try:
             if self.up and self._channel is not None and await self.catalog.look_for(self._channel.ask, name):
                 self._set_replicas()
@@ -115,7 +113,7 @@ class Pod:
             self._check_now.set()
 
     async def stop(self) -> None:
-        """Close the channel; calls that run are ended as lost."""
+        """Close the channel; calls that run end as lost."""
         self._task.cancel()
         await asyncio.wait([self._task])
 
@@ -199,7 +197,7 @@ class Pod:
             await until(self._check_now, HEARTBEAT_S)
 
     async def _poll(self, channel: Channel) -> bool:
-        """Readiness of the whole and of each model, of a server without Watch."""
+        """Ask a server without Watch for its readiness, and for the readiness of each model."""
         try:
             reply = await channel.ask("ServerReady", pb.ServerReadyRequest(), pb.ServerReadyResponse)
         except grpc.aio.AioRpcError as error:
@@ -214,7 +212,7 @@ class Pod:
         return bool(reply.ready)
 
     async def _watch(self, channel: Channel, name: str) -> None:
-        """Follow the health of a model, or of the whole; a stream that ends makes the heartbeat look at once."""
+        """Follow the health of a model, or of the whole server (""); when the stream ends, a heartbeat follows."""
         while True:
             async for serving in channel.watch(name):
                 if name:
@@ -239,7 +237,7 @@ class Pod:
 
     async def _reread(self, channel: Channel) -> None:
         while True:
-            # Soon where models are still being loaded, at leisure afterwards.
+            # Soon while models are being loaded, later less often.
             at_leisure = self.up and not self.catalog.loading
             await until(self._read_now, CATALOG_S if at_leisure else HEARTBEAT_S)
             self._read_now.clear()
@@ -280,7 +278,7 @@ class Pod:
             logger.info("pod state", extra=log)
             self.state = state
             if state is PodState.UP:
-                self.described = False  # what it told before may have been that nothing is loaded yet
+                self.described = False  # its last report may be from before it had loaded its models
             self._read_now.set()
             self.changed()
 

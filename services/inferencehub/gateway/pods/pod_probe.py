@@ -1,9 +1,9 @@
-"""Who is there, asked through a load balancer: finds a pod that DNS does not show yet.
+"""Pod probes: requests through a load balancer that find a pod before DNS shows it.
 
-A cluster's DNS may answer out of its cache for 30 s, also that there is nobody, and a gateway that has no rights on
-the Kubernetes API has no other list. But a Service with an address of its own is balanced by kube-proxy, which knows a
-new pod within a second: each connection to it meets one pod by chance, and that pod says its own address. With n pods
-a new one is met after n connections on average, so that at five a second it is found in a second or two.
+A cluster's DNS may answer from its cache for 30 s, even if the cached answer is "no pods". A gateway without rights on
+the Kubernetes API has no other list. But kube-proxy, which balances a Service with a cluster IP, knows a new pod within
+a second. Each connection to the Service reaches one random pod, and the pod answers with its own address. With n pods a
+new one is found after n connections on average: at five probes a second, this takes a second or two.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ ASK = b"GET /address HTTP/1.1\r\nhost: pod\r\nconnection: close\r\n\r\n"
 
 
 class PodProbe:
-    """Asks again and again.
+    """Sends probes again and again, and reports the pods that answer.
 
     Args:
         targets: host:port of ops ports behind a load balancer.
-        met: called with the host:port for gRPC of each pod that answered.
+        met: called for each answer, with the pod's host:port for gRPC.
     """
 
     def __init__(self, targets: tuple[str, ...], met: Callable[[str], None]) -> None:
@@ -31,12 +31,12 @@ class PodProbe:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Ask in the background."""
+        """Send probes in the background."""
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._ask(target)) for target in self.targets]
 
     async def stop(self) -> None:
-        """Ask no more."""
+        """Stop the probes."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -47,16 +47,16 @@ class PodProbe:
                 async with asyncio.timeout(PROBE_S):
                     self.met(await who_answers(target))
             except (OSError, TimeoutError, ValueError):
-                pass  # nobody is there yet, or the pod just went
+                pass  # there is no pod yet, or the pod just went away
             await asyncio.sleep(EVERY_S)
 
 
 async def who_answers(target: str) -> str:
-    """The address, host:port for gRPC, of the pod that answers on a new connection to `target`.
+    """The host:port for gRPC of the pod that answers on a new connection to `target`.
 
     Raises:
-        OSError: where nobody answers.
-        ValueError: where the answer is no address.
+        OSError: if no pod answers.
+        ValueError: if the answer has no address.
     """
     host, _, port = target.rpartition(":")
     reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
@@ -71,10 +71,10 @@ async def who_answers(target: str) -> str:
 
 
 def pod_address(answer: bytes) -> str:
-    """The address in a pod's HTTP answer.
+    """The address, host:port, in a pod's HTTP answer.
 
     Raises:
-        ValueError: where there is none.
+        ValueError: if there is no address.
     """
     head, _, body = answer.partition(b"\r\n\r\n")
     address = body.decode("ascii").strip()

@@ -1,4 +1,4 @@
-"""A stream to a pod that is kept: opened anew where it could not be or has ended, for as long as the pod's channel lives."""
+"""A standing stream to a pod: opened again after a failure or an end, for as long as the pod's channel is open."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from inferencehub.gateway.pods.stream import PodStream
 
 logger = logging.getLogger(__name__)
 
-AGAIN_S = 1.0  # until a stream that has ended is opened anew
+AGAIN_S = 1.0  # wait before a stream is opened again
 
 
 class ReconnectingStream:
     """See the module's text.
 
     Args:
-        make: makes the stream that is opened next.
+        make: makes the next stream.
     """
 
     def __init__(self, make: Callable[[], PodStream]) -> None:
-        self.stream: PodStream | None = None  # while it stands
+        self.stream: PodStream | None = None  # the open stream
         self._make = make
         self._task = asyncio.get_running_loop().create_task(self._keep())
 
     async def close(self) -> None:
-        """End it; calls that run fail."""
+        """Close the stream for good; calls that run fail."""
         self._task.cancel()
         await asyncio.wait([self._task])
 

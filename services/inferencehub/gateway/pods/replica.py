@@ -1,9 +1,10 @@
-"""A model version at one pod: the slots that a lane of the gateway gives its batches to.
+"""A replica: one model version at one pod, with slots for the batches of the gateway's lanes.
 
-A pod's config says how many batches it runs at a time. One more is kept on its way, so that the pod never waits for
-the wire; beyond that work waits here, where it can still go to another pod. Gateways that share a pod do not talk: the
-pod keeps a short queue and refuses beyond it, and a replica that was refused takes nothing more until an answer comes or
-a moment has passed. Its answers say how many instances were free, from which a gateway sees the work of the others.
+The model's config says how many batches the pod runs at a time. The gateway keeps one more on its way, so that the pod
+never waits for the network. All other work waits in the gateway, where it can still go to another pod. Gateways that
+share a pod do not talk to each other: the pod keeps a short queue and refuses more. A replica that was refused gets no
+work until an answer comes or a short time has passed. Answers report the number of free instances; from it the gateway
+knows how busy other gateways keep the pod.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from inferencehub.gateway.pods.link import Failed, Lost, PodLink
 from inferencehub.gateway.pods.stream import LARGE_MESSAGE
 
 ON_ITS_WAY = 1  # batches beyond the pod's instances
-REFUSED_S = (0.01, 0.5)  # how long a replica that was refused takes nothing: at first, and at most
-# Codes whose text is for the caller; any other is the pod's own trouble.
+REFUSED_S = (0.01, 0.5)  # how long a replica that was refused gets no work: the first and the longest time
+# Status codes that keep their meaning for the caller; with any other code the model failed.
 KINDS = {
     grpc.StatusCode.INVALID_ARGUMENT: Kind.BAD_INPUT,
     grpc.StatusCode.NOT_FOUND: Kind.NOT_FOUND,
@@ -39,11 +40,11 @@ KINDS = {
 
 
 class Replica:
-    """Slots of one model version at one pod.
+    """One model version at one pod; see the module's text.
 
     Args:
         pod: the pod.
-        info: the model as the pod describes it.
+        info: the model, as the pod describes it.
     """
 
     def __init__(self, pod: PodLink, info: ModelInfo) -> None:
@@ -51,12 +52,12 @@ class Replica:
         self.info = info
         self.limit = info.slots + ON_ITS_WAY
         self.in_flight = 0
-        self.others = 0  # instances that others kept busy when the last answer left
+        self.others = 0  # instances that other gateways kept busy when the last answer left
         self.last_used = 0.0
         self._used_s = 0.0  # slot-seconds until `_counted`
         self._counted = monotonic()
         self.refused = False
-        self.large = False  # whether its last answer was
+        self.large = False  # whether the last answer was large
         self._pause = REFUSED_S[0]
         self.freed: list[Callable[[], None]] = []  # the lanes that share it
 
@@ -67,12 +68,12 @@ class Replica:
 
     @property
     def free(self) -> bool:
-        """Whether a batch may be given now."""
+        """Whether the replica accepts a batch now."""
         return self.in_flight < self.limit and not self.refused and self.open
 
     @property
     def load(self) -> float:
-        """Batches that run or wait at the pod, a slot."""
+        """Batches that run or wait at the pod, per slot."""
         return (self.in_flight + self.others) / self.info.slots
 
     def enter(self) -> None:
@@ -87,7 +88,7 @@ class Replica:
         self.in_flight -= 1
 
     def used(self, now: float) -> float:
-        """Slot-seconds that batches have held up to now."""
+        """Slot-seconds that batches have used up to `now`."""
         self._count(now)
         return self._used_s
 
@@ -96,10 +97,10 @@ class Replica:
         self._counted = now
 
     async def run(self, batch: Batch, emit: Emit) -> Ran:
-        """Send a batch and read its answer.
+        """Send a batch and read its answer; see `Slot.run`.
 
         Raises:
-            NotAnswered: REFUSED, LOST or FAILED.
+            NotAnswered: REFUSED if the pod did not start the batch, LOST if the pod went away, FAILED for other errors.
         """
         now = monotonic()
         ours = self.pod.ours
@@ -145,7 +146,7 @@ class Replica:
                 asyncio.get_running_loop().call_later(self._pause, self._lift)
                 self._pause = min(2 * self._pause, REFUSED_S[1])
                 return NotAnswered(Outcome.REFUSED, HubError(Kind.BUSY, failure.detail))
-            if self.pod.ours:  # a pod of ours is only ever busy with that trailer: this is gRPC's limit
+            if self.pod.ours:  # our pods mark "busy" as refused; so this is gRPC's limit on messages
                 detail = (
                     f"the request is larger than the pods of model '{self.info.name}' take in one message"
                 )
@@ -163,18 +164,18 @@ class Replica:
             self.wake()
 
     def wake(self) -> None:
-        """Tell the lanes that share this replica that it may be free."""
+        """Wake the lanes that share this replica: it may be free."""
         for freed in self.freed:
             freed()
 
 
 def emit_part(emit: Emit, reply: Any) -> None:
-    """One of several answers to a batch."""
+    """Pass on one of several answers to a batch."""
     emit(messages.response_from_proto(reply))
 
 
 def lost(batch: Batch) -> NotAnswered:
-    """The pod went away; it may have run the batch."""
+    """The error if the pod went away; it may have run the batch."""
     model = batch.jobs[0].request.model
     return NotAnswered(
         Outcome.LOST,

@@ -1,14 +1,14 @@
-"""A standing ModelStreamInfer to a pod of ours: many calls over one stream, each a message there and a message back.
+"""A standing ModelStreamInfer to a pod of ours: many calls over one stream, each with one request message.
 
-A call of its own costs gRPC more than a small model costs to run. On the stream a call is known by the `id` of its
-message, answers come in whatever order, and an error is an answer too, so that it ends one call and not the stream.
-What a unary call has of its own is said in messages instead: how long each caller waits (`hub_members`), and that
-nobody waits any more (`hub_cancel`).
+A unary call costs gRPC more time than a small model needs to run. On the stream the `id` of a message identifies its
+call. Answers come in any order. An error is an answer too: it ends one call, not the stream. Messages carry what a
+unary call has built in: how long each caller waits (`hub_members`), and that a caller has left (`hub_cancel`).
 
-It has a connection of its own, to a port of its own (`core/http2`).
+The stream has its own connection, to a separate port of the pod (`core/http2`).
 
-A stream ends in one of two ways. Where the pod ends it with OK, it has begun nothing of what it has not answered, and
-that may go to another pod whatever its model allows; that is how a pod drains. In any other way it is lost.
+A stream ends in one of two ways. If the pod ends it with OK, the pod is draining: it has not started any call that it
+did not answer, and these calls may go to another pod, even for models that must not run twice. After any other end the
+calls are lost.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from inferencehub.pb import open_inference_pb2 as pb
 
 CODES = {code.name: code for code in grpc.StatusCode}
 NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
-LARGE_MESSAGE = 2**20  # bytes of a message for which those behind it on a stream would wait
+LARGE_MESSAGE = 2**20  # bytes from which on a message is large: small ones would wait too long behind it
 
 
 class PodStream:
-    """A stream to a pod: `open` it, and `run` carries it.
+    """A stream to a pod: `open` connects, then `run` carries calls until the end.
 
     Args:
         address: host:port.
-        most_bytes: the largest message that is taken here.
-        patience_s: how long the pod may be silent where it should speak.
-        ping_s: seconds between two pings; gRPC's servers break off who pings more often than every 10 s.
+        most_bytes: the largest message that the gateway receives.
+        patience_s: how long the pod may take to answer a connection or a ping.
+        ping_s: seconds between two pings; gRPC servers close a connection that pings more often than every 10 s.
     """
 
     def __init__(self, address: str, most_bytes: int, patience_s: float, ping_s: float = 12.0) -> None:
@@ -51,11 +51,11 @@ class PodStream:
         self._connection = ClientStream(address, messages.STREAM_METHOD, mark, self._answered, most_bytes)
 
     async def open(self) -> None:
-        """Wait until the pod has taken the stream.
+        """Connect, and wait until the pod has accepted the stream.
 
         Raises:
-            OSError: where it cannot be connected to, or does not answer.
-            ValueError: where it refuses, or takes it for something else.
+            OSError: if the pod cannot be reached, or does not answer in time.
+            ValueError: if the pod refuses the stream, or does not know its extension.
         """
         connection = self._connection
         host, _, port = self.address.rpartition(":")
@@ -74,15 +74,15 @@ class PodStream:
         self.limit = int(limit)
 
     async def infer(self, id: str, message: Sequence[Buffer], part: Part) -> Any:
-        """The last or only ModelInferResponse to a call; a caller that stops waiting ends the call at the pod too.
+        """Send a call; returns its last or only ModelInferResponse. Cancelling the wait ends the call at the pod too.
 
         Args:
-            id: the call's.
-            message: the request that has this id, in pieces.
-            part: takes each of several answers.
+            id: the id of the call.
+            message: the serialized ModelInferRequest with this id, in pieces.
+            part: called with each of several answers.
 
         Raises:
-            Failed: as the pod answered, or as the stream ended.
+            Failed: if the pod answered with an error, or the stream ended.
         """
         answer = self._loop.create_future()
         self._answers[id] = (answer, part)
@@ -95,14 +95,14 @@ class PodStream:
             raise
 
     async def run(self) -> None:
-        """Carry calls until the stream ends or this is cancelled; those without an answer fail then."""
+        """Carry calls until the stream ends or this task is cancelled; calls without an answer then fail."""
         listening = self._loop.create_task(self._listen())
         end = Failed(grpc.StatusCode.CANCELLED, "the channel was closed")
         try:
             ended = await asyncio.shield(self._connection.ended)
             if ended.status == 0:
                 end = Failed(grpc.StatusCode.RESOURCE_EXHAUSTED, "the pod takes nothing more", refused=True)
-            else:  # whatever the status: it is the stream's, and says nothing of any one call
+            else:  # the status is the stream's and says nothing about a single call
                 end = Failed(grpc.StatusCode.UNAVAILABLE, f"the stream broke: {shown(ended)}")
         finally:
             listening.cancel()
@@ -113,7 +113,7 @@ class PodStream:
             self._answers.clear()
 
     async def _listen(self) -> None:
-        """End a stream whose connection has gone silent, though the pod may speak on others."""
+        """Close the connection if it has gone silent, even if the pod still answers on others."""
         connection = self._connection
         while True:
             await asyncio.sleep(self._ping_s)
@@ -122,7 +122,7 @@ class PodStream:
             await asyncio.sleep(self._patience_s)
             silent = connection.heard == heard and connection.unsent >= unsent
             late = self._loop.time() - asked - self._patience_s
-            if silent and late < 0.5:  # else this process was busy, and may not have listened
+            if silent and late < 0.5:  # else this process was busy, and may have missed the answer
                 connection.close()
 
     def _answered(self, message: Buffer) -> None:
@@ -145,7 +145,7 @@ class PodStream:
             answer.set_result(response)
 
     def _take_part(self, response: Any, answer: asyncio.Future[Any], part: Part) -> None:
-        """One of several answers; one that can't be read fails its call, and not the stream."""
+        """Pass on one of several answers; an answer that cannot be read fails its call, not the stream."""
         if answer.done():
             return
         try:
@@ -155,5 +155,5 @@ class PodStream:
 
 
 def shown(ended: Ended) -> str:
-    """How a stream ended, in a few words."""
+    """How a stream ended, as a short text."""
     return f"{NAMES.get(ended.status, 'broken')}{': ' if ended.detail else ''}{ended.detail}"

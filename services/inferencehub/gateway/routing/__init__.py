@@ -1,1 +1,1 @@
-"""Which lane a request belongs to: models, their lanes, and the demand for them. Imports `pods`; fronts reach it through `calls`."""
+"""The routing table: models, their lanes, and the demand for them. Imports `pods`; fronts reach it through `calls`."""

@@ -1,4 +1,4 @@
-"""Gauges of pods, lanes and memory, read at the moment when Prometheus asks for them."""
+"""Gauges of pods, lanes and memory, read when Prometheus asks for them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class RoutingCollector:
     """The gauges.
 
     Args:
-        fleet, table: what is read.
+        fleet, table: where pods and lanes are counted.
         bytes_held: the process's budget.
     """
 
@@ -28,8 +28,8 @@ class RoutingCollector:
     def collect(self) -> list[GaugeMetricFamily]:
         """All gauges, summed over a model's lanes."""
         per_model: list[tuple[str, str, Callable[..., float]]] = [
-            (f"{PREFIX}_queue_length", "requests that wait for a place", lambda lane: len(lane.lane.queue)),
-            (f"{PREFIX}_running", "requests that pods run", lambda lane: lane.lane.running),
+            (f"{PREFIX}_queue_length", "requests that wait for a slot", lambda lane: len(lane.lane.queue)),
+            (f"{PREFIX}_running", "requests that run at pods", lambda lane: lane.lane.running),
         ]
         families = []
         for name, text, reading in per_model:
@@ -41,16 +41,16 @@ class RoutingCollector:
                 family.add_metric([model], value)
             families.append(family)
         slots = GaugeMetricFamily(
-            f"{PREFIX}_slots", "instances of a model at the pods that serve it", labels=["model"]
+            f"{PREFIX}_slots", "instances of the model at all pods that serve it", labels=["model"]
         )
         for (model, version), lanes in self.table.routes.items():
             if not version:
                 replicas = {replica for lane in lanes for replica in lane.replicas if replica.open}
                 slots.add_metric([model], sum(replica.info.slots for replica in replicas))
-        pods = GaugeMetricFamily(f"{PREFIX}_backends", "pods by state", labels=["state"])
+        pods = GaugeMetricFamily(f"{PREFIX}_backends", "pods, by state", labels=["state"])
         for state, count in self.fleet.counts().items():
             pods.add_metric([state.value], count)
         held = GaugeMetricFamily(
-            f"{PREFIX}_held_bytes", "bytes of requests that are held", self.bytes_held.held
+            f"{PREFIX}_held_bytes", "bytes that the process holds for requests", self.bytes_held.held
         )
         return [*families, slots, pods, held]

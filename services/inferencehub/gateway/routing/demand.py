@@ -1,11 +1,11 @@
-"""What this gateway's requests need: sampled, averaged, and shown to whoever scales pods.
+"""The demand of this gateway's requests: how many slots they need, sampled and averaged, for the scaler and Prometheus.
 
-Slots that are in use are counted exactly, as the time for which batches held them, so that no model is too fast to be
-seen; what waits is looked at twice a second.
+Slots in use are measured exactly, as the time for which batches held them, so that even a very fast model is seen.
+Waiting requests are sampled twice a second.
 
-The scaler gets the mean of the last second, for it makes its own window out of the sum over all gateways. The gauge,
-which Prometheus reads off one gateway now and then, is the mean over WINDOW_S: an autoscaler asks every 15 s and acts
-on 10 % of difference, and the busy slots of a pod at one moment differ from their mean by far more (docs/scaling.md).
+The scaler gets the mean of the last second, because it applies its own window to the sum over all gateways. The gauge
+for Prometheus is the mean over WINDOW_S: an autoscaler asks every 15 s and reacts to a difference of 10 %, but the
+number of busy slots at one moment differs from its mean by far more (docs/scaling.md).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Key = tuple[str, str, str]  # pool, model, version
 
 
 class Tick(NamedTuple):
-    """What happened since the tick before: seconds that it took, slot-seconds in use, slots that were waited for."""
+    """One sample: seconds since the sample before, slot-seconds in use, and slots that waiting requests need."""
 
     seconds: float
     used: dict[Key, float]
@@ -44,7 +44,7 @@ class Demand:
     """Watches the lanes and what waits for unknown models.
 
     Args:
-        fleet, table, unknown: whose requests.
+        fleet, table, unknown: where requests run and wait.
     """
 
     def __init__(self, fleet: Fleet, table: RoutingTable, unknown: UnknownModels) -> None:
@@ -72,7 +72,7 @@ class Demand:
         """The demand for each model, for Prometheus."""
         family = GaugeMetricFamily(
             "inferencehub_gateway_demand",
-            f"pods' worth of work of this gateway's requests, mean of {WINDOW_S:g} s",
+            f"demand of this gateway's requests, in pods, mean of {WINDOW_S:g} s",
             labels=["pool", "model", "version"],
         )
         for demand in self.report(WINDOW_S).models:
@@ -84,7 +84,7 @@ class Demand:
         return 200, JSON, msgspec.json.encode(self.report(SECOND_S))
 
     def report(self, window_s: float) -> Report:
-        """The means over a window, at most WINDOW_S, of all models that are known or expected."""
+        """The mean demand of all known and on-demand models over the last `window_s` seconds, at most WINDOW_S."""
         ticks = list(self._ticks)[-round(window_s / TICK_S) :]
         seconds = sum(tick.seconds for tick in ticks) or TICK_S
         models = []
@@ -100,7 +100,7 @@ class Demand:
             self.tick()
 
     def tick(self) -> None:
-        """Take a sample, and forget models that are neither there nor in the window."""
+        """Take a sample, and forget models that no pod serves and that are in no sample of the window."""
         now = monotonic()
         expected = {(model.pool, name, ""): model.slots for name, model in self.fleet.on_demand.items()}
         used = self._read(now)
@@ -124,7 +124,7 @@ class Demand:
         return used
 
     def _waiting(self) -> dict[Key, float]:
-        """The slots that waiting requests need; of pools that serve the same model each has a share by its slots."""
+        """The slots that waiting requests need; pools with the same model share them in proportion to their slots."""
         waited: dict[Key, float] = {}
         for lanes in self.table.routes.values():
             for lane in lanes:

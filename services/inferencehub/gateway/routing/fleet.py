@@ -1,4 +1,4 @@
-"""Who is there: a `Pod` for each address that discovery or a pod probe found."""
+"""All pods that the gateway knows: a `Pod` for each address that discovery or a pod probe found."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Fleet:
     Args:
         settings: the gateway's settings.
 
-    `changed` is called whenever a pod came or went, or says something new of its models or its health.
+    `changed` is called when a pod came or went, and when its models or its health changed.
     """
 
     def __init__(self, settings: GatewaySettings) -> None:
@@ -32,7 +32,7 @@ class Fleet:
         self._pod_probe = PodProbe(settings.roll_call, self.discovery.met)
 
     async def start(self) -> None:
-        """Look for pods, now and from now on."""
+        """Begin to look for pods, and continue in the background."""
         await self.discovery.start()
         self._pod_probe.start()
 
@@ -44,21 +44,21 @@ class Fleet:
 
     @property
     def ready(self) -> bool:
-        """Whether any pod may be given work."""
+        """Whether at least one pod accepts work."""
         return any(pod.up for pod in self.pods.values())
 
     @property
     def serves(self) -> bool:
-        """Whether requests are answered: there is a pod, or the first request starts one."""
+        """Whether requests can be answered: a pod is up, or the first request starts one."""
         return self.ready or bool(self.on_demand)
 
     def counts(self) -> dict[PodState, int]:
-        """How many pods there are in each state."""
+        """The number of pods in each state."""
         states = [pod.state for pod in self.pods.values()]
         return {state: states.count(state) for state in PodState}
 
     def unavailable(self) -> dict[str, str]:
-        """Models that pods list but do not serve, each with the reason."""
+        """The reasons why models are not served, by the name of the model; only models that pods list."""
         return {name: why for pod in self.pods.values() for name, why in pod.catalog.unavailable.items()}
 
     def hold_s(self, model: str) -> float:
@@ -66,7 +66,7 @@ class Fleet:
         return self.settings.activation_s if model in self.on_demand else self.settings.hold_s
 
     async def look_for(self, model: str) -> None:
-        """Ask for a model where a pod does not list its models."""
+        """Ask each pod that cannot list its models whether it has this one."""
         await asyncio.gather(*[pod.look_for(model) for pod in self.pods.values() if not pod.catalog.listed])
 
     def _found(self, addresses: set[str]) -> None:

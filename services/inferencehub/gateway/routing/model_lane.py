@@ -1,7 +1,8 @@
 """A lane of the gateway: one model, one signature, and the replicas at all pods that serve it.
 
-It is the `Slots` of its lane: `take` gives the free replica with the least load, and of equal ones that which was used
-the longest ago. While no pod serves the model, requests wait here for `hold_s` seconds, then they are refused.
+A `ModelLane` is the `Slots` of its lane: `take` returns the free replica with the least load. Of replicas with equal
+load it returns the one that was used the longest time ago. While no pod serves the model, requests wait here for
+`hold_s` seconds; then they are refused.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.signature import ModelInfo
 from inferencehub.gateway.pods.replica import Replica
 
-HOLD_STEP_S = 0.01  # those whose time is up within it are refused together
+HOLD_STEP_S = 0.01  # requests whose waiting time ends within this step are refused together
 
 
 class ModelLane:
@@ -30,10 +31,10 @@ class ModelLane:
     Args:
         info: the model as its pods describe it.
         queue_length: rows that may wait.
-        hold_s: seconds for which a request waits while no pod serves the model.
-        bytes_held: the process's budget.
+        hold_s: seconds that a request waits while no pod serves the model.
+        bytes_held: the process's budget of bytes.
         retries: the model's budget of second tries.
-        observer: who counts.
+        observer: is notified of batches that leave and jobs that return.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class ModelLane:
         self.info = info
         self.hold_s = hold_s
         self.replicas: list[Replica] = []
-        self.pools: dict[str, int] = {}  # who serves it, or did before the last pod went, each with its slots
+        self.pools: dict[str, int] = {}  # slots of each pool that serves it, or did last
         self.absent_since: float | None = monotonic()
         self.last_used = 0.0
         self._holding: asyncio.TimerHandle | None = None
@@ -62,12 +63,12 @@ class ModelLane:
 
     @property
     def load(self) -> float:
-        """Requests that wait or run, a slot of the pods that serve the model."""
+        """Requests that wait or run, per slot of the pods that serve the model."""
         slots = sum([replica.info.slots for replica in self.replicas if replica.open])
         return (len(self.lane.queue) + self.lane.running) / max(1, slots)
 
     def take(self) -> Replica | None:
-        """The best free replica, now taken."""
+        """Take the best free replica; None if there is none."""
         best: Replica | None = None
         for replica in self.replicas:
             if replica.free and (
@@ -81,7 +82,7 @@ class ModelLane:
         return best
 
     def give(self, slot: Replica) -> None:
-        """A replica is free again; the lane that calls looks for itself, the others that share the replica are told."""
+        """Return a replica, and wake the other lanes that share it; the calling lane looks for work by itself."""
         slot.leave()
         for freed in slot.freed:
             if freed != self.lane.pump:
@@ -89,13 +90,13 @@ class ModelLane:
 
     @property
     def idle(self) -> int:
-        """Instances at the pods that have no work, as far as is known here."""
+        """Instances at the pods that have no work, estimated from the batches that this gateway sent."""
         return sum(
             [max(0, replica.info.slots - replica.in_flight) for replica in self.replicas if replica.free]
         )
 
     def set_replicas(self, replicas: Sequence[Replica]) -> None:
-        """These pods serve the model now, as far as they are open."""
+        """Set the replicas that may serve the model from now on."""
         for replica in self.replicas:
             if replica not in replicas:
                 replica.freed.remove(self.lane.pump)
@@ -109,11 +110,11 @@ class ModelLane:
                 pool: sum(replica.info.slots for replica in replicas if replica.pod.pool == pool)
                 for pool in pools
             }
-            self.info = replicas[-1].info  # of the same contract, and perhaps of a newer release
+            self.info = replicas[-1].info  # it has the same contract, and may come from a newer release
         self.look()
 
     def look(self) -> None:
-        """Act on pods that opened or closed."""
+        """React to pods that opened or closed."""
         if self.open:
             self.absent_since = None
             self.lane.pump()
@@ -125,7 +126,7 @@ class ModelLane:
         """Put a job into the lane; see `Lane.accept`.
 
         Raises:
-            HubError: NOT_READY where no pod serves the model and no more may wait for one, else as `Lane.accept`.
+            HubError: NOT_READY if no pod serves the model and the queue is full; else as `Lane.accept`.
         """
         if self.absent_since is not None and self.lane.queue.full:
             raise no_pod(self.info.name, 0, f"{len(self.lane.queue)} requests wait for one already")
@@ -133,11 +134,11 @@ class ModelLane:
         self.lane.accept(job, sink)
 
     def leave(self, job: Job) -> None:
-        """The caller of a job is gone, or has its answer."""
+        """The caller of a job has left, or has its answer."""
         self.lane.leave(job)
 
     def _hold(self) -> None:
-        """Refuse what has waited for a pod for `hold_s`, and look again when the next job will have."""
+        """Refuse the jobs that have waited for a pod for `hold_s`, and set a timer for the next one."""
         self._holding = None
         absent = self.absent_since
         if absent is None:

@@ -1,8 +1,8 @@
-"""Which lane a request belongs to.
+"""The routing table: which lane a request belongs to.
 
-A lane's candidates are the pods that serve a model with the same contract, so that pods of several pools, and of two
-releases during a rollout, stand side by side. A request goes to the lane whose signature it fits. A model that no pod
-serves any more keeps its lane for a while: its requests wait there for a pod to come back.
+The pods that serve a model with the same contract share one lane. So a lane may have pods of several pools, and pods of
+two releases during a rollout. A request goes to the lane whose signature it fits. A model that no pod serves any more
+keeps its lane for a while: its requests wait there for a pod to come back.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from inferencehub.gateway.pods.replica import Replica
 from inferencehub.gateway.routing.fleet import Fleet
 from inferencehub.gateway.routing.model_lane import ModelLane
 
-FORGET_S = 300.0  # how long a model that no pod lists any more is still known
+FORGET_S = 300.0  # how long the table remembers a model that no pod lists any more
 
 
 class RoutingTable:
-    """The lanes of each model and version, kept up to date with what the pods of a fleet say.
+    """The lanes of each model and version, kept up to date with what the pods of a fleet report.
 
     Args:
         fleet: the pods.
-        bytes_held: the process's budget.
-        observe: makes the observer of a model's lanes.
+        bytes_held: the process's budget of bytes.
+        observe: makes the observer of a model's lanes, from the model's name.
     """
 
     def __init__(self, fleet: Fleet, bytes_held: ByteBudget, observe: Callable[[str], Observer]) -> None:
@@ -44,7 +44,7 @@ class RoutingTable:
         fleet.changed = self.update
 
     def models(self) -> dict[str, str]:
-        """All models that are known, each with "" where it can be called, else with the reason why not."""
+        """All known models by name: "" for a model that can be called, else the reason why it cannot."""
         known = dict.fromkeys(self.fleet.on_demand, "its pool has no pod, a request starts one")
         known |= self.fleet.unavailable()
         for (name, version), lanes in self.routes.items():
@@ -64,12 +64,12 @@ class RoutingTable:
         return any(lane.open for lane in self.routes.get((name, version), []))
 
     def known(self, name: str, version: str = "") -> list[ModelLane]:
-        """The lanes of a model, the best one first; none where no pod has told of it."""
+        """The lanes of a model, open ones first; empty if no pod has reported the model."""
         lanes = self.routes.get((name, version), [])
         return lanes if len(lanes) < 2 else sorted(lanes, key=lambda lane: not lane.open)
 
     def update(self) -> None:
-        """Give each lane the replicas that belong to it, and make the lanes that are missing."""
+        """Give each lane its replicas, and make the lanes that are missing."""
         wanted: dict[tuple[str, str], list[Replica]] = {}
         for pod in self.fleet.pods.values():
             defaults = pod.catalog.defaults
@@ -98,7 +98,7 @@ class RoutingTable:
             lane for lane in lanes
             if lane.replicas or not lane.lane.idle or now - (lane.absent_since or now) < FORGET_S
         ]  # fmt: skip
-        # A signature that another one has replaced does not wait for a pod.
+        # A lane whose signature was replaced by another one does not wait for a pod.
         kept = [
             lane for lane in kept if lane.replicas or not lane.lane.idle or not any(o.replicas for o in kept)
         ]
@@ -114,10 +114,10 @@ class RoutingTable:
 
 
 def fit(lanes: list[ModelLane], request: InferRequest) -> tuple[ModelLane, InferRequest, int]:
-    """That of a model's lanes whose signature a request fits, the request checked against it, and its rows.
+    """The lane whose signature a request fits, the request checked against this signature, and its number of rows.
 
     Raises:
-        HubError: what the signature refuses.
+        HubError: if the request fits no lane; the error of the best lane.
     """
     if len(lanes) == 1:
         return (lanes[0], *lanes[0].info.signature.check(request))
@@ -132,9 +132,10 @@ def fit(lanes: list[ModelLane], request: InferRequest) -> tuple[ModelLane, Infer
 
 
 def contract(info: ModelInfo) -> ModelInfo:
-    """What must be equal for two pods to be candidates of one lane: what the gateway reads of a model.
+    """The part of a model's description that must be equal for two pods to share a lane.
 
-    That is its signature, and the parameters that say how `/predict` reads it and whether it may run again.
+    This is what the gateway reads: the signature, and the parameters that say how `/predict` reads the outputs and
+    whether a request may run again.
     """
     read = [
         item for item in info.parameters if item[0].startswith("predict_") or item[0] == "run_at_most_once"

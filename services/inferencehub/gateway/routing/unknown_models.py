@@ -1,4 +1,4 @@
-"""Requests for models that no lane is there for: they wait a while for a pod that may still come, then learn why not."""
+"""Requests for models that have no lane: they wait a while for a pod that may still come, then get the reason."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ class UnknownModels:
 
     Args:
         fleet: the pods.
-        table: the lanes that there are.
+        table: the lanes of known models.
     """
 
     def __init__(self, fleet: Fleet, table: RoutingTable) -> None:
         self.fleet = fleet
         self.table = table
-        self.held: dict[str, int] = {}  # how many requests wait for each model
+        self.held: dict[str, int] = {}  # number of waiting requests by model
 
     async def lanes(self, name: str, version: str, within_s: float | None) -> list[ModelLane]:
-        """A model's lanes, once there are any.
+        """Wait until a model has lanes, and return them.
 
         Args:
             name, version: the model.
-            within_s: seconds for which the caller would wait; None for as long as the settings allow.
+            within_s: seconds that the caller would wait; None for as long as the settings allow.
 
         Raises:
-            HubError: NOT_FOUND, NOT_READY with the reason, or DEADLINE.
+            HubError: NOT_FOUND if no pod has the model, NOT_READY if no pod serves it, DEADLINE if `within_s` is over.
         """
         await self.fleet.look_for(name)
         if lanes := self.table.known(name, version):
@@ -59,9 +59,9 @@ class UnknownModels:
         raise self._why_not(name, version, hold_s)
 
     def _refuse_too_many(self, name: str) -> None:
-        """Bound the requests that wait.
+        """Limit the number of requests that wait.
 
-        Any caller can make up a name; such requests must not take the place of those that start a pool.
+        Any caller can invent a name. Requests with invented names must not crowd out requests that start a pool.
         """
         on_demand = self.fleet.on_demand
         expected = name in on_demand
@@ -70,7 +70,7 @@ class UnknownModels:
             raise no_pod(name, 0, f"{held} requests wait already for models that are not there")
 
     def _may_come(self, name: str) -> bool:
-        """Whether a pod may still tell of a model."""
+        """Whether a pod may still report the model."""
         pods = self.fleet.pods.values()
         if not self.fleet.ready or any(not pod.described for pod in pods):
             return True
@@ -79,7 +79,7 @@ class UnknownModels:
         return any(name in pod.catalog.loading for pod in pods)
 
     def _asleep(self, name: str) -> bool:
-        """Whether a model belongs to a pool without pods. A pod of it that is up has told what it has."""
+        """Whether the model's pool has no pods. (A pod that is up has already reported its models.)"""
         model = self.fleet.on_demand.get(name)
         if model is None or self.table.is_open(name, ""):
             return False

@@ -1,1 +1,1 @@
-"""What people read in a browser: the OpenAPI document and its page. Imported by `http_api` alone."""
+"""The OpenAPI document and the page that shows it in a browser. Imported by `http_api` alone."""

@@ -1,6 +1,6 @@
-"""The OpenAPI document: tables of what each path takes and gives, and a function that puts them together.
+"""The OpenAPI document: tables of all operations, and a function that builds the document from them.
 
-A test holds it against the routes; the shapes of bodies are in `schemas.py`.
+A test compares it with the routes. The schemas of bodies are in `schemas.py`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from inferencehub.gateway.http_api.pages.schemas import HEADERS, PARAMETER, SCHE
 
 
 class Operation(NamedTuple):
-    """A method of a path; `body`, `answer` and `error` name schemas, and an answer that is no JSON names its type."""
+    """A method of a path; `body`, `answer` and `error` name schemas, or media types of content that is not JSON."""
 
     method: str
     path: str
@@ -31,20 +31,20 @@ CALL = (400, 404, 405, 408, 413, 429, 500, 501, 503, 504)
 LOOK = (404, 503)
 
 OPERATIONS = (
-    Operation("post", "/predict", "Calls", "Features or text in, a class and a confidence out, of any model",
+    Operation("post", "/predict", "Calls", "Features or text in, a class and a confidence out, for any model",
               "PredictAnswer", CALL, "PredictRequest", "PredictAnswer"),
     Operation("post", f"{MODEL}/infer", "Calls", "Tensors in, tensors out: the default version",
               "InferAnswer", CALL, "InferRequest"),
     Operation("post", f"{VERSION}/infer", "Calls", "Tensors in, tensors out: one version",
               "InferAnswer", CALL, "InferRequest"),
-    Operation("get", "/v2/models", "Models", "All models, and why those that do not serve do not", "ModelList"),
+    Operation("get", "/v2/models", "Models", "All models, and why a model does not serve", "ModelList"),
     Operation("get", MODEL, "Models", "Inputs and outputs of the default version", "Model", LOOK),
     Operation("get", VERSION, "Models", "Inputs and outputs of one version", "Model", LOOK),
     Operation("get", f"{MODEL}/ready", "Models", "Whether a model can be called now", "Ready", LOOK),
     Operation("get", f"{VERSION}/ready", "Models", "Whether a version can be called now", "Ready", LOOK),
     Operation("get", "/v2", "Server", "Name, version and extensions", "Server"),
     Operation("get", "/v2/health/live", "Server", "Whether the gateway works", "Live"),
-    Operation("get", "/v2/health/ready", "Server", "Whether requests are taken and a pod serves", "Ready", (503,)),
+    Operation("get", "/v2/health/ready", "Server", "Whether requests are accepted and a pod serves", "Ready", (503,)),
     Operation("get", "/healthz", "Server", "Liveness probe", "Live"),
     Operation("get", "/readyz", "Server", "Readiness probe of the gateway itself", "Ready", (503,)),
     Operation("get", "/openapi.json", "Server", "This document", "Document"),
@@ -54,19 +54,19 @@ OPERATIONS = (
 ERRORS = {
     400: "the body, a header or a parameter is not as expected; the sentence says what was expected and what came",
     404: "no such model, version or path",
-    405: "the path takes another method; the header Allow says which",
+    405: "the path accepts another method; the header Allow names it",
     408: "the body did not come in time",
     413: "the body is too large",
     429: "the model's queue or the gateway is full",
     500: "the model failed",
-    501: "the model takes or gives what this call cannot carry",
+    501: "this call cannot carry the model's inputs or outputs",
     503: "the model, or the gateway, is not ready",
     504: "the deadline passed before the model answered",
 }
 
 
 def answer(says: str, content: str, *headers: str) -> Json:
-    """A response; `content` is a schema's name or a media type."""
+    """A response object; `content` is the name of a schema or a media type."""
     body = (
         {content: {"schema": {"type": "string"}}}
         if "/" in content
@@ -81,7 +81,7 @@ def answer(says: str, content: str, *headers: str) -> Json:
 
 
 def operation(op: Operation) -> Json:
-    """One operation's object."""
+    """The operation object of one operation."""
     more = {405: ("Allow",), 429: ("Retry-After",), 503: ("Retry-After",)}
     names = [name for name in ("model", "version") if f"{{{name}}}" in op.path] + ["X-Request-Id"]
     if op.body:

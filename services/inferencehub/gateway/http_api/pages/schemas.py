@@ -1,6 +1,7 @@
-"""What callers write and read, as JSON Schema, for the OpenAPI document.
+"""JSON Schemas of request and answer bodies, for the OpenAPI document.
 
-Written out, not derived from the structs of request_json.py and answer_json.py: those say how to read a body, these say what a caller may write.
+They are not derived from the structs of `json_codec/request_json.py` and `json_codec/answer_json.py`. Those structs say
+how the gateway reads a body; the schemas say what a caller may write.
 """
 
 from __future__ import annotations
@@ -36,16 +37,16 @@ BOOL = {"type": "boolean"}
 DATATYPE = {"type": "string", "enum": list(FLAT)}
 SHAPE = listed({"type": "integer", "minimum": 0}, maxItems=32, description="row-major; the batch first")
 DATA = listed({}, description="numbers, booleans or strings, flat or nested as the shape says; NaN and Infinity are "
-              "taken for FP16, FP32 and FP64, and answered as null; left out where the tensor's parameter "
+              "accepted for FP16, FP32 and FP64, and answered as null; absent if the tensor's parameter "
               "binary_data_size says how many raw bytes it has behind the JSON")  # fmt: skip
 PARAMETERS = {
     "type": "object",
     "additionalProperties": {"type": ["boolean", "integer", "number", "string"]},
-    "description": "passed on to the model; timeout, the deadline in microseconds, and binary_data_output, raw outputs "
-    "behind the JSON, stay here",
+    "description": "passed on to the model, except two that the gateway uses: timeout (the deadline in microseconds) "
+    "and binary_data_output (raw outputs behind the JSON)",
 }
 SPEC = record("name datatype shape", name=text("its name"), datatype={"type": "string"},
-              shape=listed({"type": "integer"}, description="-1 where any size will do"))  # fmt: skip
+              shape=listed({"type": "integer"}, description="-1 where any size is accepted"))  # fmt: skip
 
 SCHEMAS: dict[str, Json] = {
     "PredictRequest": {
@@ -57,16 +58,16 @@ SCHEMAS: dict[str, Json] = {
         ),
         "oneOf": [{"required": ["features"]}, {"required": ["text"]}],
         "additionalProperties": False,
-        "description": "Of a key that comes twice the last one holds, here and everywhere.",
+        "description": "If a key comes twice, the last one counts, in all bodies.",
         "example": {"features": [0.5, 1.2, -3.4], "model_name": "v1-mock"},
     },
     "PredictAnswer": {
         **record(
             "class_id confidence error",
-            class_id={"type": "integer", "description": "-1 where there is an error"},
+            class_id={"type": "integer", "description": "-1 if there is an error"},
             confidence={"type": "number", "minimum": 0, "maximum": 1},
             error=text("a sentence, empty on success"),
-            label=text("the class's name, where the model gives one"),
+            label=text("the class's name, if the model gives one"),
         ),
         "example": {"class_id": 3, "confidence": 0.94, "error": ""},
     },
@@ -88,7 +89,7 @@ SCHEMAS: dict[str, Json] = {
         model_name=text("the model"),
         model_version=text("the version that ran"),
         id=text("the request's"),
-        parameters={**PARAMETERS, "description": "what the model says beside its outputs"},
+        parameters={**PARAMETERS, "description": "parameters that the model returns with its outputs"},
         outputs=listed(record("name shape datatype", name=text("the output's name"), shape=SHAPE,
                               datatype=DATATYPE, data={**DATA, "description": "flat"})),
     ),
@@ -96,21 +97,21 @@ SCHEMAS: dict[str, Json] = {
                     versions=listed({"type": "string"}), inputs=listed(SPEC), outputs=listed(SPEC)),
     "ModelList": record("models", models=listed(record(
         "name state reason", name=text("the model"), state={"type": "string", "enum": ["READY", "UNAVAILABLE"]},
-        reason=text("why it does not serve, empty where it does")))),
+        reason=text("why it does not serve; empty if it serves")))),
     "Server": record("name version extensions", name=text("inferencehub"), version=text("its version"),
                      extensions=listed({"type": "string"})),
     "Live": record("live", live=BOOL),
-    "Ready": record("ready", ready=BOOL, name=text("the model, where one was asked for")),
+    "Ready": record("ready", ready=BOOL, name=text("the model, if the path names one")),
     "Document": {"type": "object"},
     "Error": {**record("error", error=text("what was expected and what came")), "example": {"error": "a sentence"}},
 }  # fmt: skip
 
 HEADERS: dict[str, Json] = {
-    "X-Request-Id": text("the request's id, taken from the request or made"),
+    "X-Request-Id": text("the request's id, taken from the request or made by the gateway"),
     "Server-Timing": text("milliseconds in queue, batch, network, compute (calls only) and total"),
     "X-Served-By": text("the pod that answered"),
     "Retry-After": {"type": "integer", "description": "seconds after which to try again"},
-    "Allow": text("the methods that the path takes"),
+    "Allow": text("the methods that the path accepts"),
 }
 PARAMETER: dict[str, Json] = {
     "model": {"in": "path", "required": True, "schema": text("name of the model", example="v1-mock")},
@@ -121,7 +122,7 @@ PARAMETER: dict[str, Json] = {
     },
     "Inference-Header-Content-Length": {
         "in": "header", "schema": {"type": "integer", "minimum": 0, "description": "where the body's JSON ends and raw "
-                                   "tensors begin; the answer has it, too, where it holds raw outputs"}
+                                   "tensors begin; an answer with raw outputs has it too"}
     },
     "Content-Encoding": {"in": "header", "schema": {"type": "string", "enum": ["gzip", "deflate", "identity"]}},
 }  # fmt: skip
