@@ -72,7 +72,7 @@ class Call:
         if members:
             self.whose = extension.members_from_proto(members, self.arrived, deadline)
             if sum([member.rows for member in self.whose]) != rows:
-                raise bad_input(f"parameter 'hub_members' speaks of other than the {rows} rows of the inputs")
+                raise bad_input(f"parameter 'hub_members': expected {rows} rows in all, as in the inputs")
         else:
             self.whose = (Member(rows, deadline, self.id),)
         self.job = job = Job(request, rows, self.whose, self.arrived)

@@ -210,10 +210,10 @@ class StandingStream(ServerStream):
                 self._running[id].leave()
         elif self._ending:
             self.send(
-                (extension.failure_to_proto(id, "RESOURCE_EXHAUSTED", "the pod takes nothing more", True),)
+                (extension.failure_to_proto(id, "RESOURCE_EXHAUSTED", "the pod accepts no new calls", True),)
             )
         elif id in self._running:
-            self.send((extension.failure_to_proto(id, "INVALID_ARGUMENT", f"id '{id[:80]}' runs already"),))
+            self.send((extension.failure_to_proto(id, "INVALID_ARGUMENT", f"id '{id[:80]}' is in use"),))
         else:
             try:
                 answers = Answers(self, id)

@@ -250,7 +250,7 @@ class Process(asyncio.SubprocessProtocol):
                     count = 0
                 self._reply = got
             except ValueError:
-                logger.exception("model process sent no frame", extra={"pid": self.pid})
+                logger.exception("model process sent an invalid frame", extra={"pid": self.pid})
                 self._hang_up()
                 self.kill()
                 return
