@@ -1,1 +1,4 @@
-"""The command `inferencehub`, a file a command. It may import core and a tier's settings; no tier imports it."""
+"""The command `inferencehub`: one file for each subcommand.
+
+It may import core and the tiers' settings; no tier imports it.
+"""

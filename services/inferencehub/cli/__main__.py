@@ -1,6 +1,6 @@
-"""`inferencehub`, the command: reads the environment, hands it to the command that was asked for.
+"""`inferencehub`, the command: passes the environment to a subcommand and runs it.
 
-A new command is a file beside this one and a line in `COMMANDS`.
+To add a subcommand, add a file next to this one and an entry in `COMMANDS`.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ def cli() -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run one command and exit with its code: 2 where the command line or a setting is wrong.
+    """Run one subcommand and exit with its code; 2 if the command line or a setting is wrong.
 
     Args:
-        arguments: what follows the command's name; those of this process where it is None.
+        arguments: the arguments after the program's name; None for the arguments of this process.
     """
     open_standard_streams()
     try:

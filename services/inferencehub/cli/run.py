@@ -1,4 +1,4 @@
-"""`inferencehub run`: both tiers on one machine, as two processes; what `make run` starts."""
+"""`inferencehub run`: starts the gateway and the inference service on one machine. `make run` uses it."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ PORT = click.IntRange(1, 65535)
 def run(environ: Mapping[str, str], inference_port: int, inference_ops_port: int) -> None:
     """Start the gateway and the inference service on this machine.
 
-    Prints a curl line once a model can be reached. Ctrl-C ends both.
+    Prints a curl command when a model is ready. Ctrl-C stops both.
 
-    All other settings are environment variables (PORT, HUB_MODELS, ...). Each tier gets the settings that it has; PORT
-    and HUB_OPS_PORT are the gateway's.
+    All other settings are environment variables (PORT, HUB_MODELS, ...). Each of the two services gets its own
+    settings; PORT and HUB_OPS_PORT are those of the gateway.
     """
     gateway, inference = environs(environ, inference_port, inference_ops_port)
     sys.exit(asyncio.run(serve(gateway, inference)))
 
 
 def environs(environ: Mapping[str, str], port: int, ops_port: int) -> tuple[dict[str, str], dict[str, str]]:
-    """The environments of gateway and inference, made from one.
+    """Split one environment into the environments of the gateway and of the inference service.
 
     Args:
-        environ: settings of both tiers.
-        port, ops_port: those of the inference service.
+        environ: the settings of both tiers.
+        port, ops_port: ports of the inference service.
 
     Raises:
-        SettingError: where neither tier has a setting, or it is out of range.
+        SettingError: if a setting is unknown to both tiers or has an invalid value.
     """
     gateway_names = [name for name, _ in variables(GatewaySettings)]
     inference_names = [name for name, _ in variables(InferenceSettings)]
@@ -61,10 +61,13 @@ def environs(environ: Mapping[str, str], port: int, ops_port: int) -> tuple[dict
 
 
 async def serve(gateway: Mapping[str, str], inference: Mapping[str, str]) -> int:
-    """Start both tiers, wait for a signal or for one of them to end, end both.
+    """Start both tiers, wait until a signal comes or one of them ends, then stop both.
+
+    Args:
+        gateway, inference: the environments of the two processes.
 
     Returns:
-        The exit code: 0 after a signal, 1 where a tier ended by itself.
+        The exit code: 0 after a signal, 1 if a tier ended by itself.
     """
     ended = asyncio.Event()
     children: list[asyncio.subprocess.Process] = []
@@ -78,7 +81,7 @@ async def serve(gateway: Mapping[str, str], inference: Mapping[str, str]) -> int
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, on_signal)
-    # Sessions of their own: a Ctrl-C reaches this process alone, which ends the tiers in their order.
+    # Each tier has its own session. So a Ctrl-C reaches only this process, which then stops the tiers in order.
     for tier, environ in (("inference", inference), ("gateway", gateway)):
         command = (sys.executable, "-m", f"inferencehub.{tier}")
         children.append(await asyncio.create_subprocess_exec(*command, env=environ, start_new_session=True))
@@ -96,10 +99,10 @@ async def serve(gateway: Mapping[str, str], inference: Mapping[str, str]) -> int
 
 
 async def greet(url: str, inference_ops_port: str) -> None:
-    """Print a curl line once a pod serves behind the gateway at `url`."""
+    """Print a curl command when the gateway at `url` can reach a ready inference service."""
     loop = asyncio.get_running_loop()
     ends = loop.time() + READY_WITHIN_S
-    # The pod's own readiness first: the gateway would write a log line for each question before that.
+    # Ask the inference service first. The gateway would write a log line for each question that comes too early.
     pages = [f"http://localhost:{inference_ops_port}/readyz", f"{url}/v2/health/ready"]
     while loop.time() < ends:
         if await asyncio.to_thread(answers, pages[0]):
@@ -107,14 +110,14 @@ async def greet(url: str, inference_ops_port: str) -> None:
         if not pages:
             body = '{"features":[0.5,1.2,-3.4],"model_name":"v1-mock"}'
             sys.stderr.write(f"\nInferenceHub is ready. Try:\n\n  curl -s {url}/predict -d '{body}'\n\n")
-            sys.stderr.write(f"Pages: {url}/docs   Models: {url}/v2/models   Ctrl-C ends it.\n\n")
+            sys.stderr.write(f"Pages: {url}/docs   Models: {url}/v2/models   Ctrl-C stops it.\n\n")
             return
         await asyncio.sleep(0.1)
     sys.stderr.write(f"inferencehub: not ready after {READY_WITHIN_S:g} s; the lines above say why\n")
 
 
 def answers(url: str) -> bool:
-    """Whether a GET of `url` is answered with 200."""
+    """Whether a GET of `url` gets status 200."""
     try:
         with urllib.request.urlopen(url, timeout=2) as answer:
             return bool(answer.status == 200)

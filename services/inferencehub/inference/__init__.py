@@ -1,1 +1,1 @@
-"""The inference service: gRPC in, models inside. Imports core alone; no other tier imports it."""
+"""The inference service: gRPC in, models inside. It imports only core; no other tier imports it."""

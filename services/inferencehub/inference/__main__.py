@@ -1,14 +1,15 @@
-"""`python -m inferencehub.inference`: reads the environment, wires, lives."""
+"""`python -m inferencehub.inference`: reads the settings from the environment and runs the service."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-# gRPC reads these when it is imported. With its support for forks it runs code of its own in each process that is forked
-# for a model, before that becomes the model's, and under load this one crashes now and then. Without its new listener
-# the thread that hands over what has come also waits for it at the sockets; with it that is work for a pool of threads,
-# and each message wakes two more of them: 10 to 20% of what a call takes.
+# gRPC reads these variables when it is imported.
+# Fork support: gRPC would run its own code in each process that is forked for a model, before that process starts
+# Python anew. Under load, such a process sometimes crashes in this code.
+# Event engine listener: with it, a pool of threads waits at the sockets, and each message wakes two more threads. That
+# takes 10 to 20% of a call's time. Without it, the thread that delivers messages also waits at the sockets.
 if __name__ == "__main__":
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
@@ -24,10 +25,11 @@ async def main() -> None:
     """One inference process, from start to end."""
     os.environ.setdefault(
         "ORT_DISABLE_TELEMETRY", "1"
-    )  # onnxruntime, when imported, would report its use to its maker
+    )  # read when onnxruntime is imported; otherwise it would send usage data to its vendor
     settings = read_settings(InferenceSettings, os.environ)
-    # A model's thread that runs Python keeps the GIL for so long at a time, and the event loop waits for it several times
-    # a call: with the usual 5 ms health checks beside two busy sentiment instances took 350 ms (p99), with this 30 ms.
+    # A thread that runs a model in Python keeps the GIL for this interval, and the event loop waits for the GIL several
+    # times in each call. With two busy sentiment instances, health checks took 350 ms (p99) with the default of 5 ms,
+    # and 30 ms with this value.
     sys.setswitchinterval(0.0005)
     set_up_logs("inference", settings.log_format, settings.log_level)
     access = AccessLog("inference", settings.log_format) if settings.access_log else None

@@ -1,4 +1,4 @@
-"""The inference service's Prometheus metrics. Models are labels, and only models of the repository ever are."""
+"""The inference service's Prometheus metrics. Labels contain only models of the repository."""
 
 from __future__ import annotations
 
@@ -15,28 +15,36 @@ P = "inferencehub_inference"
 
 
 class Metrics:
-    """All families, in a registry of their own.
+    """All metrics of the service, in their own registry.
 
     Args:
-        access: the log whose dropped lines are counted; None where access lines are off.
+        access: the access log, whose dropped lines are counted; None if access lines are off.
     """
 
     def __init__(self, access: AccessLog | None = None) -> None:
         self.registry = registry = new_registry(P)
         model = ("model", "version")
         self.calls = Histogram(
-            f"{P}_call_seconds", "gRPC inference calls by how they ended", (*model, "status"), SECONDS
+            f"{P}_call_seconds",
+            "time of gRPC inference calls, by how they ended",
+            (*model, "status"),
+            SECONDS,
         )
-        self.queue_wait = Histogram(f"{P}_queue_seconds", "wait of calls for an instance", model, SECONDS)
+        self.queue_wait = Histogram(
+            f"{P}_queue_seconds", "time that calls waited for an instance", model, SECONDS
+        )
         self.compute = Histogram(f"{P}_compute_seconds", "time of runs", model, SECONDS)
         self.batch_rows = Histogram(f"{P}_batch_rows", "rows of each run", model, ROWS)
         for family in (self.calls, self.queue_wait, self.compute, self.batch_rows):
             registry.register(family)
         self.dispatches = Counter(
-            f"{P}_dispatches", "runs by why they left the queue", (*model, "reason"), registry=registry
+            f"{P}_dispatches",
+            "runs, by the reason why they left the queue",
+            (*model, "reason"),
+            registry=registry,
         )
         self.run_apart = Counter(
-            f"{P}_run_apart", "calls run alone after their batch failed", model, registry=registry
+            f"{P}_run_apart", "calls that ran alone after their batch had failed", model, registry=registry
         )
         self.waiting = Gauge(f"{P}_queue_length", "calls that wait", model, registry=registry)
         self.running = Gauge(f"{P}_running", "calls that run", model, registry=registry)
@@ -46,12 +54,12 @@ class Metrics:
         registry.register(AccessLines(P, access))
 
     def lane(self, model: str, version: str) -> LaneMetrics:
-        """The children of one model version."""
+        """The metrics of one model version."""
         return LaneMetrics(self, model, version)
 
 
 class LaneMetrics:
-    """Counts what one model's lane does; an `Observer`."""
+    """The metrics of one model version. It is the `Observer` of the model's lane."""
 
     def __init__(self, metrics: Metrics, model: str, version: str) -> None:
         labels = (model, version)
@@ -68,23 +76,28 @@ class LaneMetrics:
         ]
 
     def watch(self, *readings: Callable[[], float]) -> None:
-        """Read waiting, running, slots, free slots and ready, in this order, whenever metrics are asked for."""
+        """Set the functions that the gauges call at each scrape.
+
+        Args:
+            readings: functions that return the number of waiting calls, of running calls, of slots and of free slots,
+                and whether the model serves (1 or 0), in this order.
+        """
         for gauge, reading in zip(self._gauges, readings, strict=True):
             gauge.set_function(reading)
 
     def dispatched(self, batch: Batch, now: float) -> None:
-        """Count a batch that left."""
+        """Count a batch that has left the queue."""
         self._reasons[batch.reason].inc()
         self.batch_rows.observe(batch.rows)
         for job in batch.jobs:
             self.queue_wait.observe(now - job.arrived)
 
     def returned(self, outcome: Outcome, jobs: int) -> None:
-        """Count jobs that were put back."""
+        """Count jobs that were put back into the queue."""
         self.run_apart.inc(jobs)
 
     def called(self, status: str, seconds: float) -> None:
-        """Count a call that ended."""
+        """Count a call that has ended, with its status and its time in seconds."""
         child = self._statuses.get(status)
         if child is None:
             child = self._statuses[status] = self._calls.labels(*self._labels, status)

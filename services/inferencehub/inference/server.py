@@ -1,12 +1,12 @@
-"""The life of the inference service, to be read from top to bottom: start, serve, drain, stop.
+"""The life of the inference service. Read it from top to bottom: start, serve, drain, stop.
 
-    start   listen (every probe but liveness says no), then load and warm up the models in the background
-    serve   SERVING once loading has ended and the required models serve
-    drain   NOT_SERVING; keep serving for `drain_wait_s`, until every caller has seen it
-    stop    end the watches, take no new call, wait for those that run, `drain_timeout_s` at most; unload. A gateway's
-            standing stream is ended by the pod itself, once nothing runs on it any more
+    start   listen (only the liveness probe succeeds yet), then load and warm up the models in the background
+    serve   report SERVING once loading has ended and the required models serve
+    drain   report NOT_SERVING; keep serving for `drain_wait_s`, until every caller has noticed it
+    stop    end health watches, refuse new calls, wait for running calls (at most `drain_timeout_s`), unload the models;
+            the pod ends a gateway's standing stream when no call runs on it any more
 
-A drain may begin at any time, also while models load. Ends come in the reverse order of starts.
+A drain may begin at any time, even while models load. Parts are stopped in the reverse order of their start.
 """
 
 from __future__ import annotations
@@ -32,15 +32,17 @@ from inferencehub.pb._pool import POOL
 
 logger = logging.getLogger(__name__)
 
-LOAD_END_S = 0.5  # a load that was cancelled ends its processes by then; a thread in a library may never end
+LOAD_END_S = (
+    0.5  # a cancelled load ends its processes within this time; a thread inside a library may never end
+)
 
 
 class InferenceServer:
     """One process of the inference tier.
 
     Args:
-        settings: its settings.
-        access: where access lines go; None for nowhere.
+        settings: the service's settings.
+        access: the access log; None if access lines are off.
     """
 
     def __init__(self, settings: InferenceSettings, access: AccessLog | None = None) -> None:
@@ -62,17 +64,18 @@ class InferenceServer:
         self._loading: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Listen, and load in the background.
+        """Listen, and load the models in the background.
 
         Raises:
-            OSError: where a port is taken.
-            HubError: BAD_INPUT where the model repository is not there.
+            OSError: if a port is taken.
+            HubError: BAD_INPUT if the model repository does not exist.
         """
         if not self.models.repository.is_dir():
-            await self.models.load()  # says what is wrong
+            await self.models.load()  # raises an error that says what is wrong
         await self.ops.start()
         await self.servicer.streams.start(self.settings.stream_port)
-        # For each registered method grpc.aio waits anew at every call; what asks for this is in generic handlers too.
+        # For registered methods, grpc.aio does extra work in every call. The generic handlers contain all methods, so
+        # registration is switched off.
         self._server.add_registered_method_handlers = lambda *_: None  # type: ignore[method-assign]
         self._server.add_generic_rpc_handlers(handlers(self.servicer))
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
@@ -93,17 +96,20 @@ class InferenceServer:
         logger.info("listening", extra=ports)
 
     async def loaded(self) -> None:
-        """Wait until loading has ended."""
+        """Wait until all models have been loaded or have failed."""
         if self._loading is not None:
             await asyncio.wait([self._loading])
 
     def address(self, asked: Asked) -> Answer:
-        """GET /address on the ops port: where this pod's gRPC is, for a gateway that met it through a load balancer."""
+        """GET /address on the ops port: the address of this pod's gRPC port.
+
+        A gateway that reached this pod through a load balancer can then connect to the pod directly.
+        """
         host = asked.host.removeprefix("::ffff:")
         return 200, "text/plain", f"{f'[{host}]' if ':' in host else host}:{self.port}".encode()
 
     def not_ready(self) -> str:
-        """ "" while the process takes requests, else why it does not."""
+        """Why the process does not accept requests; "" if it does."""
         if self.draining:
             return "it is draining"
         if not self.models.loaded:
@@ -121,14 +127,14 @@ class InferenceServer:
         self.health.set({**models, "": ready, READY: ready, STARTED: self.models.loaded})
 
     async def drain(self) -> None:
-        """Say NOT_SERVING and keep serving until callers have seen it."""
+        """Report NOT_SERVING, and keep serving until callers have noticed it."""
         self.draining = True
         self._show_health()
         logger.info("draining", extra={"seconds": self.settings.drain_wait_s})
         await asyncio.sleep(self.settings.drain_wait_s)
 
     async def stop(self) -> None:
-        """End: no new calls, those that run are waited for, models unloaded."""
+        """Refuse new calls, wait for the running ones, and unload the models."""
         self.health.end()
         grace_s = self.settings.drain_timeout_s
         await asyncio.gather(self._server.stop(grace_s), self.servicer.streams.stop(grace_s))
@@ -145,7 +151,7 @@ class InferenceServer:
 def server_options(max_message_bytes: int) -> list[tuple[str, int]]:
     """gRPC options of a pod's server.
 
-    A client may ping as often as every 10 s, also with no call open: gateways do, to find a node that has vanished.
+    Clients may ping every 10 s, even without an open call. Gateways do that to notice a node that has vanished.
     """
     return [
         ("grpc.max_receive_message_length", max_message_bytes),

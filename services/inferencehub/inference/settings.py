@@ -9,17 +9,21 @@ from inferencehub.core.process.settings import TierSettings, setting
 
 @dataclass(frozen=True, slots=True)
 class InferenceSettings(TierSettings):
-    """Read from the environment; see the README's table."""
+    """All settings, read from the environment; docs/settings.md lists them."""
 
-    port: int = setting(50051, "port for gRPC; 0 takes any free one", env="PORT", least=0, most=65535)
+    port: int = setting(50051, "port for gRPC; 0 takes any free port", env="PORT", least=0, most=65535)
     stream_port: int = setting(
-        0, "port for gateways' streams, which they are told; 0 takes any free one", least=0, most=65535
+        0,
+        "port for the streams of gateways; the pod announces it to them; 0 takes any free port",
+        least=0,
+        most=65535,
     )
     models: str = setting("models", "directory of the model repository")
     required_models: tuple[str, ...] = setting(
-        (), "models that must serve before the process is ready, with commas; any one if empty"
+        (),
+        "models that must serve before the process is ready, separated by commas; any one model if empty",
     )
-    pool: str = setting("default", "pool that the process belongs to; each pool is scaled by itself")
+    pool: str = setting("default", "pool that the process belongs to; each pool is scaled separately")
     max_message_bytes: int = setting(
-        64 * 2**20, "largest gRPC message that is taken or sent, in bytes", least=2**10, most=2**31 - 1
+        64 * 2**20, "largest gRPC message that is received or sent, in bytes", least=2**10, most=2**31 - 1
     )

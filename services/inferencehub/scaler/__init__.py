@@ -1,1 +1,4 @@
-"""The scaler: the demand of all gateways, summed, as a metric for autoscalers. Imports core alone; no other tier imports it."""
+"""The scaler: sums the demand that all gateways report, and serves it as a metric for autoscalers.
+
+It imports only core; no other tier imports it.
+"""

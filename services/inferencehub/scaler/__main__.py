@@ -1,4 +1,4 @@
-"""`python -m inferencehub.scaler`: reads the environment, wires, lives."""
+"""`python -m inferencehub.scaler`: reads the settings from the environment and runs the scaler."""
 
 from __future__ import annotations
 

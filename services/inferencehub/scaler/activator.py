@@ -1,7 +1,8 @@
-"""Pools that go to zero pods and come back: one step at a time between 0 and 1, all else is the autoscaler's.
+"""Scales a pool from 0 pods to 1 and from 1 to 0. All other steps belong to the autoscaler.
 
-An autoscaler rests while its target has 0 replicas, and does not take the last one away. So the two never meet: from 0
-to 1 as soon as any gateway holds a request for the pool, from 1 to 0 after a quiet time, and above 1 nothing.
+An autoscaler does nothing while its target has 0 replicas, and it never removes the last replica. So the two never
+conflict: the activator scales from 0 to 1 as soon as any gateway holds a request for the pool, and from 1 to 0 after a
+time without demand. Above 1 it does nothing.
 """
 
 from __future__ import annotations
@@ -18,19 +19,19 @@ logger = logging.getLogger(__name__)
 
 
 class Quiet:
-    """How long a pool that has pods has been without demand, and what follows from that. Pure."""
+    """How long a pool with pods has had no demand, and the replicas that it should have. Pure."""
 
     def __init__(self, quiet_s: float) -> None:
         self.quiet_s = quiet_s
         self._since: float | None = None
 
     def wanted(self, replicas: int, demand: float | None, at: float) -> int | None:
-        """The replicas that are wanted instead of `replicas`; None for no change.
+        """The number of replicas that the pool should have; None for no change.
 
         Args:
-            replicas: what the Deployment is told to have.
-            demand: pods' worth of work in the last second; None where it is not known for sure.
-            at: now, in seconds.
+            replicas: the number of replicas in the Deployment's spec.
+            demand: the demand in the last second, in pods; None if it is not known for sure.
+            at: the present time, in seconds.
         """
         if demand is None or demand > 0 or replicas == 0:
             self._since = None
@@ -43,14 +44,14 @@ class Quiet:
 
 
 class Activator:
-    """One pool.
+    """The activator of one pool.
 
     Args:
-        kube: where its Deployment is.
-        namespace: of the Deployment.
+        kube: the Kubernetes API.
+        namespace: the Deployment's namespace.
         pool: the pool's name.
-        target: its Deployment, and its quiet time.
-        moved: called with the new number of replicas after each step.
+        target: the pool's Deployment and quiet time.
+        moved: called with the pool and its new number of replicas after each step.
     """
 
     def __init__(
@@ -67,15 +68,16 @@ class Activator:
         """Take a step if one is due.
 
         Args:
-            reading: the demand, where it is known.
-            told: what gateways said just now, by pool. One request that is held is enough to wake it, whatever is not
-                known of other gateways.
+            reading: the demand; None if it is not known.
+            told: the demand by pool that gateways have just reported. One waiting request is enough to start a pod,
+            even
+                if other gateways did not answer.
         """
         demand = told.get(self.pool) or None
         if demand is None and reading is not None:
             demand = reading.now.get(self.pool)
             if not reading.complete and not demand:
-                demand = None  # the gateway that is silent may hold a request
+                demand = None  # a gateway that did not answer may hold a request
         try:
             scale = await self.kube.call("GET", self.path)
             replicas = int(scale["spec"].get("replicas", 0))
@@ -88,6 +90,6 @@ class Activator:
                 self.moved(self.pool, wanted)
             self._silent = False
         except KubeError as error:
-            if error.status != 409 and not self._silent:  # 409: somebody else was faster
+            if error.status != 409 and not self._silent:  # 409: another client has changed it meanwhile
                 logger.warning("pool not scaled", extra={"pool": self.pool, "error": str(error)})
                 self._silent = True

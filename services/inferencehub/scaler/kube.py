@@ -1,6 +1,6 @@
-"""Kubernetes' API, as far as the scaler needs it: calls in JSON, and lists that are followed.
+"""A small client for the Kubernetes API: JSON calls, and lists that are followed with watches.
 
-A client library of Kubernetes brings types for each object of it, some 100 MB; seven calls do without.
+The scaler makes only seven kinds of call. A client library would bring types for every Kubernetes object, some 100 MB.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ import msgspec
 logger = logging.getLogger(__name__)
 
 CALL_S = 5.0
-# A watch is asked for anew after that time: one whose other end is gone without a word looks like one in which nothing
-# changes, and must be found out before its gateways are missed for so long that there is no reading.
+# A watch is renewed after this time. A watch whose server has vanished looks like one without changes. It must be
+# noticed before the list of gateways is so old that there is no reading any more.
 WATCH_S = 30
 LATE_S = 5.0
-PAUSE_S = 1.0  # at least, between two readings of a list
+PAUSE_S = 1.0  # minimum time between two readings of a list
 MOST_BYTES = 16 * 2**20  # of one object
 
 Object = dict[str, Any]
 
 
 class KubeError(Exception):
-    """A call that Kubernetes refused or did not answer; `status` is 0 where there was no answer."""
+    """Kubernetes refused a call or did not answer it; `status` is 0 if there was no answer."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -39,13 +39,15 @@ class KubeError(Exception):
 
 
 class Kube:
-    """A connection with the rights of a ServiceAccount.
+    """A client with the rights of a ServiceAccount.
 
     Args:
-        url: of the API.
-        credentials: directory with `token` and `ca.crt`; they are read again for each call, for both are renewed.
-        watch_s, late_s: seconds after which a watch ends, and after which it is given up if it has not ended.
-        pause_s: seconds between two readings of a list, at least.
+        url: address of the API.
+        credentials: directory with `token` and `ca.crt`; both are read again for each call, because Kubernetes renews
+            them.
+        watch_s: seconds after which the server should end a watch.
+        late_s: seconds after that until the client gives the watch up.
+        pause_s: minimum number of seconds between two readings of a list.
     """
 
     def __init__(
@@ -60,15 +62,16 @@ class Kube:
         self.credentials = credentials
         self.watch_s, self.late_s, self.pause_s = watch_s, late_s, pause_s
         self._session: aiohttp.ClientSession | None = None
-        # Not the default context: Python 3.13's wants more of an authority than many clusters' own has (no key usage).
+        # Not the default context: in Python 3.13 it checks CAs more strictly, and many clusters' own CAs fail that
+        # check (they have no key usage extension).
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._authority = ""
 
     async def start(self) -> None:
-        """Make ready to call.
+        """Read the credentials and prepare connections.
 
         Raises:
-            OSError: where there are no credentials.
+            OSError: if there are no credentials.
         """
         self._headers()
         connector = aiohttp.TCPConnector(ssl=self._context)
@@ -80,10 +83,10 @@ class Kube:
             await self._session.close()
 
     async def call(self, method: str, path: str, body: Object | None = None) -> Object:
-        """One call, answered with an object; a PATCH is a JSON merge patch.
+        """Make one call and return the object in the answer. The body of a PATCH is a JSON merge patch.
 
         Raises:
-            KubeError: where there is no such answer.
+            KubeError: if there is no answer with an object.
         """
         assert self._session is not None
         kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
@@ -98,10 +101,10 @@ class Kube:
             raise KubeError(0, f"{method} {path}: {error!r}") from None
 
     async def follow(self, path: str, **selectors: str) -> AsyncIterator[list[Object]]:
-        """All objects of a list, again whenever one of them came, changed or went; for ever.
+        """Yield all objects of a list, now and whenever one of them is added, changed or deleted. It never ends.
 
         Args:
-            path: of the list.
+            path: the path of the list.
             selectors: `labelSelector` or `fieldSelector`.
         """
         silent = False
@@ -118,7 +121,7 @@ class Kube:
             await asyncio.sleep(max(0.0, began + self.pause_s - monotonic()))
 
     async def _follow_once(self, path: str, selectors: dict[str, str]) -> AsyncIterator[list[Object]]:
-        """From one reading of the list to the end of its watch."""
+        """Read the list once, and follow its watch until it ends."""
         assert self._session is not None
         timeout = aiohttp.ClientTimeout(sock_connect=CALL_S, sock_read=self.watch_s + self.late_s)
         try:
@@ -138,7 +141,7 @@ class Kube:
                 async for line in answer.content:
                     event = msgspec.json.decode(line)
                     item = event["object"]
-                    if event["type"] == "ERROR":  # such as a version that is too old: read the list anew
+                    if event["type"] == "ERROR":  # for example a version that is too old: read the list again
                         return
                     if event["type"] == "DELETED":
                         objects.pop(item["metadata"]["uid"], None)
@@ -160,7 +163,7 @@ class Kube:
 
     def _headers(self, kind: str = "application/json") -> dict[str, str]:
         authority = (self.credentials / "ca.crt").read_text()
-        if authority != self._authority:  # beside the one before, which nobody signs with any more
+        if authority != self._authority:  # the old CA stays loaded, too; no new certificate is signed with it
             self._context.load_verify_locations(cadata=authority)
             self._authority = authority
         token = (self.credentials / "token").read_text().strip()
@@ -168,5 +171,5 @@ class Kube:
 
 
 def named(name: str) -> dict[str, str]:
-    """The selector of one object by its name, with which a list can be followed by who may read only that one."""
+    """The selector for one object by its name. A client that may read only this object can follow a list with it."""
     return {"fieldSelector": f"metadata.name={name}"}

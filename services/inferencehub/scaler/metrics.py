@@ -17,20 +17,23 @@ LABELS = ["namespace", "release"]
 
 
 class Metrics:
-    """All families, in a registry of their own.
+    """All metrics of the scaler, in their own registry.
 
     Args:
-        totals: the demand by release, as it grows.
+        totals: the demand by release; the scaler changes this mapping while it runs.
     """
 
     def __init__(self, totals: Mapping[Release, Total]) -> None:
         self.totals = totals
         self.registry = new_registry(P)
         self.calls = Counter(
-            f"{P}_calls", "calls of the metrics API by status", ("status",), registry=self.registry
+            f"{P}_calls", "calls to the metrics API, by status", ("status",), registry=self.registry
         )
         self.moves = Counter(
-            f"{P}_moves", "pools taken to 0 replicas or to 1", ("pool", "replicas"), registry=self.registry
+            f"{P}_moves",
+            "times a pool was set to 0 or to 1 pods",
+            ("pool", "replicas"),
+            registry=self.registry,
         )
         self.registry.register(self)
 
@@ -43,12 +46,12 @@ class Metrics:
         self.moves.labels(pool, str(replicas)).inc()
 
     def collect(self) -> list[GaugeMetricFamily]:
-        """What is known of each release at this moment."""
+        """The present values for each release."""
         demand = GaugeMetricFamily(
-            f"{P}_demand", "pods' worth of work over all gateways, mean of 15 s", labels=[*LABELS, "pool"]
+            f"{P}_demand", "demand over all gateways, in pods, mean of 15 s", labels=[*LABELS, "pool"]
         )
         age = GaugeMetricFamily(f"{P}_age_seconds", "time since all gateways have answered", labels=LABELS)
-        gateways = GaugeMetricFamily(f"{P}_gateways", "gateways that take requests", labels=LABELS)
+        gateways = GaugeMetricFamily(f"{P}_gateways", "gateways that accept requests", labels=LABELS)
         answered = GaugeMetricFamily(f"{P}_gateways_answered", "how many of them answered", labels=LABELS)
         for release, total in self.totals.items():
             reading = total.read(monotonic())

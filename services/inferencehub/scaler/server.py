@@ -1,9 +1,11 @@
-"""The life of the scaler: follow what Kubernetes says, ask gateways, answer autoscalers. It keeps nothing on disk.
+"""The life of the scaler: it follows objects in Kubernetes, asks gateways, and answers autoscalers.
 
-start   follow gateways, certificate, callers and namespace, each in a task for ever; ready once gateways were asked for
-        long enough and the metrics API has a certificate
-drain   say "not ready" and serve on for `drain_wait_s`, until Kubernetes has seen it
-stop    close the API, then the tasks
+It keeps nothing on disk.
+
+start   follow gateways, certificate, callers and namespace, each in an endless task; the scaler is ready when it has
+        asked gateways for long enough and the metrics API has a certificate
+drain   report "not ready", and keep serving for `drain_wait_s`, until Kubernetes has noticed it
+stop    close the API, then end the tasks
 """
 
 from __future__ import annotations
@@ -39,8 +41,8 @@ class Scaler:
     """One process of the scaler.
 
     Args:
-        settings: its settings.
-        pace: when it looks after its certificate and its APIService.
+        settings: the scaler's settings.
+        pace: when the scaler checks its certificate and its APIService.
     """
 
     def __init__(
@@ -68,24 +70,24 @@ class Scaler:
         self._tasks: list[asyncio.Task[None]] = []
 
     def not_ready(self) -> str:
-        """ "" while the scaler answers, else why it does not."""
+        """Why the scaler does not answer autoscalers; "" if it does."""
         if self.draining:
             return "it is draining"
         if self.gateways.known is None:
             return "it does not know yet which gateways there are"
         if self.settings.metrics_api and not self._runner.sites:
-            missing = [] if self.registration.certificate else ["a certificate of its own"]
-            missing += [] if self.callers.authority else ["the authority of Kubernetes' API server"]
+            missing = [] if self.registration.certificate else ["its certificate"]
+            missing += [] if self.callers.authority else ["the CA of Kubernetes' API server"]
             return f"the metrics API waits for {' and '.join(missing)}"
         if not self.gateways.read:
             return "it has not asked gateways for long enough"
         return ""
 
     async def start(self) -> None:
-        """Follow, ask and listen.
+        """Start to follow Kubernetes, to ask gateways and to listen.
 
         Raises:
-            OSError: where a port is taken, or there are no credentials.
+            OSError: if a port is taken, or if there are no credentials.
         """
         await self.kube.start()
         await self.ops.start()
@@ -104,12 +106,12 @@ class Scaler:
         self._tasks = [loop.create_task(self._for_ever(work)) for work in works]
 
     async def drain(self) -> None:
-        """Say "not ready" and serve on until Kubernetes has seen it."""
+        """Report "not ready", and keep serving until Kubernetes has noticed it."""
         self.draining = True
         await asyncio.sleep(self.settings.drain_wait_s)
 
     async def stop(self) -> None:
-        """Close the API, then let all else go."""
+        """Close the API, then end everything else."""
         await self._runner.cleanup()
         for task in self._tasks:
             task.cancel()
@@ -119,24 +121,24 @@ class Scaler:
         logger.info("stopped")
 
     async def _for_ever(self, work: Callable[[], Awaitable[None]]) -> None:
-        """A work that never ends by itself: where it fails it begins anew."""
+        """Run an endless work; if it fails, start it again."""
         while True:
             try:
                 await work()
             except KubeError as error:
                 logger.warning("Kubernetes refused", extra={"error": str(error)})
             except Exception:
-                logger.exception("it failed, and begins anew")
+                logger.exception("a task failed and starts again")
             await asyncio.sleep(AGAIN_S)
 
     async def _listen(self) -> None:
-        """Listen, or shake hands from now on, with the certificates of this moment."""
+        """Listen with the present certificates. If the API listens already, use them for all new connections."""
         certificate, authority = self.registration.certificate, self.callers.authority
         if certificate is None or not authority:
             return
         self._context = certificate.context(authority)
         if not self._runner.sites:
-            # The socket stays the same, for whoever waits at one that closes is cut off.
+            # The listening socket is kept: closing it would cut off connections that wait to be accepted.
             self._context.sni_callback = self._newest
             sock = listen(self.port)
             self.port = sock.getsockname()[1]
@@ -144,12 +146,12 @@ class Scaler:
         logger.info("listening", extra={"port": self.port, "ops_port": self.ops.port})
 
     def _newest(self, tls: ssl.SSLObject, name: str | None, first: ssl.SSLContext) -> None:
-        """Called in each handshake, as soon as the caller has said hello."""
+        """Select the newest certificates; called in each TLS handshake, after the client's hello."""
         assert self._context is not None
         tls.context = self._context
 
     async def _activate(self) -> None:
-        """Look at pools that may go to zero, once a second."""
+        """Run the activators of all pools that may go to zero, once a second."""
         release = Release(self.settings.namespace, self.settings.release)
         while True:
             await asyncio.sleep(LOOK_S)

@@ -9,7 +9,7 @@ from inferencehub.core.process.settings import ProcessSettings, SettingError, se
 
 
 class Target(NamedTuple):
-    """A pool that may go to zero: its Deployment, and the seconds without demand after which it goes."""
+    """The Deployment of a pool that may go to zero, and after how many seconds without demand it does."""
 
     deployment: str
     quiet_s: float
@@ -17,31 +17,32 @@ class Target(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ScalerSettings(ProcessSettings):
-    """Read from the environment; see the README's table."""
+    """All settings, read from the environment; docs/settings.md lists them."""
 
     port: int = setting(
         8443,
-        "port for Kubernetes' external metrics, TLS; 0 takes any free one",
+        "port for the metrics API (TLS); 0 takes any free port",
         env="PORT",
         least=0,
         most=65535,
     )
     release: str = setting("", "release of the chart that the process belongs to")
-    namespace: str = setting("default", "its namespace")
-    all_namespaces: bool = setting(
-        False, "sum the demand of releases in all namespaces, not of its own alone"
+    namespace: str = setting("default", "namespace of that release")
+    all_namespaces: bool = setting(False, "sum the demand of releases in all namespaces, not only in its own")
+    metrics_api: bool = setting(True, "serve external.metrics.k8s.io, with TLS, at `PORT`")
+    service: str = setting("", "Service in front of this API; its certificate is for this name")
+    certificate_secret: str = setting("", "Secret that stores the API's certificate")
+    make_certificate: bool = setting(
+        True, "make the certificate and renew it; turn it off where another tool does"
     )
-    metrics_api: bool = setting(True, "serve external.metrics.k8s.io")
-    service: str = setting("", "Service that the API is reached by; its certificate is for this name")
-    certificate_secret: str = setting("", "Secret that keeps the API's certificate")
-    make_certificate: bool = setting(True, "make the certificate and renew it; off where somebody else does")
     activate: tuple[str, ...] = setting(
-        (), "pools that go to zero pods and come back: pool=deployment:seconds without demand, with commas"
+        (),
+        "pools that may go to zero pods: pool=deployment:seconds without demand, separated by commas",
     )
-    kubernetes_url: str = setting("https://kubernetes.default.svc", "where Kubernetes' API is")
+    kubernetes_url: str = setting("https://kubernetes.default.svc", "address of the Kubernetes API")
     credentials: str = setting(
         "/var/run/secrets/kubernetes.io/serviceaccount",
-        "directory with the token for it and the certificate of its CA: token, ca.crt",
+        "directory with the token for that API and the certificate of its CA: token, ca.crt",
     )
 
     def __post_init__(self) -> None:
@@ -52,10 +53,10 @@ class ScalerSettings(ProcessSettings):
         self.targets()
 
     def targets(self) -> dict[str, Target]:
-        """`activate` by pool.
+        """The entries of `activate`, by pool.
 
         Raises:
-            SettingError: naming the entry that is not as described.
+            SettingError: if an entry does not have the format pool=deployment:seconds.
         """
         found = {}
         for entry in self.activate:

@@ -1,1 +1,4 @@
-"""One gRPC stream on an HTTP/2 connection of its own, both ends, without grpc.aio. Any tier may import it; it imports `values` alone."""
+"""Client and server of a single gRPC stream on its own HTTP/2 connection, without grpc.aio.
+
+Every tier may import it. It imports only `values`.
+"""

@@ -1,4 +1,4 @@
-"""The end that begins the stream."""
+"""The client end of a stream: it opens the stream."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from inferencehub.core.values.tensors import Buffer
 
 
 class Ended(NamedTuple):
-    """How a stream ended: the gRPC status that the server gave, or -1 where it was broken, and why."""
+    """How a stream ended: the server's gRPC status and message, or -1 and the reason if the stream broke."""
 
     status: int
     detail: str
@@ -22,15 +22,16 @@ class Ended(NamedTuple):
 class ClientStream(Stream):
     """A protocol for `loop.create_connection`.
 
+    Two futures show the stream's state: `began` gets the server's metadata once the server has accepted the stream, and
+    `ended` gets an `Ended` once the stream is over.
+
     Args:
         authority: host and port of the server.
         path: /service/method.
-        metadata: what the stream begins with.
+        metadata: request metadata to open the stream with.
         received: called with each message.
-        most_bytes: of a message.
-        give_back: bytes that come in until the window is opened again.
-
-    `began` is done with the server's metadata once it has taken the stream, `ended` once the stream is over.
+        most_bytes: bytes of the largest message that is accepted.
+        give_back: number of received bytes after which the windows are opened again.
     """
 
     def __init__(
@@ -57,11 +58,11 @@ class ClientStream(Stream):
         super().__init__(b"", received, most_bytes, give_back)
 
     def ping(self) -> None:
-        """Make the server say something."""
+        """Send a ping, which the server has to answer."""
         self._write(frame(PING, 0, 0, bytes(8)))
 
     def close(self) -> None:
-        """End the stream, if it has not ended, and its connection, if there is one."""
+        """Cancel the stream and close its connection; nothing happens if the stream is over."""
         if not self.over:
             self._write(self._reset(CANCEL))
             self._break("closed")
@@ -71,7 +72,11 @@ class ClientStream(Stream):
         return PREFACE + no_push + super()._opening() + self._head(self._request, last=False)
 
     def _headed(self, headers: Mapping[str, str], last: bool) -> None:
-        """The server's metadata, or its trailers."""
+        """Take the server's metadata, or its trailers.
+
+        Raises:
+            Broken: if the HTTP status is not 200.
+        """
         if not self.began.done():
             status = headers.get(":status")
             if status != "200":

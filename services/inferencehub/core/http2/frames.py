@@ -1,4 +1,4 @@
-"""Frames of HTTP/2, as far as one stream of gRPC needs them; the names and numbers are RFC 9113's."""
+"""The HTTP/2 frames that one gRPC stream needs. Names and numbers are those of RFC 9113."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ NO_ERROR, CANCEL = 0, 8
 STREAM = 1
 FRAME = Struct(">HBBBI")  # 24 bits of length, type, flags, stream
 FRAME_BYTES = FRAME.size
-PREFIX = Struct(">BI")  # of a gRPC message: whether it is compressed, and its length
+PREFIX = Struct(">BI")  # before each gRPC message: whether it is compressed, and its length
 PREFIX_BYTES = PREFIX.size
 SETTING = Struct(">HI")
 NUMBER, TWO_NUMBERS = Struct(">I"), Struct(">II")
-WINDOW = 2**31 - 1  # the most that HTTP/2 allows
-FIRST_WINDOW = 65_535  # and what it is before anything was said
+WINDOW = 2**31 - 1  # the largest window that HTTP/2 allows
+FIRST_WINDOW = 65_535  # the window before any settings were exchanged
 FRAME_LIMIT, FIRST_FRAME_LIMIT = 2**24 - 1, 2**14
 
 
 class Broken(Exception):
-    """The other side does not speak as it should."""
+    """The peer does not follow the protocol."""
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    """A whole frame."""
+    """A complete frame of type `kind`."""
     return FRAME.pack(len(payload) >> 8, len(payload) & 255, kind, flags, stream) + payload
 
 
 def settings(*pairs: tuple[int, int]) -> bytes:
-    """A frame of settings."""
+    """A SETTINGS frame with these pairs of identifier and value."""
     return frame(SETTINGS, 0, 0, b"".join([SETTING.pack(*pair) for pair in pairs]))

@@ -1,7 +1,7 @@
-"""What comes in: frames are cut out of it, and the stream's messages out of these.
+"""Parses received bytes: into frames, and the stream's DATA into gRPC messages.
 
-Small messages are copied out of a buffer that stays. One that is not there as a whole is given a place of its own, and
-what is still to come of it is read from the socket right into that place.
+Small messages are copied out of a fixed buffer. A message that has not arrived completely gets its own buffer, and the
+rest of it is read from the socket directly into that buffer.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from inferencehub.core.http2.frames import (
 from inferencehub.core.values.buffers import room
 from inferencehub.core.values.tensors import Buffer
 
-BUFFER = 2**16  # bytes; a frame that is no DATA has to fit in
+BUFFER = 2**16  # bytes; every frame other than DATA must fit in
 
 
 class Incoming:
-    """See the module's text.
+    """The parser of one connection's received bytes (see the module's docstring).
+
+    `heard` grows with each frame and each piece of a large message. `taken` counts the received bytes that count
+    against the windows. DATA is accepted only when `begun` is set; without a preface it is set from the start.
 
     Args:
-        preface: what comes before the first frame.
-        control: called with each frame but DATA: its type, flags, stream and payload.
+        preface: bytes that the peer sends before its first frame.
+        control: called with each frame other than DATA: its type, flags, stream and payload.
         message: called with each message.
-        ended: called where the stream ends with DATA.
-        most_bytes: of a message.
-
-    `heard` grows with each frame and each piece of a large message, `taken` counts the bytes that count against the
-    windows. DATA is taken once `begun` is set, which it is from the beginning where there is no preface.
+        ended: called when a DATA frame ends the stream.
+        most_bytes: bytes of the largest message that is accepted.
     """
 
     def __init__(
@@ -58,23 +58,23 @@ class Incoming:
         self._buffer = bytearray(BUFFER)
         self._view = memoryview(self._buffer)
         self._filled = 0
-        self._left = self._padding = 0  # bytes of DATA, and of padding behind them, that are still to come
-        self._last = False  # whether the stream ends with them
-        self._prefix = b""  # of a message, while it is not whole
-        self._message: memoryview | None = None  # that is still to come in part
-        self._place = memoryview(b"")  # of that part
+        self._left = self._padding = 0  # bytes of the current DATA, and of its padding, that have not arrived
+        self._last = False  # whether the current DATA ends the stream
+        self._prefix = b""  # a message's prefix, as long as it is incomplete
+        self._message: memoryview | None = None  # buffer of a message that has not arrived completely
+        self._place = memoryview(b"")  # the part of that buffer that is still to be filled
 
     def place(self) -> memoryview:
-        """Where the next bytes are to be put; never empty."""
+        """The buffer that the next bytes must be written to; never empty."""
         if self._message is not None and self._left:
             return self._place[: self._left]
         return self._view[self._filled :]
 
     def read(self, size: int) -> None:
-        """Take so many bytes that were put into `place`.
+        """Parse `size` bytes that were written to `place()`.
 
         Raises:
-            Broken: where they are not as they should be.
+            Broken: if they violate the protocol.
         """
         if self._message is not None and self._left:
             self.heard += 1
@@ -107,7 +107,11 @@ class Incoming:
         self._filled = end - at
 
     def _frame(self, at: int, end: int) -> int:
-        """Take the frame at an offset, of DATA only its head; the offset behind that, 0 while it is not there."""
+        """Take the frame at offset `at`; of a DATA frame, only its head.
+
+        Returns:
+            The offset after what was taken; 0 if the frame has not arrived completely.
+        """
         if end - at < FRAME_BYTES:
             return 0
         high, low, kind, flags, stream = FRAME.unpack_from(self._buffer, at)
@@ -141,7 +145,7 @@ class Incoming:
         return at
 
     def _begin(self, end: int) -> int:
-        """Where the preface ends; 0 while it is not whole."""
+        """The offset where the preface ends; 0 if it has not arrived completely."""
         preface = self._preface
         begun = min(end, len(preface))
         if self._buffer[:begun] != preface[:begun]:
@@ -152,7 +156,7 @@ class Incoming:
         return begun
 
     def _data(self, at: int, end: int) -> int:
-        """Take the stream's bytes that are in the buffer from an offset on; the offset behind them."""
+        """Take the bytes of the current DATA that are in the buffer from offset `at`; the offset after them."""
         stop = min(end, at + self._left)
         self._left -= stop - at
         while at < stop:
@@ -181,7 +185,7 @@ class Incoming:
         return stop
 
     def _fill(self, size: int) -> None:
-        """So many bytes of the message were put into its place."""
+        """Note that `size` more bytes were written to the incomplete message; deliver it if it is complete."""
         self._place = self._place[size:]
         message = self._message
         if message is not None and not self._place:

@@ -1,4 +1,4 @@
-"""What goes out: the stream's messages as DATA frames, as fast as the other side's windows allow."""
+"""Sends the stream's messages as DATA frames, as fast as the peer's flow-control windows allow."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from inferencehub.core.http2.frames import (
 )
 from inferencehub.core.values.tensors import Buffer
 
-# Bytes of the smallest frame limit that HTTP/2 allows, and from which on a part is written as it is, rather than copied
-# into one with those before it.
+# The smallest frame limit that HTTP/2 allows, in bytes. A part of at least this size is written as it is; smaller parts
+# are copied and joined.
 JOIN_BELOW = 2**14
 
 
 class Outgoing:
-    """See the module's text.
+    """The sender of one stream's messages (see the module's docstring).
+
+    `held` is the number of message bytes that wait until the peer opens its windows.
 
     Args:
-        write: what writes to the connection, all that it is given at once.
-
-    `held` is the bytes of messages that the windows hold back.
+        write: writes buffers to the connection.
     """
 
     def __init__(self, write: Callable[[Sequence[Buffer]], None]) -> None:
@@ -44,7 +44,7 @@ class Outgoing:
         self._end = b""
 
     def send(self, parts: Sequence[Buffer]) -> None:
-        """Send a message, given in parts."""
+        """Send one message, which consists of `parts`."""
         size = sum(map(len, parts)) + PREFIX_BYTES
         prefix = PREFIX.pack(0, size - PREFIX_BYTES)
         if self._unsent or size > JOIN_BELOW or size > self._stream_window or size > self._connection_window:
@@ -57,17 +57,17 @@ class Outgoing:
         self._write((b"".join([FRAME.pack(size >> 8, size & 255, DATA, 0, STREAM), prefix, *parts]),))
 
     def end(self, frames: bytes) -> None:
-        """Send the frames that end the stream, once all messages have left."""
+        """Send the frames that end the stream, after all messages."""
         self._end = frames
         self._flush()
 
     def drop(self) -> None:
-        """Send nothing of what has not left."""
+        """Discard everything that has not been written."""
         self._unsent.clear()
         self.held = 0
 
     def open(self, stream: int, payload: bytes) -> None:
-        """A window was opened by the other side."""
+        """Take a WINDOW_UPDATE of the peer; stream 0 is the connection's window."""
         more = NUMBER.unpack(payload)[0] & WINDOW
         if stream:
             self._stream_window += more
@@ -76,7 +76,7 @@ class Outgoing:
         self._flush()
 
     def set(self, payload: bytes) -> None:
-        """The other side's settings."""
+        """Take the peer's SETTINGS."""
         for name, value in SETTING.iter_unpack(payload):
             if name == INITIAL_WINDOW_SIZE:
                 self._stream_window += value - self._first_window

@@ -1,4 +1,4 @@
-"""The end that takes the stream."""
+"""The server end of a stream: it accepts the stream."""
 
 from __future__ import annotations
 
@@ -22,15 +22,14 @@ from inferencehub.core.values.tensors import Buffer
 
 
 class ServerStream(Stream):
-    """A protocol for `loop.create_server`; what the stream is for is said by those who derive from it.
+    """A protocol for `loop.create_server`. Subclasses decide which streams they accept, and what for.
 
     Args:
         received: called with each message.
-        most_bytes: of a message.
-        patience_s: seconds until a connection has begun its stream, and until the other side has closed one that has
-            ended.
-        silent_s: seconds after which a connection of which nothing was heard is gone; gateways ping more often.
-        most_held: bytes of messages that the other side's windows may hold back.
+        most_bytes: bytes of the largest message that is accepted.
+        patience_s: seconds that the client has to open the stream, and to close the connection after the stream's end.
+        silent_s: seconds without any frame after which the connection is dropped; gateways ping more often.
+        most_held: number of message bytes that may wait for the client's windows; beyond it the connection is dropped.
     """
 
     def __init__(
@@ -48,36 +47,36 @@ class ServerStream(Stream):
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """Say what this side takes."""
+        """Send this side's settings, and begin to wait for the stream."""
         super().connection_made(transport)
         self._timer = self._loop.call_later(self._patience_s, self._look, 0)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The connection is gone, and the stream with it."""
+        """The connection is closed, so the stream is over."""
         if self._timer is not None:
             self._timer.cancel()
         super().connection_lost(error)
 
     def pause_writing(self) -> None:
-        """The other side does not read: nothing more is read from it."""
+        """The client does not read: stop reading from it."""
         if self._transport is not None:
             self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        """It does again."""
+        """The client reads again: read from it again."""
         if self._transport is not None and not self.over:
             self._transport.resume_reading()
 
     def begin(self, metadata: Sequence[tuple[str, str]]) -> None:
-        """Take the stream."""
+        """Accept the stream with this response metadata."""
         self._begun = True
         self._write(self._head([(":status", "200"), ("content-type", "application/grpc"), *metadata], False))
 
     def finish(self, status: int, detail: str = "") -> None:
-        """End the stream with a gRPC status once all messages have left; nothing that comes after it is looked at.
+        """End the stream with a gRPC status, after all messages. Later messages of the client are ignored.
 
-        The connection is closed by the other side: closed here, while there is something on its way, it would take with
-        it what was sent last.
+        The client closes the connection. If this side closed it while bytes of the client are on their way, the last
+        messages could be lost.
         """
         if self.over or self._finished:
             return
@@ -91,7 +90,7 @@ class ServerStream(Stream):
         self._timer = self._loop.call_later(self._patience_s, self._look_for_the_end, self.unsent)
 
     def send(self, parts: Sequence[Any]) -> None:
-        """Send a message, given in parts; nothing once the stream has ended."""
+        """Send one message, which consists of `parts`; nothing is sent once the stream has ended."""
         if self._finished:
             return
         super().send(parts)
@@ -110,5 +109,5 @@ class ServerStream(Stream):
     def _look_for_the_end(self, unsent: int) -> None:
         if self.unsent >= unsent:
             self._break("it was not closed")
-        else:  # what was sent last is still on its way
+        else:  # the last bytes are still being sent
             self._timer = self._loop.call_later(self._patience_s, self._look_for_the_end, self.unsent)

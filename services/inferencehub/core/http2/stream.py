@@ -1,9 +1,10 @@
-"""The stream and its connection: what is the same at both ends (RFC 9113, and gRPC's "PROTOCOL-HTTP2").
+"""What both ends of a stream and its connection share (RFC 9113, and gRPC's "PROTOCOL-HTTP2").
 
-grpc.aio passes each message to a thread of its core and its answer back from there, which costs more than a small model
-takes to run, and copies a large one on the way. Here a message is a DATA frame written to the socket, and messages are
-cut out of what was read; nothing is awaited. There is one stream, so that this is all that HTTP/2 needs: both windows,
-the other side's settings, pings, and the ways in which a stream or its connection can end. Header blocks are hpack's.
+grpc.aio hands each message to a thread of its core, and each answer back. That takes longer than a small model runs,
+and it copies large messages. Here a message is written to the socket as a DATA frame, and received messages are cut out
+of the bytes that were read; nothing is awaited. A connection has only one stream, so this file needs little of HTTP/2:
+both windows, the peer's settings, pings, and the ways in which a stream or its connection can end. The library hpack
+encodes and decodes header blocks.
 """
 
 from __future__ import annotations
@@ -51,15 +52,15 @@ HEAD_BYTES = 2**16
 
 
 class Stream(asyncio.BufferedProtocol, ABC):
-    """An end of a stream that has its connection for itself: an asyncio protocol.
+    """One end of a stream with its own connection; an asyncio protocol.
 
-    Both windows are opened as far as they go: what is on its way is bounded by the calls that run.
+    Both receive windows are as large as HTTP/2 allows: the number of running calls already limits the bytes on the way.
 
     Args:
-        preface: what the other side begins with.
-        received: called with each message that comes.
-        most_bytes: of such a message.
-        give_back: bytes that come in until the window is opened again.
+        preface: bytes that the peer sends before its first frame.
+        received: called with each message.
+        most_bytes: bytes of the largest message that is accepted.
+        give_back: number of received bytes after which the windows are opened again.
     """
 
     def __init__(
@@ -75,17 +76,17 @@ class Stream(asyncio.BufferedProtocol, ABC):
         self._incoming = Incoming(preface, self._control, received, self._half_closed, most_bytes)
         self._outgoing = Outgoing(self._write_all)
         self._decoder, self._encoder = Decoder(max_header_list_size=HEAD_BYTES), Encoder()
-        self._block = b""  # of headers, as far as they have come
-        self._last = False  # whether the stream ends with them
+        self._block = b""  # the part of a header block that has arrived
+        self._last = False  # whether that block ends the stream
 
     @property
     def heard(self) -> int:
-        """Grows with whatever comes."""
+        """A number that grows whenever something is received."""
         return self._incoming.heard
 
     @property
     def unsent(self) -> int:
-        """Bytes that have not left this process."""
+        """Bytes that wait in this process to be sent."""
         waiting = self._transport.get_write_buffer_size() if self._transport is not None else 0
         return self._outgoing.held + waiting
 
@@ -93,35 +94,35 @@ class Stream(asyncio.BufferedProtocol, ABC):
 
     @abstractmethod
     def _headed(self, headers: Mapping[str, str], last: bool) -> None:
-        """A block of headers has come; the stream may end with it."""
+        """A block of headers has arrived; `last` says whether it ends the stream."""
 
     @abstractmethod
     def _half_closed(self) -> None:
-        """The other side sends nothing more."""
+        """The peer has ended its side of the stream with DATA."""
 
     @abstractmethod
     def _ended(self, why: str) -> None:
-        """The stream or its connection broke off; called once at most, and not after `_end`."""
+        """The stream or its connection broke; called at most once, and not after `_end`."""
 
     # --- asyncio's calls ---
 
     def connection_made(self, transport: Any) -> None:
-        """Say what this side takes."""
+        """Send this side's settings."""
         self._transport = transport
         self._write(self._opening())
 
     def _opening(self) -> bytes:
-        """What this side begins with."""
+        """The first bytes that this side sends."""
         return settings((INITIAL_WINDOW_SIZE, WINDOW), (MAX_FRAME_SIZE, FRAME_LIMIT)) + frame(
             WINDOW_UPDATE, 0, 0, NUMBER.pack(WINDOW - FIRST_WINDOW)
         )
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Where the next bytes are to be put."""
+        """The buffer that asyncio must write the next bytes to."""
         return self._incoming.place()
 
     def buffer_updated(self, size: int) -> None:
-        """They are there."""
+        """Parse `size` bytes that asyncio has written to the buffer; drop the connection if they are invalid."""
         incoming = self._incoming
         try:
             incoming.read(size)
@@ -133,13 +134,13 @@ class Stream(asyncio.BufferedProtocol, ABC):
             incoming.taken = 0
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The connection is gone, and the stream with it."""
+        """The connection is closed, so the stream is over."""
         self._break(str(error or "the connection was closed"))
 
     # --- what its user calls ---
 
     def send(self, parts: Sequence[Buffer]) -> None:
-        """Send a message, given in parts; nothing once the stream is over."""
+        """Send one message, which consists of `parts`; nothing is sent once the stream is over."""
         if not self.over:
             self._outgoing.send(parts)
 
@@ -164,11 +165,11 @@ class Stream(asyncio.BufferedProtocol, ABC):
         if not self.over:
             self._end()
             if self._transport is not None:
-                self._transport.abort()  # closed, it would be kept until the other side has read what was written
+                self._transport.abort()  # `close` would wait until the peer has read everything that was written
             self._ended(why)
 
     def _end(self) -> None:
-        """The stream is over, and so is its connection."""
+        """End the stream and close its connection."""
         self.over = True
         self._outgoing.drop()
         if self._transport is not None:
@@ -182,11 +183,11 @@ class Stream(asyncio.BufferedProtocol, ABC):
                 self._write(frame(PING, ACK, 0, payload))
         elif kind == SETTINGS:
             if not flags & ACK:
-                self._write(frame(SETTINGS, ACK, 0))  # before what they allow
+                self._write(frame(SETTINGS, ACK, 0))  # acknowledged before anything that they allow is sent
                 self._outgoing.set(payload)
         elif kind == HEADERS:
             if stream != STREAM:
-                raise Broken(f"stream {stream}, where each has a connection of its own")
+                raise Broken(f"headers of stream {stream}, expected only stream {STREAM}")
             if flags & PADDED:
                 payload = payload[1 : len(payload) - payload[0]]
             self._block = payload[5:] if flags & PRIORITY else payload
@@ -204,12 +205,12 @@ class Stream(asyncio.BufferedProtocol, ABC):
         elif kind == GOAWAY:
             last, error = TWO_NUMBERS.unpack_from(payload)
             if error or (last & WINDOW) < STREAM:
-                self._break(f"the other side goes away (HTTP/2 error {error})")
+                self._break(f"the other side closes the connection (HTTP/2 error {error})")
         elif kind == PUSH_PROMISE:
-            raise Broken("a push, which it was told not to send")
+            raise Broken("a server push, which was disabled")
 
     def _whole(self) -> None:
-        """A block of headers is whole."""
+        """Decode a complete block of headers."""
         decoded = self._decoder.decode(self._block)
         self._block = b""
         self._incoming.begun = True

@@ -1,1 +1,4 @@
-"""The Open Inference Protocol: values to its messages and back, our extension of it, and /predict. Imports `values` and `lane`."""
+"""The Open Inference Protocol (OIP): values to its messages and back, our extension of it, and /predict.
+
+Imports `values` and `lane`.
+"""

@@ -1,21 +1,23 @@
 """Our extension of the Open Inference Protocol: parameters, metadata and trailers whose names begin with `hub`.
 
-What is ours travels in parameters whose names begin with `hub_`, and only to a peer that announced `EXTENSION`:
+Our data travels in parameters whose names begin with `hub_`. They are sent only to a peer that has announced
+`EXTENSION`:
 
-    request   hub_members     JSON: one [rows, microseconds left, id] for each call merged into this one
-    response  hub_queue_us    microseconds it waited for an instance
-              hub_compute_us  microseconds it ran
-              hub_free        instances that were free when the answer left
-              hub_dropped     indices of members left out, with commas, because their deadline had passed
+    request   hub_members     JSON: one [rows, microseconds left, id] for each call that was merged into this one
+    response  hub_queue_us    microseconds that the call waited for an instance
+              hub_compute_us  microseconds that the call ran
+              hub_free        number of free instances when the answer was sent
+              hub_dropped     comma-separated indices of the members that were not run: their deadline had passed
 
-A pod that announces `STREAM_PORT` also takes a standing ModelStreamInfer there, begun by either side with metadata
-`STREAM`: the bytes of the largest message that it takes. On it a call is known by its `id`, and in addition travel:
+A pod that announces `STREAM_PORT` accepts long-lived ModelStreamInfer streams on that port ("standing streams"). Each
+side begins the stream with the metadata `STREAM`: the size in bytes of the largest message that it accepts. On a
+standing stream, a call is identified by its `id`. These parameters are added:
 
-    request   hub_cancel      nobody waits for the call with this id any more; not a call, and not answered
-    response  hub_part        one of several answers to the call; more, or its end, will follow
-              hub_end         the end of a call whose answers were all parts; there is none in this message
-              hub_code        name of the gRPC status, where error_message says what went wrong
-              hub_refused     with it: the call was never begun, and may go to another pod
+    request   hub_cancel      the caller no longer waits for the call with this id; this message has no answer
+    response  hub_part        one of several answers to the call; another part or the end will follow
+              hub_end         the end of a call whose answers were all parts; this message contains no answer
+              hub_code        name of the gRPC status code of a failed call; error_message has the sentence
+              hub_refused     together with hub_code: the call never started and may be sent to another pod
 """
 
 from __future__ import annotations
@@ -30,17 +32,17 @@ from inferencehub.core.values.errors import bad_input
 from inferencehub.pb import open_inference_pb2 as pb
 
 EXTENSION = "inferencehub"
-POOL = "inferencehub_pool="  # with it begins the extension by which a pod says its pool
-# Trailer of a call that a pod had no room for: it never started, and may go to another one.
+POOL = "inferencehub_pool="  # a pod announces its pool with an extension that begins like this
+# Trailer of a call that a pod refused because it was full: the call never started and may be sent to another pod.
 REFUSED = "hub-refused"
-STREAM_PORT = "inferencehub_stream_port="  # and with this one the port of its streams
+STREAM_PORT = "inferencehub_stream_port="  # a pod announces the port of its streams with this one
 STREAM = "hub-stream"
 CANCEL = "hub_cancel"
 PART = "hub_part"
 END = "hub_end"
 MEMBERS = "hub_members"
 OURS = "hub_"
-# Members as JSON: rows at least one, and a time that a float holds.
+# Members as JSON: at least one row each, and a time that fits a float exactly.
 _members: msgspec.json.Decoder[list[tuple[int, int, str]]] = msgspec.json.Decoder(
     Annotated[
         list[
@@ -54,14 +56,21 @@ _members: msgspec.json.Decoder[list[tuple[int, int, str]]] = msgspec.json.Decode
 
 
 def cancel_to_proto(id: str) -> pb.ModelInferRequest:
-    """The message that nobody waits any more for the call `id` of a standing stream."""
+    """The message that cancels the call `id` of a standing stream."""
     message = pb.ModelInferRequest(id=id)
     message.parameters[CANCEL].bool_param = True
     return message
 
 
 def failure_to_proto(id: str, code: str, detail: str, refused: bool = False) -> bytes:
-    """The answer, written out, that the call `id` of a standing stream failed; `code` names a gRPC status."""
+    """The serialized answer for a call of a standing stream that failed.
+
+    Args:
+        id: the call's id.
+        code: name of the gRPC status code.
+        detail: a sentence for the caller.
+        refused: whether the call never started and may be sent to another pod.
+    """
     reply = pb.ModelStreamInferResponse(error_message=detail or code)
     reply.infer_response.id = id
     reply.infer_response.parameters["hub_code"].string_param = code
@@ -71,17 +80,22 @@ def failure_to_proto(id: str, code: str, detail: str, refused: bool = False) -> 
 
 
 def failure_from_proto(reply: pb.ModelStreamInferResponse) -> tuple[str, str, bool]:
-    """Name of the gRPC status, sentence, and whether the call was never begun."""
+    """Name of the gRPC status code, sentence, and whether the call was refused before it started."""
     parameters = reply.infer_response.parameters
     code = parameters["hub_code"].string_param if "hub_code" in parameters else ""
     return code, reply.error_message, "hub_refused" in parameters
 
 
 def members_from_proto(text: str, now: float, latest: float) -> tuple[Member, ...]:
-    """The members of a merged call; none is wanted for longer than the call, until `latest`.
+    """The members of a merged call.
+
+    Args:
+        text: the value of `hub_members`.
+        now: the present time, in seconds on the lane's clock.
+        latest: the deadline of the whole call; no member has a later one.
 
     Raises:
-        HubError: BAD_INPUT where the text is not as described at the top.
+        HubError: BAD_INPUT if the text does not have the format that this file's docstring describes.
     """
     try:
         listed = _members.decode(text)
@@ -91,11 +105,11 @@ def members_from_proto(text: str, now: float, latest: float) -> tuple[Member, ..
 
 
 def stream_port_of(extensions: Iterable[str]) -> int:
-    """The port of a server's streams, as its extensions tell; 0 where they tell none."""
+    """The port of a server's standing streams, read from its extensions; 0 if they announce none."""
     told = next((name.removeprefix(STREAM_PORT) for name in extensions if name.startswith(STREAM_PORT)), "")
     return int(told) if told.isdecimal() else 0
 
 
 def pool_of(extensions: Iterable[str]) -> str:
-    """The pool that a server's extensions name; "" where they name none."""
+    """The pool of a server, read from its extensions; "" if they announce none."""
     return next((name.removeprefix(POOL) for name in extensions if name.startswith(POOL)), "")

@@ -1,7 +1,7 @@
-"""Values to messages of the Open Inference Protocol and back: the one place where a `Tensor` becomes a message.
+"""Values to messages of the Open Inference Protocol and back. Only this file turns a `Tensor` into a message.
 
-Tensors travel only as `raw_input_contents` and `raw_output_contents`. Typed contents, which the protocol also allows
-and which people type by hand, are read but never written. What is ours in a message is in `extension.py`.
+Tensors are sent only as `raw_input_contents` and `raw_output_contents`. The protocol also allows typed contents, which
+are easier to write by hand; they are read but never sent. Our own parameters are in `extension.py`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,12 @@ assert sys.byteorder == "little", "raw tensors are little-endian, and so must th
 
 
 def request_head(request: InferRequest, members: Sequence[tuple[int, int, str]] = ()) -> pb.ModelInferRequest:
-    """A request but for its raw contents."""
+    """The message of a request, without its raw contents.
+
+    Args:
+        request: the request.
+        members: [rows, microseconds left, id] of each call that was merged into the request; () if it is not a merge.
+    """
     message = pb.ModelInferRequest(model_name=request.model, model_version=request.version)
     for tensor in request.inputs:
         message.inputs.add(name=tensor.name, datatype=tensor.dtype, shape=tensor.shape)
@@ -56,14 +61,14 @@ def request_head(request: InferRequest, members: Sequence[tuple[int, int, str]] 
 def request_from_proto(
     message: pb.ModelInferRequest, raw_contents: Sequence[Buffer] | None = None
 ) -> InferRequest:
-    """A request as it came; parameters of ours are left out.
+    """A request from its message, without our own parameters (`hub_…`).
 
     Args:
-        message: the request.
-        raw_contents: its raw contents, where they are not in the message, see `core/oip/raw_fields.py`.
+        message: the message.
+        raw_contents: the request's raw contents if they are not in the message (see `core/oip/raw_fields.py`).
 
     Raises:
-        HubError: BAD_INPUT where contents and tensors do not fit each other.
+        HubError: BAD_INPUT if the contents do not fit the tensors.
     """
     raw = message.raw_input_contents if raw_contents is None else raw_contents
     if raw and len(raw) != len(message.inputs):
@@ -87,7 +92,11 @@ def request_from_proto(
 
 
 def typed_contents(tensor: pb.ModelInferRequest.InferInputTensor) -> bytes:
-    """The typed contents of an input, as raw bytes."""
+    """The typed contents of an input as raw bytes.
+
+    Raises:
+        HubError: BAD_INPUT if the datatype has no typed contents, or if a value does not fit it.
+    """
     field, code = CONTENTS.get(tensor.datatype, ("", ""))
     if not field:
         raise bad_input(f"input '{tensor.name}': {tensor.datatype} goes in raw_input_contents only")
@@ -101,7 +110,7 @@ def typed_contents(tensor: pb.ModelInferRequest.InferInputTensor) -> bytes:
 
 
 def fill_response(message: pb.ModelInferResponse, response: InferResponse, id: str) -> None:
-    """Write an answer into a message that is new, perhaps part of another."""
+    """Write an answer into an empty message. The message may be a field of another message."""
     message.model_name, message.model_version, message.id = response.model, response.version, id
     for tensor in response.outputs:
         message.outputs.add(name=tensor.name, datatype=tensor.dtype, shape=tensor.shape)
@@ -111,10 +120,11 @@ def fill_response(message: pb.ModelInferResponse, response: InferResponse, id: s
 
 
 def response_from_proto(message: pb.ModelInferResponse) -> InferResponse:
-    """An answer as it came from a pod; parameters of ours are left out.
+    """A pod's answer from its message, without our own parameters (`hub_…`).
 
     Raises:
-        ValueError: where outputs and raw buffers do not fit each other.
+        ValueError: if the number of raw buffers is not the number of outputs.
+        HubError: BAD_INPUT if a raw buffer does not fit its output's datatype and shape.
     """
     raw = message.raw_output_contents
     if len(raw) != len(message.outputs):
@@ -129,7 +139,7 @@ def response_from_proto(message: pb.ModelInferResponse) -> InferResponse:
 
 
 def set_parameter(target: pb.InferParameter, value: Parameter) -> None:
-    """Write a parameter's value in the kind that its type says."""
+    """Write a parameter's value into the field for its type."""
     if isinstance(value, bool):
         target.bool_param = value
     elif isinstance(value, int):
@@ -144,7 +154,7 @@ def set_parameter(target: pb.InferParameter, value: Parameter) -> None:
 
 
 def parameters_from_proto(parameters: Mapping[str, pb.InferParameter]) -> dict[str, Parameter]:
-    """The parameters that are not ours; one without a value is left out."""
+    """The parameters of a message, except our own (`hub_…`) and those without a value."""
     read: dict[str, Parameter] = {}
     for name in parameters:
         if name.startswith(OURS):

@@ -1,4 +1,4 @@
-"""What a pod says of its models: ModelMetadata and ModelConfig to a `ModelInfo` and back."""
+"""ModelMetadata and ModelConfig, with which a pod describes its models, to a `ModelInfo` and back."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def spec_to_proto(spec: TensorSpec) -> pb.ModelMetadataResponse.TensorMetadata:
 def info_from_proto(
     version: str, metadata: pb.ModelMetadataResponse, config: config_pb.ModelConfig | None, slots: int
 ) -> ModelInfo:
-    """What a backend says of one of its models; `slots` is used where it tells no instance count.
+    """A `ModelInfo` from a pod's answers.
 
     Args:
         version: the version that was asked for.
-        metadata: ModelMetadata's answer.
-        config: ModelConfig's, None where the backend has no such call.
-        slots: batches it may be given at a time, if it does not say so.
+        metadata: the answer to ModelMetadata.
+        config: the answer to ModelConfig; None if the pod does not implement that call.
+        slots: number of batches that the pod gets at the same time, used if `config` gives no instance count.
     """
     optional = {tensor.name for tensor in config.input if tensor.optional} if config else set()
     inputs = [TensorSpec(t.name, t.datatype, tuple(t.shape), t.name in optional) for t in metadata.inputs]

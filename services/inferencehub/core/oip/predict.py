@@ -1,9 +1,10 @@
-"""`/predict`, the small call: features or text in, a class and a confidence out, of any model.
+"""`/predict`, the small call for any model: features or text in, a class and a confidence out.
 
-Served over HTTP by the gateway and as `inference.ModelInference/Predict` by the pods; both are a thin reading of the
-same request. The numbers or the text go to the model's first input. Class, confidence and label come from the outputs
-that the config's parameters `predict_class`, `predict_confidence` and `predict_label` name, else from the argmax of
-the first output, whose values go through a softmax unless they are a distribution already.
+The gateway serves it over HTTP, and the pods serve it as `inference.ModelInference/Predict`. Both turn it into an
+ordinary inference request: the numbers or the text become the model's first input. The config's parameters
+`predict_class`, `predict_confidence` and `predict_label` name the outputs with the class, confidence and label. Without
+these parameters, the class is the argmax of the first output. The confidence is then its softmax value, or the value
+itself if the output is a probability distribution already.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from inferencehub.core.values.signature import ModelInfo, TensorSpec
 from inferencehub.core.values.tensors import Tensor, pack_bytes, trusted, unpack_bytes
 from inferencehub.core.values.value_class import value_class
 
-# array type codes of the dtypes that Python numbers turn into; FP16 and BF16 have none.
+# struct format characters of the dtypes that Python numbers can become; FP16 and BF16 are not supported here.
 CODES = {
     "INT8": "b",
     "INT16": "h",
@@ -35,7 +36,7 @@ CODES = {
 }
 
 FIRST = {dtype: struct.Struct(f"<{code}").unpack_from for dtype, code in CODES.items()}
-MOST_SCORES = 2**17  # more classes than any classifier has, and few enough to look at on the event loop
+MOST_SCORES = 2**17  # more classes than any classifier has, and few enough to read on the event loop
 
 
 @value_class(frozen=True, slots=True)
@@ -50,10 +51,17 @@ class Prediction:
 def predict_request(
     info: ModelInfo, version: str, features: Sequence[float] | None, text: str | None
 ) -> InferRequest:
-    """One row of `info`'s first input, out of finite numbers or a text.
+    """A request with one row for the model's first input, made from finite numbers or from one text.
+
+    Args:
+        info: the model.
+        version: the version to call; "" for the default version.
+        features: the numbers; used if `text` is None.
+        text: the text; None if the caller sent numbers.
 
     Raises:
-        HubError: BAD_INPUT where the model takes the other kind, another count, or numbers of a smaller range.
+        HubError: BAD_INPUT if the model takes the other kind (text or numbers) or another count, or if a number does
+            not fit the input's dtype; UNSUPPORTED if the model has no input that /predict can fill.
     """
     spec = info.pick_input()
     if text is not None:
@@ -70,7 +78,11 @@ def predict_request(
 
 
 def pack_features(model: str, dtype: str, features: Sequence[float]) -> bytes:
-    """Numbers as raw elements of `dtype`; whole numbers only where it is an integer type."""
+    """Numbers as raw elements of `dtype`. An integer dtype takes whole numbers only.
+
+    Raises:
+        HubError: BAD_INPUT if a number does not fit `dtype`, UNSUPPORTED if `dtype` is FP16 or BF16.
+    """
     code = CODES.get(dtype)
     if code is None:
         raise HubError(
@@ -83,7 +95,8 @@ def pack_features(model: str, dtype: str, features: Sequence[float]) -> bytes:
         )
     except (OverflowError, ValueError, struct.error):
         packed = b""
-    # One addition each finds what is not finite; the sum of large numbers may be infinite, too.
+    # The sum shows quickly whether all numbers are finite. It may be infinite for large finite numbers, too, so the
+    # next function looks at each number.
     if not packed or (floats and not isfinite(sum(features))):
         refuse_misfit(dtype, code, features)
     return packed
@@ -91,15 +104,19 @@ def pack_features(model: str, dtype: str, features: Sequence[float]) -> bytes:
 
 @lru_cache(maxsize=256)
 def packer(code: str, count: int) -> struct.Struct:
-    """Packs `count` numbers; one that does not fit its type is an OverflowError or a struct.error.
+    """Packs `count` numbers. A number that does not fit its type raises OverflowError or struct.error.
 
-    Twice as fast as an `array`, which also lets a finite number become infinite.
+    This is twice as fast as `array.array`, which also turns a finite number that is too large into infinity.
     """
     return struct.Struct(f"<{count}{code}")
 
 
 def refuse_misfit(dtype: str, code: str, features: Sequence[float]) -> None:
-    """Raise the error of the first number that `dtype` cannot hold, if there is one."""
+    """Raise an error for the first number that `dtype` cannot hold, if there is one.
+
+    Raises:
+        HubError: BAD_INPUT that names the number's index.
+    """
     expected = "a finite number" if code in "fd" else "a whole number"
     for index, value in enumerate(features):
         try:
@@ -111,17 +128,21 @@ def refuse_misfit(dtype: str, code: str, features: Sequence[float]) -> None:
 
 
 def whole(value: float) -> int:
-    """`value` as an integer; refuses a fraction."""
+    """`value` as an integer.
+
+    Raises:
+        ValueError: if it has a fraction.
+    """
     if value != int(value):
         raise ValueError(f"{value} is not whole")
     return int(value)
 
 
 def one_row(info: ModelInfo, spec: TensorSpec, count: int) -> tuple[int, ...]:
-    """The shape that `count` values take as one row of `spec`.
+    """The shape of a tensor that holds `count` values as one row of `spec`.
 
     Raises:
-        HubError: BAD_INPUT where they are too few or too many.
+        HubError: BAD_INPUT if there are too few or too many values.
     """
     batches = bool(info.signature.max_batch_size)
     row = filled(spec.shape[1:] if batches else spec.shape, count)
@@ -135,9 +156,12 @@ def one_row(info: ModelInfo, spec: TensorSpec, count: int) -> tuple[int, ...]:
 
 @lru_cache(maxsize=256)
 def filled(dims: tuple[int, ...], count: int) -> tuple[int, ...] | None:
-    """Dimensions of which some are -1, for any, as `count` values fill them; None where these do not.
+    """Replace the -1 (variable) dimensions in `dims`, so that the shape has `count` elements.
 
-    Of several variable dimensions the last one takes all.
+    If there are several variable dimensions, the last one gets all elements and the others become 1.
+
+    Returns:
+        The shape; None if `count` elements do not fit `dims`.
     """
     known = prod([dim for dim in dims if dim != -1])
     if -1 not in dims:
@@ -153,7 +177,7 @@ def read_prediction(info: ModelInfo, response: InferResponse) -> Prediction:
     """Class, confidence and label of the first row.
 
     Raises:
-        HubError: MODEL_FAILED where the outputs hold no such thing.
+        HubError: MODEL_FAILED if the outputs contain no usable class, UNSUPPORTED if there are too many scores.
     """
     class_output, confidence_output, label_output = info.predicted
     label = first_text(response.output(label_output)) if label_output else ""
@@ -173,7 +197,7 @@ def read_prediction(info: ModelInfo, response: InferResponse) -> Prediction:
             Kind.UNSUPPORTED,
             f"model '{info.name}' gave {len(scores)} scores, expected at most {MOST_SCORES}; use /v2",
         )
-    total = sum(scores)  # of numbers that are not all finite it is not finite, nor perhaps of very large ones
+    total = sum(scores)  # not finite if a score is not finite; very large scores can make it infinite, too
     if not scores or (not isfinite(total) and not all(map(isfinite, scores))):
         raise HubError(Kind.MODEL_FAILED, f"model '{info.name}' gave no finite score")
     highest = max(scores)
@@ -184,7 +208,11 @@ def read_prediction(info: ModelInfo, response: InferResponse) -> Prediction:
 
 
 def first_text(tensor: Tensor) -> str:
-    """The first element of a tensor of texts."""
+    """The first element of a BYTES tensor as text.
+
+    Raises:
+        HubError: MODEL_FAILED if the tensor is empty or not of BYTES.
+    """
     if tensor.dtype != "BYTES" or not len(tensor.data):
         raise HubError(
             Kind.MODEL_FAILED,
@@ -194,7 +222,11 @@ def first_text(tensor: Tensor) -> str:
 
 
 def first_number(tensor: Tensor) -> float:
-    """The first element of a numeric tensor."""
+    """The first element of a numeric tensor.
+
+    Raises:
+        HubError: MODEL_FAILED if the tensor is empty or not numeric.
+    """
     unpack = FIRST.get(tensor.dtype)
     if unpack is None or not tensor.data:
         raise no_class(tensor)
@@ -203,7 +235,11 @@ def first_number(tensor: Tensor) -> float:
 
 
 def numbers(tensor: Tensor) -> list[float]:
-    """The elements of a numeric tensor."""
+    """All elements of a numeric tensor.
+
+    Raises:
+        HubError: MODEL_FAILED if the tensor is empty or not numeric.
+    """
     code = CODES.get(tensor.dtype)
     if code is None or not tensor.data:
         raise no_class(tensor)
@@ -211,14 +247,14 @@ def numbers(tensor: Tensor) -> list[float]:
 
 
 def elements(tensor: Tensor, code: str) -> list[Any]:
-    """All elements of a tensor, each of which `code` says how to read."""
+    """All elements of a tensor; `code` is the format character of one element."""
     view: Any = memoryview(tensor.data)
     values: list[Any] = view.cast(code).tolist()
     return values
 
 
 def no_class(tensor: Tensor) -> HubError:
-    """The error of an output in which there are no numbers."""
+    """The error for an output that contains no numbers."""
     return HubError(
         Kind.MODEL_FAILED, f"output '{tensor.name}' is {tensor.dtype} {list(tensor.shape)}: no class in it"
     )

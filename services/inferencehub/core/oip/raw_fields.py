@@ -1,8 +1,9 @@
-"""Large requests as they come off the wire: the raw tensors are looked at where they lie, and not copied.
+"""Reads and writes large requests without copying their raw tensors.
 
-Protobuf would copy each twice, into its message and out of it. So the outermost fields of a large message are walked
-here, the raw contents are left out, and protobuf gets the small rest. What the walk does not know, and whatever is
-wrong with the bytes, is left to protobuf, so that it alone decides what is a message.
+Protobuf would copy each tensor twice: into its message and out of it. So this file walks over the outermost fields of a
+large serialized message, cuts out the raw contents as views, and gives the small rest to protobuf. If the walk finds
+something that it does not know, or invalid bytes, protobuf gets the whole message. So protobuf alone decides what is a
+valid message.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from inferencehub.core.values.errors import bad_input
 from inferencehub.core.values.tensors import Buffer
 from inferencehub.pb import open_inference_pb2 as pb
 
-MOST_FIELDS = 500  # more are not walked, for the walk is slow
+MOST_FIELDS = 500  # a message with more fields goes to protobuf, because this walk is slow
 RAW = pb.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER << 3 | 2
-RAW_INPUT = bytes((RAW,))  # tag of bytes
+RAW_INPUT = bytes((RAW,))  # the tag of one raw tensor
 PADDING = bytes((15 << 3 | 2,))
-# Bytes from which on a message is not copied to be read, and it matters how a tensor lies in it.
+# A message of at least this many bytes is read without a copy, so the alignment of its tensors matters.
 LARGE_REQUEST = 2**15
 VARINT, FIXED64, SIZED, FIXED32 = 0, 1, 2, 5
 
@@ -27,15 +28,15 @@ VARINT, FIXED64, SIZED, FIXED32 = 0, 1, 2, 5
 def written(
     head: pb.ModelInferRequest, raw: Sequence[Sequence[Buffer]], aligned: bool = False
 ) -> list[Buffer]:
-    """A request written out in parts, without a copy of its large raw contents, which `head` lacks.
+    """A serialized request in parts, without a copy of its large raw contents.
 
-    Protobuf takes fields in any order ("Encoding", "Field Order"), so that these may come last.
+    The raw contents come after all other fields. Protobuf accepts fields in any order ("Encoding", "Field Order").
 
     Args:
-        head: the request but for its raw contents.
-        raw: these, each in parts.
-        aligned: whether large ones begin at a multiple of 8 bytes, so that numbers can be read where they lie. What is
-            left free in front of them is a field that the protocol does not have.
+        head: the request without its raw contents.
+        raw: the raw contents of each input; each of them may consist of several parts.
+        aligned: whether large contents begin at a multiple of 8 bytes, so that their numbers can be read in place. The
+            gap before them is filled with a field number that the protocol does not use.
     """
     parts: list[Buffer] = [head.SerializeToString()]
     at = len(parts[0])
@@ -53,7 +54,7 @@ def written(
 
 
 def padding(at: int) -> bytes:
-    """A field of no meaning that ends at a multiple of 8 bytes from an offset that is none; b"" where it is one."""
+    """A field without meaning that begins at offset `at` and ends at a multiple of 8 bytes; b"" if `at` is one."""
     free = -at % 8
     if not free:
         return b""
@@ -62,7 +63,7 @@ def padding(at: int) -> bytes:
 
 
 def varint(number: int) -> bytes:
-    """A whole number from 0 as protobuf writes it: seven bits a byte, the lowest first."""
+    """A whole number from 0 in protobuf's encoding: seven bits in each byte, the lowest bits first."""
     written = bytearray()
     while number > 127:
         written.append(number & 127 | 128)
@@ -72,10 +73,13 @@ def varint(number: int) -> bytes:
 
 
 def read_request(data: Buffer) -> tuple[pb.ModelInferRequest, Sequence[Buffer]]:
-    """A request and its raw contents, which are in the message too where that is small.
+    """Read a serialized request.
+
+    Returns:
+        The message, and the raw contents of its inputs. The message itself contains them only if it is small.
 
     Raises:
-        HubError: BAD_INPUT where the bytes are no such message.
+        HubError: BAD_INPUT if the bytes are not a ModelInferRequest.
     """
     parts = cut(data) if len(data) >= LARGE_REQUEST else None
     try:
@@ -88,11 +92,11 @@ def read_request(data: Buffer) -> tuple[pb.ModelInferRequest, Sequence[Buffer]]:
 
 
 def cut(data: Buffer) -> tuple[bytes, list[memoryview]] | None:
-    """The message without its raw contents, and these as views of it; None where that is left to protobuf."""
+    """The serialized message without its raw contents, and views of these; None if protobuf has to read it all."""
     view, end = memoryview(data), len(data)
     rest: list[memoryview] = []
     raw: list[memoryview] = []
-    kept = at = 0  # the end of what is in `rest` or `raw`, and of what was walked
+    kept = at = 0  # end of the bytes that are in `rest` or `raw`; end of the bytes that were walked
     try:
         for _ in range(MOST_FIELDS):
             if at == end:
@@ -103,7 +107,7 @@ def cut(data: Buffer) -> tuple[bytes, list[memoryview]] | None:
             kind = tag & 7
             if kind == SIZED:
                 size, at = read_varint(data, at)
-                if data[field] == RAW:  # in one byte, as everybody writes it
+                if data[field] == RAW:  # the tag in one byte, as every library writes it
                     rest.append(view[kept:field])
                     raw.append(view[at : at + size])
                     kept = at + size
@@ -122,7 +126,11 @@ def cut(data: Buffer) -> tuple[bytes, list[memoryview]] | None:
 
 
 def read_varint(data: Buffer, at: int) -> tuple[int, int]:
-    """The number at an offset, and the offset behind it; IndexError where there is none of five bytes at most."""
+    """The number at offset `at`, and the offset after it.
+
+    Raises:
+        IndexError: if there is no number of at most five bytes.
+    """
     value = 0
     for shift in (0, 7, 14, 21, 28):
         byte = data[at]

@@ -1,1 +1,4 @@
-"""What every process needs: settings, logs, metrics, the ops port, start and end. Imports the rest of core; tiers wire it up."""
+"""What every process needs: settings, logs, metrics, the ops port, start and stop.
+
+It may import the rest of core. The tiers import it.
+"""

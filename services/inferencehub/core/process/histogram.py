@@ -1,7 +1,7 @@
-"""A histogram for hot paths: what prometheus_client shows, without its lock and its walk through the buckets.
+"""A histogram for hot paths: the same output as prometheus_client's, without its lock and its walk through the buckets.
 
-An observation is a search in a short list and two additions, for only the event loop's thread observes. A scrape reads
-the counts there and then.
+Only the event loop's thread observes values, so no lock is needed. An observation is a search in a short list and two
+additions. A scrape reads the current counts.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from prometheus_client.core import HistogramMetricFamily
 
 
 class Observations:
-    """One set of labels.
+    """The histogram of one set of label values.
 
     Args:
-        bounds: the upper bounds of the buckets, inclusive and ascending; what is above the last one has its own.
+        bounds: the upper bounds of the buckets, inclusive and ascending. Larger values go to one more bucket, "+Inf".
     """
 
     __slots__ = ("bounds", "counts", "sum")
@@ -39,11 +39,11 @@ class Observations:
 
 
 class Histogram:
-    """A family of histograms; a collector, to be registered.
+    """A family of histograms. It is a collector: register it in a `CollectorRegistry`.
 
     Args:
-        name, text: the family's name and its help text.
-        labels: names of its labels.
+        name, text: the metric's name and help text.
+        labels: names of the labels.
         bounds: see `Observations`.
     """
 
@@ -55,14 +55,14 @@ class Histogram:
         self._children: dict[tuple[str, ...], Observations] = {}
 
     def labels(self, *values: str) -> Observations:
-        """Where values of these labels are observed."""
+        """The histogram of these label values; created at the first call."""
         child = self._children.get(values)
         if child is None:
             child = self._children[values] = Observations(self.bounds)
         return child
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
-        """The family as it is now."""
+        """The current values, for prometheus_client."""
         family = HistogramMetricFamily(self.name, self.text, labels=self.label_names)
         for values, child in list(self._children.items()):
             family.add_metric(values, child.buckets(), child.sum)

@@ -1,7 +1,7 @@
-"""A process from its settings to its end: the same for every tier.
+"""The life of a process, from start to end, the same for every tier.
 
-SIGTERM drains and then stops; a second one cuts the drain short. SIGINT, Ctrl-C on a laptop, stops without a drain, and
-one that comes while a stop waits for requests that run ends the process there and then.
+SIGTERM starts a drain and then a stop; a second SIGTERM ends the drain early. SIGINT (Ctrl-C on a laptop) stops without
+a drain. If SIGINT comes while the stop waits for running requests, the process exits immediately.
 """
 
 from __future__ import annotations
@@ -23,26 +23,34 @@ from inferencehub.core.values.errors import HubError
 
 logger = logging.getLogger(__name__)
 
-# glibc's mallopt: the parameters' numbers in malloc.h, and what they are set to, in bytes.
+# Parameters of glibc's mallopt (numbers from malloc.h), and our values for them, in bytes.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 KEPT_FREE, MAPPED_FROM = 32 * 2**20, 16 * 2**20
 
 
 class Service(Protocol):
-    """What has a life."""
+    """A tier's process: it can start, drain and stop."""
 
     async def start(self) -> None:
-        """Begin to serve."""
+        """Begin to serve.
+
+        Raises:
+            OSError: if a port is taken.
+        """
 
     async def drain(self) -> None:
-        """Say that the end is near, and serve on until callers have seen it."""
+        """Report "not ready", and keep serving until callers have noticed it."""
 
     async def stop(self) -> None:
-        """End."""
+        """Stop serving and release everything."""
 
 
 async def live(service: Service) -> None:
-    """Start a service, serve until a signal comes, drain, stop."""
+    """Start a service, serve until a signal comes, drain, stop.
+
+    Raises:
+        SettingError: if the service cannot start because of an OSError, such as a port that is taken.
+    """
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     at_once = asyncio.Event()
@@ -69,9 +77,10 @@ async def live(service: Service) -> None:
 
 
 def spare_the_collector() -> None:
-    """What is loaded by now stays: the collector need not walk it again, nor look every 700 new objects.
+    """Make the garbage collector run rarely, and exclude all objects that exist now.
 
-    Requests leave no cycles behind, so that a rare look finds what little there is.
+    Objects that were loaded at the start stay until the end, so the collector need not visit them. Requests leave no
+    reference cycles, so rare collections are enough (by default one starts every 700 new objects).
     """
     gc.collect()
     gc.freeze()
@@ -79,7 +88,7 @@ def spare_the_collector() -> None:
 
 
 async def until_either(work: Any, event: asyncio.Event) -> None:
-    """Wait for `work`, or until `event` is set; then the work is cancelled."""
+    """Wait until `work` is done or `event` is set. In the second case, cancel `work`."""
     tasks = [asyncio.ensure_future(work), asyncio.ensure_future(event.wait())]
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in tasks:
@@ -88,10 +97,11 @@ async def until_either(work: Any, event: asyncio.Event) -> None:
 
 
 def keep_freed_memory() -> None:
-    """Have malloc keep what was freed for the next request of that size, where it is glibc's.
+    """Make glibc's malloc keep freed memory for the next requests. Does nothing with another C library.
 
-    By itself it gives the memory of each large body back to the system and asks for it again with the next one, which
-    then takes a page fault for every 4 KiB: more time than all else that is done with a binary tensor of 600 KB.
+    By default, glibc gives the memory of each large body back to the operating system and asks for it again for the
+    next body. Each 4 KiB of new memory then costs a page fault. For a binary tensor of 600 KB, these page faults take
+    more time than all other work.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
@@ -100,16 +110,16 @@ def keep_freed_memory() -> None:
 
 
 def open_standard_streams() -> None:
-    """Open /dev/null for each standard stream that the process was started without.
+    """Open /dev/null for each standard stream that is closed when the process starts.
 
-    Otherwise the next socket or file gets its number, and what any library writes to stdout or stderr goes there. Go and
-    Node.js do the same when they start.
+    Otherwise the next socket or file would get the stream's number, and a library that writes to stdout or stderr would
+    write into it. Go and Node.js do the same at their start.
     """
     for number in (0, 1, 2):
         try:
             os.fstat(number)
         except OSError:
-            null = os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+            null = os.open(os.devnull, os.O_RDWR)  # gets the lowest free number
             if null != number:
                 os.dup2(null, number)
                 os.close(null)
@@ -119,7 +129,11 @@ def open_standard_streams() -> None:
 
 
 def run(main: Callable[[], Awaitable[None]]) -> int:
-    """Run a tier's `main`; what its operator must mend is one sentence on stderr and exit code 2."""
+    """Run a tier's `main` and exit with 0 after it.
+
+    Returns:
+        2 after an error that the operator must fix (`SettingError` or `HubError`). Its sentence is on stderr.
+    """
     open_standard_streams()
     keep_freed_memory()
     try:

@@ -1,8 +1,8 @@
-"""Lines to a stream that may be slow, full or closed, without a wait for it on the event loop.
+"""Writes lines to a stream that may be slow, full or closed, without blocking the event loop.
 
-A pipe that nobody reads is full after 64 KiB, and a write to it then blocks its thread for ever. So a thread of its own
-writes, and what waits for that thread is bounded in bytes. To make the stream non-blocking would not do: standard output
-is shared with other processes, and all who share it would become non-blocking with it.
+A pipe without a reader is full after 64 KiB. The next write blocks its thread for ever. So a separate thread writes the
+lines, and the number of waiting bytes is limited. Non-blocking mode is no solution: standard output is often shared
+with other processes, and it would become non-blocking for them, too.
 """
 
 from __future__ import annotations
@@ -19,20 +19,24 @@ class RawStream(Protocol):
     """A stream without a buffer: `io.FileIO`, or `io.BytesIO` in a test."""
 
     def write(self, data: memoryview, /) -> int | None:
-        """Write some of `data`; how many bytes, or None where the stream is non-blocking and takes none now."""
+        """Write some of `data`.
+
+        Returns:
+            The number of written bytes; None if the stream is non-blocking and accepts none now.
+        """
 
     def fileno(self) -> int:
-        """Its file descriptor; asked for only after `write` gave None."""
+        """The file descriptor; called only after `write` has returned None."""
 
 
 class LineWriter:
-    """A queue of encoded lines and the thread that writes them to `stream`, in their order.
+    """A queue of encoded lines, and the thread that writes them to `stream` in order.
 
-    `put` must not be called by two threads at once; nothing else here is called from more than one.
+    Two threads must not call `put` at the same time. All other methods must be called from one thread only.
 
     Args:
-        stream: where lines go.
-        most_bytes: how many bytes may wait; lines beyond that are dropped and counted.
+        stream: the stream to write to.
+        most_bytes: how many bytes may wait; further lines are dropped and counted.
     """
 
     def __init__(self, stream: RawStream, most_bytes: int = MOST_BYTES) -> None:
@@ -40,17 +44,17 @@ class LineWriter:
         self.most_bytes = most_bytes
         self._queue: SimpleQueue[bytes | threading.Event] = SimpleQueue()
         self._thread: threading.Thread | None = None
-        # One thread alone writes each of these, so that none needs a lock.
+        # Each of these has only one thread that writes it, so none needs a lock.
         self._put = self._refused = 0
         self._done = self._failed = 0
 
     @property
     def dropped(self) -> int:
-        """How many lines were dropped: the queue was full, or the stream failed."""
+        """How many lines were dropped because the queue was full or the stream failed."""
         return self._refused + self._failed
 
     def put(self, lines: bytes) -> bool:
-        """Queue whole lines; whether there was room for them."""
+        """Queue complete lines. Returns whether there was room; if not, the lines are dropped and counted."""
         if self._put - self._done + len(lines) > self.most_bytes:
             self._refused += lines.count(b"\n")
             return False
@@ -62,7 +66,11 @@ class LineWriter:
         return True
 
     def wait(self, within_s: float) -> bool:
-        """Wait until all that was put so far is written or has failed; whether that was so within `within_s` seconds."""
+        """Wait at most `within_s` seconds until all queued lines are written or have failed.
+
+        Returns:
+            Whether that happened in time.
+        """
         if self._done == self._put:
             return True
         written = threading.Event()
@@ -85,7 +93,7 @@ class LineWriter:
                 written = self.stream.write(rest)
                 if written is None:
                     self._until_writable()
-            except (OSError, ValueError):  # the reader has gone, the disk is full, the stream is closed
+            except (OSError, ValueError):  # the reader is gone, the disk is full, or the stream is closed
                 self._failed += bytes(rest).count(b"\n")
                 return
             rest = rest[written or 0 :]

@@ -1,8 +1,8 @@
-"""Logs: one line an event, as JSON for machines or as text for people.
+"""Logs: one line for each event, as JSON for machines or as text for people.
 
-Everything goes through `logging` but the access line. There is one of those for every request, so it is encoded by
-msgspec and written in bunches; the rest is rare and takes the ordinary way. Both are written by threads of their own: a
-standard output or error that nobody reads costs lines, and never holds up a request.
+Everything except access lines goes through `logging`. There is one access line for every request, so msgspec encodes
+them, and they are written in groups. Separate threads write both. If nothing reads standard output or standard error,
+lines are lost, but no request is delayed.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from inferencehub.core.process.line_writer import MOST_BYTES, LineWriter, RawStr
 PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
 FLUSH_S = 0.2
 FLUSH_LINES = 500
-END_S = 1.0  # how long the end of a process waits for lines that are not written yet
+END_S = 1.0  # how long a process waits at its end until all lines are written
 
 
 def set_up_logs(tier: str, style: str, level: str) -> None:
     """Send all logging to stderr.
 
     Args:
-        tier: the name that each line carries.
+        tier: the tier's name, which is part of each line.
         style: "json" or "human".
-        level: the least level.
+        level: the lowest level that is logged.
     """
     handler = Lines(LineWriter(FileIO(2, "wb", closefd=False)))
     handler.setFormatter(Json(tier) if style == "json" else Human(tier))
-    # At its info level uvicorn would say for each port that it runs and how it is ended.
+    # At its info level, uvicorn would log for each port that it runs and how to stop it.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 
 
 class Lines(logging.Handler):
-    """Gives records to a `LineWriter`; says how many were dropped as soon as there is room again."""
+    """Gives log records to a `LineWriter`. If records were dropped, it logs their number when there is room again."""
 
     def __init__(self, writer: LineWriter) -> None:
         super().__init__()
@@ -61,17 +61,17 @@ class Lines(logging.Handler):
         return self.writer.put(f"{self.format(record)}\n".encode(errors="replace"))
 
     def flush(self) -> None:
-        """Wait until all is written, `END_S` at most; `logging.shutdown` calls this."""
+        """Wait at most `END_S` until all lines are written; `logging.shutdown` calls this."""
         self.writer.wait(END_S)
 
 
 def extra_of(record: logging.LogRecord) -> dict[str, Any]:
-    """What a log call gave as `extra`."""
+    """The fields that a log call passed as `extra`."""
     return {name: value for name, value in vars(record).items() if name not in PLAIN}
 
 
 class Json(logging.Formatter):
-    """A line of JSON: time, level, tier, event, what the call gave as `extra`, and a traceback if there is one."""
+    """A line of JSON: time, level, tier, logger, event, the call's `extra` fields, and a traceback if there is one."""
 
     def __init__(self, tier: str) -> None:
         super().__init__()
@@ -106,19 +106,19 @@ class Human(logging.Formatter):
 
 
 def on_one_line(value: object) -> str:
-    """A value as text without line ends and other signs that a terminal obeys: callers choose paths and names."""
+    """A value as text, with line ends and control characters escaped: callers can choose paths and names."""
     text = str(value)
     return text if text.isprintable() else ascii(text)
 
 
 class AccessLog:
-    """Access lines, one a request, written to `stream` at most `FLUSH_S` seconds later.
+    """The access log: one line for each request, written to `stream` at most `FLUSH_S` seconds later.
 
     Args:
-        tier: the name that each line carries.
+        tier: the tier's name, which is part of each line.
         style: "json" or "human".
-        stream: where they go; standard output if not given.
-        most_bytes: how many bytes of lines may wait for `stream`; more are dropped and counted.
+        stream: the stream to write to; standard output if not given.
+        most_bytes: how many bytes of lines may wait for `stream`; further lines are dropped and counted.
     """
 
     def __init__(
@@ -132,11 +132,11 @@ class AccessLog:
         self.timer: asyncio.TimerHandle | None = None
 
     def write(self, **fields: str | int | float) -> None:
-        """Write one line: the time, the tier, and `fields` in their order."""
+        """Add a line: the time, the tier, and `fields` in their order."""
         self.add({"time": now(), "tier": self.tier, **fields})
 
     def add(self, line: msgspec.Struct | dict[str, Any]) -> None:
-        """The same of a struct, which is made and written in less time; its first fields are `time` and `tier`."""
+        """Add a line whose first fields are `time` and `tier`. A struct is faster than a dict."""
         self.lines.append(line)
         if len(self.lines) >= FLUSH_LINES:
             self.flush()
@@ -144,7 +144,7 @@ class AccessLog:
             self.timer = asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
 
     def flush(self) -> None:
-        """Give what has gathered to the thread that writes."""
+        """Give the collected lines to the thread that writes them."""
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
@@ -153,7 +153,7 @@ class AccessLog:
             self.writer.put(self._for_people(lines) if self.human else self._encode(lines))
 
     async def close(self) -> None:
-        """Write what is left; waits for it `END_S` at most."""
+        """Write all remaining lines; wait for that at most `END_S`."""
         self.flush()
         await asyncio.to_thread(self.writer.wait, END_S)
 
@@ -170,5 +170,5 @@ class AccessLog:
 
 
 def now() -> float:
-    """The time of a line, in whole milliseconds."""
+    """The present time for a line: seconds since 1970, cut to whole milliseconds."""
     return int(time.time() * 1e3) / 1e3

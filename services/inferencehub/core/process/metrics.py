@@ -1,4 +1,4 @@
-"""What the metrics of every tier share: buckets, and the families that each process has."""
+"""What the metrics of all tiers share: bucket bounds, and the metrics that every process has."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 def new_registry(prefix: str) -> CollectorRegistry:
-    """A registry with the process's own metrics and `<prefix>_build_info`."""
+    """A registry with metrics of the process and of Python, and `<prefix>_build_info`."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
@@ -24,14 +24,14 @@ def new_registry(prefix: str) -> CollectorRegistry:
 
 
 class AccessLines:
-    """`<prefix>_access_lines_dropped`, read off the access log whenever metrics are asked for."""
+    """The counter `<prefix>_access_lines_dropped`, read from the access log at each scrape."""
 
     def __init__(self, prefix: str, access: AccessLog | None) -> None:
         self.prefix = prefix
         self.access = access
 
     def collect(self) -> list[CounterMetricFamily]:
-        """The counter, 0 where access lines are off."""
+        """The counter; 0 if access lines are off."""
         dropped = self.access.writer.dropped if self.access is not None else 0
-        text = "access lines that were dropped because standard output did not take them"
+        text = "access lines that were dropped because nothing read standard output"
         return [CounterMetricFamily(f"{self.prefix}_access_lines_dropped", text, value=dropped)]

@@ -1,8 +1,8 @@
-"""The ops port of every process: metrics, probes, and what the tiers ask each other. Never exposed to callers.
+"""The ops port of every process: metrics, probes, and pages that the tiers ask each other for. Never public.
 
 GET /metrics   Prometheus text
-GET /healthz   200 while the process works: the liveness question
-GET /readyz    200 while it takes requests, else 503: the readiness question, with the reason
+GET /healthz   liveness: 200 while the process works
+GET /readyz    readiness: 200 while the process accepts requests, else 503, with the reason
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from inferencehub.core.http1.server import HttpServer
 from inferencehub.core.lane.byte_budget import ByteBudget
 
 JSON = "application/json"
-# Those who ask are few, known, and send no bodies; their answers are some 100 KB at most.
+# The clients of this port are few, trusted, and send no bodies. Answers have some 100 KB at most.
 LIMITS = Limits(max_connections=256)
 BUDGET_BYTES = 32 * 2**20
 
 
 class Asked(NamedTuple):
-    """What a page may need to know.
+    """The parts of a request that a page may need.
 
     Args:
-        query: of the target, as sent.
-        accept: the header; empty where there is none.
-        host: the address of this process that was asked.
+        query: the query string as sent.
+        accept: the Accept header; "" if there is none.
+        host: the local address on which the request arrived.
     """
 
     query: bytes
@@ -40,16 +40,16 @@ class Asked(NamedTuple):
 
 
 Answer = tuple[int, str, bytes]
-Page = Callable[[Asked], Answer]  # to status, content type and body
+Page = Callable[[Asked], Answer]  # returns status, content type and body
 
 
 class OpsPages:
-    """Answers by path, at once.
+    """A `Handler` that answers each path immediately.
 
     Args:
-        registry: whose metrics are shown.
-        ready: "" while the process takes requests, else why it does not.
-        more: further paths, each with what answers it.
+        registry: the metrics to show.
+        ready: returns "" while the process accepts requests, else the reason why it does not.
+        more: further pages by path.
     """
 
     def __init__(self, registry: CollectorRegistry, ready: Callable[[], str], more: dict[str, Page]) -> None:
@@ -80,10 +80,10 @@ class OpsPages:
         reply.send(status, b"content-type: %b\r\n" % content_type.encode(), (body,))
 
     def left(self, request: Request) -> None:
-        """See `Handler`; nothing runs on."""
+        """See `Handler`; there is no work to stop."""
 
     def cut_off(self, request: Request, reply: Reply) -> None:
-        """See `Handler`; nothing runs on."""
+        """See `Handler`; there is no work to stop."""
 
     def _metrics(self, asked: Asked) -> Answer:
         encoder, content_type = choose_encoder(asked.accept)
@@ -104,12 +104,12 @@ def ops_server(
     more: dict[str, Page],
     limits: Limits = LIMITS,
 ) -> HttpServer:
-    """The ops port of a process.
+    """The server of a process's ops port, not started yet.
 
     Args:
-        port: 0 takes a free one.
-        registry, ready, more: as of `OpsPages`.
-        limits: what those who ask may take.
+        port: the port to listen at; 0 takes a free one.
+        registry, ready, more: see `OpsPages`.
+        limits: limits for the clients of this port.
     """
     budget = ByteBudget(BUDGET_BYTES)
     server = HttpServer(OpsPages(registry, ready, more), port, limits, budget)

@@ -1,7 +1,7 @@
-"""Settings: environment variables, read once in `__main__.py` into one frozen dataclass a tier.
+"""Settings: environment variables, which each tier's `__main__.py` reads once into a frozen dataclass.
 
-A field `queue_length` is read from `HUB_QUEUE_LENGTH`. Its text and range are beside it, the README's table is checked
-against them, and a name that no field has, or a value out of range, stops the start with a sentence.
+The field `queue_length` is read from `HUB_QUEUE_LENGTH`. Its text and range stand next to it; a test compares names and
+defaults with the table in docs/settings.md. An unknown name or a value out of range stops the start with a sentence.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Any, TypeVar, get_type_hints
 from inferencehub.core.values.call_rules import TimeLimits
 
 PREFIX = "HUB_"
-# What Kubernetes sets in every pod for each Service of the namespace; one of a Service called "hub-…" begins like us.
+# Variables that Kubernetes sets in every pod for each Service of the namespace. Those of a Service called "hub-…" begin
+# with our prefix.
 SERVICE_LINK = re.compile(
     r"HUB_(.*_)?(SERVICE_(HOST|PORT(_.*)?)|PORT_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)$"
 )
@@ -25,7 +26,7 @@ T = TypeVar("T")
 
 
 class SettingError(Exception):
-    """A setting that is unknown or out of range; the text names it, what was expected and what came."""
+    """A setting is unknown or out of range. The text names the setting, what was expected and what came."""
 
 
 def setting(
@@ -36,14 +37,14 @@ def setting(
     most: float | None = None,
     choices: tuple[str, ...] = (),
 ) -> Any:
-    """A field of a settings class.
+    """Declare a field of a settings class.
 
     Args:
-        default: its value where the variable is not set.
-        text: what it does, with its unit, as the README shows it.
-        env: the variable's name, where it is not `HUB_` and the field's name.
-        least, most: the range of a number.
-        choices: the values that a text may have.
+        default: the value if the variable is not set.
+        text: what the setting does, with its unit.
+        env: the variable's name; if empty, it is `HUB_` and the field's name in capitals.
+        least, most: the range of a number, both inclusive; None for no limit.
+        choices: the allowed values of a text; () for any.
     """
     metadata = {"text": text, "env": env, "least": least, "most": most, "choices": choices}
     return dataclasses.field(default=default, metadata=metadata)
@@ -51,16 +52,16 @@ def setting(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ProcessSettings:
-    """What every process has."""
+    """Settings of every process."""
 
-    ops_port: int = setting(9090, "port for metrics and probes; 0 takes any free one", least=0, most=65535)
-    log_format: str = setting("json", "how log lines look", choices=("json", "human"))
+    ops_port: int = setting(9090, "port for metrics and probes; 0 takes any free port", least=0, most=65535)
+    log_format: str = setting("json", "format of log lines", choices=("json", "human"))
     log_level: str = setting(
-        "info", "the least level that is logged", choices=("debug", "info", "warning", "error")
+        "info", "lowest level that is logged", choices=("debug", "info", "warning", "error")
     )
     drain_wait_s: float = setting(
         5.0,
-        "seconds for which a process that was told to end still serves, until callers have seen it",
+        "seconds to keep serving after SIGTERM, until load balancers and gateways have noticed it",
         least=0,
         most=600,
     )
@@ -68,9 +69,9 @@ class ProcessSettings:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TierSettings(ProcessSettings):
-    """What both tiers have."""
+    """Settings of the gateway and of the inference service."""
 
-    access_log: bool = setting(True, "one line for each request")
+    access_log: bool = setting(True, "write one line for each request")
     default_timeout_ms: int = setting(
         30_000, "deadline of a request that names none, in ms", least=1, most=3_600_000
     )
@@ -78,12 +79,14 @@ class TierSettings(ProcessSettings):
         300_000, "longest deadline that a request may name, in ms", least=1, most=3_600_000
     )
     queue_bytes: int = setting(
-        256 * 2**20, "bytes of requests that the process holds at a time; beyond it they get 429", least=2**10
+        256 * 2**20,
+        "bytes that the process may hold for requests; beyond it requests get 429",
+        least=2**10,
     )
-    default_model: str = setting("v1-mock", "model of a /predict with features that names none")
-    default_text_model: str = setting("sentiment", "model of a /predict with text that names none")
+    default_model: str = setting("v1-mock", "model for a /predict with features that names no model")
+    default_text_model: str = setting("sentiment", "model for a /predict with text that names no model")
     drain_timeout_s: float = setting(
-        30.0, "seconds for which requests that run at the end are waited for", least=0, most=3600
+        30.0, "seconds to wait at the end for requests that still run", least=0, most=3600
     )
 
     def __post_init__(self) -> None:
@@ -91,15 +94,15 @@ class TierSettings(ProcessSettings):
 
     @property
     def time_limits(self) -> TimeLimits:
-        """How long calls may take."""
+        """The time limits for calls, in seconds."""
         return TimeLimits(self.default_timeout_ms / 1000, self.max_timeout_ms / 1000)
 
     def model_for(self, text: str | None) -> str:
-        """The model of a /predict that names none."""
+        """The model for a /predict that names no model; `text` is None if the request has features."""
         return self.default_model if text is None else self.default_text_model
 
     def check_timeouts(self) -> None:
-        """Raise `SettingError` where the default deadline is over the longest one."""
+        """Raise `SettingError` if the default deadline is longer than the longest allowed one."""
         if self.default_timeout_ms > self.max_timeout_ms:
             raise SettingError(
                 f"HUB_DEFAULT_TIMEOUT_MS is {self.default_timeout_ms}, expected at most "
@@ -108,13 +111,13 @@ class TierSettings(ProcessSettings):
 
 
 def variables(cls: type) -> Iterator[tuple[str, dataclasses.Field[Any]]]:
-    """Each variable that a settings class reads, with its field."""
+    """The names of all variables that a settings class reads, each with its field."""
     for field in dataclasses.fields(cls):
         yield field.metadata["env"] or PREFIX + field.name.upper(), field
 
 
 def without_links(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment without what Kubernetes made for Services."""
+    """The environment without the variables that Kubernetes creates for Services."""
     return {
         name: value
         for name, value in environ.items()
@@ -123,7 +126,7 @@ def without_links(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def refuse_unknown(environ: Mapping[str, str], known: Iterable[str]) -> None:
-    """Raise `SettingError` for a `HUB_` name that is not in `known` and that Kubernetes did not make."""
+    """Raise `SettingError` if there is a `HUB_` name that is not in `known` and that Kubernetes did not create."""
     names = set(known)
     for name in sorted(without_links(environ)):
         if name.startswith(PREFIX) and name not in names:
@@ -131,10 +134,10 @@ def refuse_unknown(environ: Mapping[str, str], known: Iterable[str]) -> None:
 
 
 def read_settings(cls: type[T], environ: Mapping[str, str]) -> T:
-    """The settings of class `cls` out of `environ`.
+    """Read the settings class `cls` from `environ`.
 
     Raises:
-        SettingError: naming the first variable that is unknown or whose value will not do.
+        SettingError: if a variable is unknown or has an invalid value; it names the first one.
     """
     fields = dict(variables(cls))
     refuse_unknown(environ, fields)
@@ -149,7 +152,17 @@ def read_settings(cls: type[T], environ: Mapping[str, str]) -> T:
 
 
 def read_value(name: str, text: str, kind: Any, rules: Mapping[str, Any]) -> Any:
-    """One variable's value as its field's type."""
+    """Convert a variable's text to its field's type.
+
+    Args:
+        name: the variable's name.
+        text: its value.
+        kind: the field's type: bool, int, float, str or tuple[str, ...].
+        rules: the field's metadata, see `setting`.
+
+    Raises:
+        SettingError: if the value is invalid.
+    """
     if kind is bool:
         if text.lower() not in TRUE + FALSE:
             raise SettingError(f"{name} is '{text}', expected true or false")

@@ -1,4 +1,4 @@
-"""Waiting for several things at once."""
+"""Waiting for events and for several tasks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 async def until(event: asyncio.Event, seconds: float) -> None:
-    """Wait for an event, `seconds` at most."""
+    """Wait until the event is set, but at most `seconds`."""
     try:
         await asyncio.wait_for(event.wait(), seconds)
     except TimeoutError:
@@ -16,7 +16,7 @@ async def until(event: asyncio.Event, seconds: float) -> None:
 
 
 async def first_of(*works: Coroutine[Any, Any, None]) -> None:
-    """Run all until the first ends, cancel the others, and raise what it raised."""
+    """Run all coroutines until the first one ends. Cancel the others. Raise the exception of the first one, if any."""
     tasks = [asyncio.get_running_loop().create_task(work) for work in works]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -27,7 +27,7 @@ async def first_of(*works: Coroutine[Any, Any, None]) -> None:
 
 
 async def cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel tasks and wait for their ends, whatever these are."""
+    """Cancel tasks and wait until all have ended. Their results and exceptions are ignored."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,1 +1,4 @@
-"""Values that are checked once and never change: tensors, signatures, requests, errors. Anything may import it; it imports nothing of ours."""
+"""Values that are checked once and never change: tensors, signatures, requests, errors.
+
+Every package may import this one. It imports no other package of InferenceHub.
+"""

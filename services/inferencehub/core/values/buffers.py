@@ -1,4 +1,4 @@
-"""Room for bytes that come in pieces, and of which others have said how many there will be."""
+"""A buffer for bytes that arrive in pieces, when the sender has announced their number."""
 
 from __future__ import annotations
 
@@ -6,16 +6,21 @@ from io import BytesIO
 
 
 class Written(BytesIO):
-    """One that the garbage collector may finalize while a view of it exists."""
+    """A BytesIO that the garbage collector may finalize while a memoryview of it still exists."""
 
     def close(self) -> None:
-        """Nothing: BytesIO raises BufferError here, which Python 3.13 writes to standard error (CPython issue 111331)."""
+        """Do nothing.
+
+        BytesIO raises BufferError here while a view exists, and Python 3.13 then prints it to standard error (CPython
+        issue 111331).
+        """
 
 
 def room(size: int) -> memoryview:
-    """`size` bytes to be written.
+    """A writable buffer of `size` bytes.
 
-    They take up memory as far as they have been, so that whoever announces much and sends little costs little: `bytes`
-    leaves it to the system to give pages of zeros, where a bytearray writes them itself.
+    Memory is used only for the pages that have been written. So a sender that announces many bytes and sends few costs
+    little memory. `bytes(size)` gets its zeros from the operating system, page by page; `bytearray(size)` would write
+    all of them at once.
     """
     return Written(bytes(size)).getbuffer()

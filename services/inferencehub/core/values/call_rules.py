@@ -1,4 +1,4 @@
-"""What holds for every call of a model, on every front of both tiers: how long it may take, and which parameters it may have."""
+"""Rules for every call of a model, in both tiers and for every protocol: its time limit and its allowed parameters."""
 
 from __future__ import annotations
 
@@ -10,27 +10,28 @@ from inferencehub.core.values.errors import bad_input, shown
 from inferencehub.core.values.requests import InferRequest, Parameter
 
 TIMEOUT = "timeout"  # microseconds
-# Parameters of the protocol that ask a server for what we do not do.
+# Parameters of the protocol that ask for features which this server does not have.
 RESERVED = frozenset(
     ("sequence_id", "sequence_start", "sequence_end", "priority", "binary_data_output", "headers")
 )
 
 
 class TimeLimits(NamedTuple):
-    """How long a call may take, in seconds: one that names no limit, and any."""
+    """Time limits for calls, in seconds: `default_s` if the call names no limit, `max_s` for every call."""
 
     default_s: float
     max_s: float
 
     def of(self, own_s: float | None, timeout_us: object) -> float:
-        """The seconds that a call may take.
+        """How many seconds a call may take: the smallest of all limits that apply.
 
         Args:
-            own_s: the limit that its front was given (a header, a gRPC deadline); None for none.
-            timeout_us: its parameter `timeout`, in microseconds; None for none, and 0 says the same.
+            own_s: the limit that came with the transport (an HTTP header or a gRPC deadline), in seconds; None if there
+                was none.
+            timeout_us: the request's parameter `timeout`, in microseconds; None or 0 if there is no such limit.
 
         Raises:
-            HubError: BAD_INPUT where the parameter is no whole number from 0.
+            HubError: BAD_INPUT if `timeout_us` is not a whole number from 0.
         """
         if timeout_us is None:
             return min(self.default_s if own_s is None else own_s, self.max_s)
@@ -43,10 +44,15 @@ class TimeLimits(NamedTuple):
 
 
 def without_timeout(request: InferRequest) -> tuple[InferRequest, Parameter | None]:
-    """A request as its model gets it, so that it may merge with others, and its parameter `timeout`.
+    """Split a request into the request that the model gets and the parameter `timeout`.
+
+    Requests merge only if their parameters are equal. Without `timeout`, requests with different time limits can merge.
+
+    Returns:
+        The request without the parameter `timeout`, and that parameter's value; None if there is none.
 
     Raises:
-        HubError: BAD_INPUT where it has a parameter that no model may have.
+        HubError: BAD_INPUT if the request has a reserved parameter.
     """
     parameters = request.parameters
     if not parameters:
@@ -59,14 +65,14 @@ def without_timeout(request: InferRequest) -> tuple[InferRequest, Parameter | No
 
 
 def refuse_reserved(parameters: Mapping[str, Parameter], prefixes: tuple[str, ...] = ()) -> None:
-    """Refuse parameters that no model may have.
+    """Refuse parameters that are reserved and must not reach a model.
 
     Args:
-        parameters: a request's.
-        prefixes: beginnings of names that this front keeps for servers.
+        parameters: the request's parameters.
+        prefixes: parameters whose names begin with one of these are reserved, too.
 
     Raises:
-        HubError: BAD_INPUT naming the first one.
+        HubError: BAD_INPUT that names the first reserved parameter.
     """
     found = [name for name in parameters if name in RESERVED or name.startswith(prefixes)]
     if found:

@@ -1,11 +1,13 @@
-"""Demand: how many pods' worth of work there is. The signal that autoscaling follows; pure.
+"""Demand: how many pods the current work would keep busy. Autoscaling follows this number. Pure functions.
 
-Each running or waiting request needs a slot, and those that go as one batch need one together. The demand for a model
-is the slots that its requests need, over the slots that one pod has for it; that for a pool of pods is the largest of
-its models', for each pod serves all of them. So 1.4 keeps two pods busy at 70 % of their slots, also when the model
-itself only waits, which no reading of CPU shows.
+Each running or waiting request needs a slot; requests that go in one batch share one slot. The demand for a model is
+the number of slots that its requests need, divided by the number of slots that one pod has for the model. The demand
+for a pool of pods is the largest demand of its models, because each pod serves all of them. For example, a demand of
+1.4 keeps two pods busy at 70 % of their slots. This is true even if the model spends its time waiting, which CPU usage
+does not show.
 
-A gateway knows its own requests. As the slots of a pod are the same for all gateways, demands of a model add up.
+A gateway knows its own requests only. A pod has the same number of slots for all gateways, so the demands that the
+gateways report for one model can be added.
 """
 
 from __future__ import annotations
@@ -14,18 +16,19 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-METRIC = "inferencehub_demand"  # the sum's name in Kubernetes' external metrics and in Prometheus
+METRIC = "inferencehub_demand"  # name of the sum in Kubernetes' external metrics and in Prometheus
 
 
 class ModelDemand(msgspec.Struct, frozen=True):
-    """What one gateway's requests need of one model in one pool, on average over its window.
+    """The slots that one gateway's requests need of one model in one pool, on average over the gateway's window.
 
     Args:
-        pool: the pool of pods; "" where pods tell none.
-        version: the model's; "" where no pod was there to tell.
-        running: slots that requests hold.
+        pool: the pool of pods; "" if its pods report no pool.
+        model: the model's name.
+        version: the model's version; "" if the gateway has seen no pod that could report it.
+        running: slots that running requests hold.
         queued: slots that waiting requests need.
-        slots: slots of one pod.
+        slots: slots that one pod has for the model.
     """
 
     pool: str
@@ -37,19 +40,25 @@ class ModelDemand(msgspec.Struct, frozen=True):
 
     @property
     def pods(self) -> float:
-        """Pods' worth of work."""
+        """The number of pods that this work would keep busy."""
         return (self.running + self.queued) / max(1, self.slots)
 
 
 class Report(msgspec.Struct, frozen=True):
-    """What one gateway says, with the seconds that it is an average of."""
+    """The report of one gateway: its demand by model, and the seconds over which it was averaged."""
 
     window_s: float
     models: list[ModelDemand]
 
 
 def slots_needed(requests: int, rows: int, max_batch_size: int) -> int:
-    """Slots for requests that wait: batches are as full as they may be. Each request has one row at least."""
+    """The number of slots that waiting requests need, if every batch is as full as possible.
+
+    Args:
+        requests: number of requests; each has at least one row.
+        rows: rows of all requests together.
+        max_batch_size: rows of a full batch; 0 if the model does not batch.
+    """
     return min(requests, -(-rows // max_batch_size)) if max_batch_size else requests
 
 
@@ -57,7 +66,7 @@ Model = tuple[str, str, str]  # pool, model, version
 
 
 def by_model(reports: Iterable[Report]) -> dict[Model, float]:
-    """Pods' worth of work by model, over all gateways that report."""
+    """The demand for each model in pods, summed over all reports."""
     models: dict[Model, float] = {}
     for report in reports:
         for demand in report.models:
@@ -67,9 +76,10 @@ def by_model(reports: Iterable[Report]) -> dict[Model, float]:
 
 
 def by_pool(models: Mapping[Model, float]) -> dict[str, float]:
-    """The demand for each pool: the largest of its models'.
+    """The demand for each pool in pods: the largest demand of its models.
 
-    What is held for a model without a version, by a gateway that has not seen a pod, comes on top of each version.
+    A gateway that has not seen a pod yet reports demand for a model without a version. That demand is added to the
+    demand for each version of the model.
     """
     pools: dict[str, float] = {}
     for (pool, model, version), pods in models.items():

@@ -1,8 +1,9 @@
 """One error class and one table of kinds.
 
-A kind says whose fault it is; it has one HTTP status and one gRPC code, and only two places read those: the HTTP
-border (`gateway/http_api/edge.py`) and the gRPC border (`inference/grpc_api/servicer.py`). Everything in between raises
-`HubError` with a sentence that says what was expected and what came: never a stack, an address or a class name.
+A kind says whose fault an error is. Each kind has one HTTP status and one gRPC status code. Only two edges use them:
+the HTTP edge (`gateway/http_api/edge.py`) and the gRPC edge (`inference/grpc_api/edge.py`). All other code raises
+`HubError` with a sentence that says what was expected and what came. The sentence never contains a stack trace, an
+address or a class name.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from enum import Enum
 
 
 class Kind(Enum):
-    """Whose fault, as (name in logs and metrics, HTTP status, name of the gRPC status code)."""
+    """Whose fault an error is: (name in logs and metrics, HTTP status, name of the gRPC status code)."""
 
     BAD_INPUT = ("bad_input", 400, "INVALID_ARGUMENT")
     UNAUTHENTICATED = ("unauthenticated", 401, "UNAUTHENTICATED")
@@ -19,7 +20,7 @@ class Kind(Enum):
     NOT_FOUND = ("not_found", 404, "NOT_FOUND")
     WRONG_METHOD = ("wrong_method", 405, "UNIMPLEMENTED")
     TOO_SLOW = ("too_slow", 408, "DEADLINE_EXCEEDED")
-    # Never RESOURCE_EXHAUSTED: to a caller that one means "busy, try again", and a large request stays large.
+    # Not RESOURCE_EXHAUSTED: callers read that code as "busy, try again", but a second try would be just as large.
     TOO_LARGE = ("too_large", 413, "INVALID_ARGUMENT")
     BUSY = ("busy", 429, "RESOURCE_EXHAUSTED")
     CALLER_LEFT = ("caller_left", 499, "CANCELLED")
@@ -35,13 +36,13 @@ class Kind(Enum):
 
 
 class HubError(Exception):
-    """A refusal or a failure that its caller will read.
+    """An error that the caller will read.
 
     Args:
         kind: whose fault it is.
         detail: one sentence for the caller.
-        retry_after: seconds after which a second try makes sense; answered as `Retry-After` where the kind is
-            `BUSY` or `NOT_READY`.
+        retry_after: seconds after which a retry makes sense; sent as `Retry-After` if the kind is `BUSY` or
+            `NOT_READY`.
     """
 
     def __init__(self, kind: Kind, detail: str, retry_after: int = 1) -> None:
@@ -52,11 +53,11 @@ class HubError(Exception):
 
 
 def bad_input(detail: str) -> HubError:
-    """The most common error, short to write."""
+    """A `HubError` of kind BAD_INPUT, the most common one."""
     return HubError(Kind.BAD_INPUT, detail)
 
 
 def shown(value: object, limit: int = 60) -> str:
-    """`value` as a caller may see it in an error: its JSON-like form, cut at `limit` characters."""
+    """The `repr` of a value for an error sentence, cut at `limit` characters."""
     text = repr(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,4 +1,4 @@
-"""The request and the answer that travel through both tiers, whatever protocol they came by."""
+"""The request and the answer of a model call. Both tiers use them for every protocol."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Parameter = bool | int | float | str
 
 
 def size_of(tensors: tuple[Tensor, ...]) -> int:
-    """Bytes of all of them."""
+    """Bytes of all tensors together."""
     return len(tensors[0].data) if len(tensors) == 1 else sum([len(tensor.data) for tensor in tensors])
 
 
@@ -23,10 +23,10 @@ class InferRequest:
 
     Args:
         model: the model's name.
-        version: the version, "" for the model's default one.
-        inputs: the tensors, in the order of the model's metadata once `Signature.check` has seen them.
-        outputs: names of the wanted outputs, () for all.
-        parameters: what the caller passed on to the model; part of what decides whether two requests may merge.
+        version: the model's version; "" for the default version.
+        inputs: the input tensors; after `Signature.check` they are in the order of the model's metadata.
+        outputs: names of the outputs that the caller wants; () for all.
+        parameters: the caller's parameters for the model; requests merge only if these are equal.
     """
 
     model: str
@@ -47,7 +47,7 @@ class InferRequest:
 
 @dataclass(slots=True)
 class Times:
-    """Where a request's time went, in seconds; a pod knows queue and compute, the gateway adds the rest."""
+    """Where a request's time went, in seconds. The pod measures `queue` and `compute`; the gateway adds the rest."""
 
     queue: float = 0.0
     batch: float = 0.0
@@ -57,13 +57,13 @@ class Times:
 
 @value_class(frozen=True, slots=True)
 class Trip:
-    """What all jobs of a batch share that was answered.
+    """Facts about an answered batch that all its jobs share.
 
     Args:
-        rows: how many it had.
-        size: bytes of its outputs.
-        served_by: the address of the pod.
-        batch, network, compute: as in `Times`.
+        rows: rows of the batch.
+        size: bytes of the batch's outputs.
+        served_by: address of the pod that answered.
+        batch, network, compute: seconds, as in `Times`.
     """
 
     rows: int = 0
@@ -84,8 +84,8 @@ class InferResponse:
     Args:
         model: the model's name.
         version: the version that ran.
-        outputs: the tensors, in the order of the metadata or of the request's `outputs`.
-        parameters: what the model or the server says beside them.
+        outputs: the output tensors, in the order of the model's metadata or of the request's `outputs`.
+        parameters: further values from the model or the server.
     """
 
     model: str
@@ -102,7 +102,7 @@ class InferResponse:
         """The output called `name`.
 
         Raises:
-            HubError: MODEL_FAILED where the model gave none of that name.
+            HubError: MODEL_FAILED if the model gave no output of that name.
         """
         for tensor in self.outputs:
             if tensor.name == name:

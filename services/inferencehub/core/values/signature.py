@@ -1,7 +1,8 @@
-"""What a model takes and gives, and the one place where a request is held against it.
+"""A model's signature (its inputs and outputs), and the check of requests against it.
 
-Both tiers know a model as a `ModelInfo`: the pod builds it from the repository, the gateway from what the pod says
-over the protocol (ModelMetadata and ModelConfig). A runtime never sees a tensor that `Signature.check` has not passed.
+Both tiers describe a model with a `ModelInfo`. The pod builds it from the model repository. The gateway builds it from
+the pod's answers to ModelMetadata and ModelConfig. `Signature.check` is the only check of this kind: a runtime gets
+only tensors that have passed it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ NAME = attrgetter("name")
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """An input or output: `shape` has -1 where any size will do, and the batch dimension first if the model batches."""
+    """An input or an output of a model.
+
+    `shape` has -1 for a dimension of any size. If the model batches, the batch dimension comes first.
+    """
 
     name: str
     dtype: str
@@ -28,25 +32,29 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """Inputs, outputs and batch rule of a model; `max_batch_size` 0 says that its first dimension is no batch."""
+    """Inputs, outputs and batch size of a model.
+
+    `max_batch_size` 0 means that the model does not batch: its first dimension is not a batch dimension.
+    """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     max_batch_size: int = 0
-    names: list[str] = field(init=False, repr=False, compare=False)  # of the inputs
-    first_is_all: bool = field(
-        init=False, repr=False, compare=False
-    )  # whether the first input is all it needs
+    names: list[str] = field(init=False, repr=False, compare=False)  # names of the inputs
+    first_is_all: bool = field(init=False, repr=False, compare=False)  # whether all other inputs are optional
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", list(map(NAME, self.inputs)))
         object.__setattr__(self, "first_is_all", all(spec.optional for spec in self.inputs[1:]))
 
     def check(self, request: InferRequest) -> tuple[InferRequest, int]:
-        """The request with its inputs in the model's order, and its number of rows (1 where the model does not batch).
+        """Check a request against the signature.
+
+        Returns:
+            The request with its inputs in the model's order, and its number of rows (1 if the model does not batch).
 
         Raises:
-            HubError: BAD_INPUT naming the input, what was expected and what came.
+            HubError: BAD_INPUT that names the input, what was expected and what came.
         """
         inputs = request.inputs
         if list(map(NAME, inputs)) == self.names:
@@ -66,7 +74,7 @@ class Signature:
         return request, self._rows(request.model, inputs)
 
     def _in_order(self, request: InferRequest) -> tuple[Tensor, ...]:
-        """The inputs, checked, in the model's order; those that are optional may be missing."""
+        """The checked inputs in the model's order; optional inputs may be missing."""
         given = {tensor.name: tensor for tensor in request.inputs}
         if len(given) != len(request.inputs):
             raise bad_input(
@@ -109,12 +117,16 @@ class Signature:
 
 
 def check_tensor(model: str, spec: TensorSpec, tensor: Tensor) -> None:
-    """Refuse a tensor whose dtype or shape is not the spec's."""
+    """Refuse a tensor whose dtype or shape does not match its spec.
+
+    Raises:
+        HubError: BAD_INPUT that says what was expected and what came.
+    """
     if tensor.dtype != spec.dtype:
         raise bad_input(f"model '{model}': input '{spec.name}' is {tensor.dtype}, expected {spec.dtype}")
     shape, expected = tensor.shape, spec.shape
     if shape == expected or (shape and expected[:1] == (-1,) and shape[1:] == expected[1:]):
-        return  # the batch is nearly always the only dimension of any size
+        return  # the fast case: usually only the batch dimension is variable
     if len(shape) != len(expected) or any(e not in (-1, s) for s, e in zip(shape, expected, strict=True)):
         raise bad_input(
             f"model '{model}': input '{spec.name}' has shape {list(shape)}, expected {list(expected)}"
@@ -124,13 +136,13 @@ def check_tensor(model: str, spec: TensorSpec, tensor: Tensor) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """A model version as its pod serves it.
+    """A model version that a pod serves.
 
     Args:
-        name, version: as in the repository.
+        name, version: as in the model repository.
         platform: the runtime's name as the protocol shows it.
-        signature: what it takes and gives.
-        slots: how many batches one pod runs at a time.
+        signature: the model's inputs and outputs.
+        slots: how many batches one pod runs at the same time.
         parameters: the config's string parameters (`predict_class`, `run_at_most_once`, …), sorted by name.
     """
 
@@ -149,7 +161,7 @@ class ModelInfo:
         object.__setattr__(self, "predicted", tuple(map(self.parameter, names)))
 
     def parameter(self, name: str) -> str:
-        """A parameter's value, "" where it is not set."""
+        """A parameter's value; "" if it is not set."""
         for key, value in self.parameters:
             if key == name:
                 return value
@@ -157,14 +169,14 @@ class ModelInfo:
 
     @property
     def at_most_once(self) -> bool:
-        """Whether work that a pod may have begun must not be given to another one."""
+        """Whether work that one pod may have begun must not be sent to another pod."""
         return self.parameter("run_at_most_once").lower() in ("1", "true", "yes")
 
     def pick_input(self) -> TensorSpec:
         """The input that `/predict` fills.
 
         Raises:
-            HubError: UNSUPPORTED where the model takes none.
+            HubError: UNSUPPORTED if the model has no input.
         """
         if not self.signature.inputs:
             raise HubError(Kind.UNSUPPORTED, f"model '{self.name}' has no input that /predict could fill")

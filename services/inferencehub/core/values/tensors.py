@@ -1,9 +1,9 @@
-"""Tensors as the Open Inference Protocol means them: a dtype, a shape, and raw little-endian row-major bytes.
+"""Tensors of the Open Inference Protocol (OIP): a dtype, a shape, and raw little-endian row-major bytes.
 
-A `Tensor` checks its byte count once, when it is made; nobody checks again. Its data is anything with the buffer
-protocol (bytes or a memoryview), never a list, so that it crosses the tiers without being looked at.
+A `Tensor` checks its byte count once, when it is made. No other code checks it again. Its data is an object with the
+buffer protocol (bytes or a memoryview), never a list, so the tiers pass it on without reading its elements.
 
-BYTES elements are variable: each is a uint32 length and that many bytes (OIP, "binary tensor data extension").
+BYTES elements have variable sizes: each is a uint32 length and that many bytes (OIP, "binary tensor data extension").
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from inferencehub.core.values.value_class import value_class
 
 Buffer = bytes | bytearray | memoryview
 
-# Bytes per element; 0 says that the elements carry their own length.
+# Bytes per element; 0 means that each element carries its own length.
 DTYPES: dict[str, int] = {
     "BOOL": 1,
     "UINT8": 1,
@@ -36,7 +36,7 @@ DTYPES: dict[str, int] = {
     "BYTES": 0,
 }
 MAX_DIMENSIONS = 32
-MAX_ELEMENTS = 2**40  # far beyond any request, and small enough that products stay cheap
+MAX_ELEMENTS = 2**40  # far more than any request has, and small enough to multiply quickly
 
 
 @value_class(frozen=True, slots=True)
@@ -46,11 +46,11 @@ class Tensor:
     Args:
         name: the input's or output's name.
         dtype: a key of `DTYPES`.
-        shape: the dimensions, batch first where the model batches.
+        shape: the dimensions; the batch dimension comes first if the model batches.
         data: raw little-endian elements, row-major.
 
     Raises:
-        HubError: BAD_INPUT where the dtype is unknown, a dimension negative, or the byte count wrong.
+        HubError: BAD_INPUT if the dtype is unknown, a dimension is negative, or the byte count is wrong.
     """
 
     name: str
@@ -76,7 +76,11 @@ class Tensor:
 
 
 def element_count(name: str, shape: Sequence[int]) -> int:
-    """The number of elements of `shape`; refuses negative, absurdly many or absurdly large dimensions."""
+    """The number of elements of a tensor of this shape.
+
+    Raises:
+        HubError: BAD_INPUT if a dimension is negative, or if there are too many dimensions or elements.
+    """
     if len(shape) > MAX_DIMENSIONS:
         raise bad_input(f"tensor '{name[:80]}': {len(shape)} dimensions, expected at most {MAX_DIMENSIONS}")
     for dim in shape:
@@ -93,7 +97,11 @@ def element_count(name: str, shape: Sequence[int]) -> int:
 
 
 def check_bytes_elements(name: str, data: Buffer, count: int) -> None:
-    """Refuse BYTES data that does not hold exactly `count` length-prefixed elements."""
+    """Refuse BYTES data that does not hold exactly `count` length-prefixed elements.
+
+    Raises:
+        HubError: BAD_INPUT.
+    """
     if bytes_elements_end(data, count) != len(data):
         raise bad_input(
             f"tensor '{name[:80]}': {len(data)} bytes are not exactly {count} BYTES elements, each a uint32 length and "
@@ -102,9 +110,9 @@ def check_bytes_elements(name: str, data: Buffer, count: int) -> None:
 
 
 def bytes_elements_end(data: Buffer, count: int, start: int = 0) -> int:
-    """The offset behind `count` BYTES elements from `start`, or -1 where the data ends before."""
+    """The offset after `count` BYTES elements that begin at offset `start`; -1 if the data ends too early."""
     total = len(data)
-    # An element takes at least 4 bytes: a huge count over few bytes is refused without a loop.
+    # An element takes at least 4 bytes. So a huge count with few bytes is refused without a loop.
     if count * 4 > total - start:
         return -1
     offset = start
@@ -131,7 +139,7 @@ def unpack_bytes(data: Buffer) -> list[bytes]:
 
 
 def merge_rows(tensors: Sequence[Tensor]) -> Tensor:
-    """Tensors of equal name, dtype and non-batch shape, joined along their first dimension."""
+    """Join tensors along their first dimension. They must have the same name, dtype and other dimensions."""
     first = tensors[0]
     if len(tensors) == 1:
         return first
@@ -140,10 +148,14 @@ def merge_rows(tensors: Sequence[Tensor]) -> Tensor:
 
 
 def split_rows(tensor: Tensor, rows: Sequence[int]) -> list[Tensor]:
-    """`tensor` cut along its first dimension into parts of `rows` rows each; no byte is copied.
+    """Cut a tensor along its first dimension, without copying its bytes.
+
+    Args:
+        tensor: the tensor to cut.
+        rows: the number of rows of each part.
 
     Raises:
-        ValueError: where the parts do not add up to the tensor's rows.
+        ValueError: if `rows` does not add up to the tensor's number of rows.
     """
     if not tensor.shape or sum(rows) != tensor.shape[0]:
         raise ValueError(f"output '{tensor.name}' of shape {list(tensor.shape)} for {sum(rows)} rows")
@@ -162,8 +174,8 @@ def split_rows(tensor: Tensor, rows: Sequence[int]) -> list[Tensor]:
 
 
 def trusted(name: str, dtype: str, shape: tuple[int, ...], data: Buffer) -> Tensor:
-    """A `Tensor` whose bytes are known to fit, made of tensors that were checked: skips the second check."""
-    tensor: Any = object.__new__(Tensor)  # not yet a value
+    """Make a `Tensor` without the check, from bytes that are known to fit (for example parts of a checked tensor)."""
+    tensor: Any = object.__new__(Tensor)  # Any: mypy lets us set its fields
     tensor.name = name
     tensor.dtype = dtype
     tensor.shape = shape

@@ -1,7 +1,8 @@
-"""`@value_class`: a frozen dataclass to mypy, a plain one with slots to the interpreter.
+"""`@value_class`: mypy sees a frozen dataclass, the interpreter sees a plain dataclass with slots.
 
-Nobody may assign to a field of a value, and mypy finds who does. A guard at run time would cost more than all else in
-making one: a frozen dataclass sets each field through `object.__setattr__`, and a request makes about ten values.
+No code may assign to a field of a value, and mypy reports an error if some code does. A check at run time would make
+values much slower to create: a frozen dataclass sets each field through `object.__setattr__`, and one request creates
+about ten values.
 """
 
 from __future__ import annotations
@@ -16,6 +17,6 @@ if TYPE_CHECKING:
 else:
 
     def value_class(*, frozen: bool, slots: bool):  # noqa: ANN201  mypy reads the import above
-        """`dataclass(frozen=True, slots=True)`, not guarded at run time."""
+        """`dataclass(frozen=True, slots=True)` without the guard at run time."""
         assert frozen
         return dataclasses.dataclass(slots=slots, unsafe_hash=True)

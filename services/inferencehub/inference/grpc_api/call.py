@@ -1,7 +1,7 @@
-"""A call of a model at a pod, from its arrival to its access line, whichever way it came.
+"""A model call at a pod, from its arrival to its access line: a unary gRPC call, or a message of a standing stream.
 
-It is an object and no coroutine: its answers go to a sink, which a call of its own awaits, and which writes them to a
-standing stream.
+A call is an object, not a coroutine. Its answers go to a sink. The sink of a unary call has a future to await; the sink
+of a standing stream writes the answers to the stream.
 """
 
 from __future__ import annotations
@@ -21,21 +21,23 @@ from inferencehub.inference.models.model import Model
 from inferencehub.inference.settings import InferenceSettings
 
 REQUEST_ID = "x-request-id"
-NO_DEADLINE_S = 1e9  # gRPC says about so much of a call without a deadline
-ID_LIMIT, IDS_LIMIT = 128, 2000  # characters in the access line, of one id and of all
+NO_DEADLINE_S = 1e9  # gRPC reports more than this as the remaining time of a call without a deadline
+ID_LIMIT, IDS_LIMIT = 128, 2000  # characters in the access line: of one id, and of all ids
 
-# gRPC hands over a call every five passes of the loop or so, however many have come. A gateway's were merged there.
+# A call waits for others to merge with until this many passes of the event loop have brought none: gRPC delivers one
+# call in about five passes, even if many have arrived. CallRecorder from a gateway do not wait, because it has already merged
+# them.
 PATIENCE = 12
 
 
 class Call:
-    """A call.
+    """One call of a model.
 
     Args:
         model: the model that is called.
-        id: the request's own id, "" for none.
-        context: the gRPC call or stream that it came by.
-        arrived: when, on the clock of `time.monotonic`.
+        id: the request's id; "" if it has none.
+        context: the gRPC call or the standing stream on which it arrived.
+        arrived: when it arrived, in seconds of `time.monotonic`.
     """
 
     __slots__ = ("arrived", "context", "id", "job", "model", "rows", "whose")
@@ -53,13 +55,13 @@ class Call:
         """Check the request, and put it into the model's lane.
 
         Args:
-            request: as it came.
-            members: `hub_members` as it came, "" where the call is no merge.
-            limits: how long it may take.
+            request: the request as received.
+            members: the parameter `hub_members` as received; "" if the call is not a merge.
+            limits: time limits of the service.
             sink: gets the answers.
 
         Raises:
-            HubError: where it is not accepted.
+            HubError: if the call is not accepted.
         """
         model = self.model
         request, timeout = without_timeout(request)
@@ -70,7 +72,7 @@ class Call:
         if members:
             self.whose = extension.members_from_proto(members, self.arrived, deadline)
             if sum([member.rows for member in self.whose]) != rows:
-                raise bad_input(f"parameter 'hub_members' speaks of other than the {rows} rows of the inputs")
+                raise bad_input(f"parameter 'hub_members': expected {rows} rows in all, as in the inputs")
         else:
             self.whose = (Member(rows, deadline, self.id),)
         self.job = job = Job(request, rows, self.whose, self.arrived)
@@ -78,17 +80,17 @@ class Call:
         lane.accept(job, sink, 0 if members else PATIENCE)
 
     def leave(self) -> None:
-        """Nobody waits for the answer any more, or it is there."""
+        """End the caller's interest: the caller has left, or has its answer. A call that still waits or runs ends."""
         if self.job is not None and self.model.lane is not None:
             self.model.lane.leave(self.job)
 
 
 class CallRecorder:
-    """How calls begin and end.
+    """Begins calls, and counts and logs their ends.
 
     Args:
         settings: the service's settings.
-        access: where the line of each call goes; None for nowhere.
+        access: the access log; None if access lines are off.
     """
 
     def __init__(self, settings: InferenceSettings, access: AccessLog | None) -> None:
@@ -96,10 +98,10 @@ class CallRecorder:
         self.access = access
 
     def begin(self, call: Call, request: InferRequest, members: str, sink: Sink) -> None:
-        """`Call.submit`; a call that is not accepted has ended.
+        """Submit a call (see `Call.submit`). If it is not accepted, also count and log its end.
 
         Raises:
-            HubError: where it is not accepted.
+            HubError: if the call is not accepted.
         """
         try:
             call.submit(request, members, self.limits, sink)
@@ -131,24 +133,24 @@ class CallRecorder:
 
 
 def own_limit(context: Any) -> float | None:
-    """Seconds that are left of the call's own deadline; None where it has none."""
+    """Seconds until the deadline that the caller set for the gRPC call; None if there is none."""
     left: float | None = context.time_remaining()
     return None if left is None or left > NO_DEADLINE_S else left
 
 
 def status_of(error: BaseException) -> str:
-    """How a call that raised ended, as its access line says it."""
+    """The status of a call that raised this error, for its access line and the metrics."""
     if isinstance(error, HubError):
         return error.kind.label
     return "cancelled" if isinstance(error, asyncio.CancelledError) else Kind.MODEL_FAILED.label
 
 
 def shown_ids(members: tuple[Member, ...]) -> str:
-    """The members' ids with commas, "" where none has one; callers choose them, so their length is bounded."""
+    """The members' ids, separated by commas; "" if none has one. Callers choose ids, so their length is limited."""
     ids = [member.id[:ID_LIMIT] for member in members]
     return ",".join(ids)[:IDS_LIMIT] if any(ids) else ""
 
 
 def request_id(context: Any) -> str:
-    """The caller's request id, from the call's metadata."""
+    """The caller's request id from the call's metadata; "" if there is none."""
     return next((str(value) for name, value in context.invocation_metadata() or () if name == REQUEST_ID), "")

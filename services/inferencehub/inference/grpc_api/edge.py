@@ -1,4 +1,4 @@
-"""The edge of gRPC: answers are written within the limit, and errors become status codes, here and nowhere else."""
+"""The gRPC edge. Only here are answers checked against the size limit, and errors turned into status codes."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from inferencehub.core.values.errors import HubError, Kind
 logger = logging.getLogger(__name__)
 
 Method = Callable[[Any, Any], Awaitable[Message | bytes]]
-DETAIL_LIMIT = 1000  # bytes; gRPC writes each as up to three and takes headers of 8 KiB
+DETAIL_LIMIT = 1000  # bytes; gRPC encodes one byte as up to three, and accepts headers of at most 8 KiB
 
 
 def written(answer: Message, model: str, limit: int) -> bytes:
-    """A message as bytes.
+    """Serialize a model's answer.
 
     Raises:
-        HubError: MODEL_FAILED where they are more than `limit`.
+        HubError: MODEL_FAILED if it has more than `limit` bytes.
     """
     data = answer.SerializeToString()
     if len(data) > limit:
@@ -33,7 +33,12 @@ def written(answer: Message, model: str, limit: int) -> bytes:
 
 
 def unary(method: Method, request: type[Message] | None) -> Any:
-    """A method as a unary handler that answers an error with its status code; it gets bytes where `request` is None."""
+    """Make a unary gRPC handler from a method. If the method raises, the handler answers with the error's status code.
+
+    Args:
+        method: gets the request message and the gRPC context.
+        request: class of the request message; None if the method wants the serialized bytes.
+    """
 
     async def call(message: Any, context: Any) -> bytes | None:
         try:
@@ -49,7 +54,15 @@ def unary(method: Method, request: type[Message] | None) -> Any:
 
 
 def ending(error: Exception, method: str, message: Message | None) -> tuple[str, str, bool]:
-    """What a caller is told of an error: status code, sentence, and whether the call was never begun."""
+    """The answer to an error: name of the status code, sentence, and whether the call was refused before it started.
+
+    An error that is not a `HubError` is logged with its traceback; the caller gets a general sentence.
+
+    Args:
+        error: the error.
+        method: name of the method, for the log.
+        message: the request, for the log; None if it is not to be logged.
+    """
     if isinstance(error, HubError):
         detail = error.detail.encode(errors="replace")[:DETAIL_LIMIT].decode(errors="ignore")
         return error.kind.grpc, detail, error.kind is Kind.BUSY

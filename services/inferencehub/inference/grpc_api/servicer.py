@@ -1,10 +1,10 @@
-"""What a pod answers over gRPC: the Open Inference Protocol, and the small Predict.
+"""The pod's gRPC methods: the Open Inference Protocol, and the small Predict.
 
-Each method reads a message, asks `models`, and writes a message. Errors become status codes in `edge.py`.
+Each method reads a message, uses `models`, and writes a message. Errors become status codes in `edge.py`.
 
-A merged call (parameter `hub_members`, see `core/oip/messages.py`) is one job whose rows belong to several callers; the pod
-answers it with its times and with how many instances are free. A call that the pod had no room for is refused with the
-trailer `hub-refused`, which tells the gateway that it never started and may go to another pod.
+A merged call (parameter `hub_members`, see `core/oip/extension.py`) is one job whose rows belong to several callers.
+The pod's answer contains its times and the number of free instances. If the pod has no room for a call, it refuses the
+call with the trailer `hub-refused`. The gateway then knows that the call never started, and may send it to another pod.
 """
 
 from __future__ import annotations
@@ -44,9 +44,11 @@ class Servicer:
     """The methods of both services.
 
     Args:
-        models: what is served.
+        models: the models to serve.
         settings: the service's settings.
-        access: where the line of each call goes; None for nowhere.
+        access: the access log; None if access lines are off.
+
+    `ready` tells whether the whole process is ready; the server sets it.
     """
 
     def __init__(self, models: Models, settings: InferenceSettings, access: AccessLog | None) -> None:
@@ -57,21 +59,21 @@ class Servicer:
         self.streams = Streams(self, settings.max_message_bytes, settings.max_timeout_ms / 1000)
 
     async def server_live(self, request: pb.ServerLiveRequest, context: Any) -> pb.ServerLiveResponse:
-        """Whether the process works."""
+        """ServerLive: whether the process works."""
         return pb.ServerLiveResponse(live=True)
 
     async def server_ready(self, request: pb.ServerReadyRequest, context: Any) -> pb.ServerReadyResponse:
-        """Whether the required models serve and the process is not draining."""
+        """ServerReady: whether the required models serve and the process is not draining."""
         return pb.ServerReadyResponse(ready=self.ready())
 
     async def model_ready(self, request: pb.ModelReadyRequest, context: Any) -> pb.ModelReadyResponse:
-        """Whether a model would run a call."""
+        """ModelReady: whether a model would run a call."""
         return pb.ModelReadyResponse(ready=self.models.get(request.name, request.version).serves)
 
     async def server_metadata(
         self, request: pb.ServerMetadataRequest, context: Any
     ) -> pb.ServerMetadataResponse:
-        """Name, version and extensions."""
+        """ServerMetadata: name, version and extensions of this server."""
         own = (extension.POOL + self.settings.pool, f"{extension.STREAM_PORT}{self.streams.port}")
         return pb.ServerMetadataResponse(
             name="inferencehub", version=__version__, extensions=EXTENSIONS + own
@@ -93,7 +95,11 @@ class Servicer:
         )
 
     async def model_config(self, request: pb.ModelConfigRequest, context: Any) -> pb.ModelConfigResponse:
-        """A model's configuration, with the number of its instances filled in."""
+        """ModelConfig: a model's configuration, with the number of its instances filled in.
+
+        Raises:
+            HubError: NOT_FOUND if the model is unknown, NOT_READY if it is not loaded.
+        """
         model = self.models.get(request.name, request.version)
         model.open_lane()
         response = pb.ModelConfigResponse()
@@ -108,7 +114,7 @@ class Servicer:
     async def repository_index(
         self, request: pb.RepositoryIndexRequest, context: Any
     ) -> pb.RepositoryIndexResponse:
-        """All models of the repository, each with its state and, where it does not serve, the reason."""
+        """RepositoryIndex: all models, each with its state and the reason if it does not serve."""
         response = pb.RepositoryIndexResponse()
         for model in self.models:
             if model.serves or not request.ready:
@@ -118,7 +124,7 @@ class Servicer:
         return response
 
     async def model_infer(self, data: bytes, context: Any) -> bytes:
-        """Run a model on a ModelInferRequest that was not read yet; a ModelInferResponse, written out."""
+        """ModelInfer: run a model. `data` is a serialized ModelInferRequest, the result a serialized response."""
         message, raw = read_request(data)
         members = members_of(message)
         model = self.models.get(message.model_name, message.model_version)
@@ -134,20 +140,26 @@ class Servicer:
     def begin(
         self, message: pb.ModelInferRequest, raw: Sequence[Buffer], stream: StandingStream, sink: Sink
     ) -> Call:
-        """Accept a message of a standing stream, with its raw contents; `sink` gets the answers.
+        """Begin the call that a message of a standing stream asks for.
+
+        Args:
+            message: the message.
+            raw: its raw contents.
+            stream: the stream on which it arrived.
+            sink: gets the answers.
 
         Raises:
-            HubError: where it is not accepted.
+            HubError: if the call is not accepted.
         """
         call = Call(self.models.get(message.model_name, message.model_version), "", stream, monotonic())
         self.calls.begin(call, messages.request_from_proto(message, raw), members_of(message), sink)
         return call
 
     def part(self, id: str, call: Call, response: InferResponse, limit: int) -> bytes:
-        """One of several answers to a message of a standing stream, written out.
+        """One of several answers to a message of a standing stream, serialized.
 
         Raises:
-            HubError: MODEL_FAILED where it is larger than `limit` bytes.
+            HubError: MODEL_FAILED if it has more than `limit` bytes.
         """
         reply = pb.ModelStreamInferResponse()
         messages.fill_response(reply.infer_response, response, id)
@@ -155,7 +167,7 @@ class Servicer:
         return written(reply, call.model.name, limit)
 
     def answer(self, id: str, call: Call, end: End, limit: int) -> bytes:
-        """The end of a call of a standing stream, written out; b"" where the caller has left."""
+        """The message that ends a call of a standing stream, serialized; b"" if the caller has left."""
         status = "ok"
         try:
             if isinstance(end, HubError):
@@ -178,11 +190,11 @@ class Servicer:
             self.calls.end(call, status)
 
     def failure(self, id: str, error: Exception, message: Message | None = None) -> bytes:
-        """The answer to a message of a standing stream that failed, written out."""
+        """The answer to a message of a standing stream whose call failed, serialized."""
         return extension.failure_to_proto(id, *ending(error, "model_stream_infer", message))
 
     async def predict(self, message: predict_pb.PredictRequest, context: Any) -> bytes:
-        """The small call: the first input filled with features or text, the answer's class read back."""
+        """Predict, the small call: one row of features or a text in, a serialized PredictResponse out."""
         now = monotonic()
         text = message.text if message.text and not message.features else None
         model = self.models.get(message.model_name or self.settings.model_for(text))
@@ -200,7 +212,20 @@ class Servicer:
     async def infer(
         self, call: Call, request: InferRequest, members: str, reply: Callable[[InferResponse], Message]
     ) -> bytes:
-        """Put a call into its model's lane and wait for its `reply`, written out; one access line, however it ends."""
+        """Put a call into its model's lane and wait for the answer. Writes one access line, however the call ends.
+
+        Args:
+            call: the call.
+            request: the request.
+            members: the parameter `hub_members`; "" if the call is not a merge.
+            reply: turns the model's answer into the method's answer.
+
+        Returns:
+            The serialized answer.
+
+        Raises:
+            HubError: if the call fails.
+        """
         sink = OneAnswer()
         self.calls.begin(call, request, members, sink)
         status = "ok"
@@ -216,20 +241,20 @@ class Servicer:
 
 
 def members_of(message: pb.ModelInferRequest) -> str:
-    """Parameter `hub_members`, "" where there is none."""
+    """The parameter `hub_members` of a request; "" if there is none."""
     parameters = message.parameters
     return parameters["hub_members"].string_param if "hub_members" in parameters else ""
 
 
 def fill(answer: pb.ModelInferResponse, call: Call, response: InferResponse, id: str, merged: bool) -> None:
-    """Write a model's answer into a message, and beside it for a gateway, whose calls are merges, what is ours."""
+    """Write a model's answer into a message. If the call is a merge, it comes from a gateway: add our parameters."""
     messages.fill_response(answer, response, id)
     if merged:
         add_times(answer, call)
 
 
 def add_times(answer: pb.ModelInferResponse, call: Call) -> None:
-    """Write what is ours beside an answer: where its time went, free instances, members left out."""
+    """Add our parameters to an answer: the call's times, the number of free instances, and the dropped members."""
     job = call.job
     if job is None:
         return
@@ -242,7 +267,7 @@ def add_times(answer: pb.ModelInferResponse, call: Call) -> None:
 
 
 def handlers(servicer: Servicer) -> list[grpc.GenericRpcHandler]:
-    """Both services as gRPC handlers; errors become status codes here."""
+    """The gRPC handlers of both services. They answer errors with status codes."""
     oip: dict[str, tuple[Method, type[Message] | None]] = {
         "ServerLive": (servicer.server_live, pb.ServerLiveRequest),
         "ServerReady": (servicer.server_ready, pb.ServerReadyRequest),

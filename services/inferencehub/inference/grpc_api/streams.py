@@ -1,10 +1,10 @@
-"""The pod's end of a gateway's standing stream (`gateway/pods/stream.py`, `core/oip/messages.py`): ModelStreamInfer with our mark.
+"""The pod's end of a gateway's standing stream: ModelStreamInfer with our metadata (`core/oip/extension.py`).
 
-Every message is a call and runs by itself; answers leave in the order in which they are ready. The stream lives as
-long as its gateway wants. When the pod stops, it takes no new call, answers those that run, and ends the stream with
-OK: what was not answered by then was never begun.
+The gateway's end is `gateway/pods/stream.py`. Every message is a separate call; answers are sent in the order in which
+they are ready. The stream lasts as long as its gateway wants. When the pod stops, it refuses new calls, answers the
+running ones, and ends the stream with OK. A call without an answer at that moment has never started.
 
-Streams have a port of their own, for gRPC's server would hand each message to a thread and back (`core/http2`).
+Streams have their own port, because gRPC's server would hand each message to a thread and back (`core/http2`).
 """
 
 from __future__ import annotations
@@ -29,38 +29,38 @@ OK, UNIMPLEMENTED = 0, 12  # gRPC's status codes
 
 
 class CallRunner(Protocol):
-    """What runs the calls."""
+    """Runs the calls of standing streams."""
 
     def begin(
         self, message: pb.ModelInferRequest, raw: Sequence[Buffer], stream: StandingStream, sink: Sink
     ) -> Call:
-        """Accept a message, with its raw contents; `sink` gets the answers.
+        """Begin the call that a message asks for; `raw` is its raw contents, `sink` gets the answers.
 
         Raises:
-            Exception: where it is not accepted.
+            Exception: if the call is not accepted.
         """
 
     def part(self, id: str, call: Call, response: InferResponse, limit: int) -> bytes:
-        """One of several answers.
+        """One of several answers, serialized.
 
         Raises:
-            HubError: where it is larger than `limit` bytes.
+            HubError: if it has more than `limit` bytes.
         """
 
     def answer(self, id: str, call: Call, end: End, limit: int) -> bytes:
-        """The end of a call, of `limit` bytes at most; b"" where the caller has left."""
+        """The message that ends a call, serialized, of at most `limit` bytes; b"" if the caller has left."""
 
     def failure(self, id: str, error: Exception, message: pb.ModelInferRequest | None) -> bytes:
-        """The answer to a message that was not accepted."""
+        """The answer to a message that was not accepted, serialized."""
 
 
 class Streams:
-    """All of a pod's streams, and the port that they come in by.
+    """All standing streams of a pod, and the port on which they arrive.
 
     Args:
-        pod: what runs the calls.
-        most_bytes: of a message, either way.
-        longest_s: seconds that a call may last at most; how long each may last its message says.
+        pod: runs the calls.
+        most_bytes: bytes of the largest message, in both directions.
+        longest_s: the most seconds that a call may take; each message can ask for less.
     """
 
     def __init__(self, pod: CallRunner, most_bytes: int, longest_s: float) -> None:
@@ -77,7 +77,7 @@ class Streams:
         """Listen; port 0 takes a free one.
 
         Raises:
-            OSError: where the port is taken.
+            OSError: if the port is taken.
         """
         sock = listen(port)
         self.port = sock.getsockname()[1]
@@ -85,7 +85,7 @@ class Streams:
         self._server = await loop.create_server(lambda: StandingStream(self), sock=sock)
 
     async def stop(self, grace_s: float) -> None:
-        """Take no new call on any stream; each ends once those that run are answered, or after `grace_s` seconds."""
+        """Refuse new calls, and end each stream when its running calls are answered, or after `grace_s` seconds."""
         self._ending = True
         if self._server is not None:
             self._server.close()
@@ -98,21 +98,21 @@ class Streams:
             stream.abort()
 
     def opened(self, stream: StandingStream) -> None:
-        """A gateway is connected."""
+        """Note that a gateway has connected."""
         self._open.add(stream)
         self._none.clear()
         if self._ending:
             stream.end()
 
     def closed(self, stream: StandingStream) -> None:
-        """It is no more."""
+        """Note that a gateway's connection is closed."""
         self._open.discard(stream)
         if not self._open:
             self._none.set()
 
 
 class Answers:
-    """The sink of one call: its answers go out on the call's stream."""
+    """The sink of one call: it writes the answers to the call's stream."""
 
     __slots__ = ("call", "id", "stream")
     call: Call
@@ -131,10 +131,10 @@ class Answers:
 
 
 class StandingStream(ServerStream):
-    """One stream.
+    """One standing stream. To its calls, it looks like the context of a gRPC call.
 
     Args:
-        streams: whose it is.
+        streams: all streams of the pod.
     """
 
     def __init__(self, streams: Streams) -> None:
@@ -147,25 +147,25 @@ class StandingStream(ServerStream):
         self._ending = False
 
     def connection_made(self, transport: Any) -> None:
-        """Say what this side takes."""
+        """Send this side's settings."""
         super().connection_made(transport)
         self._streams.opened(self)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The connection is gone, and the stream with it."""
+        """The connection is closed, so the stream is over."""
         super().connection_lost(error)
         self._streams.closed(self)
 
     def time_remaining(self) -> float:
-        """As of a gRPC call: seconds that a message's call may last."""
+        """As in a gRPC context: the most seconds that a call may take."""
         return self._streams.longest_s
 
     def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
-        """As of a gRPC call."""
+        """As in a gRPC context: the metadata that the gateway began the stream with."""
         return self._metadata
 
     def end(self) -> None:
-        """Take no new call, and end once those that run are answered."""
+        """Refuse new calls, and end the stream when the running ones are answered."""
         self._ending = True
         if not self._begun:
             self.abort()
@@ -177,7 +177,7 @@ class StandingStream(ServerStream):
         self._break("the pod has stopped")
 
     def _headed(self, headers: Mapping[str, str], last: bool) -> None:
-        if self._begun or self._finished:  # trailers, which clients of gRPC have none of
+        if self._begun or self._finished:  # trailers; gRPC clients send none
             return
         limit = headers.get(extension.STREAM, "")
         if headers.get(":path") != messages.STREAM_METHOD or not limit.isdigit():
@@ -210,10 +210,10 @@ class StandingStream(ServerStream):
                 self._running[id].leave()
         elif self._ending:
             self.send(
-                (extension.failure_to_proto(id, "RESOURCE_EXHAUSTED", "the pod takes nothing more", True),)
+                (extension.failure_to_proto(id, "RESOURCE_EXHAUSTED", "the pod accepts no new calls", True),)
             )
         elif id in self._running:
-            self.send((extension.failure_to_proto(id, "INVALID_ARGUMENT", f"id '{id[:80]}' runs already"),))
+            self.send((extension.failure_to_proto(id, "INVALID_ARGUMENT", f"id '{id[:80]}' is in use"),))
         else:
             try:
                 answers = Answers(self, id)
@@ -223,7 +223,7 @@ class StandingStream(ServerStream):
                 self.send((self._pod.failure(id, error, message),))
 
     def part(self, id: str, call: Call, response: InferResponse) -> None:
-        """One of several answers; the call ends where it can't be sent."""
+        """Send one of several answers. If it cannot be sent, end the call with an error."""
         if id not in self._running:
             return
         try:
@@ -233,7 +233,7 @@ class StandingStream(ServerStream):
             call.leave()
 
     def answer(self, id: str, call: Call, end: End) -> None:
-        """A call has ended."""
+        """End a call and send its answer."""
         if self._running.pop(id, None) is None:
             return
         if reply := self._pod.answer(id, call, end, self._limit):

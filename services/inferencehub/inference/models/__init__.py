@@ -1,1 +1,4 @@
-"""Models, from directories to lanes: repository, configuration, registry. Imports `runtimes`; `grpc_api` uses it."""
+"""Models, from directories to lanes: repository, configuration, registry.
+
+It imports `runtimes`; `grpc_api` imports it.
+"""

@@ -1,8 +1,8 @@
-"""config.pbtxt, Triton's model configuration: what of it we honour, what we note, and what we refuse by name.
+"""config.pbtxt, Triton's model configuration: which fields are honoured, noted or refused.
 
-Every field of the schema is in one of three groups. Honoured: it does here what it does in Triton. Noted: a hint that
-changes no answer (a preferred batch size, an optimisation); the log says that it has no effect. Anything else that a
-config sets is refused, for a model that runs otherwise than its author wrote is worse than one that does not start.
+Every field of the schema is in one of three groups. An honoured field has the same effect as in Triton. A noted field
+is a hint that changes no answer (a preferred batch size, an optimisation); a log line says that it has no effect. Every
+other field is refused. A model that runs differently from what its author wrote is worse than one that does not start.
 """
 
 from __future__ import annotations
@@ -56,14 +56,14 @@ NOTED = {
 
 
 def parse_config(text: str, name: str) -> config_pb.ModelConfig:
-    """A config.pbtxt, checked against the groups above.
+    """Parse a config.pbtxt, and check its fields against the groups above.
 
     Args:
         text: the file's content.
         name: the name of the model's directory.
 
     Raises:
-        HubError: BAD_INPUT naming the line or the field.
+        HubError: BAD_INPUT that names the line or the field.
     """
     config = config_pb.ModelConfig()
     try:
@@ -93,7 +93,7 @@ def parse_config(text: str, name: str) -> config_pb.ModelConfig:
 
 
 def fields_set(message: Message, prefix: str = "") -> Iterator[str]:
-    """Dotted names of the fields that are set, as deep as one of the groups above knows them."""
+    """The dotted names of all fields that are set, in the same depth as in the groups above."""
     for field, value in message.ListFields():
         path = prefix + field.name
         inner = any(known.startswith(path + ".") for known in HONOURED | NOTED)
@@ -107,5 +107,5 @@ def fields_set(message: Message, prefix: str = "") -> Iterator[str]:
 
 
 def instances(config: config_pb.ModelConfig) -> int:
-    """How many instances the config asks for; 1 where it says nothing."""
+    """How many instances the config asks for; 1 if it does not say."""
     return sum(max(1, group.count) for group in config.instance_group) or 1

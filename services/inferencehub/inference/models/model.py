@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 class ModelState(Enum):
-    """As the repository index shows them (model repository extension)."""
+    """A model's state, with the names of the repository index (OIP, "model repository extension")."""
 
     LOADING = "LOADING"
     READY = "READY"
@@ -44,7 +44,11 @@ class Instance:
         self.model = model
 
     async def run(self, batch: Batch, emit: Emit) -> Ran:
-        """Run a batch; every error of the model is one that the request, not the pod, is to blame for."""
+        """Run a batch on this instance.
+
+        Raises:
+            NotAnswered: FAILED if the runtime raised a `HubError`: the model or the request is at fault, not the pod.
+        """
         model = self.model
         request = batch.request()
         started = monotonic()
@@ -64,7 +68,7 @@ class Instance:
 
 
 def wanted(outputs: tuple[Tensor, ...], names: tuple[str, ...]) -> tuple[Tensor, ...]:
-    """The outputs that the caller named, in that order; all where none is named."""
+    """The outputs that the caller named, in that order; all outputs if the caller named none."""
     if not names:
         return outputs
     by_name = {tensor.name: tensor for tensor in outputs}
@@ -75,10 +79,10 @@ class Model:
     """One version of a model.
 
     Args:
-        found: what the repository said of it.
-        bytes_held: the process's budget.
-        metrics: its counters.
-        changed: called whenever its state or its instances change.
+        found: the model version as the repository scan found it.
+        bytes_held: the process's budget of request bytes.
+        metrics: the metrics of this model version.
+        changed: called whenever the model's state or its instances change.
     """
 
     def __init__(
@@ -101,11 +105,11 @@ class Model:
 
     @property
     def serves(self) -> bool:
-        """Whether a call would be run: loaded, and not all of its instances are being replaced."""
+        """Whether the model would run a call: it is loaded, and not all of its instances are being replaced."""
         return self.state is ModelState.READY and len(self._recovering) < self.info.slots
 
     async def load(self) -> None:
-        """Load and warm up; never raises: what went wrong becomes the model's reason."""
+        """Load and warm up the model. It never raises; an error becomes the model's `reason`."""
         source = self.found.source
         if source is None:
             return
@@ -140,8 +144,8 @@ class Model:
             self.name, self.version, platform, signature, slots, parameters_of(source.config)
         )
         self._free = [Instance(index, self) for index in range(slots)]
-        # As much may wait here as fills every slot once more: what goes beyond it waits better in a gateway, which
-        # can still give it to another pod.
+        # The queue holds enough rows to fill every slot once more. Further requests should wait in a gateway, which can
+        # still send them to another pod.
         queue = Queue(signature.max_batch_size, slots * max(1, signature.max_batch_size))
         at_most_once = self.info.at_most_once
         self.lane = Lane(queue, self, self.bytes_held, RetryBudget(), self.metrics, at_most_once)
@@ -156,11 +160,11 @@ class Model:
         self.changed()
 
     def take(self) -> Instance | None:
-        """A free instance."""
+        """Take a free instance; None if there is none."""
         return self._free.pop() if self._free else None
 
     def give(self, slot: Instance) -> None:
-        """Take an instance back; one that has to recover first is free when it has."""
+        """Return an instance. If it has to recover first, it is free after that."""
         if self.runtime.recovery(slot.index) is None:
             self._free.append(slot)
         else:
@@ -168,12 +172,12 @@ class Model:
 
     @property
     def idle(self) -> int:
-        """As `free`: whoever takes an instance begins at once."""
+        """The same as `free`, because every free instance begins at once (see `Slots`)."""
         return len(self._free)
 
     @property
     def free(self) -> int:
-        """Instances that are free now."""
+        """The number of free instances."""
         return len(self._free)
 
     def _instance_changed(self, index: int) -> None:
@@ -196,27 +200,27 @@ class Model:
         self._recovering[slot] = self.loop.create_task(wait())
         self.changed()
         if self.lane is not None and not self.serves:
-            # Work that waits here has not begun: a gateway can give it to another pod.
+            # The waiting work has not begun, so a gateway can send it to another pod.
             self.lane.refuse(lambda job: True, self._being_replaced())
 
     def _being_replaced(self) -> HubError:
         return HubError(Kind.BUSY, f"model '{self.name}': all its instances are being replaced")
 
     async def unload(self) -> None:
-        """Let the model go, also one whose load was cut off; nothing of it runs any more."""
+        """Unload the model, even if its load was cancelled. No call of it may run any more."""
         for task in self._recovering.values():
             task.cancel()
         if self.state is not ModelState.UNAVAILABLE:
             self.state = ModelState.UNAVAILABLE
             self.lane = None
-            if hasattr(self, "runtime"):  # none where the load was cut off before it began
+            if hasattr(self, "runtime"):  # there is none if the load was cancelled before it began
                 await self.runtime.unload()
 
     def open_lane(self) -> Lane[Instance]:
-        """The lane.
+        """The model's lane.
 
         Raises:
-            HubError: NOT_READY with the reason where the model does not serve.
+            HubError: NOT_READY with the reason if the model is not loaded.
         """
         if self.lane is None:
             reason = self.reason or (
@@ -226,10 +230,10 @@ class Model:
         return self.lane
 
     def lane_to_run(self) -> Lane[Instance]:
-        """The lane, for a call that shall run.
+        """The model's lane, for a call that is to run now.
 
         Raises:
-            HubError: NOT_READY as `open_lane`, BUSY while all instances are being replaced.
+            HubError: NOT_READY as `open_lane`; BUSY while all instances are being replaced.
         """
         lane = self.open_lane()
         if not self.serves:

@@ -1,4 +1,4 @@
-"""All models of this process: found in the repository, loaded side by side, looked up by name and version."""
+"""All models of this process: found in the repository, loaded in parallel, looked up by name and version."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Models:
     """The models of one repository.
 
     Args:
-        repository: its directory.
-        bytes_held: the process's budget.
-        metrics: the process's counters.
+        repository: the repository's directory.
+        bytes_held: the process's budget of request bytes.
+        metrics: the service's metrics.
         changed: called whenever a model's state changes.
     """
 
@@ -45,10 +45,10 @@ class Models:
         return list(self._models)
 
     async def load(self) -> None:
-        """Find and load all; one that fails is unavailable and keeps its reason.
+        """Find and load all models. A model that fails is unavailable and keeps the reason.
 
         Raises:
-            HubError: BAD_INPUT where the repository is not there.
+            HubError: BAD_INPUT if the repository does not exist.
         """
         for found in await asyncio.to_thread(scan, self.repository):
             lane_metrics = self.metrics.lane(found.name, found.version)
@@ -62,10 +62,10 @@ class Models:
         self.changed()
 
     def get(self, name: str, version: str = "") -> Model:
-        """A model version; the newest that serves, or else the newest, where no version is named.
+        """A model version. Without `version`, it is the newest version that is ready, or else the newest version.
 
         Raises:
-            HubError: NOT_FOUND.
+            HubError: NOT_FOUND; NOT_READY if the model is unknown while models are still loading.
         """
         versions = self._models.get(name)
         if versions is None:
@@ -96,6 +96,6 @@ class Models:
         return name in self._models and self.get(name).serves
 
     async def unload(self) -> None:
-        """Let all models go, the last one first."""
+        """Unload all models, the last one first."""
         for model in reversed(list(self)):
             await model.unload()

@@ -1,9 +1,9 @@
 """The model repository on disk, in Triton's layout.
 
-    <repository>/<model>/config.pbtxt          optional where the model file tells everything
+    <repository>/<model>/config.pbtxt          optional if the model file describes inputs and outputs itself
     <repository>/<model>/<version>/<file>      versions are whole numbers
 
-Reading it never fails as a whole: a model that cannot be read is found with its reason, and its neighbours serve.
+If one model cannot be read, the scan returns it with the reason, and the other models are served.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from inferencehub.pb import model_config_pb2 as config_pb
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A model version that was found: how to load it, or why that can't be tried."""
+    """A model version in the repository: how to load it (`source`), or why it cannot be loaded (`reason`)."""
 
     name: str
     version: str
@@ -29,10 +29,10 @@ class Found:
 
 
 def scan(repository: Path) -> list[Found]:
-    """All models of a repository that are to be served, by name and version.
+    """All model versions of a repository that are to be served, in the order of names and versions.
 
     Raises:
-        HubError: BAD_INPUT where the directory is not there.
+        HubError: BAD_INPUT if the directory does not exist.
     """
     if not repository.is_dir():
         raise bad_input(f"the model repository '{repository}' is no directory")
@@ -52,10 +52,10 @@ def scan(repository: Path) -> list[Found]:
 
 
 def read_model(directory: Path) -> list[Found]:
-    """The versions of one model that its policy serves.
+    """The versions of one model that its `version_policy` serves.
 
     Raises:
-        HubError: BAD_INPUT saying what is wrong with the config or the directory.
+        HubError: BAD_INPUT that says what is wrong with the config or the directory.
     """
     path = directory / "config.pbtxt"
     config = parse_config(path.read_text("utf-8") if path.exists() else "", directory.name)
@@ -80,12 +80,16 @@ def read_model(directory: Path) -> list[Found]:
 
 
 def is_version(name: str) -> bool:
-    """Whether a directory's name is a version."""
+    """Whether a directory's name is a version, a whole number."""
     return name.isascii() and name.isdigit()
 
 
 def guess_runtime(directory: Path, versions: list[str]) -> str:
-    """The runtime whose model file is there, for a model without a `backend`."""
+    """The runtime for a model whose config names no `backend`: the one whose model file exists.
+
+    Raises:
+        HubError: BAD_INPUT if there is no such file.
+    """
     for kind in dict.fromkeys(RUNTIMES.values()):
         if kind.model_file and any((directory / version / kind.model_file).exists() for version in versions):
             return kind.name
@@ -94,10 +98,10 @@ def guess_runtime(directory: Path, versions: list[str]) -> str:
 
 
 def served_versions(config: config_pb.ModelConfig, versions: list[str]) -> list[str]:
-    """The versions that `version_policy` serves: the newest one where it says nothing.
+    """The versions that `version_policy` serves; without a policy, only the newest one.
 
     Raises:
-        HubError: BAD_INPUT where it names one that is not there.
+        HubError: BAD_INPUT if the policy names a version that does not exist.
     """
     policy = config.version_policy
     if policy.HasField("all"):

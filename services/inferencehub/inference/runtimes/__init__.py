@@ -1,1 +1,4 @@
-"""One file or folder for each kind of model, all with the contract of `runtime.py`. Imports core alone; `models` loads them by name."""
+"""Runtimes: one file or folder for each kind of model. All implement the contract in `runtime.py`.
+
+They import only core; `models` loads them by name.
+"""

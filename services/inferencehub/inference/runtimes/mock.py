@@ -1,7 +1,7 @@
-"""The simulated model: waits without using CPU, then answers a class drawn from the input.
+"""A simulated model: it waits without using CPU, then answers with a random class that depends on the input.
 
-Config parameters: `delay_ms` (500), `seed` (0), `classes` (5). The same seed and input give the same answer on every
-pod, whatever else runs, because each draw has a generator of its own, keyed by both.
+Config parameters and their defaults: `delay_ms` (500), `seed` (0), `classes` (5). The answer is a hash of the seed and
+the input. So the same seed and input give the same answer on every pod.
 """
 
 from __future__ import annotations

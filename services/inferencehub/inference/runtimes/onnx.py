@@ -1,8 +1,9 @@
 """ONNX models, run by onnxruntime.
 
-The file tells inputs, outputs and types; a config may repeat them and must then agree. All instances share one
-session, which may be run from several threads at a time, so weights are in memory once; the session's own threads are
-the processor's cores shared out over the instances, so that instances do not fight for them.
+The model file describes inputs, outputs and types. A config may repeat them, and must then agree with the file. All
+instances share one session, which several threads may run at the same time, so the weights are in memory only once. The
+session's own threads are limited to the number of cores divided by the number of instances, so instances do not compete
+for cores.
 """
 
 from __future__ import annotations
@@ -42,12 +43,12 @@ DTYPES = {
     "tensor(double)": "FP64",
     "tensor(string)": "BYTES",
 }
-# In onnxruntime's messages: codes at the beginning, and a place in its own source with the function's signature.
+# What is cut out of onnxruntime's messages: codes at the beginning, and locations in its source code.
 NOISE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : |/[^\s:]*onnxruntime/[^\s:]+:\d+ .*?\) (?:const )?")
 
 
 class Onnx(Runtime):
-    """A session of onnxruntime on the CPU."""
+    """A model that runs in a session of onnxruntime on the CPU."""
 
     def __init__(self, source: ModelSource) -> None:
         super().__init__(source)
@@ -80,7 +81,7 @@ class Onnx(Runtime):
         options = ort.SessionOptions()
         options.intra_op_num_threads = max(1, cpu_limit() // self.source.instances)
         options.inter_op_num_threads = 1
-        # Threads that spin while they wait would take the cores from the service itself.
+        # Threads that spin while they wait would take cores from the service itself.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         try:
@@ -103,7 +104,7 @@ class Onnx(Runtime):
         return Signature(inputs, outputs, batch)
 
     def _warm(self) -> None:
-        """One run of zeros, so that the first caller does not pay for the first allocation."""
+        """Run the model once with zeros, so the first caller does not wait for the first memory allocation."""
         if any(spec.dtype == "BYTES" for spec in self.signature.inputs):
             return
         zeros = []
@@ -127,7 +128,11 @@ class Onnx(Runtime):
 
 
 def spec_of(node: Any) -> TensorSpec:
-    """An input or output of a session; a symbolic dimension is variable."""
+    """The spec of a session's input or output; a symbolic dimension becomes -1.
+
+    Raises:
+        HubError: UNSUPPORTED if there is no such type in the protocol.
+    """
     if node.type not in DTYPES:
         raise HubError(
             Kind.UNSUPPORTED, f"'{node.name}' of the model is a {node.type}, which is not supported"
@@ -139,7 +144,19 @@ def spec_of(node: Any) -> TensorSpec:
 def agreed(
     written: tuple[TensorSpec, ...], told: tuple[TensorSpec, ...], kind: str
 ) -> tuple[TensorSpec, ...]:
-    """The specs of the file, narrowed to what the config says of them, in the config's order where it lists them."""
+    """Check the config's specs against those of the model file. The config may fix a dimension that the file has as -1.
+
+    Args:
+        written: the specs in the config.
+        told: the specs in the model file.
+        kind: "input" or "output", for the error sentence.
+
+    Returns:
+        The config's specs, in its order; the file's specs if the config has none.
+
+    Raises:
+        HubError: BAD_INPUT if they do not agree.
+    """
     if not written:
         return told
     by_name = {spec.name: spec for spec in told}
@@ -164,5 +181,5 @@ def agreed(
 
 
 def message_of(error: Exception) -> str:
-    """onnxruntime's message without its prefix of codes and the place in its own source."""
+    """onnxruntime's message, without its codes and without locations in its source code."""
     return first_line(NOISE.sub("", str(error))) or "onnxruntime gives no reason"

@@ -1,8 +1,8 @@
-"""Runtimes: one file each, one class each, all the same contract.
+"""The contract of runtimes: what the classes that run models have in common.
 
-A runtime object is one version of one model with all its instances. `run` is called for one instance at a time, from
-the event loop, and must not hold the loop: native code that lets go of the GIL goes to a thread, unless it is very
-short, and a user's Python to a process of its own.
+A runtime object is one version of one model with all its instances. The event loop calls `run`, for each instance only
+one call at a time. `run` must not block the loop. Native code that releases the GIL runs in a thread, or directly on
+the loop if it is very short. A user's Python runs in a separate process.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from inferencehub.pb import model_config_pb2 as config_pb
 
 
 class RuntimeKind(NamedTuple):
-    """Where a runtime's class is, and the model file that it looks for unless config.pbtxt names one; "" for none."""
+    """A runtime's name, where its class is (`module:Class`), and its default model file; "" if it needs no file."""
 
     name: str
     location: str
@@ -30,8 +30,8 @@ class RuntimeKind(NamedTuple):
 
 
 ONNX = RuntimeKind("onnx", "onnx:Onnx", "model.onnx")
-# By the names that `backend` or `platform` in config.pbtxt may have. A class is imported when it is first used, so that
-# a pod without ONNX models never loads onnxruntime.
+# The runtimes by the values of `backend` or `platform` in config.pbtxt. A class is imported when it is first used, so a
+# pod without ONNX models never loads onnxruntime.
 RUNTIMES = {
     "mock": RuntimeKind("mock", "mock:Mock"),
     "sentiment": RuntimeKind("sentiment", "sentiment.runtime:SentimentRuntime"),
@@ -53,8 +53,8 @@ class ModelSource:
         name: the model's name.
         version: the name of its version directory.
         directory: the version directory.
-        file: the model file in it; the directory itself where the runtime has none.
-        config: config.pbtxt, checked.
+        file: the model file in that directory; the directory itself if the runtime needs no file.
+        config: the checked config.pbtxt.
         instances: how many instances to make, at least 1.
     """
 
@@ -66,7 +66,7 @@ class ModelSource:
     instances: int
 
     def parameter(self, name: str, default: str) -> str:
-        """A string parameter of the config."""
+        """A string parameter of the config, or `default` if it is not set."""
         return self.config.parameters[name].string_value if name in self.config.parameters else default
 
 
@@ -75,58 +75,62 @@ class Runtime(ABC):
 
     def __init__(self, source: ModelSource) -> None:
         self.source = source
-        # Called with its number when an instance breaks while it is idle; whoever hands out the instances sets it
+        # The runtime calls this with an instance's number if that instance breaks while it is idle. The model sets it
         # before `load`.
         self.on_change: Callable[[int], None] = lambda instance: None
 
     @abstractmethod
     async def load(self) -> Signature:
-        """Load all instances, run something once where the first run is slow, and say what the model takes and gives.
+        """Load all instances. If the first run is slow, also run the model once.
+
+        Returns:
+            The model's inputs and outputs.
 
         Raises:
-            HubError: MODEL_FAILED or BAD_INPUT with a sentence for whoever wrote the model or its config.
+            HubError: MODEL_FAILED or BAD_INPUT, with a sentence for the author of the model or its config.
         """
 
     @abstractmethod
     async def run(
         self, instance: int, request: InferRequest, deadline: float, emit: EmitOutputs
     ) -> tuple[Tensor, ...] | None:
-        """Run a checked request on one instance; the outputs in the signature's order, all of them.
+        """Run a checked request on one instance.
 
-        A model that gives several answers emits each, and None is returned.
-
-        Returns, raises or lets itself be cancelled only when the instance has really ended the work, so that the next
-        run never meets it busy.
+        It returns, raises or ends with a cancellation only when the instance has really finished the work. So the next
+        run never finds the instance busy.
 
         Args:
-            instance: from 0 to `source.instances` - 1; never twice at a time.
-            request: its first dimension holds the rows of all merged calls.
-            deadline: on the clock of `time.monotonic`; nobody wants the answer afterwards.
-            emit: takes the outputs of one of several answers.
+            instance: a number from 0 to `source.instances` - 1; no two runs of an instance overlap.
+            request: the request; if the model batches, it contains the rows of all merged calls.
+            deadline: in seconds of `time.monotonic`; after it, no caller wants the answer.
+            emit: takes the outputs of one answer, if the model gives several.
+
+        Returns:
+            All outputs, in the signature's order; None if all answers were emitted.
 
         Raises:
             HubError: MODEL_FAILED, DEADLINE or BAD_INPUT.
         """
 
     def recovery(self, instance: int) -> Awaitable[None] | None:
-        """None while the instance is fine; else what ends when it can run again."""
+        """None if the instance works; else an awaitable that ends when the instance can run again."""
         return None
 
     async def unload(self) -> None:
-        """Let everything go; nothing runs any more."""
+        """Release everything. No run may be active."""
         return
 
 
 def failed_run(model: str) -> HubError:
-    """What a caller reads where a model's own code failed: the details are for the log alone."""
+    """The error for the caller if the model's own code failed. The details are only in the log."""
     return HubError(Kind.MODEL_FAILED, f"model '{model}' failed on this request; its pod's log says why")
 
 
 def runtime_of(config: config_pb.ModelConfig) -> str:
-    """The runtime's name that a config asks for, as a key of `RUNTIMES`.
+    """The runtime that a config asks for, as a key of `RUNTIMES`.
 
     Raises:
-        HubError: BAD_INPUT where there is none of that name.
+        HubError: BAD_INPUT if there is no such runtime.
     """
     name = config.backend or config.platform
     if name not in RUNTIMES:
@@ -135,7 +139,7 @@ def runtime_of(config: config_pb.ModelConfig) -> str:
 
 
 def make_runtime(name: str, source: ModelSource) -> Runtime:
-    """The runtime called `name`, not loaded yet."""
+    """Create the runtime object for a model; it is not loaded yet. `name` is a key of `RUNTIMES`."""
     module, _, cls = RUNTIMES[name].location.partition(":")
     runtime: Runtime = getattr(import_module(f"{__package__}.{module}"), cls)(source)
     return runtime

@@ -1,1 +1,4 @@
-"""The demand that all gateways report, asked for and summed. Imports core and `kube.py`; `metrics_api` and `activator.py` read it."""
+"""Asks all gateways for their demand, and sums it.
+
+It imports core and `scaler/kube.py`; `metrics_api` and `scaler/activator.py` read the sum.
+"""

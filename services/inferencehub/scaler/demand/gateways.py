@@ -1,7 +1,7 @@
-"""Which gateways there are, by the EndpointSlices of their ops Services, and what they say when asked.
+"""Finds all gateways through the EndpointSlices of their ops Services, and asks them for their demand.
 
-EndpointSlices are followed, for DNS is seconds late. One that names a gateway as ready says that it takes requests: a
-gateway that does not answer its probe leaves that list, and is then no longer waited for.
+EndpointSlices are faster than DNS, which is seconds late. A gateway that they list as ready accepts requests. A gateway
+whose readiness probe fails is no longer listed as ready, and the scaler then no longer waits for its answer.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ RELEASE = "app.kubernetes.io/instance"
 PORT = "ops"
 EVERY_S = 1.0
 ASK_S = 0.9
-MOST_BYTES = 2**20  # of an answer: in other namespaces anyone may say that he is a gateway
-STALE_S = 60.0  # after the last news of who is there; a list that is followed brings some each 35 s
-FORGET_S = 3600.0  # after the last gateway of a release was seen
+MOST_BYTES = 2**20  # of an answer: in other namespaces, any pod could claim to be a gateway
+STALE_S = 60.0  # age at which the list of gateways is not used any more; a followed list is read at least every 35 s
+FORGET_S = 3600.0  # how long a release is remembered after its last gateway was seen
 
 
 class Release(NamedTuple):
@@ -41,7 +41,7 @@ class Release(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PolledGateway:
-    """One gateway: where its ops port is, and whether it takes requests."""
+    """One gateway: the address of its ops port, and whether it accepts requests."""
 
     address: str
     ready: bool
@@ -50,12 +50,12 @@ class PolledGateway:
 class Gateways:
     """The demand of all gateways, by release.
 
-    Args:
-        kube: where EndpointSlices are.
-        namespace: whose; "" for all namespaces.
-        stale_s: seconds after the last news of who is there, after which nobody is asked.
+    `silent` contains the addresses of the gateways that did not answer the last question.
 
-    `silent` are the addresses that did not answer when they were asked last.
+    Args:
+        kube: the Kubernetes API.
+        namespace: the namespace whose EndpointSlices are followed; "" for all namespaces.
+        stale_s: age in seconds at which the list of gateways is too old to use; no gateway is asked then.
     """
 
     def __init__(self, kube: Kube, namespace: str, stale_s: float = STALE_S) -> None:
@@ -63,33 +63,33 @@ class Gateways:
         self.stale_s = stale_s
         self.namespace = namespace
         self.known: dict[Release, list[PolledGateway]] | None = None
-        self.first: float | None = None  # when gateways were asked for the first time
+        self.first: float | None = None  # time of the first question
         self.totals: dict[Release, Total] = {}
         self._seen: dict[Release, float] = {}
-        self._told = 0.0  # when who is there was last heard
+        self._told = 0.0  # when the list of gateways was last received
         self.silent: set[str] = set()
 
     @property
     def read(self) -> bool:
-        """Whether gateways have been asked for long enough for a reading, if they answer."""
+        """Whether gateways have been asked for long enough: there is a reading if they have answered."""
         return self.first is not None and monotonic() - self.first > LEAST_S
 
     async def follow(self) -> None:
-        """Know who is there, for ever."""
+        """Keep the list of gateways up to date. It never ends."""
         within = f"/namespaces/{self.namespace}" if self.namespace else ""
         path = f"/apis/discovery.k8s.io/v1{within}/endpointslices"
         async for slices in self.kube.follow(path, labelSelector=LABEL):
             self.take(gateways_of(slices))
 
     def take(self, known: dict[Release, list[PolledGateway]]) -> None:
-        """These are there now."""
+        """Take the present list of gateways."""
         if known != self.known:
             counts = {f"{r.namespace}/{r.name}": len(found) for r, found in known.items()}
             logger.info("gateways changed", extra={"gateways": counts})
         self.known, self._told = known, monotonic()
 
     async def ask(self) -> None:
-        """Ask all of them, once a second, for ever; nobody while it is not known who there is."""
+        """Ask all gateways once a second; none while the list is unknown or too old. It never ends."""
         async with caller() as session:
             while True:
                 began = monotonic()
@@ -98,7 +98,7 @@ class Gateways:
                 await asyncio.sleep(max(0.0, began + EVERY_S - monotonic()))
 
     async def round(self, session: aiohttp.ClientSession, known: dict[Release, list[PolledGateway]]) -> None:
-        """Ask each of these once, and add up what they say."""
+        """Ask each of these gateways once, and add their reports to the totals."""
         asked = [(release, gateway) for release, found in known.items() for gateway in found]
         answers = await asyncio.gather(*[self._report(session, gateway.address) for _, gateway in asked])
         now = monotonic()
@@ -115,7 +115,7 @@ class Gateways:
         self.silent &= {gateway.address for _, gateway in asked}
 
     async def _report(self, session: aiohttp.ClientSession, address: str) -> Report | None:
-        """What one gateway says; None where it does not answer."""
+        """The report of one gateway; None if it does not answer."""
         try:
             async with session.get(f"http://{address}/demand", allow_redirects=False) as answer:
                 if answer.status != 200:
@@ -137,13 +137,13 @@ class Gateways:
 
 
 def caller() -> aiohttp.ClientSession:
-    """What gateways are asked with: as many at a time as there are, and none for long."""
+    """An HTTP client for asking gateways: all at the same time, each for at most `ASK_S`."""
     timeout = aiohttp.ClientTimeout(total=ASK_S)
     return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout)
 
 
 def gateways_of(slices: Iterable[Object]) -> dict[Release, list[PolledGateway]]:
-    """The gateways in EndpointSlices, by release; a release whose gateways are all gone has none."""
+    """The gateways in EndpointSlices, by release; the list is empty if all gateways of a release are gone."""
     found: dict[Release, dict[str, bool]] = {}
     for item in slices:
         meta = item["metadata"]
@@ -163,6 +163,6 @@ def gateways_of(slices: Iterable[Object]) -> dict[Release, list[PolledGateway]]:
 
 
 def is_ready(endpoint: dict[str, Any]) -> bool:
-    """Whether an endpoint takes requests; "unknown" counts as yes, as Kubernetes says."""
+    """Whether an endpoint accepts requests; "unknown" counts as yes, as Kubernetes defines it."""
     ready = (endpoint.get("conditions") or {}).get("ready")
     return ready is not False

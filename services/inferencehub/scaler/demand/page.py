@@ -1,7 +1,7 @@
-"""GET /demand of the ops port: the sum as JSON, for people and for KEDA's metrics-api scaler.
+"""GET /demand on the ops port: the summed demand as JSON, for people and for KEDA's metrics-api scaler.
 
-With `release` and `pool` (and `namespace`) in the query the answer is that one demand, 503 where it is not known; with
-no query it is everything.
+If the query has `release` and `pool` (and `namespace`), the answer is the demand for that pool, or 503 if it is not
+known. Without a query, the answer is the demand for all pools.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from inferencehub.scaler.demand.total import Total
 
 
 def demand_page(totals: Mapping[Release, Total], namespace: str) -> Page:
-    """The page.
+    """Make the page.
 
     Args:
-        totals: the demand by release, as it grows.
-        namespace: of a release that is asked for without one.
+        totals: the demand by release; the scaler changes this mapping while it runs.
+        namespace: the namespace of the release if the query names none.
     """
 
     def page(asked: Asked) -> Answer:
@@ -42,7 +42,7 @@ def demand_page(totals: Mapping[Release, Total], namespace: str) -> Page:
 
 
 def everything(totals: Mapping[Release, Total]) -> list[dict[str, Any]]:
-    """Each demand that is known, with how old and how complete it is."""
+    """The known demands of all pools, each with its age and completeness."""
     found = []
     for release, total in sorted(totals.items()):
         reading = total.read(monotonic())

@@ -1,12 +1,13 @@
-"""The sum over the gateways of a release, with how old and how complete it is. Pure: time comes in as a number.
+"""The demand summed over the gateways of a release, with its age and completeness. Pure: takes the time as a number.
 
-Each round brings what every gateway needed in the last second. Rounds are summed and the mean of those of the last
-WINDOW_S is the reading: so the window belongs to the sum, and a gateway that comes or goes takes no past with it.
+In each round, every gateway reports its demand of the last second, and the reports are summed. The reading is the mean
+of the sums of the last WINDOW_S. Because the mean is taken after the sum, gateways may come and go at any time.
 
-- A round is complete if every gateway that takes requests has answered. One that drains counts as long as it answers.
-- A gateway that does not answer may have work that nobody sees: the round is then, for each model, the larger of what
-  the others need and of the last complete round.
-- PATIENCE_S after the last complete round there is no reading, and an autoscaler without a reading holds.
+- A round is complete if every gateway that accepts requests has answered. A draining gateway counts if it answers.
+- A gateway that does not answer may have work. So for each model, an incomplete round counts as the larger of two
+  numbers: the demand that the other gateways report, and the demand in the last complete round.
+- There is no reading when the last complete round is older than PATIENCE_S. An autoscaler without a reading changes
+  nothing.
 """
 
 from __future__ import annotations
@@ -18,20 +19,20 @@ from dataclasses import dataclass
 from inferencehub.core.values.demand import Model, Report, by_model, by_pool
 
 WINDOW_S = 15.0
-LEAST_S = 4.0  # of rounds before there is a reading: one second is no mean
+LEAST_S = 4.0  # seconds of rounds that a reading needs: the mean of one second would not be enough
 PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One look at all gateways of a release.
+    """One round of reports of all gateways of a release.
 
     Args:
-        at: when, in seconds.
-        gateways: those that take requests.
+        at: its time, in seconds.
+        gateways: number of gateways that accept requests.
         answered: how many of them answered.
-        told: pods' worth of work by model, of those that answered.
-        needs: the same, with what those that are silent may need.
+        told: the reported demand by model, in pods.
+        needs: the same, with an estimate for gateways that did not answer.
     """
 
     at: float
@@ -42,7 +43,7 @@ class Round:
 
     @property
     def complete(self) -> bool:
-        """Whether it holds the work of every gateway. That of none is not known."""
+        """Whether it contains the reports of all gateways. A round without any gateway is not complete."""
         return 0 < self.gateways == self.answered
 
 
@@ -51,10 +52,12 @@ class Reading:
     """The demand for the pools of a release.
 
     Args:
-        pools: pods' worth of work by pool, the mean over `window_s`.
-        now: the same in the last round alone.
+        pools: the demand by pool, in pods, mean over `window_s`.
+        now: the demand by pool in the last round only.
+        window_s: seconds over which the mean was taken.
         age_s: seconds since the last complete round.
-        gateways: those that take requests, and `answered` of them.
+        gateways: number of gateways that accept requests.
+        answered: how many of them answered in the last round.
     """
 
     pools: dict[str, float]
@@ -66,7 +69,7 @@ class Reading:
 
     @property
     def complete(self) -> bool:
-        """Whether the last round was."""
+        """Whether the last round was complete."""
         return 0 < self.gateways == self.answered
 
 
@@ -78,7 +81,14 @@ class Total:
         self._complete: Round | None = None
 
     def add(self, at: float, gateways: int, answered: int, reports: Sequence[Report]) -> None:
-        """Take a round: how many gateways take requests, how many of them answered, and all answers."""
+        """Add a round.
+
+        Args:
+            at: the present time, in seconds.
+            gateways: number of gateways that accept requests.
+            answered: how many of them answered.
+            reports: all reports, also those of gateways that drain.
+        """
         told = by_model(reports)
         found = Round(at, gateways, answered, told, told)
         if found.complete:
@@ -92,12 +102,12 @@ class Total:
             self._rounds.popleft()
 
     def told(self, at: float) -> dict[str, float]:
-        """What gateways said in the last round, by pool: so much there is, whoever was silent."""
+        """The demand by pool that gateways reported in the last round, in pods. The real demand may be larger."""
         last = self._rounds[-1] if self._rounds else None
         return by_pool(last.told) if last is not None and at - last.at < LEAST_S else {}
 
     def read(self, at: float) -> Reading | None:
-        """The reading at a moment; None where there is none to be trusted."""
+        """The reading at a time in seconds; None if there are too few rounds, or no complete one for too long."""
         rounds = [one for one in self._rounds if one.at > at - WINDOW_S]
         if not rounds or self._complete is None or at - self._complete.at > PATIENCE_S:
             return None

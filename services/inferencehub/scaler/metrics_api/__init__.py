@@ -1,1 +1,4 @@
-"""The sum as external.metrics.k8s.io: the API, its callers, its certificate and its place in the cluster. Imports `demand` and `kube.py`."""
+"""The metrics API external.metrics.k8s.io: its answers, callers, certificate, and registration in the cluster.
+
+It imports `demand` and `scaler/kube.py`.
+"""

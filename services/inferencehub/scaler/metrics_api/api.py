@@ -1,13 +1,13 @@
-"""external.metrics.k8s.io/v1beta1: the demand, as a HorizontalPodAutoscaler asks for it.
+"""external.metrics.k8s.io/v1beta1: the API through which a HorizontalPodAutoscaler reads the demand.
 
-Kubernetes' API server sends on what it gets below /apis/external.metrics.k8s.io, after it has asked who calls and
-whether they may. So the only caller here is that server, and it shows a client certificate (`Callers`); all others
-are refused. One metric, `inferencehub_demand`, with the labels `release` and `pool`:
+Kubernetes' API server authenticates and authorises the callers of /apis/external.metrics.k8s.io, and forwards their
+requests to this API. So that server is the only caller here, and it shows a client certificate (`Callers`); all other
+callers are refused. There is one metric, `inferencehub_demand`, with the labels `release` and `pool`:
 
     GET /apis/external.metrics.k8s.io/v1beta1                                      the list of metrics
     GET …/v1beta1/namespaces/{namespace}/{metric}?labelSelector=release=a,pool=b   its value, in thousandths of a pod
 
-A demand that is not known is 404, upon which an autoscaler holds; never 0.
+If the demand is not known, the answer is 404, never 0. An autoscaler then changes nothing.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ MOST_NAMED = 200  # characters of a caller's text in an error
 
 
 class Refused(Exception):
-    """An error as Kubernetes writes it."""
+    """An error that is answered in the format of Kubernetes' API."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -48,11 +48,11 @@ class Refused(Exception):
 
 
 class MetricsApi:
-    """The application.
+    """The web application of the API.
 
     Args:
-        totals: the demand by release, as it grows.
-        callers: who may ask.
+        totals: the demand by release; the scaler changes this mapping while it runs.
+        callers: decides which callers are admitted.
         count: called with the status of each answer.
     """
 
@@ -67,7 +67,7 @@ class MetricsApi:
         self.app.router.add_get(f"/apis/{VERSION}/namespaces/{{namespace}}/{{metric}}", self.values)
 
     async def resources(self, request: web.Request) -> web.Response:
-        """The metrics that there are; Kubernetes asks several times a second whether the API is there."""
+        """The list of metrics. Kubernetes asks for it several times a second, to see whether the API is available."""
         resource = {
             "name": METRIC,
             "singularName": "",
@@ -79,10 +79,10 @@ class MetricsApi:
         return web.json_response({**listed, "resources": [resource]})
 
     async def values(self, request: web.Request) -> web.Response:
-        """The demand for the pools that a selector chooses.
+        """The demand for the pools that the label selector matches.
 
         Raises:
-            Refused: where it chooses nothing whose demand is known.
+            Refused: 404 if it matches no pool with a known demand, 400 if it is not supported.
         """
         namespace, metric = request.match_info["namespace"], request.match_info["metric"]
         if metric != METRIC:
@@ -133,7 +133,7 @@ class MetricsApi:
 
     @web.middleware
     async def _border(self, request: web.Request, handler: Any) -> web.StreamResponse:
-        """Who calls, and errors as Kubernetes writes them."""
+        """Admit or refuse the caller, and answer errors in the format of Kubernetes' API."""
         try:
             self._admit(request)
             answer: web.StreamResponse = await handler(request)
@@ -162,7 +162,7 @@ def selector(text: str) -> dict[str, str]:
     """The labels of a selector such as "release=a,pool=b".
 
     Raises:
-        Refused: for one that is more than names and values.
+        Refused: 400 if the selector is anything other than name=value pairs.
     """
     labels = {}
     for part in text.split(",") if text else ():

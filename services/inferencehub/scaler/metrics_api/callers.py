@@ -1,8 +1,8 @@
-"""Who may call the metrics API: Kubernetes' API server, by the certificate that it shows when it sends a call on.
+"""Decides which callers the metrics API admits: only Kubernetes' API server, by its client certificate.
 
-The cluster says in a ConfigMap which authority signs that certificate and which names it may have
-(https://kubernetes.io/docs/tasks/extend-kubernetes/configure-aggregation-layer/). A certificate of another authority
-ends in the TLS handshake, one of another name is refused here.
+A ConfigMap of the cluster names the CA that signs this certificate, and the names that the certificate may have
+(https://kubernetes.io/docs/tasks/extend-kubernetes/configure-aggregation-layer/). The TLS handshake fails if another CA
+has signed the certificate. A certificate with another name is refused here.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ PATH = "/api/v1/namespaces/kube-system/configmaps"
 
 
 class Callers:
-    """What the cluster says of its API server.
+    """The CA and the names of the API server's client certificate.
 
     Args:
-        kube: Kubernetes' API.
-        changed: called when the authority has changed.
+        kube: the Kubernetes API.
+        changed: called when the CA has changed.
     """
 
     def __init__(self, kube: Kube, changed: Callable[[], Awaitable[None]]) -> None:
         self.kube = kube
         self.changed = changed
-        self.authority = ""  # PEM; "" until it is known
+        self.authority = ""  # the CA's certificate as PEM; "" until it is known
         self.names: frozenset[str] = frozenset()
 
     async def follow(self) -> None:
-        """Know them, for ever."""
+        """Keep the CA and the names up to date. It never ends."""
         async for found in self.kube.follow(PATH, **named(CONFIG_MAP)):
             for item in found:
                 await self.read(item.get("data") or {})
 
     async def read(self, data: Mapping[str, str]) -> None:
-        """Take over what the ConfigMap holds."""
+        """Read the CA and the names from the ConfigMap's data."""
         authority = data.get("requestheader-client-ca-file", "")
         if not authority:
-            logger.error("the cluster names no authority for its API server, so that nobody can be let in")
+            logger.error("the cluster names no CA for its API server, so every caller is refused")
         names = msgspec.json.decode(data.get("requestheader-allowed-names") or "[]", type=frozenset[str])
         self.names = names
         if authority != self.authority:
@@ -53,7 +53,11 @@ class Callers:
             await self.changed()
 
     def admits(self, certificate: Mapping[str, Any]) -> bool:
-        """Whether a verified certificate, as Python's `getpeercert` shows it, has one of the names, if there are any."""
+        """Whether a verified certificate has one of the allowed names; any name is allowed if there is no list.
+
+        Args:
+            certificate: as Python's `getpeercert` returns it.
+        """
         common_names = {
             value for part in certificate.get("subject", ()) for key, value in part if key == "commonName"
         }

@@ -1,12 +1,14 @@
-"""The certificate of the metrics API: kept in a Secret that all replicas share, made by whoever finds none.
+"""The certificate of the metrics API. All replicas of the scaler share it through a Secret.
 
-The chart renders the Secret empty, so no upgrade overwrites it. The certificate signs itself, and Kubernetes' API
-server trusts it because the APIService carries it. A new one is made long before the old one ends: `ca.crt` then holds
-both, and the one before them; every replica writes it into the APIService before it serves with the new one, so that
-each is trusted at every moment. Two replicas that find the Secret empty both try; the second write meets the first
-one's version.
+The chart renders the Secret empty, so no upgrade overwrites it. A replica that finds no certificate in it makes one. If
+two replicas do this at the same time, the second write fails, because the Secret's version has changed.
 
-With cert-manager the Secret is only read.
+The certificate is self-signed. Kubernetes' API server trusts it because the APIService contains it. A new certificate
+is made long before the old one expires. Then `ca.crt` contains the new one, the old one, and the one before that. Every
+replica writes `ca.crt` into the APIService before it serves with the new certificate. So each certificate is trusted as
+long as any replica uses it.
+
+If cert-manager makes the certificate, the Secret is only read.
 """
 
 from __future__ import annotations
@@ -27,25 +29,28 @@ from inferencehub.scaler.kube import Object
 logger = logging.getLogger(__name__)
 
 LIFE = timedelta(days=365)
-RENEW = timedelta(days=120)  # before the end
-TRUSTED = 3  # certificates: a new one, and those before that replicas may still serve with
+RENEW = timedelta(days=120)  # how long before its end a certificate is replaced
+TRUSTED = 3  # number of trusted certificates: the new one, and older ones that replicas may still use
 PEM = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n", re.DOTALL)
 AUTHORITY, CHAIN, KEY = "ca.crt", "tls.crt", "tls.key"
 
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """Certificate and key, and all that callers shall trust; PEM."""
+    """A certificate, its key, and all certificates that callers should trust (`authority`); each as PEM."""
 
     chain: str
     key: str
     authority: str
 
     def context(self, callers: str) -> ssl.SSLContext:
-        """For a server whose callers may show a certificate that the authority `callers` (PEM) has signed.
+        """A TLS context for a server with this certificate. Clients may show a certificate, too.
+
+        Args:
+            callers: the CA that must have signed the clients' certificates, as PEM.
 
         Raises:
-            ssl.SSLError: where a part is none.
+            ssl.SSLError: if a part is not valid PEM, or the key does not belong to the certificate.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -60,12 +65,12 @@ class Certificate:
         return context
 
     def fits(self, names: tuple[str, ...], now: datetime) -> bool:
-        """Whether it is for these names, lasts for long enough, and is among what callers shall trust."""
+        """Whether it is valid for these names, lasts long enough, and is one of those that callers should trust."""
         if self.chain not in self.authority:
             return False
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         try:
-            self.context(self.chain)  # certificate and key belong together
+            self.context(self.chain)  # fails if the key does not belong to the certificate
             context.load_verify_locations(cadata=self.chain)
         except (ssl.SSLError, ValueError):
             return False
@@ -73,34 +78,39 @@ class Certificate:
 
 
 def covers(found: dict[str, Any], names: tuple[str, ...], now: datetime) -> bool:
-    """Whether a certificate, as Python shows it, is for all names and lasts beyond the time to renew it."""
+    """Whether a certificate (a dict of Python's ssl module) is valid for all names and need not be renewed yet."""
     listed = {value for kind, value in found.get("subjectAltName", ()) if kind == "DNS"}
     ends = datetime.fromtimestamp(ssl.cert_time_to_seconds(str(found["notAfter"])), UTC)
     return set(names) <= listed and ends - now > RENEW
 
 
 def from_secret(secret: Object) -> Certificate | None:
-    """The certificate in a Secret; None where it holds none."""
+    """The certificate in a Secret; None if there is none."""
     data = secret.get("data") or {}
     parts = [b64decode(data.get(name) or "").decode() for name in (CHAIN, KEY, AUTHORITY)]
     return Certificate(*parts) if parts[0] and parts[1] else None
 
 
 def to_secret(secret: Object, certificate: Certificate) -> Object:
-    """The Secret with that certificate in it."""
+    """A copy of the Secret that contains this certificate."""
     parts = {CHAIN: certificate.chain, KEY: certificate.key, AUTHORITY: certificate.authority}
     data = {name: b64encode(text.encode()).decode() for name, text in parts.items()}
     return {**secret, "data": {**(secret.get("data") or {}), **data}}
 
 
 def make(names: tuple[str, ...], before: Certificate | None, life: timedelta = LIFE) -> Certificate:
-    """A new certificate for these names, that is trusted beside the one before.
+    """Make a new certificate for these names.
 
-    openssl's own command makes it: it is in the image, as a part of Debian's ca-certificates, and a library for this
-    one call would be larger than all others of the image together.
+    The command `openssl` makes it. The image has it, because Debian's ca-certificates needs it. A library for this one
+    call would be larger than all other libraries in the image together.
+
+    Args:
+        names: DNS names that the certificate is valid for.
+        before: the previous certificate, which stays trusted; None if there is none.
+        life: how long the certificate is valid.
 
     Raises:
-        RuntimeError: with what openssl said.
+        RuntimeError: if openssl fails; the text contains openssl's message.
     """
     listed = ",".join(f"DNS:{name}" for name in names)
     with tempfile.TemporaryDirectory() as directory:

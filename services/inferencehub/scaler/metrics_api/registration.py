@@ -1,11 +1,11 @@
-"""The scaler's place in the cluster: its certificate in a Secret, and its APIService.
+"""The scaler's registration in the cluster: its certificate in a Secret, and its APIService.
 
-Each replica does the same and none leads: what is written depends on what was read alone, and a write that meets a
-newer version is tried again with that one.
+All replicas do the same, without a leader: what they write depends only on what they have read. If a write fails
+because the object has a newer version, it is tried again with that version.
 
-A cluster in which an APIService has nobody behind it can end no namespace. `helm uninstall` takes it away first; a
-namespace that is deleted takes the pods first, so the scaler watches its own and takes the APIService away itself.
-Kubernetes waits 5 s before it begins with the contents of a namespace.
+If an APIService exists without a server behind it, Kubernetes cannot delete any namespace in the cluster. `helm
+uninstall` deletes the APIService first. But when the scaler's namespace is deleted, its pods go first. So the scaler
+watches its namespace and deletes the APIService itself. Kubernetes waits 5 s before it deletes a namespace's contents.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from inferencehub.scaler.settings import ScalerSettings
 logger = logging.getLogger(__name__)
 
 APISERVICE = "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.external.metrics.k8s.io"
-SETTLE_S = 3.0  # from writing whom to trust until every API server has heard of it
+SETTLE_S = 3.0  # how long after a change of the APIService every API server should know it
 
 
 async def settled() -> None:
-    """Wait until every API server has heard of whom to trust; none says so."""
+    """Wait until every API server should know the new trusted certificates. No API server confirms this."""
     await asyncio.sleep(SETTLE_S)
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """When a registration does what.
+    """The times of a registration.
 
     Args:
-        look_s: seconds between two looks at the APIService and the age of the certificate.
-        missing_s: seconds for which a missing APIService is waited for.
-        settle: awaited between writing whom to trust and serving with it.
+        look_s: seconds between two checks of the APIService and of the certificate's age.
+        missing_s: seconds to wait for a missing APIService.
+        settle: awaited after the APIService trusts a new certificate, before the scaler serves with it.
     """
 
     look_s: float = 10.0
@@ -53,13 +53,13 @@ PACE = Pace()
 
 
 class Registration:
-    """See the module's text.
+    """The registration of one replica (see the module's docstring).
 
     Args:
-        kube: Kubernetes' API.
-        settings: the scaler's.
-        changed: called when there is a new certificate, which callers trust by then.
-        pace: when it does what.
+        kube: the Kubernetes API.
+        settings: the scaler's settings.
+        changed: called when there is a new certificate; callers already trust it then.
+        pace: the times of the registration.
     """
 
     def __init__(
@@ -74,26 +74,24 @@ class Registration:
         self.changed = changed
         self.pace = pace
         self.certificate: Certificate | None = None
-        self.ending = False  # the namespace goes
+        self.ending = False  # whether the namespace is being deleted
         self._taking = asyncio.Lock()
-        self._written_over = (
-            ""  # the version of the Secret that a new certificate was written over, here or elsewhere
-        )
+        self._written_over = ""  # version of the Secret that a replica has replaced with a new certificate
         service, namespace = settings.service, settings.namespace
         self.names = (service, f"{service}.{namespace}", f"{service}.{namespace}.svc")
 
     async def follow_secret(self) -> None:
-        """Serve with what is in the Secret, for ever."""
+        """Use the certificate in the Secret, now and after each change. It never ends."""
         path, name = f"/api/v1/namespaces/{self.settings.namespace}/secrets", self.settings.certificate_secret
         async for found in self.kube.follow(path, **named(name)):
             if not found:
-                logger.error("the Secret for the certificate is not there", extra={"secret": name})
+                logger.error("the Secret for the certificate does not exist", extra={"secret": name})
             for secret in found:
                 async with self._taking:
                     await self._take(secret)
 
     async def keep(self) -> None:
-        """Look at the APIService and the age of the certificate again and again."""
+        """Check the APIService and the certificate's age, again and again. It never ends."""
         path = f"/api/v1/namespaces/{self.settings.namespace}/secrets/{self.settings.certificate_secret}"
         while True:
             await asyncio.sleep(self.pace.look_s)
@@ -101,21 +99,21 @@ class Registration:
                 await self._take(await self.kube.call("GET", path))
 
     async def follow_namespace(self) -> None:
-        """Take the APIService away as soon as the namespace is told to go."""
+        """Delete the APIService as soon as the scaler's namespace is being deleted."""
         async for found in self.kube.follow("/api/v1/namespaces", **named(self.settings.namespace)):
             if any("deletionTimestamp" in namespace["metadata"] for namespace in found):
                 self.ending = True
                 await self._remove()
 
     async def _take(self, secret: Object) -> None:
-        # A change that waited for the lock may be older than what was read under it.
+        # While this change waited for the lock, a newer version may have been read.
         if secret["metadata"]["resourceVersion"] == self._written_over:
             return
         found = certificate.from_secret(secret)
         settings = self.settings
         if settings.make_certificate and (found is None or not found.fits(self.names, datetime.now(UTC))):
             await self._renew(secret, found)
-            return  # what was written, here or by another replica, comes as the next change
+            return  # the new certificate, made here or by another replica, arrives as the next change
         if found is None:
             logger.error("the Secret holds no certificate", extra={"secret": settings.certificate_secret})
             return
@@ -123,7 +121,7 @@ class Registration:
         if found != self.certificate:
             if self.certificate is not None:
                 if not trusted:
-                    return  # the one before is trusted still, and `keep` comes back to this one
+                    return  # the previous certificate is still trusted; `keep` tries again
                 await self.pace.settle()
             self.certificate = found
             await self.changed()
@@ -142,7 +140,11 @@ class Registration:
         self._written_over = meta["resourceVersion"]
 
     async def _trust(self, found: Certificate) -> bool:
-        """Write into the APIService whom callers shall trust; whether that is done. If not, `keep` looks again."""
+        """Write the trusted certificates into the APIService.
+
+        Returns:
+            Whether they are there. If not, `keep` tries again.
+        """
         wanted = b64encode(found.authority.encode()).decode()
         until = monotonic() + self.pace.missing_s
         while not self.ending and monotonic() < until:
@@ -157,7 +159,7 @@ class Registration:
                 logger.info("certificate trusted", extra={"certificates": count})
                 return True
             except KubeError as error:
-                # 404: Helm makes it after the pods. 409: it has changed since it was read.
+                # 404: Helm creates the APIService after the pods. 409: it has changed since it was read.
                 if error.status not in (404, 409):
                     logger.warning("APIService not written", extra={"error": str(error)})
                 await asyncio.sleep(0.5)
@@ -173,7 +175,7 @@ class Registration:
                 same = {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"]}
                 options = {"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": same}
                 await self.kube.call("DELETE", APISERVICE, options)
-                logger.info("APIService removed, for the namespace goes")
+                logger.info("APIService removed because the namespace is being deleted")
                 return
             except KubeError as error:
                 if error.status == 404:
@@ -182,9 +184,9 @@ class Registration:
                 await asyncio.sleep(0.2)
 
     def _ours(self, service: Object) -> bool:
-        """Whether an APIService sends its callers here."""
+        """Whether an APIService points to this scaler's Service. Logs an error if not."""
         to = service["spec"].get("service") or {}
         ours = (to.get("namespace"), to.get("name")) == (self.settings.namespace, self.settings.service)
         if not ours:
-            logger.error("the APIService belongs to somebody else", extra={"service": to})
+            logger.error("the APIService points to another Service", extra={"service": to})
         return ours

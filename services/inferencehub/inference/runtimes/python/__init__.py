@@ -1,1 +1,1 @@
-"""A user's own Python: a process for each instance. Imports `runtime.py` and `support`."""
+"""Models that are a user's own Python: one process for each instance. It imports `runtime.py` and `support`."""

@@ -1,11 +1,11 @@
 """Frames between the service and a python model's process, over one socket pair.
 
-A frame is a prefix, a header (one of the structs below, as msgpack) and the tensors' raw bytes, each padded to 8 so
-that numpy finds them aligned. One call is under way at a time. It is answered by one frame, or, where the model gives several
-answers, by one for each and a last one. This file opens no socket: both sides read into `Inbox.room` and say how much
-came.
+A frame is a prefix, a header (one of the structs below, as msgpack) and the tensors' raw bytes. Each tensor is padded
+to a multiple of 8 bytes, so numpy finds it aligned. Only one call is active at a time. One frame answers it. If the
+model gives several answers, there is one frame for each answer and a last one. This file opens no socket: both sides
+read into `Inbox.room` and report the number of bytes to `Inbox.took`.
 
-Why a socket and no shared memory stands in docs/architecture.md.
+docs/architecture.md says why this is a socket and not shared memory.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from inferencehub.core.values.tensors import Buffer, Tensor, trusted
 
 PREFIX = Layout("<QQ")  # bytes of the header, bytes of all tensors with their padding
 ROOM = 1 << 17
-JOINED = 1 << 16  # up to here one copy is cheaper than a gathering write
+JOINED = 1 << 16  # up to this size, one copy is cheaper than a write of several buffers
 ALIGNED = 8
-LONGEST = 1 << 40  # beyond any memory: what claims to be longer is no frame
+LONGEST = 1 << 40  # more than any memory: a longer frame must be invalid
 
 
 class Load(msgspec.Struct, tag="load", array_like=True):
-    """The first frame to a process: what to load and what its answers are held against."""
+    """The first frame to a process: what to load, and the outputs that its answers must have."""
 
     model: str
     directory: str
@@ -42,9 +42,9 @@ class Ready(msgspec.Struct, tag="ready", array_like=True):
 
 
 class ModelFailed(msgspec.Struct, tag="failed", array_like=True):
-    """The model did not load or answer: a sentence for the caller, a traceback for the log.
+    """The model failed to load or to answer: a sentence for the caller, and a traceback for the log.
 
-    `refused` says that the model found fault with the request.
+    `refused` means that the model rejected the request's input.
     """
 
     detail: str
@@ -53,11 +53,11 @@ class ModelFailed(msgspec.Struct, tag="failed", array_like=True):
 
 
 class Done(msgspec.Struct, tag="done", array_like=True):
-    """The model has given several answers, and this call has ended."""
+    """The end of a call to which the model gave several answers."""
 
 
 class Part(msgspec.Struct, array_like=True):
-    """A tensor without its bytes, and how many those are."""
+    """A tensor without its bytes; `size` is their number."""
 
     name: str
     dtype: str
@@ -66,14 +66,14 @@ class Part(msgspec.Struct, array_like=True):
 
 
 class Tensors(msgspec.Struct, tag="tensors", array_like=True):
-    """A call's inputs and parameters, or its outputs; `more` where these are one of several answers."""
+    """A call's inputs and parameters, or its outputs; `more` if these outputs are one of several answers."""
 
     parts: tuple[Part, ...]
     parameters: Mapping[str, Parameter] = {}
     more: bool = False
 
     def over(self, body: memoryview) -> tuple[Tensor, ...]:
-        """The tensors, looking at the bytes in `body`."""
+        """The tensors, as views of the bytes in `body`."""
         offset, tensors = 0, []
         for part in self.parts:
             data = body[offset : offset + part.size]
@@ -89,7 +89,7 @@ decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
 
 
 def frame(message: Message, tensors: Sequence[Tensor] = ()) -> list[Buffer]:
-    """A frame as buffers to send one after the other; one buffer where it is small."""
+    """A frame as a list of buffers, to be sent in order; a small frame is one buffer."""
     body: list[Buffer] = []
     size = 0
     for tensor in tensors:
@@ -107,13 +107,13 @@ def frame(message: Message, tensors: Sequence[Tensor] = ()) -> list[Buffer]:
 def tensors_frame(
     tensors: Sequence[Tensor], parameters: Mapping[str, Parameter] = {}, more: bool = False
 ) -> list[Buffer]:
-    """The frame of a call's inputs and parameters, or of its outputs."""
+    """The frame for a call's inputs and parameters, or for its outputs."""
     parts = [Part(tensor.name, tensor.dtype, tensor.shape, len(tensor.data)) for tensor in tensors]
     return frame(Tensors(tuple(parts), parameters, more), tensors)
 
 
 class Inbox:
-    """Puts a frame together out of what a socket gives."""
+    """Assembles frames from the bytes that a socket delivers."""
 
     def __init__(self) -> None:
         self._kept = memoryview(bytearray(ROOM))
@@ -123,16 +123,18 @@ class Inbox:
         self._total = 0
 
     def room(self) -> memoryview:
-        """Where to read to."""
+        """The buffer to read the next bytes into."""
         return self._view[self._filled : self._total or None]
 
     def took(self, count: int) -> tuple[Message, memoryview] | None:
-        """Say that `count` bytes came; the frame's message and read-only tensor bytes once it is whole.
+        """Take `count` bytes that were read into `room()`.
 
-        Another frame may have come behind it: `took(0)` gives that.
+        Returns:
+            The frame's message and its tensors' bytes (read-only); None if the frame is incomplete. The bytes may
+            contain another frame after it: call `took(0)` to get that.
 
         Raises:
-            ValueError: where this is no frame.
+            ValueError: if the bytes are not a valid frame.
         """
         self._filled += count
         if not self._total:
@@ -154,10 +156,10 @@ class Inbox:
         except msgspec.MsgspecError as error:
             raise ValueError(f"a header that cannot be read: {error}") from None
         body = self._view[end + -end % ALIGNED : self._total]
-        # What came into the kept room is overwritten by the next frame; what needed a room of its own is not.
+        # The next frame overwrites the kept buffer, so its bytes are copied. A large frame has its own buffer.
         body = memoryview(bytes(body)) if self._view is self._kept else body.toreadonly()
         behind = self._filled - self._total
-        if behind:  # only in the kept room: one of its own is as large as its frame
+        if behind:  # only in the kept buffer: a frame's own buffer is exactly as large as the frame
             self._kept[:behind] = self._kept[self._total : self._filled]
         self._view, self._filled, self._total = self._kept, behind, 0
         return message, body

@@ -1,8 +1,8 @@
-"""One process of a python model, seen from the service's event loop.
+"""One process of a Python model, as the service's event loop sees it.
 
-The socket is read and written by the loop's own callbacks, without streams: an answer takes two passes of the loop,
-one that reads it and one that wakes the caller. Work in a process cannot be called back, only killed; so a caller that
-leaves waits on, and a deadline that passes ends the process.
+The loop's own callbacks read and write the socket, without asyncio streams. So an answer takes only two passes of the
+loop: one reads it, one wakes the caller. Work in a process cannot be cancelled, only killed. So a cancelled call waits
+until its work has ended, and a deadline that passes kills the process.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ logger = logging.getLogger(__name__)
 WORKER = "inferencehub.inference.runtimes.python.worker"
 SOURCES = str(Path(inferencehub.__file__).parents[1])
 STDERR = 2
-SEND_BUFFER = 1 << 20  # the kernel cuts it to net.core.wmem_max
-GATHERED = 64  # buffers a write; the least that systems allow is 16, Linux takes 1024
-EXIT_TIME = 0.1  # from a closed channel to an exit, before we help
+SEND_BUFFER = 1 << 20  # bytes; the kernel limits it to net.core.wmem_max
+GATHERED = 64  # buffers in one write; every system allows at least 16, Linux 1024
+EXIT_TIME = 0.1  # seconds for a process to exit after its channel was closed; then it is killed
 UNLOAD_TIME = 2.0
-# Instances run side by side: their libraries share the cores out, unless the environment says otherwise.
+# Instances run in parallel, so their libraries get a share of the cores each, unless the environment sets these.
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -42,9 +42,9 @@ class ProcessEnded(Exception):
     """The process ended before it answered.
 
     Args:
-        how: "signal 9" or "exit status 1".
-        late: we ended it, because the deadline had passed.
-        unread: the process never read the call, so it is safe to run it again.
+        how: for example "signal 9" or "exit status 1".
+        late: whether the service killed it because the deadline had passed.
+        unread: whether the process never read the call, so that another process may run it.
     """
 
     def __init__(self, how: str, late: bool, unread: bool) -> None:
@@ -55,15 +55,15 @@ class ProcessEnded(Exception):
 
 
 class Process(asyncio.SubprocessProtocol):
-    """A running `worker.py`; made by `start`.
+    """A running `worker.py`; create it with `start`.
 
     Args:
-        ended: called once, from the loop, when the process has ended for whatever reason.
+        ended: called once, from the loop, when the process has ended for any reason.
     """
 
     def __init__(self, ended: Callable[[Process], None]) -> None:
         self.loop = asyncio.get_running_loop()
-        self.pid = 0  # its group's id too
+        self.pid = 0  # also the id of its process group
         self.status: int | None = None
         self.exited = asyncio.Event()
         self._ended = ended
@@ -83,13 +83,13 @@ class Process(asyncio.SubprocessProtocol):
 
     @classmethod
     async def start(cls, load: Load, threads: int, ended: Callable[[Process], None]) -> Process:
-        """A process that has loaded its model; a cancelled start leaves none behind.
+        """Start a process and load the model in it. A cancelled start leaves no process behind.
 
         Raises:
-            HubError: MODEL_FAILED where it did not load.
+            HubError: MODEL_FAILED if the process did not start or the model did not load.
         """
         process = cls(ended)
-        # A cancellation between fork and handle would lose the child, so it has to wait for that moment.
+        # A cancellation between the fork and the moment when we know the child would lose it, so it has to wait.
         spawning = asyncio.ensure_future(process._spawn(threads))
         try:
             await asyncio.shield(spawning)
@@ -119,13 +119,13 @@ class Process(asyncio.SubprocessProtocol):
     async def call(
         self, buffers: Sequence[Buffer], deadline: float | None, emit: EmitOutputs | None = None
     ) -> tuple[Message, memoryview]:
-        """Send a frame and wait for the answer; of several answers each is emitted as it comes.
+        """Send a frame and return the last or only answer; each earlier one is emitted when it arrives.
 
-        A cancelled call waits until the process is free again. Without a deadline (on the clock of `time.monotonic`)
-        it ends the process instead.
+        `deadline` is in seconds of `time.monotonic`. A cancelled call waits until the process is free again; if it has
+        no deadline, it kills the process.
 
         Raises:
-            ProcessEnded: where there is no answer.
+            ProcessEnded: if there is no answer.
         """
         self._reply, self._late, self._unread, self._emit = None, False, False, emit
         timer = None if deadline is None else self.loop.call_later(deadline - monotonic(), self._expire)
@@ -148,7 +148,7 @@ class Process(asyncio.SubprocessProtocol):
         return self._reply
 
     async def stop(self) -> None:
-        """Ask the process to end, and end it where it does not."""
+        """Ask the process to end, and kill it if it does not."""
         if not self._closed:
             with suppress(OSError):
                 self._socket.shutdown(socket.SHUT_WR)
@@ -162,7 +162,7 @@ class Process(asyncio.SubprocessProtocol):
         await self.exited.wait()
 
     def kill(self) -> None:
-        """End the process and those it started, at once."""
+        """Kill the process and the processes that it has started."""
         if self.status is None and self.pid:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGKILL)
@@ -174,11 +174,11 @@ class Process(asyncio.SubprocessProtocol):
     def process_exited(self) -> None:
         assert self._transport is not None
         if not self._closed:
-            self._readable()  # an answer that was given is an answer
+            self._readable()  # the process may have answered before it ended
         status = self._transport.get_returncode()
         self._transport.close()
         self._close()
-        # What the model had started must not outlive it.
+        # Processes that the model has started must not outlive it.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         self.status = -1 if status is None else status
@@ -201,7 +201,7 @@ class Process(asyncio.SubprocessProtocol):
             stderr=None,
             env=environment,
             pass_fds=(fd,),
-            start_new_session=True,  # so that a terminal's Ctrl-C reaches the service alone
+            start_new_session=True,  # a Ctrl-C in a terminal then reaches only the service
         )
         self.loop.add_reader(self._fd, self._readable)
 
@@ -239,7 +239,7 @@ class Process(asyncio.SubprocessProtocol):
             except BlockingIOError:
                 return
             except ConnectionError:
-                # So the kernel says that the other end closed with something unread: our call.
+                # The kernel reports this if the other end was closed before it had read everything, so: our call.
                 self._unread = True
                 count = 0
             if not count:
@@ -250,7 +250,7 @@ class Process(asyncio.SubprocessProtocol):
                     count = 0
                 self._reply = got
             except ValueError:
-                logger.exception("model process sent no frame", extra={"pid": self.pid})
+                logger.exception("model process sent an invalid frame", extra={"pid": self.pid})
                 self._hang_up()
                 self.kill()
                 return
@@ -259,7 +259,7 @@ class Process(asyncio.SubprocessProtocol):
                 return
 
     def _is_part(self, message: Message, body: memoryview) -> bool:
-        """Emit one of several answers; False where the message is the last or only one."""
+        """Emit one of several answers. Returns False if the message is the last or only one."""
         if not isinstance(message, Tensors) or not message.more:
             return False
         if self._emit is not None and not self._late:
@@ -292,6 +292,6 @@ class Process(asyncio.SubprocessProtocol):
 
 
 def log_trace(model: str, failure: ModelFailed) -> None:
-    """What the caller does not get to see."""
+    """Log the traceback of a failure, which the caller does not get."""
     level, event = (logging.DEBUG, "model refused") if failure.refused else (logging.ERROR, "model failed")
     logger.log(level, event, extra={"model": model, "detail": failure.detail, "traceback": failure.trace})

@@ -10,18 +10,19 @@
         def predict(self, inputs):
             return {"scores": inputs["x"] @ self.weights}
 
-`directory` is the version directory (a Path), `parameters` those of config.pbtxt (dict of str). `inputs` has a
-read-only numpy array for each input by name, rows first where the model batches; BYTES elements are bytes. Outputs go
-by name too, in the declared shape and a type that fits the declared one; BYTES may be str. A `predict(self, inputs,
-parameters)` is also given the request's own parameters (dict of bool, int, float and str). A `close()` without
-arguments is called before the process ends. Files beside model.py can be imported.
+`directory` is the version directory (a Path), `parameters` are those of config.pbtxt (dict of str). `inputs` has a
+read-only numpy array for each input by name; if the model batches, rows are the first dimension. BYTES elements are
+bytes. `predict` returns a dict with an array for each output by name, in the declared shape and a type that fits the
+declared one; BYTES may be str. A generator gives several answers: it yields such a dict for each. A method
+`predict(self, inputs, parameters)` also gets the request's parameters (dict of bool, int, float and str). A method
+`close(self)` is called before the process ends. model.py can import files next to it.
 
-To refuse an input, raise `ValueError("a sentence for the caller")`: the caller reads it with status 400. Of any other
-exception a caller learns only that the model failed; its text and traceback are in the log.
+To refuse an input, raise `ValueError("a sentence for the caller")`: the caller gets the sentence with status 400. For
+any other exception, the caller learns only that the model failed; its text and traceback are in the log.
 
-Each instance is a process of its own: it may hold the GIL, hang or crash, and costs only the call that it ran. A call
-whose deadline passes ends its process. An instance without a process gets a new one at once; where that does not last
-either, after pauses that grow from 0.2 s to 5 s.
+Each instance is a separate process. It may hold the GIL, hang or crash; only the call that it runs is lost. If the
+call's deadline passes, the process is killed. An instance without a process gets a new one immediately. If that one
+ends without an answer, too, further ones start after pauses that grow from 0.2 s to 5 s.
 """
 
 from __future__ import annotations
@@ -102,13 +103,13 @@ class Python(Runtime):
 
 
 class PythonInstance:
-    """One place for a process, and whatever process is in it.
+    """One instance of the model: its present process, and its replacement if the process ends.
 
     Args:
-        load: what each process gets to load.
+        load: what each process loads.
         number: the instance's number in the runtime.
-        threads: how many threads the model's libraries shall use.
-        idle_death: told `number` when the process ends while it has no work.
+        threads: how many threads the model's libraries should use.
+        idle_death: called with `number` if the process ends while it has no work.
     """
 
     def __init__(self, load: Load, number: int, threads: int, idle_death: Callable[[int], None]) -> None:
@@ -124,10 +125,10 @@ class PythonInstance:
         self._stopped = False
 
     async def start(self) -> None:
-        """The first process, loaded.
+        """Start the first process and load the model in it.
 
         Raises:
-            HubError: MODEL_FAILED.
+            HubError: MODEL_FAILED if that fails.
         """
         process = await Process.start(self.load, self.threads, self._ended)
         self.process = process
@@ -137,7 +138,7 @@ class PythonInstance:
     async def run(
         self, request: InferRequest, deadline: float, emit: EmitOutputs
     ) -> tuple[Tensor, ...] | None:
-        """See `Runtime.run`. A process that dies before it has read the call does not cost it."""
+        """See `Runtime.run`. If a process ends before it has read the call, the next process runs the call."""
         buffers = tensors_frame(request.inputs, request.parameters)
         self._busy = True
         try:
@@ -164,7 +165,7 @@ class PythonInstance:
             self._busy = False
 
     async def stop(self) -> None:
-        """End the process, and the attempts to get one."""
+        """End the process, and stop trying to start a new one."""
         self._stopped = True
         if self._respawning is not None:
             self._respawning.cancel()

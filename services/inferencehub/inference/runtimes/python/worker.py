@@ -1,7 +1,8 @@
-"""The process behind one instance of a python model: loads `model.py`, then answers one call after the other.
+"""The process of one instance of a Python model: it loads `model.py`, then answers one call after the other.
 
-Started by `process.py` as `python -m …runtimes.python.worker FD PARENT`. The frames come and go by the inherited FD, so
-that what the model prints goes where the service logs. When the service closes its end, or dies, so does this.
+`process.py` starts it as `python -m …runtimes.python.worker FD PARENT`. Frames are sent over the inherited file
+descriptor FD, so what the model prints goes to the service's standard error. The process ends when the service closes
+its end of the socket or dies.
 """
 
 from __future__ import annotations
@@ -40,28 +41,28 @@ from inferencehub.inference.runtimes.support.error_text import first_line
 
 PR_SET_PDEATHSIG = 1
 TRACE_LIMIT = 16_000
-# Which numpy kinds may become which dtypes; integers must also fit.
+# The numpy kinds (`dtype.kind`) that are accepted for each dtype; integers must also fit the range.
 TAKEN_KINDS = {"BOOL": "b", "BYTES": "SUO"} | dict.fromkeys(("FP16", "BF16", "FP32", "FP64"), "biuf")
 INTEGER_KINDS = "biu"
 BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 class WrongOutputError(Exception):
-    """What `predict` returned is not what the config declares; the text follows the model's name in a sentence."""
+    """The model's class or its output is wrong. The text completes a sentence that begins with the file or model."""
 
 
 class Pipe:
-    """The inherited socket, blocking."""
+    """The inherited socket, in blocking mode."""
 
     def __init__(self, fd: int) -> None:
         self._socket = socket.socket(fileno=fd)
         self._inbox = Inbox()
-        # A process that the model starts must not hold the channel open once this one is gone.
+        # A process that the model starts must not keep the channel open after this process has ended.
         self._socket.set_inheritable(False)
         os.register_at_fork(after_in_child=self._socket.close)
 
     def receive(self) -> tuple[Message, memoryview] | None:
-        """The next frame; None where the service closed its end."""
+        """The next frame; None if the service has closed its end."""
         while True:
             count = self._socket.recv_into(self._inbox.room())
             if not count:
@@ -75,9 +76,10 @@ class Pipe:
 
 
 class Loaded:
-    """The user's model, made.
+    """The user's model: imports its file and creates its `Model`.
 
     Raises:
+        WrongOutputError: if the file has no class `Model` with a method `predict`.
         Exception: whatever the user's file raises.
     """
 
@@ -99,7 +101,7 @@ class Loaded:
         self.wants_parameters = takes_two(self.model.predict)
 
     def answers(self, call: Tensors, body: memoryview) -> Iterator[list[Buffer]]:
-        """The frame that answers a call; where `predict` is a generator, one for each answer and a last one."""
+        """The frame that answers a call. If `predict` is a generator: a frame for each answer, and a last one."""
         inputs = {tensor.name: to_array(tensor) for tensor in call.over(body)}
         rows = 0
         if self.load.max_batch_size:
@@ -121,23 +123,28 @@ class Loaded:
             yield frame(ModelFailed(failed_run(self.load.model).detail, traced(error)))
 
     def _outputs(self, given: Any, rows: int) -> list[Tensor]:
-        """One answer, checked; a fault of ours in reading it is no refusal of the model's."""
+        """One answer, checked. A ValueError here is not a refusal by the model, so it becomes a RuntimeError."""
         try:
             return checked(given, self.load.outputs, rows)
         except ValueError as error:
             raise RuntimeError("the outputs cannot be read") from error
 
     def close(self) -> None:
-        """Tell the model to let go, where it wants to know."""
+        """Call the model's `close`, if it has one."""
         if hasattr(self.model, "close"):
             self.model.close()
 
 
 def checked(given: Any, specs: Iterable[TensorSpec], rows: int) -> list[Tensor]:
-    """What `predict` returned as the declared outputs; `rows` is 0 where the model does not batch.
+    """Convert what `predict` returned to the declared outputs.
+
+    Args:
+        given: the return value of `predict`.
+        specs: the declared outputs.
+        rows: the number of rows that each output must have; 0 if the model does not batch.
 
     Raises:
-        WrongOutputError: naming the output, what came and what was expected.
+        WrongOutputError: if it does not fit; it names the output, what came and what was expected.
     """
     if not isinstance(given, Mapping):
         raise WrongOutputError(f"a {type(given).__name__}, expected a dict of outputs")
@@ -159,7 +166,11 @@ def checked(given: Any, specs: Iterable[TensorSpec], rows: int) -> list[Tensor]:
 
 
 def check_values(spec: TensorSpec, array: npt.NDArray[Any]) -> None:
-    """Refuse values that would not be the same in the declared type, but for the precision of fractions."""
+    """Refuse values that the declared type cannot hold. Only the precision of fractions may be lost.
+
+    Raises:
+        WrongOutputError: if there is such a value.
+    """
     kind = array.dtype.kind
     if kind not in TAKEN_KINDS.get(spec.dtype, INTEGER_KINDS):
         raise WrongOutputError(f"output '{spec.name}' of {array.dtype}, expected {spec.dtype}")
@@ -180,13 +191,13 @@ def check_values(spec: TensorSpec, array: npt.NDArray[Any]) -> None:
 
 
 def takes_two(predict: Callable[..., Any]) -> bool:
-    """Whether a bound method has a second argument by position."""
+    """Whether a bound method takes a second positional argument."""
     kinds = [parameter.kind for parameter in inspect.signature(predict).parameters.values()]
     return len([kind for kind in kinds if kind in BY_POSITION]) > 1
 
 
 def why(load: Load, error: BaseException) -> str:
-    """Why a file did not load: the line of it that was running, where it got so far, and the exception's message."""
+    """Why a file did not load: the line of the file that was running, if any, and the exception's message."""
     frames = traceback.extract_tb(error.__traceback__)
     file = str(Path(load.directory) / load.file)
     line = next((f", line {frame.lineno}" for frame in reversed(frames) if frame.filename == file), "")
@@ -194,13 +205,13 @@ def why(load: Load, error: BaseException) -> str:
 
 
 def traced(error: BaseException) -> str:
-    """The traceback of a failure of the user's code, from there on."""
+    """The traceback of an exception in the user's code, without our own frame; at most `TRACE_LIMIT` characters."""
     inner = error.__traceback__ and error.__traceback__.tb_next
     return "".join(traceback.format_exception(type(error), error, inner))[-TRACE_LIMIT:]
 
 
 def die_with(parent: int) -> None:
-    """Have the kernel kill this process when the service dies, even while the model runs."""
+    """Make the kernel kill this process when the service dies, even while the model runs (Linux only)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
@@ -208,10 +219,10 @@ def die_with(parent: int) -> None:
 
 
 def main(fd: int, parent: int) -> None:
-    """Load, then answer until the service closes its end."""
+    """Load the model, then answer calls until the service closes its end of the socket."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with(parent)
-    sys.dont_write_bytecode = True  # nothing of ours in the model repository
+    sys.dont_write_bytecode = True  # write no files into the model repository
     channel = Pipe(fd)
     first = channel.receive()
     if first is None:

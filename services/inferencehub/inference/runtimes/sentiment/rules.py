@@ -1,16 +1,16 @@
-"""Sentiment of English text by rules: words, what stands before them, and how loud they are.
+"""Sentiment of English text by rules: words, the words before them, and how loud they are.
 
-Why rules and not a model: no dependency, the same answer on every machine, and each verdict can be
-traced to lines of the lexicon. How a score comes about:
+Why rules and not a trained model: no dependency, the same answer on every machine, and each verdict
+can be traced to lines of the lexicon. How a score is computed:
 
 1. `lexicon.tsv` gives words, phrases, emoji and emoticons a valence between -3 and 3. An
    inflected or stretched word ("annoys", "looove") falls back to its base form.
-2. Words just before it scale it ("very", "slightly"); a negation up to SCOPE words before turns it
-   round and weakens it, so that "not good" < 0 < "not bad" < "good".
-3. Capitals among small letters, stretched letters and exclamation marks make it louder, a question
-   mark makes it quieter.
-4. In "A but B" what counts is B; "despite A" and "although A" weaken A.
-5. Sentences add up; within NEUTRAL of zero the text is neutral.
+2. Words directly before it scale the valence ("very", "slightly"). A negation at most SCOPE words
+   before it reverses and weakens it: "not good" < 0 < "not bad" < "good".
+3. Capitals among small letters, stretched letters and exclamation marks strengthen the valence; a
+   question mark weakens it.
+4. In "A but B", B counts more than A; "despite A" and "although A" weaken A.
+5. The scores of all sentences are added. If the sum is within NEUTRAL of zero, the text is neutral.
 
 Each step looks at a bounded number of neighbours, so the time is linear in the text.
 """
@@ -81,7 +81,7 @@ LABELS = ("negative", "neutral", "positive")
 
 @dataclass(frozen=True, slots=True)
 class Sentiment:
-    """class_id 0 negative, 1 neutral, 2 positive; confidence from 0.5 at a border between two to 1."""
+    """A verdict: class_id 0 is negative, 1 neutral, 2 positive; confidence is from 0.5 (between two classes) to 1."""
 
     class_id: int
     confidence: float
@@ -114,7 +114,7 @@ class SentimentRules:
         return cls({entry: float(valence) for entry, valence in rows})
 
     def classify(self, text: str) -> Sentiment:
-        """The verdict on any text; one without a known word is neutral with confidence 1."""
+        """The verdict on a text. A text without any known word is neutral with confidence 1."""
         score = self.score(text)
         beyond = abs(score) - NEUTRAL
         if beyond < 0:
@@ -123,7 +123,7 @@ class SentimentRules:
         return Sentiment(class_id, 0.5 + 0.5 * beyond / (beyond + SOFTNESS), LABELS[class_id])
 
     def score(self, text: str) -> float:
-        """The sum over the sentences: its sign is the direction, its size the strength, unbounded."""
+        """The sum over all sentences, unbounded: its sign is the direction, its absolute value the strength."""
         total, words, seen, shouted = 0.0, list[_Word](), dict[str, _Word](), text.isupper()
         for token in self._token.finditer(text):
             found = token[0]
@@ -193,7 +193,7 @@ class SentimentRules:
 
 
 def _forms(text: str) -> Iterable[str]:
-    """The word itself, then the base forms that it may be an inflection of."""
+    """The word itself, then all base forms that it may be an inflected form of."""
     yield text
     if not text.isascii():
         return
@@ -238,7 +238,7 @@ def _loudness(end: str) -> float:
 
 
 def _symbol_patterns(symbols: Iterable[str]) -> list[str]:
-    """Emoji stand anywhere; emoticons, made of ASCII, only where no letter or digit touches them."""
+    """Patterns for emoji and emoticons. Emoticons (ASCII) match only if no letter or digit is next to them."""
     longest_first = sorted(symbols, key=len, reverse=True)
     emoji = "|".join(re.escape(symbol) for symbol in longest_first if not symbol.isascii())
     emoticons = "|".join(re.escape(symbol) for symbol in longest_first if symbol.isascii())

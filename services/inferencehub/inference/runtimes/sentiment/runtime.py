@@ -1,7 +1,7 @@
-"""The sentiment model as a runtime: text in, class, confidence and label out. The rules are in `sentiment_rules.py`.
+"""The sentiment model as a runtime: text in; class, confidence and label out. The rules are in `rules.py`.
 
-The rules are Python, so a run shares the GIL with the service and its time grows with the text: config parameter
-`max_text_bytes` (65536) bounds one text, and a run looks at its deadline before each.
+The rules are Python, so a run shares the GIL with the service, and its time grows with the text. The config parameter
+`max_text_bytes` (default 65536) limits the size of one text. A run checks its deadline before each text.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from inferencehub.inference.runtimes.support.threads import Threads
 
 
 class SentimentRuntime(Runtime):
-    """One BYTES input of one text a row; outputs INT32 (class), FP32 (confidence) and BYTES (label), any order."""
+    """The sentiment model: one BYTES input, each element a text.
+
+    Outputs, in any order, each with the input's shape: INT32 (class), FP32 (confidence) and BYTES (label).
+    """
 
     def __init__(self, source: ModelSource) -> None:
         super().__init__(source)

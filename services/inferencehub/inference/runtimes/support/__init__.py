@@ -1,1 +1,4 @@
-"""What several runtimes need: arrays, threads, the limit of cores, texts of errors. Imports core alone; `runtimes` and `models` use it."""
+"""What several runtimes need: arrays, threads, inline runs, cpu limit, declared signatures, error text.
+
+It imports only core; `runtimes` and `models` import it.
+"""

@@ -1,4 +1,4 @@
-"""Tensor to numpy array and back, without copying the bytes where numpy can look at them."""
+"""Tensor to numpy array and back, without a copy wherever numpy can read the bytes in place."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from inferencehub.core.values.tensors import Tensor, pack_bytes, unpack_bytes
 
-# BF16 has no numpy type; it goes to models as the upper half of FP32.
+# BF16 has no numpy type; models get it as FP32, whose upper half it is.
 NUMPY: dict[str, str] = {
     "BOOL": "bool",
     "UINT8": "<u1",
@@ -27,9 +27,9 @@ NUMPY: dict[str, str] = {
 
 
 def to_array(tensor: Tensor) -> npt.NDArray[Any]:
-    """A read-only array over the tensor's bytes, or over a copy where its elements are not aligned.
+    """A read-only array with the tensor's shape over the tensor's bytes; over a copy if they are not aligned.
 
-    BYTES elements are objects of type bytes.
+    For BYTES it is a new array of objects of type bytes; for BF16 a new array of FP32.
     """
     if tensor.dtype == "BYTES":
         elements = np.empty(tensor.shape, dtype=object)
@@ -40,17 +40,17 @@ def to_array(tensor: Tensor) -> npt.NDArray[Any]:
         return wide.view("<f4").reshape(tensor.shape)
     array = np.frombuffer(tensor.data, dtype=NUMPY[tensor.dtype]).reshape(tensor.shape)
     if not array.flags.aligned:
-        # Libraries expect each element at a multiple of its size; onnxruntime itself copies, six times as slowly.
+        # Libraries expect aligned elements. onnxruntime would make its own copy, which is six times slower.
         array = array.copy()
         array.flags.writeable = False
     return array
 
 
 def from_array(name: str, dtype: str, array: npt.NDArray[Any]) -> Tensor:
-    """A tensor of `dtype` with the array's shape and values; copies only where the type or the layout differ.
+    """A tensor of `dtype` with the array's shape and values; copies only if the type or the memory layout differs.
 
     Raises:
-        ValueError: where the values cannot be of that type.
+        ValueError: if the values cannot be converted to that type.
     """
     if dtype == "BYTES":
         elements = [

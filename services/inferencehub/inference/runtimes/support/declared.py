@@ -1,4 +1,4 @@
-"""The signature that config.pbtxt declares, for runtimes whose model file does not tell it."""
+"""The signature that config.pbtxt declares, for runtimes whose model file does not contain it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from inferencehub.pb import model_config_pb2 as config_pb
 
 
 def declared(config: config_pb.ModelConfig) -> Signature:
-    """The signature that the config itself writes down, with the batch dimension first where the model batches.
+    """The signature in the config; the batch dimension is added in front if the model batches.
 
     Raises:
-        HubError: BAD_INPUT where an input or output has no name, type or dims that we know.
+        HubError: BAD_INPUT if an input or output has no name, or no valid type or dims.
     """
     inputs = [tensor_spec(config, t.name, t.data_type, t.dims, "input", t.optional) for t in config.input]
     outputs = [tensor_spec(config, t.name, t.data_type, t.dims, "output") for t in config.output]
@@ -30,7 +30,11 @@ def tensor_spec(
     kind: str,
     optional: bool = False,
 ) -> TensorSpec:
-    """One input or output of a config."""
+    """The spec of one input or output of a config.
+
+    Raises:
+        HubError: BAD_INPUT if the name, type or dims are invalid.
+    """
     dtype = TYPE_NAMES.get(data_type, "")
     sizes = tuple(dims)
     if not name or dtype not in DTYPES:
@@ -45,10 +49,10 @@ def tensor_spec(
 
 
 def needs_declaration(config: config_pb.ModelConfig) -> Signature:
-    """`declared`, for a runtime whose model file tells nothing about inputs and outputs.
+    """Same as `declared`, but the config must declare at least one input and one output.
 
     Raises:
-        HubError: BAD_INPUT where the config has none.
+        HubError: BAD_INPUT if it does not, or as in `declared`.
     """
     signature = declared(config)
     if not signature.inputs or not signature.outputs:

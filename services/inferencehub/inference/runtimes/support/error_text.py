@@ -1,4 +1,4 @@
-"""Text of libraries and of users' code, made fit to be shown: its first line, without the directories of this machine."""
+"""Error text of libraries and of users' code, fit for callers: the first line, without this machine's directories."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ DIRECTORIES = re.compile(r"(?<![\w./~-])/(?:[^\s/'\",:;()<>]+/)+")
 
 
 def without_directories(text: str) -> str:
-    """The text with each absolute path cut down to its last name."""
+    """The text, with each absolute path replaced by its last part."""
     return DIRECTORIES.sub("", text)
 
 
 def first_line(message: object) -> str:
-    """The first line of a text or of an exception's message, fit to be shown; "" where there is none."""
+    """The first line of a text or of an exception's message, at most `LONGEST` characters; "" if it is empty."""
     lines = str(message).strip().splitlines()
     return without_directories(lines[0])[:LONGEST] if lines else ""

@@ -1,27 +1,27 @@
-"""Which runs are so short that the event loop may do them itself. Pure: sizes and times come in as numbers.
+"""Inline runs: decides which runs are so short that the event loop may do them itself. Pure: takes sizes and times.
 
-To hand a run to a thread and take it back costs 40 to 80 us, more than a small model works. But the loop answers health
-and everybody else, so it does only what cannot keep it: a run of at most twice as many bytes as one that was short,
-once many in a row have been. One that was not ends that, and one that was long ends it for good: the time of such a
-model depends on more than the size of what it is given.
+Handing a run to a thread and getting the result back takes 40 to 80 us, more than a small model runs. But the loop must
+stay free for health checks and other calls. So a run is done inline only if many runs in a row have been short, and if
+its input has at most twice as many bytes as the largest of them. A run that is not short starts the count again. A long
+run ends inline runs for this model for ever, because its time depends on more than the input's size.
 
-A time is the thread's own of the processor, for what a thread waits for others says nothing of the model. It is still
-far from steady: where the gateway has the same core, 6 us on warm caches become 80, and 220 in one run of a hundred.
+Times are CPU times of the thread, because waiting for other threads says nothing about the model. They still vary a
+lot: if the gateway uses the same core, a run of 6 us with warm caches can take 80 us, and in 1 of 100 cases 220 us.
 """
 
 from __future__ import annotations
 
 SHORT_S, LONG_S = 0.0002, 0.01
-# On one core; beside others the loop could do something else while a thread runs the model.
+# The limit with only one core. With several cores, the loop could do other work while a thread runs the model.
 ALONE_SHORT_S = 0.0005
-IN_A_ROW = 100  # short runs, before the loop does the next one
+IN_A_ROW = 100  # short runs that are needed before the first inline run
 
 
 class InlineRuns:
-    """What was seen of a model's runs.
+    """The history of one model's runs.
 
     Args:
-        cores: those that the process may use.
+        cores: number of cores that the process may use.
     """
 
     __slots__ = ("_in_a_row", "_long", "_most", "_short_s")
@@ -32,11 +32,11 @@ class InlineRuns:
         self._long = False
 
     def fits(self, size: int) -> bool:
-        """Whether a run of an input of so many bytes will be short."""
+        """Whether a run with an input of `size` bytes is expected to be short."""
         return size <= 2 * self._most and self._in_a_row >= IN_A_ROW
 
     def ran(self, size: int, seconds: float) -> None:
-        """A run of an input of `size` bytes took so many seconds."""
+        """Record that a run with an input of `size` bytes took this many seconds of CPU time."""
         if seconds <= self._short_s:
             if not self._long:
                 self._in_a_row += 1

@@ -1,11 +1,11 @@
-"""Threads for runtimes whose work lets go of the GIL, or is short; very short work stays in the event loop's.
+"""Threads for runtimes whose work releases the GIL or is short. Very short work runs on the event loop's thread.
 
-A thread cannot be stopped: when nobody wants the answer any more, the instance stays taken until the work has ended,
-and the answer is thrown away. Only after `close` does nobody wait for it: the process ends without it.
+A thread cannot be stopped. If the caller has left, the instance stays busy until the work has ended, and the result is
+thrown away. After `close`, nothing waits for running work: the process ends without it.
 
-Not an executor of the library: its futures are made to be waited for by threads, with locks of their own, and chained
-to those of the event loop. For a small model that costs as much as the model. Here a thread takes work off a queue,
-and says with one callback on the loop that it has ended.
+The standard library's ThreadPoolExecutor is too slow for small models: its futures have locks for waiting threads, and
+are chained to futures of the event loop, which takes as long as a small model runs. Here a thread takes work from a
+queue, and reports its end with one callback on the loop.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 class _Run(Generic[T]):
-    """A piece of work: made and looked at on the loop, called in a thread."""
+    """A piece of work. The loop creates it and reads its result; a thread calls it."""
 
     __slots__ = ("error", "loop", "over", "result", "waiter", "work")
 
@@ -42,7 +42,7 @@ class _Run(Generic[T]):
             self.result = self.work()
         except BaseException as error:
             self.error = error
-        with suppress(RuntimeError):  # the loop has ended before the work
+        with suppress(RuntimeError):  # the loop was closed before the work ended
             self.loop.call_soon_threadsafe(self.ended)
 
     def ended(self) -> None:
@@ -52,7 +52,7 @@ class _Run(Generic[T]):
 
 
 class _Timed(Generic[T]):
-    """Work, and the seconds of the processor that it took its thread."""
+    """Work that measures the CPU time of its thread, in seconds."""
 
     __slots__ = ("took", "work")
 
@@ -69,11 +69,11 @@ class _Timed(Generic[T]):
 
 
 class Threads:
-    """One thread an instance, named after its model, and started when there is work for it.
+    """At most one thread for each instance of a model. A thread is started when there is work for it.
 
     Args:
-        name: the model's name.
-        count: its instances.
+        name: the model's name, which is part of the threads' names.
+        count: the number of instances.
     """
 
     def __init__(self, name: str, count: int) -> None:
@@ -86,7 +86,7 @@ class Threads:
         self._closed = False
 
     async def run_sized(self, work: Callable[[], T], size: int) -> T:
-        """As `run`, of work on an input of `size` bytes: where that will be very short, it is done here and now."""
+        """Same as `run`, but work that is expected to be very short runs inline; `size` is its input in bytes."""
         timed = _Timed(work)
         try:
             if self._inline_runs.fits(size) and not self._closed:
@@ -96,7 +96,12 @@ class Threads:
             self._inline_runs.ran(size, timed.took)
 
     async def run(self, work: Callable[[], T]) -> T:
-        """The result of `work`, run in a thread; a cancellation takes effect when the work has ended."""
+        """Run `work` in a thread and return its result. A cancellation takes effect when the work has ended.
+
+        Raises:
+            RuntimeError: if the threads have been closed.
+            Exception: whatever `work` raises.
+        """
         if self._closed:
             raise RuntimeError("the threads have been closed")
         loop = asyncio.get_running_loop()
@@ -127,7 +132,7 @@ class Threads:
         return run.result
 
     def close(self) -> None:
-        """End the threads, without waiting; those that still work end when they are done."""
+        """End the threads without waiting for them. A busy thread ends when its work is done."""
         self._closed = True
         with suppress(Empty):
             while (run := self._queue.get_nowait()) is not None:
@@ -137,7 +142,7 @@ class Threads:
 
     def _start(self) -> None:
         name = f"model-{self.name}_{len(self._threads)}"
-        # A daemon, for the interpreter would wait for any other at its end.
+        # A daemon: at its end, the interpreter would wait for any other thread.
         thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._threads.append(thread)
         thread.start()
@@ -145,4 +150,4 @@ class Threads:
     def _work(self) -> None:
         while (run := self._queue.get()) is not None:
             run()
-            del run  # what it holds is not kept until the next one comes
+            del run  # release its result and inputs now, not when the next run comes
