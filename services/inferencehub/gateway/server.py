@@ -128,6 +128,7 @@ class Gateway:
         await self.http.stop(self.settings.drain_timeout_s)
         await self.demand.stop()
         self.http.cut_off()
+        self.edge.threads.shutdown(wait=False, cancel_futures=True)
         await self.fleet.stop()
         await self.ops.stop(1)
         if self.access is not None:

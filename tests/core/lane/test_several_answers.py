@@ -124,3 +124,23 @@ async def test_a_call_that_can_carry_one_answer_is_refused(with_end: bool) -> No
         with pytest.raises(HubError, match="several answers") as caught:
             await sink.future
     assert caught.value.kind is Kind.UNSUPPORTED
+
+
+async def test_rows_that_the_other_side_dropped_are_not_in_its_answers() -> None:
+    async with running_lane(at_once) as running:
+
+        class Dropping(Telling):
+            async def run(self, batch: Batch, emit: Emit) -> Ran:
+                self.runs += 1
+                rest = Batch(batch.jobs[1:], batch.reason)
+                emit(echo(rest), (0,))
+                emit(echo(rest), (0,))
+                return Ran(None, Times(), dropped=(0,))
+
+        slot = Dropping(0)
+        late, good = await collected(running, slot, job(value=1), job(value=2))
+    assert slot.runs == 1
+    assert (late.parts, good.parts) == ([], [[2], [2]])
+    assert isinstance(late.ended, HubError)
+    assert late.ended.kind is Kind.DEADLINE
+    assert good.ended is None

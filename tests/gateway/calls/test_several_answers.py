@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
 from struct import pack, unpack
+from time import monotonic
 
 import pytest
 import pytest_asyncio
@@ -15,7 +17,7 @@ from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest, InferResponse
 from inferencehub.core.values.tensors import Tensor
 from inferencehub.gateway.calls.exchange import Exchange
-from tests.hub import Hub, running_hub, write_model
+from tests.hub import Hub, eventually, running_hub, write_model
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -33,6 +35,8 @@ class Model:
         x = inputs["x"]
         for number in range(3):
             yield {"y": x + number}
+        while x[0] == 300:
+            yield {"y": x}
         if x[0] == 100:
             raise ValueError("a hundred is enough")
         if x[0] == 200:
@@ -63,9 +67,10 @@ async def hub(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hub]:
         yield hub
 
 
-async def ask(hub: Hub, x: float) -> tuple[list[float], End]:
+async def ask(hub: Hub, x: float, limit_s: float | None = None) -> tuple[list[float], End]:
     """The answers to one number, and how they ended."""
     sink, exchange = Answers(), Exchange("an-id")
+    exchange.limit_s = limit_s
     tensor = Tensor("x", "FP32", (1,), pack("<f", x))
     hub.gateway.calls.submit(exchange, InferRequest("counting", "", (tensor,)), sink)
     return sink.parts, await asyncio.wait_for(sink.ended, 20)
@@ -89,6 +94,32 @@ async def test_a_process_that_dies_behind_answers_is_an_error_and_nothing_runs_t
     assert isinstance(end, HubError)
     assert end.kind is Kind.MODEL_FAILED
     assert await ask(hub, 1) == ([1, 2, 3], None)
+
+
+@pytest.mark.timing
+async def test_a_model_that_never_ends_holds_up_nobody(hub: Hub) -> None:
+    """Both tiers share this event loop: it must have its turns, and see the deadline."""
+    turns: list[float] = []
+
+    async def count() -> None:
+        while True:
+            turns.append(monotonic())
+            await asyncio.sleep(0.01)
+
+    counting = asyncio.create_task(count())
+    parts, end = await ask(hub, 300, limit_s=1.0)
+    counting.cancel()
+    assert len(parts) > 3
+    assert isinstance(end, HubError)
+    assert end.kind is Kind.DEADLINE
+    assert max(later - one for one, later in itertools.pairwise(turns)) < 0.5
+
+
+async def test_a_call_that_carries_one_answer_does_not_wait_for_the_last(hub: Hub) -> None:
+    x = {"name": "x", "shape": [1], "datatype": "FP32", "data": [300]}
+    async with hub.client.post(f"{hub.url}/v2/models/counting/infer", json={"inputs": [x]}) as answer:
+        assert answer.status == 501
+    await eventually(lambda: hub.gateway.table.routes["counting", ""][0].lane.idle)
 
 
 async def test_calls_that_carry_one_answer_say_so(hub: Hub) -> None:

@@ -423,6 +423,7 @@ async def test_a_large_body_in_the_same_piece_as_its_head_is_no_huge_head(hub: H
         b"CONNECT hub:3000 HTTP/1.1\r\n\r\n",
         b"CONNECT /predict HTTP/1.1\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"POST /predict HTTP/1.1\r\nhost: hub\r\ncontent-length: " + b"0" * 5000 + b"\r\n\r\n",
         b"POST /predict HTTP/1.1\r\ncontent-length: -1\r\n\r\n",
         b"POST /predict HTTP/1.1\r\ncontent-length: 99999999999999999999999\r\n\r\n",
         b"POST /predict HTTP/1.1\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}",

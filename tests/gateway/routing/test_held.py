@@ -98,3 +98,11 @@ async def test_a_request_that_fits_the_budget_once_is_not_counted_twice() -> Non
         body = f'{{"features":[{numbers}],"model_name":"v1-mock"}}'
         status, answer, _ = await hub.post("/predict", body.encode())
         assert (status, answer["error"]) == (200, "")
+
+
+async def test_a_page_whose_caller_has_left_does_not_wait_on() -> None:
+    async with running_gateway(NOBODY, on_demand_models=("pool/sleepy:1",), activation_s=30.0) as gateway:
+        async with Raw(gateway.port) as raw:
+            await raw.send(request("GET", "/v2/models/sleepy"))
+            await eventually(lambda: gateway.unknown.held == {"sleepy": 1})
+        await eventually(lambda: not gateway.unknown.held)

@@ -59,7 +59,7 @@ class AsgiHandler:
             answer_error(reply, request.error)
             return
         run = request.run = AsgiRun(request, reply)
-        task = asyncio.get_running_loop().create_task(run.run(self.app))
+        task = run.task = asyncio.get_running_loop().create_task(run.run(self.app))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -67,7 +67,7 @@ class AsgiHandler:
         """See `Handler`."""
         assert isinstance(request, AsgiRequest)
         if request.run is not None:
-            request.run.leave()
+            request.run.cancel()
             request.run = None
 
     def cut_off(self, request: Request, reply: Reply) -> None:
@@ -96,6 +96,7 @@ class AsgiRun:
         self._drained = asyncio.Event()
         self._given = False  # whether the application has received the body
         self._start: tuple[int, bytes] | None = None
+        self.task: asyncio.Task[None] | None = None
 
     async def run(self, app: App) -> None:
         """Call the application; if it fails before its answer, answer with an error."""
@@ -116,7 +117,14 @@ class AsgiRun:
                 answer_error(reply, FAILED)
         finally:
             self.leave()
+            self.task = None
             self._request.run = None  # else they would form a reference cycle
+
+    def cancel(self) -> None:
+        """The caller has left: the application need not go on."""
+        self.leave()
+        if self.task is not None:
+            self.task.cancel()
 
     def leave(self) -> None:
         """The caller has left, or the answer has ended."""

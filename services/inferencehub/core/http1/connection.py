@@ -164,6 +164,7 @@ class Connection(Lifetime):
         reply = self._reply
         if coming.whole:
             self._coming = None
+            self._disarm()
             self._parser = Parser()  # the old one remembers trailers, such as "connection: close"
         if coming.broken:
             self._deaf = True

@@ -27,6 +27,7 @@ ABSOLUTE = re.compile(rb"https?://([^/?#]*)(/[!\"$-~]*|\?[!\"$-~]*|)", re.IGNORE
 HOST = re.compile(rb"(?:(?:[\w.~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*|\[[\w.:~!$&'()*+,;=-]+\])(?::\d*)?", re.ASCII)
 METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")}
 NEVER = frozenset((b"CONNECT", b"PRI"))  # CONNECT is for proxies; PRI begins HTTP/2
+MAX_DIGITS = 19  # of a Content-Length
 NO_HTTP = "expected an HTTP/1.1 request, got something that is none"
 
 
@@ -169,6 +170,8 @@ def read_head(raw: bytes, method: bytes, target: bytes, parsed: dict[bytes, byte
         raise no_http("it has more than one Host header")
     size: int | None = 0
     if b"content-length" in fields:
+        if len(fields[b"content-length"]) > MAX_DIGITS:
+            raise no_http(f"its Content-Length has more than {MAX_DIGITS} digits")
         size = int(fields[b"content-length"])
     if b"transfer-encoding" in fields:
         check_coding(fields, headers, version)

@@ -205,24 +205,19 @@ class Lane(Generic[S]):
             self.pump()
 
     def _answer(self, batch: Batch, ran: Ran, started: float, run: Run) -> None:
-        jobs: Sequence[Job] = batch.jobs
-        if ran.dropped:
-            for index in ran.dropped:
-                self._fail(jobs[index], deadline_passed(jobs[index]))
-            jobs = [job for index, job in enumerate(jobs) if index not in ran.dropped]
-        kept = Batch(tuple(jobs), batch.reason) if ran.dropped else batch
+        kept = self._without(batch, ran.dropped)
         now = monotonic()
         took, times = now - started, ran.times
         self.run_times.ran(took, now)
         network = max(0.0, took - times.queue - times.compute)
         size = ran.response.size if ran.response is not None else 0
         trip = Trip(kept.rows, size, ran.served_by, times.queue, network, times.compute)
-        answers: Sequence[InferResponse | None] = [None] * len(jobs)
+        answers: Sequence[InferResponse | None] = [None] * len(kept.jobs)
         if ran.response is not None:
             answers = kept.split(ran.response)
         ends: list[tuple[Sink, End]] = []
         size = 0
-        for job, answer in zip(jobs, answers, strict=True):
+        for job, answer in zip(kept.jobs, answers, strict=True):
             job.trip = trip
             sink = self._open.pop(job, None)
             if sink is not None:
@@ -232,9 +227,20 @@ class Lane(Generic[S]):
         run.wanted -= len(ends)
         self.loop.call_soon(end_all, ends)
 
-    def _part(self, batch: Batch, response: InferResponse) -> None:
+    def _without(self, batch: Batch, dropped: Sequence[int]) -> Batch:
+        """The batch without the jobs that the other side has dropped; these have reached their deadline."""
+        if not dropped:
+            return batch
+        for index in dropped:
+            self._fail(batch.jobs[index], deadline_passed(batch.jobs[index]))
+        return Batch(
+            tuple([job for index, job in enumerate(batch.jobs) if index not in dropped]), batch.reason
+        )
+
+    def _part(self, batch: Batch, response: InferResponse, dropped: Sequence[int] = ()) -> None:
         """Pass on one of several answers to a batch, while it runs."""
-        for job, part in zip(batch.jobs, batch.split(response), strict=True):
+        kept = self._without(batch, dropped)
+        for job, part in zip(kept.jobs, kept.split(response), strict=True):
             job.has_parts = True
             sink = self._open.get(job)
             if sink is not None:

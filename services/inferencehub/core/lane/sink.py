@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from inferencehub.core.lane.job import Job
@@ -19,7 +19,13 @@ logger = logging.getLogger(__name__)
 # The last or only answer, or an error, or None if all answers were parts. "The caller has left" is an error too.
 End = InferResponse | HubError | None
 # Called with each of several answers to a batch.
-Emit = Callable[[InferResponse], None]
+
+
+class Emit(Protocol):
+    """Takes one of several answers to a batch."""
+
+    def __call__(self, response: InferResponse, dropped: Sequence[int] = ()) -> None:
+        """`dropped` has the indices of the jobs that the answer has no rows for: their deadline has passed."""
 
 
 class Sink(Protocol):
@@ -38,29 +44,28 @@ class OneAnswer:
     The future is cancelled if the caller has left. Several answers are an error here.
     """
 
-    __slots__ = ("_several", "future")
+    __slots__ = ("future",)
 
     def __init__(self) -> None:
         self.future: asyncio.Future[InferResponse] = asyncio.get_running_loop().create_future()
-        self._several = ""
 
     def part(self, response: InferResponse) -> None:
-        """Remember that there are several answers."""
-        self._several = response.model
+        """Fail: there will be several answers. The code that awaits the future leaves the lane then."""
+        if not self.future.done():
+            self.future.set_exception(several_answers(response.model))
 
     def end(self, end: End) -> None:
-        """Set the future's result or error, unless the future is done already."""
+        """Set the result of the future, unless it is done already."""
         if self.future.done():
             return
-        if isinstance(end, HubError):
-            if end.kind is Kind.CALLER_LEFT:
-                self.future.cancel()
-            else:
-                self.future.set_exception(end)
-        elif self._several or end is None:
-            self.future.set_exception(several_answers(self._several))
-        else:
+        if isinstance(end, InferResponse):
             self.future.set_result(end)
+        elif end is None:
+            self.future.set_exception(several_answers(""))
+        elif end.kind is Kind.CALLER_LEFT:
+            self.future.cancel()
+        else:
+            self.future.set_exception(end)
 
 
 def end_all(ends: Sequence[tuple[Sink, End]]) -> None:

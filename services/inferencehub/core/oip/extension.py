@@ -41,6 +41,7 @@ CANCEL = "hub_cancel"
 PART = "hub_part"
 END = "hub_end"
 MEMBERS = "hub_members"
+DROPPED = "hub_dropped"
 OURS = "hub_"
 # Members as JSON: at least one row each, and a time that fits a float exactly.
 _members: msgspec.json.Decoder[list[tuple[int, int, str]]] = msgspec.json.Decoder(
@@ -102,6 +103,14 @@ def members_from_proto(text: str, now: float, latest: float) -> tuple[Member, ..
     except msgspec.DecodeError:
         raise bad_input("parameter 'hub_members': expected a JSON list of [rows, microseconds, id]") from None
     return tuple([Member(rows, min(latest, now + left / 1e6), id) for rows, left, id in listed])
+
+
+def dropped_of(message: pb.ModelInferResponse) -> tuple[int, ...]:
+    """The indices of the members that the pod has dropped from a merged call."""
+    parameters = message.parameters
+    if DROPPED not in parameters:
+        return ()
+    return tuple([int(part) for part in parameters[DROPPED].string_param.split(",")])
 
 
 def stream_port_of(extensions: Iterable[str]) -> int:

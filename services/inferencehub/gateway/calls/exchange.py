@@ -22,7 +22,19 @@ class Exchange:
     label, so it is "" or a name that a pod has listed. `kind` says how the call ended: "ok", or the label of an error.
     """
 
-    __slots__ = ("deadline", "id", "job", "kind", "lane", "limit_s", "model", "size", "started", "waiting")
+    __slots__ = (
+        "deadline",
+        "id",
+        "job",
+        "kind",
+        "lane",
+        "left",
+        "limit_s",
+        "model",
+        "size",
+        "started",
+        "waiting",
+    )
 
     def __init__(self, id: str) -> None:
         self.id = id
@@ -31,6 +43,7 @@ class Exchange:
         self.deadline = inf
         self.model = ""
         self.size = 0
+        self.left = False
         self.kind = "ok"
         self.lane: ModelLane | None = None
         self.job: Job | None = None
@@ -38,6 +51,7 @@ class Exchange:
 
     def leave(self) -> None:
         """The caller has left: stop the work for this call, if nothing else needs it."""
+        self.left = True
         if self.waiting is not None:
             self.waiting.cancel()
         elif self.lane is not None and self.job is not None:

@@ -138,8 +138,13 @@ class Calls:
     def _waited(self, exchange: Exchange, sink: Sink, put: Put, task: asyncio.Task[Ready]) -> None:
         self.table.bytes_held.give(exchange.size)
         exchange.waiting = None
-        if task.cancelled():
+        if task.cancelled() or exchange.left:
             sink.end(caller_left(exchange.model))
+            return
+        failure = task.exception()  # not raised: the traceback would keep the request alive
+        if failure is not None:
+            error = failure if isinstance(failure, Exception) else RuntimeError(str(failure))
+            sink.end(as_hub_error(exchange, error))
             return
         try:
             put(exchange, *task.result(), sink)

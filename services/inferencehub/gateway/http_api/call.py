@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 from typing import Any, Protocol, TypeVar
 
 from inferencehub.core.http1.handler import Head, Reply, Request
+from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.lane.sink import End, several_answers
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferResponse
@@ -48,6 +50,8 @@ class WayOut(Protocol):
     """What every answer passes through; see `Edge`."""
 
     draining: bool
+    bytes_held: ByteBudget
+    threads: ThreadPoolExecutor  # for what would hold up the event loop
 
     def lines(self, call: HttpCall, now: float) -> bytes:
         """Header lines that every answer carries; `now` is on the clock of `time.monotonic`."""
@@ -70,7 +74,7 @@ class HttpCall(Request):
         endpoint: what answers the request.
     """
 
-    __slots__ = ("_several", "edge", "ended", "endpoint", "exchange", "reply", "task", "wanted")
+    __slots__ = ("edge", "ended", "endpoint", "exchange", "reply", "task", "wanted")
     reply: Reply
 
     def __init__(
@@ -80,7 +84,7 @@ class HttpCall(Request):
         self.edge = edge
         self.exchange = exchange
         self.endpoint = endpoint
-        self.ended = self._several = False
+        self.ended = False
         self.task: asyncio.Task[None] | None = None
         self.wanted: Wanted | None = None
 
@@ -92,18 +96,19 @@ class HttpCall(Request):
             self.release()
 
     def part(self, response: InferResponse) -> None:
-        """See `Sink`. Remember that there are several answers: these endpoints can carry only one."""
-        self._several = True
+        """See `Sink`. There will be several answers, and these endpoints can carry only one."""
+        if not self.ended:
+            self.fail(several_answers(response.model))
+            self.exchange.leave()
 
     def end(self, end: End) -> None:
         """See `Sink`."""
         if self.ended:
             return
+        if type(end) is not InferResponse:  # not raised: the traceback would keep the request alive
+            self.fail(end if isinstance(end, HubError) else several_answers(self.exchange.model))
+            return
         try:
-            if type(end) is not InferResponse:
-                raise end if isinstance(end, HubError) else several_answers(self.exchange.model)
-            if self._several:
-                raise several_answers(self.exchange.model)
             job = self.exchange.job
             if (job is None or job.trip.size >= LARGE_JSON) and end.size >= LARGE_JSON:
                 self.run(self._send_beside(end))
@@ -154,10 +159,17 @@ class HttpCall(Request):
             self.fail(error if isinstance(error, Exception) else RuntimeError(str(error)))
 
     async def _send_beside(self, response: InferResponse) -> None:
-        content = await asyncio.to_thread(self.endpoint.content, self, response)
+        content = await self.beside(self.endpoint.content, self, response)
         self.send(200, *content)
 
+    async def beside(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Run `work` in a thread and return its result.
 
-async def beside(work: Callable[..., T], *arguments: Any) -> T:
-    """Run `work` in a thread, and return its result."""
-    return await asyncio.to_thread(work, *arguments)
+        The body counts in the byte budget until the thread has ended, also if the caller leaves before.
+        """
+        loop, held, budget = asyncio.get_running_loop(), self.held, self.edge.bytes_held
+        self.held = 0
+        future = self.edge.threads.submit(work, *arguments)
+        if held:
+            future.add_done_callback(lambda _: loop.call_soon_threadsafe(budget.give, held))
+        return await asyncio.wrap_future(future)

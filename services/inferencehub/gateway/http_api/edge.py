@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from secrets import token_hex
 from time import monotonic
@@ -64,6 +65,8 @@ class Edge:
         self.draining = False  # True when the process is about to end: answers then close their connections
         self.cors = cors
         self.most_bytes = most_bytes
+        self.bytes_held = calls.table.bytes_held
+        self.threads = ThreadPoolExecutor(thread_name_prefix="json")
         self._prefix = token_hex(6)
         self._number = 0
         self.shared = SharedLines()
@@ -95,12 +98,12 @@ class Edge:
             for check in self.calls.checks:
                 check(exchange, fields)
         except HubError as error:
-            call.error = error
+            call.error = error.with_traceback(None)  # it would have the call: a reference cycle
         return call
 
     def _limit_s(self, value: bytes) -> float:
         longest = self.calls.settings.max_timeout_ms
-        if not value.isdigit() or not 0 < (ms := int(value[:20])) <= longest:
+        if not value.isdigit() or len(value) > 12 or not 0 < (ms := int(value)) <= longest:
             raise bad_input(
                 f"X-Request-Timeout-Ms: expected a whole number from 1 to {longest}, "
                 f"got '{value[:40].decode('latin-1')}'"
@@ -117,8 +120,9 @@ class Edge:
         request.reply = reply
         try:
             if request.error is not None:
-                raise request.error
-            request.endpoint.begin(request)
+                request.fail(request.error)
+            else:
+                request.endpoint.begin(request)
         except Exception as error:
             request.fail(error)
 
@@ -137,6 +141,8 @@ class Edge:
             self.pages.cut_off(request, reply)
         elif isinstance(request, HttpCall):
             request.reply = reply
+            if request.task is not None:
+                request.task.cancel()
             text = "the gateway ends, and this request took longer than it could wait"
             request.fail(HubError(Kind.NOT_READY, text))
             request.exchange.leave()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from inferencehub.core.values.errors import HubError
 from inferencehub.core.values.requests import InferRequest, InferResponse
 from inferencehub.gateway.calls.submit import Calls
-from inferencehub.gateway.http_api.call import LARGE_JSON, HttpCall, beside
+from inferencehub.gateway.http_api.call import LARGE_JSON, HttpCall
 from inferencehub.gateway.http_api.response import JSON, Content
 from inferencehub.gateway.json_codec.answer_json import Wanted, error_json, infer_answer
 from inferencehub.gateway.json_codec.binary import JSON_SIZE, json_size
@@ -40,10 +40,12 @@ class Infer:
             self._ask(call, *decode_infer(call.body, self.model, self.version, size))
 
     async def _begin_large(self, call: HttpCall, size: int | None) -> None:
-        self._ask(call, *await beside(decode_infer, call.body, self.model, self.version, size))
+        self._ask(call, *await call.beside(decode_infer, call.body, self.model, self.version, size))
 
     def _ask(self, call: HttpCall, request: InferRequest, wanted: Wanted) -> None:
         call.wanted = wanted
+        if call.ended:  # while a thread decoded it
+            return
         call.drop_body()
         self.calls.submit(call.exchange, request, call)
 

@@ -6,7 +6,7 @@ from inferencehub.core.oip.predict import read_prediction
 from inferencehub.core.values.errors import HubError
 from inferencehub.core.values.requests import InferResponse
 from inferencehub.gateway.calls.submit import Calls
-from inferencehub.gateway.http_api.call import LARGE_JSON, HttpCall, beside
+from inferencehub.gateway.http_api.call import LARGE_JSON, HttpCall
 from inferencehub.gateway.http_api.response import JSON, Content
 from inferencehub.gateway.json_codec.answer_json import PredictAnswer, encode
 from inferencehub.gateway.json_codec.request_json import PredictBody, decode_predict
@@ -32,9 +32,11 @@ class Predict:
             self._ask(call, decode_predict(call.body))
 
     async def _begin_large(self, call: HttpCall) -> None:
-        self._ask(call, await beside(decode_predict, call.body))
+        self._ask(call, await call.beside(decode_predict, call.body))
 
     def _ask(self, call: HttpCall, parsed: PredictBody) -> None:
+        if call.ended:  # while a thread decoded it
+            return
         call.drop_body()
         self.calls.predict(call.exchange, parsed.model_name, parsed.features, parsed.text, call)
 

@@ -130,8 +130,7 @@ class Replica:
             times.compute = parameters["hub_compute_us"].int64_param / 1e6
             busy = self.info.slots - parameters["hub_free"].int64_param
             self.others = max(0, busy - self.in_flight)
-            if "hub_dropped" in parameters:
-                dropped = tuple([int(part) for part in parameters["hub_dropped"].string_param.split(",")])
+            dropped = extension.dropped_of(reply)
         if extension.END in parameters:
             return Ran(None, times, self.pod.address, dropped)
         response = messages.response_from_proto(reply)
@@ -171,7 +170,7 @@ class Replica:
 
 def emit_part(emit: Emit, reply: Any) -> None:
     """Pass on one of several answers to a batch."""
-    emit(messages.response_from_proto(reply))
+    emit(messages.response_from_proto(reply), extension.dropped_of(reply))
 
 
 def lost(batch: Batch) -> NotAnswered:

@@ -164,17 +164,17 @@ class Servicer:
         reply = pb.ModelStreamInferResponse()
         messages.fill_response(reply.infer_response, response, id)
         reply.infer_response.parameters[extension.PART].bool_param = True
+        add_dropped(reply.infer_response, call)
         return written(reply, call.model.name, limit)
 
     def answer(self, id: str, call: Call, end: End, limit: int) -> bytes:
         """The message that ends a call of a standing stream, serialized; b"" if the caller has left."""
+        if isinstance(end, HubError):  # not raised: the traceback would keep the request alive
+            left = end.kind is Kind.CALLER_LEFT
+            self.calls.end(call, "cancelled" if left else status_of(end))
+            return b"" if left else self.failure(id, end)
         status = "ok"
         try:
-            if isinstance(end, HubError):
-                if end.kind is Kind.CALLER_LEFT:
-                    status = "cancelled"
-                    return b""
-                raise end
             reply = pb.ModelStreamInferResponse()
             if end is None:
                 reply.infer_response.id = id
@@ -236,6 +236,7 @@ class Servicer:
             status = status_of(error)
             raise
         finally:
+            del sink  # it has the error, whose traceback has this frame: a cycle that would keep the request
             call.leave()
             self.calls.end(call, status)
 
@@ -262,8 +263,13 @@ def add_times(answer: pb.ModelInferResponse, call: Call) -> None:
     parameters["hub_queue_us"].int64_param = round(job.times.queue * 1e6)
     parameters["hub_compute_us"].int64_param = round(job.times.compute * 1e6)
     parameters["hub_free"].int64_param = call.model.free
-    if job.dropped:
-        parameters["hub_dropped"].string_param = ",".join(map(str, job.dropped))
+    add_dropped(answer, call)
+
+
+def add_dropped(answer: pb.ModelInferResponse, call: Call) -> None:
+    """Write which members were dropped from a merged call; the answer has no rows for them."""
+    if call.job is not None and call.job.dropped:
+        answer.parameters[extension.DROPPED].string_param = ",".join(map(str, call.job.dropped))
 
 
 def handlers(servicer: Servicer) -> list[grpc.GenericRpcHandler]:

@@ -52,6 +52,10 @@ class ModelFailed(msgspec.Struct, tag="failed", array_like=True):
     refused: bool = False
 
 
+class Stop(msgspec.Struct, tag="stop", array_like=True):
+    """Nobody waits for the rest of several answers. A process that runs no call ignores it."""
+
+
 class Done(msgspec.Struct, tag="done", array_like=True):
     """The end of a call to which the model gave several answers."""
 
@@ -82,7 +86,7 @@ class Tensors(msgspec.Struct, tag="tensors", array_like=True):
         return tuple(tensors)
 
 
-Message = Load | Ready | ModelFailed | Done | Tensors
+Message = Load | Ready | ModelFailed | Stop | Done | Tensors
 
 encoder = msgspec.msgpack.Encoder()
 decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)

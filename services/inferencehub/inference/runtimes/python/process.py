@@ -22,7 +22,16 @@ from typing import Any, cast
 import inferencehub
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.tensors import Buffer
-from inferencehub.inference.runtimes.python.channel import Inbox, Load, Message, ModelFailed, Tensors, frame
+from inferencehub.inference.runtimes.python.channel import (
+    Inbox,
+    Load,
+    Message,
+    ModelFailed,
+    Stop,
+    Tensors,
+    frame,
+)
+from inferencehub.inference.runtimes.python.failures import ProcessEnded, log_trace
 from inferencehub.inference.runtimes.runtime import EmitOutputs
 
 logger = logging.getLogger(__name__)
@@ -30,28 +39,13 @@ logger = logging.getLogger(__name__)
 WORKER = "inferencehub.inference.runtimes.python.worker"
 SOURCES = str(Path(inferencehub.__file__).parents[1])
 STDERR = 2
+READS, FRAMES, ALL = 8, 16, 2**31  # of a socket, and of answers, in one turn of the event loop
 SEND_BUFFER = 1 << 20  # bytes; the kernel limits it to net.core.wmem_max
 GATHERED = 64  # buffers in one write; every system allows at least 16, Linux 1024
 EXIT_TIME = 0.1  # seconds for a process to exit after its channel was closed; then it is killed
 UNLOAD_TIME = 2.0
 # Instances run in parallel, so their libraries get a share of the cores each, unless the environment sets these.
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-
-
-class ProcessEnded(Exception):
-    """The process ended before it answered.
-
-    Args:
-        how: for example "signal 9" or "exit status 1".
-        late: whether the service killed it because the deadline had passed.
-        unread: whether the process never read the call, so that another process may run it.
-    """
-
-    def __init__(self, how: str, late: bool, unread: bool) -> None:
-        super().__init__(how)
-        self.how = how
-        self.late = late
-        self.unread = unread
 
 
 class Process(asyncio.SubprocessProtocol):
@@ -137,8 +131,11 @@ class Process(asyncio.SubprocessProtocol):
                 await self._waiter
             except asyncio.CancelledError:
                 cancelled = True
+                self._emit = None
                 if deadline is None:
                     self.kill()
+                elif not self._unsent:
+                    self._send(frame(Stop()))  # a model that gives several answers need not give the rest
         if timer is not None:
             timer.cancel()
         if cancelled:
@@ -173,8 +170,8 @@ class Process(asyncio.SubprocessProtocol):
 
     def process_exited(self) -> None:
         assert self._transport is not None
-        if not self._closed:
-            self._readable()  # the process may have answered before it ended
+        if not self._closed and self._take(0, ALL):
+            self._readable(ALL, ALL)  # the process may have answered before it ended
         status = self._transport.get_returncode()
         self._transport.close()
         self._close()
@@ -232,8 +229,9 @@ class Process(asyncio.SubprocessProtocol):
             self._writing = False
             self.loop.remove_writer(self._fd)
 
-    def _readable(self) -> None:
-        while True:
+    def _readable(self, reads: int = READS, frames: int = FRAMES) -> None:
+        """Read what has come, but no more than so many times: other work on the event loop has its turn, too."""
+        for _ in range(reads):
             try:
                 count = self._socket.recv_into(self._inbox.room())
             except BlockingIOError:
@@ -245,18 +243,34 @@ class Process(asyncio.SubprocessProtocol):
             if not count:
                 self._hang_up()
                 return
-            try:
-                while (got := self._inbox.took(count)) is not None and self._is_part(*got):
-                    count = 0
-                self._reply = got
-            except ValueError:
-                logger.exception("model process sent an invalid frame", extra={"pid": self.pid})
-                self._hang_up()
-                self.kill()
+            if not self._take(count, frames):
                 return
-            if self._reply is not None:
-                self._wake()
-                return
+
+    def _take(self, count: int, frames: int = FRAMES) -> bool:
+        """Handle the frames that `count` more bytes complete. Returns whether more bytes are needed."""
+        try:
+            for _ in range(frames):
+                got = self._inbox.took(count)
+                if got is None:
+                    return True
+                count = 0
+                if not self._is_part(*got):
+                    self._reply = got
+                    self._wake()
+                    return False
+        except ValueError:
+            logger.exception("model process sent an invalid frame", extra={"pid": self.pid})
+            self._hang_up()
+            self.kill()
+            return False
+        self.loop.remove_reader(self._fd)  # until the frames that are left have been handled
+        self.loop.call_soon(self._go_on)
+        return False
+
+    def _go_on(self) -> None:
+        if not self._closed:
+            self.loop.add_reader(self._fd, self._readable)
+            self._take(0)
 
     def _is_part(self, message: Message, body: memoryview) -> bool:
         """Emit one of several answers. Returns False if the message is the last or only one."""
@@ -289,9 +303,3 @@ class Process(asyncio.SubprocessProtocol):
     def _how(self) -> str:
         status = self.status or 0
         return f"signal {-status}" if status < 0 else f"exit status {status}"
-
-
-def log_trace(model: str, failure: ModelFailed) -> None:
-    """Log the traceback of a failure, which the caller does not get."""
-    level, event = (logging.DEBUG, "model refused") if failure.refused else (logging.ERROR, "model failed")
-    logger.log(level, event, extra={"model": model, "detail": failure.detail, "traceback": failure.trace})

@@ -39,7 +39,8 @@ from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.signature import Signature
 from inferencehub.core.values.tensors import Tensor
 from inferencehub.inference.runtimes.python.channel import Done, Load, ModelFailed, Tensors, tensors_frame
-from inferencehub.inference.runtimes.python.process import Process, ProcessEnded, log_trace
+from inferencehub.inference.runtimes.python.failures import ProcessEnded, log_trace
+from inferencehub.inference.runtimes.python.process import Process
 from inferencehub.inference.runtimes.runtime import EmitOutputs, ModelSource, Runtime
 from inferencehub.inference.runtimes.support.cpu_limit import cpu_limit
 from inferencehub.inference.runtimes.support.declared import needs_declaration

@@ -11,6 +11,7 @@ import ctypes
 import importlib.util
 import inspect
 import os
+import select
 import signal
 import socket
 import sys
@@ -31,6 +32,7 @@ from inferencehub.inference.runtimes.python.channel import (
     Message,
     ModelFailed,
     Ready,
+    Stop,
     Tensors,
     frame,
     tensors_frame,
@@ -70,6 +72,13 @@ class Pipe:
             if (got := self._inbox.took(count)) is not None:
                 return got
 
+    def stopped(self) -> bool:
+        """Whether the service does not want the rest of several answers, or has gone."""
+        if not select.select([self._socket], [], [], 0)[0]:
+            return False
+        self.receive()  # during a call nothing comes but `Stop`
+        return True
+
     def send(self, buffers: Iterable[Buffer]) -> None:
         for buffer in buffers:
             self._socket.sendall(buffer)
@@ -100,7 +109,7 @@ class Loaded:
             raise WrongOutputError("has a class Model without a method predict")
         self.wants_parameters = takes_two(self.model.predict)
 
-    def answers(self, call: Tensors, body: memoryview) -> Iterator[list[Buffer]]:
+    def answers(self, call: Tensors, body: memoryview, stopped: Callable[[], bool]) -> Iterator[list[Buffer]]:
         """The frame that answers a call. If `predict` is a generator: a frame for each answer, and a last one."""
         inputs = {tensor.name: to_array(tensor) for tensor in call.over(body)}
         rows = 0
@@ -111,6 +120,9 @@ class Loaded:
             if inspect.isgenerator(given):
                 for part in given:
                     yield tensors_frame(self._outputs(part, rows), more=True)
+                    if stopped():
+                        given.close()
+                        break
                 yield frame(Done())
             else:
                 yield tensors_frame(self._outputs(given, rows))
@@ -119,6 +131,8 @@ class Loaded:
             yield frame(ModelFailed(f"model '{self.load.model}': {sentence}", traced(error), refused=True))
         except WrongOutputError as error:
             yield frame(ModelFailed(f"model '{self.load.model}' gave {error}"))
+        except GeneratorExit:
+            raise
         except BaseException as error:
             yield frame(ModelFailed(failed_run(self.load.model).detail, traced(error)))
 
@@ -238,8 +252,10 @@ def main(fd: int, parent: int) -> None:
     channel.send(frame(Ready()))
     while (got := channel.receive()) is not None:
         call, body = got
+        if isinstance(call, Stop):  # it came too late
+            continue
         assert isinstance(call, Tensors)
-        for answer in loaded.answers(call, body):
+        for answer in loaded.answers(call, body, channel.stopped):
             channel.send(answer)
     loaded.close()
 

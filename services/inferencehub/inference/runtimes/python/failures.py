@@ -1,0 +1,31 @@
+"""How a call to the process of a Python model can fail, and what the log shows of it."""
+
+from __future__ import annotations
+
+import logging
+
+from inferencehub.inference.runtimes.python.channel import ModelFailed
+
+logger = logging.getLogger(__name__)
+
+
+class ProcessEnded(Exception):
+    """The process ended before it answered.
+
+    Args:
+        how: for example "signal 9" or "exit status 1".
+        late: whether the service killed it because the deadline had passed.
+        unread: whether the process never read the call, so that another process may run it.
+    """
+
+    def __init__(self, how: str, late: bool, unread: bool) -> None:
+        super().__init__(how)
+        self.how = how
+        self.late = late
+        self.unread = unread
+
+
+def log_trace(model: str, failure: ModelFailed) -> None:
+    """Log the traceback of a failure, which the caller does not get."""
+    level, event = (logging.DEBUG, "model refused") if failure.refused else (logging.ERROR, "model failed")
+    logger.log(level, event, extra={"model": model, "detail": failure.detail, "traceback": failure.trace})
