@@ -1,1 +1,1 @@
-"""InferenceHub against the others, as programs that a user can run; nothing under services/ imports it."""
+"""Benchmarks that compare InferenceHub with other servers. Nothing under services/ imports them."""

@@ -1,4 +1,4 @@
-"""InferenceHub against the others: `make bench` (all, 25 minutes) or `make bench-quick` (the echo and FastAPI, 3)."""
+"""The benchmark against other servers: `make bench` (25 minutes) or `make bench-quick` (two peers, 3 minutes)."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def arguments() -> argparse.Namespace:
 
 
 class Progress:
-    """One line that says how long it has taken, and what is measured."""
+    """A progress line with the elapsed time and the present measurement."""
 
     def __init__(self) -> None:
         self.began = perf_counter()
@@ -74,7 +74,7 @@ class Progress:
 
 
 def keep(folder: Path, about: Mapping[str, Any], results: Results) -> None:
-    """Write all that is known so far: JSON, tables, pictures."""
+    """Write all results so far: JSON, tables, pictures."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps({**about, **results.as_json()}, indent=1))
     (folder / "results.md").write_text(report(about, results))
@@ -82,7 +82,7 @@ def keep(folder: Path, about: Mapping[str, Any], results: Results) -> None:
 
 
 def main() -> int:
-    """All of it; exit code 1 where an answer was wrong."""
+    """Run the whole benchmark; exit code 1 if an answer was wrong."""
     options = arguments()
     if not installed():
         print(MISSING, file=sys.stderr)

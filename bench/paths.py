@@ -1,4 +1,4 @@
-"""Where the bench finds things, and where it keeps what it makes."""
+"""Paths of the benchmarks: where they find their inputs and keep their results."""
 
 from __future__ import annotations
 

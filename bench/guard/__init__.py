@@ -1,1 +1,1 @@
-"""`python -m bench.guard`: fails where a request has become dearer than recorded. May import all other folders."""
+"""`python -m bench.guard`: fails if a request costs more than recorded. It may import all other folders."""

@@ -1,14 +1,14 @@
-"""Fails when a request has become dearer: `python -m bench.guard`; `--record` after a change that was meant.
+"""Fails if a request costs more than recorded: `python -m bench.guard`; use `--record` after an intended change.
 
-Figures of the 3-float job, against the record of this version of Python (record.py, recorded.json):
+It compares figures of the 3-float job with the record for this version of Python (record.py, recorded.json):
 
-- `calls`: Python's function calls a request (calls.py), in both tiers, with 1 client and with 64; and the gateway's own
-  with 64 clients, which have a fixed limit. They do not see C, but other work on the machine hardly moves them, so a
-  rise of 3% with 1 client and of 5% with 64 fails.
-- `ratio`: what a request costs a bare uvicorn echo in CPU time, to what it costs both our tiers, 64 clients. Others on
-  the machine take time from a process but add little to its work, and the ratio takes out how fast the machine is;
-  both are asked in turns, and the median turn counts. On a machine with three times as much to do as it has cores, eight
-  of these ratios had a standard deviation of 7%, so only a loss of 15% is one.
+- `calls`: Python function calls for each request (calls.py), in both tiers, with 1 client and with 64 clients. The
+  calls in the gateway with 64 clients also have a fixed limit. These counts do not include work in C, but other work on
+  the machine hardly changes them. So a rise of 3% with 1 client, or of 5% with 64 clients, fails.
+- `ratio`: the CPU time of a request in a bare uvicorn echo, divided by its CPU time in both our tiers, with 64 clients.
+  The ratio does not depend on the machine's speed. Echo and tiers are measured in turns, and the median turn counts. On
+  a machine with three times more work than cores, eight of these ratios had a standard deviation of 7%. So only a loss
+  of 15% fails.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def measured(turns: int) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Exit code 1 where a figure is worse than is allowed, 2 where it cannot be measured."""
+    """Run the guard; exit code 1 if a figure is worse than allowed, 2 if it cannot be measured."""
     parser = argparse.ArgumentParser(prog="python -m bench.guard", description=__doc__)
     parser.add_argument(
         "--record", action="store_true", help="write the figures down instead of comparing them"

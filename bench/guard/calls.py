@@ -1,9 +1,8 @@
-"""How many calls a request makes in each tier, with 1 client and with 64: `python -m bench.guard.calls`.
+"""Counts the function calls of a request in each tier, with 1 client and with 64: `python -m bench.guard.calls`.
 
-A count, so that other work on the machine does not change it. One client asks one request after the other: no batch
-forms, and the way is the same each time. With 64 clients requests share messages and runs, as they do under load; h2load
-sends them, and each has the same head. What the tiers do without being asked (heartbeats) is counted before and taken
-off.
+Other work on the machine does not change a count. One client sends one request after the other, so there are no batches
+and each request takes the same path. With 64 clients, requests share messages and runs, as under load; h2load sends
+them, all with the same head. Calls that the tiers make without requests (heartbeats) are counted before and subtracted.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ SETTLE_S = 3 * EVERY_S  # until a count is written down for sure
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """Calls of Python functions, and of C functions by Python, that a request makes in each tier."""
+    """Calls of Python functions, and of C functions from Python, for each request in each tier."""
 
     gateway: float
     inference: float
@@ -49,10 +48,10 @@ class Calls:
 
 
 def measure(clients: Sequence[int] = tuple(CLIENTS)) -> dict[int, Calls]:
-    """Calls a request, by the number of clients.
+    """Calls for each request, by the number of clients.
 
     Raises:
-        SystemExit: where the tiers do not serve, or an answer is wrong.
+        SystemExit: if the tiers do not serve, or an answer is wrong.
     """
     with counting_tiers() as (port, files):
         asked(port, 1, CLIENTS[1] // WARM_UP)
@@ -84,7 +83,7 @@ def one_round(port: int, files: Sequence[Path], clients: int, idle: Sequence[flo
 
 @contextmanager
 def counting_tiers() -> Iterator[tuple[int, list[Path]]]:
-    """One gateway and one pod that count; yields the gateway's port, and the files of the counts, gateway's first."""
+    """Run one gateway and one pod that count their calls; yields the gateway's port and both files with counts."""
     with tempfile.TemporaryDirectory(prefix="hub-calls-") as folder:
         place = Path(folder)
         (place / "models").mkdir()
@@ -128,7 +127,7 @@ def until_ready(port: int, group: Group) -> None:
 
 
 def asked(port: int, clients: int, requests: int) -> None:
-    """Ask so many requests; one client looks at every answer, h2load at every status."""
+    """Send requests. One client checks every answer; h2load checks every status."""
     if clients > 1:
         ask_times(port, predict("three")[0], clients, requests)
         return

@@ -1,7 +1,7 @@
-"""A tier that counts its own calls: `python -m bench.guard.counted gateway|inference FILE`, settings as ever.
+"""Runs a tier that counts its own calls: `python -m bench.guard.counted gateway|inference FILE`.
 
-Every call of a Python function, and of a C function by Python, in every thread that Python starts. The count goes into
-FILE ten times a second, from a thread that is not counted. It is slow; time means nothing meanwhile.
+It counts every call of a Python function, and of a C function from Python, in every thread that Python starts. A thread
+that is not counted writes the count into FILE ten times a second. Counting is slow, so times mean nothing here.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def note(frame: FrameType, event: str, argument: Any) -> None:
 
 
 def tell(file: Path) -> None:
-    """Write the count down, again and again; a reader never sees half a number."""
+    """Write the count to the file, again and again. Each write is atomic, so a reader never sees half a number."""
     while True:
         whole = file.with_suffix(".new")
         whole.write_text(str(count))

@@ -1,4 +1,4 @@
-"""What a request costs in CPU time, held against a bare uvicorn echo in the same run."""
+"""The CPU time of a request, compared with a bare uvicorn echo in the same run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def cpu_ratios(turns: int, seconds: float) -> list[float]:
     """The ratio of each turn.
 
     Raises:
-        SystemExit: where one of both does not serve, or an answer is wrong.
+        SystemExit: if one of both does not serve, or an answer is wrong.
     """
     pin, absent = can_pin(), dict[str, str]()
     before = os.sched_getaffinity(0) if pin else set[int]()

@@ -1,8 +1,8 @@
-"""What the guard compares with: recorded.json, a record for each version of Python that is supported.
+"""The figures that the guard compares with: recorded.json, with a record for each supported version of Python.
 
-Counts of calls belong to a version of Python, and so do costs; so each version has a record of its own, and a run where
-it is missing fails. A record changes only for the better. Where a change that was meant makes a request dearer, `--record
---because REASON` writes the reason beside the figures, and the commit's message says it too.
+Counts and costs depend on the version of Python, so each version has its own record. The guard fails if the record is
+missing. A new record must not be worse. If an intended change makes requests more expensive, `--record --because
+REASON` writes the reason next to the figures; the commit message must give it, too.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def python_of(about: Mapping[str, Any]) -> str:
 
 
 def verdicts(seen: Mapping[str, Any], records: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[bool, str]]:
-    """Of each figure, whether it is good enough, and the sentence that says so.
+    """For each figure: whether it is good enough, and a sentence about it.
 
     Args:
         seen: `ratio`, and `calls` of both tiers and of the gateway by the number of clients, with the versions.

@@ -1,1 +1,1 @@
-"""Who asks: requests with known answers, and the clients that send them. Imports no other folder of the bench."""
+"""Load: requests with known answers, and clients that send them. It imports no other folder of the bench."""

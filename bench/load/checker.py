@@ -1,6 +1,6 @@
-"""Asks along while the load runs, a few times a second, and looks at every answer.
+"""Sends a few requests each second while the load runs, and checks every answer.
 
-Its questions differ, so an answer that went to the wrong caller shows, and so does one that was cut or mixed up.
+The requests differ. So the check finds answers that went to the wrong caller, were cut off or were mixed up.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PATIENCE_S = 30.0
 
 
 def ask(connection: http.client.HTTPConnection, question: Question) -> str:
-    """What is wrong with the answer; "" where nothing is."""
+    """What is wrong with the answer; "" if it is right."""
     try:
         connection.request("POST", question.path, question.body, dict(question.headers))
         answer = connection.getresponse()

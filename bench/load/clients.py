@@ -1,7 +1,8 @@
 """A closed loop: each client waits for an answer before it sends the next request.
 
-Every answer must be a 200, and one in `CHECK_EVERY` must hold the class and the confidence that the same request got
-when it was asked alone. Clients send different requests side by side, so an answer that went to the wrong caller shows.
+Every answer must have status 200. One in `CHECK_EVERY` is compared with the class and the confidence that the same
+request got when it was sent alone. Clients send different requests at the same time, so an answer that went to the
+wrong caller is noticed.
 """
 
 from __future__ import annotations
@@ -45,9 +46,9 @@ class Load:
     """Clients that each wait for an answer before they send the next request.
 
     Args:
-        host, ports: whom they ask, one client after the other.
-        samples: what they send, in turn.
-        clients: how many there are.
+        host, ports: the servers; clients are distributed over the ports.
+        samples: the requests to send, in turn.
+        clients: the number of clients.
     """
 
     def __init__(self, host: str, ports: Sequence[int], samples: Sequence[Sample], clients: int) -> None:
@@ -71,9 +72,9 @@ class Load:
 
         Args:
             warm_up_s, seconds: before the window, and its length.
-            cpu: seconds of CPU that those who are watched have used so far.
-            title: what the progress line begins with.
-            ramp_s: how long it takes until all clients have begun.
+            cpu: returns the CPU seconds that the measured processes have used so far.
+            title: the beginning of the progress line.
+            ramp_s: the seconds until all clients have started.
         """
         for index in range(self.clients):
             await self.connect(index)
@@ -99,7 +100,7 @@ class Load:
         return Result(elapsed, sorted(took), errors, used)
 
     async def connect(self, index: int) -> None:
-        """Open a client's connection; one that cannot be opened is an error and is tried again."""
+        """Open a client's connection. If that fails, count an error and try again."""
         while not self.over:
             try:
                 await asyncio.get_running_loop().create_connection(
@@ -141,7 +142,7 @@ class Client(Connection):
             self.send()
 
     def wrong(self, status: int, body: bytes) -> str:
-        """What is wrong with an answer; "" where nothing is."""
+        """What is wrong with an answer; "" if it is right."""
         if status != 200:
             return f"status {status}"
         if self.turn % CHECK_EVERY:

@@ -1,6 +1,6 @@
-"""A kept HTTP/1.1 connection as a bare asyncio protocol, small enough not to be what is measured.
+"""A persistent HTTP/1.1 connection as a bare asyncio protocol, so small that it does not distort measurements.
 
-It writes requests that were made before, and finds the end of an answer by its Content-Length.
+It writes requests that were built before, and finds the end of an answer by its Content-Length.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ async def ask(host: str, port: int, method: str, path: str, body: object = None)
     """Status and body of one request on a connection of its own.
 
     Raises:
-        OSError: where nobody listens.
+        OSError: if nothing listens there.
     """
     reader, writer = await asyncio.open_connection(host, port)
     writer.write(http(method, path, body, close=True))
@@ -43,7 +43,7 @@ async def ask(host: str, port: int, method: str, path: str, body: object = None)
 
 
 class Connection(asyncio.Protocol, ABC):
-    """A kept connection; whoever asks over it says in `answered` what becomes of an answer."""
+    """A persistent connection. Subclasses implement `answered` to use the answers."""
 
     transport: asyncio.Transport
     buffer = b""

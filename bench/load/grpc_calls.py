@@ -1,4 +1,4 @@
-"""gRPC calls of ModelInfer that all model servers are given, and one that only our pod understands: merged requests."""
+"""ModelInfer calls over gRPC for all model servers, and one that only our pod understands: merged requests."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""A closed loop by h2load, which is written in C, so that one core can ask faster than any server here answers.
+"""A closed loop with h2load. It is written in C, so one core can send requests faster than any server here answers.
 
-Each client waits for its answer before it sends the next request. The program comes with nghttp2 and speaks HTTP/1.1
-as well as HTTP/2, so it asks both tiers. It was taken over wrk because it writes down each request's time: wrk makes
-up times for requests that a stall kept from being sent, and has no warm-up on the connections that it measures. With
-64 clients it showed FastAPI's p99 as 250 to 600 ms, where each request's time says 24 to 50.
+Each client waits for its answer before it sends the next request. h2load comes with nghttp2 and speaks HTTP/1.1 and
+HTTP/2, so it can test both tiers. It was chosen instead of wrk because it records each request's time. wrk invents
+times for requests that a stall kept from being sent, and has no warm-up on the connections that it measures: with 64
+clients, it showed a p99 of 250 to 600 ms for FastAPI, where each request's recorded time says 24 to 50 ms.
 
-h2load knows nothing of gRPC, so an error in the trailers looks like an answer; whoever uses it checks beside it.
+h2load does not know gRPC, so an error in the trailers looks like a good answer. Use a `Checker` next to it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The closed-loop jobs that all peers are given."""
+"""The closed-loop jobs for all peers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """So many clients that each send the same kind of request and wait for the answer."""
+    """A number of clients that each send the same kind of request and wait for the answer."""
 
     name: str
     title: str

@@ -1,8 +1,8 @@
 """An open loop: requests leave at a constant rate, whether answers come or not, as they do from many callers.
 
-Latency counts from the moment at which a request was planned. If the servers stall, or this program does, the requests
-that should have left meanwhile are late by that much; a closed loop would not have sent them and would hide it. `lag`
-says how late requests left, so that it can be told from the servers' time.
+Latency is measured from the planned time of a request. If the servers or this program stall, all requests that were
+planned for that time are late. A closed loop would not have sent them, and would hide the stall. `lag` is the delay of
+this program in sending a request, so it can be separated from the servers' time.
 """
 
 from __future__ import annotations

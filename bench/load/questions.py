@@ -1,7 +1,7 @@
-"""What is asked, in the dialect of whoever is asked, and how to tell that an answer is right.
+"""The requests in each server's format, and the checks of their answers.
 
-The right answer is known without a model: `three` follows from its weights, the digits are held-out ones of the
-model's tests, and a picture's means are those that it was made with.
+The right answer is known without a model: that of `three` follows from its weights, the digits are held-out data of the
+model's tests, and a picture is made from its means.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def three() -> list[Case]:
 
 
 def digits() -> list[Case]:
-    """Scans that the model was not trained on, from behind the one that it misreads."""
+    """Scans that the model was not trained on, starting after the one that it misreads."""
     with HELD_OUT.open(newline="") as lines:
         rows = [[float(value) for value in row] for row in csv.reader(lines) if row[0][0].isdigit()]
     return [Case(np.array(row[:-1], np.float32), int(row[-1])) for row in rows[8:16]]
@@ -171,7 +171,7 @@ def v2_binary(model: str) -> list[Question]:
 
 
 def anything(model: str) -> list[Question]:
-    """The questions of `POST /predict` to somebody who does not look at them."""
+    """The requests of `POST /predict`, for a server that does not read them."""
     return [
         Question("/predict", question.body, lambda answer, _: b"class_id" in answer)
         for question in predict(model)

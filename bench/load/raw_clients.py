@@ -1,8 +1,8 @@
-"""A closed loop over bare sockets, for what h2load can't do: each request may have a head of its own.
+"""A closed loop over bare sockets, for what h2load cannot do: each request may have a different head.
 
-One thread, and no more for an answer than epoll, recv, a look at its status and its end, and send: asyncio's clients took
-more of a core than the servers that they asked. Requests are made before; so those whose heads differ take the same work
-here as those whose heads are equal.
+One thread serves all clients. For each answer it calls epoll, recv and send, and checks only the status and the end.
+asyncio clients used more CPU than the servers that they measured. All requests are built before, so requests with
+different heads take the same work here as requests with equal heads.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What is sent to each model, and what it must answer.
+"""The requests for each model, and their right answers.
 
-The class is known from elsewhere where it can be: the digits are the held-out ones of its tests, and the class of
-`three` follows from its weights. The confidence is that of the same request asked alone, before the load begins.
+Where possible, the right class is known without the model: the digits are held-out data of its tests, and the class of
+`three` follows from its weights. The right confidence is that of the same request, sent alone before the load begins.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def three() -> list[Question]:
 
 
 def digits() -> list[Question]:
-    """Scans that the model was not trained on, from behind the one that it misreads."""
+    """Scans that the model was not trained on, starting after the one that it misreads."""
     with HELD_OUT.open(newline="") as lines:
         rows = [[float(value) for value in row] for row in csv.reader(lines) if row[0][0].isdigit()]
     return [(row[:-1], int(row[-1])) for row in rows[8:16]]

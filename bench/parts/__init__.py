@@ -1,1 +1,1 @@
-"""What is measured, a file a part, most of them commands of their own. May import load, servers and report."""
+"""The measurements: one file for each, most of them separate commands. They may import load, servers and report."""

@@ -1,8 +1,8 @@
-"""How near the throughput of a model that only waits comes to what its slots allow: `python -m bench.parts.ceiling`.
+"""Compares the throughput of a model that only waits with the maximum for its slots: `python -m bench.parts.ceiling`.
 
-Slots divided by delay is the ceiling; what is missing is time in which a slot stood empty while requests waited. The
-clients begin one after another over the time that all slots take to turn once, so that answers come evenly and the
-window's edges cut off nothing.
+The maximum (the ceiling) is the number of slots divided by the delay. The difference is time in which a slot was empty
+while requests waited. The clients start one after another, spread over the time that the slots need for one request of
+each client. So answers come evenly, and the ends of the measurement window cut off nothing.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""All peers at all closed-loop jobs, round by round, so that a slow minute of the machine falls on all alike.
+"""Measures all peers with all closed-loop jobs, round by round, so a slow minute of the machine affects all peers.
 
-Whoever is not asked meanwhile stands still.
+Peers that are not being measured are stopped (SIGSTOP).
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def closed_loop(
 
 
 def idle(running: Sequence[Served], results: Results, seconds: float = 3.0) -> None:
-    """What those who are not asked would take from whoever is, did they not stand still."""
+    """The CPU that the other peers would take from the measured one if they were not stopped."""
     with ExitStack() as awake:
         for served in running:
             awake.enter_context(served.alone())

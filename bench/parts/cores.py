@@ -1,11 +1,11 @@
 """From one core to two, as processes: `python -m bench.parts.cores`.
 
-One gateway and one pod on a core, against two of each, a pair on each core and every gateway in front of both pods.
-The load has the second core to itself in the first case and needs some of both in the second, so a model that takes
-next to nothing is compared by the CPU that a request costs the servers, and models that compute by the rate as well.
-Those are also asked of one pod with two instances, which may use both cores.
+It compares one gateway and one pod on one core with two gateways and two pods: a pair on each core, and both pods
+behind both gateways. In the first case, the load has the second core for itself. In the second case, it needs some of
+both cores. So a model that computes almost nothing is compared by the CPU time of a request in the servers. Models that
+compute are compared by their rate, too, and also with one pod of two instances that may use both cores.
 
-The shapes are asked in turns; whichever is not asked stands still.
+The shapes are measured in turns; shapes that are not being measured are stopped.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""gRPC straight to whoever runs the model: our pod, Triton and MLServer, asked the same ModelInfer.
+"""gRPC directly to the model servers: our pod, Triton and MLServer get the same ModelInfer calls.
 
-Ours is asked in a second way too, as our gateway asks it: requests that are merged into one call, each counted.
+Our pod also gets the calls that our gateway makes, with several requests merged into one call; each request counts.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Requests whose heads all differ, and requests with credentials, beside equal ones: `python -m bench.parts.heads`.
+"""Compares requests with different heads, or with credentials, to equal requests: `python -m bench.parts.heads`.
 
-Behind a mesh or a tracer each request has a `traceparent` of its own, and behind a login an Authorization header; h2load
-sends the same bytes again and again, which a server may learn. Three floats, 64 clients, the same load for all kinds, in
-turns and each round in another order: the ratios are those of a round.
+Behind a service mesh or a tracer, each request has a different `traceparent`; behind a login, each has an Authorization
+header. h2load always sends the same bytes, which a server may cache. Each kind is sent with three floats and 64
+clients, in turns, and each round has another order. The ratios compare the kinds within one round.
 """
 
 from __future__ import annotations

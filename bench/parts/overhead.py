@@ -1,9 +1,9 @@
 """What the gateway adds to a call at one client: `python -m bench.parts.overhead`.
 
-The same features go through the gateway (HTTP, JSON, /predict) and straight to the pod (gRPC, ModelInfer, bytes),
-turn by turn, so that both see the same machine. Both clients block and do as little as they can: requests are made
-beforehand, over HTTP it is a bare socket and over gRPC a call of bytes. What grpcio's own client takes, the direct
-call has in it and the way through the gateway has in the gateway.
+The same features go through the gateway (HTTP, JSON, /predict) and directly to the pod (gRPC, ModelInfer, bytes), in
+turns, so both see the same machine. Both clients block and do as little as possible: requests are built before, the
+HTTP client is a bare socket, and the gRPC client sends bytes. The direct call includes the time of grpcio's client; the
+call through the gateway includes the time of the gateway's own client.
 """
 
 from __future__ import annotations

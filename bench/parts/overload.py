@@ -1,12 +1,12 @@
-"""Twice as much as a model can take, for a minute: `python -m bench.parts.overload`.
+"""Overload: twice the rate that a model can answer, for a minute: `python -m bench.parts.overload`.
 
-A model of 5 ms a row on four slots sets the capacity; what it answers to a closed loop is the peak. Then requests come
-at twice that rate, whether answers come or not, each with a deadline of a second. What counts is goodput: right answers
-within the deadline, which runs from when the request was planned. They count when they come: the queue that fills in
-the first second is answered at no better rate than the rest. Whoever is turned away should hear it at once.
+A model that takes 5 ms for a row, with four slots, sets the capacity. Its rate in a closed loop is the peak. Then
+requests come at twice that rate in an open loop, each with a deadline of one second. The result is the goodput: right
+answers within the deadline, which begins at the request's planned time. An answer counts in the second in which it
+arrives. Refusals should arrive immediately.
 
-Overload that is survived at first may still end in collapse, so the last ten seconds are held against the median ten
-seconds since the tenth, and against the peak.
+A server may survive an overload at first and collapse later. So the goodput of the last ten seconds is compared with
+the median over all windows of ten seconds after the first ten, and with the peak.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ def table(rows: list[Row]) -> str:
 
 
 def warnings(rows: list[Row]) -> list[str]:
-    """What a reader must know before believing the table."""
+    """Warnings for the reader of the table."""
     said = [
         f"{row.model}, {row.clients} clients: the load took {row.cpu[-1]:.0%} of a core, so it may be what is measured"
         for row in rows

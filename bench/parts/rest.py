@@ -1,7 +1,7 @@
-"""What both tiers take when nobody asks, and how soon they serve: `python -m bench.parts.rest`.
+"""The memory of both tiers at rest, and the time that they need to start: `python -m bench.parts.rest`.
 
-The inference service has `digits` alone. A start is timed from the fork to the first 200 of the ops port's /readyz,
-the gateway's with a pod that is there already.
+The inference service has only the model `digits`. A start is measured from the fork to the first 200 of the ops port's
+/readyz. When the gateway starts, a pod is already there.
 """
 
 from __future__ import annotations

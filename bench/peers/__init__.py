@@ -1,5 +1,5 @@
-"""The others: small honest servers that do the same job, each run by a Python of its own (bench/servers/peer.py starts them).
+"""The peers: small, fair servers of other frameworks that do the same job (bench/servers/peer.py starts them).
 
-What imports a framework here runs in that framework's environment, with the tree on its path; the bench itself
-imports none of it.
+Each file here runs in the environment of its framework, with the source tree on its path. The bench itself imports none
+of these files.
 """

@@ -1,4 +1,4 @@
-"""The wall: what uvicorn alone takes to read a body and send an answer of the usual size. `echo.py PORT`."""
+"""The lower bound: uvicorn alone, which reads a body and sends an answer of the usual size. `echo.py PORT`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """FastAPI with the models inside, one process, no hop: `monolith.py PORT`.
 
-Endpoints are coroutines that run the model in place. For a model of microseconds that is the fastest way: a thread
-would only add its handoffs. Nothing is logged.
+Endpoints are coroutines that run the model directly. For a model that takes microseconds, that is the fastest way: a
+thread would only add the time of handing work over. Nothing is logged.
 """
 
 from __future__ import annotations

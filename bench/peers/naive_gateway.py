@@ -1,7 +1,7 @@
 """The first of the naive two tiers: FastAPI, and a stub for each request. `naive_gateway.py aio|sync PORT BACKEND`.
 
-The channel is kept, as everybody would; nothing is merged, no deadline is set, nothing is logged. With `sync` the
-endpoints run in FastAPI's threads and block there.
+One channel is kept open; nothing is merged, no deadline is set, nothing is logged. With `sync`, the endpoints run in
+FastAPI's threads and block there.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The models, in the onnxruntime of whichever environment this runs in: the same files and one thread for every peer."""
+"""The models for all peers: the same files with one thread, in the onnxruntime of the peer's environment."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What was seen: results, goals, tables and plots. May import load."""
+"""Reports: results, goals, tables and plots. It may import load."""

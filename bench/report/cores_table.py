@@ -1,4 +1,4 @@
-"""What more cores bring, as a table: each job's shapes beside the first of them, which has one core."""
+"""A table of the gain from more cores: for each job, all shapes compared with the first one, which has one core."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was promised of each job, as ratios within one run on the same machine where that is possible."""
+"""The goals for each job; where possible, they are ratios within one run on the same machine."""
 
 from __future__ import annotations
 

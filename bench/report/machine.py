@@ -1,4 +1,4 @@
-"""What a figure was measured on: goes into every JSON file beside the figures."""
+"""The machine and versions that figures were measured on; every JSON file with figures contains them."""
 
 from __future__ import annotations
 

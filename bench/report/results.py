@@ -1,4 +1,4 @@
-"""What was measured, run by run, and the medians of it."""
+"""The measurements of all runs, and their medians."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Run:
 
 @dataclass(slots=True)
 class Results:
-    """All runs, who could not be measured and why, and what a reader must know."""
+    """All runs, the peers that could not be measured with the reasons, and notes for the reader."""
 
     runs: list[Run] = field(default_factory=list)
     absent: dict[str, str] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class Results:
         return (max(values) - min(values)) / middle if middle else 0.0
 
     def peers(self, job: str) -> list[str]:
-        """Who was measured at a job, in the order of the runs."""
+        """The peers that were measured with a job, in the order of the runs."""
         return list(dict.fromkeys(run.peer for run in self.runs if run.job == job))
 
     def failed(self) -> Iterator[Run]:

@@ -54,7 +54,7 @@ def lines(about: Mapping[str, Any], results: Results) -> Iterator[str]:
 
 
 def job_table(job: str, results: Results) -> Iterator[str]:
-    """Who did how well, ours first and then the fastest; ratios are ours to theirs."""
+    """The results of all peers in a job: ours first, then the fastest. Ratios are ours divided by theirs."""
     yield "| | requests/s | spread | ours is | p50 ms | p99 ms | CPU µs a request | by CPU ours is | errors |"
     yield "|---|---:|---:|---:|---:|---:|---:|---:|---:|"
     ours, our_cpu = results.median(job, "ours", "rate"), results.median(job, "ours", "cpu_us")
@@ -73,7 +73,7 @@ def job_table(job: str, results: Results) -> Iterator[str]:
 
 
 def ranked(job: str, results: Results) -> list[str]:
-    """Who took part in a job, ours first and then the fastest."""
+    """The peers in a job: ours first, then the fastest."""
     return sorted(
         results.peers(job), key=lambda peer: (peer != "ours", -(results.median(job, peer, "rate") or 0))
     )

@@ -1,1 +1,1 @@
-"""Who answers: how each server's processes are installed, started, held still and ended. May import load."""
+"""Servers: how each server's processes are installed, started, paused and ended. It may import load."""

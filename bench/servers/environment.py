@@ -1,7 +1,7 @@
 """A virtual environment for each peer, made once from its pinned requirements and kept under build/bench.
 
-What a peer needs may not exist for this machine's Python, or clash with what we need; neither may keep the others
-from being measured. So each has a place of its own, and one that cannot be made says why.
+A peer's packages may not exist for this machine's Python, or may conflict with ours. The other peers must be measured
+all the same. So each peer has its own environment; if it cannot be made, the results give the reason.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ INSTALL_S = 900.0
 
 
 class NotInstalled(Exception):
-    """An environment that cannot be made; the text is the last that the installer said."""
+    """An environment cannot be made; the text is the installer's last message."""
 
 
 def python_of(name: str) -> Path:

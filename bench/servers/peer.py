@@ -1,7 +1,7 @@
-"""Who is measured: how each is started, and how it is asked. All run one worker on one core, their own logs off.
+"""The peers that are measured: how each is started, and in which formats it is asked. Each has one worker on one core.
 
-Ours is the whole product as it is deployed, both tiers, access log written. The others get what makes them faster
-where a setting does (uvloop, no access log, no metrics); nothing else is tuned, and nothing is patched.
+Our peer is the whole product as it is deployed: both tiers, with the access log. The other peers have no logs and get
+the settings that make them faster (uvloop, no access log, no metrics). Nothing else is tuned, and nothing is patched.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """One of those who are compared.
+    """One server of the comparison.
 
     `asks` has the dialect of each form it can be asked in: `row` (a few numbers as JSON), `json` and `binary` (a
-    picture). `ready` is a path that answers 200 once it serves. `packages` are those whose versions are written down. `absent` says why it cannot be
-    asked. `can_stand` says whether it survives to be stopped while others are asked.
+    picture). `ready` is a path that answers 200 once it serves. `packages` are those whose versions are written down.
+    `absent` says why it cannot be asked. `can_stand` says whether it survives to be stopped while others are asked.
     """
 
     name: str
@@ -176,8 +176,8 @@ ALL = (
         "triton", triton(batching=False), V2, "/v2/health/ready", absent=NO_TRITON,
         environment="triton", packages=("nvidia-pytriton", "onnxruntime"), can_stand=False,
     ),
-    Peer("triton-batching", triton(batching=True), V2, "/v2/health/ready", absent=NO_TRITON, environment="triton", can_stand=False),
-    Peer(
+    Peer("triton-batching", triton(batching=True), V2, "/v2/health/ready", absent=NO_TRITON, environment="triton",
+    can_stand=False), Peer(
         "mlserver", mlserver, V2, "/v2/health/ready",
         environment="mlserver", packages=("mlserver", "uvicorn", "grpcio", "onnxruntime"),
     ),

@@ -1,4 +1,4 @@
-"""What /proc says of processes (who belongs to whom, what they have used, what they hold), and signals to them."""
+"""Processes as /proc shows them (families, CPU time, memory), and signals to them."""
 
 from __future__ import annotations
 

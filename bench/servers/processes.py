@@ -1,8 +1,8 @@
-"""Processes that serve together: started on one core, their CPU and memory added up over all that they fork.
+"""Groups of processes that serve together. CPU time and memory are summed over all processes that they fork.
 
-A peer may fork workers, and a worker may leave its parent; so the members are found anew each time, as all that
-descend from the commands or are in a session that one of them began. They can be made to stand still while others are
-measured; nobody but us could wake them, so a watcher (watch.py) ends them where this process goes without doing so.
+A peer may fork workers, and a worker may leave its parent. So the members are searched each time: all descendants of
+the commands, and all processes in a session that one of them began. Groups can be paused (SIGSTOP) while other peers
+are measured. Paused processes cannot end by themselves. If this process dies, a watcher (watch.py) ends them.
 """
 
 from __future__ import annotations

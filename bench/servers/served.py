@@ -1,6 +1,6 @@
-"""The peers while they run: started one after another, asked once in every form before anything is measured.
+"""Running peers: they are started one after another, and asked once in every format before anything is measured.
 
-Only one of them runs at a time; the others stand still, as even a server that nobody asks takes time and caches.
+Only one peer runs at a time. The others are paused, because even an idle server uses CPU time and caches.
 """
 
 from __future__ import annotations

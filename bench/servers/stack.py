@@ -1,7 +1,7 @@
 """Both tiers as child processes on free ports, serving all of models/ and bench/models, logs and all as in production.
 
-Access lines are written, and thrown away by the parent. With `pin`, both tiers share core 0 and whoever started them
-keeps core 1, so that neither load nor luck takes a core from them.
+Access lines are written, and the parent discards them. With `pin`, both tiers share core 0, and the process that
+started them keeps core 1, so the load cannot take CPU time from the tiers.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Ends processes whose starter is gone: `python -m bench.servers.watch PID...`, held by a pipe on stdin.
+"""Ends processes when the process that started them has died: `python -m bench.servers.watch PID...`.
 
-A peer that stands still can neither end by itself nor be ended by a polite signal. Whoever made it stand still may be
-killed; the pipe then closes, and that is what this waits for.
+A paused peer cannot end by itself, and SIGTERM does not end it. If the process that paused it is killed, the pipe to
+this program's stdin closes. This program waits for that.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""`python -m bench.versus OLD NEW`: two checkouts in turns in one run. May import load, servers and report."""
+"""`python -m bench.versus OLD NEW`: compares two checkouts in one run. It may import load, servers and report."""

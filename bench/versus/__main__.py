@@ -1,9 +1,9 @@
-"""An old and a new checkout in turns in one run: `python -m bench.versus OLD NEW`, 5 minutes, or 1 with `--quick`.
+"""Compares an old and a new checkout in one run: `python -m bench.versus OLD NEW`, 5 minutes, or 1 with `--quick`.
 
 OLD and NEW are directories of this project, each with its own services/ (`git worktree add ../old COMMIT`, then `make
-install` there). This program's Python, models and load serve both. Both stand beside each other from begin to end, each
-round asks one after the other, the next round the other way round, and the median of the rounds' ratios counts: a slow
-minute of the machine falls on both alike. CPU is that of both tiers for a request, and is less moved by other work.
+install` there). Both use this program's Python, models and load, and both run from start to end. Each round measures
+one after the other, and the next round swaps their order. The median of the rounds' ratios counts, so a slow minute of
+the machine affects both. CPU is the CPU time of both tiers for a request; other work on the machine changes it less.
 """
 
 from __future__ import annotations

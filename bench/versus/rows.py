@@ -1,4 +1,4 @@
-"""What both checkouts are asked, and how far the new one may be behind."""
+"""The jobs for both checkouts, and how much worse the new one may be."""
 
 from __future__ import annotations
 

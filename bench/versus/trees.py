@@ -1,4 +1,4 @@
-"""Checkouts to compare: each must have its generated code, and both or neither the compiled one."""
+"""Checks of both checkouts: each must have its generated code, and either both or none must have compiled code."""
 
 from __future__ import annotations
 

@@ -3,8 +3,8 @@
     pip install onnx
     python bench/models/three/make.py
 
-The largest of three positive numbers wins its class, and the last class wins where none is above BIAS[3]; so whoever
-calls the model knows the right class without running it.
+The class is the index of the largest of three positive numbers, or the last class if no number is above BIAS[3]. So
+callers know the right class without running the model.
 """
 
 from pathlib import Path

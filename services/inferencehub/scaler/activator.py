@@ -70,8 +70,7 @@ class Activator:
         Args:
             reading: the demand; None if it is not known.
             told: the demand by pool that gateways have just reported. One waiting request is enough to start a pod,
-            even
-                if other gateways did not answer.
+                even if other gateways did not answer.
         """
         demand = told.get(self.pool) or None
         if demand is None and reading is not None:
