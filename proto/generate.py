@@ -1,10 +1,10 @@
 """Makes the Python messages of `proto/*.proto`: `python proto/generate.py`.
 
 protoc's own Python output registers every message in the process-wide descriptor pool. `tritonclient`,
-`kserve` and `mlserver` register the same `inference.*` names there, and whichever is imported second fails
-with a "duplicate symbol" error. The package name is part of each RPC's path and cannot change. So only
-protoc's descriptors are used: they are loaded into one pool of our own (`_pool.py`) and each `X_pb2.py` takes
-its classes from it. The `X_pb2.pyi` beside it is protoc's, so that type checkers know every field.
+`kserve` and `mlserver` register the same `inference.*` names there, and the second import fails with a
+"duplicate symbol" error. The package name is part of each RPC's path and cannot change. So only protoc's
+descriptors are used: they are loaded into a separate pool (`_pool.py`), and each `X_pb2.py` takes its classes
+from it. The `X_pb2.pyi` beside it comes from protoc, so that type checkers know every field.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def write(path: Path, text: str) -> None:
 
 
 def generate(out: Path = OUT) -> None:
-    """Write `_pool.py` and each proto's `X_pb2.py` and `X_pb2.pyi` into `out`; drop those of lost protos."""
+    """Write `_pool.py` and each proto's `X_pb2.py` and `X_pb2.pyi` into `out`; delete those of removed protos."""
     modules: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as scratch:
         files = compile_protos(Path(scratch))

@@ -1,4 +1,4 @@
-"""Settings of Hypothesis for all tests: how long an example takes says how busy the machine is, and no more."""
+"""Hypothesis settings for all tests: no deadline, because an example's time only shows how busy the machine is."""
 
 from hypothesis import HealthCheck, settings
 

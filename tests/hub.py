@@ -1,7 +1,7 @@
 """A hub to test through its front door: real gRPC and real HTTP on free ports.
 
-`running_hub` runs both tiers in this process, for all that needs no crash. `Process` runs a tier as a child, for what
-does: kill it, freeze it, drain it.
+`running_hub` runs both tiers in this process, for tests that need no crash. `Process` runs a tier as a child process,
+for tests that kill, freeze or drain it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How much of a long run is done: a small part with a fixed seed by default, the whole with LONG_RUNS=1."""
+"""The length of long tests: by default a small part with a fixed seed, with LONG_RUNS=1 the whole run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A pipe between a test and what it tests."""
+"""A pipe between a test and the code under test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Programs that `make test-tools` needs and `make test` does without."""
+"""Programs that `make test-tools` needs, and `make test` does not."""
 
 from __future__ import annotations
 

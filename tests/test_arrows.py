@@ -1,4 +1,4 @@
-"""Who may import whom, who reads the environment, and that an import does nothing."""
+"""The arrows between modules: allowed imports, who reads the environment, and that an import has no effects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The documentation is true: its questions give its answers, and its tables hold what the code has."""
+"""The documentation is true: its commands give the answers that it shows, and its tables agree with the code."""
 
 from __future__ import annotations
 

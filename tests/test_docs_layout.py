@@ -1,4 +1,4 @@
-"""The layout in docs/architecture.md is that of the package, folder by folder."""
+"""The layout in docs/architecture.md has exactly the folders of the package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The documentation leads somewhere: its links, commands and paths exist, and the README stays short."""
+"""The links, commands and paths of the documentation exist, and the README stays short."""
 
 from __future__ import annotations
 

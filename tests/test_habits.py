@@ -1,4 +1,4 @@
-"""What others need to join the project: the files are there, and they name only what exists."""
+"""The files that contributors need exist, and they name only things that exist."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Habits that a linter does not hold."""
+"""Rules of this repository that a linter does not check."""
 
 from __future__ import annotations
 

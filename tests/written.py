@@ -1,4 +1,4 @@
-"""Messages of the protocol, written out as the gateway and the pod do it."""
+"""Messages of the protocol, serialized as the gateway and the pod do it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The folders of bench/: who may import whom, no circles, few files each, and every command that a text names exists."""
+"""The folders of bench/: allowed imports, no import cycles, few files each, and every command in a text exists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An API server that knows APIServices alone: enough for `lookup`, and it counts what it is asked."""
+"""An API server that knows only APIServices, which is enough for `lookup`. It counts its requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The dashboard asks for metrics and labels that there are."""
+"""The dashboard uses only metrics and labels that exist."""
 
 from __future__ import annotations
 

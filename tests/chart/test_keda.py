@@ -1,4 +1,4 @@
-"""KEDA's ScaledObject: exactly what it says, and that KEDA takes it.
+"""KEDA's ScaledObject: its exact content, and that KEDA accepts it.
 
 KEDA can't be installed here. SPEC has the fields of its CRD (kedacore/charts, keda/templates/crds/crd-scaledobjects.yaml) as
 far as they are used, without those that versions before 2.8 lack; METADATA the parameters of its scaler metrics-api

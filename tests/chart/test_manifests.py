@@ -1,4 +1,4 @@
-"""What is rendered is what Kubernetes takes, always the same, and the same from Helm 3."""
+"""The rendered manifests: Kubernetes accepts them, and they are the same every time and with Helm 3."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where models come from, that a change of them replaces the pods, and that the demo's model works."""
+"""The sources of models: each source works, a change of models replaces the pods, and the demo's model works."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""NOTES.txt: lines that work as they are pasted, for the values given."""
+"""NOTES.txt: its commands work when a user pastes them, for the values of the release."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every pod, also that of `helm test`: its rights, its resources, its probes, and how it stops."""
+"""Every pod, including the one of `helm test`: its rights, its resources, its probes, and how it stops."""
 
 from __future__ import annotations
 

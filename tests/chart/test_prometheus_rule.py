@@ -1,4 +1,4 @@
-"""Demand by way of Prometheus: the recording rule as Prometheus computes it, and the adapter's rule that shows it."""
+"""Demand through Prometheus: the recording rule as Prometheus computes it, and the adapter's rule that exposes it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`helm test`: what its pod runs is asked of a real hub, and says no where the answer is wrong."""
+"""`helm test`: the commands of its pod run against a real hub, and fail if an answer is wrong."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""skaffold.yaml builds the images that the chart runs, and forwards to a Service that there is."""
+"""skaffold.yaml builds the images that the chart runs, and forwards a port to a Service that exists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An invented run of the autoscaling demo: a little load, full load, no load."""
+"""A made-up run of the autoscaling demo: a little load, full load, no load."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the demo reads from objects of Kubernetes, in the form that the API server of v1.34 gives them."""
+"""What the demo reads from Kubernetes objects, in the form of the API server v1.34."""
 
 from __future__ import annotations
 

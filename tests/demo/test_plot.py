@@ -1,4 +1,4 @@
-"""The demo's picture holds what was measured."""
+"""The demo's plot shows the measured values."""
 
 from __future__ import annotations
 

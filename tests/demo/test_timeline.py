@@ -1,4 +1,4 @@
-"""The demo's figures are what its samples say."""
+"""The demo's figures agree with its samples."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model in Python that says in a file when it ran, so that a test can count runs across processes."""
+"""A model in Python that records each run in a file, so that a test can count runs in all processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HTTP/1.1 by hand, for what no client library would send: halves of requests, rubbish, bodies that never end."""
+"""HTTP/1.1 by hand, for bytes that no client library would send: parts of requests, rubbish, bodies without an end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The way of a request through both tiers."""
+"""Requests through both tiers, from HTTP to the model and back."""
 
 import re
 

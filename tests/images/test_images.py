@@ -1,7 +1,7 @@
-"""What both container images promise, asked of a real engine: `make images test-images`.
+"""Both container images, in a real container engine: `make images test-images`.
 
-Everything goes through the `docker` command, as a user's would, and through ports published on loopback.
-All that a test starts is named `inferencehub-test...`, and is removed when its block ends.
+The tests use the `docker` command, as a user would, and ports that are published on loopback. The containers of a test
+are named `inferencehub-test...`, and are removed at its end.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A pod in this process as its callers and its operator see it: calls, statuses and access lines."""
+"""A pod in the test's process, as its callers and its operator see it: calls, statuses and access lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the pod turns off in gRPC is there to be turned off: a new version of gRPC may have done away with it."""
+"""The gRPC experiments that the pod turns off still exist: a new version of gRPC may have removed them."""
 
 from __future__ import annotations
 

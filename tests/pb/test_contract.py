@@ -1,4 +1,4 @@
-"""The contract: old clients go on working, every line of it is explained, and the modules are its own."""
+"""The contract: old clients still work, every line has a comment, and the modules are made from it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our messages beside tritonclient's, which bear the same full names, in one fresh process for each order."""
+"""Our messages and tritonclient's have the same full names: both can be imported, in either order."""
 
 from __future__ import annotations
 

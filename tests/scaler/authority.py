@@ -1,4 +1,4 @@
-"""Certificates as a cluster has them: an authority, and client certificates that it signed."""
+"""Certificates like those of a cluster: an authority, and client certificates that it signed."""
 
 from __future__ import annotations
 

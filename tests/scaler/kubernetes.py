@@ -1,7 +1,7 @@
-"""Kubernetes' API, as far as the scaler calls it: HTTPS with tokens, objects with versions, lists that are watched.
+"""The part of the Kubernetes API that the scaler calls: HTTPS with tokens, objects with versions, lists with watches.
 
-Objects are kept by their path. What makes clients stumble can be brought about: an expired token, a lost connection, a
-watch that ends at once, that says ERROR, or that says nothing any more.
+Objects are kept by their path. A test can cause the problems that clients meet: an expired token, a lost connection, a
+watch that ends at once, sends ERROR, or sends nothing any more.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From 0 to 1 at once, from 1 to 0 after a quiet time, and above 1 nothing."""
+"""The activator: it sets 0 pods to 1 at once, 1 to 0 after a time without demand, and changes nothing above 1."""
 
 from __future__ import annotations
 

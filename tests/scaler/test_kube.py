@@ -1,4 +1,4 @@
-"""Calls and lists of Kubernetes' API, over real TLS, and what goes wrong with them: nothing of it ends a list."""
+"""Calls and lists of the Kubernetes API over real TLS, and their failures: no failure ends a watched list."""
 
 from __future__ import annotations
 

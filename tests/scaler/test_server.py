@@ -1,4 +1,4 @@
-"""A scaler from start to stop against an API of Kubernetes: its certificate, whom it lets in, and what it takes away."""
+"""A scaler from start to stop against a Kubernetes API: its certificate, its callers, what it removes at the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which of eight named colours an RGB value is nearest to; what a model.py looks like."""
+"""Finds which of eight named colours is nearest to an RGB value; an example of a model.py."""
 
 from pathlib import Path
 
@@ -13,10 +13,13 @@ COLOURS = 255 * np.array(
 
 
 class Model:
+    """One instance of the model, with the files of its `directory` and the parameters of its config.pbtxt."""
+
     def __init__(self, directory: Path, parameters: dict[str, str]) -> None:
         self.softness = float(parameters.get("softness", "32"))
 
     def predict(self, inputs: Arrays) -> Arrays:
+        """rgb [rows, 3], each from 0 to 255 -> scores [rows, 8], each row with the sum 1, and label [rows, 1]."""
         distances = np.linalg.norm(inputs["rgb"][:, None, :] - COLOURS, axis=2)  # [rows, 8]
         nearness = np.exp((distances.min(axis=1, keepdims=True) - distances) / self.softness)
         return {

@@ -1,4 +1,4 @@
-"""Counting tiers serve as ever, and each counts what its own requests take."""
+"""Tiers that count their calls serve as usual, and each counts only the work for its own requests."""
 
 from __future__ import annotations
 

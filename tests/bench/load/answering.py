@@ -1,4 +1,4 @@
-"""A server for the tests of those who ask: it answers each request with a body that the test gives."""
+"""A server for tests of load clients: it answers each request with a body that the test chooses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What h2load prints is read as it is."""
+"""Results are read from the real output of h2load."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An open loop tells the truth: a stall shows, and so does a connection that goes away."""
+"""The open loop shows the truth: stalls and lost connections appear in its results."""
 
 from __future__ import annotations
 

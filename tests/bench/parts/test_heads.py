@@ -1,4 +1,4 @@
-"""Requests whose heads differ: by what they say they differ by, and by nothing else."""
+"""Requests whose heads differ: only in the part that their name says."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the table makes of shapes with one core and with two."""
+"""The table of shapes with one core and with two."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tests see of processes: which are alive, and in which state."""
+"""Looks at processes for tests: which are alive, and in which state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Groups: whatever a command forks is counted, stopped, woken and ended with it."""
+"""Process groups: all processes that a command forks are counted, stopped, continued and ended with it."""
 
 from __future__ import annotations
 

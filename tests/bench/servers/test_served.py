@@ -1,4 +1,4 @@
-"""Peers that serve: one that ends says why, and only the one that is asked runs."""
+"""Peers that serve: a peer that ends says why, and only the peer under test runs."""
 
 from __future__ import annotations
 

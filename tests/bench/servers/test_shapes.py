@@ -1,4 +1,4 @@
-"""From one core to two: who runs where."""
+"""Shapes with one core and with two: which process runs on which core."""
 
 from __future__ import annotations
 

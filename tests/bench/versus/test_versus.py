@@ -1,4 +1,4 @@
-"""Two checkouts in turns: which code runs, what is refused, and which ratios are good enough."""
+"""Two checkouts measured in turns: which code runs, what is refused, and which ratios are good enough."""
 
 from __future__ import annotations
 

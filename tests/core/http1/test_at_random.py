@@ -1,4 +1,4 @@
-"""Requests damaged, cut and left at random: whatever comes, nothing fails, and nothing stays behind."""
+"""Requests that are damaged, cut and abandoned at random: the server never fails, and keeps nothing of them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ROUNDS, AT_ONCE = 10, 25
 
 
 class Patient(Echo):
-    """An `Echo` whose queries may be damaged too, and that lets go by itself."""
+    """An `Echo` whose queries may be damaged too, and that releases held answers by itself."""
 
     def begin(self, request: Request, reply: Reply) -> None:
         if request.head.path in (b"/big", b"/eager") and not request.head.query.isdigit():

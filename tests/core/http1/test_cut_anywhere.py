@@ -1,7 +1,7 @@
-"""However requests are cut and in whatever order they follow each other, the answers are those of the unsplit run.
+"""Requests may be cut anywhere and follow one another in any order: the answers are the same as without cuts.
 
-The corpus is sent to a connection as it is in `loop`: through a socket pair whose other end a real server has accepted.
-What is compared is all that came back until the connection closed, but for the date.
+The corpus goes through a socket pair; a real server has accepted the other end, in a running event loop. The test
+compares all bytes that come back until the connection closes, except the date.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How a server ends: what runs is answered, what is idle is closed, and nothing is left."""
+"""How a server ends: it answers running requests, closes idle connections, and leaves nothing open."""
 
 from __future__ import annotations
 

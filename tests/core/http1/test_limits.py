@@ -1,4 +1,4 @@
-"""How many connections there may be, and how many requests of one are begun before others have their turn."""
+"""Limits: how many connections may be open, and how many requests of one begin before others have their turn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is no good request, or comes too slowly, is refused with a sentence, and only in its turn."""
+"""Bad requests and slow ones are refused with a sentence, after the answers to earlier requests."""
 
 from __future__ import annotations
 

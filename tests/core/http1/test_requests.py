@@ -1,4 +1,4 @@
-"""Good requests, however they come."""
+"""Good requests: in one piece, in several pieces, and several at once."""
 
 from __future__ import annotations
 

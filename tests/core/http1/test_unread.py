@@ -1,4 +1,4 @@
-"""Callers that do not read their answers cost little, and others nothing."""
+"""Callers that do not read their answers: they cost the server little, and do not affect other callers."""
 
 from __future__ import annotations
 

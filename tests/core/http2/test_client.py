@@ -1,4 +1,4 @@
-"""The end that begins a stream, against h2's server side, an implementation of HTTP/2 that is not ours."""
+"""The client end of a stream, against the server side of h2, an independent implementation of HTTP/2."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frames and messages, however they are cut: into frames, with padding, and into what is read at a time."""
+"""Frames and messages that arrive in any pieces: several frames, padding, and reads of any size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The end that takes a stream, against gRPC's own client, against h2's, and against what no client would send."""
+"""The server end of a stream, against gRPC's own client, against h2's, and against bytes that no client would send."""
 
 from __future__ import annotations
 

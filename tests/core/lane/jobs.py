@@ -1,4 +1,4 @@
-"""Small calls, for tests that need some to be there."""
+"""Makes small jobs for tests."""
 
 from __future__ import annotations
 

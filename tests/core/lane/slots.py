@@ -1,4 +1,4 @@
-"""A lane over slots that do what a test tells them to."""
+"""A lane with slots that a test controls."""
 
 from __future__ import annotations
 

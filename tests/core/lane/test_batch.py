@@ -1,4 +1,4 @@
-"""The pure rules of the lane, over whatever hypothesis thinks of."""
+"""The pure rules of the lane, on examples from Hypothesis."""
 
 from __future__ import annotations
 

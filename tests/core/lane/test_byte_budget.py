@@ -1,4 +1,4 @@
-"""The budget of bytes: what is taken, what is refused, and who is asked for room first."""
+"""The budget of bytes: what it accepts, what it refuses, and that it asks for room first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lane: who runs with whom, who is answered, who runs again, who never runs."""
+"""The lane: which jobs run together, which are answered, which run again, and which never run."""
 
 from __future__ import annotations
 

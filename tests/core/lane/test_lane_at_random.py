@@ -1,4 +1,4 @@
-"""Ten thousand calls through one lane, and all that may become of them."""
+"""Ten thousand calls through one lane, with all possible outcomes."""
 
 from __future__ import annotations
 

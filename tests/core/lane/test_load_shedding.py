@@ -1,4 +1,4 @@
-"""What would be in vain is not begun: a lane with twice the calls that it can serve still serves all that it can."""
+"""Load shedding: a lane that gets twice the calls that it can serve still works at full rate."""
 
 from __future__ import annotations
 

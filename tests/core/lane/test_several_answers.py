@@ -1,4 +1,4 @@
-"""A run that gives several answers: each goes to its caller as it comes, and then the end."""
+"""A run that gives several answers: each goes to its caller at once, and the end follows."""
 
 from __future__ import annotations
 

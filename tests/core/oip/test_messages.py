@@ -1,4 +1,4 @@
-"""Values as protobuf and back; and what tritonclient, which has messages of its own, sends and reads."""
+"""Values to protobuf and back, and the messages that tritonclient sends and reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The small call: what features become, and what is read out of a model's answer."""
+"""/predict: how features become a request, and what is read from a model's answer."""
 
 from __future__ import annotations
 

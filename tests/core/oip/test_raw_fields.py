@@ -1,4 +1,4 @@
-"""Large requests read without copies: always what protobuf itself reads, and never anything where it reads nothing."""
+"""Large requests are read without copies, and with the same result as protobuf's own, errors included."""
 
 from __future__ import annotations
 

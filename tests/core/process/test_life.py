@@ -1,4 +1,4 @@
-"""What a process does for its requests before the first one comes."""
+"""What a process prepares before its first request."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The ops port: its pages, and that those who misuse it cost little."""
+"""The ops port: its pages, and that callers who misuse it cost little."""
 
 from __future__ import annotations
 

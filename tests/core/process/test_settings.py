@@ -1,4 +1,4 @@
-"""Settings out of an environment."""
+"""Settings from the environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Standard streams that nobody reads, that are full, or that are closed: lines are lost, and nothing else."""
+"""Standard streams that are not read, full, or closed: only log lines are lost."""
 
 from __future__ import annotations
 

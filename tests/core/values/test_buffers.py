@@ -1,4 +1,4 @@
-"""Room is what was asked for, and takes no memory before it is used."""
+"""Buffers: they have the requested size, and take no memory before they are used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Demand is counted in slots, told in pods, summed over gateways, and a pool's is the largest of its models'."""
+"""Demand: counted in slots, reported in pods, summed over gateways; a pool's demand is that of its busiest model."""
 
 from __future__ import annotations
 

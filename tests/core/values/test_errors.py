@@ -1,4 +1,4 @@
-"""The table of kinds."""
+"""The table of error kinds."""
 
 from __future__ import annotations
 

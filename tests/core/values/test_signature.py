@@ -1,4 +1,4 @@
-"""Requests held against what a model takes."""
+"""Signatures: requests checked against the inputs that a model takes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tensors: right from birth, cut and joined without a byte lost."""
+"""Tensors: checked when they are made, and split and merged without loss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model that yields three answers: through its process, the tiers' stream and both lanes, to a front's sink."""
+"""A model that gives three answers: through its process, the stream between tiers and both lanes, to a front's sink."""
 
 from __future__ import annotations
 

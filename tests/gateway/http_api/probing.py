@@ -1,12 +1,12 @@
-"""Send shapes of requests over real sockets, and tell what a server made of each: its verdict.
+"""Sends shapes of requests over real sockets, and records the server's verdict on each.
 
-Each shape has a connection of its own, and a marker behind it in the same write: a good request with an id that the
-answer repeats, and with `Connection: close`. A connection that is still usable answers the marker. One that is not
-either closes before, or waits: it took the marker for a part of the shape.
+Each shape has its own connection. A marker follows it in the same write: a good request with `Connection: close` and an
+id that the answer repeats. If the connection is still usable, the marker is answered. If not, the connection closes
+before, or the server waits, because it took the marker for a part of the shape.
 
-That a server waits is told by other requests, not by a clock. All shapes are sent first. Then canaries, good requests
-on connections of their own, are asked one after another, until several in a row were answered while nothing came for
-any shape. A server that answers those that came later has nothing left to say to those that came before.
+Other requests show that a server waits; no clock is needed. All shapes are sent first. Then canaries (good requests on
+new connections) are sent one after another, until several in a row are answered while no bytes come for any shape. A
+server that answers later requests has nothing left to say to earlier ones.
 """
 
 from __future__ import annotations

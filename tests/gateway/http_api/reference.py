@@ -1,4 +1,4 @@
-"""Stock uvicorn with h11, and an application with the gateway's paths: what the gateway is held against."""
+"""The reference for the gateway: stock uvicorn with h11, and an application with the gateway's paths."""
 
 from __future__ import annotations
 

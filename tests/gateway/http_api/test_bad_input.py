@@ -1,4 +1,4 @@
-"""Whatever callers send, they get a status of the table and a sentence that says what was expected and what came."""
+"""For any bad input, callers get a status of the table and a sentence that says what was expected and what came."""
 
 import asyncio
 import gzip

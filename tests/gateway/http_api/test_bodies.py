@@ -1,4 +1,4 @@
-"""Bodies that come in pieces, on both event loops, for each tells a protocol in its own way what was read."""
+"""Bodies that come in pieces, on both event loops, because each loop passes bytes to a protocol in its own way."""
 
 from __future__ import annotations
 

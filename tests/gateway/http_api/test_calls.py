@@ -1,4 +1,4 @@
-"""Calls of models over HTTP: however they are cut, and whatever becomes of their callers."""
+"""Calls of models over HTTP: requests in pieces, and callers that leave at any moment."""
 
 import asyncio
 import gc

@@ -1,8 +1,8 @@
-"""The gateway and stock uvicorn with h11 make the same of some 400 shapes of requests, but for a checked-in list.
+"""The gateway and stock uvicorn with h11 agree on some 400 shapes of requests, except for a checked-in list.
 
-A verdict (`probing.py`) is a list of answers, `accepted` or `refused`, and what became of the connection. Each shape of
-which the two differ stands in `differences.toml` with both verdicts and the reason. A difference that is not in the
-list fails, and so does an entry that has another verdict or no difference left.
+A verdict (`probing.py`) is a list of answers, `accepted` or `refused`, and the state of the connection. Each shape on
+which the two differ is in `differences.toml`, with both verdicts and the reason. The test fails for a difference that
+is not in the list, and for an entry whose verdict has changed or that is no difference any more.
 """
 
 from __future__ import annotations

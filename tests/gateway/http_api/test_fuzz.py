@@ -1,7 +1,7 @@
 """Ten thousand bodies that are almost right, over all POST routes, against two real processes.
 
-None may be answered with 500 or more, neither process may die, and good requests in between get their very answers:
-also those that shared a batch with a bad one. The seed is fixed; `FUZZ_SEED` and `FUZZ_BODIES` try others and more.
+No body may be answered with 500 or more, and no process may die. Good requests in between get their right answers, even
+if they shared a batch with a bad one. The seed is fixed; `FUZZ_SEED` and `FUZZ_BODIES` set another seed and number.
 """
 
 import asyncio

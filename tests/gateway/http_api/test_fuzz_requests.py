@@ -1,8 +1,9 @@
-"""Connections full of requests that are almost right, on the wire: bent, cut, and sent one behind another.
+"""Connections with requests that are almost right: changed, cut, and sent one behind another.
 
-They begin as shapes of the corpus. Each is answered as it is where it comes whole. None may be answered with 500, or
-end in an error that nobody caught; a good request on a new connection is answered after each batch, and in the end no
-connection is open and no byte is held. The seed is fixed; `FUZZ_SEED` and `FUZZ_REQUESTS` try others and more.
+The requests are made from shapes of the corpus. A request in pieces gets the same answer as in one piece. No request
+may be answered with 500, or cause an uncaught exception. After each batch a good request on a new connection is
+answered. In the end no connection is open and no byte is held. The seed is fixed; `FUZZ_SEED` and `FUZZ_REQUESTS` set
+another seed and number.
 """
 
 from __future__ import annotations

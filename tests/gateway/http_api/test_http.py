@@ -1,4 +1,4 @@
-"""What a caller sees of the border beside bad input: headers, encodings, connections, the ways in which a call ends."""
+"""The HTTP edge as a caller sees it, besides bad input: headers, encodings, connections, and how calls end."""
 
 import asyncio
 import gzip

@@ -1,4 +1,4 @@
-"""The OpenAPI document says what the routes are, resolves, and its examples work; its page needs nothing from elsewhere."""
+"""The OpenAPI document: it agrees with the routes, its references and examples work, its page needs no other site."""
 
 import json
 import re

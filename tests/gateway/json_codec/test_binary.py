@@ -1,4 +1,4 @@
-"""Binary tensors over HTTP: what tritonclient sends and reads, and what callers get wrong."""
+"""Binary tensors over HTTP: what tritonclient sends and reads, and mistakes of callers."""
 
 import asyncio
 import json

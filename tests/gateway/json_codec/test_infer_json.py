@@ -1,4 +1,4 @@
-"""JSON to tensors and back: nothing is lost on the way, whatever the datatype, flat or nested."""
+"""JSON to tensors and back, without loss, for every datatype, flat or nested."""
 
 import json
 import math

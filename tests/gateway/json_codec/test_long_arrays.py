@@ -1,4 +1,4 @@
-"""What compiled code reads of large JSON: the same tensors, and the same errors, as the way through Python gives."""
+"""Large JSON read by compiled code: the tensors and the errors are the same as those that Python code gives."""
 
 import json
 import math

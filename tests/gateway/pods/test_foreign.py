@@ -1,6 +1,6 @@
-"""Servers of the Open Inference Protocol that are not ours: without health Watch, without our extension, and even
-without RepositoryIndex. The one here is the protocol and nothing more; a real Triton runs where `TRITON_SERVER` says
-how: a command that is given a model repository, an HTTP port and a gRPC port.
+"""Foreign servers of the Open Inference Protocol: without health Watch, without our extension, even without
+RepositoryIndex. The server in this file has the protocol and nothing else. A real Triton runs if `TRITON_SERVER` is set
+to a command that takes a model repository, an HTTP port and a gRPC port.
 """
 
 from __future__ import annotations

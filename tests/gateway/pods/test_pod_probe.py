@@ -1,4 +1,4 @@
-"""Pods that say who they are behind a load balancer, which is a plain TCP forwarder here."""
+"""Pod probes: pods behind a load balancer (here a plain TCP forwarder) answer with their addresses."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The standing stream to a pod: what goes over it, and what becomes of calls when it breaks.
+"""The standing stream to a pod: which messages it carries, and what happens to calls when it breaks.
 
-The pod is one of the test's own, that speaks our extensions and does to a stream what it is told.
+The pod belongs to the test: it has our extensions, and the test controls what it does to a stream.
 """
 
 from __future__ import annotations

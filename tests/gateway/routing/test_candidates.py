@@ -1,4 +1,4 @@
-"""Which pods get a model's work: evenly over those that serve it, by signature, by pool, by health, and shared."""
+"""Which pods get a model's work: all that serve it, evenly; by signature, pool and health; shared by two gateways."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A gateway knows what its requests need: slots in use, slots waited for, and models whose pods are not there yet."""
+"""The demand of a gateway's requests: slots in use, slots that requests wait for, and models without pods."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the gateway holds is bounded, also before a lane is known, and let go when nobody wants it any more."""
+"""The bytes that the gateway holds are limited, even before a lane is known, and freed when the caller leaves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The end of a pod whose model still works, or still loads, in a thread that nobody can stop."""
+"""The end of a pod whose model still runs, or still loads, in a thread that cannot be stopped."""
 
 from __future__ import annotations
 

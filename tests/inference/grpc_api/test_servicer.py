@@ -1,4 +1,4 @@
-"""The pod's gRPC border: ids in access lines, how a call ended, what is refused, and sentences that fit."""
+"""The pod's gRPC edge: ids in access lines, how calls end, what is refused, and the sentences of errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A pod's end of a standing stream, as a gateway uses it: every call ends by itself, and the stream by itself too."""
+"""The pod's end of a standing stream: each call ends separately, without the stream, and the stream can end too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""config.pbtxt: what of Triton's schema is honoured, noted or refused, field by field."""
+"""config.pbtxt: which fields of Triton's schema are used, noted or refused."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The digits model that ships: what it takes and gives, and that it reads digits it has not been trained on.
+"""The digits model of the repository: its inputs and outputs, and that it reads digits it was not trained on.
 
-`digits_held_out.csv` comes from `models/digits/train.py --held-out`: 64 pixels and the digit a line.
+`digits_held_out.csv` comes from `models/digits/train.py --held-out`: each line has 64 pixels and the digit.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The repository on disk: which versions of which models are found, and why others are not."""
+"""The repository on disk: which models and versions are found, and why others are not."""
 
 from __future__ import annotations
 

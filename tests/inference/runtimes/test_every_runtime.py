@@ -1,4 +1,4 @@
-"""What every runtime promises, held against each of them with the model that ships for it."""
+"""What every runtime promises, tested on each runtime with its model from the repository."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ONNX files and what a config says of them: they must agree, and each disagreement has its sentence."""
+"""ONNX files and their configs: they must agree, and each disagreement has its sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is asked, and what comes of it: real gateways with real requests, a silent one, and EndpointSlices."""
+"""Which gateways the scaler asks, and the result: gateways with real requests, a silent one, and EndpointSlices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sum says what it knows: the mean of complete rounds, the larger one where a gateway is silent, then nothing."""
+"""The total: the mean of complete rounds; if a gateway is silent, the larger value; later no value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The metrics API over real TLS: what an autoscaler gets, and what everybody else gets."""
+"""The metrics API over real TLS: what an autoscaler gets, and what other callers get."""
 
 from __future__ import annotations
 

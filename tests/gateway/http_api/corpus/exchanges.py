@@ -1,4 +1,4 @@
-"""Requests one behind another, expectations and offers of another protocol (RFC 9112, 9.3; RFC 9110, 7.8 and 10.1.1)."""
+"""Pipelined requests, `Expect`, and offers of another protocol (RFC 9112, 9.3; RFC 9110, 7.8 and 10.1.1)."""
 
 from __future__ import annotations
 

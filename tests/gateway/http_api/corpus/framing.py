@@ -1,4 +1,4 @@
-"""Where a body ends: Content-Length and Transfer-Encoding, alone, twice, odd and together (RFC 9112, 6)."""
+"""Where a body ends: Content-Length and Transfer-Encoding, alone, repeated, invalid and together (RFC 9112, 6)."""
 
 from __future__ import annotations
 

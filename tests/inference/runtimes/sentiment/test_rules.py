@@ -1,4 +1,4 @@
-"""The sentiment rules, each by what it does to an answer, and all by their accuracy on labelled sentences.
+"""The sentiment rules: the effect of each one on an answer, and the accuracy of all on labelled sentences.
 
 `sentiment_labelled.tsv` is a test set: it was written before lexicon and rules, which were tuned on other
 sentences (154 of 170 right when first measured). A sentence that fails is not to be fixed by adding its words

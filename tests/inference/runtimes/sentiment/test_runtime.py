@@ -1,4 +1,4 @@
-"""The sentiment runtime: how much text it takes, and for how long."""
+"""The sentiment runtime: how much text it accepts, and how long it may take."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The cores of a container, out of both versions of control groups."""
+"""The CPU limit of a container, from both versions of control groups."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is left of other people's messages."""
+"""Error texts: what callers see of other libraries' messages."""
 
 from __future__ import annotations
 

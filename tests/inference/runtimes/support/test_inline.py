@@ -1,4 +1,4 @@
-"""The loop does a run itself only where it will be short, and never again after a long one."""
+"""Inline runs: the event loop runs a model itself only if the run is short, and never again after a long one."""
 
 from __future__ import annotations
 

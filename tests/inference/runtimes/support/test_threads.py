@@ -1,4 +1,4 @@
-"""Threads of runtimes: what they work at cannot be stopped, and nobody waits for it at the end."""
+"""Threads of runtimes: their work cannot be stopped, and the process does not wait for it at its end."""
 
 from __future__ import annotations
 
