@@ -198,6 +198,7 @@ class Lane(Generic[S]):
                 batch, NotAnswered(Outcome.FAILED, HubError(Kind.MODEL_FAILED, f"the model gave {detail}"))
             )
         finally:
+            run.task = None  # the task's exception has this frame, and so `run`: a reference cycle
             for job in batch.jobs:
                 job.run = None
             self.running -= len(batch.jobs)

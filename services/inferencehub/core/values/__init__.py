@@ -1,4 +1,1 @@
-"""Values that are checked once and never change: tensors, signatures, requests, errors.
-
-Every package may import this one. It imports no other package of InferenceHub.
-"""
+"""Values that are checked once and never change: tensors, signatures, requests, errors. Every package may import this one. It imports no other package of InferenceHub."""

@@ -1,4 +1,1 @@
-"""Models, from directories to lanes: repository, configuration, registry.
-
-It imports `runtimes`; `grpc_api` imports it.
-"""
+"""Models, from directories to lanes: repository, configuration, registry. It imports `runtimes`; `grpc_api` imports it."""

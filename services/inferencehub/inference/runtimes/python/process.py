@@ -32,6 +32,7 @@ from inferencehub.inference.runtimes.python.channel import (
     frame,
 )
 from inferencehub.inference.runtimes.python.failures import ProcessEnded, log_trace
+from inferencehub.inference.runtimes.python.outbox import Outbox
 from inferencehub.inference.runtimes.runtime import EmitOutputs
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,6 @@ SOURCES = str(Path(inferencehub.__file__).parents[1])
 STDERR = 2
 READS, FRAMES, ALL = 8, 16, 2**31  # of a socket, and of answers, in one turn of the event loop
 SEND_BUFFER = 1 << 20  # bytes; the kernel limits it to net.core.wmem_max
-GATHERED = 64  # buffers in one write; every system allows at least 16, Linux 1024
 EXIT_TIME = 0.1  # seconds for a process to exit after its channel was closed; then it is killed
 UNLOAD_TIME = 2.0
 # Instances run in parallel, so their libraries get a share of the cores each, unless the environment sets these.
@@ -67,8 +67,7 @@ class Process(asyncio.SubprocessProtocol):
         for end in (self._socket, self._theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         self._inbox = Inbox()
-        self._unsent: list[memoryview] = []
-        self._writing = False
+        self._outbox = Outbox(self.loop, self._socket, self._broken)
         self._waiter: asyncio.Future[None] | None = None
         self._reply: tuple[Message, memoryview] | None = None
         self._late = self._unread = self._closed = False
@@ -123,7 +122,10 @@ class Process(asyncio.SubprocessProtocol):
         """
         self._reply, self._late, self._unread, self._emit = None, False, False, emit
         timer = None if deadline is None else self.loop.call_later(deadline - monotonic(), self._expire)
-        self._send(buffers)
+        if self._closed:
+            self._unread = True
+        else:
+            self._outbox.send(buffers)
         cancelled = False
         while self.status is None and (self._reply is None or self._late):
             self._waiter = self.loop.create_future()
@@ -134,8 +136,10 @@ class Process(asyncio.SubprocessProtocol):
                 self._emit = None
                 if deadline is None:
                     self.kill()
-                elif not self._unsent:
-                    self._send(frame(Stop()))  # a model that gives several answers need not give the rest
+                elif not self._closed and not self._outbox.unsent:
+                    self._outbox.send(
+                        frame(Stop())
+                    )  # a model that gives several answers need not give the rest
         if timer is not None:
             timer.cancel()
         if cancelled:
@@ -202,33 +206,6 @@ class Process(asyncio.SubprocessProtocol):
         )
         self.loop.add_reader(self._fd, self._readable)
 
-    def _send(self, buffers: Sequence[Buffer]) -> None:
-        if self._closed:
-            self._unread = True
-            return
-        self._unsent = [memoryview(buffer) for buffer in buffers]
-        self._writable()
-        if self._unsent:
-            self._writing = True
-            self.loop.add_writer(self._fd, self._writable)
-
-    def _writable(self) -> None:
-        try:
-            sent = self._socket.sendmsg(self._unsent[:GATHERED])
-        except BlockingIOError:
-            return
-        except ConnectionError:
-            self._unread = True
-            self._hang_up()
-            return
-        while self._unsent and sent >= len(self._unsent[0]):
-            sent -= len(self._unsent.pop(0))
-        if self._unsent:
-            self._unsent[0] = self._unsent[0][sent:]
-        elif self._writing:
-            self._writing = False
-            self.loop.remove_writer(self._fd)
-
     def _readable(self, reads: int = READS, frames: int = FRAMES) -> None:
         """Read what has come, but no more than so many times: other work on the event loop has its turn, too."""
         for _ in range(reads):
@@ -280,6 +257,12 @@ class Process(asyncio.SubprocessProtocol):
             self._emit(message.over(body))
         return True
 
+    def _broken(self) -> None:
+        """The process has closed its end before it had read everything."""
+        self._unread = True
+        if not self._closed:
+            self._hang_up()
+
     def _hang_up(self) -> None:
         self._close()
         self.loop.call_later(EXIT_TIME, self.kill)
@@ -287,9 +270,8 @@ class Process(asyncio.SubprocessProtocol):
     def _close(self) -> None:
         if not self._closed:
             self._closed = True
-            self._unsent = []
+            self._outbox.close()
             self.loop.remove_reader(self._fd)
-            self.loop.remove_writer(self._fd)
             self._socket.close()
 
     def _wake(self) -> None:
