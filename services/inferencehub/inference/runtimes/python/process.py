@@ -132,14 +132,14 @@ class Process(asyncio.SubprocessProtocol):
             try:
                 await self._waiter
             except asyncio.CancelledError:
-                cancelled = True
-                self._emit = None
                 if deadline is None:
                     self.kill()
-                elif not self._closed and not self._outbox.unsent:
+                elif not (cancelled or self._closed or self._outbox.unsent):
                     self._outbox.send(
                         frame(Stop())
                     )  # a model that gives several answers need not give the rest
+                cancelled = True
+                self._emit = None
         if timer is not None:
             timer.cancel()
         if cancelled:

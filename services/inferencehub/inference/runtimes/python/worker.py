@@ -65,18 +65,21 @@ class Pipe:
 
     def receive(self) -> tuple[Message, memoryview] | None:
         """The next frame; None if the service has closed its end."""
-        while True:
+        got = self._inbox.took(0)  # a frame may have come with the one before
+        while got is None:
             count = self._socket.recv_into(self._inbox.room())
             if not count:
                 return None
-            if (got := self._inbox.took(count)) is not None:
-                return got
+            got = self._inbox.took(count)
+        return got
 
     def stopped(self) -> bool:
         """Whether the service does not want the rest of several answers, or has gone."""
-        if not select.select([self._socket], [], [], 0)[0]:
-            return False
-        self.receive()  # during a call nothing comes but `Stop`
+        # During a call nothing comes but `Stop`.
+        if self._inbox.took(0) is None:
+            if not select.select([self._socket], [], [], 0)[0]:
+                return False
+            self.receive()
         return True
 
     def send(self, buffers: Iterable[Buffer]) -> None:
