@@ -22,8 +22,6 @@ class Infer:
         model, version: from the path; version "" for the default one.
     """
 
-    methods = frozenset(("POST",))
-
     method = "POST"
 
     def __init__(self, calls: Calls, model: str, version: str) -> None:
