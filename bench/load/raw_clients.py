@@ -33,6 +33,7 @@ class RawClients:
     def __init__(self, port: int, requests: Sequence[bytes], clients: int) -> None:
         self.port, self.requests, self.clients = port, requests, clients
         self.turn = 0
+        self.parts: dict[int, bytes] = {}  # of answers that are not whole, by socket
 
     def run(self, warm_up_s: float, seconds: float, cpu: Callable[[], float]) -> Seen:
         """Ask, and count the answers that come within `seconds` after the warm-up.
@@ -63,7 +64,7 @@ class RawClients:
         self, ready: select.epoll, sockets: dict[int, socket.socket], sent: dict[int, float], ends: float
     ) -> tuple[list[float], Counter[str]]:
         """Ask until the clock says so: the sorted seconds of good answers, and errors by kind."""
-        took, errors, parts = list[float](), Counter[str](), dict[int, bytes]()
+        took, errors, parts = list[float](), Counter[str](), self.parts
         now = perf_counter()
         while now < ends:
             for number, _ in ready.poll(LOOK_S):

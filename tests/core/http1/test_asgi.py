@@ -9,6 +9,7 @@ from inferencehub.core.http1.asgi import AsgiHandler
 from inferencehub.core.http1.server import HttpServer
 from tests.core.http1.server import MOST, on_both_loops, serving
 from tests.gateway.raw import Raw, request
+from tests.hub import eventually
 
 PIECE = b"x" * 65_536
 
@@ -39,14 +40,20 @@ class App:
                 await send({"type": "http.response.body", "body": b"half", "more_body": True})
                 raise ValueError("secret")
             case "/wait":
-                assert (await receive())["type"] == "http.disconnect"
-                self.left.set()
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    self.left.set()
             case "/stream":
                 await send(start)
-                for _ in range(int(scope["query_string"])):
-                    await send({"type": "http.response.body", "body": PIECE, "more_body": True})
-                    self.wrote += 1
-                await send({"type": "http.response.body"})
+                try:
+                    for _ in range(int(scope["query_string"])):
+                        await send({"type": "http.response.body", "body": PIECE, "more_body": True})
+                        self.wrote += 1
+                        await asyncio.sleep(0)
+                    await send({"type": "http.response.body"})
+                finally:
+                    self.left.set()
             case _:
                 await send(start)
                 await send({"type": "http.response.body", "body": message["body"]})
@@ -118,16 +125,15 @@ async def _streams() -> None:
 
 
 async def _caller_leaves() -> None:
-    app = App()
-    async with server(app) as http:
-        for path in ("/wait", "/stream?1000"):
+    """The application is cancelled, whatever it waits for."""
+    for path in ("/wait", "/stream?1000000"):
+        app = App()
+        async with server(app) as http:
             async with Raw(http.port) as raw:
                 await raw.send(request("GET", path))
-                await asyncio.sleep(0.05)
-        async with asyncio.timeout(10):
-            await app.left.wait()
-            while app.wrote < 1000:  # what it still sends is dropped  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+                await eventually(lambda: app.scopes)
+            async with asyncio.timeout(30):
+                await app.left.wait()
 
 
 async def _end() -> None:
@@ -135,12 +141,13 @@ async def _end() -> None:
     async with server(app) as http, Raw(http.port) as raw:
         assert isinstance(http, HttpServer)
         await raw.send(request("GET", "/wait"))
-        await asyncio.sleep(0.05)
+        await eventually(lambda: app.scopes)
         await http.stop(0)
         http.cut_off()
         answer = await raw.read()
         assert (answer.status, answer.headers["connection"]) == (503, "close")
-        await app.left.wait()
+        async with asyncio.timeout(30):
+            await app.left.wait()
 
 
 test_whole_requests_and_answers = on_both_loops(_whole)
