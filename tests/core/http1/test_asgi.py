@@ -127,13 +127,17 @@ async def _streams() -> None:
 async def _caller_leaves() -> None:
     """The application is cancelled, whatever it waits for."""
     for path in ("/wait", "/stream?1000000"):
-        app = App()
-        async with server(app) as http:
-            async with Raw(http.port) as raw:
-                await raw.send(request("GET", path))
-                await eventually(lambda: app.scopes)
-            async with asyncio.timeout(30):
-                await app.left.wait()
+        await _caller_of(path)
+
+
+async def _caller_of(path: str) -> None:
+    app = App()
+    async with server(app) as http:
+        async with Raw(http.port) as raw:
+            await raw.send(request("GET", path))
+            await eventually(lambda: app.scopes)
+        async with asyncio.timeout(30):
+            await app.left.wait()
 
 
 async def _end() -> None:
