@@ -143,7 +143,7 @@ def test_a_second_owner_is_refused_and_told_what_to_do(hub: Release, figure: Any
         other.deploy(values())
     said = str(refused.value)
     figure(said.strip().splitlines()[-1][-600:])
-    assert f"belong to service {hub.namespace}/hub-inferencehub-scaler already" in said
+    assert f"Service {hub.namespace}/hub-inferencehub-scaler already serves the external metrics" in said
     assert "demand.provider to existing" in said
 
 
