@@ -224,6 +224,8 @@ async def test_room_again_is_said_with_the_number_of_lost_lines() -> None:
         assert await asyncio.wait_for(done, 20) == b"done\n"
         _, read = await asyncio.to_thread(running.communicate, b"\n", 30)
     said = [json.loads(line) for line in read.splitlines()]
-    [told] = [line for line in said if line["event"] == "log lines were dropped"]
-    assert told["lines"] == 20_000 - len([line for line in said if line["event"].startswith("line ")])
-    assert said[-2]["event"] == "later"
+    # Said once there is room; on a busy machine there may be room, and none again, more than once.
+    dropped = [line["lines"] for line in said if line["event"] == "log lines were dropped"]
+    assert dropped
+    assert sum(dropped) == 20_000 - len([line for line in said if line["event"].startswith("line ")])
+    assert "later" in [line["event"] for line in said]
