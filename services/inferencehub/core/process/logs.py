@@ -56,6 +56,8 @@ class Lines(logging.Handler):
             text = {"name": __name__, "levelno": logging.WARNING, "levelname": "WARNING"}
             if self._put(logging.makeLogRecord({**text, "msg": "log lines were dropped", "lines": lost})):
                 self._dropped_before += lost
+            else:
+                self._dropped_before += 1  # this line itself, which is none of those that were lost
 
     def _put(self, record: logging.LogRecord) -> bool:
         return self.writer.put(f"{self.format(record)}\n".encode(errors="replace"))
