@@ -264,6 +264,8 @@ class Connection(Lifetime):
             pass  # `Unread` watches callers that read slowly
         elif self._parser.begun and not self._last:
             self._refuse(408, f"expected the whole head of a request within {limits.header_timeout_s:g} s")
+        elif self.unsent():  # the rest of a small answer, which nobody reads
+            self.abort()
         else:
             self._close()
 
