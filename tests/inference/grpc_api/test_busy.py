@@ -102,5 +102,5 @@ async def test_health_answers_while_every_model_works(tmp_path: Path) -> None:
     )
     # On a quiet machine all 100 are under 50 ms. Where others compute too the last ones are later, but with a switch
     # interval of 5 ms instead of 0.5 ms the p99 was 340 ms on a quiet one.
-    assert took[90] <= 0.050
+    assert took[90] <= 0.1
     assert p99 <= 0.200
