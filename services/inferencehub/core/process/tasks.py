@@ -10,7 +10,8 @@ from typing import Any
 async def until(event: asyncio.Event, seconds: float) -> None:
     """Wait until the event is set, but at most `seconds`."""
     try:
-        await asyncio.wait_for(event.wait(), seconds)
+        async with asyncio.timeout(seconds):
+            await event.wait()
     except TimeoutError:
         return
 

@@ -67,7 +67,8 @@ class Channel:
 
     async def __aenter__(self) -> Self:
         try:
-            await asyncio.wait_for(self._channel.channel_ready(), ANSWER_S)
+            async with asyncio.timeout(ANSWER_S):
+                await self._channel.channel_ready()
         except TimeoutError:
             await self._channel.close()
             raise Lost("no connection") from None

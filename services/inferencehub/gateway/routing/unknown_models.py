@@ -45,7 +45,8 @@ class UnknownModels:
             ends = monotonic() + hold_s
             while (left := ends - monotonic()) > 0 and self._may_come(name):
                 try:
-                    await asyncio.wait_for(self.table.changed.wait(), left)
+                    async with asyncio.timeout(left):
+                        await self.table.changed.wait()
                 except TimeoutError:
                     break
                 if lanes := self.table.known(name, version):

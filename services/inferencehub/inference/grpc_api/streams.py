@@ -93,7 +93,8 @@ class Streams:
             stream.end()
         if self._open:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._none.wait(), grace_s)
+                async with asyncio.timeout(grace_s):
+                    await self._none.wait()
         for stream in list(self._open):
             stream.abort()
 
