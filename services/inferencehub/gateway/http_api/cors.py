@@ -29,15 +29,16 @@ class Preflight:
     method = "OPTIONS"
 
     def __init__(self, status: int, lines: bytes, content: bytes) -> None:
-        self._answer = status, lines, (content,)
+        self._status = status
+        self._content = lines, (content,)
 
     def begin(self, call: HttpCall) -> None:
         """See `Endpoint`."""
-        call.send(*self._answer)
+        call.send(self._status, *self._content)
 
     def content(self, call: HttpCall, response: InferResponse) -> Content:
-        """See `Endpoint`; never called, because a preflight asks no model."""
-        raise NotImplementedError
+        """See `Endpoint`; the same for every answer, because a preflight asks no model."""
+        return self._content
 
     def error(self, error: HubError) -> bytes:
         """See `Endpoint`."""
