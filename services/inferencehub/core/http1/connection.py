@@ -2,9 +2,9 @@
 
 The parser gets bytes up to the end of a head. While this request is not answered, or its answer is not sent, the bytes
 behind it wait as they are. So waiting requests cost no more memory than their bytes, and an error in the protocol is
-answered after the good requests before it. A body whose length is known does not pass through the parser: the part that
-came with the head is cut out, the rest is read from the socket straight into the body's memory, and a new parser reads
-the next head.
+answered after the good requests before it. A body whose length is known is cut out of the bytes that came with its head,
+and the rest of it is read from the socket straight into the body's memory. The parser skips a small body that came
+whole; after any other, a new parser reads the next head.
 
 An offer to switch to another protocol is ignored (RFC 9110 7.8).
 """
@@ -117,10 +117,14 @@ class Connection(Lifetime):
         if self._new:
             self._new = False
             self._disarm()
-        if head.size == 0 and not parser.upgraded:
-            parser.next()
-        elif head.size is not None or parser.upgraded:
-            self._parser = Parser(chunked=head.size is None)
+        size = head.size
+        if parser.upgraded:
+            self._parser = Parser(chunked=size is None)
+        elif size is not None:
+            if size <= min(SMALL, len(data) - end):
+                parser.skip(data[end : end + size])
+            else:
+                self._parser = Parser()
         request = self._serving.handler.plan(head)
         if self._counted:  # a head that came in pieces: the request accounts for it from now on
             self._serving.budget.give(self._counted)

@@ -24,7 +24,10 @@ END = b"\r\n\r\n"  # the end of a head, and of a body in chunks
 TARGET = re.compile(rb"/[!\"$-~]*")  # origin-form (3.2.1); no fragment
 ABSOLUTE = re.compile(rb"https?://([^/?#]*)(/[!\"$-~]*|\?[!\"$-~]*|)", re.IGNORECASE)  # 3.2.2
 # uri-host [":" port] of RFC 9110 7.2: a name or an address; empty where the target has no authority.
-HOST = re.compile(rb"(?:(?:[\w.~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*|\[[\w.:~!$&'()*+,;=-]+\])(?::\d*)?", re.ASCII)
+HOST = re.compile(
+    rb"(?:[\w.~!$&'()*+,;=-]*(?:%[0-9A-Fa-f]{2}[\w.~!$&'()*+,;=-]*)*|\[[\w.:~!$&'()*+,;=-]+\])(?::\d*)?",
+    re.ASCII,
+)
 METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")}
 NEVER = frozenset((b"CONNECT", b"PRI"))  # CONNECT is for proxies; PRI begins HTTP/2
 MAX_DIGITS = 19  # of a Content-Length
@@ -96,6 +99,13 @@ class Parser:
         """Whether the end of the message has arrived."""
         return not self._open
 
+    def skip(self, body: bytes) -> None:
+        """Pass over a body whose length is in the head."""
+        if body:
+            self.feed(body)
+            self.pieces.clear()
+        self.next()
+
     def next(self) -> None:
         """Prepare for the next head: the message has ended."""
         self.urls.clear()
@@ -152,9 +162,8 @@ def read_head(raw: bytes, method: bytes, target: bytes, parsed: dict[bytes, byte
     else:
         raise wrong_version(raw)
     headers: Headers | None = None
-    # One call makes all names lower case.
-    fields = dict(zip(b"\n".join(parsed).lower().split(b"\n"), parsed.values(), strict=False))
-    if raw.count(b"\r\n") != len(fields) + 2 or b" \r\n" in raw or b"\t\r\n" in raw:
+    fields = {name.lower(): value.strip(b" \t") for name, value in parsed.items()}
+    if raw.count(b"\r\n") != len(fields) + 2:  # a name comes several times
         headers = all_headers(raw)
         fields = dict(headers)
     name = METHODS[method] if method in METHODS else str(method, "ascii")
