@@ -31,7 +31,7 @@ ROOMS = {
 MOST_ROOMS, MOST_FILES, DEEPEST = 12, 10, 2
 # What core may import beside itself and the standard library, and in which of its rooms.
 CORE_MAY = {
-    "msgspec": {"values", "process", "oip"},
+    "msgspec": {"values", "process", "oip", "lane", "http1"},
     "prometheus_client": {"process"},
     "hpack": {"http2"},
     "httptools": {"http1"},

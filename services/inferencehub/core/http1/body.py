@@ -96,6 +96,16 @@ class Coming(Protocol):
         """Drop the bytes that have arrived, and those that still arrive."""
 
 
+def settle(request: Request, coming: Coming, budget: Budget) -> None:
+    """Give a request the body that came for it, or the reason why it has none."""
+    if coming.error is None:
+        finish(request, coming.content(), budget)
+    else:
+        request.error = coming.error
+        request.release()
+    coming.drop()
+
+
 class KnownBody:
     """A body whose length is in the head; the socket's bytes are read straight into its memory.
 

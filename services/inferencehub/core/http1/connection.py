@@ -15,7 +15,7 @@ from typing import Any
 
 from inferencehub.core.http1 import body as bodies
 from inferencehub.core.http1.handler import Reply, Request
-from inferencehub.core.http1.head import NO_HTTP, BadHead, Broken, Parser, keeps_alive, read_head
+from inferencehub.core.http1.head import NO_HTTP, BadHead, Broken, Parser, read_head
 from inferencehub.core.http1.lifetime import Lifetime
 from inferencehub.core.http1.limits import Serving
 from inferencehub.core.http1.response import CONTINUE
@@ -98,41 +98,38 @@ class Connection(Lifetime):
 
     def _take_head(self, data: bytes, at: int) -> int:
         """Parse a head, and begin its request if the head is complete; returns where in `data` this ends."""
-        parser, limits = self._parser, self._serving.limits
+        parser, serving = self._parser, self._serving
         in_pieces = parser.begun
         try:
-            raw, end = parser.take_head(data, at)
+            end = parser.take_head(data, at)
+            raw = parser.raw
+            if len(raw or parser.begun) > serving.limits.max_head_bytes:
+                return self._refuse(431, serving.limits.too_much_head)
+            if not raw:
+                if not in_pieces and not self._new:  # on a new connection the timer runs already
+                    self._arm(serving.limits.header_timeout_s)
+                return end
+            head = read_head(raw, parser.fields)
         except Broken:
             return self._refuse(400, NO_HTTP)
-        if len(raw or parser.begun) > limits.max_head_bytes:
-            return self._refuse(431, limits.too_much_head)
-        if not raw:
-            if not in_pieces and not self._new:  # on a new connection the timer runs already
-                self._arm(limits.header_timeout_s)
-            return end
-        try:
-            head = read_head(raw, parser.method(), b"".join(parser.urls), parser.fields)
         except BadHead as error:
             return self._refuse(error.status, error.sentence)
         if self._new:
             self._new = False
             self._disarm()
         size = head.size
-        if parser.upgraded:
+        if size is not None and size <= SMALL and size <= len(data) - end and not parser.upgraded:
+            parser.skip(data[end : end + size])
+        elif size is not None or parser.upgraded:
             self._parser = Parser(chunked=size is None)
-        elif size is not None:
-            if size <= min(SMALL, len(data) - end):
-                parser.skip(data[end : end + size])
-            else:
-                self._parser = Parser()
-        request = self._serving.handler.plan(head)
+        request = serving.handler.plan(head)
         if self._counted:  # a head that came in pieces: the request accounts for it from now on
-            self._serving.budget.give(self._counted)
+            serving.budget.give(self._counted)
             self._counted = 0
         if len(raw) > SMALL:
-            bodies.hold(request, len(raw), self._serving.budget)
-        self._reply = Reply(self, request, self._last or not keeps_alive(head))
-        return self._begin(request, self._reply, data, end)
+            bodies.hold(request, len(raw), serving.budget)
+        self._reply = reply = Reply(self, request, self._last or not head.keep_alive)
+        return self._begin(request, reply, data, end)
 
     def _begin(self, request: Request, reply: Reply, data: bytes, at: int) -> int:
         """Begin a request whose head is complete, or wait for its body; returns where in `data` the request ends."""
@@ -178,14 +175,8 @@ class Connection(Lifetime):
             reply.close = True
         if coming.wanted:
             assert reply is not None
-            request = reply.request
-            if coming.error is None:
-                bodies.finish(request, coming.content(), self._serving.budget)
-            else:
-                request.error = coming.error
-                request.release()
-            coming.drop()
-            self._serving.handler.begin(request, reply)
+            bodies.settle(reply.request, coming, self._serving.budget)
+            self._serving.handler.begin(reply.request, reply)
         elif coming.whole and reply is None:
             self._rest()
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import msgspec
+
 from inferencehub.core.http1.response import CLOSE, NO_BODY, STATUS_LINE, Carrier
 from inferencehub.core.values.errors import HubError
 from inferencehub.core.values.tensors import Buffer
@@ -36,40 +38,31 @@ class Budget(Protocol):
         """Give `size` bytes back."""
 
 
-class Head:
+class Head(msgspec.Struct, eq=False):
     """The head of one request, checked by the rules of RFC 9112.
 
     Args:
         method: as sent.
         target: in origin form, as sent; an absolute form is reduced to it.
         fields: values by name in lower case; if a name comes several times, the last value.
-        headers: all headers in order, if a name comes several times; None if `fields` has them all.
+        repeated: all headers in order, if a name comes several times; None if `fields` has them all.
         version: "1.1" or "1.0".
         size: bytes of the body; 0 if there is none, None if it comes in chunks.
+        keep_alive: whether the caller may send more after this request; never in HTTP/1.0.
     """
 
-    __slots__ = ("_headers", "fields", "method", "size", "target", "version")
-
-    def __init__(
-        self,
-        method: str,
-        target: bytes,
-        fields: dict[bytes, bytes],
-        headers: Headers | None,
-        version: str,
-        size: int | None,
-    ) -> None:
-        self.method = method
-        self.target = target
-        self.fields = fields
-        self._headers = headers
-        self.version = version
-        self.size = size
+    method: str
+    target: bytes
+    fields: dict[bytes, bytes]
+    repeated: Headers | None
+    version: str
+    size: int | None
+    keep_alive: bool
 
     @property
     def headers(self) -> Headers:
         """All headers in order; names in lower case."""
-        return list(self.fields.items()) if self._headers is None else self._headers
+        return list(self.fields.items()) if self.repeated is None else self.repeated
 
     @property
     def path(self) -> bytes:
@@ -179,7 +172,8 @@ class Reply:
         if status in NO_BODY or status < 200:
             length, parts = b"", ()
         else:
-            length = b"content-length: %d\r\n" % sum(map(len, parts))
+            size = len(parts[0]) if len(parts) == 1 else sum(map(len, parts))
+            length = b"content-length: %d\r\n" % size
             if self.request.head.method == "HEAD":
                 parts = ()
         connection = CLOSE if self.close else b""

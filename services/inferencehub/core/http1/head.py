@@ -11,7 +11,7 @@ dicts, and the results are read after each slice. So a header costs no call of a
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import httptools
@@ -21,7 +21,8 @@ from inferencehub.core.http1.handler import Head, Headers
 Broken = httptools.HttpParserError  # the error for bytes that break the protocol
 EMPTY_LINES = re.compile(rb"(?:\r\n)*")  # a server skips them in front of a head (2.2)
 END = b"\r\n\r\n"  # the end of a head, and of a body in chunks
-TARGET = re.compile(rb"/[!\"$-~]*")  # origin-form (3.2.1); no fragment
+# A request line with a target in origin-form (3, 3.2.1); no fragment.
+LINE = re.compile(rb"([A-Z-]+) (/[!\"$-~]*) HTTP/1\.([01])\r\n")
 ABSOLUTE = re.compile(rb"https?://([^/?#]*)(/[!\"$-~]*|\?[!\"$-~]*|)", re.IGNORECASE)  # 3.2.2
 # uri-host [":" port] of RFC 9110 7.2: a name or an address; empty where the target has no authority.
 HOST = re.compile(
@@ -30,6 +31,7 @@ HOST = re.compile(
 )
 METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")}
 NEVER = frozenset((b"CONNECT", b"PRI"))  # CONNECT is for proxies; PRI begins HTTP/2
+CR = 13
 MAX_DIGITS = 19  # of a Content-Length
 NO_HTTP = "expected an HTTP/1.1 request, got something that is none"
 
@@ -40,36 +42,33 @@ class Parser:
     Args:
         chunked: whether it begins inside a body in chunks, whose head another parser has read.
 
-    `begun` has the bytes of a head that is not complete yet; `method()` returns the method of the last head.
+    `begun` has the bytes of a head that is not complete yet, `raw` those of the last whole head, and `fields` its
+    headers; if a name comes several times, the last value.
     """
 
     __slots__ = (
-        "_open", "begun", "feed", "fields", "method", "on_body", "on_header", "on_message_complete", "on_url", "pieces",
-        "upgraded", "urls",
+        "_open", "begun", "feed", "fields", "on_body", "on_header", "on_message_complete", "pieces", "raw", "upgraded",
     )  # fmt: skip
 
     def __init__(self, chunked: bool = False) -> None:
         self.begun = b""
-        self.urls: list[bytes] = []
+        self.raw = b""
         self.fields: dict[bytes, bytes] = {}
         self.pieces: list[bytes] = []  # the pieces of a body in chunks
         self.upgraded = False  # whether the head offers another protocol; the parser then stops
         self._open: list[None] = [None]
-        self.on_url = self.urls.append
         self.on_header = self.fields.__setitem__
         self.on_body = self.pieces.append
         self.on_message_complete = self._open.clear
         llhttp: Any = httptools.HttpRequestParser(self)
         self.feed: Callable[[bytes], None] = llhttp.feed_data
-        self.method: Callable[[], bytes] = llhttp.get_method
         if chunked:
             self.feed(b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n")
 
-    def take_head(self, data: bytes, at: int) -> tuple[bytes, int]:
-        """Parse a head, or a part of it, from `data[at:]`.
+    def take_head(self, data: bytes, at: int) -> int:
+        """Parse a head, or a part of it, from `data[at:]`; returns where in `data` this ends.
 
-        Returns:
-            The bytes of the whole head, empty if it is not complete; and where in `data` it ends.
+        `raw` then has the bytes of the whole head, without empty lines in front; it is empty if there is no whole head.
 
         Raises:
             Broken: if the bytes break the protocol.
@@ -88,11 +87,17 @@ class Parser:
             self.upgraded = True
         if begun:
             raw = begun + raw
-        if not end or not self.urls:  # a part of a head, or only empty lines in front of it
+        self.begun, self.raw = b"", raw
+        if not end or raw[0] == CR:
+            return self._in_pieces(raw, end or len(data), bool(end))
+        return end
+
+    def _in_pieces(self, raw: bytes, end: int, whole: bool) -> int:
+        """Keep what is no whole head yet; empty lines in front of a head are no part of it."""
+        self.raw = raw[EMPTY_LINES.match(raw).end() :] if whole else b""  # type: ignore[union-attr]  # always matches
+        if not self.raw:
             self.begun = raw
-            return b"", end or len(data)
-        self.begun = b""
-        return raw[EMPTY_LINES.match(raw).end() :] if raw[0] == 13 else raw, end  # type: ignore[union-attr]
+        return end
 
     @property
     def complete(self) -> bool:
@@ -100,15 +105,10 @@ class Parser:
         return not self._open
 
     def skip(self, body: bytes) -> None:
-        """Pass over a body whose length is in the head."""
+        """Pass over a body whose length is in the head, and prepare for the next head."""
         if body:
             self.feed(body)
             self.pieces.clear()
-        self.next()
-
-    def next(self) -> None:
-        """Prepare for the next head: the message has ended."""
-        self.urls.clear()
         self.fields.clear()
         self._open.append(None)
 
@@ -142,36 +142,30 @@ def no_http(why: str) -> BadHead:
     return BadHead(400, f"{NO_HTTP}: {why}")
 
 
-def read_head(raw: bytes, method: bytes, target: bytes, parsed: dict[bytes, bytes]) -> Head:
+def read_head(raw: bytes, parsed: dict[bytes, bytes]) -> Head:
     """Check a head that llhttp has accepted.
 
     Args:
         raw: all bytes of the head, without empty lines in front, with the empty line at its end.
-        method, target: as llhttp found them.
         parsed: headers as llhttp found them; if a name comes several times, the last value.
 
     Raises:
         BadHead: if the head breaks a rule.
     """
-    if method in NEVER:
-        raise no_http("its method is none that a server of HTTP/1.1 takes")
-    if raw.startswith(b"%b %b HTTP/1.1\r\n" % (method, target)):
-        version = "1.1"
-    elif raw.startswith(b"%b %b HTTP/1.0\r\n" % (method, target)):
-        version = "1.0"
-    else:
-        raise wrong_version(raw)
     headers: Headers | None = None
-    fields = {name.lower(): value.strip(b" \t") for name, value in parsed.items()}
-    if raw.count(b"\r\n") != len(fields) + 2:  # a name comes several times
+    fields = {name.lower(): value.strip() for name, value in parsed.items()}
+    if raw.count(b"\n") != len(fields) + 2:  # a name comes several times
         headers = all_headers(raw)
         fields = dict(headers)
-    name = METHODS[method] if method in METHODS else str(method, "ascii")
     host = fields.get(b"host")
-    if not TARGET.fullmatch(target):
-        target, host = reduced(target, name, host)
+    line = LINE.match(raw)
+    if line is not None:
+        method, target, minor = line.groups()
+    else:
+        method, target, minor, host = other_line(raw, host)
+    name = METHODS[method] if method in METHODS else other_method(method)
     if host is None:
-        if version == "1.1":
+        if minor == b"1":
             raise no_http("it has no Host header")
     elif not HOST.fullmatch(host):
         raise no_http("its Host is no host and port")
@@ -182,28 +176,46 @@ def read_head(raw: bytes, method: bytes, target: bytes, parsed: dict[bytes, byte
         if len(fields[b"content-length"]) > MAX_DIGITS:
             raise no_http(f"its Content-Length has more than {MAX_DIGITS} digits")
         size = int(fields[b"content-length"])
+    version = "1.1" if minor == b"1" else "1.0"
+    keep_alive = version == "1.1" and (b"connection" not in fields or stays(headers or fields.items()))
     if b"transfer-encoding" in fields:
         check_coding(fields, headers, version)
         size = None
-    return Head(name, target, fields, headers, version, size)
+    return Head(name, target, fields, headers, version, size, keep_alive)
 
 
-def keeps_alive(head: Head) -> bool:
-    """Whether the caller may send more after this request; never in HTTP/1.0."""
-    if head.version == "1.0":
-        return False
-    if b"connection" not in head.fields:
-        return True
-    told = [value for name, value in head.headers if name == b"connection"]
+def stays(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether the Connection headers do not close the connection."""
+    told = [value for name, value in headers if name == b"connection"]
     return b"close" not in [option.strip() for option in b",".join(told).lower().split(b",")]
 
 
-def wrong_version(raw: bytes) -> BadHead:
-    """The refusal of a request line without the version HTTP/1.0 or HTTP/1.1."""
+def other_method(method: bytes) -> str:
+    """A method that is not in `METHODS`, as text.
+
+    Raises:
+        BadHead: if it is no method for a server of HTTP/1.1.
+    """
+    if method in NEVER:
+        raise no_http("its method is none that a server of HTTP/1.1 takes")
+    return str(method, "ascii")
+
+
+def other_line(raw: bytes, host: bytes | None) -> tuple[bytes, bytes, bytes, bytes | None]:
+    """Method, target, minor version and host for a request line that `LINE` does not match.
+
+    Raises:
+        BadHead: if the line has no form that a server accepts.
+    """
     line = raw[: raw.index(b"\r\n")]
-    if re.search(rb" HTTP/2\.0$", line):
-        return BadHead(505, "expected a request of HTTP/1.1 or 1.0, got one of HTTP/2.0")
-    return no_http("its first line is not a method, a target and HTTP/1.1, with one space between")
+    method, *rest = line.split(b" ")
+    other_method(method)
+    if len(rest) != 2 or rest[1] not in (b"HTTP/1.1", b"HTTP/1.0"):
+        if re.search(rb" HTTP/2\.0$", line):
+            raise BadHead(505, "expected a request of HTTP/1.1 or 1.0, got one of HTTP/2.0")
+        raise no_http("its first line is not a method, a target and HTTP/1.1, with one space between")
+    target, host = reduced(rest[0], method, host)
+    return method, target, rest[1][-1:], host
 
 
 def all_headers(raw: bytes) -> Headers:
@@ -212,13 +224,13 @@ def all_headers(raw: bytes) -> Headers:
     return [(name.lower(), value.strip(b" \t")) for name, _, value in pairs]
 
 
-def reduced(target: bytes, method: str, host: bytes | None) -> tuple[bytes, bytes | None]:
+def reduced(target: bytes, method: bytes, host: bytes | None) -> tuple[bytes, bytes | None]:
     """The origin form of a target in another form, and the host that counts.
 
     Raises:
         BadHead: if a server does not accept the target's form.
     """
-    if target == b"*" and method == "OPTIONS":
+    if target == b"*" and method == b"OPTIONS":
         return target, host
     found = ABSOLUTE.fullmatch(target)
     if found is None or not found[1]:
@@ -226,9 +238,8 @@ def reduced(target: bytes, method: str, host: bytes | None) -> tuple[bytes, byte
     if host is None or not HOST.fullmatch(host):
         return target, host  # the caller refuses this host
     rest = found[2]
-    return rest if rest.startswith(b"/") else b"/" + rest, found[
-        1
-    ]  # the target's authority comes first (3.2.2)
+    # The target's authority comes before the Host header (3.2.2).
+    return rest if rest.startswith(b"/") else b"/" + rest, found[1]
 
 
 def check_coding(fields: dict[bytes, bytes], headers: Headers | None, version: str) -> None:

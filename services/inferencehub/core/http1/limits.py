@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import resource
+from dataclasses import dataclass
 
 from inferencehub.core.http1.handler import Budget, Handler, Headers
 from inferencehub.core.http1.unread import Unread
-from inferencehub.core.values.value_class import value_class
 
 logger = logging.getLogger(__name__)
 
@@ -16,7 +16,7 @@ FEW = 4096  # with fewer connections than this, a warning is logged
 MANY = 65_536
 
 
-@value_class(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Limits:
     """What a server allows its callers. Times are in seconds.
 

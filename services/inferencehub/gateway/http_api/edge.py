@@ -193,7 +193,7 @@ class Edge:
                 "request",
                 exchange.id,
                 head.method,
-                str(head.path if b"?" in head.target else head.target, "latin-1"),
+                (head.path if b"?" in head.target else head.target).decode(),  # targets are ASCII
                 exchange.model,
                 status,
                 exchange.kind,

@@ -48,15 +48,14 @@ class SharedLines:
         total = (now - exchange.started) * 1e3
         if job is None:
             return b"x-request-id: %b\r\nserver-timing: total;dur=%.3f\r\n" % (id, total)
-        shown = self.shown(job.trip)
+        shown = self.kept if self.kept.trip is job.trip else self.shown(job.trip)
         return b"x-request-id: %b\r\nserver-timing: queue;dur=%.3f, %btotal;dur=%.3f\r\n%b" % (
             (id, job.waited * 1e3, shown.timing, total, shown.served_by)
         )
 
     def shown(self, trip: Trip) -> ShownTrip:
-        """The lines and times of a batch."""
-        if self.kept.trip is not trip:
-            self.kept = ShownTrip(trip)
+        """The lines and times of a batch, which are kept until another batch is shown."""
+        self.kept = ShownTrip(trip)
         return self.kept
 
 
