@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import inf, prod
 from struct import unpack_from
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from msgspec.structs import replace
 
 from inferencehub.core.lane.batch import Batch, NotAnswered, Outcome, Reason
 from inferencehub.core.lane.byte_budget import ByteBudget

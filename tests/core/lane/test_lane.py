@@ -7,10 +7,10 @@ import gc
 import time
 import weakref
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from time import monotonic
 
 import pytest
+from msgspec.structs import replace
 
 from inferencehub.core.lane.batch import Batch, NotAnswered, Outcome
 from inferencehub.core.lane.job import Job, Member

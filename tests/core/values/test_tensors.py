@@ -15,6 +15,7 @@ from inferencehub.core.values.tensors import (
     MAX_ELEMENTS,
     Tensor,
     bytes_elements_end,
+    checked_tensor,
     merge_rows,
     pack_bytes,
     split_rows,
@@ -30,10 +31,10 @@ def test_the_byte_count_must_be_the_one_of_the_shape(dtype: str, shape: tuple[in
     right = prod(shape) * DTYPES[dtype]
     data = bytes(max(0, right + more))
     if len(data) == right:
-        assert Tensor("x", dtype, shape, data).data is data
+        assert checked_tensor("x", dtype, shape, data).data is data
         return
     with pytest.raises(HubError) as refusal:
-        Tensor("x", dtype, shape, data)
+        checked_tensor("x", dtype, shape, data)
     assert refusal.value.kind is Kind.BAD_INPUT
     assert refusal.value.detail == (
         f"tensor 'x': shape {list(shape)} of {dtype} needs {right} bytes, got {len(data)}"
@@ -64,7 +65,7 @@ def test_what_is_no_tensor_is_refused_by_a_sentence(
     dtype: str, shape: tuple[int, ...], data: bytes, sentence: str
 ) -> None:
     with pytest.raises(HubError) as refusal:
-        Tensor("x", dtype, shape, data)
+        checked_tensor("x", dtype, shape, data)
     assert refusal.value.kind is Kind.BAD_INPUT
     assert sentence in refusal.value.detail
     assert len(refusal.value.detail) < 300
@@ -74,7 +75,7 @@ def test_what_is_no_tensor_is_refused_by_a_sentence(
 def test_bytes_elements_are_read_as_they_were_packed(elements: list[bytes], before: bytes) -> None:
     packed = pack_bytes(elements)
     assert unpack_bytes(packed) == unpack_bytes(memoryview(packed)) == elements
-    assert Tensor("x", "BYTES", (len(elements),), packed).shape == (len(elements),)
+    assert checked_tensor("x", "BYTES", (len(elements),), packed).shape == (len(elements),)
     data = before + packed
     assert bytes_elements_end(data, len(elements), len(before)) == len(data)
     assert bytes_elements_end(data, len(elements) + 1, len(before)) == -1
@@ -101,7 +102,7 @@ def test_rows_that_were_joined_come_apart_again(
         )
         parts.append(Tensor("x", dtype, (count, *rest), raw))
     merged = merge_rows(parts)
-    checked = Tensor(merged.name, merged.dtype, merged.shape, merged.data)
+    checked = checked_tensor(merged.name, merged.dtype, merged.shape, merged.data)
     assert checked == merged, "the merge is no tensor"
     assert split_rows(merged, rows) == parts
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from enum import Enum
 
+import msgspec
+
 from inferencehub.core.lane.job import Job, Member
 from inferencehub.core.values.errors import HubError
 from inferencehub.core.values.requests import InferRequest, InferResponse
 from inferencehub.core.values.tensors import Buffer, Tensor, merge_rows, split_rows
-from inferencehub.core.values.value_class import value_class
 
 
 class Reason(Enum):
@@ -40,8 +41,7 @@ class NotAnswered(Exception):
         self.error = error
 
 
-@value_class(frozen=True, slots=True)
-class Batch:
+class Batch(msgspec.Struct, frozen=True):
     """Jobs that leave together, and the reason why they leave now."""
 
     jobs: tuple[Job, ...]

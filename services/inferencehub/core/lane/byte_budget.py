@@ -28,7 +28,8 @@ class ByteBudget:
         Raises:
             HubError: as `check`.
         """
-        self.check(size)
+        if self.held + size > self.limit:
+            self.check(size)
         self.held += size
 
     def check(self, size: int) -> None:

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from inferencehub.core.values.requests import NO_TRIP, InferRequest, Times
 from inferencehub.core.values.tensors import merge_rows, split_rows
-from inferencehub.core.values.value_class import value_class
 
 if TYPE_CHECKING:
     import asyncio
 
 
-@value_class(frozen=True, slots=True)
-class Member:
+class Member(msgspec.Struct, frozen=True, gc=False):
     """A caller's part of a merged call: its number of rows, its deadline on the lane's clock, and its id."""
 
     rows: int
@@ -114,14 +114,14 @@ class Job:
 
 def merge_key(request: InferRequest) -> MergeKey:
     """The merge key of a request: equal for requests that differ only in their rows, and so may share a batch."""
-    key: list[object] = [request.model, request.version, request.outputs]
+    key: MergeKey = (request.model, request.version, request.outputs)
+    for tensor in request.inputs:
+        key += (tensor.name, tensor.dtype, tensor.shape[1:])
     if request.parameters:
         parameters = sorted(request.parameters.items())
         # In Python True == 1 == 1.0, but a model may treat them differently. So the types are part of the key.
         key += (*parameters, tuple([type(value).__name__ for _, value in parameters]))
-    for tensor in request.inputs:
-        key += (tensor.name, tensor.dtype, tensor.shape[1:])
-    return tuple(key)
+    return key
 
 
 def drop_expired(job: Job, now: float) -> None:

@@ -16,7 +16,7 @@ import msgspec
 from inferencehub.core.oip.extension import MEMBERS, OURS
 from inferencehub.core.values.errors import bad_input
 from inferencehub.core.values.requests import InferRequest, InferResponse, Parameter
-from inferencehub.core.values.tensors import Buffer, Tensor, pack_bytes
+from inferencehub.core.values.tensors import Buffer, checked_tensor, pack_bytes
 from inferencehub.pb import open_inference_pb2 as pb
 
 SERVICE = "inference.GRPCInferenceService"
@@ -85,7 +85,7 @@ def request_from_proto(
             )
         else:
             data = raw[index]
-        inputs.append(Tensor(tensor.name, tensor.datatype, tuple(tensor.shape), data))
+        inputs.append(checked_tensor(tensor.name, tensor.datatype, tuple(tensor.shape), data))
     outputs = tuple([output.name for output in message.outputs]) if message.outputs else ()
     parameters = parameters_from_proto(message.parameters) if message.parameters else {}
     return InferRequest(message.model_name, message.model_version, tuple(inputs), outputs, parameters)
@@ -130,7 +130,7 @@ def response_from_proto(message: pb.ModelInferResponse) -> InferResponse:
     if len(raw) != len(message.outputs):
         raise ValueError(f"{len(raw)} raw_output_contents for {len(message.outputs)} outputs")
     outputs = [
-        Tensor(tensor.name, tensor.datatype, tuple(tensor.shape), data)
+        checked_tensor(tensor.name, tensor.datatype, tuple(tensor.shape), data)
         for tensor, data in zip(message.outputs, raw, strict=True)
     ]
     return InferResponse(

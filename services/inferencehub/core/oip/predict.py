@@ -15,11 +15,12 @@ from functools import lru_cache
 from math import exp, isfinite, prod
 from typing import Any
 
+import msgspec
+
 from inferencehub.core.values.errors import HubError, Kind, bad_input
 from inferencehub.core.values.requests import InferRequest, InferResponse
 from inferencehub.core.values.signature import ModelInfo, TensorSpec
-from inferencehub.core.values.tensors import Tensor, pack_bytes, trusted, unpack_bytes
-from inferencehub.core.values.value_class import value_class
+from inferencehub.core.values.tensors import Tensor, pack_bytes, unpack_bytes
 
 # struct format characters of the dtypes that Python numbers can become; FP16 and BF16 are not supported here.
 CODES = {
@@ -39,8 +40,7 @@ FIRST = {dtype: struct.Struct(f"<{code}").unpack_from for dtype, code in CODES.i
 MOST_SCORES = 2**17  # more classes than any classifier has, and few enough to read on the event loop
 
 
-@value_class(frozen=True, slots=True)
-class Prediction:
+class Prediction(msgspec.Struct, frozen=True, gc=False):
     """A class, how sure the model is of it (0 to 1), and the class's name where the model gives one."""
 
     class_id: int
@@ -73,7 +73,7 @@ def predict_request(
         if spec.dtype == "BYTES":
             raise bad_input(f"model '{info.name}' takes text: expected 'text', got 'features'")
         count, data = len(features), pack_features(info.name, spec.dtype, features)
-    tensor = trusted(spec.name, spec.dtype, one_row(info, spec, count), data)  # a row of `count` holds them
+    tensor = Tensor(spec.name, spec.dtype, one_row(info, spec, count), data)  # a row of `count` holds them
     return InferRequest(info.name, version, (tensor,), (), {})
 
 
@@ -243,13 +243,8 @@ def numbers(tensor: Tensor) -> list[float]:
     code = CODES.get(tensor.dtype)
     if code is None or not tensor.data:
         raise no_class(tensor)
-    return elements(tensor, code)
-
-
-def elements(tensor: Tensor, code: str) -> list[Any]:
-    """All elements of a tensor; `code` is the format character of one element."""
     view: Any = memoryview(tensor.data)
-    values: list[Any] = view.cast(code).tolist()
+    values: list[float] = view.cast(code).tolist()
     return values
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from inferencehub.core.values.errors import bad_input, shown
 from inferencehub.core.values.requests import InferRequest, Parameter

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+import msgspec
 
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.tensors import Tensor
-from inferencehub.core.values.value_class import value_class
 
 Parameter = bool | int | float | str
 
 
 def size_of(tensors: tuple[Tensor, ...]) -> int:
     """Bytes of all tensors together."""
-    return len(tensors[0].data) if len(tensors) == 1 else sum([len(tensor.data) for tensor in tensors])
+    return sum([len(tensor.data) for tensor in tensors])
 
 
-@value_class(frozen=True, slots=True)
-class InferRequest:
+class InferRequest(msgspec.Struct, frozen=True):
     """A call of one model.
 
     Args:
@@ -33,12 +33,13 @@ class InferRequest:
     version: str
     inputs: tuple[Tensor, ...]
     outputs: tuple[str, ...] = ()
-    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    parameters: Mapping[str, Parameter] = {}
 
     @property
     def size(self) -> int:
         """Bytes of all inputs."""
-        return size_of(self.inputs)
+        inputs = self.inputs
+        return len(inputs[0].data) if len(inputs) == 1 else size_of(inputs)
 
     def with_inputs(self, inputs: tuple[Tensor, ...]) -> InferRequest:
         """The same call over other tensors."""
@@ -55,8 +56,7 @@ class Times:
     compute: float = 0.0
 
 
-@value_class(frozen=True, slots=True)
-class Trip:
+class Trip(msgspec.Struct, frozen=True):
     """Facts about an answered batch that all its jobs share.
 
     Args:
@@ -77,8 +77,7 @@ class Trip:
 NO_TRIP = Trip()
 
 
-@value_class(frozen=True, slots=True)
-class InferResponse:
+class InferResponse(msgspec.Struct, frozen=True):
     """A model's answer.
 
     Args:
@@ -91,12 +90,13 @@ class InferResponse:
     model: str
     version: str
     outputs: tuple[Tensor, ...]
-    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    parameters: Mapping[str, Parameter] = {}
 
     @property
     def size(self) -> int:
         """Bytes of all outputs."""
-        return size_of(self.outputs)
+        outputs = self.outputs
+        return len(outputs[0].data) if len(outputs) == 1 else size_of(outputs)
 
     def output(self, name: str) -> Tensor:
         """The output called `name`.

@@ -1,7 +1,8 @@
 """Tensors of the Open Inference Protocol (OIP): a dtype, a shape, and raw little-endian row-major bytes.
 
-A `Tensor` checks its byte count once, when it is made. No other code checks it again. Its data is an object with the
-buffer protocol (bytes or a memoryview), never a list, so the tiers pass it on without reading its elements.
+`checked_tensor` checks the byte count of a tensor that comes from a caller or a model; no other code checks it again.
+The data is an object with the buffer protocol (bytes or a memoryview), never a list, so the tiers pass it on without
+reading its elements.
 
 BYTES elements have variable sizes: each is a uint32 length and that many bytes (OIP, "binary tensor data extension").
 """
@@ -11,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 from struct import unpack_from
-from typing import Any
+
+import msgspec
 
 from inferencehub.core.values.errors import bad_input, shown
-from inferencehub.core.values.value_class import value_class
 
 Buffer = bytes | bytearray | memoryview
 
@@ -39,18 +40,14 @@ MAX_DIMENSIONS = 32
 MAX_ELEMENTS = 2**40  # far more than any request has, and small enough to multiply quickly
 
 
-@value_class(frozen=True, slots=True)
-class Tensor:
-    """A named tensor.
+class Tensor(msgspec.Struct, frozen=True):
+    """A named tensor, which is not checked: use this for bytes that are known to fit, such as parts of a checked tensor.
 
     Args:
         name: the input's or output's name.
         dtype: a key of `DTYPES`.
         shape: the dimensions; the batch dimension comes first if the model batches.
         data: raw little-endian elements, row-major.
-
-    Raises:
-        HubError: BAD_INPUT if the dtype is unknown, a dimension is negative, or the byte count is wrong.
     """
 
     name: str
@@ -58,21 +55,25 @@ class Tensor:
     shape: tuple[int, ...]
     data: Buffer
 
-    def __post_init__(self) -> None:
-        size = DTYPES.get(self.dtype)
-        if size is None:
-            raise bad_input(
-                f"tensor '{self.name[:80]}': unknown datatype '{self.dtype[:80]}', expected one of {', '.join(DTYPES)}"
-            )
-        count = element_count(self.name, self.shape)
-        if size:
-            if len(self.data) != count * size:
-                raise bad_input(
-                    f"tensor '{self.name[:80]}': shape {list(self.shape)} of {self.dtype} needs {count * size} bytes, "
-                    f"got {len(self.data)}"
-                )
-        else:
-            check_bytes_elements(self.name, self.data, count)
+
+def checked_tensor(name: str, dtype: str, shape: tuple[int, ...], data: Buffer) -> Tensor:
+    """A tensor from outside, whose bytes fit its dtype and its shape.
+
+    Raises:
+        HubError: BAD_INPUT if the dtype is unknown, a dimension is negative, or the byte count is wrong.
+    """
+    size = DTYPES.get(dtype)
+    if size is None:
+        expected = ", ".join(DTYPES)
+        raise bad_input(f"tensor '{name[:80]}': unknown datatype '{dtype[:80]}', expected one of {expected}")
+    count = element_count(name, shape)
+    if not size:
+        check_bytes_elements(name, data, count)
+    elif len(data) != count * size:
+        raise bad_input(
+            f"tensor '{name[:80]}': shape {list(shape)} of {dtype} needs {count * size} bytes, got {len(data)}"
+        )
+    return Tensor(name, dtype, shape, data)
 
 
 def element_count(name: str, shape: Sequence[int]) -> int:
@@ -129,7 +130,7 @@ def pack_bytes(elements: Sequence[bytes]) -> bytes:
 
 
 def unpack_bytes(data: Buffer) -> list[bytes]:
-    """The BYTES elements of a buffer that `Tensor` has checked."""
+    """The BYTES elements of a buffer that `checked_tensor` has checked."""
     view, offset, elements = memoryview(data), 0, []
     while offset < len(view):
         end = offset + 4 + int(unpack_from("<I", view, offset)[0])
@@ -144,7 +145,7 @@ def merge_rows(tensors: Sequence[Tensor]) -> Tensor:
     if len(tensors) == 1:
         return first
     shape = (sum([tensor.shape[0] for tensor in tensors]), *first.shape[1:])
-    return trusted(first.name, first.dtype, shape, b"".join([tensor.data for tensor in tensors]))
+    return Tensor(first.name, first.dtype, shape, b"".join([tensor.data for tensor in tensors]))
 
 
 def split_rows(tensor: Tensor, rows: Sequence[int]) -> list[Tensor]:
@@ -168,17 +169,6 @@ def split_rows(tensor: Tensor, rows: Sequence[int]) -> list[Tensor]:
     view, offset, parts = memoryview(tensor.data), 0, []
     for count in rows:
         end = bytes_elements_end(view, count * per_row, offset) if of_any_size else offset + count * size
-        parts.append(trusted(name, dtype, (count, *rest), view[offset:end]))
+        parts.append(Tensor(name, dtype, (count, *rest), view[offset:end]))
         offset = end
     return parts
-
-
-def trusted(name: str, dtype: str, shape: tuple[int, ...], data: Buffer) -> Tensor:
-    """Make a `Tensor` without the check, from bytes that are known to fit (for example parts of a checked tensor)."""
-    tensor: Any = object.__new__(Tensor)  # Any: mypy lets us set its fields
-    tensor.name = name
-    tensor.dtype = dtype
-    tensor.shape = shape
-    tensor.data = data
-    made: Tensor = tensor
-    return made

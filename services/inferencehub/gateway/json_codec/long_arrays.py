@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from inferencehub.core.values.errors import HubError
-from inferencehub.core.values.tensors import Tensor, element_count
+from inferencehub.core.values.tensors import Tensor, checked_tensor, element_count
 from inferencehub.gateway.json_codec.native_numbers import DOUBLE, pack_numbers
 from inferencehub.gateway.json_codec.tensor_json import TensorBody
 
@@ -80,5 +80,5 @@ def number_tensors(
             return None
         if data is None:
             return None
-        made.append(Tensor(body.name, body.datatype, tuple(body.shape), data))
+        made.append(checked_tensor(body.name, body.datatype, tuple(body.shape), data))
     return None if left else made

@@ -13,7 +13,7 @@ from inferencehub.core.oip.extension import OURS
 from inferencehub.core.values.call_rules import refuse_reserved
 from inferencehub.core.values.errors import HubError, bad_input, shown
 from inferencehub.core.values.requests import InferRequest, Parameter
-from inferencehub.core.values.tensors import Tensor
+from inferencehub.core.values.tensors import Tensor, checked_tensor
 from inferencehub.gateway.json_codec import native_numbers
 from inferencehub.gateway.json_codec.answer_json import Wanted
 from inferencehub.gateway.json_codec.binary import Buffers, split
@@ -124,7 +124,7 @@ def read_tensor(body: TensorBody | Tensor, buffers: Buffers) -> Tensor:
         raise bad_input(
             f"input '{body.name[:80]}': expected either data or the parameter binary_data_size, got {got}"
         )
-    return Tensor(body.name, body.datatype, tuple(body.shape), buffers.take(body.name, size))
+    return checked_tensor(body.name, body.datatype, tuple(body.shape), buffers.take(body.name, size))
 
 
 def checked(parameters: dict[str, bool | int | float | str]) -> dict[str, Parameter]:

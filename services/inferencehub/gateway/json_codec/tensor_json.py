@@ -15,7 +15,7 @@ import msgspec
 
 from inferencehub.core.oip.predict import CODES, packer
 from inferencehub.core.values.errors import bad_input, shown
-from inferencehub.core.values.tensors import Tensor, element_count, pack_bytes
+from inferencehub.core.values.tensors import Tensor, checked_tensor, element_count, pack_bytes
 from inferencehub.gateway.json_codec.json_text import LONE, finite, integer, mismatch
 
 NO_DATA = msgspec.Raw()
@@ -60,7 +60,7 @@ def tensor_from_json(body: TensorBody) -> Tensor:
         raise bad_input(
             f"input '{body.name[:80]}': shape {shown(body.shape)} needs {count} elements, got {len(values)}"
         )
-    return Tensor(body.name, body.datatype, tuple(body.shape), pack(body.name, body.datatype, values))
+    return checked_tensor(body.name, body.datatype, tuple(body.shape), pack(body.name, body.datatype, values))
 
 
 def elements_of(body: TensorBody) -> list[Any]:

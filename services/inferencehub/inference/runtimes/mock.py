@@ -14,7 +14,7 @@ from struct import pack
 from inferencehub.core.values.errors import bad_input
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.signature import Signature
-from inferencehub.core.values.tensors import Tensor
+from inferencehub.core.values.tensors import Tensor, checked_tensor
 from inferencehub.inference.runtimes.runtime import EmitOutputs, ModelSource, Runtime
 from inferencehub.inference.runtimes.support.declared import needs_declaration
 
@@ -62,5 +62,8 @@ class Mock(Runtime):
             "FP32": pack("<f", (85 + (number >> 64) % 15) / 100),
         }
         return tuple(
-            [Tensor(spec.name, spec.dtype, (1,), values[spec.dtype]) for spec in self.signature.outputs]
+            [
+                checked_tensor(spec.name, spec.dtype, (1,), values[spec.dtype])
+                for spec in self.signature.outputs
+            ]
         )

@@ -17,7 +17,7 @@ import msgspec
 
 from inferencehub.core.values.requests import Parameter
 from inferencehub.core.values.signature import TensorSpec
-from inferencehub.core.values.tensors import Buffer, Tensor, trusted
+from inferencehub.core.values.tensors import Buffer, Tensor
 
 PREFIX = Layout("<QQ")  # bytes of the header, bytes of all tensors with their padding
 ROOM = 1 << 17
@@ -81,7 +81,7 @@ class Tensors(msgspec.Struct, tag="tensors", array_like=True):
         offset, tensors = 0, []
         for part in self.parts:
             data = body[offset : offset + part.size]
-            tensors.append(trusted(part.name, part.dtype, part.shape, data))
+            tensors.append(Tensor(part.name, part.dtype, part.shape, data))
             offset += part.size + -part.size % ALIGNED
         return tuple(tensors)
 

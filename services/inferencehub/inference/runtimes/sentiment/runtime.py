@@ -12,7 +12,7 @@ from time import monotonic
 from inferencehub.core.values.errors import HubError, Kind, bad_input
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.signature import Signature
-from inferencehub.core.values.tensors import Tensor, pack_bytes, unpack_bytes
+from inferencehub.core.values.tensors import Tensor, checked_tensor, pack_bytes, unpack_bytes
 from inferencehub.inference.runtimes.runtime import EmitOutputs, ModelSource, Runtime
 from inferencehub.inference.runtimes.sentiment.rules import SentimentRules
 from inferencehub.inference.runtimes.support.declared import needs_declaration
@@ -76,7 +76,7 @@ class SentimentRuntime(Runtime):
         }
         return tuple(
             [
-                Tensor(spec.name, spec.dtype, texts.shape, values[spec.dtype])
+                checked_tensor(spec.name, spec.dtype, texts.shape, values[spec.dtype])
                 for spec in self.signature.outputs
             ]
         )

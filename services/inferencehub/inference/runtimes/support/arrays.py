@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from inferencehub.core.values.tensors import Tensor, pack_bytes, unpack_bytes
+from inferencehub.core.values.tensors import Tensor, checked_tensor, pack_bytes, unpack_bytes
 
 # BF16 has no numpy type; models get it as FP32, whose upper half it is.
 NUMPY: dict[str, str] = {
@@ -56,10 +56,10 @@ def from_array(name: str, dtype: str, array: npt.NDArray[Any]) -> Tensor:
         elements = [
             item if isinstance(item, bytes) else str(item).encode() for item in array.ravel().tolist()
         ]
-        return Tensor(name, dtype, array.shape, pack_bytes(elements))
+        return checked_tensor(name, dtype, array.shape, pack_bytes(elements))
     if dtype == "BF16":
         bits = np.ascontiguousarray(array, dtype="<f4").view("<u4")
         rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16  # to the nearest, ties to even
-        return Tensor(name, dtype, array.shape, rounded.astype("<u2").tobytes())
+        return checked_tensor(name, dtype, array.shape, rounded.astype("<u2").tobytes())
     flat = np.ascontiguousarray(array, dtype=NUMPY[dtype])
-    return Tensor(name, dtype, array.shape, flat.data.cast("B") if flat.size else b"")
+    return checked_tensor(name, dtype, array.shape, flat.data.cast("B") if flat.size else b"")
