@@ -19,7 +19,6 @@ import httptools
 from inferencehub.core.http1.handler import Head, Headers
 
 Broken = httptools.HttpParserError  # the error for bytes that break the protocol
-EMPTY_LINES = re.compile(rb"(?:\r\n)*")  # a server skips them in front of a head (2.2)
 END = b"\r\n\r\n"  # the end of a head, and of a body in chunks
 # A request line with a target in origin-form (3, 3.2.1); no fragment.
 LINE = re.compile(rb"([A-Z-]+) (/[!\"$-~]*) HTTP/1\.([01])\r\n")
@@ -47,12 +46,13 @@ class Parser:
     """
 
     __slots__ = (
-        "_open", "begun", "feed", "fields", "on_body", "on_header", "on_message_complete", "pieces", "raw", "upgraded",
+        "_blank", "_open", "begun", "feed", "fields", "on_body", "on_header", "on_message_complete", "pieces", "raw", "upgraded",
     )  # fmt: skip
 
     def __init__(self, chunked: bool = False) -> None:
         self.begun = b""
         self.raw = b""
+        self._blank = True  # whether `begun` is only empty lines
         self.fields: dict[bytes, bytes] = {}
         self.pieces: list[bytes] = []  # the pieces of a body in chunks
         self.upgraded = False  # whether the head offers another protocol; the parser then stops
@@ -89,15 +89,16 @@ class Parser:
             raw = begun + raw
         self.begun, self.raw = b"", raw
         if not end or raw[0] == CR:
-            return self._in_pieces(raw, end or len(data), bool(end))
-        return end
+            self._keep(begun, raw, bool(end))
+        return end or len(data)
 
-    def _in_pieces(self, raw: bytes, end: int, whole: bool) -> int:
-        """Keep what is no whole head yet; empty lines in front of a head are no part of it."""
-        self.raw = raw[EMPTY_LINES.match(raw).end() :] if whole else b""  # type: ignore[union-attr]  # always matches
-        if not self.raw:
-            self.begun = raw
-        return end
+    def _keep(self, begun: bytes, raw: bytes, whole: bool) -> None:
+        """Keep what is no whole head yet. A server skips empty lines in front of a head (2.2)."""
+        self._blank = (not begun or self._blank) and not raw[len(begun) :].strip(b"\r\n")
+        if whole and not self._blank:
+            self.raw = raw.lstrip(b"\r\n")
+        else:
+            self.begun, self.raw = raw, b""
 
     @property
     def complete(self) -> bool:
