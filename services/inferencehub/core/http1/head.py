@@ -19,6 +19,7 @@ import httptools
 from inferencehub.core.http1.handler import Head, Headers
 
 Broken = httptools.HttpParserError  # the error for bytes that break the protocol
+EMPTY_LINES = re.compile(rb"(?:\r\n)*")
 END = b"\r\n\r\n"  # the end of a head, and of a body in chunks
 # A request line with a target in origin-form (3, 3.2.1); no fragment.
 LINE = re.compile(rb"([A-Z-]+) (/[!\"$-~]*) HTTP/1\.([01])\r\n")
@@ -96,7 +97,7 @@ class Parser:
         """Keep what is no whole head yet. A server skips empty lines in front of a head (2.2)."""
         self._blank = (not begun or self._blank) and not raw[len(begun) :].strip(b"\r\n")
         if whole and not self._blank:
-            self.raw = raw.lstrip(b"\r\n")
+            self.raw = raw[EMPTY_LINES.match(raw).end() :]  # type: ignore[union-attr]  # it always matches
         else:
             self.begun, self.raw = raw, b""
 
