@@ -45,10 +45,13 @@ types: install
 	$(SAY) 'mypy --strict'
 	@$(VENV)/bin/mypy $(CHECKED)
 
+# Tests wait more than they compute, so there are more workers than cores; the tests of a file share one worker.
+SIDE_BY_SIDE = -n 5 --dist loadfile
+
 # PYTEST_ARGS may choose tests of which none, or all, are about timing: pytest's exit code 5.
 unit: install
 	$(SAY) 'pytest'
-	@$(VENV)/bin/python -m pytest $(PYTEST_ARGS) || [ $$? = 5 ]
+	@$(VENV)/bin/python -m pytest $(SIDE_BY_SIDE) $(PYTEST_ARGS) || [ $$? = 5 ]
 	$(SAY) 'pytest, timing'
 	@$(VENV)/bin/python -m pytest -m 'timing and not tools and not images' $(PYTEST_ARGS) || [ $$? = 5 ]
 
@@ -59,7 +62,7 @@ test-tools: install ## ask real servers and programs: Helm, promtool, Triton; a 
 test-lowest: ## tests of core, gateway and inference with the lowest versions that pyproject.toml allows
 	@$(MAKE) --no-print-directory VENV=.venv-lowest PYTHON=$(or $(PYTHON),python3.11) install .venv-lowest/lowest.stamp
 	$(SAY) 'pytest, lowest versions'
-	@.venv-lowest/bin/python -m pytest $(or $(PYTEST_ARGS),tests/core tests/gateway tests/inference)
+	@.venv-lowest/bin/python -m pytest $(SIDE_BY_SIDE) $(or $(PYTEST_ARGS),tests/core tests/gateway tests/inference)
 
 test-images: install ## ask both images on a container engine; after `make images`
 	$(SAY) 'pytest, images'

@@ -8,7 +8,7 @@ It compares figures of the 3-float job with the record for this version of Pytho
 - `ratio`: the CPU time of a request in a bare uvicorn echo, divided by its CPU time in both our tiers, with 64 clients.
   The ratio does not depend on the machine's speed. Echo and tiers are measured in turns, and the median turn counts. On
   a machine with three times more work than cores, eight of these ratios had a standard deviation of 7%. So only a loss
-  of 15% fails.
+  of 25% fails.
 """
 
 from __future__ import annotations
