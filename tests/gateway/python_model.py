@@ -20,6 +20,7 @@ class Model:
         if (directory / "broken").exists():
             raise ValueError("it is broken")
         time.sleep(float(parameters["load_s"]))
+        self.log.with_suffix(".loaded").write_text(str(time.monotonic()))
 
     def predict(self, inputs):
         x = inputs["x"]
@@ -40,7 +41,7 @@ def python_model(
     Args:
         repository: where to write it.
         name: its name.
-        log: the file that gets one line a run.
+        log: the file that gets one line a run; its neighbour `.loaded` gets the monotonic time when it is loaded.
         seconds: how long a run takes.
         load_s: how long loading takes; a file `broken` in the version directory makes it fail.
         more: of its config.
