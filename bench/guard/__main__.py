@@ -4,7 +4,7 @@ It compares figures of the 3-float job with the record for this version of Pytho
 
 - `calls`: Python function calls for each request (calls.py), in both tiers, with 1 client and with 64 clients. The
   calls in the gateway with 64 clients also have a fixed limit. These counts do not include work in C, but other work on
-  the machine hardly changes them. So a rise of 3% with 1 client, or of 5% with 64 clients, fails.
+  the machine hardly changes them. So a rise of 5% fails.
 - `ratio`: the CPU time of a request in a bare uvicorn echo, divided by its CPU time in both our tiers, with 64 clients.
   The ratio does not depend on the machine's speed. Echo and tiers are measured in turns, and the median turn counts. On
   a machine with three times more work than cores, eight of these ratios had a standard deviation of 7%. So only a loss

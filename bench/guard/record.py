@@ -16,7 +16,9 @@ from bench.paths import ROOT
 
 RECORDED = ROOT / "bench" / "guard" / "recorded.json"
 LOST = 0.25  # of the ratio, whose turns lay between 0.26 and 0.58 in one run
-RISEN = {"1": 0.03, "64": 0.05}  # of the calls in both tiers, by the number of clients
+# Of the calls in both tiers, by the number of clients. With 1 client a run of the model in a thread of the pod takes 3%
+# more than one in its event loop, and the speed of the machine decides which it is.
+RISEN = {"1": 0.05, "64": 0.05}
 MOST_AT_64 = 165  # calls in the gateway
 RECORD_FIRST = (
     "record it with `python -m bench.guard --record` on the commit before the change, and commit {file}"
