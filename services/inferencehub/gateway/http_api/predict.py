@@ -45,10 +45,7 @@ class Predict:
         lane = call.exchange.lane
         assert lane is not None
         found = read_prediction(lane.info, response)
-        sure = found.confidence
-        # Both ways round to the same number; the first one is faster, and would overflow for huge ones.
-        sure = round(sure * 1e6) / 1e6 if 0.0 <= sure <= 1.0 else round(sure, 6)
-        answer = PredictAnswer(found.class_id, sure, "", found.label)
+        answer = PredictAnswer(found.class_id, round(found.confidence, 6), "", found.label)
         return JSON, (encode(answer),)
 
     def error(self, error: HubError) -> bytes:
