@@ -16,7 +16,6 @@ from inferencehub.core.http1.limits import Serving
 from inferencehub.core.http1.response import refused
 from inferencehub.core.values.tensors import Buffer
 
-UNSENT_BYTES = 2**16  # of an answer, which may wait to be sent without account
 EARLY_S = 0.001  # a timer may fire so much before its time
 
 
@@ -71,8 +70,7 @@ class Lifetime(asyncio.BufferedProtocol, ABC):
             transport.close()
             return
         connections.add(self)
-        # Answers of one turn of the event loop leave together at its end; what is larger is noticed if it is not sent.
-        transport.set_write_buffer_limits(high=UNSENT_BYTES, low=0)
+        transport.set_write_buffer_limits(high=0)  # `pause_writing` is then called for any unsent byte
         self._arm(limits.header_timeout_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
