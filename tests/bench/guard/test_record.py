@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench.guard.record import MOST_AT_64, RISEN, order, read, verdicts, write
+from bench.guard.record import CLIENTS, MOST_AT_64, order, read, verdicts, write
 from bench.paths import ROOT
 
 
@@ -75,7 +75,7 @@ def test_the_records_have_what_the_guard_reads() -> None:
     for python, recorded in records.items():
         assert recorded["versions"]["python"].startswith(f"{python}.")
         assert 0 < recorded["ratio"] < 1
-        assert all(recorded["calls"][clients]["both"] > 0 for clients in RISEN)
+        assert all(recorded["calls"][clients]["both"] > 0 for clients in CLIENTS)
         assert all(good for good, _ in verdicts(recorded, records))
 
 

@@ -47,7 +47,8 @@ class Parser:
     """
 
     __slots__ = (
-        "_blank", "_open", "begun", "feed", "fields", "on_body", "on_header", "on_message_complete", "pieces", "raw", "upgraded",
+        "_blank", "_open", "begun", "feed", "fields", "on_body", "on_header", "on_message_complete", "pieces", "raw",
+        "upgraded",
     )  # fmt: skip
 
     def __init__(self, chunked: bool = False) -> None:
@@ -155,7 +156,7 @@ def read_head(raw: bytes, parsed: dict[bytes, bytes]) -> Head:
         BadHead: if the head breaks a rule.
     """
     headers: Headers | None = None
-    fields = {name.lower(): value.strip() for name, value in parsed.items()}
+    fields = {name.lower(): value.strip(b" \t") for name, value in parsed.items()}
     if raw.count(b"\n") != len(fields) + 2:  # a name comes several times
         headers = all_headers(raw)
         fields = dict(headers)

@@ -15,7 +15,7 @@ Parameter = bool | int | float | str
 
 def size_of(tensors: tuple[Tensor, ...]) -> int:
     """Bytes of all tensors together."""
-    return sum([len(tensor.data) for tensor in tensors])
+    return len(tensors[0].data) if len(tensors) == 1 else sum([len(tensor.data) for tensor in tensors])
 
 
 class InferRequest(msgspec.Struct, frozen=True):
@@ -38,8 +38,7 @@ class InferRequest(msgspec.Struct, frozen=True):
     @property
     def size(self) -> int:
         """Bytes of all inputs."""
-        inputs = self.inputs
-        return len(inputs[0].data) if len(inputs) == 1 else size_of(inputs)
+        return size_of(self.inputs)
 
     def with_inputs(self, inputs: tuple[Tensor, ...]) -> InferRequest:
         """The same call over other tensors."""
@@ -95,8 +94,7 @@ class InferResponse(msgspec.Struct, frozen=True):
     @property
     def size(self) -> int:
         """Bytes of all outputs."""
-        outputs = self.outputs
-        return len(outputs[0].data) if len(outputs) == 1 else size_of(outputs)
+        return size_of(self.outputs)
 
     def output(self, name: str) -> Tensor:
         """The output called `name`.

@@ -80,7 +80,7 @@ class HttpCall(Request):
     def __init__(
         self, edge: WayOut, head: Head, most_bytes: int, exchange: Exchange, endpoint: Endpoint
     ) -> None:
-        Request.__init__(self, head, most_bytes)
+        super().__init__(head, most_bytes)
         self.edge = edge
         self.exchange = exchange
         self.endpoint = endpoint

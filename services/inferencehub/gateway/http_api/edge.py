@@ -92,7 +92,7 @@ class Edge:
         call = HttpCall(self, head, self.most_bytes, exchange, endpoint)
         try:
             if head.method != endpoint.method:
-                raise WrongMethod(head, endpoint.method)
+                raise WrongMethod(head.method, head.path, endpoint.method)
             if b"x-request-timeout-ms" in fields:
                 exchange.limit_s = self._limit_s(fields[b"x-request-timeout-ms"])
             for check in self.calls.checks:
@@ -185,7 +185,7 @@ class Edge:
         exchange, head = call.exchange, call.head
         job = exchange.job
         trip = job.trip if job is not None else NO_TRIP
-        shown = self.shared.kept if self.shared.kept.trip is trip else self.shared.shown(trip)
+        shown = self.shared.shown(trip)
         access.add(
             AccessLine(
                 wall_clock(),

@@ -46,8 +46,7 @@ def routing_error(error: HTTPException, scope: Any) -> HubError:
     """The `HubError` for Starlette's 404 or 405."""
     if error.status_code == 405:
         allow = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
-        head = Head(scope["method"], scope["raw_path"], {}, None, scope["http_version"], 0, True)
-        return WrongMethod(head, allow)
+        return WrongMethod(scope["method"], scope["raw_path"], allow)
     path = scope["path"][:120]
     return HubError(
         Kind.NOT_FOUND, f"there is nothing at '{path}', expected one of the paths that /docs shows"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from inferencehub.core.http1.handler import Head
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import NO_TRIP, Trip
 from inferencehub.core.values.tensors import Buffer
@@ -40,7 +39,7 @@ class SharedLines:
     """Writes header lines. The jobs of a batch are answered one after another, so the lines they share are kept."""
 
     def __init__(self) -> None:
-        self.kept = ShownTrip(NO_TRIP)
+        self._kept = ShownTrip(NO_TRIP)
 
     def of(self, exchange: Exchange, now: float) -> bytes:
         """Header lines: request id, timing, and the pod that answered; `now` is on the clock of `time.monotonic`."""
@@ -48,23 +47,24 @@ class SharedLines:
         total = (now - exchange.started) * 1e3
         if job is None:
             return b"x-request-id: %b\r\nserver-timing: total;dur=%.3f\r\n" % (id, total)
-        shown = self.kept if self.kept.trip is job.trip else self.shown(job.trip)
+        shown = self.shown(job.trip)
         return b"x-request-id: %b\r\nserver-timing: queue;dur=%.3f, %btotal;dur=%.3f\r\n%b" % (
             (id, job.waited * 1e3, shown.timing, total, shown.served_by)
         )
 
     def shown(self, trip: Trip) -> ShownTrip:
-        """The lines and times of a batch, which are kept until another batch is shown."""
-        self.kept = ShownTrip(trip)
-        return self.kept
+        """The lines and times of a batch."""
+        if self._kept.trip is not trip:
+            self._kept = ShownTrip(trip)
+        return self._kept
 
 
 class WrongMethod(HubError):
     """The error for a method that a path does not accept; `allow` lists the methods that it accepts."""
 
-    def __init__(self, head: Head, allow: str) -> None:
-        path = str(head.path[:120], "latin-1")
-        super().__init__(Kind.WRONG_METHOD, f"'{path}' does not take {head.method[:20]}, expected {allow}")
+    def __init__(self, method: str, path: bytes, allow: str) -> None:
+        shown = path[:120].decode("latin-1")
+        super().__init__(Kind.WRONG_METHOD, f"'{shown}' does not take {method[:20]}, expected {allow}")
         self.allow = allow
 
 
