@@ -265,7 +265,7 @@ async def test_metadata(hub: Hub) -> None:
     assert (status, found["name"], found["extensions"]) == (
         200,
         "inferencehub",
-        ["binary_tensor_data", "parameters"],
+        ["binary_tensor_data", "classification", "parameters"],
     )
     status, found, _ = await hub.get("/v2/models")
     states = {model["name"]: model["state"] for model in found["models"]}
@@ -443,13 +443,13 @@ async def test_every_datatype_comes_back(hub: Hub) -> None:
         assert len(output["data"]) == prod(output["shape"])
 
 
-async def test_nan_and_infinity_come_back_as_null(hub: Hub) -> None:
+async def test_nan_and_infinity_come_back_as_they_were(hub: Hub) -> None:
     strange = [float("nan"), float("inf"), float("-inf"), 1.0]
     values = VALUES | {"FP16": strange, "FP32": strange, "FP64": [strange]}
     status, answer, _ = await hub.post("/v2/models/echo/infer", echo_body(values))
     assert status == 200, answer
     found = {output["datatype"]: output["data"] for output in answer["outputs"]}
-    assert [found[name] for name in ("FP16", "FP32", "FP64")] == [[None, None, None, 1.0]] * 3
+    assert [found[name] for name in ("FP16", "FP32", "FP64")] == [["NaN", "Infinity", "-Infinity", 1.0]] * 3
 
 
 async def test_only_the_outputs_that_are_asked_for_in_their_order(hub: Hub) -> None:

@@ -17,6 +17,7 @@ from inferencehub.core.values.requests import InferRequest, InferResponse
 from inferencehub.core.values.tensors import DTYPES, Tensor, pack_bytes
 from inferencehub.gateway.json_codec import request_json
 from inferencehub.gateway.json_codec.answer_json import Wanted, elements, infer_answer
+from inferencehub.gateway.json_codec.json_text import words
 from inferencehub.gateway.json_codec.request_json import decode_infer, decode_predict
 from inferencehub.gateway.json_codec.tensor_json import FLAT
 
@@ -82,17 +83,60 @@ def test_what_goes_in_comes_out(made: tuple[str, list[int], list[Any]], nested: 
 
 @settings(max_examples=150, deadline=None)
 @given(tensors(finite=False), st.booleans())
-def test_nan_and_infinity_go_in_and_come_out_as_null(
+def test_numbers_that_json_does_not_have_come_out_as_words_and_go_in_again(
     made: tuple[str, list[int], list[Any]], nested: bool
 ) -> None:
     datatype, shape, values = made
     tensor = decode(datatype, shape, nest(values, shape) if nested and 0 not in shape else values).inputs[0]
-    strange = [isinstance(value, float) and not math.isfinite(value) for value in values]
-    assert encode(tensor)["data"] == [None if s else v for s, v in zip(strange, values, strict=True)]
+    written = [words(value) if isinstance(value, float) else value for value in values]
+    assert repr(encode(tensor)["data"]) == repr(written)
+    again = decode(datatype, shape, nest(written, shape) if nested and 0 not in shape else written).inputs[0]
+    assert again.data == tensor.data
     if datatype.startswith("FP"):
         exact = struct.unpack(f"<{len(values)}{CODES.get(datatype, 'e')}", tensor.data)
-        assert [math.isnan(v) for v in exact] == [math.isnan(v) for v in values]
-        assert [v for v in exact if not math.isnan(v)] == [v for v in values if not math.isnan(v)]
+        assert list(map(repr, exact)) == [repr(value) for value in values]
+
+
+@pytest.mark.parametrize("datatype", ["FP16", "FP32", "FP64"])
+@pytest.mark.parametrize("count", [1, 30_000])
+def test_every_way_to_write_them_gives_the_same_bits(datatype: str, count: int) -> None:
+    code = CODES.get(datatype, "e")
+    for text, value in (
+        ("NaN", math.nan),
+        ('"NaN"', math.nan),
+        ("Infinity", math.inf),
+        ('"Infinity"', math.inf),
+        ("-Infinity", -math.inf),
+        ('"-Infinity"', -math.inf),
+        ("-0", -0.0),
+        ("-0.0", -0.0),
+        ("0", 0.0),
+    ):
+        body = (
+            f'{{"inputs":[{{"name":"x","shape":[{count + 1}],"datatype":"{datatype}",'
+            f'"data":[{text},{",".join(["1.25"] * count)}]}}]}}'
+        )
+        tensor = decode_infer(body.encode(), "m", "")[0].inputs[0]
+        assert tensor.data == struct.pack(f"<{count + 1}{code}", value, *[1.25] * count), text
+
+
+@pytest.mark.parametrize("datatype", ["INT32", "BOOL", "BYTES"])
+@pytest.mark.parametrize("word", ["nan", "inf", "+Infinity", "infinity", "", "1", "NaN "])
+def test_other_words_are_no_numbers(datatype: str, word: str) -> None:
+    with pytest.raises(HubError, match="expected `number`, got `string`"):
+        decode("FP32", [1], [word])
+    if datatype != "BYTES":
+        with pytest.raises(HubError, match="input 'x': expected data to be an array of"):
+            decode(datatype, [1], ["NaN"])
+
+
+def test_a_number_that_json_does_not_have_in_an_answers_parameters() -> None:
+    response = InferResponse("null", "3", (), {"loss": math.inf, "note": "null", "step": 3})
+    assert json.loads(infer_answer(response, Wanted())[0])["parameters"] == {
+        "loss": "Infinity",
+        "note": "null",
+        "step": 3,
+    }
 
 
 @settings(max_examples=300, deadline=None)
@@ -206,12 +250,66 @@ def test_what_an_answer_holds_beside_its_outputs() -> None:
 
 
 def test_outputs_that_json_cannot_carry() -> None:
-    with pytest.raises(HubError, match="output 'x' holds bytes that are no UTF-8 text") as error:
+    with pytest.raises(
+        HubError, match=r"output 'x' holds bytes that are no UTF-8 text.* binary_data"
+    ) as error:
         encode(Tensor("x", "BYTES", (1,), pack_bytes([b"\xff"])))
-    assert error.value.kind is Kind.MODEL_FAILED
-    with pytest.raises(HubError, match="output 'x' is BF16") as error:
+    assert error.value.kind is Kind.BAD_INPUT, "the model did what it was asked for"
+    with pytest.raises(HubError, match=r"output 'x' is BF16, which .* binary_data") as error:
         encode(Tensor("x", "BF16", (1,), b"\0\0"))
-    assert error.value.kind is Kind.UNSUPPORTED
+    assert error.value.kind is Kind.BAD_INPUT
+
+
+FIELDS = {"id": None, "parameters": None, "outputs": None}
+
+
+def test_null_stands_for_an_optional_field_that_is_absent() -> None:
+    x = {"name": "x", "shape": [1], "datatype": "FP32", "data": [1.5]}
+    plain, _ = decode_infer(json.dumps({"inputs": [x]}).encode(), "m", "")
+    filled: dict[str, Any] = {"inputs": [x | {"parameters": None}], **FIELDS}
+    assert decode_infer(json.dumps(filled).encode(), "m", "") == (plain, Wanted())
+    filled = {"inputs": [x | {"parameters": {"binary_data_size": None}}], "parameters": {"timeout": None}}
+    assert decode_infer(json.dumps(filled).encode(), "m", "")[0] == plain
+    outputs = {
+        "inputs": [x],
+        "outputs": [{"name": "y", "parameters": None}, {"name": "z", "parameters": {"a": None}}],
+    }
+    asked, wanted = decode_infer(json.dumps(outputs).encode(), "m", "")
+    assert (asked.outputs, asked.classes, wanted) == (("y", "z"), (), Wanted())
+    binary = json.dumps({"inputs": [x | {"data": None, "parameters": {"binary_data_size": 4}}]}).encode()
+    assert decode_infer(binary + b"abcd", "m", "", len(binary))[0].inputs[0].data == b"abcd"
+
+
+def test_what_outputs_are_asked_for() -> None:
+    x = {"name": "x", "shape": [1], "datatype": "FP32", "data": [1.5]}
+    outputs = [
+        {"name": "y", "parameters": {"classification": 2, "binary_data": True, "unit": "m"}},
+        {"name": "z", "parameters": {"classification": 0, "binary_data": False}},
+    ]
+    asked, wanted = decode_infer(json.dumps({"inputs": [x], "outputs": outputs}).encode(), "m", "")
+    assert (asked.outputs, asked.classes) == (("y", "z"), (2, 0))
+    assert wanted == Wanted(binary={"y": True, "z": False})
+
+
+@pytest.mark.parametrize(
+    ("field", "name", "value"),
+    [
+        ("outputs", "classification", "2"),
+        ("outputs", "classification", 1.0),
+        ("outputs", "shared_memory_region", "r"),
+        ("outputs", "content_type", "base64"),
+        ("inputs", "shared_memory_region", "r"),
+        ("inputs", "content_type", "base64"),
+    ],
+)
+def test_a_parameter_that_would_change_the_answer_is_refused_by_its_name(
+    field: str, name: str, value: object
+) -> None:
+    x = {"name": "x", "shape": [1], "datatype": "FP32", "data": [1.5]}
+    body: dict[str, Any] = {"inputs": [x], "outputs": [{"name": "y"}]}
+    body[field][0]["parameters"] = {name: value}
+    with pytest.raises(HubError, match=f"{field[:-1]} '[xy]': parameter '{name}'"):
+        decode_infer(json.dumps(body).encode(), "m", "")
 
 
 def test_escapes_and_unicode_survive() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 import struct
 from collections.abc import Iterator
@@ -38,9 +39,9 @@ SPACE = st.sampled_from(["", "", "", " ", "\n\t", "\r "])
 
 
 def numbers_read(text: str, datatype: str) -> bytes | None:
-    """What msgspec and struct make of the inside of an array; None where that is an error."""
+    """What msgspec and struct make of the inside of an array; None where that is an error. "-0" keeps its sign."""
     try:
-        values = msgspec.json.decode(f"[{text}]".encode(), type=list[float])
+        values = msgspec.json.decode(re.sub(r"-0(?![.\deE])", "-0.0", f"[{text}]").encode(), type=list[float])
         return struct.pack(f"<{len(values)}{CODES[datatype]}", *values)
     except (msgspec.DecodeError, OverflowError):
         return None

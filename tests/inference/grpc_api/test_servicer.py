@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from inferencehub.core.oip import messages
-from inferencehub.core.values.call_rules import RESERVED
+from inferencehub.core.values.parameters import RESERVED
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.tensors import Tensor, pack_bytes
 from inferencehub.inference.grpc_api.call import Call
@@ -51,7 +51,7 @@ async def test_the_request_id_is_in_the_access_line(models: Path) -> None:
         await pod.infer(features("quick", 1, id="own", hub_members='[[1, 60000000, ""]]'))
         assert (await pod.line())["id"] == "own"
         # A call that is refused before it is a job has its id too.
-        assert (await pod.refusal(features("quick", id="bad", priority=1)))[0] == "INVALID_ARGUMENT"
+        assert (await pod.refusal(features("quick", id="bad", headers=1)))[0] == "INVALID_ARGUMENT"
         line = await pod.line()
         assert (line["id"], line["status"]) == ("bad", "bad_input")
 

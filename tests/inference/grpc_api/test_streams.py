@@ -116,11 +116,11 @@ async def test_an_error_ends_its_call_and_not_the_stream(models: Path) -> None:
         id, code, reply = await stream.reply()
         assert (id, code) == ("1", "NOT_FOUND")
         assert reply.error_message.startswith("model 'unknown' is unknown, expected one of: ")
-        await stream.send("2", priority=1)
+        await stream.send("2", headers=1)
         _, code, reply = await stream.reply()
         assert (code, reply.error_message) == (
             "INVALID_ARGUMENT",
-            "parameter 'priority' is reserved, expected 'timeout' or parameters of the model",
+            "parameter 'headers' is reserved, expected 'timeout' or parameters of the model",
         )
         await stream.call.write(pb.ModelInferRequest(id="3", model_name="quick"))
         assert (await stream.reply())[:2] == ("3", "INVALID_ARGUMENT")

@@ -29,6 +29,7 @@ TAKEN = {
     "output.name": 'output { name: "y" }',
     "output.data_type": "output { data_type: TYPE_FP32 }",
     "output.dims": "output { dims: [ 3 ] }",
+    "output.label_filename": 'output { label_filename: "labels.txt" }',
     "instance_group.count": "instance_group { count: 2 }",
     "instance_group.kind": "instance_group { kind: KIND_CPU }",
     "instance_group.name": 'instance_group { name: "g" }',
@@ -36,7 +37,6 @@ TAKEN = {
 }
 WITHOUT_EFFECT = {
     "input.format": "input { format: FORMAT_NCHW }",
-    "output.label_filename": 'output { label_filename: "labels.txt" }',
     "instance_group.rate_limiter": "instance_group { rate_limiter { priority: 2 } }",
     "instance_group.host_policy": 'instance_group { host_policy: "p" }',
     "optimization": "optimization { graph { level: 1 } }",

@@ -184,8 +184,8 @@ REFUSALS: dict[str, tuple[Ask, str, str]] = {
     ),
     "sequence": (
         lambda c: c.infer("digits", [pixels(1, True)], sequence_id=5),
-        "INVALID_ARGUMENT",
-        "parameter 'sequence_end' is reserved, expected 'timeout' or parameters of the model",
+        "UNIMPLEMENTED",
+        "parameter 'sequence_id' is 5, which is not supported, expected 0: there are no sequences",
     ),
     "load": (lambda c: c.load_model("digits"), "UNIMPLEMENTED", ""),
 }

@@ -114,7 +114,7 @@ class Job:
 
 def merge_key(request: InferRequest) -> MergeKey:
     """The merge key of a request: equal for requests that differ only in their rows, and so may share a batch."""
-    key: MergeKey = (request.model, request.version, request.outputs)
+    key: MergeKey = (request.model, request.version, request.outputs, request.classes)
     for tensor in request.inputs:
         key += (tensor.name, tensor.dtype, tensor.shape[1:])
     if request.parameters:

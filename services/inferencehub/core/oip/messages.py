@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from inferencehub.core.oip.extension import MEMBERS, OURS
 from inferencehub.core.values.errors import bad_input
+from inferencehub.core.values.parameters import CLASSIFICATION, check_tensor_parameters, class_count
 from inferencehub.core.values.requests import InferRequest, InferResponse, Parameter
 from inferencehub.core.values.tensors import Buffer, checked_tensor, pack_bytes
 from inferencehub.pb import open_inference_pb2 as pb
@@ -51,6 +52,9 @@ def request_head(request: InferRequest, members: Sequence[tuple[int, int, str]] 
         message.inputs.add(name=tensor.name, datatype=tensor.dtype, shape=tensor.shape)
     for name in request.outputs:
         message.outputs.add(name=name)
+    for output, count in zip(message.outputs, request.classes, strict=False):
+        if count:
+            output.parameters[CLASSIFICATION].int64_param = count
     for name, value in request.parameters.items():
         set_parameter(message.parameters[name], value)
     if members:
@@ -85,10 +89,31 @@ def request_from_proto(
             )
         else:
             data = raw[index]
+        if tensor.parameters:
+            check_tensor_parameters(f"input '{tensor.name[:80]}'", parameters_from_proto(tensor.parameters))
         inputs.append(checked_tensor(tensor.name, tensor.datatype, tuple(tensor.shape), data))
     outputs = tuple([output.name for output in message.outputs]) if message.outputs else ()
     parameters = parameters_from_proto(message.parameters) if message.parameters else {}
-    return InferRequest(message.model_name, message.model_version, tuple(inputs), outputs, parameters)
+    classes = classes_from_proto(message.outputs) if outputs else ()
+    return InferRequest(
+        message.model_name, message.model_version, tuple(inputs), outputs, parameters, classes
+    )
+
+
+def classes_from_proto(
+    outputs: Iterable[pb.ModelInferRequest.InferRequestedOutputTensor],
+) -> tuple[int, ...]:
+    """How many classes each output is asked for, as in `InferRequest.classes`.
+
+    Raises:
+        HubError: BAD_INPUT or UNSUPPORTED for a parameter of an output that this server does not have.
+    """
+    counts = []
+    for output in outputs:
+        parameters = parameters_from_proto(output.parameters)
+        check_tensor_parameters(f"output '{output.name[:80]}'", parameters)
+        counts.append(class_count(output.name, parameters))
+    return tuple(counts) if any(counts) else ()
 
 
 def typed_contents(tensor: pb.ModelInferRequest.InferInputTensor) -> bytes:

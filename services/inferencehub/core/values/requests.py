@@ -27,6 +27,8 @@ class InferRequest(msgspec.Struct, frozen=True):
         inputs: the input tensors; after `Signature.check` they are in the order of the model's metadata.
         outputs: names of the outputs that the caller wants; () for all.
         parameters: the caller's parameters for the model; requests merge only if these are equal.
+        classes: for each of `outputs`, how many of its highest values the caller wants as classes, 0 for the plain
+            tensor; () if all are plain.
     """
 
     model: str
@@ -34,6 +36,7 @@ class InferRequest(msgspec.Struct, frozen=True):
     inputs: tuple[Tensor, ...]
     outputs: tuple[str, ...] = ()
     parameters: Mapping[str, Parameter] = {}
+    classes: tuple[int, ...] = ()
 
     @property
     def size(self) -> int:
@@ -42,7 +45,7 @@ class InferRequest(msgspec.Struct, frozen=True):
 
     def with_inputs(self, inputs: tuple[Tensor, ...]) -> InferRequest:
         """The same call over other tensors."""
-        return InferRequest(self.model, self.version, inputs, self.outputs, self.parameters)
+        return InferRequest(self.model, self.version, inputs, self.outputs, self.parameters, self.classes)
 
 
 @dataclass(slots=True)

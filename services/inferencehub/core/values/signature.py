@@ -65,13 +65,22 @@ class Signature:
             if not (len(inputs) == len(request.inputs) and all(map(is_, inputs, request.inputs))):
                 request = request.with_inputs(inputs)
         if request.outputs:
-            known = {spec.name for spec in self.outputs}
-            for name in request.outputs:
-                if name not in known:
-                    raise bad_input(
-                        f"model '{request.model}': unknown output '{name[:80]}', expected one of {sorted(known)}"
-                    )
+            self._check_outputs(request)
         return request, self._rows(request.model, inputs)
+
+    def _check_outputs(self, request: InferRequest) -> None:
+        known = {spec.name: spec.dtype for spec in self.outputs}
+        for name in request.outputs:
+            if name not in known:
+                raise bad_input(
+                    f"model '{request.model}': unknown output '{name[:80]}', expected one of {sorted(known)}"
+                )
+        for name, count in zip(request.outputs, request.classes, strict=False):
+            if count and known[name] in ("BYTES", "BOOL"):
+                raise bad_input(
+                    f"model '{request.model}': output '{name}' is {known[name]}, expected numbers for the parameter "
+                    "'classification'"
+                )
 
     def _in_order(self, request: InferRequest) -> tuple[Tensor, ...]:
         """The checked inputs in the model's order; optional inputs may be missing."""

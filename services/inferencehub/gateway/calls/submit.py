@@ -17,8 +17,8 @@ from inferencehub.core.lane.job import Job, Member
 from inferencehub.core.lane.sink import Sink, caller_left
 from inferencehub.core.oip.predict import predict_request
 from inferencehub.core.process.settings import TierSettings
-from inferencehub.core.values.call_rules import without_timeout
 from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.values.parameters import split_parameters
 from inferencehub.core.values.requests import InferRequest, Parameter
 from inferencehub.gateway.calls.exchange import Exchange
 from inferencehub.gateway.calls.stages import Stage
@@ -62,7 +62,7 @@ class Calls:
         """
         timeout: Parameter | None = None
         if request.parameters:
-            request, timeout = without_timeout(request)
+            request, timeout = split_parameters(request)
         self._set_deadline(exchange, timeout)
         lanes = self.table.known(request.model, request.version)
         if lanes:

@@ -18,7 +18,7 @@ from inferencehub.gateway.routing.fleet import Fleet
 from inferencehub.gateway.routing.table import RoutingTable
 from inferencehub.gateway.routing.unknown_models import UnknownModels
 
-EXTENSIONS = ("binary_tensor_data", "parameters")
+EXTENSIONS = ("binary_tensor_data", "classification", "parameters")
 
 
 def json(value: Any, status: int = 200) -> Response:

@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 
 from inferencehub.core.oip.predict import CODES
-from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.values.errors import HubError, bad_input
 from inferencehub.core.values.requests import InferResponse
 from inferencehub.core.values.tensors import Buffer, Tensor, unpack_bytes
+from inferencehub.gateway.json_codec.json_text import words
 
 encode = msgspec.json.Encoder().encode
 
@@ -42,7 +43,7 @@ def infer_answer(response: InferResponse, wanted: Wanted) -> tuple[bytes, list[B
     """The protocol's JSON answer ("Inference Response JSON Object"), with flat `data`, and the raw outputs behind it.
 
     Raises:
-        HubError: MODEL_FAILED or UNSUPPORTED if JSON cannot carry an output.
+        HubError: BAD_INPUT if JSON cannot carry an output.
     """
     outputs: list[dict[str, Any]] = []
     raw: list[Buffer] = []
@@ -63,30 +64,50 @@ def infer_answer(response: InferResponse, wanted: Wanted) -> tuple[bytes, list[B
         answer["id"] = wanted.id
     if response.parameters:
         answer["parameters"] = response.parameters
-    return encode(answer), raw
+    text = encode(answer)
+    if b"null" in text:  # msgspec writes it for a number that is not finite
+        text = encode(finite_json(answer))
+    return text, raw
+
+
+def finite_json(value: Any) -> Any:
+    """A value in which strings stand for the numbers that JSON does not have."""
+    if isinstance(value, float):
+        return words(value)
+    if isinstance(value, dict):
+        return {name: finite_json(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [finite_json(item) for item in value]
+    return value
 
 
 def elements(tensor: Tensor) -> list[Any]:
     """The elements of a tensor as JSON values, in one flat list.
 
     Raises:
-        HubError: MODEL_FAILED for BYTES that are not UTF-8 text, UNSUPPORTED for a datatype that JSON cannot carry.
+        HubError: BAD_INPUT for BYTES that are not UTF-8 text, or a datatype that JSON cannot carry: the caller has to
+            ask for binary output.
     """
     if tensor.dtype == "BYTES":
         try:
             return [element.decode() for element in unpack_bytes(tensor.data)]
         except UnicodeDecodeError:
-            raise HubError(
-                Kind.MODEL_FAILED,
-                f"output '{tensor.name}' holds bytes that are no UTF-8 text, which JSON cannot carry",
-            ) from None
+            raise not_in_json(tensor.name, "holds bytes that are no UTF-8 text") from None
     if tensor.dtype == "BOOL":
         return [bool(value) for value in tensor.data]
     if tensor.dtype == "FP16":
         return list(struct.unpack(f"<{len(tensor.data) // 2}e", tensor.data))
     code = CODES.get(tensor.dtype)
     if code is None:
-        raise HubError(Kind.UNSUPPORTED, f"output '{tensor.name}' is {tensor.dtype}, which JSON cannot carry")
+        raise not_in_json(tensor.name, f"is {tensor.dtype}")
     values = array(code)
     values.frombytes(tensor.data)
     return values.tolist()
+
+
+def not_in_json(output: str, why: str) -> HubError:
+    """The error for an output that JSON cannot carry. The model did its work, so it is not the model's failure."""
+    return bad_input(
+        f"output '{output}' {why}, which JSON cannot carry: expected a request for binary output, with the parameter "
+        "binary_data of this output or binary_data_output of the request"
+    )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from math import isfinite
+from math import inf, isfinite, nan
 from typing import Any, TypeVar
 
 import msgspec
@@ -21,6 +21,8 @@ T = TypeVar("T")
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 LONE = "an escape \\ud800 to \\udfff stands alone, expected a pair of them"
 WORDS = {"bool": "boolean", "float": "number", "int": "integer", "str": "string"}
+# Numbers that JSON does not have, as strings: so protobuf's JSON writes them, and numpy reads them.
+NON_FINITE = {"NaN": nan, "Infinity": inf, "-Infinity": -inf}
 MAX_DIGITS = 400  # more digits than any finite number has, and few enough to be read quickly
 
 
@@ -158,3 +160,19 @@ def integer(text: str) -> int:
             f"a number of {len(text)} digits is out of range, expected one that 64 bits can hold"
         )
     return int(text)
+
+
+def signed(text: str) -> float:
+    """A JSON integer for a float: "-0" keeps its sign.
+
+    Raises:
+        ValueError: as `integer`.
+    """
+    return -0.0 if text == "-0" else integer(text)
+
+
+def words(value: float) -> float | str:
+    """A number as JSON can carry it: one that is not finite becomes a string, see `NON_FINITE`."""
+    if isfinite(value):
+        return value
+    return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"

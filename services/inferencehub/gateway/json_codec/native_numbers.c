@@ -33,7 +33,6 @@ enum { EXACT_POWER = 22, MOST_POWER = 4 * EXACT_POWER, MOST_DIGITS = 19, LONGEST
 struct written {
     uint64_t digits;
     ptrdiff_t count, power;
-    int whole;
 };
 
 static int is_digit(char byte) { return byte >= '0' && byte <= '9'; }
@@ -88,7 +87,6 @@ static const char *rare(const char *first, const char *at, const char *end, stru
         at = append(from, end, &exponent);
         if (at == from || at - from > 4) return NULL;
         it->power += below ? (ptrdiff_t)exponent : -(ptrdiff_t)exponent;
-        it->whole = 0;
     }
     for (; it->count > MOST_DIGITS && (*first == '0' || *first == '.'); first++) it->count -= *first == '0';
     int known = it->count <= MOST_DIGITS;
@@ -104,7 +102,7 @@ static const char *rare(const char *first, const char *at, const char *end, stru
 
 /* Read one number (RFC 8259); returns the place behind it, or NULL as `rare` does. */
 static inline const char *number(const char *at, const char *end, double *result) {
-    struct written it = {.whole = 1};
+    struct written it = {0};
     int negative = *at == '-';
     if (negative) at++;
     const char *first = at;
@@ -116,15 +114,13 @@ static inline const char *number(const char *at, const char *end, double *result
         if ((at = append(at, end, &it.digits)) == fraction) return NULL;
         it.power = at - fraction;
         it.count += it.power;
-        it.whole = 0;
     }
     if (it.count <= MOST_DIGITS && it.digits < EXACT && (*at | 0x20) != 'e') {
         *result = (double)(int64_t)it.digits / TENS[it.power];
     } else if ((at = rare(first, at, end, &it, result)) == NULL) {
         return NULL;
     }
-    /* The integer -0 is 0, as in Python. */
-    if (negative && !(it.whole && *result == 0)) *result = -*result;
+    if (negative) *result = -*result; /* "-0" is -0.0, as Go and JavaScript write it */
     return at;
 }
 

@@ -6,12 +6,14 @@ protocol's JSON may hold NaN and Infinity, which msgspec does not read: then the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from inferencehub.core.http1.handler import Body
 from inferencehub.core.oip.extension import OURS
-from inferencehub.core.values.call_rules import refuse_reserved
 from inferencehub.core.values.errors import HubError, bad_input, shown
+from inferencehub.core.values.parameters import BINARY_OUTPUT, check_tensor_parameters, class_count
 from inferencehub.core.values.requests import InferRequest, Parameter
 from inferencehub.core.values.tensors import Tensor, checked_tensor
 from inferencehub.gateway.json_codec import native_numbers
@@ -19,7 +21,7 @@ from inferencehub.gateway.json_codec.answer_json import Wanted
 from inferencehub.gateway.json_codec.binary import Buffers, split
 from inferencehub.gateway.json_codec.json_text import convert, decode, load, undecoded
 from inferencehub.gateway.json_codec.long_arrays import cut_numbers, number_tensors
-from inferencehub.gateway.json_codec.tensor_json import TensorBody, tensor_from_json
+from inferencehub.gateway.json_codec.tensor_json import Parameters, TensorBody, tensor_from_json
 
 
 class PredictBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -34,22 +36,25 @@ class OutputBody(msgspec.Struct):
     """An output that the caller wants."""
 
     name: str
-    parameters: dict[str, bool | int | float | str] = {}
+    parameters: Parameters | None = None
 
 
 class InferBody(msgspec.Struct):
-    """The body of an inference request (Open Inference Protocol, "Inference Request JSON Object")."""
+    """The body of an inference request (Open Inference Protocol, "Inference Request JSON Object").
+
+    What is optional may be null, too.
+    """
 
     inputs: list[TensorBody]
     id: str | None = None
-    parameters: dict[str, bool | int | float | str] = {}
-    outputs: list[OutputBody] = []
+    parameters: Parameters | None = None
+    outputs: list[OutputBody] | None = None
 
 
 _predict = msgspec.json.Decoder(PredictBody)
 _infer = msgspec.json.Decoder(InferBody)
+NULL = msgspec.Raw(b"null")
 LARGE_TEXT = 2**16  # bytes from which on it is worth looking for long arrays first
-SERVERS_OWN = (OURS, "triton_")  # prefixes of parameters that only servers may set
 
 
 def decode_predict(body: Body) -> PredictBody:
@@ -83,18 +88,39 @@ def decode_infer(
     text, buffers = split(body, json_size)
     parsed = decode_cut(text) or decode_any(text)
     wanted = Wanted(parsed.id)
-    if "binary_data_output" in parsed.parameters:
-        wanted.all_binary = flag("binary_data_output", parsed.parameters.pop("binary_data_output"))
-    refuse_reserved(parsed.parameters, SERVERS_OWN)
+    parameters = checked(parsed.parameters) if parsed.parameters else {}
+    if BINARY_OUTPUT in parameters:
+        wanted.all_binary = flag(BINARY_OUTPUT, parameters.pop(BINARY_OUTPUT))
     inputs = tuple([read_tensor(tensor, buffers) for tensor in parsed.inputs])
     buffers.end()
-    outputs = tuple([output.name for output in parsed.outputs])
-    if len(set(outputs)) != len(outputs):
-        raise bad_input(f"expected each output once, got {shown(list(outputs))}")
-    for output in parsed.outputs:
-        if "binary_data" in output.parameters:
-            wanted.binary[output.name] = flag("binary_data", output.parameters["binary_data"])
-    return InferRequest(model, version, inputs, outputs, checked(parsed.parameters)), wanted
+    outputs: tuple[str, ...] = ()
+    classes: tuple[int, ...] = ()
+    if parsed.outputs:
+        outputs, classes = read_outputs(parsed.outputs, wanted)
+    return InferRequest(model, version, inputs, outputs, parameters, classes), wanted
+
+
+def read_outputs(bodies: Sequence[OutputBody], wanted: Wanted) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """The names of the outputs that the caller wants, and their classes as in `InferRequest.classes`.
+
+    Args:
+        bodies: the outputs as they came.
+        wanted: gets which of them are to be binary.
+
+    Raises:
+        HubError: BAD_INPUT or UNSUPPORTED for a parameter that this server does not have, or a name that comes twice.
+    """
+    names = tuple([body.name for body in bodies])
+    if len(set(names)) != len(names):
+        raise bad_input(f"expected each output once, got {shown(list(names))}")
+    counts = []
+    for body in bodies:
+        parameters = checked(body.parameters) if body.parameters else {}
+        check_tensor_parameters(f"output '{body.name[:80]}'", parameters)
+        if "binary_data" in parameters:
+            wanted.binary[body.name] = flag("binary_data", parameters["binary_data"])
+        counts.append(class_count(body.name, parameters))
+    return names, tuple(counts) if any(counts) else ()
 
 
 def flag(name: str, value: object) -> bool:
@@ -116,27 +142,35 @@ def read_tensor(body: TensorBody | Tensor, buffers: Buffers) -> Tensor:
     """
     if isinstance(body, Tensor):
         return body
-    size = body.parameters.get("binary_data_size")
-    if size is None and body.data:
+    size = None
+    if body.parameters:
+        check_tensor_parameters(f"input '{body.name[:80]}'", body.parameters)
+        size = body.parameters.get("binary_data_size")
+    has_data = bool(body.data) and body.data != NULL
+    if size is None and has_data:
         return tensor_from_json(body)
-    if size is None or body.data:
-        got = "both" if body.data else "neither"
+    if size is None or has_data:
+        got = "both" if has_data else "neither"
         raise bad_input(
             f"input '{body.name[:80]}': expected either data or the parameter binary_data_size, got {got}"
         )
     return checked_tensor(body.name, body.datatype, tuple(body.shape), buffers.take(body.name, size))
 
 
-def checked(parameters: dict[str, bool | int | float | str]) -> dict[str, Parameter]:
-    """The parameters, once their numbers are known to fit the protocol's types.
+def checked(parameters: Parameters) -> dict[str, Parameter]:
+    """The parameters that have a value, once their numbers are known to fit the protocol's types.
 
     Raises:
-        HubError: BAD_INPUT for an integer beyond 64 bits.
+        HubError: BAD_INPUT for an integer beyond 64 bits, or a name that only servers may use.
     """
     for name, value in parameters.items():
         if isinstance(value, int) and not -(2**63) <= value < 2**64:
             raise bad_input(f"parameter '{name[:80]}' is {shown(value)}, expected an integer of 64 bits")
-    return parameters
+        if name.startswith(OURS):
+            raise bad_input(
+                f"parameter '{name[:80]}' is reserved, expected 'timeout' or parameters of the model"
+            )
+    return {name: value for name, value in parameters.items() if value is not None}
 
 
 def decode_cut(text: bytes) -> InferBody | None:

@@ -7,6 +7,7 @@ arrays with NaN take a slower path, long flat arrays a faster one (`long_arrays.
 from __future__ import annotations
 
 import json
+import re
 import struct
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -16,19 +17,24 @@ import msgspec
 from inferencehub.core.oip.predict import CODES, packer
 from inferencehub.core.values.errors import bad_input, shown
 from inferencehub.core.values.tensors import Tensor, checked_tensor, element_count, pack_bytes
-from inferencehub.gateway.json_codec.json_text import LONE, finite, integer, mismatch
+from inferencehub.gateway.json_codec.json_text import LONE, NON_FINITE, finite, integer, mismatch, signed
 
 NO_DATA = msgspec.Raw()
+MINUS_ZERO = re.compile(rb"-0(?![.\deE])")  # "-0", as Go and JavaScript write the number -0.0
+
+
+# Parameters as they come: null stands for a parameter that is not set.
+Parameters = dict[str, bool | int | float | str | None]
 
 
 class TensorBody(msgspec.Struct):
-    """An input of the protocol's JSON; `data` is empty if the input's bytes are behind the JSON."""
+    """An input of the protocol's JSON; `data` is empty or null if the input's bytes are behind the JSON."""
 
     name: str
     shape: list[int]
     datatype: str
     data: msgspec.Raw = NO_DATA
-    parameters: dict[str, bool | int | float | str] = {}
+    parameters: Parameters | None = None
 
 
 _numbers = msgspec.json.Decoder(list[float])
@@ -66,6 +72,8 @@ def tensor_from_json(body: TensorBody) -> Tensor:
 def elements_of(body: TensorBody) -> list[Any]:
     """The elements of an input, flat."""
     decoder, kind = FLAT[body.datatype]
+    if kind is float and MINUS_ZERO.search(body.data):
+        return nested(body, kind)
     try:
         values: list[Any] = decoder.decode(body.data)
         return values
@@ -74,15 +82,22 @@ def elements_of(body: TensorBody) -> list[Any]:
 
 
 def nested(body: TensorBody, kind: type) -> list[Any]:
-    """The elements of nested arrays, or of flat ones with NaN in them, as a flat list of `kind`.
+    """The elements of nested arrays, or of flat ones with NaN or -0 in them, as a flat list of `kind`.
+
+    Numbers that JSON does not have may be written as words (NaN, Infinity) or as strings with these words.
 
     Raises:
         HubError: BAD_INPUT saying what was expected.
     """
     try:
-        value = json.loads(bytes(body.data), parse_float=finite, parse_int=integer)
+        value = json.loads(
+            bytes(body.data), parse_float=finite, parse_int=signed if kind is float else integer
+        )
         deep = isinstance(value, list) and value and isinstance(value[0], list)
-        return msgspec.convert(flatten(value, body.shape) if deep else value, list[kind])  # type: ignore[valid-type]
+        flat = flatten(value, body.shape) if deep else value
+        if kind is float and isinstance(flat, list):
+            flat = [NON_FINITE.get(item, item) if isinstance(item, str) else item for item in flat]
+        return msgspec.convert(flat, list[kind])  # type: ignore[valid-type]
     except msgspec.ValidationError as error:
         why = mismatch(error, "data")
     except UnicodeDecodeError:

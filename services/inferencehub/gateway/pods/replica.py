@@ -22,7 +22,7 @@ from inferencehub.core.lane.sink import Emit
 from inferencehub.core.lane.slot import Ran
 from inferencehub.core.oip import extension, messages
 from inferencehub.core.values.errors import HubError, Kind
-from inferencehub.core.values.requests import Times
+from inferencehub.core.values.requests import InferRequest, InferResponse, Times
 from inferencehub.core.values.signature import ModelInfo
 from inferencehub.gateway.pods.link import Failed, Lost, PodLink
 from inferencehub.gateway.pods.stream import LARGE_MESSAGE
@@ -119,7 +119,11 @@ class Replica:
         except Lost:
             raise lost(batch) from None
         self.refused, self._pause = False, REFUSED_S[0]
-        return self._read(reply)
+        ran = self._read(reply)
+        request = batch.jobs[0].request
+        if request.classes and ran.response is not None:
+            check_classes(request, ran.response)
+        return ran
 
     def _read(self, reply: Any) -> Ran:
         parameters = reply.parameters
@@ -166,6 +170,22 @@ class Replica:
         """Wake the lanes that share this replica: it may be free."""
         for freed in self.freed:
             freed()
+
+
+def check_classes(request: InferRequest, response: InferResponse) -> None:
+    """Refuse plain tensors of a server that does not have the classification extension.
+
+    Raises:
+        NotAnswered: FAILED with an error of kind UNSUPPORTED.
+    """
+    asked = {name for name, count in zip(request.outputs, request.classes, strict=True) if count}
+    for tensor in response.outputs:
+        if tensor.name in asked and tensor.dtype != "BYTES":
+            detail = (
+                f"the server of model '{request.model}' gave output '{tensor.name}' without its classes, expected a "
+                "request without the parameter 'classification'"
+            )
+            raise NotAnswered(Outcome.FAILED, HubError(Kind.UNSUPPORTED, detail))
 
 
 def emit_part(emit: Emit, reply: Any) -> None:

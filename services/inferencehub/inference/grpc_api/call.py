@@ -14,8 +14,9 @@ from inferencehub.core.lane.job import Job, Member
 from inferencehub.core.lane.sink import Sink
 from inferencehub.core.oip import extension
 from inferencehub.core.process.logs import AccessLog
-from inferencehub.core.values.call_rules import TimeLimits, without_timeout
+from inferencehub.core.values.call_rules import TimeLimits
 from inferencehub.core.values.errors import HubError, Kind, bad_input
+from inferencehub.core.values.parameters import split_parameters
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.inference.models.model import Model
 from inferencehub.inference.settings import InferenceSettings
@@ -64,7 +65,7 @@ class Call:
             HubError: if the call is not accepted.
         """
         model = self.model
-        request, timeout = without_timeout(request)
+        request, timeout = split_parameters(request)
         lane = model.lane_to_run()
         request, rows = model.info.signature.check(request)
         self.rows = rows

@@ -37,7 +37,7 @@ from inferencehub.pb import open_inference_pb2 as pb
 logger = logging.getLogger(__name__)
 
 PREDICT_SERVICE = "inference.ModelInference"
-EXTENSIONS = ("model_repository", "model_configuration", "parameters", extension.EXTENSION)
+EXTENSIONS = ("classification", "model_configuration", "model_repository", "parameters", extension.EXTENSION)
 
 
 class Servicer:

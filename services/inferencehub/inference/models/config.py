@@ -33,6 +33,7 @@ HONOURED = {
     "output.name",
     "output.data_type",
     "output.dims",
+    "output.label_filename",
     "instance_group.count",
     "instance_group.kind",
     "instance_group.name",
@@ -40,7 +41,6 @@ HONOURED = {
 }
 NOTED = {
     "input.format",
-    "output.label_filename",
     "instance_group.rate_limiter",
     "instance_group.host_policy",
     "optimization",

@@ -17,10 +17,11 @@ from inferencehub.core.lane.sink import Emit
 from inferencehub.core.lane.slot import Ran
 from inferencehub.core.oip.model_info import parameters_of
 from inferencehub.core.values.errors import HubError, Kind
-from inferencehub.core.values.requests import InferResponse, Times
+from inferencehub.core.values.requests import InferRequest, InferResponse, Times
 from inferencehub.core.values.signature import ModelInfo, Signature
 from inferencehub.core.values.tensors import Tensor
 from inferencehub.inference.metrics import LaneMetrics
+from inferencehub.inference.models.classification import Labels, read_labels, top_classes
 from inferencehub.inference.models.repository import Found
 from inferencehub.inference.runtimes.runtime import ModelSource, Runtime, make_runtime
 from inferencehub.inference.runtimes.support.error_text import first_line
@@ -54,7 +55,7 @@ class Instance:
         started = monotonic()
 
         def response(outputs: tuple[Tensor, ...]) -> InferResponse:
-            return InferResponse(request.model, model.version, wanted(outputs, request.outputs))
+            return InferResponse(request.model, model.version, wanted(outputs, request, model))
 
         try:
             outputs = await model.runtime.run(
@@ -64,15 +65,24 @@ class Instance:
             raise NotAnswered(Outcome.FAILED, error) from None
         took = monotonic() - started
         model.metrics.compute.observe(took)
-        return Ran(None if outputs is None else response(outputs), Times(compute=took))
+        if outputs is None:
+            return Ran(None, Times(compute=took))
+        if request.classes:  # sorts, which may take milliseconds
+            return Ran(await asyncio.to_thread(response, outputs), Times(compute=took))
+        return Ran(response(outputs), Times(compute=took))
 
 
-def wanted(outputs: tuple[Tensor, ...], names: tuple[str, ...]) -> tuple[Tensor, ...]:
-    """The outputs that the caller named, in that order; all outputs if the caller named none."""
-    if not names:
+def wanted(outputs: tuple[Tensor, ...], request: InferRequest, model: Model) -> tuple[Tensor, ...]:
+    """The outputs that the request names, in that order and as classes where it asks for them; all if it names none."""
+    if not request.outputs:
         return outputs
     by_name = {tensor.name: tensor for tensor in outputs}
-    return tuple([by_name[name] for name in names])
+    named = [by_name[name] for name in request.outputs]
+    batches = bool(model.info.signature.max_batch_size)
+    for index, count in enumerate(request.classes):
+        if count:
+            named[index] = top_classes(named[index], count, batches, model.labels.get(named[index].name, ()))
+    return tuple(named)
 
 
 class Model:
@@ -98,6 +108,7 @@ class Model:
         self.loop = asyncio.get_running_loop()
         self.bytes_held = bytes_held
         self.runtime: Runtime
+        self.labels: Labels = {}
         self.info = ModelInfo(self.name, self.version, "", Signature((), ()))
         self.lane: Lane[Instance] | None = None
         self._free: list[Instance] = []
@@ -118,6 +129,7 @@ class Model:
             self.runtime = make_runtime(self.found.runtime, source)
             self.runtime.on_change = self._instance_changed
             signature = await self.runtime.load()
+            self.labels = await asyncio.to_thread(read_labels, source.config, source.directory.parent)
         except HubError as error:
             self._broken(error.detail)
         except ImportError as error:

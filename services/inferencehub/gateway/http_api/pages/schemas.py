@@ -36,15 +36,23 @@ def ref(name: str) -> Json:
 BOOL = {"type": "boolean"}
 DATATYPE = {"type": "string", "enum": list(FLAT)}
 SHAPE = listed({"type": "integer", "minimum": 0}, maxItems=32, description="row-major; the batch first")
-DATA = listed({}, description="numbers, booleans or strings, flat or nested as the shape says; NaN and Infinity are "
-              "accepted for FP16, FP32 and FP64, and answered as null; absent if the tensor's parameter "
+DATA = listed({}, description="numbers, booleans or strings, flat or nested as the shape says; for FP16, FP32 and "
+              "FP64, the strings NaN, Infinity and -Infinity stand for numbers that JSON does not have; absent if the tensor's parameter "
               "binary_data_size says how many raw bytes it has behind the JSON")  # fmt: skip
 PARAMETERS = {
     "type": "object",
-    "additionalProperties": {"type": ["boolean", "integer", "number", "string"]},
+    "additionalProperties": {"type": ["boolean", "integer", "number", "string", "null"]},
     "description": "passed on to the model, except two that the gateway uses: timeout (the deadline in microseconds) "
     "and binary_data_output (raw outputs behind the JSON)",
 }
+OF_OUTPUT: Json = {
+    "type": "object",
+    "properties": {
+        "binary_data": {"type": "boolean", "description": "whether the output is a raw tensor behind the JSON"},
+        "classification": {"type": "integer", "minimum": 0,
+                           "description": "so many of the highest values, as text value:index or value:index:label"},
+    },
+}  # fmt: skip
 SPEC = record("name datatype shape", name=text("its name"), datatype={"type": "string"},
               shape=listed({"type": "integer"}, description="-1 where any size is accepted"))  # fmt: skip
 
@@ -78,7 +86,8 @@ SCHEMAS: dict[str, Json] = {
             parameters=PARAMETERS,
             inputs=listed(record("name shape datatype", name=text("the input's name"), shape=SHAPE,
                                  datatype=DATATYPE, data=DATA)),
-            outputs=listed(record("name", name=text("an output's name")), description="all if left out"),
+            outputs=listed(record("name", name=text("an output's name"), parameters=OF_OUTPUT),
+                           description="all if left out"),
         ),
         "example": {
             "inputs": [{"name": "features", "shape": [3], "datatype": "FP32", "data": [0.5, 1.2, -3.4]}]
