@@ -16,7 +16,7 @@ import logging
 from pathlib import Path
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection
 
 from inferencehub.core.lane.byte_budget import ByteBudget
@@ -78,7 +78,7 @@ class InferenceServer:
         # registration is switched off.
         self._server.add_registered_method_handlers = lambda *_: None  # type: ignore[method-assign]
         self._server.add_generic_rpc_handlers(handlers(self.servicer))
-        health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
+        self._server.add_generic_rpc_handlers([self.health.handlers()])
         POOL.AddSerializedFile(health_pb2.DESCRIPTOR.serialized_pb)
         names = (messages.SERVICE, PREDICT_SERVICE, "grpc.health.v1.Health", reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server, pool=POOL)
@@ -151,10 +151,12 @@ class InferenceServer:
 def server_options(max_message_bytes: int) -> list[tuple[str, int]]:
     """gRPC options of a pod's server.
 
+    A request of up to twice `max_message_bytes` is read, so that it can be refused with a sentence.
+
     Clients may ping every 10 s, even without an open call. Gateways do that to notice a node that has vanished.
     """
     return [
-        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.max_receive_message_length", min(2 * max_message_bytes, 2**31 - 1)),
         ("grpc.max_send_message_length", max_message_bytes),
         ("grpc.so_reuseport", 0),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),

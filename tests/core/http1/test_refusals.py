@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import zlib
 from collections.abc import AsyncIterator, Sequence
 from time import monotonic
 
@@ -159,6 +160,19 @@ async def _bodies() -> None:
             cut = gzip.compress(b"{}")[:-4]
             assert "cut short" in (await raw.ask("POST", "/", cut, "content-encoding: gzip")).json["error"]
             assert "cut short" in (await raw.ask("POST", "/", b"", "content-encoding: gzip")).json["error"]
+            rest = gzip.compress(b"{}") + b"rest"
+            assert (
+                "not compressed as"
+                in (await raw.ask("POST", "/", rest, "content-encoding: gzip")).json["error"]
+            )
+            rest = zlib.compress(b"{}") * 2
+            refusal = await raw.ask("POST", "/", rest, "content-encoding: deflate")
+            assert "got 10 bytes behind its end" in refusal.json["error"]
+            rest = gzip.compress(b"") * 3000
+            refusal = await raw.ask("POST", "/", rest, "content-encoding: gzip")
+            assert "got 20000 bytes behind its end" in refusal.json["error"]
+            bomb = gzip.compress(bytes(MOST)) + gzip.compress(b"x")
+            assert (await raw.ask("POST", "/", bomb, "content-encoding: gzip")).status == 413
             bomb = gzip.compress(bytes(2 * MOST))
             assert (await raw.ask("POST", "/", bomb, "content-encoding: gzip")).status == 413
             piece = b"10000\r\n" + b"x" * 2**16 + b"\r\n"

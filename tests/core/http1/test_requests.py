@@ -5,9 +5,21 @@ from __future__ import annotations
 import asyncio
 import gzip
 import zlib
+from collections.abc import Callable
 
 from tests.core.http1.server import Echo, on_both_loops, serving
 from tests.gateway.raw import Raw, request
+
+
+def in_members(count: int) -> Callable[[bytes], bytes]:
+    """Compresses a body as several gzip members, one behind the other (RFC 1952 2.2); some are empty."""
+
+    def pack(body: bytes) -> bytes:
+        size = len(body) // count + 1
+        return b"".join([gzip.compress(body[at : at + size]) for at in range(0, size * count, size)])
+
+    return pack
+
 
 GOOD = b'{"features":[1,2,3]}'
 
@@ -54,6 +66,8 @@ async def _compressed() -> None:
             for coding, pack in (
                 ("gzip", gzip.compress),
                 ("X-GZIP", gzip.compress),
+                ("gzip", in_members(2)),
+                ("gzip", in_members(50)),
                 ("deflate", zlib.compress),
             ):
                 answer = await raw.ask("POST", "/", pack(body), f"content-encoding: {coding}")

@@ -370,7 +370,7 @@ async def test_a_gzip_bomb_costs_no_memory(hub: Hub, path: str) -> None:
         ("deflate", b'{"features":[1]}', ("not compressed as its content-encoding says", "header")),
         ("gzip", b"", ("expected one whole compressed body", "cut short")),
         ("gzip", gzip.compress(b"{}", mtime=0)[:-4], ("expected one whole compressed body", "cut short")),
-        ("gzip", gzip.compress(b"{}", mtime=0) + b"more", ("expected one whole compressed body", "4 bytes behind")),
+        ("gzip", gzip.compress(b"{}", mtime=0) + b"more", ("not compressed as its content-encoding says",)),
     ],
 )  # fmt: skip
 async def test_content_encodings(
@@ -526,7 +526,7 @@ async def test_methods_that_a_path_does_not_take(hub: Hub, method: str, path: st
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/v1", "/predict/", "/v2/models/quick/generate", "//predict", "/%2e%2e/x", "/a%0ab"]
+    "path", ["/v1", "/predict/", "/v2/models/quick/generate", "//predict", "/%2e%2e/x", "/a%0ab"]
 )
 async def test_paths_that_are_none(hub: Hub, path: str) -> None:
     async with Raw(hub.gateway.port) as raw:

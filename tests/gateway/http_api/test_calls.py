@@ -180,13 +180,15 @@ async def test_who_hangs_up_is_logged_and_its_work_is_dropped(hub: Hub) -> None:
     try:
         await eventually(lambda: gateway.fleet.ready)
         async with Raw(gateway.port) as raw:
+            assert (await raw.ask("GET", "/" + "x" * 2000)).status == 404
             await raw.send(request("POST", "/predict", STUCK, "x-request-id: gone"))
             await eventually(lambda: gateway.table.routes[("stuck", "")][0].lane.running == 1)
         await eventually(lambda: gateway.table.routes[("stuck", "")][0].lane.idle)
         await eventually(lambda: gateway.metrics.in_flight == 0)
     finally:
         await gateway.stop()
-    [line] = [json.loads(line) for line in stream.getvalue().splitlines()]
+    [unknown, line] = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert unknown["path"] == "/" + "x" * 499, "a path is cut, for callers choose it"
     assert (line["id"], line["status"], line["kind"], line["model"]) == ("gone", 499, "caller_left", "stuck")
 
 

@@ -260,6 +260,14 @@ async def test_probes(hub: Hub, path: str, answer: object) -> None:
         assert (head.status, await head.read()) == (200, b"")
 
 
+async def test_other_ways_to_pages(hub: Hub) -> None:
+    assert (await hub.get("/v2/"))[1] == (await hub.get("/v2"))[1]
+    async with hub.client.get(hub.url + "/", allow_redirects=False) as answer:
+        assert (answer.status, answer.headers["location"]) == (307, "docs")
+    async with hub.client.get(hub.url + "/") as answer:
+        assert (answer.status, answer.url.path, answer.content_type) == (200, "/docs", "text/html")
+
+
 async def test_metadata(hub: Hub) -> None:
     status, found, _ = await hub.get("/v2")
     assert (status, found["name"], found["extensions"]) == (

@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
+import tritonclient.grpc.aio as triton
 
 from inferencehub.core.oip import messages
 from inferencehub.core.values.parameters import RESERVED
@@ -16,6 +17,7 @@ from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.tensors import Tensor, pack_bytes
 from inferencehub.inference.grpc_api.call import Call
 from inferencehub.pb import inference_pb2 as predict_pb
+from inferencehub.pb import open_inference_pb2 as pb
 from tests.hub import eventually, mock_model, write_model
 from tests.inference.pod_processes import calling_pod, features
 from tests.written import request_to_proto
@@ -156,6 +158,67 @@ async def test_parameters_that_no_model_may_have_are_refused(models: Path, name:
             "INVALID_ARGUMENT",
             f"parameter '{name}' is reserved, expected 'timeout' or parameters of the model",
         )
+
+
+METHODS = ("ServerReady", "ModelReady", "ModelMetadata", "ModelConfig", "RepositoryIndex", "ModelInfer")
+PATHS = [f"/{messages.SERVICE}/{name}" for name in METHODS] + [
+    "/inference.ModelInference/Predict",
+    "/grpc.health.v1.Health/Check",
+]
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("garbage", [b"\x0a\xff", b"\x0a\x02\xff\xff", b"\xff" * 50])
+async def test_bytes_that_are_no_message_are_bad_input(models: Path, path: str, garbage: bytes) -> None:
+    if path.endswith("ServerReady") and garbage.startswith(b"\x0a\x02"):
+        pytest.skip("a field that the message does not know is no error")
+    async with calling_pod(models) as pod:
+        ask: Any = pod.channel.unary_unary(path)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await ask(garbage)
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert "the bytes that came are not a" in (caught.value.details() or "")
+
+
+async def test_a_watch_of_no_message_is_bad_input(models: Path) -> None:
+    async with calling_pod(models) as pod:
+        watch: Any = pod.channel.unary_stream("/grpc.health.v1.Health/Watch")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await watch(b"\x0a\xff").read()
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_request_that_is_too_large_gets_a_sentence(models: Path) -> None:
+    async with calling_pod(models, max_message_bytes=100_000) as pod:
+        largest = pb.ModelInferRequest(model_name="quick")
+        largest.id = "x" * 99_985
+        assert largest.ByteSize() <= 100_000
+        assert "input 'features' is missing" in (await pod.refusal(largest))[1]
+        largest.id = "x" * 150_000
+        assert await pod.refusal(largest) == (
+            "INVALID_ARGUMENT",
+            f"the request has {largest.ByteSize()} bytes, expected at most 100000",
+        )
+        largest.id = "x" * 250_000
+        assert (await pod.refusal(largest))[0] == "RESOURCE_EXHAUSTED", "gRPC itself refuses it"
+
+
+async def test_an_unknown_model_is_not_ready(models: Path) -> None:
+    async with calling_pod(models) as pod, triton.InferenceServerClient(pod.address) as client:
+        assert await client.is_model_ready("quick")
+        assert await client.is_model_ready("quick", "1")
+        assert not await client.is_model_ready("quick", "7")
+        assert not await client.is_model_ready("nobody")
+
+
+async def test_empty_typed_contents_beside_raw_contents_are_none(models: Path) -> None:
+    async with calling_pod(models) as pod:
+        message = features("quick", 1)
+        message.inputs[0].contents.SetInParent()
+        plain = await pod.infer(features("quick", 1))
+        assert (await pod.infer(message)).raw_output_contents == plain.raw_output_contents
+        message.inputs[0].contents.fp32_contents.append(1.0)
+        assert (await pod.refusal(message))[0] == "INVALID_ARGUMENT"
 
 
 @pytest.mark.parametrize("letter", ["n", "字", "😀"])

@@ -10,8 +10,10 @@ from inferencehub.core.http1.head import NO_HTTP, Broken, Parser, end_of
 from inferencehub.core.values.buffers import room
 from inferencehub.core.values.errors import HubError, Kind, bad_input
 
-# zlib's window bits for each content coding (RFC 9110 8.4.1); "deflate" means the zlib format.
-WINDOW_BITS = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}
+GZIP = 31  # zlib's window bits for each content coding (RFC 9110 8.4.1); "deflate" means the zlib format
+WINDOW_BITS = {b"gzip": GZIP, b"x-gzip": GZIP, b"deflate": 15}
+# A gzip body may have several members (RFC 1952 2.2). zlib copies what is behind one, so it gets one piece at a time.
+PIECE, MOST_MEMBERS = 2**16, 2000
 NO_CODING = frozenset((b"", b"identity"))
 FRAMING = 8  # bytes of framing that are allowed for each byte of a body; a chunk of one byte has 5
 
@@ -255,25 +257,30 @@ def inflate(body: Body, window_bits: int, most: int) -> bytes:
     """Decompress a body.
 
     Args:
-        body: the compressed body.
-        window_bits: zlib's name for the format; see WINDOW_BITS.
+        body: the compressed body, in the format `window_bits` of `WINDOW_BITS`.
         most: the largest content in bytes; decompression stops there.
 
     Raises:
         HubError: TOO_LARGE if the content is larger than `most`, BAD_INPUT if the body has another format.
     """
-    stream = zlib.decompressobj(window_bits)
+    view, at, parts, left = memoryview(body), 0, [], most + 1
     try:
-        content = stream.decompress(body, most + 1)
+        for _ in range(MOST_MEMBERS if window_bits == GZIP else 1):
+            stream = zlib.decompressobj(window_bits)
+            while not stream.eof:
+                if at == len(view):
+                    raise bad_input("expected one whole compressed body, got one that is cut short")
+                parts.append(stream.decompress(view[at : at + PIECE], left))
+                at = min(at + PIECE, len(view)) - len(stream.unused_data)
+                left -= len(parts[-1])
+                if not left:
+                    raise too_large(most, f"more than {most} bytes once it is decompressed")
+            if at == len(view):
+                return b"".join(parts)
     except zlib.error as error:
         reason = str(error).rpartition(": ")[2]
         raise bad_input(f"the body is not compressed as its content-encoding says: {reason}") from None
-    if len(content) > most:
-        raise too_large(most, f"more than {most} bytes once it is decompressed")
-    if not stream.eof or stream.unused_data:
-        got = "one that is cut short" if not stream.eof else f"{len(stream.unused_data)} bytes behind its end"
-        raise bad_input(f"expected one whole compressed body, got {got}")
-    return content
+    raise bad_input(f"expected one whole compressed body, got {len(view) - at} bytes behind its end")
 
 
 def kept(error: HubError) -> HubError:

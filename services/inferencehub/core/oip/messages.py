@@ -83,7 +83,7 @@ def request_from_proto(
     for index, tensor in enumerate(message.inputs):
         if not raw:
             data: Buffer = typed_contents(tensor)
-        elif tensor.HasField("contents"):
+        elif tensor.HasField("contents") and tensor.contents.ByteSize():
             raise bad_input(
                 f"input '{tensor.name}': contents and raw_input_contents both, expected one of them"
             )

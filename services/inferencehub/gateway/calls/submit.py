@@ -16,10 +16,13 @@ from typing import Any
 from inferencehub.core.lane.job import Job, Member
 from inferencehub.core.lane.sink import Sink, caller_left
 from inferencehub.core.oip.predict import predict_request
+from inferencehub.core.oip.raw_request import raw_request
 from inferencehub.core.process.settings import TierSettings
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.parameters import split_parameters
 from inferencehub.core.values.requests import InferRequest, Parameter
+from inferencehub.core.values.signature import ModelInfo
+from inferencehub.core.values.tensors import Buffer
 from inferencehub.gateway.calls.exchange import Exchange
 from inferencehub.gateway.calls.stages import Stage
 from inferencehub.gateway.routing.model_lane import ModelLane
@@ -68,7 +71,22 @@ class Calls:
         if lanes:
             self._put(exchange, request, lanes, sink)
         else:
-            self._later(exchange, sink, self._put, self._when_known(exchange, request))
+            work = self._when_known(exchange, request.model, request.version, lambda info: request)
+            self._later(exchange, sink, self._put, work)
+
+    def submit_raw(self, exchange: Exchange, model: str, version: str, data: Buffer, sink: Sink) -> None:
+        """Run a request whose body is nothing but the elements of the model's only input.
+
+        Raises:
+            HubError: if the request is refused at once; later errors go to `sink`.
+        """
+        self._set_deadline(exchange, None)
+        lanes = self.table.known(model, version)
+        if lanes:
+            self._put(exchange, raw_request(lanes[0].info, version, data), lanes, sink)
+        else:
+            work = self._when_known(exchange, model, version, lambda info: raw_request(info, version, data))
+            self._later(exchange, sink, self._put, work)
 
     def predict(
         self,
@@ -151,9 +169,11 @@ class Calls:
         except Exception as error:
             sink.end(as_hub_error(exchange, error))
 
-    async def _when_known(self, exchange: Exchange, request: InferRequest) -> Ready:
-        left = exchange.deadline - monotonic()
-        return request, await self.unknown.lanes(request.model, request.version, left)
+    async def _when_known(
+        self, exchange: Exchange, model: str, version: str, make: Callable[[ModelInfo], InferRequest]
+    ) -> Ready:
+        lanes = await self.unknown.lanes(model, version, exchange.deadline - monotonic())
+        return make(lanes[0].info), lanes
 
     async def _when_packed(
         self, exchange: Exchange, model: str, features: Sequence[float] | None, text: str | None

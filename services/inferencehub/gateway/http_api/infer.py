@@ -32,10 +32,19 @@ class Infer:
     def begin(self, call: HttpCall) -> None:
         """See `Endpoint`."""
         size = json_size(call.head.fields)
-        if (len(call.body) if size is None else size) > LARGE_JSON:
+        if size == 0:
+            self._ask_raw(call)
+        elif (len(call.body) if size is None else size) > LARGE_JSON:
             call.run(self._begin_large(call, size))
         else:
             self._ask(call, *decode_infer(call.body, self.model, self.version, size))
+
+    def _ask_raw(self, call: HttpCall) -> None:
+        """There is no JSON: the whole body is the only input, and all outputs are binary."""
+        data = call.body
+        call.wanted = Wanted(all_binary=True)
+        call.drop_body()
+        self.calls.submit_raw(call.exchange, self.model, self.version, data, call)
 
     async def _begin_large(self, call: HttpCall, size: int | None) -> None:
         self._ask(call, *await call.beside(decode_infer, call.body, self.model, self.version, size))

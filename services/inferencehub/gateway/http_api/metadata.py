@@ -7,7 +7,7 @@ from importlib.resources import files
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from inferencehub import __version__
 from inferencehub.core.values.errors import HubError, Kind
@@ -42,6 +42,10 @@ class Metadata:
         self.table = table
         self.unknown = unknown
         self.not_ready = not_ready
+
+    async def root(self, request: Request) -> Response:
+        """GET /: the way to the page. It is relative, so that it works behind a prefix."""
+        return RedirectResponse("docs")
 
     async def server(self, request: Request) -> Response:
         """GET /v2: name, version and supported extensions."""

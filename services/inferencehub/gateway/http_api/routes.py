@@ -50,7 +50,9 @@ def pages(metadata: Metadata) -> list[BaseRoute]:
     return [
         Route("/healthz", metadata.healthz),
         Route("/readyz", metadata.readyz),
+        Route("/", metadata.root),
         Route("/v2", metadata.server),
+        Route("/v2/", metadata.server),
         Route("/v2/health/live", metadata.live),
         Route("/v2/health/ready", metadata.ready),
         Route("/v2/models", metadata.models),

@@ -8,10 +8,10 @@ from typing import Any
 
 import grpc
 from google.protobuf import text_format
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
 from inferencehub.core.oip import extension
-from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.values.errors import HubError, Kind, bad_input
 
 logger = logging.getLogger(__name__)
 
@@ -32,16 +32,22 @@ def written(answer: Message, model: str, limit: int) -> bytes:
     return data
 
 
-def unary(method: Method, request: type[Message] | None) -> Any:
+def unary(method: Method, request: type[Message] | None, limit: int) -> Any:
     """Make a unary gRPC handler from a method. If the method raises, the handler answers with the error's status code.
 
     Args:
         method: gets the request message and the gRPC context.
         request: class of the request message; None if the method wants the serialized bytes.
+        limit: the largest request in bytes. gRPC itself refuses only what is twice as large (see `server.py`), with a
+            status that means "busy", and without a sentence of ours.
     """
 
-    async def call(message: Any, context: Any) -> bytes | None:
+    async def call(data: bytes, context: Any) -> bytes | None:
+        message: Any = None
         try:
+            if len(data) > limit:
+                raise HubError(Kind.TOO_LARGE, f"the request has {len(data)} bytes, expected at most {limit}")
+            message = data if request is None else parsed(request, data)
             answer = await method(message, context)
             return answer if isinstance(answer, bytes) else answer.SerializeToString()
         except Exception as error:
@@ -50,7 +56,19 @@ def unary(method: Method, request: type[Message] | None) -> Any:
             await context.abort(grpc.StatusCode[code], detail, trailer)
             return None
 
-    return grpc.unary_unary_rpc_method_handler(call, request.FromString if request else None)
+    return grpc.unary_unary_rpc_method_handler(call)
+
+
+def parsed(request: type[Message], data: bytes) -> Message:
+    """A request message from its bytes.
+
+    Raises:
+        HubError: BAD_INPUT if the bytes are no such message.
+    """
+    try:
+        return request.FromString(data)
+    except DecodeError:
+        raise bad_input(f"the bytes that came are not a {request.DESCRIPTOR.name}") from None
 
 
 def ending(error: Exception, method: str, message: Message | None) -> tuple[str, str, bool]:

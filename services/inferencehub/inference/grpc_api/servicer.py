@@ -37,7 +37,7 @@ from inferencehub.pb import open_inference_pb2 as pb
 logger = logging.getLogger(__name__)
 
 PREDICT_SERVICE = "inference.ModelInference"
-EXTENSIONS = ("classification", "model_configuration", "model_repository", "parameters", extension.EXTENSION)
+EXTENSIONS = ("classification", "model_configuration", "parameters", extension.EXTENSION)
 
 
 class Servicer:
@@ -67,8 +67,12 @@ class Servicer:
         return pb.ServerReadyResponse(ready=self.ready())
 
     async def model_ready(self, request: pb.ModelReadyRequest, context: Any) -> pb.ModelReadyResponse:
-        """ModelReady: whether a model would run a call."""
-        return pb.ModelReadyResponse(ready=self.models.get(request.name, request.version).serves)
+        """ModelReady: whether a model would run a call; False for a model or version that is unknown."""
+        try:
+            ready = self.models.get(request.name, request.version).serves
+        except HubError:  # clients that wait for a model ask until it is ready
+            ready = False
+        return pb.ModelReadyResponse(ready=ready)
 
     async def server_metadata(
         self, request: pb.ServerMetadataRequest, context: Any
@@ -274,6 +278,7 @@ def add_dropped(answer: pb.ModelInferResponse, call: Call) -> None:
 
 def handlers(servicer: Servicer) -> list[grpc.GenericRpcHandler]:
     """The gRPC handlers of both services. They answer errors with status codes."""
+    limit = servicer.settings.max_message_bytes
     oip: dict[str, tuple[Method, type[Message] | None]] = {
         "ServerLive": (servicer.server_live, pb.ServerLiveRequest),
         "ServerReady": (servicer.server_ready, pb.ServerReadyRequest),
@@ -289,7 +294,7 @@ def handlers(servicer: Servicer) -> list[grpc.GenericRpcHandler]:
     }
     return [
         grpc.method_handlers_generic_handler(
-            service, {name: unary(*method) for name, method in methods.items()}
+            service, {name: unary(*method, limit) for name, method in methods.items()}
         )
         for service, methods in ((messages.SERVICE, oip), (PREDICT_SERVICE, small))
     ]
