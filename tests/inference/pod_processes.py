@@ -87,8 +87,8 @@ class Pod:
 
 
 @asynccontextmanager
-async def calling_pod(models: Path = MODELS, **settings: Any) -> AsyncIterator[Pod]:
-    """A pod whose models have been loaded."""
+async def calling_pod(models: Path = MODELS, waits: bool = True, **settings: Any) -> AsyncIterator[Pod]:
+    """A pod whose models have been loaded, or are being loaded if it is not to wait for them."""
     chosen = {"port": 0, "ops_port": 0, "models": str(models), "drain_wait_s": 0.0, "drain_timeout_s": 1.0}
     lines = io.BytesIO()
     server = InferenceServer(
@@ -96,7 +96,8 @@ async def calling_pod(models: Path = MODELS, **settings: Any) -> AsyncIterator[P
     )
     await server.start()
     try:
-        await server.loaded()
+        if waits:
+            await server.loaded()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
             yield Pod(server, channel, lines)
     finally:

@@ -23,7 +23,7 @@ from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.oip import messages
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.process.ops_port import Answer, Asked, ops_server
-from inferencehub.inference.grpc_api.health import READY, STARTED, Health
+from inferencehub.inference.grpc_api.health import OPEN, READY, STARTED, Health
 from inferencehub.inference.grpc_api.servicer import PREDICT_SERVICE, Servicer, handlers
 from inferencehub.inference.metrics import Metrics
 from inferencehub.inference.models.registry import Models
@@ -112,19 +112,22 @@ class InferenceServer:
         """Why the process does not accept requests; "" if it does."""
         if self.draining:
             return "it is draining"
-        if not self.models.loaded:
-            return "models are being loaded"
-        missing = [name for name in self.settings.required_models if not self.models.serves(name)]
+        required = self.settings.required_models
+        missing = [name for name in required if not self.models.serves(name)]
         if missing:
             return f"required models do not serve: {', '.join(missing)}"
-        if not self.settings.required_models and not any(model.serves for model in self.models):
-            return "no model serves"
+        if not required and self.settings.ready_after == "all" and not self.models.loaded:
+            return "models are being loaded"
+        if not required and not any(model.serves for model in self.models):
+            return "no model serves" if self.models.loaded else "models are being loaded"
         return ""
 
     def _show_health(self) -> None:
         ready = not self.not_ready()
         models = {name: self.models.serves(name) and not self.draining for name in self.models.names()}
-        self.health.set({**models, "": ready, READY: ready, STARTED: self.models.loaded})
+        self.health.set(
+            {**models, "": ready, READY: ready, STARTED: self.models.scanned, OPEN: not self.draining}
+        )
 
     async def drain(self) -> None:
         """Report NOT_SERVING, and keep serving until callers have noticed it."""

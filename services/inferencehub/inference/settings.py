@@ -21,7 +21,12 @@ class InferenceSettings(TierSettings):
     models: str = setting("models", "directory of the model repository")
     required_models: tuple[str, ...] = setting(
         (),
-        "models that must serve before the process is ready, separated by commas; any one model if empty",
+        "models that must serve for the process to be ready, separated by commas; if empty, HUB_READY_AFTER decides",
+    )
+    ready_after: str = setting(
+        "all",
+        "all: the process is ready once the load of each model has ended and one serves; first: once one serves",
+        choices=("all", "first"),
     )
     pool: str = setting("default", "pool that the process belongs to; each pool is scaled separately")
     max_message_bytes: int = setting(

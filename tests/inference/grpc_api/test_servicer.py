@@ -167,11 +167,13 @@ PATHS = [f"/{messages.SERVICE}/{name}" for name in METHODS] + [
 ]
 
 
-@pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("garbage", [b"\x0a\xff", b"\x0a\x02\xff\xff", b"\xff" * 50])
+# A length that ends too early, text that is not UTF-8 (ServerReady has no text), and no field at all.
+GARBAGE = [(path, data) for path in PATHS for data in (b"\x0a\xff", b"\x0a\x02\xff\xff", b"\xff" * 50)]
+GARBAGE.remove((PATHS[0], b"\x0a\x02\xff\xff"))
+
+
+@pytest.mark.parametrize(("path", "garbage"), GARBAGE)
 async def test_bytes_that_are_no_message_are_bad_input(models: Path, path: str, garbage: bytes) -> None:
-    if path.endswith("ServerReady") and garbage.startswith(b"\x0a\x02"):
-        pytest.skip("a field that the message does not know is no error")
     async with calling_pod(models) as pod:
         ask: Any = pod.channel.unary_unary(path)
         with pytest.raises(grpc.aio.AioRpcError) as caught:

@@ -18,7 +18,7 @@
 {{- end }}
 
 {{- define "inferencehub.guard.env" -}}
-{{- $own := list "HUB_MODELS" "HUB_REQUIRED_MODELS" "HUB_ON_DEMAND_MODELS" }}
+{{- $own := list "HUB_MODELS" "HUB_REQUIRED_MODELS" "HUB_READY_AFTER" "HUB_ON_DEMAND_MODELS" }}
 {{- range .env }}{{ $own = append $own .name }}{{ end }}
 {{- $seen := list }}
 {{- range .values.extraEnv }}

@@ -9,6 +9,10 @@
   value: {{ .pool | quote }}
 - name: HUB_MODELS
   value: /models
+{{- if ne .values.readyAfter "all" }}
+- name: HUB_READY_AFTER
+  value: {{ .values.readyAfter }}
+{{- end }}
 {{- with .values.requiredModels }}
 - name: HUB_REQUIRED_MODELS
   value: {{ join "," . | quote }}

@@ -33,7 +33,8 @@ class Models:
         self.bytes_held = bytes_held
         self.metrics = metrics
         self.changed = changed
-        self.loaded = False
+        self.scanned = False  # whether all models are known
+        self.loaded = False  # whether each of them has been loaded, or has failed
         self._models: dict[str, dict[str, Model]] = {}
 
     def __iter__(self) -> Iterator[Model]:
@@ -56,6 +57,7 @@ class Models:
             self._models.setdefault(found.name, {})[found.version] = model
             if found.reason:
                 logger.error("model unavailable", extra={"model": found.name, "reason": found.reason})
+        self.scanned = True
         self.changed()
         await asyncio.gather(*[model.load() for model in self])
         self.loaded = True
@@ -65,12 +67,12 @@ class Models:
         """A model version. Without `version`, it is the newest version that is ready, or else the newest version.
 
         Raises:
-            HubError: NOT_FOUND; NOT_READY if the model is unknown while models are still loading.
+            HubError: NOT_FOUND; NOT_READY if the repository has not been read yet.
         """
         versions = self._models.get(name)
         if versions is None:
-            if not self.loaded:
-                raise HubError(Kind.NOT_READY, "models are still being loaded")
+            if not self.scanned:
+                raise HubError(Kind.NOT_READY, "the model repository is being read")
             known = ", ".join(sorted(self._models)) or "none"
             raise HubError(Kind.NOT_FOUND, f"model '{name[:80]}' is unknown, expected one of: {known}")
         if version:
