@@ -35,14 +35,14 @@ class Pool:
         self.free = [Worker(self) for _ in range(slots)]
         self.closed = False
 
-    def take(self) -> Worker | None:
+    def take(self, again: bool = False) -> Worker | None:
         return self.free.pop() if self.free and not self.closed else None
 
     @property
     def idle(self) -> int:
         return 0 if self.closed else len(self.free)
 
-    def give(self, slot: Worker) -> None:
+    def give(self, slot: Worker, again: bool = False) -> None:
         assert slot not in self.free
         self.free.append(slot)
 

@@ -58,26 +58,35 @@ class QueueRules(RuleBasedStateMachine):
         self.pushed.append(new)
         self.waiting.append(new)
 
+    @precondition(lambda self: self.queue.lost)
+    @rule()
+    def take_lost(self) -> None:
+        batch = self.queue.take_lost()
+        assert batch == Batch((self.waiting.pop(0),), Reason.ALONE)
+        self.out.append(batch)
+
     @rule()
     def take(self) -> None:
+        lost, waiting = [w for w in self.waiting if w.losses], [w for w in self.waiting if not w.losses]
         batch = self.queue.take()
         if batch is None:
-            assert not self.waiting
+            assert not waiting
             return
         jobs, most = list(batch.jobs), self.queue.max_rows
-        assert jobs == self.waiting[: len(jobs)]
+        assert jobs == waiting[: len(jobs)]
         assert batch.rows == sum(one.rows for one in jobs)
         assert len(jobs) == 1 or batch.rows <= most
         assert len({one.request.parameters["kind"] for one in jobs}) == 1
         assert len(jobs) == 1 or not any(one.alone for one in jobs)
-        self.waiting = self.waiting[len(jobs) :]
+        waiting = waiting[len(jobs) :]
+        self.waiting = [*lost, *waiting]
         self.out.append(batch)
         if jobs[0].alone or not most:
             assert batch.reason is Reason.ALONE
             return
         assert batch.reason is (Reason.FULL if batch.rows >= most else Reason.SLOT_FREE)
-        if self.waiting:
-            following = self.waiting[0]
+        if waiting:
+            following = waiting[0]
             fits = batch.rows + following.rows <= most and following.key == jobs[0].key
             assert following.alone or not fits, "it left without one that might have gone with it"
 
@@ -99,7 +108,8 @@ class QueueRules(RuleBasedStateMachine):
         verdicts = may_run_again(batch, failure, at_most_once, self.budget)
         back = [one for one, again in zip(batch.jobs, verdicts, strict=True) if again]
         self.queue.put_back(back)
-        self.waiting = sorted([*back, *self.waiting], key=self.pushed.index)
+        order = {one: (not one.losses, index) for index, one in enumerate(self.pushed)}
+        self.waiting = sorted([*back, *self.waiting], key=order.__getitem__)
         self.ended += [one for one in batch.jobs if one not in back]
 
     @precondition(lambda self: self.pushed)
@@ -319,13 +329,14 @@ def test_a_batch_is_wanted_until_its_last_job_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "jobs", "at_most_once", "returns", "retries", "again"),
+    ("outcome", "jobs", "at_most_once", "losses", "retries", "again"),
     [
         (Outcome.REFUSED, 1, False, 0, 0, True),
         (Outcome.REFUSED, 2, True, 9, 0, True),
-        (Outcome.LOST, 1, False, 0, 0, True),
-        (Outcome.LOST, 2, False, 1, 2, True),
-        (Outcome.LOST, 1, False, 1, 0, False),
+        (Outcome.LOST, 1, False, 0, 1, True),
+        (Outcome.LOST, 2, False, 0, 1, True),
+        (Outcome.LOST, 2, False, 0, 0, False),
+        (Outcome.LOST, 1, False, 1, 9, False),
         (Outcome.LOST, 1, True, 0, 9, False),
         (Outcome.FAILED, 2, False, 0, 0, True),
         (Outcome.FAILED, 1, False, 0, 9, False),
@@ -333,16 +344,18 @@ def test_a_batch_is_wanted_until_its_last_job_is() -> None:
     ],
 )
 def test_who_may_run_again(
-    outcome: Outcome, jobs: int, at_most_once: bool, returns: int, retries: int, again: bool
+    outcome: Outcome, jobs: int, at_most_once: bool, losses: int, retries: int, again: bool
 ) -> None:
     batch = Batch(tuple(job() for _ in range(jobs)), Reason.SLOT_FREE)
     for one in batch.jobs:
-        one.returns = returns
+        one.losses = losses
     failure = NotAnswered(outcome, HubError(Kind.MODEL_FAILED, "no"))
     budget = RetryBudget(most=float(retries))
     assert may_run_again(batch, failure, at_most_once, budget) == [again] * jobs
     assert all(one.alone == (outcome is Outcome.FAILED) for one in batch.jobs)
-    assert budget.saved == (0 if returns and again and outcome is Outcome.LOST else retries)
+    lost = outcome is Outcome.LOST and not at_most_once
+    assert [one.losses for one in batch.jobs] == [losses + lost] * jobs
+    assert budget.saved == retries - (lost and losses), "a second run that was lost costs a retry"
 
 
 @given(st.integers(1, 100), st.lists(st.integers(0, 60)))

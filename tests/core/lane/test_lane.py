@@ -165,16 +165,78 @@ async def test_of_eight_merged_calls_only_the_poison_one_fails() -> None:
         assert running.seen.back == {Outcome.FAILED: 8}
 
 
-@pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.LOST])
-async def test_work_that_was_not_done_goes_back_to_the_head(outcome: Outcome) -> None:
+@pytest.mark.parametrize(
+    ("outcome", "runs"), [(Outcome.REFUSED, [[1], [1, 2], [3]]), (Outcome.LOST, [[1], [1], [2, 3]])]
+)
+async def test_work_that_was_not_done_goes_back_to_the_head(
+    outcome: Outcome, runs: list[list[float]]
+) -> None:
     tries = iter([True])
     gate = Gate(failing(outcome, when=lambda _: next(tries, False)))
     async with running_lane(gate, max_rows=2) as running:
         futures = running.submit(*[job(value=number) for number in (1, 2, 3)])
         gate.open()
         assert await outcomes(futures) == [[1], [2], [3]]
-        assert running.pool.runs == [[1], [1, 2], [3]]
+        assert running.pool.runs == runs
         assert running.seen.back == {outcome: 1}
+
+
+async def test_of_eight_merged_calls_only_the_one_that_takes_its_pod_along_fails_at_its_second_run() -> None:
+    gate = Gate(failing(Outcome.LOST, Kind.NOT_READY, lambda batch: 13.0 in values(batch.request())))
+    async with running_lane(gate) as running:
+        numbers = [float(number) for number in range(10, 18)]
+        first, *futures = running.submit(job(value=1), *[job(value=number) for number in numbers])
+        gate.open()
+        await first
+        results = await asyncio.gather(*futures, return_exceptions=True)
+        assert [values(r) for r in results if isinstance(r, InferResponse)] == [
+            [number] for number in numbers if number != 13
+        ]
+        error = results[3]
+        assert isinstance(error, HubError)
+        assert (error.kind, error.detail) == (
+            Kind.MODEL_FAILED,
+            "model 'm': 2 pods were lost while they ran this request, the second time alone; it is not tried a third time",
+        )
+        assert running.pool.runs == [[1], numbers, *[[number] for number in numbers]]
+        assert running.seen.back == {Outcome.LOST: 8}
+
+
+async def test_what_was_lost_waits_for_a_pod_of_its_own_and_holds_up_no_other() -> None:
+    gate = Gate(failing(Outcome.LOST, Kind.NOT_READY, lambda batch: next(losses, False)))
+    losses = iter([True])
+    async with running_lane(gate, slots=2, max_rows=2) as running:
+        take = running.pool.take
+        elsewhere = True
+        running.pool.take = lambda again=False: None if again and elsewhere else take()  # type: ignore[method-assign]
+        one = job(value=1)
+        lost = running.submit(one)
+        gate.open()
+        await eventually(lambda: one.losses == 1)
+        assert await outcomes(running.submit(job(value=2), job(value=3))) == [[2], [3]]
+        assert not lost[0].done()
+        assert running.lane.queue.waiting() == [one]
+        elsewhere = False
+        running.lane.pump()
+        assert await outcomes(lost) == [[1]]
+
+
+async def test_lost_work_keeps_its_order_and_its_deadline_and_its_caller_may_leave() -> None:
+    losses = iter([True] * 4)
+    gate = Gate(failing(Outcome.LOST, Kind.NOT_READY, lambda batch: next(losses, False)))
+    async with running_lane(gate, slots=4, max_rows=1) as running:
+        jobs = [job(value=1), job(value=2), job(value=3), job(value=4, deadline=monotonic() + 0.3)]
+        futures = running.submit(*jobs)
+        await asyncio.sleep(0)
+        running.pool.closed = True
+        gate.open()
+        await eventually(lambda: len(running.lane.queue) == 4)
+        assert running.lane.queue.rows == 4
+        running.lane.leave(jobs[1])
+        assert await outcomes([futures[3]]) == [Kind.DEADLINE]
+        running.open()
+        assert await outcomes([futures[0], futures[2]]) == [[1], [3]]
+        assert running.pool.runs[4:] == [[1], [3]]
 
 
 async def test_batches_that_come_back_in_another_order_run_in_the_order_of_arrival() -> None:
@@ -219,13 +281,13 @@ async def test_a_model_that_must_not_run_twice_does_not() -> None:
         assert running.pool.runs == [[1], [1], [1]]
 
 
-async def test_second_tries_end_with_the_budget() -> None:
+async def test_second_runs_that_cost_pods_end_with_the_budget() -> None:
     lost = failing(Outcome.LOST, Kind.NOT_READY)
-    async with running_lane(lost, retries=RetryBudget(share=0.0, most=3.0)) as running:
-        assert await outcomes(running.submit(job(value=1))) == [Kind.NOT_READY]
-        assert len(running.pool.runs) == 1 + 1 + 3
-        assert await outcomes(running.submit(job(value=2))) == [Kind.NOT_READY]
-        assert len(running.pool.runs) == 5 + 1 + 1
+    async with running_lane(lost, retries=RetryBudget(share=0.0, most=2.0)) as running:
+        for number in (1, 2):
+            assert await outcomes(running.submit(job(value=number))) == [Kind.MODEL_FAILED]
+        assert await outcomes(running.submit(job(value=3))) == [Kind.NOT_READY]
+        assert running.pool.runs == [[1], [1], [2], [2], [3]]
 
 
 async def test_work_that_is_refused_again_and_again_ends_at_its_deadline() -> None:

@@ -11,7 +11,7 @@ from enum import Enum
 import msgspec
 
 from inferencehub.core.lane.job import Job, Member
-from inferencehub.core.values.errors import HubError
+from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest, InferResponse
 from inferencehub.core.values.tensors import Buffer, Tensor, merge_rows, split_rows
 
@@ -39,6 +39,17 @@ class NotAnswered(Exception):
         super().__init__(error.detail)
         self.outcome = outcome
         self.error = error
+
+
+def cut_off(model: str) -> NotAnswered:
+    """A run of `model` that was cancelled, although its callers still wait."""
+    return NotAnswered(Outcome.LOST, HubError(Kind.NOT_READY, f"model '{model}' was cut off while it ran"))
+
+
+def unreadable(error: Exception) -> NotAnswered:
+    """A run whose answer cannot be used; a `ValueError` says why."""
+    detail = str(error) if isinstance(error, ValueError) else "an answer that could not be read"
+    return NotAnswered(Outcome.FAILED, HubError(Kind.MODEL_FAILED, f"the model gave {detail}"))
 
 
 class Batch(msgspec.Struct, frozen=True):

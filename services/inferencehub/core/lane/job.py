@@ -29,12 +29,16 @@ MergeKey = tuple[object, ...]
 
 
 class Run:
-    """A running batch: the number of its jobs that still have a caller, and the task to cancel if none has."""
+    """A running batch: the number of its jobs that still have a caller, and the task to cancel if none has.
 
-    __slots__ = ("started", "task", "wanted")
+    `again` is True if it is the second run of a job that was lost.
+    """
 
-    def __init__(self, wanted: int) -> None:
+    __slots__ = ("again", "started", "task", "wanted")
+
+    def __init__(self, wanted: int, again: bool) -> None:
         self.wanted = wanted
+        self.again = again
         self.started = False  # the task must not be cancelled before: it would never give its slot back
         self.task: asyncio.Task[None] | None = None
 
@@ -48,8 +52,9 @@ class Job:
         members: the callers of these rows, in order; one member for a call that is not a merge.
         arrived: when the job came, in seconds on the lane's clock.
 
-    `has_parts` is True if its caller has some of several answers already, so that the job cannot run again. `waited` is
-    the time in seconds that the job spent in the lane. `trip` describes its batch, once the job is answered.
+    `has_parts` is True if its caller has some of several answers already, so that the job cannot run again. `losses` is
+    the number of pods that were lost while they ran the job. `waited` is the time in seconds that the job spent in the
+    lane. `trip` describes its batch, once the job is answered.
     """
 
     __slots__ = (
@@ -60,9 +65,9 @@ class Job:
         "dropped",
         "has_parts",
         "left_before",
+        "losses",
         "members",
         "request",
-        "returns",
         "rows",
         "run",
         "size",
@@ -81,7 +86,7 @@ class Job:
             members[0].deadline if len(members) == 1 else max([member.deadline for member in members])
         )
         self.alone = self.has_parts = False
-        self.returns = self.turn = self.left_before = 0
+        self.losses = self.turn = self.left_before = 0
         self.waited = 0.0
         self.trip = NO_TRIP
         self.dropped: list[int] = []

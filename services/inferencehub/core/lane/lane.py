@@ -24,16 +24,16 @@ from functools import partial
 from time import monotonic
 from typing import Generic
 
-from inferencehub.core.lane.batch import Batch, NotAnswered, Outcome
+from inferencehub.core.lane.batch import Batch, NotAnswered, cut_off, unreadable
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.lane.deadlines import Deadlines
 from inferencehub.core.lane.job import Job, Run, drop_expired
 from inferencehub.core.lane.load_shedding import RunTimes, in_vain, too_late
 from inferencehub.core.lane.queue import Queue
-from inferencehub.core.lane.retries import RetryBudget, may_run_again
+from inferencehub.core.lane.retries import RetryBudget, may_run_again, why_not
 from inferencehub.core.lane.sink import End, Sink, caller_left, deadline_passed, end_all
 from inferencehub.core.lane.slot import Observer, Ran, S, Slots
-from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.values.errors import HubError
 from inferencehub.core.values.requests import InferResponse, Trip
 
 logger = logging.getLogger(__name__)
@@ -143,19 +143,23 @@ class Lane(Generic[S]):
 
     def pump(self) -> None:
         """Send batches while jobs wait and a slot is free."""
-        while self.queue.rows:
-            idle = self.slots.idle if self.queue.rows > 1 else 1
-            slot = self.slots.take()
+        queue = self.queue
+        while queue.rows:
+            idle = self.slots.idle if queue.rows > 1 else 1
+            slot = self.slots.take(again=True) if queue.lost else None
+            again = slot is not None
+            if slot is None and queue.jobs:
+                slot = self.slots.take()
             if slot is None:
                 return
-            taken = self.queue.take(idle)
+            taken = queue.take_lost() if again else queue.take(idle)
             assert taken is not None
             now = monotonic()
             batch = self._in_time(taken, now)
             if not batch.jobs:
-                self.slots.give(slot)
+                self.slots.give(slot, again)
                 continue
-            run = Run(len(batch.jobs))
+            run = Run(len(batch.jobs), again)
             for job in batch.jobs:
                 job.waited += now - job.arrived
                 if len(job.members) > 1:
@@ -186,23 +190,17 @@ class Lane(Generic[S]):
             self._not_answered(batch, failure)
         except asyncio.CancelledError:
             if run.wanted:  # the lane cancels only batches without callers; so the run itself was cut off
-                lost = HubError(
-                    Kind.NOT_READY, f"model '{batch.jobs[0].request.model}' was cut off while it ran"
-                )
-                self._not_answered(batch, NotAnswered(Outcome.LOST, lost))
+                self._not_answered(batch, cut_off(batch.jobs[0].request.model))
             raise
         except Exception as error:
             logger.exception("run failed", extra={"model": batch.jobs[0].request.model})
-            detail = str(error) if isinstance(error, ValueError) else "an answer that could not be read"
-            self._not_answered(
-                batch, NotAnswered(Outcome.FAILED, HubError(Kind.MODEL_FAILED, f"the model gave {detail}"))
-            )
+            self._not_answered(batch, unreadable(error))
         finally:
             run.task = None  # the task's exception has this frame, and so `run`: a reference cycle
             for job in batch.jobs:
                 job.run = None
             self.running -= len(batch.jobs)
-            self.slots.give(slot)
+            self.slots.give(slot, run.again)
             self.pump()
 
     def _answer(self, batch: Batch, ran: Ran, started: float, run: Run) -> None:
@@ -253,7 +251,7 @@ class Lane(Generic[S]):
         for job, back in zip(batch.jobs, verdicts, strict=True):
             job.run = None
             if not back:
-                self._fail(job, failure.error)
+                self._fail(job, why_not(job, failure))
             elif job in self._open:
                 again.append(job)
         if again:

@@ -3,6 +3,9 @@
 Jobs wait in order of arrival. The next batch always begins with the oldest job, and takes as many of the jobs behind it
 as may go with it: they have the same merge key, and together at most `max_rows` rows. A job that may not merge ends the
 batch, so the order of arrival is kept.
+
+Jobs that were lost with their pod wait apart (`lost`): each of them runs by itself, and the others need not wait until
+it can. See `retries.py`.
 """
 
 from __future__ import annotations
@@ -29,12 +32,13 @@ class Queue:
         self.max_rows = max_rows
         self.limit = limit
         self.rows = 0
-        self._jobs: deque[Job] = deque()
+        self.jobs: deque[Job] = deque()
+        self.lost: deque[Job] = deque()
         self._turns = 0
         self._left = 0  # jobs that left for a slot
 
     def __len__(self) -> int:
-        return len(self._jobs)
+        return len(self.jobs) + len(self.lost)
 
     @property
     def full(self) -> bool:
@@ -55,7 +59,7 @@ class Queue:
         self._turns += 1
         job.turn = self._turns
         job.left_before = self._left
-        self._jobs.append(job)
+        self.jobs.append(job)
         self.rows += job.rows
 
     def put_back(self, jobs: Sequence[Job]) -> None:
@@ -63,12 +67,14 @@ class Queue:
 
         Several batches may return in any order: the jobs are sorted by the order of their arrival.
         """
-        back = list(jobs)
-        while self._jobs and back and self._jobs[0].turn < jobs[-1].turn:
-            back.append(self._jobs.popleft())
+        back = [job for job in jobs if not job.losses]
+        while back and self.jobs and self.jobs[0].turn < jobs[-1].turn:
+            back.append(self.jobs.popleft())
         for job in jobs:
             job.left_before = self._left
-        self._jobs.extendleft(sorted(back, key=lambda job: job.turn, reverse=True))
+        self.jobs.extendleft(sorted(back, key=lambda job: job.turn, reverse=True))
+        lost = [job for job in jobs if job.losses]
+        self.lost = deque(sorted([*self.lost, *lost], key=lambda job: job.turn))
         self.rows += sum([job.rows for job in jobs])
 
     def not_served(self, jobs: int) -> None:
@@ -77,32 +83,39 @@ class Queue:
 
     def wait(self, now: float) -> float:
         """Estimated seconds that a new job would wait; 0 if there is no estimate. See `load_shedding.py`."""
-        if not self._jobs:
+        if not self.jobs:
             return 0.0
-        oldest = self._jobs[0]
+        oldest = self.jobs[0]
         left = self._left - oldest.left_before
-        return foretold(len(self._jobs), left, now - oldest.arrived) if left else 0.0
+        return foretold(len(self.jobs), left, now - oldest.arrived) if left else 0.0
 
     def remove(self, job: Job) -> bool:
         """Remove a job; False if it is not in the queue."""
         try:
-            self._jobs.remove(job)
+            (self.lost if job.losses else self.jobs).remove(job)
         except ValueError:
             return False
         self.rows -= job.rows
         return True
 
     def waiting(self) -> list[Job]:
-        """The waiting jobs, the oldest first."""
-        return list(self._jobs)
+        """The waiting jobs: those that were lost, then the others, the oldest first."""
+        return [*self.lost, *self.jobs]
+
+    def take_lost(self) -> Batch:
+        """The oldest job that was lost, in a batch of its own."""
+        job = self.lost.popleft()
+        self.rows -= job.rows
+        self._left += 1
+        return Batch((job,), Reason.ALONE)
 
     def take(self, shared_by: int = 1) -> Batch | None:
-        """The next batch, or None if nothing waits.
+        """The next batch, or None if nothing waits but jobs that were lost.
 
         Args:
             shared_by: the number of slots that could begin at once; the waiting rows are shared between them.
         """
-        jobs = self._jobs
+        jobs = self.jobs
         if not jobs:
             return None
         most = min(self.max_rows, ceil(self.rows / shared_by)) if shared_by > 1 else self.max_rows

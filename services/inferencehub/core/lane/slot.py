@@ -43,11 +43,16 @@ S = TypeVar("S", bound=Slot)
 class Slots(Protocol[S]):
     """Where a lane gets its slots from."""
 
-    def take(self) -> S | None:
-        """Take a free slot; None if there is none."""
+    def take(self, again: bool = False) -> S | None:
+        """Take a free slot; None if there is none.
 
-    def give(self, slot: S) -> None:
-        """Return a slot that was taken."""
+        Args:
+            again: whether it is for the second run of a job that was lost; such a slot is at a pod that runs no other
+                job again.
+        """
+
+    def give(self, slot: S, again: bool = False) -> None:
+        """Return a slot that was taken; `again` as it was taken."""
 
     @property
     def idle(self) -> int:

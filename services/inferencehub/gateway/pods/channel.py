@@ -132,8 +132,8 @@ class Channel:
             if stream is not None:
                 return await stream.infer(message.id, parts, part)
             return await self._call(b"".join(parts), timeout)
-        except Failed:
-            if self._closing:
+        except Failed as failure:
+            if self._closing and not failure.refused:
                 raise Lost("the channel was closed") from None
             raise
         finally:
@@ -157,9 +157,7 @@ class Channel:
         except grpc.aio.AioRpcError as error:
             raise failed(error) from None
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
+            raise_own_cancellation()
             raise Lost("the channel was closed") from None
         finally:
             self._calls.discard(call)
@@ -178,6 +176,20 @@ class Channel:
                 raise lost(error) from None
             raise
 
+    async def alive(self) -> None:
+        """Wait until the service has answered ServerLive; an error is an answer too.
+
+        Raises:
+            Lost: if it does not answer.
+        """
+        try:
+            await self.ask("ServerLive", pb.ServerLiveRequest(), pb.ServerLiveResponse)
+        except grpc.aio.AioRpcError:
+            return
+        except asyncio.CancelledError:
+            raise_own_cancellation()
+            raise Lost("the channel was closed") from None
+
     async def check(self) -> bool:
         """Call health Check for the whole server; returns whether it serves.
 
@@ -189,6 +201,30 @@ class Channel:
         except grpc.aio.AioRpcError as error:
             raise lost(error) from None
         return bool(reply.status == SERVING)
+
+    async def server_ready(self) -> bool:
+        """Call ServerReady.
+
+        Raises:
+            Lost: if there is no answer, or an error.
+        """
+        try:
+            reply = await self.ask("ServerReady", pb.ServerReadyRequest(), pb.ServerReadyResponse)
+        except grpc.aio.AioRpcError as error:
+            raise lost(error) from None
+        return bool(reply.ready)
+
+    async def model_ready(self, name: str) -> bool:
+        """Call ModelReady; an error means that the model is not ready.
+
+        Raises:
+            Lost: if there is no answer.
+        """
+        try:
+            reply = await self.ask("ModelReady", pb.ModelReadyRequest(name=name), pb.ModelReadyResponse)
+        except grpc.aio.AioRpcError:
+            return False
+        return bool(reply.ready)
 
     async def has_watch(self) -> bool:
         """Whether the service has health Watch and knows the state of the whole server ("").
@@ -227,6 +263,13 @@ class Channel:
             request_serializer=lambda message: message.SerializeToString(),
             response_deserializer=reply.FromString,
         )
+
+
+def raise_own_cancellation() -> None:
+    """Within `except CancelledError`: raise it if this task was cancelled, and not only the call that it awaits."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise
 
 
 def lost(error: grpc.aio.AioRpcError) -> Lost:

@@ -73,6 +73,8 @@ def reason(error: Exception) -> str:
 class PodLink(Protocol):
     """A pod, as its replicas see it."""
 
+    tries: bool  # whether it runs a job that was lost with another pod
+
     @property
     def address(self) -> str:
         """host:port."""
@@ -96,6 +98,16 @@ class PodLink(Protocol):
         Raises:
             Failed, Lost: as `Channel.infer`.
         """
+
+    async def alive(self) -> None:
+        """Wait until the pod has answered a small call.
+
+        Raises:
+            Lost: if it does not answer.
+        """
+
+    def tried(self) -> None:
+        """The run of a job that was lost before has ended: another such job may run here."""
 
     def suspect(self) -> None:
         """A call broke: send no more work until the pod has answered a heartbeat."""

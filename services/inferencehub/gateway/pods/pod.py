@@ -27,7 +27,7 @@ from inferencehub.core.oip import extension
 from inferencehub.core.process.tasks import cancelled, first_of, until
 from inferencehub.gateway.pods.catalog import Catalog
 from inferencehub.gateway.pods.channel import ANSWER_S, Channel
-from inferencehub.gateway.pods.link import Contents, Lost, Part, PodState, reason
+from inferencehub.gateway.pods.link import Contents, Failed, Lost, Part, PodState, reason
 from inferencehub.gateway.pods.replica import Replica
 from inferencehub.pb import open_inference_pb2 as pb
 
@@ -65,6 +65,7 @@ class Pod:
         self.described = False  # whether it has reported its models since it came up, or failed to
         self.catalog = Catalog(slots)
         self.replicas: dict[tuple[str, str], Replica] = {}
+        self.tries = False
         self._unwanted = asyncio.Event()
         self._unhealthy: set[str] = set()
         self._channel: Channel | None = None
@@ -96,12 +97,24 @@ class Pod:
             self._set_state(PodState.SILENT)
             self._check_now.set()
 
+    def tried(self) -> None:
+        """See `PodLink.tried`: wake the lanes of all models."""
+        self.tries = False
+        for replica in self.replicas.values():
+            asyncio.get_running_loop().call_soon(replica.wake)
+
+    async def alive(self) -> None:
+        """See `PodLink.alive`."""
+        if self._channel is None:
+            raise Lost("there is no connection")
+        await self._channel.alive()
+
     async def infer(
         self, message: pb.ModelInferRequest, raw: Contents, timeout: float, large: bool, part: Part
     ) -> Any:
         """Call ModelInfer; see `Channel.infer`."""
         if self._channel is None:
-            raise Lost("there is no connection")
+            raise Failed(grpc.StatusCode.RESOURCE_EXHAUSTED, "there is no connection", refused=True)
         return await self._channel.infer(message, raw, timeout, large, part)
 
     async def look_for(self, name: str) -> None:
@@ -198,18 +211,10 @@ class Pod:
 
     async def _poll(self, channel: Channel) -> bool:
         """Ask a server without Watch for its readiness, and for the readiness of each model."""
-        try:
-            reply = await channel.ask("ServerReady", pb.ServerReadyRequest(), pb.ServerReadyResponse)
-        except grpc.aio.AioRpcError as error:
-            raise Lost(error.code().name) from None
+        ready = await channel.server_ready()
         for name in self.catalog.defaults:
-            asked = pb.ModelReadyRequest(name=name)
-            try:
-                ready = (await channel.ask("ModelReady", asked, pb.ModelReadyResponse)).ready
-            except grpc.aio.AioRpcError:
-                ready = False
-            self._set_model(name, ready)
-        return bool(reply.ready)
+            self._set_model(name, await channel.model_ready(name))
+        return ready
 
     async def _watch(self, channel: Channel, name: str) -> None:
         """Follow the health of a model, or of the whole server (""); when the stream ends, a heartbeat follows."""

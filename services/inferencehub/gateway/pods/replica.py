@@ -112,6 +112,8 @@ class Replica:
             for tensor in message.inputs:
                 tensor.shape[0] = batch.rows
         timeout = max(0.001, batch.deadline - now)
+        if batch.jobs[0].losses:
+            await self._alive()
         try:
             reply = await self.pod.infer(message, batch.raw(), timeout, self.large, partial(emit_part, emit))
         except Failed as failure:
@@ -124,6 +126,19 @@ class Replica:
         if request.classes and ran.response is not None:
             check_classes(request, ran.response)
         return ran
+
+    async def _alive(self) -> None:
+        """Ask the pod for an answer: a job must not be blamed for a pod that was lost before it got the job.
+
+        Raises:
+            NotAnswered: REFUSED if there is no answer.
+        """
+        try:
+            await self.pod.alive()
+        except Lost:
+            self.pod.suspect()
+            detail = f"the pod that was to run model '{self.info.name}' does not answer"
+            raise NotAnswered(Outcome.REFUSED, HubError(Kind.NOT_READY, detail)) from None
 
     def _read(self, reply: Any) -> Ran:
         parameters = reply.parameters

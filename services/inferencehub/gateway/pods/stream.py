@@ -82,8 +82,10 @@ class PodStream:
             part: called with each of several answers.
 
         Raises:
-            Failed: if the pod answered with an error, or the stream ended.
+            Failed: if the pod answered with an error, or the stream ended; refused if it had ended before.
         """
+        if self._connection.over:  # the end is known, but `run` has not seen it yet
+            raise Failed(grpc.StatusCode.RESOURCE_EXHAUSTED, "the stream has ended", refused=True)
         answer = self._loop.create_future()
         self._answers[id] = (answer, part)
         self._connection.send(message)

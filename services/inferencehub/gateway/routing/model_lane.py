@@ -1,8 +1,9 @@
 """A lane of the gateway: one model, one signature, and the replicas at all pods that serve it.
 
 A `ModelLane` is the `Slots` of its lane: `take` returns the free replica with the least load. Of replicas with equal
-load it returns the one that was used the longest time ago. While no pod serves the model, requests wait here for
-`hold_s` seconds; then they are refused.
+load it returns the one that was used the longest time ago. A job that was lost with its pod runs again at a pod that
+runs no other such job, of whatever model: if that pod is lost as well, the cause is known. While no pod serves the
+model, requests wait here for `hold_s` seconds; then they are refused.
 """
 
 from __future__ import annotations
@@ -67,23 +68,28 @@ class ModelLane:
         slots = sum([replica.info.slots for replica in self.replicas if replica.open])
         return (len(self.lane.queue) + self.lane.running) / max(1, slots)
 
-    def take(self) -> Replica | None:
-        """Take the best free replica; None if there is none."""
+    def take(self, again: bool = False) -> Replica | None:
+        """Take the best free replica; None if there is none. See `Slots.take`."""
         best: Replica | None = None
         for replica in self.replicas:
-            if replica.free and (
-                best is None or (replica.load, replica.last_used) < (best.load, best.last_used)
+            if (
+                replica.free
+                and (best is None or (replica.load, replica.last_used) < (best.load, best.last_used))
+                and not (again and replica.pod.tries)
             ):
                 best = replica
         if best is not None:
             best.enter()
+            best.pod.tries = best.pod.tries or again
         elif self.absent_since is not None and self._holding is None:
             self._hold()
         return best
 
-    def give(self, slot: Replica) -> None:
+    def give(self, slot: Replica, again: bool = False) -> None:
         """Return a replica, and wake the other lanes that share it; the calling lane looks for work by itself."""
         slot.leave()
+        if again:
+            slot.pod.tried()
         for freed in slot.freed:
             if freed != self.lane.pump:
                 freed()

@@ -171,11 +171,11 @@ class Model:
         )
         self.changed()
 
-    def take(self) -> Instance | None:
+    def take(self, again: bool = False) -> Instance | None:
         """Take a free instance; None if there is none."""
         return self._free.pop() if self._free else None
 
-    def give(self, slot: Instance) -> None:
+    def give(self, slot: Instance, again: bool = False) -> None:
         """Return an instance. If it has to recover first, it is free after that."""
         if self.runtime.recovery(slot.index) is None:
             self._free.append(slot)
