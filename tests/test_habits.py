@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
 
@@ -87,3 +88,14 @@ def test_supported_pythons_are_those_of_the_package() -> None:
     assert (least, beyond) == (declared[0], f"3.{int(declared[-1][2:]) + 1}")
     makefile = (ROOT / "Makefile").read_text()
     assert all(f"python{version} " in makefile for version in declared)
+
+
+def test_no_service_waits_with_wait_for() -> None:
+    """On Python 3.11 it can lose a cancellation (cpython issue 86296); `asyncio.timeout` cannot."""
+    for file in (ROOT / "services").rglob("*.py"):
+        names = {
+            node.attr if isinstance(node, ast.Attribute) else node.name
+            for node in ast.walk(ast.parse(file.read_text()))
+            if isinstance(node, ast.Attribute | ast.alias)
+        }
+        assert "wait_for" not in names, f"{file.relative_to(ROOT)}: use asyncio.timeout"

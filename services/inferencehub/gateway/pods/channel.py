@@ -62,8 +62,8 @@ class Channel:
         self._ids = count(1)
         self._closing = False
         self._running = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self.idle = asyncio.Event()  # set while no inference call runs; none runs longer than its deadline
+        self.idle.set()
 
     async def __aenter__(self) -> Self:
         try:
@@ -96,10 +96,6 @@ class Channel:
         """The number of inference calls that have not ended."""
         return self._running
 
-    async def idle(self) -> None:
-        """Wait until no inference call runs; no call runs longer than its deadline."""
-        await self._idle.wait()
-
     async def infer(
         self,
         message: pb.ModelInferRequest,
@@ -123,7 +119,7 @@ class Channel:
             Lost: if the channel was closed while the call ran.
         """
         self._running += 1
-        self._idle.clear()
+        self.idle.clear()
         try:
             if self._kept:
                 message.id = str(next(self._ids))
@@ -139,7 +135,7 @@ class Channel:
         finally:
             self._running -= 1
             if not self._running:
-                self._idle.set()
+                self.idle.set()
 
     def _stream_for(self, size: int, large: bool) -> PodStream | None:
         """The stream for a message of `size` bytes, or None. Large ones have their own, so small ones do not wait."""

@@ -24,11 +24,12 @@ from typing import Any
 import grpc
 
 from inferencehub.core.oip import extension
-from inferencehub.core.process.tasks import cancelled, first_of, until
+from inferencehub.core.process.tasks import first_of, until
 from inferencehub.gateway.pods.catalog import Catalog
 from inferencehub.gateway.pods.channel import ANSWER_S, Channel
 from inferencehub.gateway.pods.link import Contents, Failed, Lost, Part, PodState, reason
 from inferencehub.gateway.pods.replica import Replica
+from inferencehub.gateway.pods.watches import watch, watch_models
 from inferencehub.pb import open_inference_pb2 as pb
 
 logger = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ class Pod:
         self.catalog = Catalog(slots)
         self.replicas: dict[tuple[str, str], Replica] = {}
         self.tries = False
+        self.beats = 0  # grows while its task works; see `routing/watchdog.py`
         self._unwanted = asyncio.Event()
         self._unhealthy: set[str] = set()
         self._channel: Channel | None = None
@@ -128,7 +130,13 @@ class Pod:
     async def stop(self) -> None:
         """Close the channel; calls that run end as lost."""
         self._task.cancel()
-        await asyncio.wait([self._task])
+        await asyncio.wait([self._task], timeout=ANSWER_S)
+
+    async def retire(self) -> None:
+        """Let the calls that run end, then stop: another `Pod` has taken over the address."""
+        if self._channel is not None:
+            await self._channel.idle.wait()
+        await self.stop()
 
     # --- its life ---
 
@@ -136,6 +144,7 @@ class Pod:
         backoff = BACKOFF_S[0]
         try:
             while self.wanted:
+                self.beats += 1
                 started = monotonic()
                 await self._connect()
                 if monotonic() - started > 10.0:
@@ -180,17 +189,21 @@ class Pod:
         logger.info("pod connected", extra={"pod": self.address, "models": models})
         works = [self._heartbeat(channel.check if watched else lambda: self._poll(channel))]
         if watched:
-            works += [self._watch(channel, ""), self._watch_models(channel)]
+            ended, names = self._check_now.set, lambda: self.catalog.defaults
+            works.append(watch(channel, "", self._server_says, ended))
+            works.append(watch_models(channel, names, self._set_model, ended))
         try:
             await first_of(*works, self._reread(channel), self._let_go(channel))
         except Lost as error:
-            if not error.silent:
-                await channel.idle()
+            while channel.running and not error.silent:
+                self.beats += 1
+                await until(channel.idle, HEARTBEAT_S)
             raise
 
     async def _heartbeat(self, ask: Callable[[], Awaitable[bool]]) -> None:
         missed = 0
         while True:
+            self.beats += 1
             self._check_now.clear()
             asked = monotonic()
             try:
@@ -214,31 +227,8 @@ class Pod:
         ready = await channel.server_ready()
         for name in self.catalog.defaults:
             self._set_model(name, await channel.model_ready(name))
+            self.beats += 1
         return ready
-
-    async def _watch(self, channel: Channel, name: str) -> None:
-        """Follow the health of a model, or of the whole server (""); when the stream ends, a heartbeat follows."""
-        while True:
-            async for serving in channel.watch(name):
-                if name:
-                    self._set_model(name, serving)
-                elif self.state is not PodState.SILENT:
-                    self._set_state(PodState.UP if serving else PodState.NOT_SERVING)
-            self._check_now.set()
-            await asyncio.sleep(HEARTBEAT_S / 4)
-
-    async def _watch_models(self, channel: Channel) -> None:
-        watches: dict[str, asyncio.Task[None]] = {}
-        try:
-            while True:
-                names = self.catalog.defaults
-                for name in names.keys() - watches.keys():
-                    watches[name] = asyncio.get_running_loop().create_task(self._watch(channel, name))
-                for name in watches.keys() - names.keys():
-                    watches.pop(name).cancel()
-                await asyncio.sleep(HEARTBEAT_S)
-        finally:
-            await cancelled(watches.values())
 
     async def _reread(self, channel: Channel) -> None:
         while True:
@@ -258,12 +248,16 @@ class Pod:
     async def _let_go(self, channel: Channel) -> None:
         while self.wanted or channel.running:
             await self._unwanted.wait()
-            await channel.idle()
+            await channel.idle.wait()
 
     # --- what it serves ---
 
     async def _read(self, channel: Channel) -> None:
-        await self.catalog.read(channel.ask)
+        async def ask(name: str, request: Any, reply: Any) -> Any:
+            self.beats += 1
+            return await channel.ask(name, request, reply)
+
+        await self.catalog.read(ask)
         self.described = True
         self._set_replicas()
 
@@ -286,6 +280,10 @@ class Pod:
                 self.described = False  # its last report may be from before it had loaded its models
             self._read_now.set()
             self.changed()
+
+    def _server_says(self, serving: bool) -> None:
+        if self.state is not PodState.SILENT:
+            self._set_state(PodState.UP if serving else PodState.NOT_SERVING)
 
     def _set_model(self, name: str, serving: bool) -> None:
         if serving is (name in self._unhealthy):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from inferencehub.core.process.tasks import cancelled
 from inferencehub.gateway.pods.discovery import Discovery
 from inferencehub.gateway.pods.link import PodState
 from inferencehub.gateway.pods.pod import Pod
 from inferencehub.gateway.pods.pod_probe import PodProbe
+from inferencehub.gateway.routing.watchdog import Watchdog
 from inferencehub.gateway.settings import GatewaySettings
 
 MIN_MESSAGE_BYTES = 64 * 2**20
@@ -30,17 +32,21 @@ class Fleet:
         self.on_demand = settings.on_demand()
         self.discovery = Discovery(settings.backends, settings.resolve_s, self._found)
         self._pod_probe = PodProbe(settings.roll_call, self.discovery.met)
+        self.watchdog = Watchdog(lambda: self.pods.values(), self._replace)
+        self._retiring: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Begin to look for pods, and continue in the background."""
         await self.discovery.start()
         self._pod_probe.start()
+        self.watchdog.start()
 
     async def stop(self) -> None:
         """Close the connections to all pods."""
+        await self.watchdog.stop()
         await self._pod_probe.stop()
         await self.discovery.stop()
-        await asyncio.gather(*[pod.stop() for pod in self.pods.values()])
+        await asyncio.gather(*[pod.stop() for pod in self.pods.values()], cancelled(self._retiring))
 
     @property
     def ready(self) -> bool:
@@ -71,10 +77,23 @@ class Fleet:
 
     def _found(self, addresses: set[str]) -> None:
         for address in addresses - self.pods.keys():
-            size = max(MIN_MESSAGE_BYTES, 2 * self.settings.max_body_bytes)
-            self.pods[address] = Pod(address, self.settings.backend_slots, size, self._changed)
+            self.pods[address] = self._new_pod(address)
         for address, pod in self.pods.items():
             pod.wanted = address in addresses
+        self._changed()
+
+    def _new_pod(self, address: str) -> Pod:
+        size = max(MIN_MESSAGE_BYTES, 2 * self.settings.max_body_bytes)
+        return Pod(address, self.settings.backend_slots, size, self._changed)
+
+    def _replace(self, pod: Pod) -> None:
+        """Let a new `Pod` take over the address of one that is stuck."""
+        del self.pods[pod.address]
+        if pod.wanted:
+            self.pods[pod.address] = self._new_pod(pod.address)
+        retiring = asyncio.get_running_loop().create_task(pod.retire())
+        self._retiring.add(retiring)
+        retiring.add_done_callback(self._retiring.discard)
         self._changed()
 
     def _changed(self) -> None:
