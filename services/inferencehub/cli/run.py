@@ -16,6 +16,8 @@ from inferencehub.inference.settings import InferenceSettings
 
 READY_WITHIN_S = 120.0
 PORT = click.IntRange(1, 65535)
+# The services are on this machine: http_proxy in the environment is for others.
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 @click.command(context_settings={"show_default": True})
@@ -119,7 +121,7 @@ async def greet(url: str, inference_ops_port: str) -> None:
 def answers(url: str) -> bool:
     """Whether a GET of `url` gets status 200."""
     try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
+        with DIRECT.open(url, timeout=2) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False

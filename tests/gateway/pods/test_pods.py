@@ -12,7 +12,6 @@ from time import monotonic
 
 import pytest
 
-from inferencehub.gateway.pods.discovery import one_family, resolve
 from inferencehub.gateway.pods.link import PodState
 from tests.gateway.pod_processes import Name, gateway_to, pods_of
 from tests.gateway.python_model import double, python_model, runs
@@ -51,12 +50,6 @@ async def test_a_pod_that_is_added_gets_work_and_one_that_leaves_dns_gets_no_mor
                 load_before = load.good
                 await eventually(lambda: load.good > load_before + 20)
     assert not load.failed
-
-
-async def test_a_name_with_addresses_of_both_families_is_one_pod() -> None:
-    assert one_family(["::1", "127.0.0.1"]) == {"127.0.0.1"}
-    assert one_family(["fd00::1", "fd00::2"]) == {"[fd00::1]", "[fd00::2]"}
-    assert await resolve("localhost:123") in ({"127.0.0.1:123"}, {"[::1]:123"})
 
 
 @pytest.mark.timing

@@ -45,6 +45,7 @@ class Channel:
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.max_send_message_length", max_message_bytes),
             ("grpc.use_local_subchannel_pool", 1),  # a new channel is a new connection
+            ("grpc.enable_http_proxy", 0),  # a proxy in the environment is not for pods
             ("grpc.enable_retries", 0),  # the lane decides about retries
             ("grpc.min_reconnect_backoff_ms", int(ANSWER_S * 1000)),  # how long one attempt may take
             ("grpc.initial_reconnect_backoff_ms", 100),

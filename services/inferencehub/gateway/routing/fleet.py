@@ -30,7 +30,7 @@ class Fleet:
         self.changed: Callable[[], None] = lambda: None
         self.pods: dict[str, Pod] = {}
         self.on_demand = settings.on_demand()
-        self.discovery = Discovery(settings.backends, settings.resolve_s, self._found)
+        self.discovery = Discovery(settings.backends, settings.resolve_s, self._found, reached=self._reached)
         self._pod_probe = PodProbe(settings.roll_call, self.discovery.met)
         self.watchdog = Watchdog(lambda: self.pods.values(), self._replace)
         self._retiring: set[asyncio.Task[None]] = set()
@@ -74,6 +74,10 @@ class Fleet:
     async def look_for(self, model: str) -> None:
         """Ask each pod that cannot list its models whether it has this one."""
         await asyncio.gather(*[pod.look_for(model) for pod in self.pods.values() if not pod.catalog.listed])
+
+    def _reached(self, address: str) -> bool:
+        pod = self.pods.get(address)
+        return pod is not None and pod.state not in (PodState.CONNECTING, PodState.LOST)
 
     def _found(self, addresses: set[str]) -> None:
         for address in addresses - self.pods.keys():
