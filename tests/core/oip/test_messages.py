@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -130,6 +131,48 @@ def test_typed_contents_become_raw_bytes(dtype: str, field: str, elements: list[
     assert messages.request_from_proto(typed(dtype, field, elements)).inputs == (
         Tensor("x", dtype, (2,), raw),
     )
+
+
+@pytest.mark.parametrize(("dtype", "field", "elements", "raw"), TYPED, ids=[t[0] for t in TYPED])
+def test_typed_outputs_become_raw_bytes(dtype: str, field: str, elements: list[Any], raw: bytes) -> None:
+    message = pb.ModelInferResponse(model_name="m")
+    for name, count in (("y", 2), ("none", 0)):
+        output = message.outputs.add(name=name, datatype=dtype, shape=[count])
+        getattr(output.contents, field).extend(elements[:count])
+    read = messages.response_from_proto(message)
+    assert read.outputs == (Tensor("y", dtype, (2,), raw), Tensor("none", dtype, (0,), b""))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape", "contents", "said"),
+    [
+        ("FP32", [2], {"fp32_contents": [1.0]}, "tensor 'y': shape [2] of FP32 needs 8 bytes, got 4"),
+        ("FP32", [1], {"fp32_contents": [1.0, 2.0]}, "tensor 'y': shape [1] of FP32 needs 4 bytes, got 8"),
+        ("FP32", [1], {}, "0 raw_output_contents for 1 outputs"),
+        ("FP32", [1], {"fp32_contents": []}, "tensor 'y': shape [1] of FP32 needs 4 bytes, got 0"),
+        ("FP32", [1], {"fp64_contents": [1.0]}, "output 'y': FP32 in fp64_contents, expected fp32_contents"),
+        (
+            "INT64",
+            [1],
+            {"int64_contents": [1], "int_contents": [2]},
+            "output 'y': INT64 in int_contents, expected int64_contents",
+        ),
+        ("INT8", [1], {"int_contents": [128]}, "output 'y': a value does not fit INT8"),
+        ("FP16", [1], {"fp32_contents": [1.0]}, "output 'y': FP16 goes in raw_output_contents only"),
+        ("BYTES", [2], {"bytes_contents": [b"a"]}, "tensor 'y': 5 bytes are not exactly 2 BYTES elements"),
+        ("FP32", [-1], {"fp32_contents": [1.0]}, "tensor 'y': dimension -1 in shape"),
+        ("TEXT", [1], {"bytes_contents": [b"a"]}, "output 'y': TEXT goes in raw_output_contents only"),
+    ],
+)
+def test_outputs_that_do_not_fit_are_the_servers_fault(
+    dtype: str, shape: list[int], contents: dict[str, list[Any]], said: str
+) -> None:
+    message = pb.ModelInferResponse(model_name="m")
+    output = message.outputs.add(name="y", datatype=dtype, shape=shape)
+    for field, elements in contents.items():
+        getattr(output.contents, field).extend(elements)
+    with pytest.raises(ValueError, match=re.escape(said)):
+        messages.response_from_proto(message)
 
 
 def test_every_dtype_with_typed_contents_is_tried() -> None:

@@ -29,6 +29,7 @@ class Plain:
 
     def __init__(self, lists: bool) -> None:
         self.lists = lists
+        self.typed = 0  # how many typed values it answers with, in place of raw contents
         self.model_ready = True
         self.seen: list[pb.ModelInferRequest] = []
         self.asked: set[str] = set()
@@ -60,8 +61,12 @@ class Plain:
         shape = request.inputs[0].shape
         values = struct.unpack(f"<{shape[0]}f", request.raw_input_contents[0])
         reply = pb.ModelInferResponse(model_name="double", model_version="1", id=request.id)
-        reply.outputs.add(name="y", datatype="FP32", shape=shape)
-        reply.raw_output_contents.append(struct.pack(f"<{shape[0]}f", *[2 * value for value in values]))
+        output = reply.outputs.add(name="y", datatype="FP32", shape=shape)
+        doubled = [2 * value for value in values]
+        if self.typed:
+            output.contents.fp32_contents.extend(doubled[: self.typed])
+        else:
+            reply.raw_output_contents.append(struct.pack(f"<{shape[0]}f", *doubled))
         return reply
 
 
@@ -131,6 +136,16 @@ async def test_a_plain_server_is_found_served_and_taken_out_by_polling(lists: bo
         print(f"out after {out:.2f} s, back after {back:.2f} s")
         assert out < 3
         assert back < 3
+
+
+async def test_a_server_that_answers_with_typed_contents_is_read() -> None:
+    async with plain_server() as (service, address), gateway_client(address) as client:
+        service.typed = 2
+        status, body = await infer(client)
+        assert (status, body["outputs"][0]["data"]) == (200, [3.0, -4.0])
+        service.typed = 1
+        said = "the model gave tensor 'y': shape [2] of FP32 needs 8 bytes, got 4"
+        assert await infer(client) == (500, {"error": said})
 
 
 TRITON_MODEL = """

@@ -1,7 +1,8 @@
 """Values to messages of the Open Inference Protocol and back. Only this file turns a `Tensor` into a message.
 
 Tensors are sent only as `raw_input_contents` and `raw_output_contents`. The protocol also allows typed contents, which
-are easier to write by hand; they are read but never sent. Our own parameters are in `extension.py`.
+are easier to write by hand, and which some servers answer with; they are read but never sent. Our own parameters are in
+`extension.py`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 import msgspec
 
 from inferencehub.core.oip.extension import MEMBERS, OURS
-from inferencehub.core.values.errors import bad_input
+from inferencehub.core.values.errors import HubError, bad_input
 from inferencehub.core.values.parameters import CLASSIFICATION, check_tensor_parameters, class_count
 from inferencehub.core.values.requests import InferRequest, InferResponse, Parameter
 from inferencehub.core.values.tensors import Buffer, checked_tensor, pack_bytes
@@ -116,22 +117,29 @@ def classes_from_proto(
     return tuple(counts) if any(counts) else ()
 
 
-def typed_contents(tensor: pb.ModelInferRequest.InferInputTensor) -> bytes:
-    """The typed contents of an input as raw bytes.
+def typed_contents(
+    tensor: pb.ModelInferRequest.InferInputTensor | pb.ModelInferResponse.InferOutputTensor,
+    what: str = "input",
+) -> bytes:
+    """The typed contents of an input or output as raw bytes.
+
+    Args:
+        tensor: the message.
+        what: "input" or "output", for the error.
 
     Raises:
         HubError: BAD_INPUT if the datatype has no typed contents, or if a value does not fit it.
     """
     field, code = CONTENTS.get(tensor.datatype, ("", ""))
     if not field:
-        raise bad_input(f"input '{tensor.name}': {tensor.datatype} goes in raw_input_contents only")
+        raise bad_input(f"{what} '{tensor.name}': {tensor.datatype} goes in raw_{what}_contents only")
     values = getattr(tensor.contents, field)
     if not code:
         return pack_bytes(values)
     try:
         return array(code, values).tobytes()
     except OverflowError:
-        raise bad_input(f"input '{tensor.name}': a value does not fit {tensor.datatype}") from None
+        raise bad_input(f"{what} '{tensor.name}': a value does not fit {tensor.datatype}") from None
 
 
 def fill_response(message: pb.ModelInferResponse, response: InferResponse, id: str) -> None:
@@ -148,19 +156,37 @@ def response_from_proto(message: pb.ModelInferResponse) -> InferResponse:
     """A pod's answer from its message, without our own parameters (`hub_…`).
 
     Raises:
-        ValueError: if the number of raw buffers is not the number of outputs.
-        HubError: BAD_INPUT if a raw buffer does not fit its output's datatype and shape.
+        ValueError: if the number of raw buffers is not the number of outputs, or if the contents of an output do not fit
+            its datatype and shape.
     """
-    raw = message.raw_output_contents
-    if len(raw) != len(message.outputs):
-        raise ValueError(f"{len(raw)} raw_output_contents for {len(message.outputs)} outputs")
-    outputs = [
-        checked_tensor(tensor.name, tensor.datatype, tuple(tensor.shape), data)
-        for tensor, data in zip(message.outputs, raw, strict=True)
-    ]
+    raw: Sequence[Buffer] = message.raw_output_contents
+    try:
+        if not raw and any(tensor.HasField("contents") or 0 in tensor.shape for tensor in message.outputs):
+            raw = [typed_output(tensor) for tensor in message.outputs]
+        elif len(raw) != len(message.outputs):
+            raise ValueError(f"{len(raw)} raw_output_contents for {len(message.outputs)} outputs")
+        outputs = [
+            checked_tensor(tensor.name, tensor.datatype, tuple(tensor.shape), data)
+            for tensor, data in zip(message.outputs, raw, strict=True)
+        ]
+    except HubError as error:  # the server's fault, and not the caller's
+        raise ValueError(error.detail) from None
     return InferResponse(
         message.model_name, message.model_version, tuple(outputs), parameters_from_proto(message.parameters)
     )
+
+
+def typed_output(tensor: pb.ModelInferResponse.InferOutputTensor) -> bytes:
+    """The typed contents of an output as raw bytes.
+
+    Raises:
+        HubError: BAD_INPUT as `typed_contents`, or if values are in a field for another datatype.
+    """
+    field, _ = CONTENTS.get(tensor.datatype, ("", ""))
+    others = [other.name for other, _ in tensor.contents.ListFields() if other.name != field]
+    if field and others:
+        raise bad_input(f"output '{tensor.name}': {tensor.datatype} in {others[0]}, expected {field}")
+    return typed_contents(tensor, "output")
 
 
 def set_parameter(target: pb.InferParameter, value: Parameter) -> None:
