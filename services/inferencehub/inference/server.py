@@ -23,6 +23,7 @@ from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.oip import messages
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.process.ops_port import Answer, Asked, ops_server
+from inferencehub.core.values.errors import listed
 from inferencehub.inference.grpc_api.health import OPEN, READY, STARTED, Health
 from inferencehub.inference.grpc_api.servicer import PREDICT_SERVICE, Servicer, handlers
 from inferencehub.inference.metrics import Metrics
@@ -115,7 +116,7 @@ class InferenceServer:
         required = self.settings.required_models
         missing = [name for name in required if not self.models.serves(name)]
         if missing:
-            return f"required models do not serve: {', '.join(missing)}"
+            return f"required models do not serve: {listed(missing)}"
         if not required and self.settings.ready_after == "all" and not self.models.loaded:
             return "models are being loaded"
         if not required and not any(model.serves for model in self.models):

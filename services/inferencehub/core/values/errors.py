@@ -8,7 +8,10 @@ address or a class name.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
+
+MOST_NAMES = 20  # names that a sentence lists
 
 
 class Kind(Enum):
@@ -55,6 +58,14 @@ class HubError(Exception):
 def bad_input(detail: str) -> HubError:
     """A `HubError` of kind BAD_INPUT, the most common one."""
     return HubError(Kind.BAD_INPUT, detail)
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names for an error sentence, the first `MOST_NAMES` of them, each cut at 80 characters; "none" if there are none."""
+    every = list(names)
+    text = ", ".join([name[:80] for name in every[:MOST_NAMES]])
+    more = len(every) - MOST_NAMES
+    return f"{text} and {more} more" if more > 0 else text or "none"
 
 
 def shown(value: object, limit: int = 60) -> str:

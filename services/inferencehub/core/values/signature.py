@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from operator import attrgetter, is_
 
-from inferencehub.core.values.errors import HubError, Kind, bad_input, shown
+from inferencehub.core.values.errors import HubError, Kind, bad_input, listed, shown
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.tensors import Tensor
 
@@ -72,8 +72,9 @@ class Signature:
         known = {spec.name: spec.dtype for spec in self.outputs}
         for name in request.outputs:
             if name not in known:
+                expected = listed(map(repr, sorted(known)))
                 raise bad_input(
-                    f"model '{request.model}': unknown output '{name[:80]}', expected one of {sorted(known)}"
+                    f"model '{request.model}': unknown output '{name[:80]}', expected one of [{expected}]"
                 )
         for name, count in zip(request.outputs, request.classes, strict=False):
             if count and known[name] in ("BYTES", "BOOL"):
@@ -122,7 +123,7 @@ class Signature:
         return rows
 
     def _inputs(self) -> str:
-        return ", ".join(f"'{spec.name}' {spec.dtype} {list(spec.shape)}" for spec in self.inputs)
+        return listed([f"'{spec.name}' {spec.dtype} {list(spec.shape)}" for spec in self.inputs])
 
 
 def check_tensor(model: str, spec: TensorSpec, tensor: Tensor) -> None:

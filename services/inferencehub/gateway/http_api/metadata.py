@@ -121,8 +121,8 @@ class Metadata:
         """
         info = await self._info(request, hold_s=0)
         version = request.path_params.get("version", "")
-        if not self.table.is_open(info.name, version):
-            raise HubError(Kind.NOT_READY, f"model '{info.name}' is not ready: no pod serves it")
+        if reason := self.table.why_closed(info.name, version):
+            raise HubError(Kind.NOT_READY, f"model '{info.name}' is not ready: {reason}")
         return json({"name": info.name, "ready": True})
 
     async def openapi(self, request: Request) -> Response:

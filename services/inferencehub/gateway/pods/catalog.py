@@ -35,6 +35,7 @@ class Catalog:
         self.listed = True  # False if the pod has no RepositoryIndex
         self.models: dict[tuple[str, str], ModelInfo] = {}  # by name and version
         self.unavailable: dict[str, str] = {}  # reasons by name
+        self.since: dict[str, float] = {}  # when each of these reasons came, in seconds of `monotonic`
         self.loading: set[str] = set()  # unavailable models that are expected to serve soon
         self._named: set[str] = set()
         self._unheard: dict[
@@ -59,6 +60,10 @@ class Catalog:
             info = await self._describe(ask, name, version) or self.models.get((name, version))
             if info is not None:
                 models[name, version] = info
+        now, before = monotonic(), self.unavailable
+        self.since = {
+            name: self.since[name] if before.get(name) == why else now for name, why in unavailable.items()
+        }
         self.models, self.unavailable = models, unavailable
 
     async def look_for(self, ask: Ask, name: str) -> bool:

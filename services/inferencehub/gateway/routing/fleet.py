@@ -64,8 +64,25 @@ class Fleet:
         return {state: states.count(state) for state in PodState}
 
     def unavailable(self) -> dict[str, str]:
-        """The reasons why models are not served, by the name of the model; only models that pods list."""
-        return {name: why for pod in self.pods.values() for name, why in pod.catalog.unavailable.items()}
+        """The newest reason why a model is not served, by the name of the model; only models that pods list.
+
+        A pod that is not reached any more gives no reason.
+        """
+        newest: dict[str, tuple[float, str]] = {}
+        for pod in self.pods.values():
+            if pod.wanted and self._reached(pod.address):
+                for name, why in pod.catalog.unavailable.items():
+                    newest[name] = max(newest.get(name, (0.0, "")), (pod.catalog.since[name], why))
+        return {name: why for name, (_, why) in newest.items()}
+
+    def hopeless(self) -> set[str]:
+        """The models that no pod will serve soon: each pod is up, and those that list the model cannot load it."""
+        pods = self.pods.values()
+        if not all(pod.up and pod.described for pod in pods):
+            return set()
+        broken = {name for pod in pods for name in pod.catalog.unavailable.keys() - pod.catalog.loading}
+        may_come = {name for pod in pods for name in {*pod.catalog.loading, *pod.catalog.defaults}}
+        return broken - may_come
 
     def hold_s(self, model: str) -> float:
         """Seconds for which a request waits for a model that no pod serves."""

@@ -23,6 +23,7 @@ from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.signature import ModelInfo
 from inferencehub.gateway.pods.replica import Replica
 
+NO_POD = "no pod serves it"
 HOLD_STEP_S = 0.01  # requests whose waiting time ends within this step are refused together
 
 
@@ -53,6 +54,8 @@ class ModelLane:
         self.pools: dict[str, int] = {}  # slots of each pool that serves it, or did last
         self.absent_since: float | None = monotonic()
         self.last_used = 0.0
+        self._reason = ""  # why its pods do not serve it, as they report it
+        self._hopeless = False  # whether no pod will serve it soon
         self._holding: asyncio.TimerHandle | None = None
         queue = Queue(info.signature.max_batch_size, queue_length)
         self.lane: Lane[Replica] = Lane(queue, self, bytes_held, retries, observer, info.at_most_once)
@@ -128,14 +131,23 @@ class ModelLane:
             self.absent_since = monotonic()
             self.lane.pump()
 
+    def set_reason(self, reason: str, hopeless: bool) -> None:
+        """Set why no pod serves the model, "" if no pod says; requests do not wait for a pod if it is `hopeless`."""
+        self._reason, self._hopeless = reason, hopeless
+        if hopeless and self.absent_since is not None and self.lane.queue.rows:
+            self.lane.refuse(lambda job: True, does_not_serve(self.info.name, reason))
+
     def accept(self, job: Job, sink: Sink) -> None:
         """Put a job into the lane; see `Lane.accept`.
 
         Raises:
-            HubError: NOT_READY if no pod serves the model and the queue is full; else as `Lane.accept`.
+            HubError: NOT_READY if no pod serves the model, and none will or the queue is full; else as `Lane.accept`.
         """
-        if self.absent_since is not None and self.lane.queue.full:
-            raise no_pod(self.info.name, 0, f"{len(self.lane.queue)} requests wait for one already")
+        if self.absent_since is not None:
+            if self._hopeless:
+                raise does_not_serve(self.info.name, self._reason)
+            if self.lane.queue.full:
+                raise no_pod(self.info.name, 0, f"{len(self.lane.queue)} requests wait for one already")
         self.last_used = job.arrived
         self.lane.accept(job, sink)
 
@@ -150,7 +162,9 @@ class ModelLane:
         if absent is None:
             return
         latest = monotonic() - self.hold_s
-        self.lane.refuse(lambda job: max(job.arrived, absent) <= latest, no_pod(self.info.name, self.hold_s))
+        name = self.info.name
+        why = does_not_serve(name, self._reason) if self._reason else no_pod(name, self.hold_s)
+        self.lane.refuse(lambda job: max(job.arrived, absent) <= latest, why)
         waiting = self.lane.queue.waiting()
         if waiting:
             oldest = max(absent, min([job.arrived for job in waiting]))
@@ -158,7 +172,12 @@ class ModelLane:
             self._holding = asyncio.get_running_loop().call_later(later, self._hold)
 
 
-def no_pod(model: str, waited_s: float, reason: str = "no pod serves it") -> HubError:
+def does_not_serve(model: str, reason: str) -> HubError:
+    """The error of a request for a model that is there and does not serve, with the reason that its pod gives."""
+    return HubError(Kind.NOT_READY, f"model '{model[:80]}' does not serve: {reason}")
+
+
+def no_pod(model: str, waited_s: float, reason: str = NO_POD) -> HubError:
     """The error of a request that waited for a pod in vain."""
     waited = f" (waited {waited_s:g} s)" if waited_s else ""
     return HubError(

@@ -20,8 +20,9 @@ from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.signature import ModelInfo
 from inferencehub.gateway.pods.replica import Replica
 from inferencehub.gateway.routing.fleet import Fleet
-from inferencehub.gateway.routing.model_lane import ModelLane
+from inferencehub.gateway.routing.model_lane import NO_POD, ModelLane
 
+ASLEEP = "its pool sleeps and has no pod, a request for the model wakes it"
 FORGET_S = 300.0  # how long the table remembers a model that no pod lists any more
 
 
@@ -45,12 +46,26 @@ class RoutingTable:
 
     def models(self) -> dict[str, str]:
         """All known models by name: "" for a model that can be called, else the reason why it cannot."""
-        known = dict.fromkeys(self.fleet.on_demand, "its pool has no pod, a request starts one")
-        known |= self.fleet.unavailable()
-        for (name, version), lanes in self.routes.items():
-            if not version:
-                known[name] = "" if any(lane.open for lane in lanes) else "no pod serves it"
-        return dict(sorted(known.items()))
+        reported = self.fleet.unavailable()
+        routed = [name for name, version in self.routes if not version]
+        names = sorted({*self.fleet.on_demand, *reported, *routed})
+        return {name: self._why_closed(name, "", reported) for name in names}
+
+    def why_closed(self, name: str, version: str = "") -> str:
+        """The newest reason why a model cannot be called; "" if it can."""
+        return self._why_closed(name, version, self.fleet.unavailable())
+
+    def _why_closed(self, name: str, version: str, reported: dict[str, str]) -> str:
+        if self.is_open(name, version):
+            return ""
+        return reported.get(name) or (ASLEEP if self.asleep(name) else NO_POD)
+
+    def asleep(self, name: str) -> bool:
+        """Whether the model's pool has no pods. (A pod that is up has already reported its models.)"""
+        model = self.fleet.on_demand.get(name)
+        if model is None or self.is_open(name, ""):
+            return False
+        return not any(pod.up and pod.pool == model.pool for pod in self.fleet.pods.values())
 
     def versions(self, name: str) -> list[str]:
         """The versions of a model that can be called."""
@@ -80,6 +95,10 @@ class RoutingTable:
         now = monotonic()
         for key in wanted.keys() | self.routes.keys():
             self._route(key, wanted.get(key, []), now)
+        reported, hopeless = self.fleet.unavailable(), self.fleet.hopeless()
+        for (name, _), lanes in self.routes.items():
+            for lane in lanes:
+                lane.set_reason(reported.get(name, ""), name in hopeless)
         changed, self.changed = self.changed, asyncio.Event()
         changed.set()
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from time import monotonic
 
-from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.values.errors import HubError, Kind, listed
 from inferencehub.gateway.routing.fleet import Fleet
-from inferencehub.gateway.routing.model_lane import ModelLane, no_pod
-from inferencehub.gateway.routing.table import RoutingTable
+from inferencehub.gateway.routing.model_lane import ModelLane, does_not_serve, no_pod
+from inferencehub.gateway.routing.table import ASLEEP, RoutingTable
 
 
 class UnknownModels:
@@ -75,24 +75,19 @@ class UnknownModels:
         pods = self.fleet.pods.values()
         if not self.fleet.ready or any(not pod.described for pod in pods):
             return True
-        if self._asleep(name) and not any(name in pod.catalog.unavailable for pod in pods):
+        if self.table.asleep(name) and not any(name in pod.catalog.unavailable for pod in pods):
             return True
         return any(name in pod.catalog.loading for pod in pods)
 
-    def _asleep(self, name: str) -> bool:
-        """Whether the model's pool has no pods. (A pod that is up has already reported its models.)"""
-        model = self.fleet.on_demand.get(name)
-        if model is None or self.table.is_open(name, ""):
-            return False
-        return not any(pod.up and pod.pool == model.pool for pod in self.fleet.pods.values())
-
     def _why_not(self, name: str, version: str, waited_s: float) -> HubError:
         if reason := self.fleet.unavailable().get(name):
-            return HubError(Kind.NOT_READY, f"model '{name}' does not serve: {reason}")
-        if self._asleep(name) or (not self.fleet.ready and not self.table.routes):
+            return does_not_serve(name, reason)
+        if self.table.asleep(name) and not waited_s:
+            return no_pod(name, 0, ASLEEP)
+        if self.table.asleep(name) or (not self.fleet.ready and not self.table.routes):
             return no_pod(name, waited_s, "no inference service is ready")
         if version and (name, "") in self.table.routes:
-            known = ", ".join(self.table.versions(name)) or "none"
+            known = listed(self.table.versions(name))
             return HubError(Kind.NOT_FOUND, f"model '{name}' has no version '{version[:80]}', it has {known}")
-        known = ", ".join(self.table.models()) or "none"
+        known = listed(self.table.models())
         return HubError(Kind.NOT_FOUND, f"model '{name[:80]}' is unknown, expected one of: {known}")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from inferencehub.core.lane.byte_budget import ByteBudget
-from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.values.errors import HubError, Kind, listed
 from inferencehub.inference.metrics import Metrics
 from inferencehub.inference.models.model import Model, ModelState
 from inferencehub.inference.models.repository import scan
@@ -73,13 +73,13 @@ class Models:
         if versions is None:
             if not self.scanned:
                 raise HubError(Kind.NOT_READY, "the model repository is being read")
-            known = ", ".join(sorted(self._models)) or "none"
+            known = listed(sorted(self._models))
             raise HubError(Kind.NOT_FOUND, f"model '{name[:80]}' is unknown, expected one of: {known}")
         if version:
             if version not in versions:
                 raise HubError(
                     Kind.NOT_FOUND,
-                    f"model '{name}' has no version '{version[:80]}', it has {', '.join(versions)}",
+                    f"model '{name}' has no version '{version[:80]}', it has {listed(versions)}",
                 )
             return versions[version]
         newest = list(versions.values())

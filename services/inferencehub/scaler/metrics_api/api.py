@@ -21,6 +21,7 @@ from typing import Any
 from aiohttp import web
 
 from inferencehub.core.values.demand import METRIC
+from inferencehub.core.values.errors import listed
 from inferencehub.scaler.demand.gateways import Release
 from inferencehub.scaler.demand.total import Total
 from inferencehub.scaler.metrics_api.callers import Callers
@@ -119,7 +120,7 @@ class MetricsApi:
     def _why_nothing(self, namespace: str, wanted: Mapping[str, str]) -> str:
         release = Release(namespace, wanted.get("release", ""))
         if release not in self.totals:
-            known = ", ".join(sorted(r.name for r in self.totals if r.namespace == namespace)) or "none"
+            known = listed(sorted(r.name for r in self.totals if r.namespace == namespace))
             return (
                 f"no gateway of release '{release.name[:MOST_NAMED]}' is known in namespace "
                 f"'{namespace[:MOST_NAMED]}', the releases there are: {known}"
@@ -127,7 +128,7 @@ class MetricsApi:
         reading = self.totals[release].read(monotonic())
         if reading is None:
             return f"the gateways of release '{release.name}' have not all answered for too long, or not yet"
-        known = ", ".join(sorted(reading.pools)) or "none"
+        known = listed(sorted(reading.pools))
         asked = ",".join(f"{name}={value}" for name, value in wanted.items())
         return f"nothing has the labels {asked[:MOST_NAMED]}, the pools of the release are: {known}"
 
