@@ -127,7 +127,13 @@ class InferenceServer:
         ready = not self.not_ready()
         models = {name: self.models.serves(name) and not self.draining for name in self.models.names()}
         self.health.set(
-            {**models, "": ready, READY: ready, STARTED: self.models.scanned, OPEN: not self.draining}
+            {
+                **models,
+                "": ready,
+                READY: ready,
+                STARTED: self.models.scanned,
+                OPEN: self.models.scanned and not self.draining,
+            }
         )
 
     async def drain(self) -> None:

@@ -176,23 +176,26 @@ async def test_an_address_that_leaves_dns_while_it_drains_keeps_its_calls(
             assert await pod.ended() == 0
 
 
-async def test_a_loading_pod_gets_nothing_until_it_is_ready(models: Path, tmp_path: Path) -> None:
-    async with pods_of(models) as (one,):
-        name = Name(one)
-        slow = tmp_path / "slow"
-        mock_model(slow, "quick", delay_ms=30, slots=2)
-        python_model(slow, "heavy", tmp_path / "runs", load_s=1.5)
-        second = Process("inference", HUB_MODELS=str(slow))
-        name.addresses.add(second.address)
-        async with gateway_to(one, name=name) as hub, Load(hub.url) as load:
-            starting = asyncio.create_task(second.start())
-            try:
-                await eventually(lambda: hub.gateway.fleet.pods[second.address].state is PodState.NOT_SERVING)
-                await eventually(lambda: second.address in load.first)
-                loaded = float((tmp_path / "runs.loaded").read_text())
-                print(f"first answer {load.first[second.address] - loaded:.2f} s after it was loaded")
-                assert load.first[second.address] > loaded
-            finally:
-                await starting
-                await second.__aexit__()
-    assert not load.failed
+async def test_a_loaded_model_serves_while_its_neighbour_in_the_pod_is_loaded(tmp_path: Path) -> None:
+    log = tmp_path / "runs"
+    mock_model(tmp_path / "models", "quick", delay_ms=0)
+    python_model(tmp_path / "models", "heavy", log, load_s=1e6)
+    second = Process("inference", HUB_MODELS=str(tmp_path / "models"))
+    name = Name()
+    name.addresses.add(second.address)
+    async with gateway_to(name=name, hold_s=0.3) as hub:
+        status, _, _ = await hub.get("/v2/health/ready")
+        assert status == 503
+        starting = asyncio.create_task(second.start())
+        try:
+            await eventually(lambda: hub.gateway.table.is_open("quick", ""))
+            status, answer, headers = await hub.post("/predict", {"model_name": "quick", "features": [1]})
+            assert (status, headers["x-served-by"]) == (200, second.address), answer
+            assert (await hub.get("/v2/health/ready"))[0] == 200
+            status, answer, _ = await hub.get("/v2/models/heavy/ready")
+            assert (status, answer["error"]) == (503, "model 'heavy' does not serve: it is LOADING")
+            assert hub.gateway.fleet.pods[second.address].state is PodState.UP
+            assert not starting.done(), "the pod itself is not ready"
+        finally:
+            starting.cancel()
+            await second.__aexit__()

@@ -35,7 +35,7 @@ EXTENSION = "inferencehub"
 POOL = "inferencehub_pool="  # a pod announces its pool with an extension that begins like this
 # Trailer of a call that a pod refused because it was full: the call never started and may be sent to another pod.
 REFUSED = "hub-refused"
-# Health name of a pod: SERVING until the pod drains, also while models are loaded.
+# Health name of a pod: SERVING from when its models are known until it drains, also while they are loaded.
 OPEN = "probe/open"
 STREAM_PORT = "inferencehub_stream_port="  # a pod announces the port of its streams with this one
 STREAM = "hub-stream"

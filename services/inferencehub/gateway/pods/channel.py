@@ -54,6 +54,7 @@ class Channel:
         self.address = address
         self.max_message_bytes = max_message_bytes
         self._channel = grpc.aio.insecure_channel(address, options=options)
+        self.server_name = ""  # the health name of the whole server; see `has_watch`
         self._health: Any = health_pb2_grpc.HealthStub(self._channel)
         self._infer: Any = self._channel.unary_unary(
             f"/{messages.SERVICE}/ModelInfer", response_deserializer=pb.ModelInferResponse.FromString
@@ -188,13 +189,15 @@ class Channel:
             raise Lost("the channel was closed") from None
 
     async def check(self) -> bool:
-        """Call health Check for the whole server; returns whether it serves.
+        """Call health Check for the whole server (`server_name`); returns whether it serves.
 
         Raises:
             Lost: if there is no answer.
         """
         try:
-            reply = await self._health.Check(health_pb2.HealthCheckRequest(service=""), timeout=ANSWER_S)
+            reply = await self._health.Check(
+                health_pb2.HealthCheckRequest(service=self.server_name), timeout=ANSWER_S
+            )
         except grpc.aio.AioRpcError as error:
             raise lost(error) from None
         return bool(reply.status == SERVING)
@@ -223,22 +226,29 @@ class Channel:
             return False
         return bool(reply.ready)
 
-    async def has_watch(self) -> bool:
-        """Whether the service has health Watch and knows the state of the whole server ("").
+    async def has_watch(self, *names: str) -> bool:
+        """Whether the service has health Watch; `server_name` is then the first of these names that it knows.
+
+        Args:
+            names: names for the whole server.
 
         Raises:
             Lost: if there is no answer.
         """
-        call = self._health.Watch(health_pb2.HealthCheckRequest(service=""), timeout=ANSWER_S)
-        try:
-            reply = await call.read()
-        except grpc.aio.AioRpcError as error:
-            if error.code() in GONE:
-                raise lost(error) from None
-            return False
-        finally:
-            call.cancel()
-        return reply is not grpc.aio.EOF and reply.status != SERVICE_UNKNOWN
+        for name in names:
+            call = self._health.Watch(health_pb2.HealthCheckRequest(service=name), timeout=ANSWER_S)
+            try:
+                reply = await call.read()
+            except grpc.aio.AioRpcError as error:
+                if error.code() in GONE:
+                    raise lost(error) from None
+                return False
+            finally:
+                call.cancel()
+            if reply is not grpc.aio.EOF and reply.status != SERVICE_UNKNOWN:
+                self.server_name = name
+                return True
+        return False
 
     async def watch(self, service: str) -> AsyncIterator[bool]:
         """Yield whether a health service serves, now and at each change, until the stream ends for any reason.

@@ -3,7 +3,7 @@
 One task connects to the pod, watches it until it is lost, and begins again after a backoff:
 
     connect     open a channel, ask for metadata, read the list of models
-    watch       health Watch, one for the whole server ("") and one for each model, reports changes at once; a server
+    watch       health Watch, one for the whole server and one for each model, reports changes at once; a server
                 without Watch is asked ServerReady and ModelReady every second instead
     heartbeat   one health Check every second. A pod that is frozen, or whose node has vanished, keeps its connection
                 and its last health status; only a heartbeat notices. After one miss the pod gets no more work, after
@@ -183,14 +183,15 @@ class Pod:
         self.pool = extension.pool_of(metadata.extensions)
         if stream_port := extension.stream_port_of(metadata.extensions):
             channel.stand(stream_port)
-        watched = await channel.has_watch()
+        # Our pods have a name that says only whether they drain: while they load, each model's own name decides.
+        watched = await channel.has_watch(*((extension.OPEN, "") if self.ours else ("",)))
         await self._read(channel)
         models = sorted(self.catalog.defaults)
         logger.info("pod connected", extra={"pod": self.address, "models": models})
         works = [self._heartbeat(channel.check if watched else lambda: self._poll(channel))]
         if watched:
             ended, names = self._check_now.set, lambda: self.catalog.defaults
-            works.append(watch(channel, "", self._server_says, ended))
+            works.append(watch(channel, channel.server_name, self._server_says, ended))
             works.append(watch_models(channel, names, self._set_model, ended))
         try:
             await first_of(*works, self._reread(channel), self._let_go(channel))

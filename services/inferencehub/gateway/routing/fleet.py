@@ -55,8 +55,9 @@ class Fleet:
 
     @property
     def serves(self) -> bool:
-        """Whether requests can be answered: a pod is up, or the first request starts one."""
-        return self.ready or bool(self.on_demand)
+        """Whether requests can be answered: a model of a pod serves, or the first request starts a pod."""
+        served = any(pod.serves(name) for pod in self.pods.values() for name in pod.catalog.defaults)
+        return served or bool(self.on_demand)
 
     def counts(self) -> dict[PodState, int]:
         """The number of pods in each state."""

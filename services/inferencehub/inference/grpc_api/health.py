@@ -5,8 +5,8 @@ Probe names contain a "/", so no model can have the same name:
     probe/started   the models in the repository are known, and loading has begun
     probe/ready     same as "": the process is not draining, and the required models serve
     probe/live      the event loop works
-    probe/open      the process is not draining. A gateway looks at this name and at each model's own, so that a model
-                    serves as soon as it is loaded, whatever its neighbours do
+    probe/open      the models are known, and the process is not draining. A gateway looks at this name and at each
+                    model's own, so that a model serves as soon as it is loaded, whatever its neighbours do
 
 grpcio-health-checking also has a servicer, but its Watch streams never end by themselves. A server that waits for its
 calls at the end would wait for every watcher. Here, `end` closes them.
@@ -33,7 +33,7 @@ class Health:
     """The statuses by service name, and the watches of them."""
 
     def __init__(self) -> None:
-        self._serving: dict[str, bool] = {"": False, READY: False, STARTED: False, LIVE: True, OPEN: True}
+        self._serving: dict[str, bool] = {"": False, READY: False, STARTED: False, LIVE: True, OPEN: False}
         self._change = asyncio.Event()  # at each change it is set and replaced by a new one
         self._ended = False
 
