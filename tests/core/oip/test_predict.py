@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import replace
-from math import exp, inf, nan, prod
+from math import inf, nan
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from inferencehub.core.oip.predict import CODES, Prediction, predict_request, read_prediction
+from inferencehub.core.oip.predict import CODES, predict_request
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferResponse
 from inferencehub.core.values.signature import ModelInfo, Signature, TensorSpec
@@ -171,104 +171,24 @@ def test_a_dtype_without_numbers_points_to_v2(dtype: str) -> None:
     assert "/v2" in error.detail
 
 
-def test_a_model_without_input_cannot_be_asked() -> None:
-    info = ModelInfo("m", "1", "", Signature((), ()))
-    assert refused(info, [1.0]).kind is Kind.UNSUPPORTED
+def test_a_model_without_input_or_with_several_cannot_be_asked() -> None:
+    x, y = TensorSpec("x", "FP32", (-1, 4)), TensorSpec("y", "FP32", (-1, 4))
+    for inputs, words in (((), "it has no input"), ((x, y), "more than one input, ['x', 'y']")):
+        error = refused(ModelInfo("m", "1", "", Signature(inputs, ())), [1.0])
+        assert (error.kind, words in error.detail, "/v2" in error.detail) == (Kind.UNSUPPORTED, True, True)
+    optional = replace(y, optional=True)
+    [made] = predict_request(
+        ModelInfo("m", "1", "", Signature((x, optional), ())), "", [1.0] * 4, None
+    ).inputs
+    assert made.name == "x"
 
 
-def test_class_confidence_and_label_come_from_the_outputs_that_the_config_names() -> None:
-    info = told(predict_class="class", predict_confidence="sure", predict_label="word")
-    outputs = texts("word", b"gut", b"x"), tensor("sure", "FP32", 0.75), tensor("class", "INT64", 3)
-    assert read_prediction(info, answer(*outputs)) == Prediction(3, 0.75, "gut")
-    assert read_prediction(told(predict_class="class"), answer(*outputs)) == Prediction(3, 1.0, "")
-    float_class = answer(tensor("class", "FP32", 2.0))
-    assert read_prediction(told(predict_class="class"), float_class).class_id == 2
-
-
-@pytest.mark.parametrize("scores", [(0.1, 0.7, 0.2), (0.0, 1.0, 0.0)])
-def test_a_distribution_is_taken_as_it_is(scores: tuple[float, ...]) -> None:
-    found = read_prediction(model(), answer(tensor("scores", "FP64", *scores)))
-    assert found == Prediction(1, scores[1])
-
-
-def test_other_scores_go_through_a_softmax() -> None:
-    found = read_prediction(model(), answer(tensor("scores", "FP64", 1.0, 3.0, -2.0)))
-    expected = exp(3.0) / (exp(1.0) + exp(3.0) + exp(-2.0))
-    assert found.class_id == 1
-    assert found.confidence == pytest.approx(expected)
-    no_share = read_prediction(model(), answer(tensor("scores", "FP64", 1.5, -0.5)))
-    assert no_share.confidence == pytest.approx(1 / (1 + exp(-2.0)))
-    huge = read_prediction(model(), answer(tensor("scores", "FP64", -1e308, 1e308)))
-    assert (huge.class_id, huge.confidence) == (1, 1.0)
-    whole = read_prediction(model(), answer(tensor("votes", "UINT8", 0, 0, 9)))
-    assert whole.class_id == 2
-    assert whole.confidence == pytest.approx(1.0, abs=1e-3)
-
-
-def test_of_equal_scores_the_first_wins_and_labels_join_an_argmax() -> None:
-    outputs = tensor("scores", "FP32", 0.5, 0.5), texts("word", b"\xff")
-    assert read_prediction(told(predict_label="word"), answer(*outputs)) == Prediction(0, 0.5, "\ufffd")
-
-
-NAMED = {"predict_class": "class", "predict_confidence": "sure", "predict_label": "word"}
-
-
-@pytest.mark.parametrize(
-    ("parameters", "outputs"),
-    [
-        ({}, ()),
-        ({}, (tensor("scores", "FP32"),)),
-        ({}, (tensor("scores", "FP32", 0.1, nan),)),
-        ({}, (tensor("scores", "FP32", inf),)),
-        ({}, (texts("scores", b"a"),)),
-        ({}, (Tensor("scores", "FP16", (1, 1), b"\0\0"),)),
-        (NAMED, (tensor("class", "INT64", 1), tensor("sure", "FP32", 0.5))),
-        (NAMED, (tensor("sure", "FP32", 0.5), texts("word", b"a"))),
-        (NAMED, (tensor("class", "INT64"), tensor("sure", "FP32", 0.5), texts("word", b"a"))),
-        (NAMED, (tensor("class", "FP32", nan), tensor("sure", "FP32", 0.5), texts("word", b"a"))),
-        (NAMED, (tensor("class", "INT64", 2**31), tensor("sure", "FP32", 0.5), texts("word", b"a"))),
-        (NAMED, (tensor("class", "FP32", inf), tensor("sure", "FP32", 0.5), texts("word", b"a"))),
-        (NAMED, (tensor("class", "INT64", 1), tensor("sure", "FP32", nan), texts("word", b"a"))),
-        (NAMED, (tensor("class", "INT64", 1), tensor("sure", "FP32", 0.5), texts("word"))),
-        (NAMED, (tensor("class", "INT64", 1), tensor("sure", "FP32", 0.5), tensor("word", "UINT16", 1))),
-    ],
-)
-def test_an_answer_that_holds_no_class_is_the_model_s_fault(
-    parameters: dict[str, str], outputs: tuple[Tensor, ...]
-) -> None:
-    with pytest.raises(HubError) as failure:
-        read_prediction(told(**parameters), answer(*outputs))
-    assert failure.value.kind is Kind.MODEL_FAILED
-
-
-@st.composite
-def any_output(draw: st.DrawFn, name: str) -> Tensor:
-    dtype, shape = (
-        draw(st.sampled_from(sorted(DTYPES))),
-        draw(st.lists(st.integers(0, 3), max_size=2).map(tuple)),
+def test_a_model_without_a_class_is_refused_before_it_runs() -> None:
+    outputs = (TensorSpec("variable", "FP32", (-1, 1)),)
+    error = refused(ModelInfo("m", "1", "", Signature((TensorSpec("x", "FP32", (-1, 4)),), outputs)), [1.0])
+    assert (error.kind, error.detail) == (
+        Kind.UNSUPPORTED,
+        "/predict cannot serve model 'm': no output holds a score for each of two or more classes: 'variable' FP32 "
+        "[-1, 1]. It needs one input of numbers or text, and an output with a score for each of two or more classes or "
+        "outputs that the config's predict_class and predict_confidence name; use /v2/models/m/infer",
     )
-    size = prod(shape) * DTYPES[dtype]
-    if dtype == "BYTES":
-        return Tensor(
-            name, dtype, shape, pack_bytes([draw(st.binary(max_size=3)) for _ in range(prod(shape))])
-        )
-    return Tensor(name, dtype, shape, draw(st.binary(min_size=size, max_size=size)))
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.sampled_from([{}, NAMED]), any_output("class"), any_output("sure"), any_output("word"))
-def test_any_answer_is_a_prediction_or_a_sentence(
-    parameters: dict[str, str], first: Tensor, second: Tensor, third: Tensor
-) -> None:
-    def found_or_kind() -> Prediction | Kind:
-        try:
-            return read_prediction(told(**parameters), answer(first, second, third))
-        except HubError as error:
-            return error.kind
-
-    found = found_or_kind()
-    if isinstance(found, Kind):
-        assert found is Kind.MODEL_FAILED
-    else:
-        assert -(2**31) <= found.class_id < 2**31
-        assert -inf < found.confidence < inf

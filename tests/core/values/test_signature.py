@@ -121,10 +121,3 @@ def test_a_config_says_whether_work_may_run_twice(value: str, once: bool) -> Non
     assert info.at_most_once is once
     assert info.parameter("run_at_most_once") == value
     assert info.parameter("other") == ""
-
-
-def test_predict_fills_the_first_input() -> None:
-    assert ModelInfo("m", "1", "", SIGNATURE).pick_input().name == "image"
-    with pytest.raises(HubError) as refusal:
-        ModelInfo("m", "1", "", Signature((), ())).pick_input()
-    assert refusal.value.kind is Kind.UNSUPPORTED

@@ -1,10 +1,7 @@
-"""`/predict`, the small call for any model: features or text in, a class and a confidence out.
+"""The request of `/predict`, the small call for any model: features or text in, a class and a confidence out.
 
 The gateway serves it over HTTP, and the pods serve it as `inference.ModelInference/Predict`. Both turn it into an
-ordinary inference request: the numbers or the text become the model's first input. The config's parameters
-`predict_class`, `predict_confidence` and `predict_label` name the outputs with the class, confidence and label. Without
-these parameters, the class is the argmax of the first output. The confidence is then its softmax value, or the value
-itself if the output is a probability distribution already.
+ordinary inference request: the numbers or the text become the model's only input. `prediction.py` reads the answer.
 """
 
 from __future__ import annotations
@@ -12,15 +9,12 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from functools import lru_cache
-from math import exp, isfinite, prod
-from typing import Any
-
-import msgspec
+from math import isfinite, prod
 
 from inferencehub.core.values.errors import HubError, Kind, bad_input
-from inferencehub.core.values.requests import InferRequest, InferResponse
+from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.signature import ModelInfo, TensorSpec
-from inferencehub.core.values.tensors import Tensor, pack_bytes, unpack_bytes
+from inferencehub.core.values.tensors import Tensor, pack_bytes
 
 # struct format characters of the dtypes that Python numbers can become; FP16 and BF16 are not supported here.
 CODES = {
@@ -36,17 +30,6 @@ CODES = {
     "FP64": "d",
 }
 
-FIRST = {dtype: struct.Struct(f"<{code}").unpack_from for dtype, code in CODES.items()}
-MOST_SCORES = 2**17  # more classes than any classifier has, and few enough to read on the event loop
-
-
-class Prediction(msgspec.Struct, frozen=True, gc=False):
-    """A class, how sure the model is of it (0 to 1), and the class's name where the model gives one."""
-
-    class_id: int
-    confidence: float
-    label: str = ""
-
 
 def predict_request(
     info: ModelInfo, version: str, features: Sequence[float] | None, text: str | None
@@ -61,9 +44,11 @@ def predict_request(
 
     Raises:
         HubError: BAD_INPUT if the model takes the other kind (text or numbers) or another count, or if a number does
-            not fit the input's dtype; UNSUPPORTED if the model has no input that /predict can fill.
+            not fit the input's dtype; UNSUPPORTED if /predict cannot fill the model's inputs or read its outputs.
     """
-    spec = info.pick_input()
+    if info.no_predict:
+        raise cannot_predict(info, info.no_predict)
+    spec = info.signature.inputs[0]
     if text is not None:
         if spec.dtype != "BYTES":
             raise bad_input(f"model '{info.name}' takes numbers: expected 'features', got 'text'")
@@ -72,22 +57,28 @@ def predict_request(
         assert features is not None
         if spec.dtype == "BYTES":
             raise bad_input(f"model '{info.name}' takes text: expected 'text', got 'features'")
-        count, data = len(features), pack_features(info.name, spec.dtype, features)
+        count, data = len(features), pack_features(spec.dtype, features)
     tensor = Tensor(spec.name, spec.dtype, one_row(info, spec, count), data)  # a row of `count` holds them
     return InferRequest(info.name, version, (tensor,), (), {})
 
 
-def pack_features(model: str, dtype: str, features: Sequence[float]) -> bytes:
-    """Numbers as raw elements of `dtype`. An integer dtype takes whole numbers only.
+def cannot_predict(info: ModelInfo, reason: str) -> HubError:
+    """The error for a model that /predict cannot serve."""
+    return HubError(
+        Kind.UNSUPPORTED,
+        f"/predict cannot serve model '{info.name}': {reason}. It needs one input of numbers or text, and an output with "
+        "a score for each of two or more classes or outputs that the config's predict_class and predict_confidence name; "
+        f"use /v2/models/{info.name}/infer",
+    )
+
+
+def pack_features(dtype: str, features: Sequence[float]) -> bytes:
+    """Numbers as raw elements of `dtype`, a key of `CODES`. An integer dtype takes whole numbers only.
 
     Raises:
-        HubError: BAD_INPUT if a number does not fit `dtype`, UNSUPPORTED if `dtype` is FP16 or BF16.
+        HubError: BAD_INPUT if a number does not fit `dtype`.
     """
-    code = CODES.get(dtype)
-    if code is None:
-        raise HubError(
-            Kind.UNSUPPORTED, f"model '{model}' takes {dtype}, which /predict cannot give; use /v2"
-        )
+    code = CODES[dtype]
     floats = code in "fd"
     try:
         packed = packer(code, len(features)).pack(
@@ -171,85 +162,3 @@ def filled(dims: tuple[int, ...], count: int) -> tuple[int, ...] | None:
     shape, last = [1 if dim == -1 else dim for dim in dims], len(dims) - 1 - dims[::-1].index(-1)
     shape[last] = count // known
     return tuple(shape)
-
-
-def read_prediction(info: ModelInfo, response: InferResponse) -> Prediction:
-    """Class, confidence and label of the first row.
-
-    Raises:
-        HubError: MODEL_FAILED if the outputs contain no usable class, UNSUPPORTED if there are too many scores.
-    """
-    class_output, confidence_output, label_output = info.predicted
-    label = first_text(response.output(label_output)) if label_output else ""
-    if class_output:
-        confidence = first_number(response.output(confidence_output)) if confidence_output else 1.0
-        class_id = first_number(response.output(class_output))
-        if not abs(class_id) < 2**31 or not isfinite(confidence):
-            raise HubError(
-                Kind.MODEL_FAILED, f"model '{info.name}' gave no class of 32 bits with a finite confidence"
-            )
-        return Prediction(int(class_id), confidence, label)
-    if not response.outputs:
-        raise HubError(Kind.MODEL_FAILED, f"model '{info.name}' gave no output")
-    scores = numbers(response.outputs[0])
-    if len(scores) > MOST_SCORES:
-        raise HubError(
-            Kind.UNSUPPORTED,
-            f"model '{info.name}' gave {len(scores)} scores, expected at most {MOST_SCORES}; use /v2",
-        )
-    total = sum(scores)  # not finite if a score is not finite; very large scores can make it infinite, too
-    if not scores or (not isfinite(total) and not all(map(isfinite, scores))):
-        raise HubError(Kind.MODEL_FAILED, f"model '{info.name}' gave no finite score")
-    highest = max(scores)
-    best = scores.index(highest)
-    if min(scores) >= 0.0 and abs(total - 1.0) < 1e-3:
-        return Prediction(best, highest, label)  # a distribution
-    return Prediction(best, 1.0 / sum([exp(score - highest) for score in scores]), label)
-
-
-def first_text(tensor: Tensor) -> str:
-    """The first element of a BYTES tensor as text.
-
-    Raises:
-        HubError: MODEL_FAILED if the tensor is empty or not of BYTES.
-    """
-    if tensor.dtype != "BYTES" or not len(tensor.data):
-        raise HubError(
-            Kind.MODEL_FAILED,
-            f"output '{tensor.name}' is {tensor.dtype} {list(tensor.shape)}: no label in it",
-        )
-    return unpack_bytes(tensor.data)[0].decode(errors="replace")
-
-
-def first_number(tensor: Tensor) -> float:
-    """The first element of a numeric tensor.
-
-    Raises:
-        HubError: MODEL_FAILED if the tensor is empty or not numeric.
-    """
-    unpack = FIRST.get(tensor.dtype)
-    if unpack is None or not tensor.data:
-        raise no_class(tensor)
-    number: float = unpack(tensor.data)[0]
-    return number
-
-
-def numbers(tensor: Tensor) -> list[float]:
-    """All elements of a numeric tensor.
-
-    Raises:
-        HubError: MODEL_FAILED if the tensor is empty or not numeric.
-    """
-    code = CODES.get(tensor.dtype)
-    if code is None or not tensor.data:
-        raise no_class(tensor)
-    view: Any = memoryview(tensor.data)
-    values: list[float] = view.cast(code).tolist()
-    return values
-
-
-def no_class(tensor: Tensor) -> HubError:
-    """The error for an output that contains no numbers."""
-    return HubError(
-        Kind.MODEL_FAILED, f"output '{tensor.name}' is {tensor.dtype} {list(tensor.shape)}: no class in it"
-    )

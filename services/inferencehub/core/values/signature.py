@@ -10,11 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from operator import attrgetter, is_
 
-from inferencehub.core.values.errors import HubError, Kind, bad_input, listed, shown
+from inferencehub.core.values.class_outputs import INTEGERS, TEXTS, ClassOutputs, find_class
+from inferencehub.core.values.errors import bad_input, listed, shown
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.tensors import Tensor
 
 NAME = attrgetter("name")
+FILLED = INTEGERS | TEXTS | {"FP32", "FP64"}  # dtypes of an input that /predict can fill
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,13 +164,18 @@ class ModelInfo:
     signature: Signature
     slots: int = 1
     parameters: tuple[tuple[str, str], ...] = ()
-    predicted: tuple[str, str, str] = field(
+    class_outputs: ClassOutputs | None = field(
         init=False, repr=False, compare=False
-    )  # outputs that /predict reads
+    )  # the outputs that /predict reads; None if the model declares none
+    no_predict: str = field(
+        init=False, repr=False, compare=False
+    )  # why /predict cannot serve it; "" if it can
 
     def __post_init__(self) -> None:
-        names = ("predict_class", "predict_confidence", "predict_label")
-        object.__setattr__(self, "predicted", tuple(map(self.parameter, names)))
+        outputs, batches = self.signature.outputs, bool(self.signature.max_batch_size)
+        found = find_class(outputs, batches, self.parameter) if outputs else None
+        object.__setattr__(self, "class_outputs", found)
+        object.__setattr__(self, "no_predict", self._no_input() or (found.refusal if found else ""))
 
     def parameter(self, name: str) -> str:
         """A parameter's value; "" if it is not set."""
@@ -182,12 +189,11 @@ class ModelInfo:
         """Whether work that one pod may have begun must not be sent to another pod."""
         return self.parameter("run_at_most_once").lower() in ("1", "true", "yes")
 
-    def pick_input(self) -> TensorSpec:
-        """The input that `/predict` fills.
-
-        Raises:
-            HubError: UNSUPPORTED if the model has no input.
-        """
-        if not self.signature.inputs:
-            raise HubError(Kind.UNSUPPORTED, f"model '{self.name}' has no input that /predict could fill")
-        return self.signature.inputs[0]
+    def _no_input(self) -> str:
+        """Why /predict cannot fill the model's inputs; "" if it can."""
+        inputs = self.signature.inputs
+        if not inputs:
+            return "it has no input"
+        if not self.signature.first_is_all:
+            return f"it needs more than one input, {shown(self.signature.names, 200)}"
+        return "" if inputs[0].dtype in FILLED else f"its input '{inputs[0].name}' is {inputs[0].dtype}"

@@ -81,12 +81,17 @@ class Metadata:
         return json({"ready": True})
 
     async def models(self, request: Request) -> Response:
-        """GET /v2/models: all models, and for each one that cannot be called the reason."""
+        """GET /v2/models: all models, why one cannot be called, and why `/predict` cannot serve one."""
         known = self.table.models()
         return json(
             {
                 "models": [
-                    {"name": name, "state": "UNAVAILABLE" if reason else "READY", "reason": reason}
+                    {
+                        "name": name,
+                        "state": "UNAVAILABLE" if reason else "READY",
+                        "reason": reason,
+                        "no_predict": self.table.no_predict(name),
+                    }
                     for name, reason in known.items()
                 ]
             }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from inferencehub.core.oip.predict import read_prediction
+from inferencehub.core.oip.prediction import read_prediction
 from inferencehub.core.values.errors import HubError
 from inferencehub.core.values.requests import InferResponse
 from inferencehub.gateway.calls.submit import Calls

@@ -67,6 +67,11 @@ class RoutingTable:
             return False
         return not any(pod.up and pod.pool == model.pool for pod in self.fleet.pods.values())
 
+    def no_predict(self, name: str) -> str:
+        """Why /predict cannot serve a model; "" if it can, or if no pod has described the model."""
+        lanes = self.known(name)
+        return lanes[0].info.no_predict if lanes else ""
+
     def versions(self, name: str) -> list[str]:
         """The versions of a model that can be called."""
         return sorted(

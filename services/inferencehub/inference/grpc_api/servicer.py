@@ -20,7 +20,8 @@ from google.protobuf.message import Message
 from inferencehub import __version__
 from inferencehub.core.lane.sink import End, OneAnswer, Sink
 from inferencehub.core.oip import extension, messages, model_info
-from inferencehub.core.oip.predict import predict_request, read_prediction
+from inferencehub.core.oip.predict import predict_request
+from inferencehub.core.oip.prediction import read_prediction
 from inferencehub.core.oip.raw_fields import read_request
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.values.errors import HubError, Kind

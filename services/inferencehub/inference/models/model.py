@@ -141,6 +141,11 @@ class Model:
             self._serve(source, signature)
             took = round(monotonic() - started, 3)
             logger.info("model ready", extra={"model": self.name, "version": self.version, "seconds": took})
+            if self.info.no_predict:
+                logger.info(
+                    "model is not for /predict, only for /v2",
+                    extra={"model": self.name, "version": self.version, "reason": self.info.no_predict},
+                )
 
     def _broken(self, reason: str) -> None:
         self.state, self.reason = ModelState.UNAVAILABLE, reason

@@ -16,7 +16,8 @@ import numpy.typing as npt
 import pytest
 import uvloop
 
-from inferencehub.core.oip.predict import predict_request, read_prediction
+from inferencehub.core.oip.predict import predict_request
+from inferencehub.core.oip.prediction import read_prediction
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest, InferResponse
 from inferencehub.core.values.signature import ModelInfo

@@ -72,7 +72,8 @@ SCHEMAS: dict[str, Json] = {
     "PredictAnswer": {
         **record(
             "class_id confidence error",
-            class_id={"type": "integer", "description": "-1 if there is an error"},
+            class_id={"type": "integer", "description": "what the model's label says, or the number of the highest score; "
+                      "-1 if there is an error"},
             confidence={"type": "number", "minimum": 0, "maximum": 1},
             error=text("a sentence, empty on success"),
             label=text("the class's name, if the model gives one"),
@@ -105,8 +106,9 @@ SCHEMAS: dict[str, Json] = {
     "Model": record("name versions platform inputs outputs", name=text("the model"), platform=text("its runtime"),
                     versions=listed({"type": "string"}), inputs=listed(SPEC), outputs=listed(SPEC)),
     "ModelList": record("models", models=listed(record(
-        "name state reason", name=text("the model"), state={"type": "string", "enum": ["READY", "UNAVAILABLE"]},
-        reason=text("why it does not serve; empty if it serves")))),
+        "name state reason no_predict", name=text("the model"), state={"type": "string", "enum": ["READY", "UNAVAILABLE"]},
+        reason=text("why it does not serve; empty if it serves"),
+        no_predict=text("why /predict cannot serve it, though /v2 can; empty if /predict can")))),
     "Server": record("name version extensions", name=text("inferencehub"), version=text("its version"),
                      extensions=listed({"type": "string"})),
     "Live": record("live", live=BOOL),

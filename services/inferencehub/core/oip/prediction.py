@@ -1,0 +1,229 @@
+"""The answer of `/predict`, read from a model's outputs: the class, how sure the model is, and the class's name.
+
+`core/values/class_outputs.py` says which outputs hold them. If there is a label, the class is what it says:
+
+- The confidence is the value of the label's own column of the scores. The column is known if the config lists the
+  classes. Else it is the column of the highest score if that is the label's, or if the label cannot be the number of a
+  column at all (classes 10, 20, 30, or -1 and 1): classifiers give the class of the highest score as the label. A label
+  that would be the number of another column is refused, because its own column is not known.
+- A text label is the class's name, and the class is the number of its column.
+
+Without a label, the class is the number of the column with the highest score. A confidence is the score itself if the
+scores are a probability distribution, else its softmax value.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from math import exp, isfinite
+
+import msgspec
+
+from inferencehub.core.oip.predict import CODES, cannot_predict, packer
+from inferencehub.core.values.class_outputs import ClassOutputs, find_class
+from inferencehub.core.values.errors import HubError, Kind, bad_input
+from inferencehub.core.values.requests import InferResponse
+from inferencehub.core.values.signature import ModelInfo
+from inferencehub.core.values.tensors import Tensor, unpack_bytes
+
+READ = {dtype: (code, struct.calcsize(f"<{code}")) for dtype, code in (CODES | {"FP16": "e"}).items()}
+MOST_SCORES = 2**17  # more classes than any classifier has, and few enough to read on the event loop
+
+
+class Prediction(msgspec.Struct, frozen=True, gc=False):
+    """A class, how sure the model is of it (0 to 1), and the class's name where the model gives one."""
+
+    class_id: int
+    confidence: float
+    label: str = ""
+
+
+def read_prediction(info: ModelInfo, response: InferResponse) -> Prediction:
+    """Class, confidence and label of the one row.
+
+    Raises:
+        HubError: MODEL_FAILED if the outputs hold no finite number or no class where they should, BAD_INPUT if they
+            hold several rows, UNSUPPORTED if their shapes or values do not say which class it is.
+    """
+    where = info.class_outputs or class_outputs_of(info, response)
+    scores: Sequence[float] = ()
+    if where.scores:
+        tensor = response.output(where.scores)
+        scores = numbers(info, tensor)
+        if len(scores) > 1 and not one_row(tensor.shape):
+            raise several_rows(info, tensor)
+    label = text_of(info, response.output(where.text)) if where.text else ""
+    if not where.number:
+        return of_column(info, where, scores, label)
+    number = numbers(info, response.output(where.number))
+    if len(number) != 1:
+        raise several_rows(info, response.output(where.number))
+    if not abs(number[0]) < 2**31 or number[0] != int(number[0]):
+        raise failed(info, f"gave the class {number[0]}, expected a whole number of 32 bits")
+    class_id = int(number[0])
+    if len(scores) == 1 and where.is_confidence:
+        return Prediction(class_id, scores[0], label)
+    return Prediction(class_id, confidence_of(info, where, class_id, scores) if scores else 1.0, label)
+
+
+def class_outputs_of(info: ModelInfo, response: InferResponse) -> ClassOutputs:
+    """The outputs that hold the class, of a model that declares no outputs: found in its answer.
+
+    Raises:
+        HubError: MODEL_FAILED if there is no output, UNSUPPORTED if no class can be found.
+    """
+    if not response.outputs:
+        raise failed(info, "gave no output")
+    found = find_class(response.outputs, False, info.parameter)
+    if found.refusal:
+        raise cannot_predict(info, found.refusal)
+    return found
+
+
+def of_column(info: ModelInfo, where: ClassOutputs, scores: Sequence[float], label: str) -> Prediction:
+    """The prediction where only columns give the class a number.
+
+    Raises:
+        HubError: UNSUPPORTED if there is one column, or if `label` is not one of the classes.
+    """
+    if len(scores) == 1:
+        raise cannot_predict(info, f"its output '{where.scores}' gave a single number")
+    best = scores.index(max(scores))
+    if label and where.classes:
+        best = listed(info, where, label, scores)
+    return Prediction(best, share(scores, best, where.scores), label)
+
+
+def confidence_of(info: ModelInfo, where: ClassOutputs, class_id: int, scores: Sequence[float]) -> float:
+    """The confidence in a class that its own output gives.
+
+    Raises:
+        HubError: UNSUPPORTED if the class's column is not known.
+    """
+    if where.classes:
+        return share(scores, listed(info, where, str(class_id), scores), where.scores)
+    highest = max(scores)
+    if len(scores) == 1:
+        return of_two(info, where, class_id, highest)
+    if 0 <= class_id < len(scores):
+        if scores[class_id] != highest:
+            raise unclear(info, where, class_id)
+        return share(scores, class_id, where.scores)
+    if not where.is_class:
+        raise unclear(info, where, class_id)
+    return share(scores, scores.index(highest), where.scores)
+
+
+def of_two(info: ModelInfo, where: ClassOutputs, class_id: int, probability: float) -> float:
+    """The confidence in class 0 or 1 where the one score is the probability of class 1.
+
+    Raises:
+        HubError: UNSUPPORTED if the class and the score do not agree on that.
+    """
+    confidence = probability if class_id else 1.0 - probability
+    if "prob" not in where.scores.lower() or class_id not in (0, 1) or not 0.5 <= confidence <= 1.0:
+        raise cannot_predict(
+            info,
+            f"its output '{where.number}' says class {class_id}, and {probability:g}, the only number in "
+            f"'{where.scores}', may be the confidence or the probability of another class",
+        )
+    return confidence
+
+
+def share(scores: Sequence[float], column: int, name: str) -> float:
+    """How sure scores are of a column: its value in a distribution, else its softmax value.
+
+    Values from 0 to 1 in an output that says that they are probabilities are taken as they are, and those of one that
+    says that they are logits never are.
+    """
+    name, highest = name.lower(), max(scores)
+    probabilities = abs(sum(scores) - 1.0) < 1e-3 or ("prob" in name and highest <= 1.0)
+    if probabilities and min(scores) >= 0.0 and "logit" not in name:
+        return scores[column]
+    return exp(scores[column] - highest) / sum([exp(score - highest) for score in scores])
+
+
+def listed(info: ModelInfo, where: ClassOutputs, label: str, scores: Sequence[float]) -> int:
+    """The column of a label, where the config lists the classes.
+
+    Raises:
+        HubError: MODEL_FAILED if the label is not listed, or if there are more or fewer columns.
+    """
+    if len(scores) != len(where.classes) or label not in where.classes:
+        raise failed(
+            info,
+            f"gave the class '{label[:80]}' and {len(scores)} scores, its predict_classes lists {len(where.classes)} "
+            f"classes: {', '.join(where.classes)[:200]}",
+        )
+    return where.classes.index(label)
+
+
+def numbers(info: ModelInfo, tensor: Tensor) -> Sequence[float]:
+    """All elements of a numeric tensor, all finite.
+
+    Raises:
+        HubError: MODEL_FAILED if the tensor is empty, not numeric or not finite, UNSUPPORTED if it is too large.
+    """
+    code, size = READ.get(tensor.dtype, ("", 1))
+    count = len(tensor.data) // size
+    if not code or not count:
+        raise no_class(tensor)
+    if count > MOST_SCORES:
+        raise HubError(
+            Kind.UNSUPPORTED,
+            f"model '{info.name}' gave {count} scores, expected at most {MOST_SCORES}; use /v2",
+        )
+    values: Sequence[float] = packer(code, count).unpack(tensor.data)
+    # The sum shows quickly whether all are finite; very large finite numbers can make it infinite, too.
+    if not isfinite(sum(values)) and not all(map(isfinite, values)):
+        raise failed(info, f"gave a number that is not finite in output '{tensor.name}'")
+    return values
+
+
+def text_of(info: ModelInfo, tensor: Tensor) -> str:
+    """The one element of a BYTES tensor as text.
+
+    Raises:
+        HubError: MODEL_FAILED if the tensor is empty or not of BYTES, BAD_INPUT if it has several elements.
+    """
+    if tensor.dtype != "BYTES" or not len(tensor.data):
+        raise no_class(tensor)
+    elements = unpack_bytes(tensor.data)
+    if len(elements) != 1:
+        raise several_rows(info, tensor)
+    return elements[0].decode(errors="replace")
+
+
+def one_row(shape: tuple[int, ...]) -> bool:
+    """Whether several scores of this shape are those of one row, as in [k], [1, k] and [1, k, 1, 1]."""
+    return len(shape) < 2 or (shape[0] == 1 and sum([dim != 1 for dim in shape]) < 2)
+
+
+def several_rows(info: ModelInfo, tensor: Tensor) -> HubError:
+    """The error for an output that is not that of one row."""
+    return bad_input(
+        f"model '{info.name}' gave output '{tensor.name}' of shape {list(tensor.shape)}, expected the class of one row; "
+        f"use /v2/models/{info.name}/infer for several"
+    )
+
+
+def unclear(info: ModelInfo, where: ClassOutputs, class_id: int) -> HubError:
+    """The error for a class whose column is not known."""
+    return cannot_predict(
+        info,
+        f"its output '{where.number}' says class {class_id}, which is not the column of the highest score in "
+        f"'{where.scores}', and its config does not list the classes of the columns in predict_classes",
+    )
+
+
+def failed(info: ModelInfo, what: str) -> HubError:
+    """The error for an answer that holds no class."""
+    return HubError(Kind.MODEL_FAILED, f"model '{info.name}' {what}")
+
+
+def no_class(tensor: Tensor) -> HubError:
+    """The error for an output without numbers or without text."""
+    return HubError(
+        Kind.MODEL_FAILED, f"output '{tensor.name}' is {tensor.dtype} {list(tensor.shape)}: no class in it"
+    )
