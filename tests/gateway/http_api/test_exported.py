@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 
 from inferencehub.pb import inference_pb2 as predict_pb
+from inferencehub.pb import open_inference_pb2 as pb
 from tests.hub import Hub, running_hub
 
 EXPORTED = Path(__file__).parent / "exported"
@@ -33,8 +34,6 @@ CONFIGURED = {
     "logistic-text": CONFIG,
     "lightgbm-text": BY_LABEL,
 }
-# Labels that could be numbers of columns, and are not: only a config can say that.
-UNLISTED = {"logistic-1-2-3", "bayes-1-2-3"}
 REFUSED = {
     "regression": "'variable' FP32 [-1, 1]",
     "two-regressions": "'variable' FP32 [-1, 2]",
@@ -98,9 +97,7 @@ async def predict_at_pod(hub: Hub, model: str, features: list[float]) -> Any:
             return error
 
 
-@pytest.mark.parametrize(
-    "name", [*(ANSWERS.keys() - UNLISTED), *(f"{name}-configured" for name in CONFIGURED)]
-)
+@pytest.mark.parametrize("name", [*ANSWERS, *(f"{name}-configured" for name in CONFIGURED)])
 async def test_a_classifier_s_class_is_its_label_with_its_own_probability(hub: Hub, name: str) -> None:
     for features, label, share in ANSWERS[name.removesuffix("-configured")]:
         class_id = NAMES.index(label) if isinstance(label, str) else label
@@ -180,9 +177,28 @@ async def test_a_label_of_the_lowest_score_is_refused(hub: Hub) -> None:
     assert "not the column of the highest score in 'scores'" in answer["error"]
 
 
-@pytest.mark.parametrize("name", sorted(UNLISTED))
-async def test_a_label_that_may_be_the_number_of_another_column_is_refused(hub: Hub, name: str) -> None:
-    status, answer = await predict(hub, name, [5.1, 3.5, 1.4, 0.2])
-    assert (status, answer["class_id"]) == (501, -1)
-    assert "says class 1" in answer["error"]
-    assert "predict_classes" in answer["error"]
+async def test_the_config_lists_the_classes_that_the_file_has(hub: Hub) -> None:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{hub.pods[0].port}") as channel:
+        ask: Any = channel.unary_unary(
+            "/inference.GRPCInferenceService/ModelConfig",
+            request_serializer=pb.ModelConfigRequest.SerializeToString,
+            response_deserializer=pb.ModelConfigResponse.FromString,
+        )
+        answer = await ask(pb.ModelConfigRequest(name="logistic-10-20-30"))
+        assert answer.config.parameters["predict_classes"].string_value == "10,20,30"
+        # What the user writes stays.
+        answer = await ask(pb.ModelConfigRequest(name="logistic-1-2-3-configured"))
+        assert answer.config.parameters["predict_classes"].string_value == "1, 2, 3"
+
+
+@pytest.mark.parametrize("name", [b"set,sa", b" etosa", b"etosa "])
+async def test_names_that_the_config_cannot_list_cost_nothing(tmp_path: Path, name: bytes) -> None:
+    add(tmp_path, "logistic-text", "odd")
+    file = tmp_path / "odd" / "1" / "model.onnx"
+    content = file.read_bytes()
+    assert content.count(b"setosa") == 1
+    file.write_bytes(content.replace(b"setosa", name))
+    async with running_hub(tmp_path) as hub:
+        [features, *_], *_ = ANSWERS["logistic-text"]
+        status, answer = await predict(hub, "odd", features)
+    assert (status, answer["class_id"], answer["label"]) == (200, 0, name.decode())

@@ -24,6 +24,7 @@ from inferencehub.inference.runtimes.support.arrays import from_array, to_array
 from inferencehub.inference.runtimes.support.cpu_limit import cpu_limit
 from inferencehub.inference.runtimes.support.declared import declared
 from inferencehub.inference.runtimes.support.error_text import first_line
+from inferencehub.inference.runtimes.support.onnx_classes import predict_classes
 from inferencehub.inference.runtimes.support.threads import Threads
 
 logger = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ class Onnx(Runtime):
             agreed(written.outputs, told.outputs, "output"),
             told.max_batch_size,
         )
+        await self.threads.run(self._complete_config)
         await self.threads.run(self._warm)
         return self.signature
 
@@ -102,6 +104,11 @@ class Onnx(Runtime):
                     "model, whose first dimension is not variable"
                 )
         return Signature(inputs, outputs, batch)
+
+    def _complete_config(self) -> None:
+        """Add the classes that the model file lists to the config, as a user would write them."""
+        if classes := predict_classes(self.source.file, self.signature, self.source.config):
+            self.source.config.parameters["predict_classes"].string_value = classes
 
     def _warm(self) -> None:
         """Run the model once with zeros, so the first caller does not wait for the first memory allocation."""

@@ -33,6 +33,8 @@ from xgboost import XGBClassifier
 HERE = Path(__file__).parent
 OPSET, IR_VERSION = 15, 8  # read by onnxruntime 1.14 and later
 ROWS = (0, 60, 120)  # one of each class
+# Where the class of a support vector machine, a vote, is not the one with the highest probability.
+DISPUTED = ([7.9, 3.9, 3.9, 1.1], [4.7, 4.2, 5.0, 2.1])
 NAMES = np.array(["setosa", "versicolor", "virginica"])
 SMALL = {"n_estimators": 2, "max_depth": 2, "random_state": 1}
 
@@ -48,10 +50,10 @@ def write(name: str, model: Any) -> None:
     (HERE / f"{name}.onnx").write_bytes(model.SerializeToString(deterministic=True))
 
 
-def classifier(name: str, model: Any, labels: Any, rows: slice = slice(None)) -> None:
+def classifier(name: str, model: Any, labels: Any, rows: slice = slice(None), asked: Any = None) -> None:
     """Train a classifier on some rows, write it, and note its own answers."""
     model.fit(x[rows], labels[rows])
-    chosen = x[[row for row in ROWS if row < len(x[rows])]]
+    chosen = x[[row for row in ROWS if row < len(x[rows])]] if asked is None else asked
     columns = list(model.classes_)
     answers[name] = [
         [[round(value, 4) for value in row.tolist()], label, round(float(shares[columns.index(label)]), 7)]
@@ -95,7 +97,9 @@ def main() -> None:
     classifier("logistic-1-2-3", LogisticRegression(max_iter=500), y + 1)
     classifier("logistic-two", LogisticRegression(), y, two)
     classifier("tree-minus-plus", DecisionTreeClassifier(max_depth=2), y * 2 - 1, two)
-    classifier("svc-text", SVC(probability=True, random_state=1), NAMES[y])
+    disputed, vote = np.array(DISPUTED, np.float32), SVC(probability=True, random_state=1, C=0.02)
+    classifier("svc-votes", vote, y + 1, asked=disputed)
+    classifier("svc-votes-text", vote, NAMES[y], asked=disputed)
     classifier("bayes-1-2-3", GaussianNB(), y + 1)
     classifier("pipeline", make_pipeline(StandardScaler(), LogisticRegression()), y)
     classifier("mlp", MLPClassifier((8,), max_iter=300, random_state=1), y)
