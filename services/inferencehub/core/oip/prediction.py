@@ -25,9 +25,10 @@ from inferencehub.core.values.class_outputs import ClassOutputs, find_class
 from inferencehub.core.values.errors import HubError, Kind, bad_input
 from inferencehub.core.values.requests import InferResponse
 from inferencehub.core.values.signature import ModelInfo
-from inferencehub.core.values.tensors import Tensor, unpack_bytes
+from inferencehub.core.values.tensors import DTYPES, Tensor, unpack_bytes
 
-READ = {dtype: (code, struct.calcsize(f"<{code}")) for dtype, code in (CODES | {"FP16": "e"}).items()}
+READ = CODES | {"FP16": "e"}
+ONE = {dtype: struct.Struct(f"<{code}").unpack for dtype, code in READ.items()}
 MOST_SCORES = 2**17  # more classes than any classifier has, and few enough to read on the event loop
 
 
@@ -47,24 +48,21 @@ def read_prediction(info: ModelInfo, response: InferResponse) -> Prediction:
             hold several rows, UNSUPPORTED if their shapes or values do not say which class it is.
     """
     where = info.class_outputs or class_outputs_of(info, response)
-    scores: Sequence[float] = ()
-    if where.scores:
-        tensor = response.output(where.scores)
-        scores = numbers(info, tensor)
-        if len(scores) > 1 and not one_row(tensor.shape):
-            raise several_rows(info, tensor)
     label = text_of(info, response.output(where.text)) if where.text else ""
     if not where.number:
-        return of_column(info, where, scores, label)
-    number = numbers(info, response.output(where.number))
-    if len(number) != 1:
-        raise several_rows(info, response.output(where.number))
-    if not abs(number[0]) < 2**31 or number[0] != int(number[0]):
-        raise failed(info, f"gave the class {number[0]}, expected a whole number of 32 bits")
-    class_id = int(number[0])
-    if len(scores) == 1 and where.is_confidence:
-        return Prediction(class_id, scores[0], label)
-    return Prediction(class_id, confidence_of(info, where, class_id, scores) if scores else 1.0, label)
+        return of_column(info, where, scores_of(info, response.output(where.scores)), label)
+    number = one_number(info, response.output(where.number))
+    if not abs(number) < 2**31 or number != (class_id := int(number)):
+        raise failed(info, f"gave the class {number}, expected a whole number of 32 bits")
+    if not where.scores:
+        return Prediction(class_id, 1.0, label)
+    tensor = response.output(where.scores)
+    if not where.is_confidence or len(tensor.data) != DTYPES[tensor.dtype]:
+        return Prediction(class_id, confidence_of(info, where, class_id, scores_of(info, tensor)), label)
+    confidence = one_number(info, tensor)
+    if not isfinite(confidence):
+        raise not_finite(info, tensor)
+    return Prediction(class_id, confidence, label)
 
 
 def class_outputs_of(info: ModelInfo, response: InferResponse) -> ClassOutputs:
@@ -159,25 +157,42 @@ def listed(info: ModelInfo, where: ClassOutputs, label: str, scores: Sequence[fl
     return where.classes.index(label)
 
 
-def numbers(info: ModelInfo, tensor: Tensor) -> Sequence[float]:
-    """All elements of a numeric tensor, all finite.
+def one_number(info: ModelInfo, tensor: Tensor) -> float:
+    """The one element of a numeric tensor.
 
     Raises:
-        HubError: MODEL_FAILED if the tensor is empty, not numeric or not finite, UNSUPPORTED if it is too large.
+        HubError: MODEL_FAILED if the tensor is empty or not numeric, BAD_INPUT if it has several elements.
     """
-    code, size = READ.get(tensor.dtype, ("", 1))
-    count = len(tensor.data) // size
-    if not code or not count:
+    if tensor.dtype not in ONE or not tensor.data:
         raise no_class(tensor)
+    try:
+        number: float = ONE[tensor.dtype](tensor.data)[0]
+    except struct.error:
+        raise several_rows(info, tensor) from None
+    return number
+
+
+def scores_of(info: ModelInfo, tensor: Tensor) -> Sequence[float]:
+    """All elements of a numeric tensor, which are finite and belong to one row.
+
+    Raises:
+        HubError: MODEL_FAILED if the tensor is empty, not numeric or not finite, BAD_INPUT if it has several rows,
+            UNSUPPORTED if it is too large.
+    """
+    if tensor.dtype not in ONE or not tensor.data:
+        raise no_class(tensor)
+    count = len(tensor.data) // DTYPES[tensor.dtype]
     if count > MOST_SCORES:
         raise HubError(
             Kind.UNSUPPORTED,
             f"model '{info.name}' gave {count} scores, expected at most {MOST_SCORES}; use /v2",
         )
-    values: Sequence[float] = packer(code, count).unpack(tensor.data)
+    if count > 1 and not one_row(tensor.shape):
+        raise several_rows(info, tensor)
+    values: Sequence[float] = packer(READ[tensor.dtype], count).unpack(tensor.data)
     # The sum shows quickly whether all are finite; very large finite numbers can make it infinite, too.
     if not isfinite(sum(values)) and not all(map(isfinite, values)):
-        raise failed(info, f"gave a number that is not finite in output '{tensor.name}'")
+        raise not_finite(info, tensor)
     return values
 
 
@@ -220,6 +235,11 @@ def unclear(info: ModelInfo, where: ClassOutputs, class_id: int) -> HubError:
 def failed(info: ModelInfo, what: str) -> HubError:
     """The error for an answer that holds no class."""
     return HubError(Kind.MODEL_FAILED, f"model '{info.name}' {what}")
+
+
+def not_finite(info: ModelInfo, tensor: Tensor) -> HubError:
+    """The error for NaN or infinity."""
+    return failed(info, f"gave a number that is not finite in output '{tensor.name}'")
 
 
 def no_class(tensor: Tensor) -> HubError:

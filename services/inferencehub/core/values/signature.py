@@ -8,6 +8,7 @@ only tensors that have passed it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from operator import attrgetter, is_
 
 from inferencehub.core.values.class_outputs import INTEGERS, TEXTS, ClassOutputs, find_class
@@ -172,8 +173,7 @@ class ModelInfo:
     )  # why /predict cannot serve it; "" if it can
 
     def __post_init__(self) -> None:
-        outputs, batches = self.signature.outputs, bool(self.signature.max_batch_size)
-        found = find_class(outputs, batches, self.parameter) if outputs else None
+        found = class_outputs(self.signature, self.parameters)
         object.__setattr__(self, "class_outputs", found)
         object.__setattr__(self, "no_predict", self._no_input() or (found.refusal if found else ""))
 
@@ -197,3 +197,12 @@ class ModelInfo:
         if not self.signature.first_is_all:
             return f"it needs more than one input, {shown(self.signature.names, 200)}"
         return "" if inputs[0].dtype in FILLED else f"its input '{inputs[0].name}' is {inputs[0].dtype}"
+
+
+@lru_cache(maxsize=256)  # descriptions of the same model are made again and again
+def class_outputs(signature: Signature, parameters: tuple[tuple[str, str], ...]) -> ClassOutputs | None:
+    """The outputs in which /predict finds the class; None if the model declares no outputs."""
+    if not signature.outputs:
+        return None
+    given = dict(parameters)
+    return find_class(signature.outputs, bool(signature.max_batch_size), lambda name: given.get(name, ""))
