@@ -83,8 +83,12 @@ class TierSettings(ProcessSettings):
         "bytes that the process may hold for requests; beyond it requests get 429",
         least=2**10,
     )
-    default_model: str = setting("v1-mock", "model for a /predict with features that names no model")
-    default_text_model: str = setting("sentiment", "model for a /predict with text that names no model")
+    default_model: str = setting(
+        "", "model for a /predict with features that names no model; if empty, see docs/models.md"
+    )
+    default_text_model: str = setting(
+        "", "model for a /predict with text that names no model; if empty, see docs/models.md"
+    )
     drain_timeout_s: float = setting(
         30.0, "seconds to wait at the end for requests that still run", least=0, most=3600
     )
@@ -98,7 +102,7 @@ class TierSettings(ProcessSettings):
         return TimeLimits(self.default_timeout_ms / 1000, self.max_timeout_ms / 1000)
 
     def model_for(self, text: str | None) -> str:
-        """The model for a /predict that names no model; `text` is None if the request has features."""
+        """The model set for a /predict that names none, "" if none is set; `text` is None for features."""
         return self.default_model if text is None else self.default_text_model
 
     def check_timeouts(self) -> None:

@@ -17,6 +17,7 @@ from inferencehub.core.lane.job import Job, Member
 from inferencehub.core.lane.sink import Sink, caller_left
 from inferencehub.core.oip.predict import predict_request
 from inferencehub.core.oip.raw_request import raw_request
+from inferencehub.core.oip.unnamed_model import kind_of
 from inferencehub.core.process.settings import TierSettings
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.parameters import split_parameters
@@ -96,13 +97,15 @@ class Calls:
         text: str | None,
         sink: Sink,
     ) -> None:
-        """Run a call of /predict: `features` or `text` becomes the first input of `model`, "" for the default model.
+        """Run a call of /predict: `features` or `text` becomes the first input of `model`.
+
+        If `model` is "", the model follows from the settings and from the models that there are.
 
         Raises:
             HubError: if the call is refused at once; later errors go to `sink`.
         """
         self._set_deadline(exchange, None)
-        model = model or self.settings.model_for(text)
+        model = model or self.settings.model_for(text) or self.table.unnamed[kind_of(text)]
         lanes = self.table.known(model)
         if lanes and (features is None or len(features) <= MANY_FEATURES):
             exchange.model = lanes[0].info.name
@@ -178,6 +181,8 @@ class Calls:
     async def _when_packed(
         self, exchange: Exchange, model: str, features: Sequence[float] | None, text: str | None
     ) -> Ready:
+        if not model:
+            model = await self.unknown.unnamed(kind_of(text), exchange.deadline - monotonic())
         lanes = self.table.known(model)
         if not lanes:
             lanes = await self.unknown.lanes(model, "", exchange.deadline - monotonic())

@@ -177,11 +177,16 @@ def does_not_serve(model: str, reason: str) -> HubError:
     return HubError(Kind.NOT_READY, f"model '{model[:80]}' does not serve: {reason}")
 
 
+def named(model: str) -> str:
+    """A model in a sentence; `model` is "" if the request named none."""
+    return f"model '{model[:80]}'" if model else "a model for a request without model_name"
+
+
 def no_pod(model: str, waited_s: float, reason: str = NO_POD) -> HubError:
     """The error of a request that waited for a pod in vain."""
     waited = f" (waited {waited_s:g} s)" if waited_s else ""
     return HubError(
         Kind.NOT_READY,
-        f"model '{model[:80]}' cannot be reached: {reason}{waited}",
+        f"{named(model)} cannot be reached: {reason}{waited}",
         retry_after=2,
     )

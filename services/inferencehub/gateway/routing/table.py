@@ -15,6 +15,7 @@ from time import monotonic
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.lane.retries import RetryBudget
 from inferencehub.core.lane.slot import Observer
+from inferencehub.core.oip.unnamed_model import DEFAULT_FOR, KINDS, unnamed_model
 from inferencehub.core.values.errors import HubError
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.signature import ModelInfo
@@ -40,6 +41,7 @@ class RoutingTable:
         self.bytes_held = bytes_held
         self.observe = observe
         self.routes: dict[tuple[str, str], list[ModelLane]] = {}
+        self.unnamed = dict.fromkeys(KINDS, "")  # the model of a /predict that names none, "" if it must
         self.changed = asyncio.Event()  # set and replaced at each change
         self._retries: dict[str, RetryBudget] = {}
         fleet.changed = self.update
@@ -104,8 +106,23 @@ class RoutingTable:
         for (name, _), lanes in self.routes.items():
             for lane in lanes:
                 lane.set_reason(reported.get(name, ""), name in hopeless)
+        by_default = self._default_for()
+        self.unnamed = {kind: unnamed_model(kind, by_default) for kind in KINDS}
         changed, self.changed = self.changed, asyncio.Event()
         changed.set()
+
+    def _default_for(self) -> dict[str, str]:
+        """The models that pods list or are woken for, each with its parameter `default_for`.
+
+        While there are none, those that the table remembers: a pod that restarts changes no answer.
+        """
+        lanes = {name: lanes[-1] for (name, version), lanes in self.routes.items() if not version}
+        present = {name for name, lane in lanes.items() if lane.replicas}
+        present |= self.fleet.on_demand.keys() | self.fleet.unavailable().keys()
+        return {
+            name: lanes[name].info.parameter(DEFAULT_FOR) if name in lanes else ""
+            for name in present or lanes
+        }
 
     def _route(self, key: tuple[str, str], replicas: list[Replica], now: float) -> None:
         lanes = self.routes.setdefault(key, [])

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from time import monotonic
+from typing import TypeVar
 
+from inferencehub.core.oip.unnamed_model import must_name
 from inferencehub.core.values.errors import HubError, Kind, listed
 from inferencehub.gateway.routing.fleet import Fleet
-from inferencehub.gateway.routing.model_lane import ModelLane, does_not_serve, no_pod
+from inferencehub.gateway.routing.model_lane import ModelLane, does_not_serve, named, no_pod
 from inferencehub.gateway.routing.table import ASLEEP, RoutingTable
+
+T = TypeVar("T")
 
 
 class UnknownModels:
@@ -35,8 +40,24 @@ class UnknownModels:
             HubError: NOT_FOUND if no pod has the model, NOT_READY if no pod serves it, DEADLINE if `within_s` is over.
         """
         await self.fleet.look_for(name)
-        if lanes := self.table.known(name, version):
-            return lanes
+        return await self._found(name, version, within_s, lambda: self.table.known(name, version))
+
+    async def unnamed(self, kind: str, within_s: float | None) -> str:
+        """Wait until it is known which model a request without a name gets, and return its name.
+
+        Args:
+            kind: FEATURES or TEXT.
+            within_s: as in `lanes`.
+
+        Raises:
+            HubError: BAD_INPUT if the request must name a model, otherwise as `lanes`.
+        """
+        return await self._found("", "", within_s, lambda: self.table.unnamed[kind])
+
+    async def _found(self, name: str, version: str, within_s: float | None, find: Callable[[], T]) -> T:
+        """Wait until `find` returns anything, and return that; the model `name` is what the request waits for."""
+        if found := find():
+            return found
         longest = self.fleet.hold_s(name)
         hold_s = longest if within_s is None else min(longest, within_s)
         self._refuse_too_many(name)
@@ -49,14 +70,14 @@ class UnknownModels:
                         await self.table.changed.wait()
                 except TimeoutError:
                     break
-                if lanes := self.table.known(name, version):
-                    return lanes
+                if found := find():
+                    return found
         finally:
             self.held[name] -= 1
             if not self.held[name]:
                 del self.held[name]
         if within_s is not None and 0 < within_s < longest and self._may_come(name):
-            raise HubError(Kind.DEADLINE, f"model '{name[:80]}' was not there before the request's deadline")
+            raise HubError(Kind.DEADLINE, f"{named(name)} was not there before the request's deadline")
         raise self._why_not(name, version, hold_s)
 
     def _refuse_too_many(self, name: str) -> None:
@@ -77,7 +98,7 @@ class UnknownModels:
             return True
         if self.table.asleep(name) and not any(name in pod.catalog.unavailable for pod in pods):
             return True
-        return any(name in pod.catalog.loading for pod in pods)
+        return any(name in pod.catalog.loading if name else pod.catalog.loading for pod in pods)
 
     def _why_not(self, name: str, version: str, waited_s: float) -> HubError:
         if reason := self.fleet.unavailable().get(name):
@@ -86,6 +107,8 @@ class UnknownModels:
             return no_pod(name, 0, ASLEEP)
         if self.table.asleep(name) or (not self.fleet.ready and not self.table.routes):
             return no_pod(name, waited_s, "no inference service is ready")
+        if not name:
+            return must_name(self.table.models())
         if version and (name, "") in self.table.routes:
             known = listed(self.table.versions(name))
             return HubError(Kind.NOT_FOUND, f"model '{name}' has no version '{version[:80]}', it has {known}")

@@ -23,6 +23,7 @@ from inferencehub.core.oip import extension, messages, model_info
 from inferencehub.core.oip.predict import predict_request
 from inferencehub.core.oip.prediction import read_prediction
 from inferencehub.core.oip.raw_fields import read_request
+from inferencehub.core.oip.unnamed_model import kind_of
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest, InferResponse
@@ -202,7 +203,8 @@ class Servicer:
         """Predict, the small call: one row of features or a text in, a serialized PredictResponse out."""
         now = monotonic()
         text = message.text if message.text and not message.features else None
-        model = self.models.get(message.model_name or self.settings.model_for(text))
+        name = message.model_name or self.settings.model_for(text) or self.models.unnamed(kind_of(text))
+        model = self.models.get(name)
         model.open_lane()
         request = predict_request(model.info, "", message.features, text)
 

@@ -16,6 +16,7 @@ from inferencehub.core.lane.retries import RetryBudget
 from inferencehub.core.lane.sink import Emit
 from inferencehub.core.lane.slot import Ran
 from inferencehub.core.oip.model_info import parameters_of
+from inferencehub.core.oip.unnamed_model import DEFAULT_FOR
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest, InferResponse, Times
 from inferencehub.core.values.signature import ModelInfo, Signature
@@ -113,6 +114,12 @@ class Model:
         self.lane: Lane[Instance] | None = None
         self._free: list[Instance] = []
         self._recovering: dict[Instance, asyncio.Task[None]] = {}
+
+    @property
+    def default_for(self) -> str:
+        """The kind of /predict without a model name that this model gets; "" if its config has no `default_for`."""
+        source = self.found.source
+        return dict(parameters_of(source.config)).get(DEFAULT_FOR, "") if source else ""
 
     @property
     def serves(self) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from inferencehub.core.lane.byte_budget import ByteBudget
+from inferencehub.core.oip.unnamed_model import must_name, unnamed_model
 from inferencehub.core.values.errors import HubError, Kind, listed
 from inferencehub.inference.metrics import Metrics
 from inferencehub.inference.models.model import Model, ModelState
@@ -84,6 +85,19 @@ class Models:
             return versions[version]
         newest = list(versions.values())
         return next((model for model in reversed(newest) if model.state is ModelState.READY), newest[-1])
+
+    def unnamed(self, kind: str) -> str:
+        """The model of a Predict that names none; `kind` is FEATURES or TEXT.
+
+        Raises:
+            HubError: BAD_INPUT if the request must name a model; NOT_READY if models are still loading.
+        """
+        name = unnamed_model(kind, {name: self.get(name).default_for for name in self._models})
+        if name:
+            return name
+        if not self.loaded:
+            raise HubError(Kind.NOT_READY, "models are still being loaded")
+        raise must_name(self._models)
 
     def versions(self, name: str) -> list[str]:
         """The versions of a model that are ready."""

@@ -62,7 +62,7 @@ SCHEMAS: dict[str, Json] = {
             "",
             features=listed({"type": "number"}, minItems=1, description="finite numbers, for the first input"),
             text=text("a text, for a model that takes one"),
-            model_name=text("the model; without it the default one for features or for text"),
+            model_name=text("the model; needed where there are several and none is the default"),
         ),
         "oneOf": [{"required": ["features"]}, {"required": ["text"]}],
         "additionalProperties": False,
