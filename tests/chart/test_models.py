@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.chart.combinations import COMBINATIONS, FILES
-from tests.chart.rendering import CHART, Object, at, chart, merge, of_kind, one, read_values, render
+from tests.chart.rendering import CHART, Object, at, chart, environ, merge, of_kind, one, read_values, render
 from tests.hub import running_hub
 
 
@@ -33,6 +33,14 @@ def test_the_image_brings_its_own() -> None:
     pod = template({})
     assert volume(pod) is None
     assert mounted(pod) is None
+    assert "HUB_MODELS" not in environ(pod["spec"])
+
+
+@pytest.mark.parametrize("name", [name for name in COMBINATIONS if name.startswith("models-of-")])
+def test_models_that_are_given_are_the_only_ones(name: str) -> None:
+    """The pod has no other place to look at, so an empty volume is not replaced by the samples."""
+    pod = template(COMBINATIONS[name])
+    assert environ(pod["spec"])["HUB_MODELS"] == (mounted(pod) or {})["mountPath"] == "/models"
 
 
 def test_files_become_a_repository() -> None:

@@ -82,3 +82,14 @@ def test_what_the_cluster_must_have_is_said() -> None:
     assert "metrics-server" in texts()["NOTES.txt"]
     assert "inferencehub/scrape=true" in texts()["NOTES.txt"]
     assert "scrape" not in texts(merge({}, at("networkPolicy.enabled", False)))["NOTES.txt"]
+
+
+def test_sample_models_are_named_as_such_for_pools_that_were_given_none() -> None:
+    said = "No models are given, so these pools serve what their image has in /models: "
+    assert f"{said}default." in texts()["NOTES.txt"]
+    assert said not in texts(COMBINATIONS["models-of-files"])["NOTES.txt"]
+    pools = at(
+        "inference.pools",
+        {"default": {}, "gpu": {}, "own": {"models": COMBINATIONS["models-of-files"]["models"]}},
+    )
+    assert f"{said}default, gpu." in texts(pools)["NOTES.txt"]

@@ -1,3 +1,20 @@
+{{/* The part of NOTES.txt about the models: which pools serve those of their image, and thus the samples where it has none. */}}
+
+{{- define "inferencehub.notes.models" -}}
+{{- $found := list }}
+{{- range $name := keys .Values.inference.pools | sortAlpha }}
+{{- $pool := dict }}{{ include "inferencehub.pool" (list $ (index $.Values.inference.pools $name) $pool) }}
+{{- if eq $pool.models.source "image" }}{{ $found = append $found $name }}{{ end }}
+{{- end }}
+{{- with $found }}
+
+No models are given, so these pools serve what their image has in /models: {{ join ", " . }}.
+If it has nothing there, as InferenceHub's own image, they serve sample models, such as v1-mock, and their logs say so. For
+models of your own, set models.source, or build an image with them. Then the samples are gone, and example.body must name one
+of yours.
+{{- end }}
+{{- end }}
+
 {{/* The part of NOTES.txt about the number of pods: for each source, what the cluster lacks and which commands show it. */}}
 
 {{- define "inferencehub.notes.scaling" -}}

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health_pb2
@@ -44,6 +43,9 @@ class InferenceServer:
     Args:
         settings: the service's settings.
         access: the access log; None if access lines are off.
+
+    Raises:
+        SettingError: if there is no model repository.
     """
 
     def __init__(self, settings: InferenceSettings, access: AccessLog | None = None) -> None:
@@ -54,7 +56,7 @@ class InferenceServer:
         self.health = Health()
         self.metrics = Metrics(access)
         self.models = Models(
-            Path(settings.models), ByteBudget(settings.queue_bytes), self.metrics, self._show_health
+            settings.repository(), ByteBudget(settings.queue_bytes), self.metrics, self._show_health
         )
         self.servicer = Servicer(self.models, settings, access)
         self.servicer.ready = lambda: not self.not_ready()
@@ -69,10 +71,11 @@ class InferenceServer:
 
         Raises:
             OSError: if a port is taken.
-            HubError: BAD_INPUT if the model repository does not exist.
         """
-        if not self.models.repository.is_dir():
-            await self.models.load()  # raises an error that says what is wrong
+        if self.settings.serves_samples():
+            logger.info(
+                "no models were given: serving the samples", extra={"models": str(self.models.repository)}
+            )
         await self.ops.start()
         await self.servicer.streams.start(self.settings.stream_port)
         # For registered methods, grpc.aio does extra work in every call. The generic handlers contain all methods, so

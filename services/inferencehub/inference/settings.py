@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
-from inferencehub.core.process.settings import TierSettings, setting
+from inferencehub.core.process.settings import SettingError, TierSettings, setting
+
+# Where models are if no setting says so. In the image the second one is meant: a Dockerfile copies models there, and a
+# volume is mounted there.
+GIVEN = ("models", "/models")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +23,10 @@ class InferenceSettings(TierSettings):
         least=0,
         most=65535,
     )
-    models: str = setting("models", "directory of the model repository")
+    models: str = setting(
+        "", "directory of the model repository; without it ./models, then /models, then the samples"
+    )
+    samples: str = setting("", "directory of sample models, which are served if no models are given")
     required_models: tuple[str, ...] = setting(
         (),
         "models that must serve for the process to be ready, separated by commas; if empty, HUB_READY_AFTER decides",
@@ -32,3 +40,26 @@ class InferenceSettings(TierSettings):
     max_message_bytes: int = setting(
         64 * 2**20, "largest gRPC message that is received or sent, in bytes", least=2**10, most=2**31 - 1
     )
+
+    def repository(self) -> Path:
+        """The directory whose models are served.
+
+        It is `models`. If that is not set, it is ./models or /models, and `samples` if neither exists.
+
+        Raises:
+            SettingError: if it is no directory.
+        """
+        candidates = [self.models] if self.models else [*GIVEN, *filter(None, [self.samples])]
+        for candidate in map(Path, candidates):
+            if candidate.is_dir():
+                return candidate
+        places = " or ".join(f"'{candidate}'" for candidate in candidates)
+        raise SettingError(f"there is no model repository at {places}; HUB_MODELS names its directory")
+
+    def serves_samples(self) -> bool:
+        """Whether the models to serve are the samples.
+
+        Raises:
+            SettingError: as `repository`.
+        """
+        return bool(self.samples) and self.repository().resolve() == Path(self.samples).resolve()

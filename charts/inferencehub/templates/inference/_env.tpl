@@ -7,8 +7,10 @@
   value: "50052"
 - name: HUB_POOL
   value: {{ .pool | quote }}
+{{- if ne .values.models.source "image" }}
 - name: HUB_MODELS
   value: /models
+{{- end }}
 {{- if ne .values.readyAfter "all" }}
 - name: HUB_READY_AFTER
   value: {{ .values.readyAfter }}

@@ -1,4 +1,4 @@
-{{/* Where a pool's models come from. Each partial takes a tier with "pool", see partials/_pod.tpl. The image has its own models at /models. */}}
+{{/* Where a pool's models come from. Each partial takes a tier with "pool", see partials/_pod.tpl. An image may have models at /models; ours has samples in another directory. */}}
 
 {{- define "inferencehub.models.name" -}}
 {{ include "inferencehub.fullname" .root }}-models-{{ .pool }}

@@ -58,6 +58,8 @@ class Models:
             self._models.setdefault(found.name, {})[found.version] = model
             if found.reason:
                 logger.error("model unavailable", extra={"model": found.name, "reason": found.reason})
+        if not self._models:
+            logger.error("no models in the repository", extra={"directory": str(self.repository.resolve())})
         self.scanned = True
         self.changed()
         await asyncio.gather(*[model.load() for model in self])
