@@ -26,7 +26,7 @@ ROOMS = {
     ),
     "inference": ("__main__", "server", "grpc_api", "models", "runtimes", "metrics", "settings"),
     "scaler": ("__main__", "server", "metrics", "activator", "metrics_api", "demand", "kube", "settings"),
-    "cli": ("__main__", "run"),
+    "cli": ("__main__", "run", "tiers", "ports", "supervisor"),
 }  # fmt: skip
 MOST_ROOMS, MOST_FILES, DEEPEST = 12, 10, 2
 # What core may import beside itself and the standard library, and in which of its rooms.

@@ -1,87 +1,158 @@
-"""`inferencehub run` as a process: the curl line that it prints works, and a signal ends both tiers."""
+"""`inferencehub run` as a process: what it prints works, a signal ends all, and what it cannot use it says at once."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import re
 import shlex
 import signal
 import socket
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections import Counter
 from pathlib import Path
+from time import monotonic
 
 import aiohttp
 import pytest
 
-from tests.hub import MODELS, ROOT
-
-READY_S = 60
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports: list[int] = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
-@asynccontextmanager
-async def running(models: Path = MODELS) -> AsyncIterator[tuple[asyncio.subprocess.Process, list[int]]]:
-    """`python -m inferencehub run` with ports of its own, ended where it still runs."""
-    gateway, gateway_ops, pod, pod_ops = ports = free_ports(4)
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")}
-    environ |= {"PYTHONPATH": str(ROOT / "services"), "HUB_MODELS": str(models), "HUB_STREAM_PORT": "0"}
-    environ |= {"PORT": str(gateway), "HUB_OPS_PORT": str(gateway_ops)}
-    options = ("run", "--inference-port", str(pod), "--inference-ops-port", str(pod_ops))
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "inferencehub", *options, env=environ, stderr=asyncio.subprocess.PIPE
-    )
-    try:
-        yield process, ports
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.communicate()
-
-
-async def read_until(stream: asyncio.StreamReader | None, pattern: str) -> re.Match[str]:
-    """The first line of a stream that a pattern matches."""
-    assert stream is not None
-    seen = ""
-    while line := (await stream.readline()).decode():
-        seen += line
-        if match := re.search(pattern, line):
-            return match
-    raise AssertionError(f"the stream ended before {pattern!r}:\n{seen}")
+from tests.cli.run_process import READY, READY_S, running
+from tests.hub import eventually, mock_model
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_the_printed_curl_line_works_and_a_signal_ends_both(number: signal.Signals) -> None:
-    async with running() as (process, ports), asyncio.timeout(READY_S):
-        match = await read_until(process.stderr, r"^  (curl .*)$")
-        curl, silent, url, data, body = shlex.split(match[1])
+    async with running() as run, asyncio.timeout(READY_S):
+        curl, silent, url, data, body = shlex.split((await run.until(r"^  (curl .*)$"))[1])
         assert (curl, silent, data) == ("curl", "-s", "-d")
         async with aiohttp.ClientSession() as client, client.post(url, data=body) as answer:
             assert answer.status == 200
             assert (await answer.json(content_type=None))["error"] == ""
-        process.send_signal(number)
-        assert process.stderr is not None
-        await process.stderr.read()  # both tiers hold this pipe: it ends when they have ended
-        assert await process.wait() == 0
-    for port in ports:
+        run.process.send_signal(number)
+        assert await run.end() == 0
+    for port in run.ports:
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port), timeout=1)
 
 
-async def test_it_ends_where_a_tier_does_not_start(tmp_path: Path) -> None:
-    """The other tier is ended too, and the exit code says that something went wrong."""
-    async with running(tmp_path / "missing") as (process, _), asyncio.timeout(READY_S):
-        await read_until(process.stderr, str(tmp_path / "missing"))
-        assert process.stderr is not None
-        await process.stderr.read()
-        assert await process.wait() == 1
+async def test_with_models_of_ones_own_the_curl_line_lists_them(tmp_path: Path) -> None:
+    mock_model(tmp_path, "mine")
+    async with running(tmp_path) as run, asyncio.timeout(READY_S):
+        *curl, url = shlex.split((await run.until(r"^  (curl .*)$"))[1])
+        assert curl == ["curl", "-s"]
+        async with aiohttp.ClientSession() as client, client.get(url) as answer:
+            assert [model["name"] for model in (await answer.json())["models"]] == ["mine"]
+
+
+async def test_several_inference_services_share_the_requests(tmp_path: Path) -> None:
+    mock_model(tmp_path, "quick", delay_ms=5, slots=1)
+    async with running(tmp_path, pods=3) as run, asyncio.timeout(READY_S), aiohttp.ClientSession() as client:
+        await run.until(READY)
+
+        async def ask(value: int) -> str:
+            async with client.post(f"{run.url}/predict", json={"features": [value]}) as answer:
+                assert answer.status == 200
+                return answer.headers["X-Served-By"]
+
+        seen = Counter(await asyncio.gather(*[ask(value) for value in range(60)]))
+        assert sorted(seen) == sorted(f"127.0.0.1:{port}" for port in run.ports[2:5])
+        run.process.send_signal(signal.SIGINT)
+        assert await run.end() == 0
+
+
+@pytest.mark.parametrize("inside", [None, (), (".git", "README.md", "lost+found", "__pycache__")])
+async def test_without_models_it_says_so_and_starts_nothing(
+    tmp_path: Path, inside: tuple[str, ...] | None
+) -> None:
+    models = tmp_path / "models"
+    if inside is not None:
+        models.mkdir()
+        for name in inside:
+            (models / name).write_text("") if name.endswith("md") else (models / name).mkdir()
+    async with running(models) as run, asyncio.timeout(READY_S):
+        assert await run.end() == 2
+        (said,) = "".join(run.lines).splitlines()
+        expected = (
+            "there is no model repository at" if inside is None else "has no models, expected directories"
+        )
+        assert said.startswith("inferencehub: ")
+        assert expected in said
+        assert f"'{models}'" in said
+        assert "HUB_MODELS" in said
+
+
+@pytest.mark.timing
+async def test_without_models_it_says_so_within_a_second(tmp_path: Path) -> None:
+    took = []
+    for _ in range(3):
+        began = monotonic()
+        async with running(tmp_path) as run:
+            await run.until("has no models")
+            took.append(monotonic() - began)
+    assert min(took) < 1.0
+
+
+async def test_a_second_one_says_which_ports_are_taken_and_what_moves_them() -> None:
+    async with running() as first, asyncio.timeout(READY_S):
+        await first.until(READY)
+        names = ("PORT", "HUB_OPS_PORT", "INFERENCE_PORT", "INFERENCE_OPS_PORT")
+        taken = [
+            f"port {port} is taken (moved by {name})" for port, name in zip(first.ports, names, strict=True)
+        ]
+        everything = {name: str(port) for name, port in zip(names, first.ports, strict=True)}
+        async with running(more=everything) as second:
+            assert await second.end() == 2
+            said = f"inferencehub: {', '.join(taken)}; does another one run on this machine?\n"
+            assert "".join(second.lines) == said
+        for name, port in [*everything.items(), ("HUB_STREAM_PORT", everything["PORT"])]:
+            async with running(more={name: port}) as second:
+                assert await second.end() == 2
+                assert f"port {port} is taken (moved by {name}); does" in "".join(second.lines)
+
+
+async def test_of_several_inference_services_each_needs_a_free_port() -> None:
+    with socket.create_server(("", 0)) as taken:
+        number = taken.getsockname()[1]
+        async with running(pods=3, more={"INFERENCE_PORT": str(number - 2)}) as run:
+            assert await run.end() == 2
+            assert f"port {number} is taken (moved by INFERENCE_PORT)" in "".join(run.lines)
+    async with running(pods=2, more={"INFERENCE_PORT": "65535"}) as run:
+        assert await run.end() == 2
+        assert "INFERENCE_PORT is 65535, so process 2 has no port; expected a lower one" in "".join(run.lines)
+
+
+async def test_a_port_that_two_processes_would_share_is_refused() -> None:
+    async with running(more={"PORT": "18123", "HUB_OPS_PORT": "18123"}) as run:
+        assert await run.end() == 2
+        assert "port 18123 is needed 2 times; move it with HUB_OPS_PORT or PORT" in "".join(run.lines)
+
+
+@pytest.mark.parametrize("moment", ["starting", "listening", "model ready"])
+async def test_a_ctrl_c_at_any_moment_leaves_no_traceback_and_no_process(moment: str) -> None:
+    async with running() as run, asyncio.timeout(READY_S):
+        if moment == "starting":
+            await eventually(lambda: run.children("inference"))
+        else:
+            await run.until(moment)
+        run.process.send_signal(signal.SIGINT)
+        assert await run.end() == 0
+
+
+async def test_a_second_ctrl_c_does_not_wait_for_what_runs(tmp_path: Path) -> None:
+    mock_model(tmp_path, "slow", delay_ms=25_000)
+    async with running(tmp_path) as run, asyncio.timeout(20), aiohttp.ClientSession() as client:
+        await run.until(READY)
+        asked = asyncio.create_task(client.post(f"{run.url}/predict", json={"features": [1]}))
+        async with aiohttp.ClientSession() as watcher:
+            await until_it_runs(watcher, run.ports[3])
+        run.process.send_signal(signal.SIGINT)
+        await run.until("gateway.*draining")
+        run.process.send_signal(signal.SIGINT)
+        assert await run.end() == 0
+        await asyncio.gather(asked, return_exceptions=True)
+
+
+async def until_it_runs(client: aiohttp.ClientSession, ops_port: int) -> None:
+    """Wait until an instance of an inference service is busy."""
+    wanted = 'inferencehub_inference_running{model="slow",version="1"} 1.0'
+    text = ""
+    while wanted not in text:
+        async with client.get(f"http://127.0.0.1:{ops_port}/metrics") as answer:
+            text = await answer.text()

@@ -1,127 +1,100 @@
-"""`inferencehub run`: starts the gateway and the inference service on one machine. `make run` uses it."""
+"""`inferencehub run`: starts the gateway and inference services on one machine. `make run` uses it."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 import sys
-import urllib.request
 from collections.abc import Mapping
 
 import click
 
-from inferencehub.core.process.settings import PREFIX, read_settings, refuse_unknown, variables
-from inferencehub.gateway.settings import GatewaySettings
+from inferencehub.cli.ports import Port
+from inferencehub.cli.supervisor import Tier, say, until_answers
+from inferencehub.cli.tiers import tiers
+from inferencehub.core.process.settings import read_settings
 from inferencehub.inference.settings import InferenceSettings
 
 READY_WITHIN_S = 120.0
 PORT = click.IntRange(1, 65535)
-# The services are on this machine: http_proxy in the environment is for others.
-DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 @click.command(context_settings={"show_default": True})
-@click.option("--inference-port", type=PORT, default=50051, help="gRPC port of the inference service.")
-@click.option("--inference-ops-port", type=PORT, default=9091, help="Its port for metrics and probes.")
+@click.option(
+    "--pods", type=click.IntRange(1, 64), default=1, envvar="PODS", show_envvar=True,
+    help="Number of inference processes; the gateway spreads requests over them.",
+)  # fmt: skip
+@click.option(
+    "--inference-port", type=PORT, default=50051, envvar="INFERENCE_PORT", show_envvar=True,
+    help="gRPC port of the inference service; more of them take the ports after it.",
+)  # fmt: skip
+@click.option(
+    "--inference-ops-port", type=PORT, default=9091, envvar="INFERENCE_OPS_PORT", show_envvar=True,
+    help="Its port for metrics and probes; more of them take the ports after it.",
+)  # fmt: skip
 @click.pass_obj
-def run(environ: Mapping[str, str], inference_port: int, inference_ops_port: int) -> None:
+def run(environ: Mapping[str, str], pods: int, inference_port: int, inference_ops_port: int) -> None:
     """Start the gateway and the inference service on this machine.
 
-    Prints a curl command when a model is ready. Ctrl-C stops both.
+    Prints a curl command when a model is ready. A process that dies is started again. Ctrl-C stops all.
 
     All other settings are environment variables (PORT, HUB_MODELS, ...). Each of the two services gets its own
     settings; PORT and HUB_OPS_PORT are those of the gateway.
     """
-    gateway, inference = environs(environ, inference_port, inference_ops_port)
-    sys.exit(asyncio.run(serve(gateway, inference)))
+    own = Port(inference_port, "INFERENCE_PORT"), Port(inference_ops_port, "INFERENCE_OPS_PORT")
+    gateway, inference = tiers(environ, pods, *own)
+    code = asyncio.run(serve(gateway, inference))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to end
+    sys.exit(code)
 
 
-def environs(environ: Mapping[str, str], port: int, ops_port: int) -> tuple[dict[str, str], dict[str, str]]:
-    """Split one environment into the environments of the gateway and of the inference service.
-
-    Args:
-        environ: the settings of both tiers.
-        port, ops_port: ports of the inference service.
-
-    Raises:
-        SettingError: if a setting is unknown to both tiers or has an invalid value.
-    """
-    gateway_names = [name for name, _ in variables(GatewaySettings)]
-    inference_names = [name for name, _ in variables(InferenceSettings)]
-    refuse_unknown(environ, [*gateway_names, *inference_names])
-    defaults = {"HUB_LOG_FORMAT": "human", "HUB_DRAIN_WAIT_S": "0"}
-    base = {name: value for name, value in environ.items() if not name.startswith(PREFIX)}
-
-    def mine(names: list[str]) -> dict[str, str]:
-        return {**base, **defaults, **{name: environ[name] for name in names if name in environ}}
-
-    gateway = {"GRPC_SERVER_URL": f"127.0.0.1:{port}", **mine(gateway_names)}
-    inference = {**mine(inference_names), "PORT": str(port), "HUB_OPS_PORT": str(ops_port)}
-    read_settings(GatewaySettings, gateway)
-    read_settings(InferenceSettings, inference)
-    return gateway, inference
-
-
-async def serve(gateway: Mapping[str, str], inference: Mapping[str, str]) -> int:
-    """Start both tiers, wait until a signal comes or one of them ends, then stop both.
-
-    Args:
-        gateway, inference: the environments of the two processes.
+async def serve(gateway: Tier, inference: list[Tier]) -> int:
+    """Keep all tiers running until a signal comes or one of them is given up, then stop them.
 
     Returns:
-        The exit code: 0 after a signal, 1 if a tier ended by itself.
+        The exit code: 0 after a signal, that of the tier that was given up otherwise.
     """
     ended = asyncio.Event()
-    children: list[asyncio.subprocess.Process] = []
+    every = [gateway, *inference]
 
     def on_signal() -> None:
         if ended.is_set():  # a second signal: do not wait for running requests
-            for child in children:
-                if child.returncode is None:
-                    child.send_signal(signal.SIGINT)
+            for tier in every:
+                tier.stop()
         ended.set()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, on_signal)
-    # Each tier has its own session. So a Ctrl-C reaches only this process, which then stops the tiers in order.
-    for tier, environ in (("inference", inference), ("gateway", gateway)):
-        command = (sys.executable, "-m", f"inferencehub.{tier}")
-        children.append(await asyncio.create_subprocess_exec(*command, env=environ, start_new_session=True))
-    url = f"http://localhost:{gateway.get('PORT', '3000')}"
-    greeting = asyncio.ensure_future(greet(url, inference["HUB_OPS_PORT"]))
-    waits = [asyncio.ensure_future(child.wait()) for child in children]
+    runs = {tier.name: asyncio.ensure_future(tier.keep_running()) for tier in reversed(every)}
+    greeting = asyncio.ensure_future(greet(gateway, inference))
     stop = asyncio.ensure_future(ended.wait())
-    await asyncio.wait([stop, *waits], return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait([stop, *runs.values()], return_when=asyncio.FIRST_COMPLETED)
     greeting.cancel()
-    for child, wait in reversed(list(zip(children, waits, strict=True))):
-        if child.returncode is None:
-            child.send_signal(signal.SIGINT)
-        await wait
-    return 0 if ended.is_set() else 1
+    ended.set()
+    codes = []
+    for tiers_now in ([gateway], inference):
+        for tier in tiers_now:
+            tier.stop()
+        codes += await asyncio.gather(*[runs[tier.name] for tier in tiers_now])
+    return max(codes)
 
 
-async def greet(url: str, inference_ops_port: str) -> None:
-    """Print a curl command when the gateway at `url` can reach a ready inference service."""
-    loop = asyncio.get_running_loop()
-    ends = loop.time() + READY_WITHIN_S
-    # Ask the inference service first. The gateway would write a log line for each question that comes too early.
-    pages = [f"http://localhost:{inference_ops_port}/readyz", f"{url}/v2/health/ready"]
-    while loop.time() < ends:
-        if await asyncio.to_thread(answers, pages[0]):
-            del pages[0]
-        if not pages:
-            body = '{"features":[0.5,1.2,-3.4],"model_name":"v1-mock"}'
-            sys.stderr.write(f"\nInferenceHub is ready. Try:\n\n  curl -s {url}/predict -d '{body}'\n\n")
-            sys.stderr.write(f"Pages: {url}/docs   Models: {url}/v2/models   Ctrl-C stops it.\n\n")
-            return
-        await asyncio.sleep(0.1)
-    sys.stderr.write(f"inferencehub: not ready after {READY_WITHIN_S:g} s; the lines above say why\n")
-
-
-def answers(url: str) -> bool:
-    """Whether a GET of `url` gets status 200."""
+async def greet(gateway: Tier, inference: list[Tier]) -> None:
+    """Print a curl command when the gateway can reach a ready inference service."""
+    port = int(gateway.settings["PORT"])
     try:
-        with DIRECT.open(url, timeout=2) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
+        async with asyncio.timeout(READY_WITHIN_S):
+            # The gateway would write a log line for each question that comes too early.
+            for tier in [*inference, gateway]:
+                await tier.ready.wait()
+            await until_answers(port, "/v2/health/ready")
+    except TimeoutError:
+        say(f"not ready after {READY_WITHIN_S:g} s; the lines above say why")
+        return
+    url = f"http://localhost:{port}"
+    command = f"curl -s {url}/v2/models"
+    if (read_settings(InferenceSettings, inference[0].settings).repository() / "v1-mock").is_dir():
+        command = f"""curl -s {url}/predict -d '{{"features":[0.5,1.2,-3.4],"model_name":"v1-mock"}}'"""
+    sys.stderr.write(f"\nInferenceHub is ready. Try:\n\n  {command}\n\n")
+    sys.stderr.write(f"Pages: {url}/docs   Models: {url}/v2/models   Ctrl-C stops it.\n\n")
+    sys.stderr.flush()

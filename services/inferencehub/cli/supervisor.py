@@ -1,0 +1,140 @@
+"""Keeps a tier's process running: starts it again when it ends, after a pause that grows while it keeps ending.
+
+A start has failed if the process ends before it was ready. After `STARTS` failed starts in a row the tier is given up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from time import monotonic
+
+STARTS = 3
+PAUSE_S = (0.25, 8.0)  # the first pause and the longest one
+STEADY_S = 30.0  # a process that ran for so long gets the first pause again
+ASK_EVERY_S, ANSWER_S = 0.1, 2.0
+
+
+def say(sentence: str) -> None:
+    """Write a line for the person at the terminal."""
+    sys.stderr.write(f"inferencehub: {sentence}\n")
+    sys.stderr.flush()
+
+
+@dataclass(slots=True)
+class Tier:
+    """One process to keep running.
+
+    Args:
+        name: what it is called in sentences.
+        module: its package in inferencehub.
+        settings: its environment.
+        ops_port: its port for probes.
+
+    `ready` is set while its process is ready. `stopping` is set once it shall not be started again.
+    """
+
+    name: str
+    module: str
+    settings: Mapping[str, str]
+    ops_port: int
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    _process: asyncio.subprocess.Process | None = None
+
+    async def keep_running(self) -> int:
+        """Run the process, again and again, until `stop`.
+
+        Returns:
+            0 after `stop`. If the tier was given up, the last exit code, or 1 if a signal ended it.
+        """
+        failed, pause_s = 0, PAUSE_S[0]
+        while not self.stopping.is_set():
+            began = monotonic()
+            code, was_ready = await self._run()
+            if self.stopping.is_set():
+                break
+            failed = 0 if was_ready else failed + 1
+            if failed == STARTS:
+                say(f"{self.name} {ended(code)}; it did not start {STARTS} times in a row, so all ends")
+                return code if code > 0 else 1
+            if monotonic() - began > STEADY_S:
+                pause_s = PAUSE_S[0]
+            say(f"{self.name} {ended(code)}; it is started again in {pause_s:g} s")
+            try:
+                async with asyncio.timeout(pause_s):
+                    await self.stopping.wait()
+            except TimeoutError:
+                pause_s = min(2 * pause_s, PAUSE_S[1])
+        return 0
+
+    async def _run(self) -> tuple[int, bool]:
+        """Run the process once; its exit code, and whether it was ever ready."""
+        again = self._process is not None
+        # It has its own session. So a Ctrl-C reaches only this process, which then stops the tiers in order.
+        command = (sys.executable, "-m", f"inferencehub.{self.module}")
+        self._process = await asyncio.create_subprocess_exec(
+            *command, env=self.settings, start_new_session=True
+        )
+        if self.stopping.is_set():  # while it was being started
+            self._end()
+        asking = asyncio.ensure_future(self._ask(again))
+        try:
+            code = await self._process.wait()
+            return code, self.ready.is_set()
+        finally:
+            asking.cancel()
+            self.ready.clear()
+
+    async def _ask(self, again: bool) -> None:
+        """Set `ready` when the process says that it is ready, and say so if it was started `again`."""
+        await until_answers(self.ops_port, "/readyz")
+        self.ready.set()
+        if again:
+            say(f"{self.name} is ready again")
+
+    def stop(self) -> None:
+        """End the process, and do not start it again. A second call does not wait for running requests."""
+        self.stopping.set()
+        if self._process is not None and self._process.returncode is None:
+            self._end()
+
+    def _end(self) -> None:
+        assert self._process is not None
+        if self.ready.is_set():
+            self._process.send_signal(signal.SIGINT)
+        else:
+            # While Python starts, SIGINT would end it with a traceback, and SIGTERM ends it silently. Later, a second
+            # SIGTERM ends the drain.
+            self._process.send_signal(signal.SIGTERM)
+            self._process.send_signal(signal.SIGTERM)
+
+
+def ended(code: int) -> str:
+    """How a process ended, from its exit code; a negative one is the number of a signal."""
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+
+
+async def until_answers(port: int, path: str) -> None:
+    """Wait until a GET of `path` at a port of this machine gets status 200."""
+    while True:
+        if await answers(port, path):
+            return
+        await asyncio.sleep(ASK_EVERY_S)
+
+
+async def answers(port: int, path: str) -> bool:
+    """Whether a GET of `path` at a port of this machine gets status 200."""
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            reader, writer = await asyncio.open_connection("localhost", port)
+            try:
+                writer.write(f"GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n".encode())
+                return (await reader.readline()).startswith(b"HTTP/1.1 200")
+            finally:
+                writer.close()
+    except OSError:  # TimeoutError is one
+        return False

@@ -1,0 +1,82 @@
+"""The processes of `inferencehub run`, each with an environment of its own, made from one environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from inferencehub.cli.ports import Port, chosen, refuse_taken
+from inferencehub.cli.supervisor import Tier
+from inferencehub.core.process.settings import PREFIX, SettingError, read_settings, refuse_unknown, variables
+from inferencehub.gateway.settings import GatewaySettings
+from inferencehub.inference.settings import InferenceSettings
+
+DEFAULTS = {"HUB_LOG_FORMAT": "human", "HUB_DRAIN_WAIT_S": "0"}
+
+
+def tiers(environ: Mapping[str, str], pods: int, port: Port, ops_port: Port) -> tuple[Tier, list[Tier]]:
+    """Split one environment into those of the gateway and of each inference service.
+
+    Args:
+        environ: the settings of both tiers.
+        pods: number of inference services.
+        port, ops_port: ports of the first inference service.
+
+    Raises:
+        SettingError: if a setting is unknown to both tiers or has an invalid value, a port is taken, or there are no
+            models.
+    """
+    settings = (GatewaySettings, InferenceSettings)
+    refuse_unknown(environ, [name for cls in settings for name, _ in variables(cls)])
+    back = settings_of(InferenceSettings, environ)
+    read = read_settings(InferenceSettings, {**back, "PORT": "0"})
+    refuse_empty(read.repository())
+    ports = {"PORT": port, "HUB_OPS_PORT": ops_port}
+    if read.stream_port:  # with 0, each process takes a free one
+        ports["HUB_STREAM_PORT"] = Port(read.stream_port, "HUB_STREAM_PORT")
+    used: list[Port] = []
+    inference = []
+    for place in range(pods):
+        own = {name: chosen(first, place) for name, first in ports.items()}
+        used += own.values()
+        name = "the inference service" + (f" at port {own['PORT'].number}" if pods > 1 else "")
+        inference.append(Tier(name, "inference", {**back, **numbers(own)}, own["HUB_OPS_PORT"].number))
+    addresses = ",".join(f"127.0.0.1:{tier.settings['PORT']}" for tier in inference)
+    front = {"GRPC_SERVER_URL": addresses, **settings_of(GatewaySettings, environ)}
+    parsed = read_settings(GatewaySettings, front)
+    own = {
+        name: chosen(Port(getattr(parsed, field.name), name))
+        for name, field in variables(GatewaySettings)
+        if name.endswith("PORT")
+    }
+    refuse_taken([*own.values(), *used])
+    return Tier("the gateway", "gateway", {**front, **numbers(own)}, own["HUB_OPS_PORT"].number), inference
+
+
+def settings_of(cls: type, environ: Mapping[str, str]) -> dict[str, str]:
+    """The part of an environment that a tier with the settings `cls` gets, over what differs on a laptop."""
+    names = {name for name, _ in variables(cls)}
+    mine = {name: value for name, value in environ.items() if name in names or not name.startswith(PREFIX)}
+    return {**DEFAULTS, **mine}
+
+
+def numbers(ports: Mapping[str, Port]) -> dict[str, str]:
+    """Ports as the values of their variables."""
+    return {name: str(port.number) for name, port in ports.items()}
+
+
+def refuse_empty(repository: Path) -> None:
+    """Refuse a repository in which no directory can be a model.
+
+    Raises:
+        SettingError: if there is none, or the repository cannot be read.
+    """
+    try:
+        names = [child.name for child in repository.iterdir() if child.is_dir()]
+    except OSError as error:
+        raise SettingError(f"the model repository '{repository}' cannot be read: {error.strerror}") from None
+    if not any(not name.startswith((".", "_")) and name != "lost+found" for name in names):
+        raise SettingError(
+            f"the model repository '{repository}' has no models, expected directories such as <model>/1; "
+            "HUB_MODELS names the repository"
+        )
