@@ -36,16 +36,16 @@ class Reader:
     ends: int = 0
 
     def __post_init__(self) -> None:
-        self.incoming = Incoming(self.preface, self._control, self._message, self._ended, MOST)
+        self.incoming = Incoming(self.preface, MOST)
         self.incoming.begun = True
 
-    def _control(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
+    def control(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         self.frames.append((kind, payload))
 
-    def _message(self, data: bytes | bytearray | memoryview) -> None:
+    def message(self, data: bytes | bytearray | memoryview) -> None:
         self.messages.append(bytes(data))
 
-    def _ended(self) -> None:
+    def half_closed(self) -> None:
         self.ends += 1
 
     def read(self, data: bytes) -> None:
@@ -56,7 +56,7 @@ class Reader:
             size = min(len(place), len(data))
             place[:size] = data[:size]
             data = data[size:]
-            self.incoming.read(size)
+            self.incoming.read(size, self)
 
 
 def message(data: bytes) -> bytes:
@@ -113,7 +113,7 @@ def test_a_large_message_is_read_into_its_place() -> None:
     place = reader.incoming.place()
     assert len(place) == len(whole) - 100
     place[:] = whole[100:]
-    reader.incoming.read(len(place))
+    reader.incoming.read(len(place), reader)
     assert reader.messages == [data]
 
 

@@ -36,7 +36,7 @@ class Echo(ServerStream):
     """Sends each message back, and ends the stream where one says so."""
 
     def __init__(self, **bounds: Any) -> None:
-        super().__init__(self._take, 20_000_000, **bounds)
+        super().__init__(20_000_000, **bounds)
         self.broken = ""
         self.messages = 0
 
@@ -50,13 +50,13 @@ class Echo(ServerStream):
         else:
             self.begin((("said", headers.get("say", "nothing")),))
 
-    def _half_closed(self) -> None:
+    def half_closed(self) -> None:
         self.finish(0)
 
     def _ended(self, why: str) -> None:
         self.broken = why
 
-    def _take(self, data: Buffer) -> None:
+    def message(self, data: Buffer) -> None:
         self.messages += 1
         self.send((data[:1], data[1:]))
         if data == b"end":

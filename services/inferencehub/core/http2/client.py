@@ -55,7 +55,8 @@ class ClientStream(Stream):
             ("content-type", "application/grpc"),
             *metadata,
         ]
-        super().__init__(b"", received, most_bytes, give_back)
+        self._received: Callable[[Buffer], None] | None = received
+        super().__init__(b"", most_bytes, give_back)
 
     def ping(self) -> None:
         """Send a ping, which the server has to answer."""
@@ -91,8 +92,18 @@ class ClientStream(Stream):
                 self._end()
                 self.ended.set_result(Ended(int(status), unquote(headers.get("grpc-message", ""))))
 
-    def _half_closed(self) -> None:
+    def message(self, data: Buffer) -> None:
+        """See `Receiver`."""
+        if self._received is not None:
+            self._received(data)
+
+    def half_closed(self) -> None:
+        """See `Receiver`."""
         raise Broken("the stream ends without a status")
+
+    def _end(self) -> None:
+        super()._end()
+        self._received = None  # it refers to the object that has this stream
 
     def _ended(self, why: str) -> None:
         self.ended.set_result(Ended(-1, why))

@@ -6,7 +6,7 @@ rest of it is read from the socket directly into that buffer.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 from inferencehub.core.http2.frames import (
     DATA,
@@ -26,6 +26,19 @@ from inferencehub.core.values.tensors import Buffer
 BUFFER = 2**16  # bytes; every frame other than DATA must fit in
 
 
+class Receiver(Protocol):
+    """Gets what was parsed. The parser does not keep it: they would refer to each other, and so stay in memory."""
+
+    def control(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
+        """Take a frame other than DATA."""
+
+    def message(self, data: Buffer) -> None:
+        """Take a message."""
+
+    def half_closed(self) -> None:
+        """The peer has ended its side of the stream with DATA."""
+
+
 class Incoming:
     """The parser of one connection's received bytes (see the module's docstring).
 
@@ -34,27 +47,15 @@ class Incoming:
 
     Args:
         preface: bytes that the peer sends before its first frame.
-        control: called with each frame other than DATA: its type, flags, stream and payload.
-        message: called with each message.
-        ended: called when a DATA frame ends the stream.
         most_bytes: bytes of the largest message that is accepted.
     """
 
-    def __init__(
-        self,
-        preface: bytes,
-        control: Callable[[int, int, int, bytes], None],
-        message: Callable[[Buffer], None],
-        ended: Callable[[], None],
-        most_bytes: int,
-    ) -> None:
+    def __init__(self, preface: bytes, most_bytes: int) -> None:
         self.heard = self.taken = 0
         self.begun = not preface
         self._preface = preface
-        self._control = control
-        self._deliver = message
-        self._ended = ended
         self._most_bytes = most_bytes
+        self._dropped = False
         self._buffer = bytearray(BUFFER)
         self._view = memoryview(self._buffer)
         self._filled = 0
@@ -70,8 +71,8 @@ class Incoming:
             return self._place[: self._left]
         return self._view[self._filled :]
 
-    def read(self, size: int) -> None:
-        """Parse `size` bytes that were written to `place()`.
+    def read(self, size: int, receiver: Receiver) -> None:
+        """Parse `size` bytes that were written to `place()`, and give the receiver what they contain.
 
         Raises:
             Broken: if they violate the protocol.
@@ -79,16 +80,16 @@ class Incoming:
         if self._message is not None and self._left:
             self.heard += 1
             self._left -= size
-            self._fill(size)
+            self._fill(size, receiver)
             at = end = 0
         else:
             at, end = 0, self._filled + size
             if self._preface and not (at := self._begin(end)):
                 self._filled = end
                 return
-        while True:
+        while not self._dropped:
             if self._left:
-                at = self._data(at, end)
+                at = self._data(at, end, receiver)
             if self._padding and not self._left:
                 skipped = min(self._padding, end - at)
                 self._padding -= skipped
@@ -97,8 +98,8 @@ class Incoming:
                 break
             if self._last:
                 self._last = False
-                self._ended()
-            behind = self._frame(at, end)
+                receiver.half_closed()
+            behind = self._frame(at, end, receiver)
             if not behind:
                 break
             at = behind
@@ -106,7 +107,14 @@ class Incoming:
             self._view[: end - at] = self._view[at:end]
         self._filled = end - at
 
-    def _frame(self, at: int, end: int) -> int:
+    def drop(self) -> None:
+        """Drop the bytes that have arrived, and parse nothing more."""
+        self._dropped = True
+        self._message = None
+        self._place = memoryview(b"")
+        self._prefix = b""
+
+    def _frame(self, at: int, end: int, receiver: Receiver) -> int:
         """Take the frame at offset `at`; of a DATA frame, only its head.
 
         Returns:
@@ -125,7 +133,7 @@ class Incoming:
             if length > end - at:
                 return 0
             self.heard += 1
-            self._control(kind, flags, stream, bytes(self._view[at : at + length]))
+            receiver.control(kind, flags, stream, bytes(self._view[at : at + length]))
             return at + length
         if stream != STREAM or not self.begun:
             raise Broken("DATA of a stream that was not begun")
@@ -155,16 +163,16 @@ class Incoming:
         self._preface = b""
         return begun
 
-    def _data(self, at: int, end: int) -> int:
+    def _data(self, at: int, end: int, receiver: Receiver) -> int:
         """Take the bytes of the current DATA that are in the buffer from offset `at`; the offset after them."""
         stop = min(end, at + self._left)
         self._left -= stop - at
-        while at < stop:
+        while at < stop and not self._dropped:
             if self._message is not None:
                 size = min(stop - at, len(self._place))
                 self._place[:size] = self._view[at : at + size]
                 at += size
-                self._fill(size)
+                self._fill(size, receiver)
                 continue
             if self._prefix or stop - at < PREFIX_BYTES:
                 begun = len(self._prefix)
@@ -178,19 +186,19 @@ class Incoming:
                 size = self._size(*PREFIX.unpack_from(self._buffer, at))
                 at += PREFIX_BYTES
             if size <= stop - at:
-                self._deliver(bytes(self._view[at : at + size]))
+                receiver.message(bytes(self._view[at : at + size]))
                 at += size
             else:
                 self._message = self._place = room(size)
         return stop
 
-    def _fill(self, size: int) -> None:
+    def _fill(self, size: int, receiver: Receiver) -> None:
         """Note that `size` more bytes were written to the incomplete message; deliver it if it is complete."""
         self._place = self._place[size:]
         message = self._message
         if message is not None and not self._place:
             self._message = None
-            self._deliver(message)
+            receiver.message(message)
 
     def _size(self, compressed: int, size: int) -> int:
         if compressed or size > self._most_bytes:

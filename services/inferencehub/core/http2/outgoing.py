@@ -1,9 +1,12 @@
-"""Sends the stream's messages as DATA frames, as fast as the peer's flow-control windows allow."""
+"""Turns the stream's messages into DATA frames, as fast as the peer's flow-control windows allow.
+
+What is to be written is returned, so that nothing here refers to the connection.
+"""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from inferencehub.core.http2.frames import (
     DATA,
@@ -29,53 +32,49 @@ JOIN_BELOW = 2**14
 class Outgoing:
     """The sender of one stream's messages (see the module's docstring).
 
-    `held` is the number of message bytes that wait until the peer opens its windows.
-
-    Args:
-        write: writes buffers to the connection.
+    `held` is the number of message bytes that wait until the peer opens its windows. The methods return the buffers
+    that must be written now.
     """
 
-    def __init__(self, write: Callable[[Sequence[Buffer]], None]) -> None:
-        self._write = write
+    def __init__(self) -> None:
         self.held = 0
         self._unsent: deque[memoryview] = deque()
         self._stream_window = self._connection_window = self._first_window = FIRST_WINDOW
         self._frame_limit = FIRST_FRAME_LIMIT
         self._end = b""
 
-    def send(self, parts: Sequence[Buffer]) -> None:
+    def send(self, parts: Sequence[Buffer]) -> Sequence[Buffer]:
         """Send one message, which consists of `parts`."""
         size = sum(map(len, parts)) + PREFIX_BYTES
         prefix = PREFIX.pack(0, size - PREFIX_BYTES)
         if self._unsent or size > JOIN_BELOW or size > self._stream_window or size > self._connection_window:
             self._queue(prefix, parts)
             self.held += size
-            self._flush()
-            return
+            return self._flush()
         self._stream_window -= size
         self._connection_window -= size
-        self._write((b"".join([FRAME.pack(size >> 8, size & 255, DATA, 0, STREAM), prefix, *parts]),))
+        return (b"".join([FRAME.pack(size >> 8, size & 255, DATA, 0, STREAM), prefix, *parts]),)
 
-    def end(self, frames: bytes) -> None:
+    def end(self, frames: bytes) -> Sequence[Buffer]:
         """Send the frames that end the stream, after all messages."""
         self._end = frames
-        self._flush()
+        return self._flush()
 
     def drop(self) -> None:
         """Discard everything that has not been written."""
         self._unsent.clear()
         self.held = 0
 
-    def open(self, stream: int, payload: bytes) -> None:
+    def open(self, stream: int, payload: bytes) -> Sequence[Buffer]:
         """Take a WINDOW_UPDATE of the peer; stream 0 is the connection's window."""
         more = NUMBER.unpack(payload)[0] & WINDOW
         if stream:
             self._stream_window += more
         else:
             self._connection_window += more
-        self._flush()
+        return self._flush()
 
-    def set(self, payload: bytes) -> None:
+    def set(self, payload: bytes) -> Sequence[Buffer]:
         """Take the peer's SETTINGS."""
         for name, value in SETTING.iter_unpack(payload):
             if name == INITIAL_WINDOW_SIZE:
@@ -83,7 +82,7 @@ class Outgoing:
                 self._first_window = value
             elif name == MAX_FRAME_SIZE:
                 self._frame_limit = value
-        self._flush()
+        return self._flush()
 
     def _queue(self, prefix: bytes, parts: Sequence[Buffer]) -> None:
         small: list[Buffer] = [prefix]
@@ -96,7 +95,7 @@ class Outgoing:
         if small:
             self._unsent.append(memoryview(b"".join(small)))
 
-    def _flush(self) -> None:
+    def _flush(self) -> list[Buffer]:
         unsent, frames = self._unsent, list[Buffer]()
         while unsent:
             part = unsent[0]
@@ -114,5 +113,4 @@ class Outgoing:
         if self._end and not unsent:
             frames.append(self._end)
             self._end = b""
-        if frames:
-            self._write(frames)
+        return frames

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -18,14 +18,12 @@ from inferencehub.core.http2.frames import (
     settings,
 )
 from inferencehub.core.http2.stream import Stream
-from inferencehub.core.values.tensors import Buffer
 
 
 class ServerStream(Stream):
     """A protocol for `loop.create_server`. Subclasses decide which streams they accept, and what for.
 
     Args:
-        received: called with each message.
         most_bytes: bytes of the largest message that is accepted.
         patience_s: seconds that the client has to open the stream, and to close the connection after the stream's end.
         silent_s: seconds without any frame after which the connection is dropped; gateways ping more often.
@@ -34,13 +32,12 @@ class ServerStream(Stream):
 
     def __init__(
         self,
-        received: Callable[[Buffer], None],
         most_bytes: int,
         patience_s: float = 5.0,
         silent_s: float = 60.0,
         most_held: int = 2**26,
     ) -> None:
-        super().__init__(PREFACE, received, most_bytes)
+        super().__init__(PREFACE, most_bytes)
         self._patience_s, self._silent_s, self._most_held = patience_s, silent_s, most_held
         self._loop = asyncio.get_running_loop()
         self._begun = self._finished = False
@@ -84,7 +81,7 @@ class ServerStream(Stream):
         start = [] if self._begun else [(":status", "200"), ("content-type", "application/grpc")]
         trailers = [*start, ("grpc-status", str(status)), ("grpc-message", quote(detail, safe=" "))]
         goaway = frame(GOAWAY, 0, 0, TWO_NUMBERS.pack(STREAM, NO_ERROR))
-        self._outgoing.end(self._head(trailers, True) + goaway)
+        self._write_all(self._outgoing.end(self._head(trailers, True) + goaway))
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop.call_later(self._patience_s, self._look_for_the_end, self.unsent)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hpack import Decoder, Encoder, HPACKError
@@ -58,7 +58,6 @@ class Stream(asyncio.BufferedProtocol, ABC):
 
     Args:
         preface: bytes that the peer sends before its first frame.
-        received: called with each message.
         most_bytes: bytes of the largest message that is accepted.
         give_back: number of received bytes after which the windows are opened again.
     """
@@ -66,15 +65,14 @@ class Stream(asyncio.BufferedProtocol, ABC):
     def __init__(
         self,
         preface: bytes,
-        received: Callable[[Buffer], None],
         most_bytes: int,
         give_back: int = GIVE_BACK,
     ) -> None:
         self._give_back = give_back
         self.over = False
         self._transport: asyncio.Transport | None = None
-        self._incoming = Incoming(preface, self._control, received, self._half_closed, most_bytes)
-        self._outgoing = Outgoing(self._write_all)
+        self._incoming = Incoming(preface, most_bytes)
+        self._outgoing = Outgoing()
         self._decoder, self._encoder = Decoder(max_header_list_size=HEAD_BYTES), Encoder()
         self._block = b""  # the part of a header block that has arrived
         self._last = False  # whether that block ends the stream
@@ -97,8 +95,12 @@ class Stream(asyncio.BufferedProtocol, ABC):
         """A block of headers has arrived; `last` says whether it ends the stream."""
 
     @abstractmethod
-    def _half_closed(self) -> None:
-        """The peer has ended its side of the stream with DATA."""
+    def message(self, data: Buffer) -> None:
+        """See `Receiver`."""
+
+    @abstractmethod
+    def half_closed(self) -> None:
+        """See `Receiver`."""
 
     @abstractmethod
     def _ended(self, why: str) -> None:
@@ -125,7 +127,7 @@ class Stream(asyncio.BufferedProtocol, ABC):
         """Parse `size` bytes that asyncio has written to the buffer; drop the connection if they are invalid."""
         incoming = self._incoming
         try:
-            incoming.read(size)
+            incoming.read(size, self)
         except (Broken, HPACKError, struct.error, IndexError, ValueError) as error:
             self._break(f"it does not speak gRPC: {error}")
         if incoming.taken >= self._give_back:
@@ -142,7 +144,7 @@ class Stream(asyncio.BufferedProtocol, ABC):
     def send(self, parts: Sequence[Buffer]) -> None:
         """Send one message, which consists of `parts`; nothing is sent once the stream is over."""
         if not self.over:
-            self._outgoing.send(parts)
+            self._write_all(self._outgoing.send(parts))
 
     # --- the rest ---
 
@@ -151,7 +153,7 @@ class Stream(asyncio.BufferedProtocol, ABC):
             self._transport.write(data)
 
     def _write_all(self, data: Sequence[Buffer]) -> None:
-        if self._transport is not None:
+        if data and self._transport is not None:
             self._transport.writelines(data)
 
     def _head(self, headers: Iterable[tuple[str, str]], last: bool) -> bytes:
@@ -171,20 +173,22 @@ class Stream(asyncio.BufferedProtocol, ABC):
     def _end(self) -> None:
         """End the stream and close its connection."""
         self.over = True
+        self._incoming.drop()
         self._outgoing.drop()
         if self._transport is not None:
             self._transport.close()
 
-    def _control(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
+    def control(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
+        """See `Receiver`."""
         if kind == WINDOW_UPDATE:
-            self._outgoing.open(stream, payload)
+            self._write_all(self._outgoing.open(stream, payload))
         elif kind == PING:
             if not flags & ACK:
                 self._write(frame(PING, ACK, 0, payload))
         elif kind == SETTINGS:
             if not flags & ACK:
                 self._write(frame(SETTINGS, ACK, 0))  # acknowledged before anything that they allow is sent
-                self._outgoing.set(payload)
+                self._write_all(self._outgoing.set(payload))
         elif kind == HEADERS:
             if stream != STREAM:
                 raise Broken(f"headers of stream {stream}, expected only stream {STREAM}")

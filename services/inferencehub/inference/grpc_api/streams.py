@@ -139,7 +139,7 @@ class StandingStream(ServerStream):
     """
 
     def __init__(self, streams: Streams) -> None:
-        super().__init__(self._take, streams.most_bytes)
+        super().__init__(streams.most_bytes)
         self._streams = streams
         self._pod = streams.pod
         self._metadata: tuple[tuple[str, str], ...] = ()
@@ -190,14 +190,16 @@ class StandingStream(ServerStream):
         if last:
             self.end()
 
-    def _half_closed(self) -> None:
+    def half_closed(self) -> None:
+        """See `Receiver`."""
         self.end()
 
     def _ended(self, why: str) -> None:
         for call in list(self._running.values()):
             call.leave()
 
-    def _take(self, data: Buffer) -> None:
+    def message(self, data: Buffer) -> None:
+        """See `Receiver`: begin the call that the message asks for."""
         if self._finished or self.over:
             return
         try:
