@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Collection, Coroutine
+from contextlib import suppress
 from typing import Any
 
 
@@ -20,15 +21,20 @@ async def first_of(*works: Coroutine[Any, Any, None]) -> None:
     """Run all coroutines until the first one ends. Cancel the others. Raise the exception of the first one, if any."""
     tasks = [asyncio.get_running_loop().create_task(work) for work in works]
     try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        done = [task for task in tasks if task.done()]
+        while done:
+            done.pop().result()
     finally:
         await cancelled(tasks)
+        tasks.clear()  # an exception refers to this frame, and its task to the exception: a reference cycle
 
 
-async def cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
+async def cancelled(tasks: Collection[asyncio.Task[Any]]) -> None:
     """Cancel tasks and wait until all have ended. Their results and exceptions are ignored."""
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+    for task in tasks:
+        with suppress(asyncio.CancelledError):
+            task.exception()  # a cancelled task keeps its CancelledError, and so its frames, until someone asks

@@ -34,12 +34,17 @@ def pages_with_errors(app: Any) -> Any:
         try:
             await app(scope, receive, send)
         except (HubError, HTTPException) as raised:
-            error = raised if isinstance(raised, HubError) else routing_error(raised, scope)
-            lines = [line.split(b": ", 1) for line in error_lines(error).split(b"\r\n")[:-1]]
-            await send({"type": "http.response.start", "status": error.kind.http, "headers": lines})
-            await send({"type": "http.response.body", "body": error_json(error)})
+            # Not in a variable of this frame: the traceback refers to the frame, and both would stay in memory.
+            await send_error(raised if isinstance(raised, HubError) else routing_error(raised, scope), send)
 
     return answering
+
+
+async def send_error(error: HubError, send: Any) -> None:
+    """Answer with an error."""
+    lines = [line.split(b": ", 1) for line in error_lines(error).split(b"\r\n")[:-1]]
+    await send({"type": "http.response.start", "status": error.kind.http, "headers": lines})
+    await send({"type": "http.response.body", "body": error_json(error)})
 
 
 def routing_error(error: HTTPException, scope: Any) -> HubError:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from inferencehub.core.process.tasks import cancelled
 from inferencehub.gateway.pods.stream import PodStream
 
 logger = logging.getLogger(__name__)
@@ -27,8 +28,7 @@ class ReconnectingStream:
 
     async def close(self) -> None:
         """Close the stream for good; calls that run fail."""
-        self._task.cancel()
-        await asyncio.wait([self._task])
+        await cancelled((self._task,))
 
     async def _keep(self) -> None:
         said = ""

@@ -95,6 +95,10 @@ class PodStream:
             if self._answers.pop(id, None) is not None:
                 self._connection.send((extension.cancel_to_proto(id).SerializeToString(),))
             raise
+        finally:
+            del (
+                answer
+            )  # it has the error, whose traceback has this frame: a cycle that would keep the request
 
     async def run(self) -> None:
         """Carry calls until the stream ends or this task is cancelled; calls without an answer then fail."""

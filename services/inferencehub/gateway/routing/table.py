@@ -169,7 +169,10 @@ def fit(lanes: list[ModelLane], request: InferRequest) -> tuple[ModelLane, Infer
         except HubError as error:
             refusal = refusal or error
     assert refusal is not None
-    raise refusal
+    try:
+        raise refusal
+    finally:
+        del refusal  # its traceback has this frame: a cycle that would keep the request
 
 
 def contract(info: ModelInfo) -> ModelInfo:

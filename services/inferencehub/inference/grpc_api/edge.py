@@ -52,9 +52,12 @@ def unary(method: Method, request: type[Message] | None, limit: int) -> Any:
             return answer if isinstance(answer, bytes) else answer.SerializeToString()
         except Exception as error:
             code, detail, refused = ending(error, method.__name__, message if request else None)
-            trailer = ((extension.REFUSED, "1"),) if refused else ()
+        trailer = ((extension.REFUSED, "1"),) if refused else ()
+        try:
             await context.abort(grpc.StatusCode[code], detail, trailer)
-            return None
+        finally:  # gRPC keeps the exception, whose traceback has this frame: a cycle that would keep the request
+            del message, context
+        return None
 
     return grpc.unary_unary_rpc_method_handler(call)
 

@@ -45,6 +45,16 @@ class _Run(Generic[T]):
         with suppress(RuntimeError):  # the loop was closed before the work ended
             self.loop.call_soon_threadsafe(self.ended)
 
+    def outcome(self) -> T:
+        """The result of the work, once it is over; raises what the work raised."""
+        error, self.error = self.error, None
+        try:
+            if error is not None:
+                raise error
+            return self.result
+        finally:
+            del error  # its traceback has this frame: a cycle that would keep the work's inputs
+
     def ended(self) -> None:
         self.over = True
         if not self.waiter.done():
@@ -127,9 +137,7 @@ class Threads:
             self._busy -= 1
         if cancelled:
             raise asyncio.CancelledError
-        if run.error is not None:
-            raise run.error
-        return run.result
+        return run.outcome()
 
     def close(self) -> None:
         """End the threads without waiting for them. A busy thread ends when its work is done."""
