@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import gc
 import logging
 import os
 import signal
@@ -18,6 +17,7 @@ from typing import Any, Protocol
 
 import uvloop
 
+from inferencehub.core.process.collector import collect_when_idle, spare_the_collector
 from inferencehub.core.process.settings import SettingError
 from inferencehub.core.values.errors import HubError
 
@@ -70,21 +70,12 @@ async def live(service: Service) -> None:
     except OSError as error:
         raise SettingError(str(error)) from error
     spare_the_collector()
+    collecting = loop.create_task(collect_when_idle())
     await ended.wait()
+    collecting.cancel()
     await until_either(service.drain(), at_once)
     stopping = True
     await service.stop()
-
-
-def spare_the_collector() -> None:
-    """Make the garbage collector run rarely, and exclude all objects that exist now.
-
-    Objects that were loaded at the start stay until the end, so the collector need not visit them. Requests leave no
-    reference cycles, so rare collections are enough (by default one starts every 700 new objects).
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
 
 
 async def until_either(work: Any, event: asyncio.Event) -> None:
