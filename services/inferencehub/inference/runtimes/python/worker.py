@@ -16,14 +16,10 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from inferencehub.core.values.signature import TensorSpec
 from inferencehub.core.values.tensors import Buffer, Tensor
 from inferencehub.inference.runtimes.python.channel import (
     Done,
@@ -37,20 +33,14 @@ from inferencehub.inference.runtimes.python.channel import (
     frame,
     tensors_frame,
 )
+from inferencehub.inference.runtimes.python.outputs import WrongOutputError, checked
 from inferencehub.inference.runtimes.runtime import failed_run
-from inferencehub.inference.runtimes.support.arrays import NUMPY, from_array, to_array
+from inferencehub.inference.runtimes.support.arrays import to_array
 from inferencehub.inference.runtimes.support.error_text import first_line
 
 PR_SET_PDEATHSIG = 1
 TRACE_LIMIT = 16_000
-# The numpy kinds (`dtype.kind`) that are accepted for each dtype; integers must also fit the range.
-TAKEN_KINDS = {"BOOL": "b", "BYTES": "SUO"} | dict.fromkeys(("FP16", "BF16", "FP32", "FP64"), "biuf")
-INTEGER_KINDS = "biu"
 BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-
-
-class WrongOutputError(Exception):
-    """The model's class or its output is wrong. The text completes a sentence that begins with the file or model."""
 
 
 class Pipe:
@@ -150,61 +140,6 @@ class Loaded:
         """Call the model's `close`, if it has one."""
         if hasattr(self.model, "close"):
             self.model.close()
-
-
-def checked(given: Any, specs: Iterable[TensorSpec], rows: int) -> list[Tensor]:
-    """Convert what `predict` returned to the declared outputs.
-
-    Args:
-        given: the return value of `predict`.
-        specs: the declared outputs.
-        rows: the number of rows that each output must have; 0 if the model does not batch.
-
-    Raises:
-        WrongOutputError: if it does not fit; it names the output, what came and what was expected.
-    """
-    if not isinstance(given, Mapping):
-        raise WrongOutputError(f"a {type(given).__name__}, expected a dict of outputs")
-    tensors = []
-    for spec in specs:
-        if spec.name not in given:
-            raise WrongOutputError(f"no output '{spec.name}', only {sorted(map(str, given))}")
-        value = given[spec.name]
-        array = np.asarray(
-            value, dtype=object if spec.dtype == "BYTES" and not isinstance(value, np.ndarray) else None
-        )
-        expected = (rows, *spec.shape[1:]) if rows else spec.shape
-        shape = array.shape
-        if len(shape) != len(expected) or any(e not in (-1, s) for s, e in zip(shape, expected, strict=True)):
-            raise WrongOutputError(f"output '{spec.name}' of shape {list(shape)}, expected {list(expected)}")
-        check_values(spec, array)
-        tensors.append(from_array(spec.name, spec.dtype, array))
-    return tensors
-
-
-def check_values(spec: TensorSpec, array: npt.NDArray[Any]) -> None:
-    """Refuse values that the declared type cannot hold. Only the precision of fractions may be lost.
-
-    Raises:
-        WrongOutputError: if there is such a value.
-    """
-    kind = array.dtype.kind
-    if kind not in TAKEN_KINDS.get(spec.dtype, INTEGER_KINDS):
-        raise WrongOutputError(f"output '{spec.name}' of {array.dtype}, expected {spec.dtype}")
-    if kind == "O":
-        for item in array.flat:
-            if not isinstance(item, bytes | str):
-                raise WrongOutputError(
-                    f"output '{spec.name}' with a {type(item).__name__} in it, expected {spec.dtype}"
-                )
-    elif spec.dtype not in TAKEN_KINDS and array.dtype != NUMPY[spec.dtype] and array.size:
-        limits = np.iinfo(NUMPY[spec.dtype])
-        lowest, highest = int(array.min()), int(array.max())
-        if lowest < limits.min or highest > limits.max:
-            worst = lowest if lowest < limits.min else highest
-            raise WrongOutputError(
-                f"output '{spec.name}' with the value {worst}, which {spec.dtype} cannot hold"
-            )
 
 
 def takes_two(predict: Callable[..., Any]) -> bool:

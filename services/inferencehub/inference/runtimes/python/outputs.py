@@ -1,0 +1,70 @@
+"""What a Python model's `predict` returned, checked and converted to the declared outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from inferencehub.core.values.signature import TensorSpec
+from inferencehub.core.values.tensors import Tensor
+from inferencehub.inference.runtimes.support.arrays import from_array
+
+
+class WrongOutputError(Exception):
+    """The model's class or its output is wrong. The text completes a sentence that begins with the file or model."""
+
+
+def checked(given: Any, specs: Iterable[TensorSpec], rows: int) -> list[Tensor]:
+    """Convert what `predict` returned to the declared outputs.
+
+    Args:
+        given: the return value of `predict`.
+        specs: the declared outputs.
+        rows: the number of rows that each output must have; 0 if the model does not batch.
+
+    Raises:
+        WrongOutputError: if it does not fit; it names the output, what came and what was expected.
+    """
+    if not isinstance(given, Mapping):
+        raise WrongOutputError(f"a {type(given).__name__}, expected a dict of outputs")
+    tensors = []
+    for spec in specs:
+        if spec.name not in given:
+            raise WrongOutputError(f"no output '{spec.name}', only {sorted(map(str, given))}")
+        try:
+            array = array_of(spec, given[spec.name])
+            expected = (rows, *spec.shape[1:]) if rows else spec.shape
+            tensors.append(from_array(spec.name, spec.dtype, in_shape(array, expected)))
+        except ValueError as error:
+            raise WrongOutputError(f"output '{spec.name}' {error}") from None
+    return tensors
+
+
+def array_of(spec: TensorSpec, value: Any) -> npt.NDArray[Any]:
+    """An output as an array; text and bytes in a list stay objects, because numpy's own text types cut zeros off.
+
+    Raises:
+        ValueError: if it is no array. The text completes a sentence that begins with the output's name.
+    """
+    if np.ma.is_masked(value):
+        raise ValueError("with masked values, expected all values")
+    kind = object if spec.dtype == "BYTES" and not isinstance(value, np.ndarray) else None
+    try:
+        return np.asarray(value, dtype=kind)
+    except ValueError as error:
+        raise ValueError("that is no array, such as rows of different lengths") from error
+
+
+def in_shape(array: npt.NDArray[Any], expected: tuple[int, ...]) -> npt.NDArray[Any]:
+    """The array, if it has the expected shape, in which -1 is any size.
+
+    Raises:
+        ValueError: if it does not. The text completes a sentence that begins with the output's name.
+    """
+    shape = array.shape
+    if len(shape) != len(expected) or any(e not in (-1, s) for s, e in zip(shape, expected, strict=True)):
+        raise ValueError(f"of shape {list(shape)}, expected {list(expected)}")
+    return array

@@ -1,0 +1,178 @@
+"""The outputs of Python models: what is taken, and what is refused with a sentence that names the output."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from time import monotonic
+
+import numpy as np
+import pytest
+
+from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.values.requests import InferRequest
+from inferencehub.inference.runtimes.python.runtime import Python
+from inferencehub.inference.runtimes.support.arrays import from_array
+from tests.inference.runtimes.one_answer import run_once
+from tests.inference.runtimes.python.acting_model import CONFIG, asked, loaded, refusal, source
+
+
+async def raw(runtime: Python, do: str) -> bytes:
+    """The bytes of an answer."""
+    (output,) = await run_once(runtime, 0, asked(do), monotonic() + 20)
+    return bytes(output.data)
+
+
+@pytest.mark.parametrize(
+    ("declared", "cases"),
+    [
+        (
+            "TYPE_FP32",
+            {
+                "[0.1, 1e-300, np.inf, -np.inf, np.nan, -0.0]": np.array(
+                    [0.1, 0, np.inf, -np.inf, np.nan, -0.0], "<f4"
+                ),
+                "[2**40, 3]": np.array([2**40, 3], "<f4"),
+                "[True]": np.array([1], "<f4"),
+            },
+        ),
+        ("TYPE_FP16", {"[65504, 65519.0, np.inf]": np.array([65504, 65504, np.inf], "<f2")}),
+        ("TYPE_FP64", {"[2**53 + 2, -2**63]": np.array([2**53 + 2, -(2**63)], "<f8")}),
+        (
+            "TYPE_BF16",
+            {
+                "[1.5, np.inf, np.nan, 256]": np.array([0x3FC0, 0x7F80, 0x7FC0, 0x4380], "<u2"),
+                "np.array([0xFFFFFFFF, 0x7F800001], 'u4').view('f4')": np.array([0xFFFF, 0x7FC0], "<u2"),
+            },
+        ),
+        (
+            "TYPE_INT32",
+            {
+                "np.array([2**31 - 1, -2**31], '>i8')": np.array([2**31 - 1, -(2**31)], "<i4"),
+                "[]": np.array([], "<i4"),
+            },
+        ),
+        ("TYPE_UINT64", {"[2**64 - 1]": np.array([2**64 - 1], "<u8")}),
+        (
+            "TYPE_BOOL",
+            {"[0, 1]": np.array([0, 1], "u1"), "np.array([0, 7], 'u1').view(bool)": np.array([0, 1], "u1")},
+        ),
+    ],
+)
+async def test_what_the_declared_type_holds_arrives(
+    tmp_path: Path, declared: str, cases: dict[str, np.ndarray]
+) -> None:
+    async with loaded(source(tmp_path, config=CONFIG % declared)) as runtime:
+        for value, expected in cases.items():
+            assert await raw(runtime, f"gives {value}") == expected.tobytes(), value
+
+
+@pytest.mark.parametrize(
+    ("declared", "cases"),
+    [
+        (
+            "TYPE_FP32",
+            {
+                "np.zeros((2, 2))": "output 'y' of shape [2, 2], expected [-1]",
+                "1.5": "output 'y' of shape [], expected [-1]",
+                "['a']": "output 'y' of <U1, expected FP32",
+                "[None]": "output 'y' of object, expected FP32",
+                "[1j]": "output 'y' of complex128, expected FP32",
+                "[[1], [1, 2]]": "output 'y' that is no array, such as rows of different lengths",
+                "np.ma.array([1, 2], mask=[0, 1])": "output 'y' with masked values, expected all values",
+                "np.array([1, 2], object)": "output 'y' of object, expected FP32",
+                "[1.5, 1e300]": "output 'y' with the value 1e+300, which FP32 cannot hold",
+                "[-1e39]": "output 'y' with the value -1e+39, which FP32 cannot hold",
+                "[np.inf, np.nan, 1e39]": "output 'y' with the value 1e+39, which FP32 cannot hold",
+                "[16777217]": "output 'y' with the value 16777217, which FP32 cannot hold",
+                "np.array([2**64 - 1], np.uint64)": f"output 'y' with the value {2**64 - 1}, which FP32 cannot hold",
+            },
+        ),
+        (
+            "TYPE_INT8",
+            {
+                "[1.0]": "output 'y' of float64, expected INT8",
+                "[1.5]": "output 'y' of float64, expected INT8",
+                "[np.nan]": "output 'y' of float64, expected INT8",
+                "[1, -129]": "output 'y' with the value -129, which INT8 cannot hold",
+                "np.array([200], np.uint8)": "output 'y' with the value 200, which INT8 cannot hold",
+            },
+        ),
+        (
+            "TYPE_STRING",
+            {
+                "[1]": "output 'y' with a int in it, expected BYTES",
+                "np.array([1])": "output 'y' of int64, expected BYTES",
+                "['\\ud800']": "output 'y' with text that UTF-8 cannot write, expected bytes",
+            },
+        ),
+        (
+            "TYPE_FP16",
+            {
+                "[70000]": "output 'y' with the value 70000, which FP16 cannot hold",
+                "[70000.0]": "output 'y' with the value 70000.0, which FP16 cannot hold",
+                "np.array([65520], np.float32)": "output 'y' with the value 65520.0, which FP16 cannot hold",
+                "[2049]": "output 'y' with the value 2049, which FP16 cannot hold",
+            },
+        ),
+        (
+            "TYPE_BF16",
+            {
+                "[3.4e38]": "output 'y' with the value 3.4e+38, which BF16 cannot hold",
+                "np.array([-3.4e38], np.float32)": "output 'y' with the value -3.3999999521443642e+38, which BF16 "
+                "cannot hold",
+                "[1e300]": "output 'y' with the value 1e+300, which BF16 cannot hold",
+                "[257]": "output 'y' with the value 257, which BF16 cannot hold",
+            },
+        ),
+        ("TYPE_UINT64", {"[-1]": "output 'y' with the value -1, which UINT64 cannot hold"}),
+        ("TYPE_INT32", {"[2**31]": "output 'y' with the value 2147483648, which INT32 cannot hold"}),
+        (
+            "TYPE_INT64",
+            {
+                "[2**63]": "output 'y' with the value 9223372036854775808, which INT64 cannot hold",
+                "[2**70]": "output 'y' of object, expected INT64",
+            },
+        ),
+        (
+            "TYPE_BOOL",
+            {
+                "[2]": "output 'y' with the value 2, which BOOL cannot hold",
+                "[-1]": "output 'y' with the value -1, which BOOL cannot hold",
+                "[1.0]": "output 'y' of float64, expected BOOL",
+            },
+        ),
+    ],
+)
+async def test_wrong_outputs_are_named(tmp_path: Path, declared: str, cases: dict[str, str]) -> None:
+    async with loaded(source(tmp_path, config=CONFIG % declared)) as runtime:
+        for value, expected in cases.items():
+            error = await refusal(runtime, f"gives {value}")
+            assert (error.kind, error.detail) == (Kind.MODEL_FAILED, f"model 'm' gave {expected}")
+        assert runtime.recovery(0) is None
+
+
+async def test_wrong_names_and_rows_are_named(tmp_path: Path) -> None:
+    config = """
+        backend: "python" max_batch_size: 4
+        input [ { name: "x" data_type: TYPE_INT64 dims: [ 1 ] } ]
+        output [ { name: "y" data_type: TYPE_FP32 dims: [ 3 ] } ]
+    """
+    code = """
+import numpy as np
+class Model:
+    def __init__(self, directory, parameters): pass
+    def predict(self, inputs):
+        return ({"z": 1}, [1], {"y": np.zeros((1, 3))}, {"y": np.zeros((2, 2))})[int(inputs["x"][0, 0])]
+"""
+    expected = [
+        "no output 'y', only ['z']",
+        "a list, expected a dict of outputs",
+        "output 'y' of shape [1, 3], expected [2, 3]",
+        "output 'y' of shape [2, 2], expected [2, 3]",
+    ]
+    async with loaded(source(tmp_path, code, config)) as runtime:
+        for number, text in enumerate(expected):
+            x = from_array("x", "INT64", np.array([[number], [0]]))
+            with pytest.raises(HubError) as caught:
+                await run_once(runtime, 0, InferRequest("m", "1", (x,)), monotonic() + 20)
+            assert caught.value.detail == f"model 'm' gave {text}"
