@@ -27,6 +27,7 @@ from inferencehub.inference.grpc_api.health import OPEN, READY, STARTED, Health
 from inferencehub.inference.grpc_api.servicer import PREDICT_SERVICE, Servicer, handlers
 from inferencehub.inference.metrics import Metrics
 from inferencehub.inference.models.registry import Models
+from inferencehub.inference.runtimes.runtime import ProcessRules
 from inferencehub.inference.settings import InferenceSettings
 from inferencehub.pb._pool import POOL
 
@@ -56,7 +57,11 @@ class InferenceServer:
         self.health = Health()
         self.metrics = Metrics(access)
         self.models = Models(
-            settings.repository(), ByteBudget(settings.queue_bytes), self.metrics, self._show_health
+            settings.repository(),
+            ByteBudget(settings.queue_bytes),
+            self.metrics,
+            self._show_health,
+            ProcessRules(settings.model_grace_s),
         )
         self.servicer = Servicer(self.models, settings, access)
         self.servicer.ready = lambda: not self.not_ready()

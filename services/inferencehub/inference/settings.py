@@ -37,6 +37,12 @@ class InferenceSettings(TierSettings):
         choices=("all", "first"),
     )
     pool: str = setting("default", "pool that the process belongs to; each pool is scaled separately")
+    model_grace_s: float = setting(
+        30.0,
+        "seconds that a Python model's run may go on beyond its deadline before its process is killed, at most; runs get as long as they usually take",
+        least=0,
+        most=3600,
+    )
     max_message_bytes: int = setting(
         64 * 2**20, "largest gRPC message that is received or sent, in bytes", least=2**10, most=2**31 - 1
     )

@@ -73,6 +73,11 @@ class Batch(msgspec.Struct, frozen=True):
         """The members of all jobs, in order."""
         return tuple([member for job in self.jobs for member in job.members])
 
+    @property
+    def ids(self) -> str:
+        """The ids of all members that have one, separated by commas."""
+        return ",".join([member.id for member in self.members if member.id])
+
     def request(self) -> InferRequest:
         """The jobs' requests merged into one; their rows follow one another in the order of the jobs."""
         first = self.jobs[0].request

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import msgspec
+from msgspec.structs import replace
 
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.tensors import Tensor
@@ -29,6 +30,8 @@ class InferRequest(msgspec.Struct, frozen=True):
         parameters: the caller's parameters for the model; requests merge only if these are equal.
         classes: for each of `outputs`, how many of its highest values the caller wants as classes, 0 for the plain
             tensor; () if all are plain.
+        id: the caller's name for the request; for a merge those of all callers, separated by commas. Only a runtime
+            that needs it gets it.
     """
 
     model: str
@@ -37,6 +40,7 @@ class InferRequest(msgspec.Struct, frozen=True):
     outputs: tuple[str, ...] = ()
     parameters: Mapping[str, Parameter] = {}
     classes: tuple[int, ...] = ()
+    id: str = ""
 
     @property
     def size(self) -> int:
@@ -45,7 +49,13 @@ class InferRequest(msgspec.Struct, frozen=True):
 
     def with_inputs(self, inputs: tuple[Tensor, ...]) -> InferRequest:
         """The same call over other tensors."""
-        return InferRequest(self.model, self.version, inputs, self.outputs, self.parameters, self.classes)
+        return InferRequest(
+            self.model, self.version, inputs, self.outputs, self.parameters, self.classes, self.id
+        )
+
+    def with_id(self, id: str) -> InferRequest:
+        """The same call with an id."""
+        return replace(self, id=id)
 
 
 @dataclass(slots=True)

@@ -53,6 +53,8 @@ class Instance:
         """
         model = self.model
         request = batch.request()
+        if model.runtime.needs_id:
+            request = request.with_id(batch.ids)
         started = monotonic()
 
         def response(outputs: tuple[Tensor, ...]) -> InferResponse:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from inferencehub.core.lane.byte_budget import ByteBudget
@@ -12,7 +13,8 @@ from inferencehub.core.oip.unnamed_model import must_name, unnamed_model
 from inferencehub.core.values.errors import HubError, Kind, listed
 from inferencehub.inference.metrics import Metrics
 from inferencehub.inference.models.model import Model, ModelState
-from inferencehub.inference.models.repository import scan
+from inferencehub.inference.models.repository import Found, scan
+from inferencehub.inference.runtimes.runtime import ProcessRules
 
 logger = logging.getLogger(__name__)
 
@@ -25,15 +27,22 @@ class Models:
         bytes_held: the process's budget of request bytes.
         metrics: the service's metrics.
         changed: called whenever a model's state changes.
+        processes: rules for the processes of models.
     """
 
     def __init__(
-        self, repository: Path, bytes_held: ByteBudget, metrics: Metrics, changed: Callable[[], None]
+        self,
+        repository: Path,
+        bytes_held: ByteBudget,
+        metrics: Metrics,
+        changed: Callable[[], None],
+        processes: ProcessRules,
     ) -> None:
         self.repository = repository
         self.bytes_held = bytes_held
         self.metrics = metrics
         self.changed = changed
+        self.processes = processes
         self.scanned = False  # whether all models are known
         self.loaded = False  # whether each of them has been loaded, or has failed
         self._models: dict[str, dict[str, Model]] = {}
@@ -54,7 +63,7 @@ class Models:
         """
         for found in await asyncio.to_thread(scan, self.repository):
             lane_metrics = self.metrics.lane(found.name, found.version)
-            model = Model(found, self.bytes_held, lane_metrics, self.changed)
+            model = Model(self._ruled(found), self.bytes_held, lane_metrics, self.changed)
             self._models.setdefault(found.name, {})[found.version] = model
             if found.reason:
                 logger.error("model unavailable", extra={"model": found.name, "reason": found.reason})
@@ -65,6 +74,10 @@ class Models:
         await asyncio.gather(*[model.load() for model in self])
         self.loaded = True
         self.changed()
+
+    def _ruled(self, found: Found) -> Found:
+        source = found.source
+        return found if source is None else replace(found, source=replace(source, processes=self.processes))
 
     def get(self, name: str, version: str = "") -> Model:
         """A model version. Without `version`, it is the newest version that is ready, or else the newest version.

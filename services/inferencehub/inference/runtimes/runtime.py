@@ -46,6 +46,17 @@ EmitOutputs = Callable[[tuple[Tensor, ...]], None]
 
 
 @dataclass(frozen=True, slots=True)
+class ProcessRules:
+    """What the service's settings say about processes that run models.
+
+    Args:
+        grace_s: seconds that a run may go on beyond its deadline, at most, before its process is killed.
+    """
+
+    grace_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSource:
     """What a runtime is made from.
 
@@ -56,6 +67,7 @@ class ModelSource:
         file: the model file in that directory; the directory itself if the runtime needs no file.
         config: the checked config.pbtxt.
         instances: how many instances to make, at least 1.
+        processes: rules for the model's processes, if it has any.
     """
 
     name: str
@@ -64,6 +76,7 @@ class ModelSource:
     file: Path
     config: config_pb.ModelConfig
     instances: int
+    processes: ProcessRules = ProcessRules()
 
     def parameter(self, name: str, default: str) -> str:
         """A string parameter of the config, or `default` if it is not set."""
@@ -72,6 +85,8 @@ class ModelSource:
 
 class Runtime(ABC):
     """One loaded version of a model."""
+
+    needs_id = False  # whether `run` reads the request's id
 
     def __init__(self, source: ModelSource) -> None:
         self.source = source
@@ -102,7 +117,8 @@ class Runtime(ABC):
         Args:
             instance: a number from 0 to `source.instances` - 1; no two runs of an instance overlap.
             request: the request; if the model batches, it contains the rows of all merged calls.
-            deadline: in seconds of `time.monotonic`; after it, no caller wants the answer.
+            deadline: in seconds of `time.monotonic`; after it, no caller wants the answer. A run that hangs must be
+                ended, some time after it.
             emit: takes the outputs of one answer, if the model gives several.
 
         Returns:

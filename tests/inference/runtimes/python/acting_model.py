@@ -18,10 +18,11 @@ from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.tensors import Tensor, pack_bytes
 from inferencehub.inference.models.config import parse_config
 from inferencehub.inference.runtimes.python.runtime import Python
-from inferencehub.inference.runtimes.runtime import ModelSource
+from inferencehub.inference.runtimes.runtime import ModelSource, ProcessRules
 from inferencehub.inference.runtimes.support.arrays import from_array, to_array
 from tests.inference.runtimes.one_answer import run_once
 
+DEFAULT_RULES = ProcessRules()
 # Does what its second input says; every test picks from these.
 ACTOR = """
 import ctypes, os, re, signal, socket, subprocess, sys, time
@@ -94,10 +95,15 @@ parameters { key: "gain" value: { string_value: "3" } }
 
 
 def source(
-    directory: Path, code: str = ACTOR, config: str = CONFIG % "TYPE_FP32", instances: int = 1
+    directory: Path,
+    code: str = ACTOR,
+    config: str = CONFIG % "TYPE_FP32",
+    instances: int = 1,
+    processes: ProcessRules = DEFAULT_RULES,
 ) -> ModelSource:
-    (directory / "model.py").write_text(code)
-    return ModelSource("m", "1", directory, directory / "model.py", parse_config(config, "m"), instances)
+    file = directory / "model.py"
+    file.write_text(code)
+    return ModelSource("m", "1", directory, file, parse_config(config, "m"), instances, processes)
 
 
 @asynccontextmanager

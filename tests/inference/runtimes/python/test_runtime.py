@@ -22,7 +22,7 @@ from inferencehub.core.values.signature import ModelInfo
 from inferencehub.core.values.tensors import Tensor, pack_bytes, unpack_bytes
 from inferencehub.inference.models.config import parse_config
 from inferencehub.inference.runtimes.python.runtime import Python
-from inferencehub.inference.runtimes.runtime import ModelSource
+from inferencehub.inference.runtimes.runtime import ModelSource, ProcessRules
 from inferencehub.inference.runtimes.support.arrays import to_array
 from tests.inference.runtimes.one_answer import run_once
 from tests.inference.runtimes.python.acting_model import (
@@ -225,13 +225,13 @@ async def test_a_call_that_meets_a_dead_process_waits_for_the_next(tmp_path: Pat
 
 @pytest.mark.timing
 @pytest.mark.parametrize("hang", ["nap 60", "loop", "hold"])
-async def test_a_hang_ends_at_the_deadline(tmp_path: Path, hang: str) -> None:
-    async with loaded(source(tmp_path)) as runtime:
+async def test_without_a_grace_a_hang_ends_at_the_deadline(tmp_path: Path, hang: str) -> None:
+    async with loaded(source(tmp_path, processes=ProcessRules(grace_s=0))) as runtime:
         pid, began = pid_of(runtime, 0), monotonic()
         error = await refusal(runtime, hang, seconds=0.3)
         assert 0.3 <= monotonic() - began < 1
         assert error.kind is Kind.DEADLINE
-        assert error.detail == "model 'm': its run was ended at the request's deadline"
+        assert error.detail == "model 'm': its run did not end by the request's deadline"
         assert (tmp_path / "begun").read_text() == str(pid)
         assert not alive(pid)
         await back(runtime)
@@ -255,7 +255,7 @@ async def test_a_cancelled_call_ends_with_its_work(tmp_path: Path) -> None:
 
 
 async def test_a_cancelled_call_that_hangs_ends_at_the_deadline(tmp_path: Path) -> None:
-    async with loaded(source(tmp_path)) as runtime:
+    async with loaded(source(tmp_path, processes=ProcessRules(grace_s=0))) as runtime:
         run = asyncio.create_task(ask(runtime, "loop", seconds=0.3))
         await until((tmp_path / "begun").exists)
         run.cancel()
@@ -390,7 +390,7 @@ async def test_a_busy_process_dies_with_the_service(tmp_path: Path) -> None:
 import asyncio, sys
 from pathlib import Path
 from inferencehub.inference.models.config import parse_config
-from inferencehub.inference.runtimes.runtime import ModelSource
+from inferencehub.inference.runtimes.runtime import ModelSource, ProcessRules
 from inferencehub.inference.runtimes.python.runtime import Python
 directory = Path(sys.argv[1])
 config = parse_config(sys.argv[2], "m")

@@ -15,7 +15,7 @@ from struct import Struct as Layout
 
 import msgspec
 
-from inferencehub.core.values.requests import Parameter
+from inferencehub.core.values.requests import InferRequest, Parameter
 from inferencehub.core.values.signature import TensorSpec
 from inferencehub.core.values.tensors import Buffer, Tensor
 
@@ -53,7 +53,7 @@ class ModelFailed(msgspec.Struct, tag="failed", array_like=True):
 
 
 class Stop(msgspec.Struct, tag="stop", array_like=True):
-    """Nobody waits for the rest of several answers. A process that runs no call ignores it."""
+    """Nobody waits for the answer any more. A process that runs no call ignores it."""
 
 
 class Done(msgspec.Struct, tag="done", array_like=True):
@@ -70,10 +70,9 @@ class Part(msgspec.Struct, array_like=True):
 
 
 class Tensors(msgspec.Struct, tag="tensors", array_like=True):
-    """A call's inputs and parameters, or its outputs; `more` if these outputs are one of several answers."""
+    """The outputs of a call; `more` if they are one of several answers."""
 
     parts: tuple[Part, ...]
-    parameters: Mapping[str, Parameter] = {}
     more: bool = False
 
     def over(self, body: memoryview) -> tuple[Tensor, ...]:
@@ -86,7 +85,15 @@ class Tensors(msgspec.Struct, tag="tensors", array_like=True):
         return tuple(tensors)
 
 
-Message = Load | Ready | ModelFailed | Stop | Done | Tensors
+class Call(Tensors, tag="call", array_like=True):
+    """The inputs of a call, and what else `predict` may ask about it; `deadline` in seconds of `time.monotonic`."""
+
+    parameters: Mapping[str, Parameter] = {}
+    id: str = ""
+    deadline: float = 0.0
+
+
+Message = Load | Ready | ModelFailed | Stop | Done | Tensors | Call
 
 encoder = msgspec.msgpack.Encoder()
 decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
@@ -108,12 +115,20 @@ def frame(message: Message, tensors: Sequence[Tensor] = ()) -> list[Buffer]:
     return [b"".join((head, *body))] if size <= JOINED else [head, *body]
 
 
-def tensors_frame(
-    tensors: Sequence[Tensor], parameters: Mapping[str, Parameter] = {}, more: bool = False
-) -> list[Buffer]:
-    """The frame for a call's inputs and parameters, or for its outputs."""
-    parts = [Part(tensor.name, tensor.dtype, tensor.shape, len(tensor.data)) for tensor in tensors]
-    return frame(Tensors(tuple(parts), parameters, more), tensors)
+def parts_of(tensors: Sequence[Tensor]) -> tuple[Part, ...]:
+    """The tensors without their bytes."""
+    return tuple([Part(tensor.name, tensor.dtype, tensor.shape, len(tensor.data)) for tensor in tensors])
+
+
+def call_frame(request: InferRequest, deadline: float) -> list[Buffer]:
+    """The frame of a call; `deadline` in seconds of `time.monotonic`."""
+    call = Call(parts_of(request.inputs), False, request.parameters, request.id, deadline)
+    return frame(call, request.inputs)
+
+
+def answer_frame(outputs: Sequence[Tensor], more: bool = False) -> list[Buffer]:
+    """The frame of an answer; `more` if it is one of several."""
+    return frame(Tensors(parts_of(outputs), more), outputs)
 
 
 class Inbox:
@@ -129,6 +144,11 @@ class Inbox:
     def room(self) -> memoryview:
         """The buffer to read the next bytes into."""
         return self._view[self._filled : self._total or None]
+
+    @property
+    def begun(self) -> bool:
+        """Whether bytes of the next frame have come."""
+        return self._filled > 0
 
     def took(self, count: int) -> tuple[Message, memoryview] | None:
         """Take `count` bytes that were read into `room()`.

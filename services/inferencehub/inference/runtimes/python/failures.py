@@ -14,14 +14,14 @@ class ProcessEnded(Exception):
 
     Args:
         how: for example "signal 9" or "exit status 1".
-        late: whether the service killed it because the deadline had passed.
+        hung: whether the service killed it because the run did not end.
         unread: whether the process never read the call, so that another process may run it.
     """
 
-    def __init__(self, how: str, late: bool, unread: bool) -> None:
+    def __init__(self, how: str, hung: bool, unread: bool) -> None:
         super().__init__(how)
         self.how = how
-        self.late = late
+        self.hung = hung
         self.unread = unread
 
 

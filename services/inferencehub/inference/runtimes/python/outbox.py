@@ -31,10 +31,10 @@ class Outbox:
         self._writing = False
 
     def send(self, buffers: Sequence[Buffer]) -> None:
-        """Write the buffers one after the other, now or as soon as the socket takes them; nothing must be unsent."""
-        self.unsent = [memoryview(buffer) for buffer in buffers]
+        """Write the buffers one after the other, now or as soon as the socket takes them."""
+        self.unsent += [memoryview(buffer) for buffer in buffers]
         self._write()
-        if self.unsent:
+        if self.unsent and not self._writing:
             self._writing = True
             self._loop.add_writer(self._fd, self._write)
 

@@ -2,7 +2,7 @@
 
 The loop's own callbacks read and write the socket, without asyncio streams. So an answer takes only two passes of the
 loop: one reads it, one wakes the caller. Work in a process cannot be cancelled, only killed. So a cancelled call waits
-until its work has ended, and a deadline that passes kills the process.
+until its work has ended, and a run that has not ended after some time kills the process.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Process(asyncio.SubprocessProtocol):
         self._outbox = Outbox(self.loop, self._socket, self._broken)
         self._waiter: asyncio.Future[None] | None = None
         self._reply: tuple[Message, memoryview] | None = None
-        self._late = self._unread = self._closed = False
+        self._hung = self._unread = self._closed = False
         self._emit: EmitOutputs | None = None
         self._transport: asyncio.SubprocessTransport | None = None
 
@@ -110,42 +110,40 @@ class Process(asyncio.SubprocessProtocol):
         return process
 
     async def call(
-        self, buffers: Sequence[Buffer], deadline: float | None, emit: EmitOutputs | None = None
+        self, buffers: Sequence[Buffer], end: float | None, emit: EmitOutputs | None = None
     ) -> tuple[Message, memoryview]:
         """Send a frame and return the last or only answer; each earlier one is emitted when it arrives.
 
-        `deadline` is in seconds of `time.monotonic`. A cancelled call waits until the process is free again; if it has
-        no deadline, it kills the process.
+        At `end`, in seconds of `time.monotonic`, the process is killed if it has not answered. A cancelled call tells
+        the process so, and waits until it is free again; if there is no `end`, it kills the process.
 
         Raises:
             ProcessEnded: if there is no answer.
         """
-        self._reply, self._late, self._unread, self._emit = None, False, False, emit
-        timer = None if deadline is None else self.loop.call_later(deadline - monotonic(), self._expire)
+        self._reply, self._hung, self._unread, self._emit = None, False, False, emit
+        timer = None if end is None else self.loop.call_later(end - monotonic(), self._kill_hung)
         if self._closed:
             self._unread = True
         else:
             self._outbox.send(buffers)
         cancelled = False
-        while self.status is None and (self._reply is None or self._late):
+        while self.status is None and (self._reply is None or self._hung):
             self._waiter = self.loop.create_future()
             try:
                 await self._waiter
             except asyncio.CancelledError:
-                if deadline is None:
+                if end is None:
                     self.kill()
-                elif not (cancelled or self._closed or self._outbox.unsent):
-                    self._outbox.send(
-                        frame(Stop())
-                    )  # a model that gives several answers need not give the rest
+                elif not (cancelled or self._closed):
+                    self._outbox.send(frame(Stop()))  # a model may look at it, and end early
                 cancelled = True
                 self._emit = None
         if timer is not None:
             timer.cancel()
         if cancelled:
             raise asyncio.CancelledError
-        if self._reply is None or self._late:
-            raise ProcessEnded(self._how(), self._late, self._unread)
+        if self._reply is None or self._hung:
+            raise ProcessEnded(self._how(), self._hung, self._unread)
         return self._reply
 
     async def stop(self) -> None:
@@ -253,7 +251,7 @@ class Process(asyncio.SubprocessProtocol):
         """Emit one of several answers. Returns False if the message is the last or only one."""
         if not isinstance(message, Tensors) or not message.more:
             return False
-        if self._emit is not None and not self._late:
+        if self._emit is not None and not self._hung:
             self._emit(message.over(body))
         return True
 
@@ -278,8 +276,9 @@ class Process(asyncio.SubprocessProtocol):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _expire(self) -> None:
-        self._late = True
+    def _kill_hung(self) -> None:
+        logger.warning("model run hangs, its process is killed", extra={"pid": self.pid})
+        self._hung = True
         self.kill()
 
     def _how(self) -> str:

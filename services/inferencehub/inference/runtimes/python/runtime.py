@@ -14,15 +14,17 @@
 read-only numpy array for each input by name; if the model batches, rows are the first dimension. BYTES elements are
 bytes. `predict` returns a dict with an array for each output by name, in the declared shape and a type that fits the
 declared one; BYTES may be str. A generator gives several answers: it yields such a dict for each. A method
-`predict(self, inputs, parameters)` also gets the request's parameters (dict of bool, int, float and str). A method
-`close(self)` is called before the process ends. model.py can import files next to it.
+`predict(self, inputs, parameters)` also gets the request's parameters (dict of bool, int, float and str). If the second
+argument is called `context`, it is a `Context` (context.py). A method `close(self)` is called before the process ends.
+model.py can import files next to it.
 
 To refuse an input, raise `ValueError("a sentence for the caller")`: the caller gets the sentence with status 400. For
 any other exception, the caller learns only that the model failed; its text and traceback are in the log.
 
 Each instance is a separate process. It may hold the GIL, hang or crash; only the call that it runs is lost. If the
-call's deadline passes, the process is killed. An instance without a process gets a new one immediately. If that one
-ends without an answer, too, further ones start after pauses that grow from 0.2 s to 5 s.
+call's deadline passes, the run may go on for a grace (grace.py), and its answer is thrown away. After that the process
+is killed. An instance without a process gets a new one immediately. If that one ends without an answer, too, further
+ones start after pauses that grow from 0.2 s to 5 s.
 """
 
 from __future__ import annotations
@@ -38,8 +40,9 @@ from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.signature import Signature
 from inferencehub.core.values.tensors import Tensor
-from inferencehub.inference.runtimes.python.channel import Done, Load, ModelFailed, Tensors, tensors_frame
+from inferencehub.inference.runtimes.python.channel import Done, Load, ModelFailed, Tensors, call_frame
 from inferencehub.inference.runtimes.python.failures import ProcessEnded, log_trace
+from inferencehub.inference.runtimes.python.grace import Grace
 from inferencehub.inference.runtimes.python.process import Process
 from inferencehub.inference.runtimes.runtime import EmitOutputs, ModelSource, Runtime
 from inferencehub.inference.runtimes.support.cpu_limit import cpu_limit
@@ -49,10 +52,13 @@ logger = logging.getLogger(__name__)
 
 FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 5.0
+LATE = "its run did not end by the request's deadline"
 
 
 class Python(Runtime):
     """`source.instances` processes of one model version."""
+
+    needs_id = True
 
     def __init__(self, source: ModelSource) -> None:
         super().__init__(source)
@@ -66,8 +72,10 @@ class Python(Runtime):
             )
         load = self._load(signature)
         threads = max(1, cpu_limit() // self.source.instances)
+        grace = Grace(self.source.processes.grace_s)
         self.instances = [
-            PythonInstance(load, number, threads, self.on_change) for number in range(self.source.instances)
+            PythonInstance(load, number, threads, grace, self.on_change)
+            for number in range(self.source.instances)
         ]
         try:
             results = await asyncio.gather(*[each.start() for each in self.instances], return_exceptions=True)
@@ -110,13 +118,17 @@ class PythonInstance:
         load: what each process loads.
         number: the instance's number in the runtime.
         threads: how many threads the model's libraries should use.
+        grace: how long runs may go on beyond their deadline.
         idle_death: called with `number` if the process ends while it has no work.
     """
 
-    def __init__(self, load: Load, number: int, threads: int, idle_death: Callable[[int], None]) -> None:
+    def __init__(
+        self, load: Load, number: int, threads: int, grace: Grace, idle_death: Callable[[int], None]
+    ) -> None:
         self.load = load
         self.number = number
         self.threads = threads
+        self.grace = grace
         self.idle_death = idle_death
         self.process: Process | None = None
         self.recovered: asyncio.Future[None] | None = None
@@ -131,8 +143,7 @@ class PythonInstance:
         Raises:
             HubError: MODEL_FAILED if that fails.
         """
-        process = await Process.start(self.load, self.threads, self._ended)
-        self.process = process
+        self.process = process = await self._started()
         if process.status is not None:
             self._ended(process)
 
@@ -140,21 +151,27 @@ class PythonInstance:
         self, request: InferRequest, deadline: float, emit: EmitOutputs
     ) -> tuple[Tensor, ...] | None:
         """See `Runtime.run`. If a process ends before it has read the call, the next process runs the call."""
-        buffers = tensors_frame(request.inputs, request.parameters)
+        buffers = call_frame(request, deadline)
         self._busy = True
         try:
             while True:
                 process = await self._ready(deadline)
+                began = monotonic()
                 try:
-                    message, body = await process.call(buffers, deadline, emit)
+                    message, body = await process.call(buffers, deadline + self.grace.seconds, emit)
                 except ProcessEnded as end:
-                    if end.late:
-                        raise self._too_late("its run was ended at the request's deadline") from None
+                    if end.hung:
+                        raise self._too_late(LATE) from None
                     if end.unread:
                         continue
                     text = f"model '{self.load.model}': its process ended ({end.how}) while it ran"
                     raise HubError(Kind.MODEL_FAILED, text) from None
+                finally:
+                    if process.status is None:
+                        self.grace.ran(monotonic() - began)
                 self._deaths = 0
+                if monotonic() > deadline:
+                    raise self._too_late(LATE)
                 if isinstance(message, Tensors):
                     return message.over(body)
                 if isinstance(message, Done):
@@ -205,13 +222,19 @@ class PythonInstance:
         if not self._busy:
             self.idle_death(self.number)
 
+    async def _started(self) -> Process:
+        began = monotonic()
+        process = await Process.start(self.load, self.threads, self._ended)
+        self.grace.started(monotonic() - began)
+        return process
+
     async def _respawn(self) -> None:
         began = monotonic()
         while True:
             if self._deaths > 1:
                 await asyncio.sleep(min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self._deaths - 2, 10)))
             try:
-                process = await Process.start(self.load, self.threads, self._ended)
+                process = await self._started()
             except HubError as error:
                 log = {"model": self.load.model, "instance": self.number, "detail": error.detail}
                 logger.warning("model process did not come back", extra=log)

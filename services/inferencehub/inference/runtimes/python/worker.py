@@ -22,6 +22,7 @@ from typing import Any
 
 from inferencehub.core.values.tensors import Buffer, Tensor
 from inferencehub.inference.runtimes.python.channel import (
+    Call,
     Done,
     Inbox,
     Load,
@@ -29,10 +30,10 @@ from inferencehub.inference.runtimes.python.channel import (
     ModelFailed,
     Ready,
     Stop,
-    Tensors,
+    answer_frame,
     frame,
-    tensors_frame,
 )
+from inferencehub.inference.runtimes.python.context import Context
 from inferencehub.inference.runtimes.python.outputs import WrongOutputError, checked
 from inferencehub.inference.runtimes.runtime import failed_run
 from inferencehub.inference.runtimes.support.arrays import to_array
@@ -49,6 +50,8 @@ class Pipe:
     def __init__(self, fd: int) -> None:
         self._socket = socket.socket(fileno=fd)
         self._inbox = Inbox()
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLIN)
         # A process that the model starts must not keep the channel open after this process has ended.
         self._socket.set_inheritable(False)
         os.register_at_fork(after_in_child=self._socket.close)
@@ -64,13 +67,9 @@ class Pipe:
         return got
 
     def stopped(self) -> bool:
-        """Whether the service does not want the rest of several answers, or has gone."""
-        # During a call nothing comes but `Stop`.
-        if self._inbox.took(0) is None:
-            if not select.select([self._socket], [], [], 0)[0]:
-                return False
-            self.receive()
-        return True
+        """Whether the service does not want the answer any more, or has gone."""
+        # During a call nothing comes but `Stop`. It is read after the call, as any thread of the model may ask.
+        return self._inbox.begun or bool(self._poll.poll(0))
 
     def send(self, buffers: Iterable[Buffer]) -> None:
         for buffer in buffers:
@@ -100,25 +99,29 @@ class Loaded:
         self.model = module.Model(directory, load.parameters)
         if not callable(getattr(self.model, "predict", None)):
             raise WrongOutputError("has a class Model without a method predict")
-        self.wants_parameters = takes_two(self.model.predict)
+        self.second = second_argument(self.model.predict)
 
-    def answers(self, call: Tensors, body: memoryview, stopped: Callable[[], bool]) -> Iterator[list[Buffer]]:
+    def answers(self, call: Call, body: memoryview, stopped: Callable[[], bool]) -> Iterator[list[Buffer]]:
         """The frame that answers a call. If `predict` is a generator: a frame for each answer, and a last one."""
+        context = Context(call.id, call.deadline, call.parameters, stopped)
+        more: tuple[Any, ...] = ()
+        if self.second:
+            more = (context,) if self.second == "context" else (call.parameters,)
         inputs = {tensor.name: to_array(tensor) for tensor in call.over(body)}
         rows = 0
         if self.load.max_batch_size:
             rows = next(iter(inputs.values())).shape[0] if inputs else 1
         try:
-            given = self.model.predict(inputs, *([call.parameters] if self.wants_parameters else ()))
+            given = self.model.predict(inputs, *more)
             if inspect.isgenerator(given):
                 for part in given:
-                    yield tensors_frame(self._outputs(part, rows), more=True)
-                    if stopped():
+                    yield answer_frame(self._outputs(part, rows), more=True)
+                    if context.cancelled:
                         given.close()
                         break
                 yield frame(Done())
             else:
-                yield tensors_frame(self._outputs(given, rows))
+                yield answer_frame(self._outputs(given, rows))
         except ValueError as error:
             sentence = first_line(error) or "it does not take this input"
             yield frame(ModelFailed(f"model '{self.load.model}': {sentence}", traced(error), refused=True))
@@ -142,10 +145,10 @@ class Loaded:
             self.model.close()
 
 
-def takes_two(predict: Callable[..., Any]) -> bool:
-    """Whether a bound method takes a second positional argument."""
-    kinds = [parameter.kind for parameter in inspect.signature(predict).parameters.values()]
-    return len([kind for kind in kinds if kind in BY_POSITION]) > 1
+def second_argument(predict: Callable[..., Any]) -> str:
+    """The name of the second positional argument of a bound method; "" if it has none."""
+    arguments = inspect.signature(predict).parameters.values()
+    return ([argument.name for argument in arguments if argument.kind in BY_POSITION] + ["", ""])[1]
 
 
 def why(load: Load, error: BaseException) -> str:
@@ -192,7 +195,7 @@ def main(fd: int, parent: int) -> None:
         call, body = got
         if isinstance(call, Stop):  # it came too late
             continue
-        assert isinstance(call, Tensors)
+        assert isinstance(call, Call)
         for answer in loaded.answers(call, body, channel.stopped):
             channel.send(answer)
     loaded.close()
