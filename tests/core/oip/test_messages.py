@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from array import array
 from collections.abc import Iterator
@@ -226,7 +227,7 @@ def test_members_are_read_back_on_another_clock() -> None:
     request = InferRequest("m", "", ())
     message = request_to_proto(request, [(2, 1_500_000, "a"), (1, 9_000_000, 'b"'), (1, -5, "")])
     text = message.parameters["hub_members"].string_param
-    assert extension.members_from_proto(text, now=100.0, latest=105.0) == (
+    assert extension.members_from_proto(text, rows=4, now=100.0, latest=105.0) == (
         Member(2, 101.5, "a"),
         Member(1, 105.0, 'b"'),
         Member(1, 100.0 - 5e-6, ""),
@@ -255,8 +256,29 @@ def test_members_are_read_back_on_another_clock() -> None:
 )  # fmt: skip
 def test_members_that_are_none_are_refused(text: str) -> None:
     with pytest.raises(HubError, match="parameter 'hub_members': expected a JSON list") as refusal:
-        extension.members_from_proto(text, 0.0, 1.0)
+        extension.members_from_proto(text, 10, 0.0, 1.0)
     assert refusal.value.kind is Kind.BAD_INPUT
+
+
+def test_members_of_other_rows_than_the_inputs_are_refused() -> None:
+    for text, rows in (('[[1, 2, "a"]]', 2), ('[[1, 2, "a"], [3, 2, "b"]]', 3)):
+        with pytest.raises(HubError) as refusal:
+            extension.members_from_proto(text, rows, 0.0, 1.0)
+        assert (
+            refusal.value.detail == f"parameter 'hub_members': expected {rows} rows in all, as in the inputs"
+        )
+
+
+def test_members_longer_than_their_rows_can_be_are_refused_by_their_size() -> None:
+    text = "[" + ",".join(['[1,2,""]'] * 2_000_000) + "]"
+    for rows in (1, 3):
+        with pytest.raises(HubError) as refusal:
+            extension.members_from_proto(text, rows, 0.0, 1.0)
+        assert refusal.value.detail == (
+            f"parameter 'hub_members': {len(text)} characters for {rows} rows, expected at most 1024 for each"
+        )
+    longest = json.dumps([[1, -(2**53), '"' * 128]] * 64)
+    assert len(extension.members_from_proto(longest, 64, 0.0, 1.0)) == 64
 
 
 def test_a_model_is_known_by_its_metadata_and_its_config() -> None:

@@ -45,6 +45,9 @@ END = "hub_end"
 MEMBERS = "hub_members"
 DROPPED = "hub_dropped"
 OURS = "hub_"
+MEMBER_LENGTH = (
+    1024  # characters of one member of a merged call, at most; its id has 128 before JSON escapes it
+)
 # Members as JSON: at least one row each, and a time that fits a float exactly.
 _members: msgspec.json.Decoder[list[tuple[int, int, str]]] = msgspec.json.Decoder(
     Annotated[
@@ -89,21 +92,28 @@ def failure_from_proto(reply: pb.ModelStreamInferResponse) -> tuple[str, str, bo
     return code, reply.error_message, "hub_refused" in parameters
 
 
-def members_from_proto(text: str, now: float, latest: float) -> tuple[Member, ...]:
+def members_from_proto(text: str, rows: int, now: float, latest: float) -> tuple[Member, ...]:
     """The members of a merged call.
 
     Args:
         text: the value of `hub_members`.
+        rows: rows of the call; each member has at least one.
         now: the present time, in seconds on the lane's clock.
         latest: the deadline of the whole call; no member has a later one.
 
     Raises:
-        HubError: BAD_INPUT if the text does not have the format that this file's docstring describes.
+        HubError: BAD_INPUT if the text does not have the format that this file's docstring describes, or other rows.
     """
+    if len(text) > rows * MEMBER_LENGTH:  # it would take seconds to decode what cannot be right
+        raise bad_input(
+            f"parameter 'hub_members': {len(text)} characters for {rows} rows, expected at most {MEMBER_LENGTH} for each"
+        )
     try:
         listed = _members.decode(text)
     except msgspec.DecodeError:
         raise bad_input("parameter 'hub_members': expected a JSON list of [rows, microseconds, id]") from None
+    if sum([member[0] for member in listed]) != rows:
+        raise bad_input(f"parameter 'hub_members': expected {rows} rows in all, as in the inputs")
     return tuple([Member(rows, min(latest, now + left / 1e6), id) for rows, left, id in listed])
 
 

@@ -15,7 +15,7 @@ from inferencehub.core.lane.sink import Sink
 from inferencehub.core.oip import extension
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.values.call_rules import TimeLimits
-from inferencehub.core.values.errors import HubError, Kind, bad_input
+from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.parameters import split_parameters
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.inference.models.model import Model
@@ -71,9 +71,7 @@ class Call:
         self.rows = rows
         deadline = self.arrived + limits.of(own_limit(self.context), timeout)
         if members:
-            self.whose = extension.members_from_proto(members, self.arrived, deadline)
-            if sum([member.rows for member in self.whose]) != rows:
-                raise bad_input(f"parameter 'hub_members': expected {rows} rows in all, as in the inputs")
+            self.whose = extension.members_from_proto(members, rows, self.arrived, deadline)
         else:
             self.whose = (Member(rows, deadline, self.id),)
         self.job = job = Job(request, rows, self.whose, self.arrived)
