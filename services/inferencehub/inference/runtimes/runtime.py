@@ -51,9 +51,11 @@ class ProcessRules:
 
     Args:
         grace_s: seconds that a run may go on beyond its deadline, at most, before its process is killed.
+        max_answer_bytes: bytes of the outputs of one answer, at most.
     """
 
     grace_s: float = 30.0
+    max_answer_bytes: int = 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True)

@@ -265,7 +265,13 @@ async def test_a_cancelled_call_that_hangs_ends_at_the_deadline(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    "noise", ["b'x' * 64", "b'\\1' + bytes(15) + b'x' * 8", "b'\\1' + bytes(15) + b'x' * 50"]
+    "noise",
+    [
+        "b'x' * 64",
+        "b'\\1' + bytes(15) + b'x' * 8",
+        "b'\\1' + bytes(15) + b'x' * 50",
+        "b'\\1' + bytes(12) + b'\\4\\0\\0' + b'x' * 50",  # 16 GiB
+    ],
 )
 async def test_a_model_that_writes_into_the_channel_is_ended(tmp_path: Path, noise: str) -> None:
     async with loaded(source(tmp_path)) as runtime:

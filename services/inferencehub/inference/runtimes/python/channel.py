@@ -24,6 +24,7 @@ ROOM = 1 << 17
 JOINED = 1 << 16  # up to this size, one copy is cheaper than a write of several buffers
 ALIGNED = 8
 LONGEST = 1 << 40  # more than any memory: a longer frame must be invalid
+HEADERS = 1 << 20  # bytes that a frame may have beside its tensors' own: header and padding
 
 
 class Load(msgspec.Struct, tag="load", array_like=True):
@@ -35,6 +36,7 @@ class Load(msgspec.Struct, tag="load", array_like=True):
     parameters: dict[str, str]
     outputs: tuple[TensorSpec, ...]
     max_batch_size: int
+    max_answer_bytes: int
 
 
 class Ready(msgspec.Struct, tag="ready", array_like=True):
@@ -132,9 +134,14 @@ def answer_frame(outputs: Sequence[Tensor], more: bool = False) -> list[Buffer]:
 
 
 class Inbox:
-    """Assembles frames from the bytes that a socket delivers."""
+    """Assembles frames from the bytes that a socket delivers.
 
-    def __init__(self) -> None:
+    Args:
+        most: bytes of the longest frame that is accepted. A longer one is refused before there is memory for it.
+    """
+
+    def __init__(self, most: int = LONGEST) -> None:
+        self._most = most
         self._kept = memoryview(bytearray(ROOM))
         self._view = self._kept
         self._filled = 0
@@ -167,8 +174,8 @@ class Inbox:
             self._header, size = PREFIX.unpack_from(self._view)
             start = PREFIX.size + self._header
             self._total = start + -start % ALIGNED + size
-            if self._total > LONGEST:
-                raise ValueError(f"a frame of {self._total} bytes")
+            if self._total > self._most:
+                raise ValueError(f"a frame of {self._total} bytes, expected at most {self._most}")
             if self._total > ROOM:
                 self._view = memoryview(bytearray(self._total))
                 self._view[: self._filled] = self._kept[: self._filled]

@@ -23,6 +23,7 @@ import inferencehub
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.tensors import Buffer
 from inferencehub.inference.runtimes.python.channel import (
+    HEADERS,
     Inbox,
     Load,
     Message,
@@ -52,10 +53,11 @@ class Process(asyncio.SubprocessProtocol):
     """A running `worker.py`; create it with `start`.
 
     Args:
+        max_answer_bytes: bytes of the outputs of one answer, at most.
         ended: called once, from the loop, when the process has ended for any reason.
     """
 
-    def __init__(self, ended: Callable[[Process], None]) -> None:
+    def __init__(self, max_answer_bytes: int, ended: Callable[[Process], None]) -> None:
         self.loop = asyncio.get_running_loop()
         self.pid = 0  # also the id of its process group
         self.status: int | None = None
@@ -66,7 +68,7 @@ class Process(asyncio.SubprocessProtocol):
         self._fd = self._socket.fileno()
         for end in (self._socket, self._theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-        self._inbox = Inbox()
+        self._inbox = Inbox(max_answer_bytes + HEADERS)
         self._outbox = Outbox(self.loop, self._socket, self._broken)
         self._waiter: asyncio.Future[None] | None = None
         self._reply: tuple[Message, memoryview] | None = None
@@ -81,7 +83,7 @@ class Process(asyncio.SubprocessProtocol):
         Raises:
             HubError: MODEL_FAILED if the process did not start or the model did not load.
         """
-        process = cls(ended)
+        process = cls(load.max_answer_bytes, ended)
         # A cancellation between the fork and the moment when we know the child would lose it, so it has to wait.
         spawning = asyncio.ensure_future(process._spawn(threads))
         try:
@@ -140,11 +142,12 @@ class Process(asyncio.SubprocessProtocol):
                 self._emit = None
         if timer is not None:
             timer.cancel()
+        reply, self._reply = self._reply, None  # keep no answer until the next call
         if cancelled:
             raise asyncio.CancelledError
-        if self._reply is None or self._hung:
+        if reply is None or self._hung:
             raise ProcessEnded(self._how(), self._hung, self._unread)
-        return self._reply
+        return reply
 
     async def stop(self) -> None:
         """Ask the process to end, and kill it if it does not."""

@@ -108,6 +108,7 @@ class Python(Runtime):
             {name: value.string_value for name, value in self.source.config.parameters.items()},
             signature.outputs,
             signature.max_batch_size,
+            self.source.processes.max_answer_bytes,
         )
 
 

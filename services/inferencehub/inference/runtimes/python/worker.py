@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from inferencehub.core.values.requests import size_of
 from inferencehub.core.values.tensors import Buffer, Tensor
 from inferencehub.inference.runtimes.python.channel import (
     Call,
@@ -135,9 +136,14 @@ class Loaded:
     def _outputs(self, given: Any, rows: int) -> list[Tensor]:
         """One answer, checked. A ValueError here is not a refusal by the model, so it becomes a RuntimeError."""
         try:
-            return checked(given, self.load.outputs, rows)
+            outputs = checked(given, self.load.outputs, rows)
         except ValueError as error:
             raise RuntimeError("the outputs cannot be read") from error
+        size = size_of(tuple(outputs))
+        if size > self.load.max_answer_bytes:
+            limit = self.load.max_answer_bytes
+            raise WrongOutputError(f"an answer of {size} bytes, more than the limit {limit}")
+        return outputs
 
     def close(self) -> None:
         """Call the model's `close`, if it has one."""
@@ -191,14 +197,22 @@ def main(fd: int, parent: int) -> None:
     except BaseException as error:
         return channel.send(frame(ModelFailed(why(load, error), traced(error))))
     channel.send(frame(Ready()))
-    while (got := channel.receive()) is not None:
-        call, body = got
-        if isinstance(call, Stop):  # it came too late
-            continue
+    while answered(loaded, channel):
+        pass
+    loaded.close()
+
+
+def answered(loaded: Loaded, channel: Pipe) -> bool:
+    """Answer the next call; False if there is none. Between two calls, nothing of a call is in memory."""
+    got = channel.receive()
+    if got is None:
+        return False
+    call, body = got
+    if not isinstance(call, Stop):  # one that came too late
         assert isinstance(call, Call)
         for answer in loaded.answers(call, body, channel.stopped):
             channel.send(answer)
-    loaded.close()
+    return True
 
 
 if __name__ == "__main__":
