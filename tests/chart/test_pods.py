@@ -155,6 +155,27 @@ def test_values_of_the_tiers_become_settings() -> None:
     assert read_settings(GatewaySettings, environ(gateway)).access_log is False
 
 
+SECRET = {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hf", "key": "token"}}}
+PLAIN, SETTING = {"name": "AWS_REGION", "value": "eu"}, {"name": "HUB_QUEUE_BYTES", "value": "2048"}
+
+
+@pytest.mark.parametrize(
+    ("extra", "names"),
+    [
+        ([], ()),
+        ([SETTING], ()),
+        ([PLAIN, SETTING, SECRET], ("AWS_REGION", "HF_TOKEN")),
+        ([PLAIN, {"name": "HUB_MODEL_ENV", "value": "MINE_*"}], ("MINE_*",)),
+    ],
+)
+def test_models_get_the_variables_of_extra_env(extra: list[dict[str, Any]], names: tuple[str, ...]) -> None:
+    pools = {"default": {}, "other": {"extraEnv": extra}}
+    objects = render(merge(at("inference.extraEnv", [PLAIN]), at("inference.pools", pools)))
+    for pool, expected in (("default", ("AWS_REGION",)), ("other", names)):
+        env = environ(one(objects, "Deployment", pool)["spec"]["template"]["spec"])
+        assert read_settings(InferenceSettings, env).model_env == expected
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [

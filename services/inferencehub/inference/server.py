@@ -61,7 +61,7 @@ class InferenceServer:
             ByteBudget(settings.queue_bytes),
             self.metrics,
             self._show_health,
-            ProcessRules(settings.model_grace_s, settings.max_message_bytes),
+            ProcessRules(settings.model_grace_s, settings.max_message_bytes, settings.model_env),
         )
         self.servicer = Servicer(self.models, settings, access)
         self.servicer.ready = lambda: not self.not_ready()

@@ -37,6 +37,10 @@ class InferenceSettings(TierSettings):
         choices=("all", "first"),
     )
     pool: str = setting("default", "pool that the process belongs to; each pool is scaled separately")
+    model_env: tuple[str, ...] = setting(
+        (),
+        "environment variables that the processes of Python models get besides the usual ones: names or patterns such as HF_*, separated by commas",
+    )
     model_grace_s: float = setting(
         30.0,
         "seconds that a Python model's run may go on beyond its deadline before its process is killed, at most; runs get as long as they usually take",

@@ -19,5 +19,22 @@
 - name: HUB_REQUIRED_MODELS
   value: {{ join "," . | quote }}
 {{- end }}
+{{- with include "inferencehub.modelEnv" .values.extraEnv }}
+- name: HUB_MODEL_ENV
+  value: {{ . | quote }}
+{{- end }}
 {{ include "inferencehub.env.both" . }}
+{{- end }}
+
+{{/*
+The names in extraEnv that are no settings, with commas between: Python models get these variables, too.
+Empty if extraEnv sets HUB_MODEL_ENV itself.
+*/}}
+{{- define "inferencehub.modelEnv" -}}
+{{- $names := list }}{{ $own := false }}
+{{- range . }}
+{{- if eq .name "HUB_MODEL_ENV" }}{{ $own = true }}{{ end }}
+{{- if not (hasPrefix "HUB_" .name) }}{{ $names = append $names .name }}{{ end }}
+{{- end }}
+{{- if not $own }}{{ join "," $names }}{{ end }}
 {{- end }}

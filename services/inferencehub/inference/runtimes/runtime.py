@@ -52,10 +52,12 @@ class ProcessRules:
     Args:
         grace_s: seconds that a run may go on beyond its deadline, at most, before its process is killed.
         max_answer_bytes: bytes of the outputs of one answer, at most.
+        environment: names and patterns of further environment variables that they get.
     """
 
     grace_s: float = 30.0
     max_answer_bytes: int = 64 * 2**20
+    environment: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,9 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
 from time import monotonic
 from typing import Any, cast
 
-import inferencehub
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.tensors import Buffer
 from inferencehub.inference.runtimes.python.channel import (
@@ -32,6 +30,7 @@ from inferencehub.inference.runtimes.python.channel import (
     Tensors,
     frame,
 )
+from inferencehub.inference.runtimes.python.environment import ModelEnvironment
 from inferencehub.inference.runtimes.python.failures import ProcessEnded, log_trace
 from inferencehub.inference.runtimes.python.outbox import Outbox
 from inferencehub.inference.runtimes.runtime import EmitOutputs
@@ -39,14 +38,11 @@ from inferencehub.inference.runtimes.runtime import EmitOutputs
 logger = logging.getLogger(__name__)
 
 WORKER = "inferencehub.inference.runtimes.python.worker"
-SOURCES = str(Path(inferencehub.__file__).parents[1])
 STDERR = 2
 READS, FRAMES, ALL = 8, 16, 2**31  # of a socket, and of answers, in one turn of the event loop
 SEND_BUFFER = 1 << 20  # bytes; the kernel limits it to net.core.wmem_max
 EXIT_TIME = 0.1  # seconds for a process to exit after its channel was closed; then it is killed
 UNLOAD_TIME = 2.0
-# Instances run in parallel, so their libraries get a share of the cores each, unless the environment sets these.
-THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class Process(asyncio.SubprocessProtocol):
@@ -77,7 +73,9 @@ class Process(asyncio.SubprocessProtocol):
         self._transport: asyncio.SubprocessTransport | None = None
 
     @classmethod
-    async def start(cls, load: Load, threads: int, ended: Callable[[Process], None]) -> Process:
+    async def start(
+        cls, load: Load, environment: ModelEnvironment, ended: Callable[[Process], None]
+    ) -> Process:
         """Start a process and load the model in it. A cancelled start leaves no process behind.
 
         Raises:
@@ -85,7 +83,7 @@ class Process(asyncio.SubprocessProtocol):
         """
         process = cls(load.max_answer_bytes, ended)
         # A cancellation between the fork and the moment when we know the child would lose it, so it has to wait.
-        spawning = asyncio.ensure_future(process._spawn(threads))
+        spawning = asyncio.ensure_future(process._spawn(environment))
         try:
             await asyncio.shield(spawning)
             message, _ = await process.call(frame(load), None)
@@ -188,12 +186,7 @@ class Process(asyncio.SubprocessProtocol):
         self._wake()
         self._ended(self)
 
-    async def _spawn(self, threads: int) -> None:
-        environment = {
-            **dict.fromkeys(THREAD_SETTINGS, str(threads)),
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(filter(None, (SOURCES, os.environ.get("PYTHONPATH")))),
-        }
+    async def _spawn(self, environment: ModelEnvironment) -> None:
         fd = self._theirs.fileno()
         await cast(Any, self.loop).subprocess_exec(
             lambda: self,
@@ -201,7 +194,7 @@ class Process(asyncio.SubprocessProtocol):
             stdin=asyncio.subprocess.DEVNULL,
             stdout=STDERR,
             stderr=None,
-            env=environment,
+            env=environment.taken_from(os.environ),
             pass_fds=(fd,),
             start_new_session=True,  # a Ctrl-C in a terminal then reaches only the service
         )

@@ -34,13 +34,16 @@ import logging
 import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from pathlib import Path
 from time import monotonic
 
+import inferencehub
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.signature import Signature
 from inferencehub.core.values.tensors import Tensor
 from inferencehub.inference.runtimes.python.channel import Done, Load, ModelFailed, Tensors, call_frame
+from inferencehub.inference.runtimes.python.environment import ModelEnvironment
 from inferencehub.inference.runtimes.python.failures import ProcessEnded, log_trace
 from inferencehub.inference.runtimes.python.grace import Grace
 from inferencehub.inference.runtimes.python.process import Process
@@ -50,6 +53,7 @@ from inferencehub.inference.runtimes.support.declared import needs_declaration
 
 logger = logging.getLogger(__name__)
 
+SOURCES = str(Path(inferencehub.__file__).parents[1])
 FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 5.0
 LATE = "its run did not end by the request's deadline"
@@ -71,10 +75,12 @@ class Python(Runtime):
                 Kind.MODEL_FAILED, f"{self.source.file.name} is not in version {self.source.version}"
             )
         load = self._load(signature)
+        rules = self.source.processes
         threads = max(1, cpu_limit() // self.source.instances)
-        grace = Grace(self.source.processes.grace_s)
+        environment = ModelEnvironment(rules.environment, threads, SOURCES)
+        grace = Grace(rules.grace_s)
         self.instances = [
-            PythonInstance(load, number, threads, grace, self.on_change)
+            PythonInstance(load, number, environment, grace, self.on_change)
             for number in range(self.source.instances)
         ]
         try:
@@ -118,17 +124,22 @@ class PythonInstance:
     Args:
         load: what each process loads.
         number: the instance's number in the runtime.
-        threads: how many threads the model's libraries should use.
+        environment: which environment variables each process gets.
         grace: how long runs may go on beyond their deadline.
         idle_death: called with `number` if the process ends while it has no work.
     """
 
     def __init__(
-        self, load: Load, number: int, threads: int, grace: Grace, idle_death: Callable[[int], None]
+        self,
+        load: Load,
+        number: int,
+        environment: ModelEnvironment,
+        grace: Grace,
+        idle_death: Callable[[int], None],
     ) -> None:
         self.load = load
         self.number = number
-        self.threads = threads
+        self.environment = environment
         self.grace = grace
         self.idle_death = idle_death
         self.process: Process | None = None
@@ -225,7 +236,7 @@ class PythonInstance:
 
     async def _started(self) -> Process:
         began = monotonic()
-        process = await Process.start(self.load, self.threads, self._ended)
+        process = await Process.start(self.load, self.environment, self._ended)
         self.grace.started(monotonic() - began)
         return process
 
