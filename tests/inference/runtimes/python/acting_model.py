@@ -46,7 +46,6 @@ class Model:
     def pid(self, x, text): return np.array([os.getpid()])
     def count(self, x, text): return [self.calls]
     def parameter(self, x, text): return [float(self.parameters[text])]
-    def writeable(self, x, text): return [int(x.flags.writeable)]
     def aligned(self, x, text): return [int(x.flags.aligned)]
     def exit(self, x, text): os._exit(int(text))
     def sys_exit(self, x, text): sys.exit(3)

@@ -10,6 +10,7 @@ import pytest
 
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest
+from inferencehub.core.values.tensors import Tensor, pack_bytes
 from inferencehub.inference.runtimes.python.runtime import Python
 from inferencehub.inference.runtimes.support.arrays import from_array
 from tests.inference.runtimes.one_answer import run_once
@@ -149,6 +150,63 @@ async def test_wrong_outputs_are_named(tmp_path: Path, declared: str, cases: dic
             error = await refusal(runtime, f"gives {value}")
             assert (error.kind, error.detail) == (Kind.MODEL_FAILED, f"model 'm' gave {expected}")
         assert runtime.recovery(0) is None
+
+
+SHAPES = """
+import numpy as np
+class Model:
+    def __init__(self, directory, parameters): pass
+    def predict(self, inputs):
+        shape = tuple(int(size) for size in inputs["shape"].ravel()[0].decode().split())
+        return {"y": np.arange(np.prod(shape, dtype=int), dtype=np.float32).reshape(shape)}
+"""
+
+
+@pytest.mark.parametrize(
+    ("rows", "dims", "given", "taken"),
+    [
+        (3, [1], "3", [3, 1]),
+        (1, [1], "1", [1, 1]),
+        (1, [4], "4", [1, 4]),
+        (1, [-1], "1", [1, 1]),
+        (1, [-1], "4", [1, 4]),
+        (1, [-1, -1], "2 3", [1, 2, 3]),
+        (2, [3, 1], "2 3", [2, 3, 1]),
+        (0, [3, 1], "3", [3, 1]),
+        (0, [1, 3], "3", [1, 3]),
+        (0, [1], "", [1]),
+        (3, [1], "2", None),
+        (2, [4], "4", None),
+        (2, [-1], "2", None),
+        (2, [2], "4", None),
+        (3, [1], "1 3", None),
+        (0, [-1], "", None),
+        (0, [-1, -1], "3", None),
+        (0, [3], "3 1", None),
+    ],
+)
+async def test_a_first_or_last_dimension_of_one_may_be_missing(
+    tmp_path: Path, rows: int, dims: list[int], given: str, taken: list[int] | None
+) -> None:
+    config = f"""
+        backend: "python" max_batch_size: {8 if rows else 0}
+        input {{ name: "shape" data_type: TYPE_STRING dims: 1 }}
+        output {{ name: "y" data_type: TYPE_FP32 dims: {dims} }}
+    """
+    shape = Tensor("shape", "BYTES", (rows, 1) if rows else (1,), pack_bytes([given.encode()] * (rows or 1)))
+    request = InferRequest("m", "1", (shape,))
+    async with loaded(source(tmp_path, SHAPES, config)) as runtime:
+        if taken is None:
+            with pytest.raises(HubError) as caught:
+                await run_once(runtime, 0, request, monotonic() + 20)
+            expected = [*([rows] if rows else []), *dims]
+            came = [int(size) for size in given.split()]
+            assert caught.value.detail == f"model 'm' gave output 'y' of shape {came}, expected {expected}"
+        else:
+            (output,) = await run_once(runtime, 0, request, monotonic() + 20)
+            assert list(output.shape) == taken
+            values = np.arange(np.prod(taken, dtype=int), dtype=np.float32)
+            assert bytes(output.data) == values.tobytes()
 
 
 async def test_wrong_names_and_rows_are_named(tmp_path: Path) -> None:

@@ -49,14 +49,30 @@ async def test_answers_over_calls_of_all_sizes(tmp_path: Path) -> None:
     async with loaded(source(tmp_path)) as runtime:
         assert await ask(runtime, "double", [1, 2, 3]) == [2, 4, 6]
         assert await ask(runtime, "parameter gain") == [3]
-        assert await ask(runtime, "writeable") == [0]
         assert await ask(runtime, "aligned") == [1]
         assert await ask(runtime, "double", []) == []
         for size in (2**14 - 3, 2**14, 2**15, 2**15 + 1, 3_000_001):
             x = np.arange(size, dtype=np.float32)
             (output,) = await run_once(runtime, 0, asked("double", x), monotonic() + 20)
             np.testing.assert_array_equal(to_array(output), x * 2)
-        assert await ask(runtime, "count") == [11]
+        assert await ask(runtime, "count") == [10]
+
+
+@pytest.mark.parametrize("size", [2, 3_000_001])
+async def test_a_model_may_change_its_inputs(tmp_path: Path, size: int) -> None:
+    code = ACTOR.replace("return x * 2", "x -= 1; return x")
+    async with loaded(source(tmp_path, code)) as runtime:
+        x = np.arange(size, dtype=np.float32)
+        for _ in range(2):
+            (output,) = await run_once(runtime, 0, asked("double", x), monotonic() + 20)
+            np.testing.assert_array_equal(to_array(output), np.arange(size) - 1)
+
+
+async def test_a_model_s_command_line_is_its_file(tmp_path: Path) -> None:
+    code = "import sys\nAT_IMPORT = list(sys.argv)\n" + ACTOR
+    async with loaded(source(tmp_path, code, CONFIG % "TYPE_STRING")) as runtime:
+        (output,) = await run_once(runtime, 0, asked("gives AT_IMPORT + sys.argv"), monotonic() + 20)
+        assert unpack_bytes(output.data) == [b"model.py", b"model.py"]
 
 
 async def test_what_the_model_prints_is_no_answer(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -127,10 +143,15 @@ async def test_a_callers_part_of_an_exception_is_that_there_was_one(
 async def test_a_value_error_is_a_sentence_for_the_caller(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     async with loaded(source(tmp_path)) as runtime:
+        caplog.clear()
         error = await refusal(runtime, "raises refusal")
         assert (error.kind, error.detail) == (Kind.BAD_INPUT, "model 'm': refusal at model.py")
-        assert not [record for record in caplog.records if record.levelname != "DEBUG"]
+        (record,) = [record for record in caplog.records if record.levelname != "DEBUG"]
+        assert (record.levelname, record.message) == ("INFO", "model refused")
+        assert (vars(record)["model"], vars(record)["detail"]) == ("m", "model 'm': refusal at model.py")
+        assert "traceback" not in vars(record)
         # One in the declared outputs is the model's own fault.
         assert (await refusal(runtime, "gives np.array([b'a'])")).kind is Kind.MODEL_FAILED
 

@@ -161,8 +161,9 @@ class Inbox:
         """Take `count` bytes that were read into `room()`.
 
         Returns:
-            The frame's message and its tensors' bytes (read-only); None if the frame is incomplete. The bytes may
-            contain another frame after it: call `took(0)` to get that.
+            The frame's message and its tensors' bytes, in memory that is not used again, so a model may write to its
+            inputs; None if the frame is incomplete. The bytes may contain another frame after it: call `took(0)` to get
+            that.
 
         Raises:
             ValueError: if the bytes are not a valid frame.
@@ -188,7 +189,7 @@ class Inbox:
             raise ValueError(f"a header that cannot be read: {error}") from None
         body = self._view[end + -end % ALIGNED : self._total]
         # The next frame overwrites the kept buffer, so its bytes are copied. A large frame has its own buffer.
-        body = memoryview(bytes(body)) if self._view is self._kept else body.toreadonly()
+        body = memoryview(bytearray(body)) if self._view is self._kept else body
         behind = self._filled - self._total
         if behind:  # only in the kept buffer: a frame's own buffer is exactly as large as the frame
             self._kept[:behind] = self._kept[self._total : self._filled]

@@ -26,6 +26,13 @@ class ProcessEnded(Exception):
 
 
 def log_trace(model: str, failure: ModelFailed) -> None:
-    """Log the traceback of a failure, which the caller does not get."""
-    level, event = (logging.DEBUG, "model refused") if failure.refused else (logging.ERROR, "model failed")
-    logger.log(level, event, extra={"model": model, "detail": failure.detail, "traceback": failure.trace})
+    """Log a failure, with the traceback, which the caller does not get.
+
+    Callers can cause any number of refusals, so a refusal has its traceback only if the level is DEBUG.
+    """
+    about = {"model": model, "detail": failure.detail}
+    trace = {"traceback": failure.trace}
+    if failure.refused:
+        logger.info("model refused", extra=about | (trace if logger.isEnabledFor(logging.DEBUG) else {}))
+    else:
+        logger.error("model failed", extra=about | trace)

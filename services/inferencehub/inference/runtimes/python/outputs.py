@@ -59,12 +59,23 @@ def array_of(spec: TensorSpec, value: Any) -> npt.NDArray[Any]:
 
 
 def in_shape(array: npt.NDArray[Any], expected: tuple[int, ...]) -> npt.NDArray[Any]:
-    """The array, if it has the expected shape, in which -1 is any size.
+    """The array in the expected shape, in which -1 is any size.
+
+    A first or last dimension of size 1 may be missing: [n] is taken for [n, 1], and [k] for the row [1, k].
 
     Raises:
-        ValueError: if it does not. The text completes a sentence that begins with the output's name.
+        ValueError: if it has another shape. The text completes a sentence that begins with the output's name.
     """
     shape = array.shape
-    if len(shape) != len(expected) or any(e not in (-1, s) for s, e in zip(shape, expected, strict=True)):
-        raise ValueError(f"of shape {list(shape)}, expected {list(expected)}")
-    return array
+    if fits(shape, expected):
+        return array
+    if expected[-1] == 1 and fits((*shape, 1), expected):
+        return array.reshape((*shape, 1))
+    if expected[0] == 1 and fits((1, *shape), expected):
+        return array.reshape((1, *shape))
+    raise ValueError(f"of shape {list(shape)}, expected {list(expected)}")
+
+
+def fits(shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:
+    """Whether a shape is the expected one, in which -1 is any size."""
+    return len(shape) == len(expected) and all(e in (-1, s) for s, e in zip(shape, expected, strict=True))

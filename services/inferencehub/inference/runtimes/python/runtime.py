@@ -10,10 +10,10 @@
         def predict(self, inputs):
             return {"scores": inputs["x"] @ self.weights}
 
-`directory` is the version directory (a Path), `parameters` are those of config.pbtxt (dict of str). `inputs` has a
-read-only numpy array for each input by name; if the model batches, rows are the first dimension. BYTES elements are
-bytes. `predict` returns a dict with an array for each output by name, in the declared shape and a type that fits the
-declared one; BYTES may be str. A generator gives several answers: it yields such a dict for each. A method
+`directory` is the version directory (a Path), `parameters` are those of config.pbtxt (dict of str). `inputs` has a numpy
+array for each input by name, which the model may change; if the model batches, rows are the first dimension. BYTES
+elements are bytes. `predict` returns a dict with an array for each output by name, in the declared shape (a first or
+last dimension of size 1 may be missing) and a type that fits the declared one; BYTES may be str. A generator gives several answers: it yields such a dict for each. A method
 `predict(self, inputs, parameters)` also gets the request's parameters (dict of bool, int, float and str). If the second
 argument is called `context`, it is a `Context` (context.py). A method `close(self)` is called before the process ends.
 model.py can import files next to it.

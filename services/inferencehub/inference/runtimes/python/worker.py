@@ -190,6 +190,7 @@ def main(fd: int, parent: int) -> None:
         return
     load = first[0]
     assert isinstance(load, Load)
+    sys.argv = [load.file]  # a model's own libraries may read it
     try:
         loaded = Loaded(load)
     except WrongOutputError as error:
