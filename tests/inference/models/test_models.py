@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -198,6 +199,28 @@ async def test_errors_have_the_protocol_s_codes(models: Path) -> None:
                 await ask(client)
             assert caught.value.status() == f"StatusCode.{code}", case
             assert caught.value.message().startswith(sentence), case
+
+
+CLOSES = """
+import os, time
+class Model:
+    def __init__(self, directory, parameters): self.meeting = directory.parents[2] / "meeting"
+    def predict(self, inputs): return {"y": inputs["x"]}
+    def close(self):
+        self.meeting.mkdir(exist_ok=True)
+        (self.meeting / f"{os.getpid()}").touch()
+        while len(list(self.meeting.iterdir())) < 4: time.sleep(0.001)
+        (self.meeting.parent / f"closed-{os.getpid()}").touch()
+"""
+
+
+async def test_models_are_unloaded_side_by_side(tmp_path: Path) -> None:
+    for number in range(4):
+        write_model(tmp_path / "models", f"m{number}", PYTHON, {"1/model.py": CLOSES})
+    async with calling_pod(tmp_path / "models") as pod:
+        assert all([await pod.health(f"m{number}") for number in range(4)])
+    closed = [name for name in os.listdir(tmp_path) if name.startswith("closed-")]
+    assert len(closed) == 4
 
 
 async def test_versions_answer_under_their_own_numbers(tmp_path: Path) -> None:

@@ -127,6 +127,9 @@ class Models:
         return name in self._models and self.get(name).serves
 
     async def unload(self) -> None:
-        """Unload all models, the last one first."""
-        for model in reversed(list(self)):
-            await model.unload()
+        """Unload all models side by side, so that many take no longer than the slowest one."""
+        models = list(self)
+        results = await asyncio.gather(*[model.unload() for model in models], return_exceptions=True)
+        for model, result in zip(models, results, strict=True):
+            if isinstance(result, BaseException):
+                logger.error("model failed to unload", extra={"model": model.name}, exc_info=result)
