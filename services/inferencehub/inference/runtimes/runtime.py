@@ -29,7 +29,7 @@ class RuntimeKind(NamedTuple):
     model_file: str = ""
 
 
-ONNX = RuntimeKind("onnx", "onnx:Onnx", "model.onnx")
+ONNX = RuntimeKind("onnx", "onnx.runtime:Onnx", "model.onnx")
 # The runtimes by the values of `backend` or `platform` in config.pbtxt. A class is imported when it is first used, so a
 # pod without ONNX models never loads onnxruntime.
 RUNTIMES = {

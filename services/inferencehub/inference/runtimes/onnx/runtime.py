@@ -19,6 +19,7 @@ from inferencehub.core.values.errors import HubError, Kind, bad_input
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.signature import Signature, TensorSpec
 from inferencehub.core.values.tensors import Tensor
+from inferencehub.inference.runtimes.onnx.text import text_array
 from inferencehub.inference.runtimes.runtime import EmitOutputs, ModelSource, Runtime, failed_run
 from inferencehub.inference.runtimes.support.arrays import from_array, to_array
 from inferencehub.inference.runtimes.support.cpu_limit import cpu_limit
@@ -121,7 +122,10 @@ class Onnx(Runtime):
         self._run(InferRequest(self.source.name, self.source.version, tuple(zeros)))
 
     def _run(self, request: InferRequest) -> tuple[Tensor, ...]:
-        feed = {tensor.name: to_array(tensor) for tensor in request.inputs}
+        feed = {
+            tensor.name: text_array(request.model, tensor) if tensor.dtype == "BYTES" else to_array(tensor)
+            for tensor in request.inputs
+        }
         names = [spec.name for spec in self.signature.outputs]
         try:
             arrays = self.session.run(names, feed)

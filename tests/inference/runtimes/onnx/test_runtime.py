@@ -12,7 +12,7 @@ from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.signature import Signature, TensorSpec
 from inferencehub.core.values.tensors import Tensor
 from inferencehub.inference.models.config import parse_config
-from inferencehub.inference.runtimes.onnx import DTYPES, Onnx, spec_of
+from inferencehub.inference.runtimes.onnx.runtime import DTYPES, Onnx, spec_of
 from inferencehub.inference.runtimes.runtime import ModelSource
 from tests.hub import MODELS
 from tests.inference.runtimes.one_answer import run_once

@@ -1,0 +1,1 @@
+"""ONNX models, run by onnxruntime. It imports `runtime.py` and `support`."""
