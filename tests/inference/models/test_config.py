@@ -34,6 +34,7 @@ TAKEN = {
     "instance_group.kind": "instance_group { kind: KIND_CPU }",
     "instance_group.name": 'instance_group { name: "g" }',
     "model_transaction_policy.decoupled": "model_transaction_policy { decoupled: false }",
+    "model_warmup": 'model_warmup { name: "w" }',
 }
 WITHOUT_EFFECT = {
     "input.format": "input { format: FORMAT_NCHW }",
@@ -43,7 +44,6 @@ WITHOUT_EFFECT = {
     "dynamic_batching.preferred_batch_size": "dynamic_batching { preferred_batch_size: [ 4, 8 ] }",
     "dynamic_batching.max_queue_delay_microseconds": "dynamic_batching { max_queue_delay_microseconds: 100 }",
     "dynamic_batching.preserve_ordering": "dynamic_batching { preserve_ordering: true }",
-    "model_warmup": 'model_warmup { name: "w" }',
     "metric_tags": 'metric_tags { key: "a" value: "b" }',
     "model_metrics": "model_metrics { }",
     "response_cache": "response_cache { enable: true }",

@@ -38,6 +38,7 @@ HONOURED = {
     "instance_group.kind",
     "instance_group.name",
     "model_transaction_policy.decoupled",
+    "model_warmup",
 }
 NOTED = {
     "input.format",
@@ -47,7 +48,6 @@ NOTED = {
     "dynamic_batching.preferred_batch_size",
     "dynamic_batching.max_queue_delay_microseconds",
     "dynamic_batching.preserve_ordering",
-    "model_warmup",
     "metric_tags",
     "model_metrics",
     "response_cache",

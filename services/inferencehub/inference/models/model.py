@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from enum import Enum
 from time import monotonic
 
@@ -24,10 +24,13 @@ from inferencehub.core.values.tensors import Tensor
 from inferencehub.inference.metrics import LaneMetrics
 from inferencehub.inference.models.classification import Labels, read_labels, top_classes
 from inferencehub.inference.models.repository import Found
+from inferencehub.inference.models.warmup import warm_up
 from inferencehub.inference.runtimes.runtime import ModelSource, Runtime, make_runtime
 from inferencehub.inference.runtimes.support.error_text import first_line
 
 logger = logging.getLogger(__name__)
+
+WARM_UP_S = 300.0  # how long a run of a warm-up may take
 
 
 class ModelState(Enum):
@@ -139,6 +142,7 @@ class Model:
             self.runtime.on_change = self._instance_changed
             signature = await self.runtime.load()
             self.labels = await asyncio.to_thread(read_labels, source.config, source.directory.parent)
+            await warm_up(source, self._trial_of(signature))
         except HubError as error:
             self._broken(error.detail)
         except ImportError as error:
@@ -155,6 +159,15 @@ class Model:
                     "model is not for /predict, only for /v2",
                     extra={"model": self.name, "version": self.version, "reason": self.info.no_predict},
                 )
+
+    def _trial_of(self, signature: Signature) -> Callable[[int, InferRequest], Awaitable[None]]:
+        async def run(instance: int, request: InferRequest) -> None:
+            if self.runtime.recovery(instance) is not None:
+                raise self._being_replaced()
+            checked, _ = signature.check(request)
+            await self.runtime.run(instance, checked, monotonic() + WARM_UP_S, lambda part: None)
+
+        return run
 
     def _broken(self, reason: str) -> None:
         self.state, self.reason = ModelState.UNAVAILABLE, reason
@@ -183,6 +196,8 @@ class Model:
             lambda: len(self._free),
             lambda: float(self.serves),
         )
+        for index in range(slots):
+            self._instance_changed(index)  # a warm-up may have broken it
         self.changed()
 
     def take(self, again: bool = False) -> Instance | None:

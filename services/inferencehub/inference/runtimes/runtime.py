@@ -100,7 +100,7 @@ class Runtime(ABC):
 
     @abstractmethod
     async def load(self) -> Signature:
-        """Load all instances. If the first run is slow, also run the model once.
+        """Load all instances. The model is not run: `models/warmup.py` does that where the config asks for it.
 
         Returns:
             The model's inputs and outputs.

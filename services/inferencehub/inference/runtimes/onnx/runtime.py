@@ -12,7 +12,6 @@ import logging
 import re
 from typing import Any
 
-import numpy as np
 import onnxruntime as ort
 
 from inferencehub.core.values.errors import HubError, Kind, bad_input
@@ -68,7 +67,6 @@ class Onnx(Runtime):
             told.max_batch_size,
         )
         await self.threads.run(self._complete_config)
-        await self.threads.run(self._warm)
         return self.signature
 
     async def run(
@@ -110,16 +108,6 @@ class Onnx(Runtime):
         """Add the classes that the model file lists to the config, as a user would write them."""
         if classes := predict_classes(self.source.file, self.signature, self.source.config):
             self.source.config.parameters["predict_classes"].string_value = classes
-
-    def _warm(self) -> None:
-        """Run the model once with zeros, so the first caller does not wait for the first memory allocation."""
-        if any(spec.dtype == "BYTES" for spec in self.signature.inputs):
-            return
-        zeros = []
-        for spec in self.signature.inputs:
-            shape = tuple([1 if dim == -1 else dim for dim in spec.shape])
-            zeros.append(from_array(spec.name, spec.dtype, np.zeros(shape, dtype=np.uint8)))
-        self._run(InferRequest(self.source.name, self.source.version, tuple(zeros)))
 
     def _run(self, request: InferRequest) -> tuple[Tensor, ...]:
         feed = {
