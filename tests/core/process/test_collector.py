@@ -58,9 +58,9 @@ async def test_an_idle_process_frees_cycles_again_and_again() -> None:
 async def test_a_busy_process_waits_but_not_for_ever() -> None:
     with without_collector():
         with busy() as used:
-            collecting = asyncio.create_task(collect_when_idle(every_s=0.0, look_s=0.05, latest_s=60.0))
+            collecting = asyncio.create_task(collect_when_idle(every_s=0.0, look_s=1.0, latest_s=60.0))
             cycle = ref(Node())
-            await eventually(lambda: used[0] > 0.5)
+            await eventually(lambda: used[0] > 1.0)
             assert cycle() is not None
         await eventually(partial(is_gone, cycle))
         collecting.cancel()

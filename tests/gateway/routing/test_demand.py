@@ -162,7 +162,7 @@ async def test_a_model_without_pods_is_held_and_seen_and_answered(tmp_path: Path
         status, said, _ = await hub.get("/v2/models/quick/ready")
         asleep = "its pool sleeps and has no pod, a request for the model wakes it"
         expected = f"model 'quick' cannot be reached: {asleep}"
-        listed = {"models": [{"name": "quick", "state": "UNAVAILABLE", "reason": asleep}]}
+        listed = {"models": [{"name": "quick", "state": "UNAVAILABLE", "reason": asleep, "no_predict": ""}]}
         assert (await hub.get("/v2/models"))[:2] == (200, listed)
         assert (status, said["error"]) == (503, expected)
         described = asyncio.create_task(hub.get("/v2/models/quick"))

@@ -131,7 +131,8 @@ async def test_it_waits_for_models_that_are_being_loaded(tmp_path: Path) -> None
                 hub = Hub(gateway, [pod], client)
                 said = "UNAVAILABLE model 'slow' does not serve: it is still loading"
                 assert await predict_at_pod(hub, **FEATURES) == said
-                assert await predict(hub, {"features": [1, 3, 2]}) == (200, 1, "")
+                status, _, said = await predict(hub, {"features": [1, 3, 2]})
+                assert (status, "/predict cannot serve model 'slow'" in said) == (501, True), said
     finally:
         await pod.stop()
 

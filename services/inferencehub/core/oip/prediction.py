@@ -3,9 +3,10 @@
 `core/values/class_outputs.py` says which outputs hold them. If there is a label, the class is what it says:
 
 - The confidence is the value of the label's own column of the scores. The column is known if the config lists the
-  classes, which the pod completes from the model file where it can. Else it is the column of the highest score if that is the label's, or if the label cannot be the number of a
-  column at all (classes 10, 20, 30, or -1 and 1): classifiers give the class of the highest score as the label. A label
-  that would be the number of another column is refused, because its own column is not known.
+  classes, which the pod completes from the model file where it can. Else it is the column of the highest score if that
+  is the label's, or if the label cannot be the number of a column at all (classes 10, 20, 30, or -1 and 1): classifiers
+  give the class of the highest score as the label. A label that would be the number of another column is refused,
+  because its own column is not known.
 - A text label is the class's name, and the class is the number of its column.
 
 Without a label, the class is the number of the column with the highest score. A confidence is the score itself if the

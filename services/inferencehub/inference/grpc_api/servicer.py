@@ -30,6 +30,7 @@ from inferencehub.core.values.requests import InferRequest, InferResponse
 from inferencehub.core.values.tensors import Buffer
 from inferencehub.inference.grpc_api.call import Call, CallRecorder, status_of
 from inferencehub.inference.grpc_api.edge import Method, ending, unary, written
+from inferencehub.inference.grpc_api.merged import add_dropped, add_times, fill, members_of
 from inferencehub.inference.grpc_api.streams import StandingStream, Streams
 from inferencehub.inference.models.registry import Models
 from inferencehub.inference.settings import InferenceSettings
@@ -246,37 +247,6 @@ class Servicer:
             del sink  # it has the error, whose traceback has this frame: a cycle that would keep the request
             call.leave()
             self.calls.end(call, status)
-
-
-def members_of(message: pb.ModelInferRequest) -> str:
-    """The parameter `hub_members` of a request; "" if there is none."""
-    parameters = message.parameters
-    return parameters["hub_members"].string_param if "hub_members" in parameters else ""
-
-
-def fill(answer: pb.ModelInferResponse, call: Call, response: InferResponse, id: str, merged: bool) -> None:
-    """Write a model's answer into a message. If the call is a merge, it comes from a gateway: add our parameters."""
-    messages.fill_response(answer, response, id)
-    if merged:
-        add_times(answer, call)
-
-
-def add_times(answer: pb.ModelInferResponse, call: Call) -> None:
-    """Add our parameters to an answer: the call's times, the number of free instances, and the dropped members."""
-    job = call.job
-    if job is None:
-        return
-    parameters = answer.parameters
-    parameters["hub_queue_us"].int64_param = round(job.times.queue * 1e6)
-    parameters["hub_compute_us"].int64_param = round(job.times.compute * 1e6)
-    parameters["hub_free"].int64_param = call.model.free
-    add_dropped(answer, call)
-
-
-def add_dropped(answer: pb.ModelInferResponse, call: Call) -> None:
-    """Write which members were dropped from a merged call; the answer has no rows for them."""
-    if call.job is not None and call.job.dropped:
-        answer.parameters[extension.DROPPED].string_param = ",".join(map(str, call.job.dropped))
 
 
 def handlers(servicer: Servicer) -> list[grpc.GenericRpcHandler]:

@@ -1,0 +1,39 @@
+"""Our parameters of merged calls: read from requests, and written into answers; see `core/oip/extension.py`."""
+
+from __future__ import annotations
+
+from inferencehub.core.oip import extension, messages
+from inferencehub.core.values.requests import InferResponse
+from inferencehub.inference.grpc_api.call import Call
+from inferencehub.pb import open_inference_pb2 as pb
+
+
+def members_of(message: pb.ModelInferRequest) -> str:
+    """The parameter `hub_members` of a request; "" if there is none."""
+    parameters = message.parameters
+    return parameters["hub_members"].string_param if "hub_members" in parameters else ""
+
+
+def fill(answer: pb.ModelInferResponse, call: Call, response: InferResponse, id: str, merged: bool) -> None:
+    """Write a model's answer into a message. If the call is a merge, it comes from a gateway: add our parameters."""
+    messages.fill_response(answer, response, id)
+    if merged:
+        add_times(answer, call)
+
+
+def add_times(answer: pb.ModelInferResponse, call: Call) -> None:
+    """Add our parameters to an answer: the call's times, the number of free instances, and the dropped members."""
+    job = call.job
+    if job is None:
+        return
+    parameters = answer.parameters
+    parameters["hub_queue_us"].int64_param = round(job.times.queue * 1e6)
+    parameters["hub_compute_us"].int64_param = round(job.times.compute * 1e6)
+    parameters["hub_free"].int64_param = call.model.free
+    add_dropped(answer, call)
+
+
+def add_dropped(answer: pb.ModelInferResponse, call: Call) -> None:
+    """Write which members were dropped from a merged call; the answer has no rows for them."""
+    if call.job is not None and call.job.dropped:
+        answer.parameters[extension.DROPPED].string_param = ",".join(map(str, call.job.dropped))
