@@ -127,7 +127,7 @@ class Loaded:
             sentence = first_line(error) or "it does not take this input"
             yield frame(ModelFailed(f"model '{self.load.model}': {sentence}", traced(error), refused=True))
         except WrongOutputError as error:
-            yield frame(ModelFailed(f"model '{self.load.model}' gave {error}"))
+            yield frame(ModelFailed(f"model '{self.load.model}' gave {first_line(error)}"))
         except GeneratorExit:
             raise
         except BaseException as error:

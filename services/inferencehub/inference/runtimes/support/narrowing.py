@@ -29,13 +29,15 @@ def narrowed(dtype: str, target: str, array: npt.NDArray[Any]) -> npt.NDArray[An
     Raises:
         ValueError: if a value cannot be converted. The text completes a sentence that begins with the tensor's name.
     """
+    if array.dtype == target:
+        return np.asarray(array, order="C")
     check_kind(dtype, array)
     wanted = np.dtype(target)
-    if array.dtype != wanted and array.dtype.kind in INTEGER_KINDS and array.size:
+    if array.dtype.kind in INTEGER_KINDS and array.size:
         check_integers(dtype, wanted, array)
     with np.errstate(over="ignore"):  # the next step refuses it
         result = np.asarray(array, dtype=wanted, order="C")
-    if array.dtype != wanted and wanted.kind == "f":
+    if wanted.kind == "f":
         check_finite(dtype, array, result)
     return result
 
