@@ -30,8 +30,9 @@ class InferRequest(msgspec.Struct, frozen=True):
         parameters: the caller's parameters for the model; requests merge only if these are equal.
         classes: for each of `outputs`, how many of its highest values the caller wants as classes, 0 for the plain
             tensor; () if all are plain.
-        id: the caller's name for the request; for a merge those of all callers, separated by commas. Only a runtime
-            that needs it gets it.
+        id: the caller's name for the request; for a merge those of all callers, separated by commas.
+        calls: how many calls were merged into it; each gets a message of its own as its answer. Only a runtime that
+            needs `id` and `calls` gets them.
     """
 
     model: str
@@ -41,6 +42,7 @@ class InferRequest(msgspec.Struct, frozen=True):
     parameters: Mapping[str, Parameter] = {}
     classes: tuple[int, ...] = ()
     id: str = ""
+    calls: int = 1
 
     @property
     def size(self) -> int:
@@ -49,13 +51,11 @@ class InferRequest(msgspec.Struct, frozen=True):
 
     def with_inputs(self, inputs: tuple[Tensor, ...]) -> InferRequest:
         """The same call over other tensors."""
-        return InferRequest(
-            self.model, self.version, inputs, self.outputs, self.parameters, self.classes, self.id
-        )
+        return InferRequest(self.model, self.version, inputs, self.outputs, self.parameters, self.classes)
 
-    def with_id(self, id: str) -> InferRequest:
-        """The same call with an id."""
-        return replace(self, id=id)
+    def with_callers(self, id: str, calls: int) -> InferRequest:
+        """The same call with the ids of its callers and their number."""
+        return replace(self, id=id, calls=calls)
 
 
 @dataclass(slots=True)

@@ -56,8 +56,8 @@ class Instance:
         """
         model = self.model
         request = batch.request()
-        if model.runtime.needs_id:
-            request = request.with_id(batch.ids)
+        if model.runtime.needs_callers:
+            request = request.with_callers(batch.ids, len(batch.jobs))
         started = monotonic()
 
         def response(outputs: tuple[Tensor, ...]) -> InferResponse:

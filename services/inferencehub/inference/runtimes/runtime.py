@@ -51,7 +51,7 @@ class ProcessRules:
 
     Args:
         grace_s: seconds that a run may go on beyond its deadline, at most, before its process is killed.
-        max_answer_bytes: bytes of the outputs of one answer, at most.
+        max_answer_bytes: bytes of the outputs that one call gets as its answer, at most.
         environment: names and patterns of further environment variables that they get.
     """
 
@@ -90,7 +90,7 @@ class ModelSource:
 class Runtime(ABC):
     """One loaded version of a model."""
 
-    needs_id = False  # whether `run` reads the request's id
+    needs_callers = False  # whether `run` reads the request's `id` and `calls`
 
     def __init__(self, source: ModelSource) -> None:
         self.source = source

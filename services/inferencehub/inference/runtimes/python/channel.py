@@ -88,10 +88,11 @@ class Tensors(msgspec.Struct, tag="tensors", array_like=True):
 
 
 class Call(Tensors, tag="call", array_like=True):
-    """The inputs of a call, and what else `predict` may ask about it; `deadline` in seconds of `time.monotonic`."""
+    """The inputs of a call, and what `InferRequest` says about it; `deadline` in seconds of `time.monotonic`."""
 
     parameters: Mapping[str, Parameter] = {}
     id: str = ""
+    calls: int = 1
     deadline: float = 0.0
 
 
@@ -124,7 +125,8 @@ def parts_of(tensors: Sequence[Tensor]) -> tuple[Part, ...]:
 
 def call_frame(request: InferRequest, deadline: float) -> list[Buffer]:
     """The frame of a call; `deadline` in seconds of `time.monotonic`."""
-    call = Call(parts_of(request.inputs), False, request.parameters, request.id, deadline)
+    parts = parts_of(request.inputs)
+    call = Call(parts, False, request.parameters, request.id, request.calls, deadline)
     return frame(call, request.inputs)
 
 
@@ -141,7 +143,7 @@ class Inbox:
     """
 
     def __init__(self, most: int = LONGEST) -> None:
-        self._most = most
+        self.most = most
         self._kept = memoryview(bytearray(ROOM))
         self._view = self._kept
         self._filled = 0
@@ -175,8 +177,8 @@ class Inbox:
             self._header, size = PREFIX.unpack_from(self._view)
             start = PREFIX.size + self._header
             self._total = start + -start % ALIGNED + size
-            if self._total > self._most:
-                raise ValueError(f"a frame of {self._total} bytes, expected at most {self._most}")
+            if self._total > self.most:
+                raise ValueError(f"a frame of {self._total} bytes, expected at most {self.most}")
             if self._total > ROOM:
                 self._view = memoryview(bytearray(self._total))
                 self._view[: self._filled] = self._kept[: self._filled]

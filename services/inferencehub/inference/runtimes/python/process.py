@@ -49,11 +49,10 @@ class Process(asyncio.SubprocessProtocol):
     """A running `worker.py`; create it with `start`.
 
     Args:
-        max_answer_bytes: bytes of the outputs of one answer, at most.
         ended: called once, from the loop, when the process has ended for any reason.
     """
 
-    def __init__(self, max_answer_bytes: int, ended: Callable[[Process], None]) -> None:
+    def __init__(self, ended: Callable[[Process], None]) -> None:
         self.loop = asyncio.get_running_loop()
         self.pid = 0  # also the id of its process group
         self.status: int | None = None
@@ -64,7 +63,7 @@ class Process(asyncio.SubprocessProtocol):
         self._fd = self._socket.fileno()
         for end in (self._socket, self._theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-        self._inbox = Inbox(max_answer_bytes + HEADERS)
+        self._inbox = Inbox(HEADERS)
         self._outbox = Outbox(self.loop, self._socket, self._broken)
         self._waiter: asyncio.Future[None] | None = None
         self._reply: tuple[Message, memoryview] | None = None
@@ -81,7 +80,7 @@ class Process(asyncio.SubprocessProtocol):
         Raises:
             HubError: MODEL_FAILED if the process did not start or the model did not load.
         """
-        process = cls(load.max_answer_bytes, ended)
+        process = cls(ended)
         # A cancellation between the fork and the moment when we know the child would lose it, so it has to wait.
         spawning = asyncio.ensure_future(process._spawn(environment))
         try:
@@ -110,17 +109,19 @@ class Process(asyncio.SubprocessProtocol):
         return process
 
     async def call(
-        self, buffers: Sequence[Buffer], end: float | None, emit: EmitOutputs | None = None
+        self, buffers: Sequence[Buffer], end: float | None, most: int = 0, emit: EmitOutputs | None = None
     ) -> tuple[Message, memoryview]:
         """Send a frame and return the last or only answer; each earlier one is emitted when it arrives.
 
         At `end`, in seconds of `time.monotonic`, the process is killed if it has not answered. A cancelled call tells
-        the process so, and waits until it is free again; if there is no `end`, it kills the process.
+        the process so, and waits until it is free again; if there is no `end`, it kills the process. An answer with
+        outputs of more than `most` bytes kills the process, too: it knows this limit.
 
         Raises:
             ProcessEnded: if there is no answer.
         """
         self._reply, self._hung, self._unread, self._emit = None, False, False, emit
+        self._inbox.most = most + HEADERS
         timer = None if end is None else self.loop.call_later(end - monotonic(), self._kill_hung)
         if self._closed:
             self._unread = True

@@ -62,7 +62,7 @@ LATE = "its run did not end by the request's deadline"
 class Python(Runtime):
     """`source.instances` processes of one model version."""
 
-    needs_id = True
+    needs_callers = True
 
     def __init__(self, source: ModelSource) -> None:
         super().__init__(source)
@@ -164,13 +164,14 @@ class PythonInstance:
     ) -> tuple[Tensor, ...] | None:
         """See `Runtime.run`. If a process ends before it has read the call, the next process runs the call."""
         buffers = call_frame(request, deadline)
+        most = self.load.max_answer_bytes * request.calls
         self._busy = True
         try:
             while True:
                 process = await self._ready(deadline)
                 began = monotonic()
                 try:
-                    message, body = await process.call(buffers, deadline + self.grace.seconds, emit)
+                    message, body = await process.call(buffers, deadline + self.grace.seconds, most, emit)
                 except ProcessEnded as end:
                     if end.hung:
                         raise self._too_late(LATE) from None

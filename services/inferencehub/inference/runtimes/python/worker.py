@@ -116,13 +116,13 @@ class Loaded:
             given = self.model.predict(inputs, *more)
             if inspect.isgenerator(given):
                 for part in given:
-                    yield answer_frame(self._outputs(part, rows), more=True)
+                    yield answer_frame(self._outputs(part, rows, call.calls), more=True)
                     if context.cancelled:
                         given.close()
                         break
                 yield frame(Done())
             else:
-                yield answer_frame(self._outputs(given, rows))
+                yield answer_frame(self._outputs(given, rows, call.calls))
         except ValueError as error:
             sentence = first_line(error) or "it does not take this input"
             yield frame(ModelFailed(f"model '{self.load.model}': {sentence}", traced(error), refused=True))
@@ -133,15 +133,14 @@ class Loaded:
         except BaseException as error:
             yield frame(ModelFailed(failed_run(self.load.model).detail, traced(error)))
 
-    def _outputs(self, given: Any, rows: int) -> list[Tensor]:
-        """One answer, checked. A ValueError here is not a refusal by the model, so it becomes a RuntimeError."""
+    def _outputs(self, given: Any, rows: int, calls: int) -> list[Tensor]:
+        """One answer to so many calls, checked. A ValueError here is not a refusal by the model, so it becomes a RuntimeError."""
         try:
             outputs = checked(given, self.load.outputs, rows)
         except ValueError as error:
             raise RuntimeError("the outputs cannot be read") from error
-        size = size_of(tuple(outputs))
-        if size > self.load.max_answer_bytes:
-            limit = self.load.max_answer_bytes
+        size, limit = size_of(tuple(outputs)), self.load.max_answer_bytes * calls
+        if size > limit:
             raise WrongOutputError(f"an answer of {size} bytes, more than the limit {limit}")
         return outputs
 
