@@ -28,7 +28,7 @@ NUMPY: dict[str, str] = {
 
 
 def to_array(tensor: Tensor) -> npt.NDArray[Any]:
-    """A read-only array with the tensor's shape over the tensor's bytes; over a copy if they are not aligned.
+    """An array with the tensor's shape over the tensor's bytes, writable if these are; over a copy if they are not aligned.
 
     For BYTES it is a new array of objects of type bytes; for BF16 a new array of FP32.
     """
