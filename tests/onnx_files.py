@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 
-FLOAT, UINT8, INT32, INT64, STRING, BOOL, FLOAT16, DOUBLE = 1, 2, 6, 7, 8, 9, 10, 11
+FLOAT, UINT8, INT32, INT64, STRING, BOOL, FLOAT16, DOUBLE, UINT64, BFLOAT16 = 1, 2, 6, 7, 8, 9, 10, 11, 13, 16
 PACKED = {FLOAT: "f", UINT8: "B", INT32: "i", INT64: "q", DOUBLE: "d"}
 Dims = Sequence[int | str]
 

@@ -35,6 +35,8 @@ TAKEN = {
     "instance_group.name": 'instance_group { name: "g" }',
     "model_transaction_policy.decoupled": "model_transaction_policy { decoupled: false }",
     "model_warmup": 'model_warmup { name: "w" }',
+    "input.reshape": "input { dims: [ 1 ] reshape { shape: [ ] } }",
+    "output.reshape": "output { dims: [ -1, 6 ] reshape { shape: [ -1, 2, 3 ] } }",
 }
 WITHOUT_EFFECT = {
     "input.format": "input { format: FORMAT_NCHW }",
@@ -57,11 +59,9 @@ REFUSED = {
     "batch_input": "batch_input { kind: BATCH_ITEM_SHAPE }",
     "batch_output": 'batch_output { target_name: "y" }',
     "runtime": 'runtime: "libx.so"',
-    "input.reshape": "input { reshape { shape: [ ] } }",
     "input.is_shape_tensor": "input { is_shape_tensor: true }",
     "input.allow_ragged_batch": "input { allow_ragged_batch: true }",
     "input.is_non_linear_format_io": "input { is_non_linear_format_io: true }",
-    "output.reshape": "output { reshape { shape: [ 1 ] } }",
     "output.is_shape_tensor": "output { is_shape_tensor: true }",
     "output.is_non_linear_format_io": "output { is_non_linear_format_io: true }",
     "instance_group.gpus": "instance_group { gpus: [ 0 ] }",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from inferencehub.core.values.signature import ModelInfo, Signature, TensorSpec
 from inferencehub.pb import model_config_pb2 as config_pb
 from inferencehub.pb import open_inference_pb2 as pb
 
 TYPE_NAMES = {number: name.removeprefix("TYPE_") for name, number in config_pb.DataType.items()}
 TYPE_NAMES[config_pb.TYPE_STRING] = "BYTES"
+TYPE_NUMBERS = {TYPE_NAMES[number]: number for number in config_pb.DataType.values()}
 
 
 def spec_to_proto(spec: TensorSpec) -> pb.ModelMetadataResponse.TensorMetadata:
@@ -27,16 +30,48 @@ def info_from_proto(
         slots: number of batches that the pod gets at the same time, used if `config` gives no instance count.
     """
     optional = {tensor.name for tensor in config.input if tensor.optional} if config else set()
-    inputs = [TensorSpec(t.name, t.datatype, tuple(t.shape), t.name in optional) for t in metadata.inputs]
+    batch = config.max_batch_size if config else 0
+    inputs = [
+        TensorSpec(t.name, t.datatype, tuple(t.shape), t.name in optional, not t.shape and not batch)
+        for t in metadata.inputs
+    ]
     outputs = [TensorSpec(t.name, t.datatype, tuple(t.shape)) for t in metadata.outputs]
     return ModelInfo(
         metadata.name,
         version,
         metadata.platform,
-        Signature(tuple(inputs), tuple(outputs), config.max_batch_size if config else 0),
+        Signature(tuple(inputs), tuple(outputs), batch),
         (sum(group.count for group in config.instance_group) if config else 0) or slots,
         parameters_of(config) if config else (),
     )
+
+
+def complete(config: config_pb.ModelConfig, signature: Signature) -> None:
+    """Fill in what a config leaves out about inputs and outputs: the model file told it.
+
+    Args:
+        config: the config, which is changed.
+        signature: the model's inputs and outputs as callers see them.
+    """
+    inputs = {entry.name: entry for entry in config.input}
+    for spec in signature.inputs:
+        entry = inputs.get(spec.name) or config.input.add(name=spec.name)
+        fill_entry(entry, spec, signature.max_batch_size)
+        entry.optional = spec.optional
+    outputs = {entry.name: entry for entry in config.output}
+    for spec in signature.outputs:
+        fill_entry(
+            outputs.get(spec.name) or config.output.add(name=spec.name), spec, signature.max_batch_size
+        )
+
+
+def fill_entry(
+    entry: config_pb.ModelInput | config_pb.ModelOutput, spec: TensorSpec, max_batch_size: int
+) -> None:
+    """Fill in the type and the dims of a config's input or output."""
+    entry.data_type = cast("config_pb.DataType", TYPE_NUMBERS[spec.dtype])
+    if not entry.dims:
+        entry.dims.extend(spec.shape[1:] if max_batch_size else spec.shape)
 
 
 def parameters_of(config: config_pb.ModelConfig) -> tuple[tuple[str, str], ...]:

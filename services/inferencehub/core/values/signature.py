@@ -24,13 +24,16 @@ FILLED = INTEGERS | TEXTS | {"FP32", "FP64"}  # dtypes of an input that /predict
 class TensorSpec:
     """An input or an output of a model.
 
-    `shape` has -1 for a dimension of any size. If the model batches, the batch dimension comes first.
+    `shape` has -1 for a dimension of any size. If the model batches, the batch dimension comes first. With `any_shape`,
+    `shape` is () and the model takes every shape. The protocol cannot say that: on the wire it is a scalar. So a
+    gateway lets every shape pass where a model without batches has no dimensions, and the pod checks it.
     """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
     optional: bool = False
+    any_shape: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +129,12 @@ class Signature:
         return rows
 
     def _inputs(self) -> str:
-        return listed([f"'{spec.name}' {spec.dtype} {list(spec.shape)}" for spec in self.inputs])
+        return listed(
+            [
+                f"'{spec.name}' {spec.dtype} {'of any shape' if spec.any_shape else list(spec.shape)}"
+                for spec in self.inputs
+            ]
+        )
 
 
 def check_tensor(model: str, spec: TensorSpec, tensor: Tensor) -> None:
@@ -140,6 +148,8 @@ def check_tensor(model: str, spec: TensorSpec, tensor: Tensor) -> None:
     shape, expected = tensor.shape, spec.shape
     if shape == expected or (shape and expected[:1] == (-1,) and shape[1:] == expected[1:]):
         return  # the fast case: usually only the batch dimension is variable
+    if spec.any_shape:
+        return
     if len(shape) != len(expected) or any(e not in (-1, s) for s, e in zip(shape, expected, strict=True)):
         raise bad_input(
             f"model '{model}': input '{spec.name}' has shape {list(shape)}, expected {list(expected)}"

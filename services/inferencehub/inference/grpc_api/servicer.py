@@ -102,7 +102,7 @@ class Servicer:
         )
 
     async def model_config(self, request: pb.ModelConfigRequest, context: Any) -> pb.ModelConfigResponse:
-        """ModelConfig: a model's configuration, with the number of its instances filled in.
+        """ModelConfig: a model's configuration. The number of instances, and what the model file tells, are filled in.
 
         Raises:
             HubError: NOT_FOUND if the model is unknown, NOT_READY if it is not loaded.
@@ -112,6 +112,7 @@ class Servicer:
         response = pb.ModelConfigResponse()
         if model.found.source is not None:
             response.config.CopyFrom(model.found.source.config)
+        model_info.complete(response.config, model.info.signature)
         if not response.config.instance_group:
             response.config.instance_group.add(count=model.info.slots)
         for group in response.config.instance_group:

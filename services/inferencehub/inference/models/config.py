@@ -14,6 +14,7 @@ from google.protobuf import text_format
 from google.protobuf.message import Message
 
 from inferencehub.core.values.errors import bad_input
+from inferencehub.inference.models.reshape import check_reshapes
 from inferencehub.pb import model_config_pb2 as config_pb
 
 logger = logging.getLogger(__name__)
@@ -30,10 +31,12 @@ HONOURED = {
     "input.data_type",
     "input.dims",
     "input.optional",
+    "input.reshape",
     "output.name",
     "output.data_type",
     "output.dims",
     "output.label_filename",
+    "output.reshape",
     "instance_group.count",
     "instance_group.kind",
     "instance_group.name",
@@ -82,6 +85,7 @@ def parse_config(text: str, name: str) -> config_pb.ModelConfig:
             raise bad_input(f"config.pbtxt sets '{path}', which is not supported")
     if config.model_transaction_policy.decoupled:
         raise bad_input("config.pbtxt sets 'model_transaction_policy.decoupled', which is not supported")
+    check_reshapes(config)
     for group in config.instance_group:
         if group.kind == config_pb.ModelInstanceGroup.KIND_GPU:
             raise bad_input(

@@ -8,22 +8,20 @@ from collections.abc import Awaitable, Callable
 from enum import Enum
 from time import monotonic
 
-from inferencehub.core.lane.batch import Batch, NotAnswered, Outcome
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.lane.lane import Lane
 from inferencehub.core.lane.queue import Queue
 from inferencehub.core.lane.retries import RetryBudget
-from inferencehub.core.lane.sink import Emit
-from inferencehub.core.lane.slot import Ran
 from inferencehub.core.oip.model_info import parameters_of
 from inferencehub.core.oip.unnamed_model import DEFAULT_FOR
 from inferencehub.core.values.errors import HubError, Kind
-from inferencehub.core.values.requests import InferRequest, InferResponse, Times
+from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.signature import ModelInfo, Signature
-from inferencehub.core.values.tensors import Tensor
 from inferencehub.inference.metrics import LaneMetrics
-from inferencehub.inference.models.classification import Labels, read_labels, top_classes
+from inferencehub.inference.models.classification import Labels, read_labels
+from inferencehub.inference.models.instance import Instance
 from inferencehub.inference.models.repository import Found
+from inferencehub.inference.models.reshape import Reshapes
 from inferencehub.inference.models.warmup import warm_up
 from inferencehub.inference.runtimes.runtime import ModelSource, Runtime, make_runtime
 from inferencehub.inference.runtimes.support.error_text import first_line
@@ -39,56 +37,6 @@ class ModelState(Enum):
     LOADING = "LOADING"
     READY = "READY"
     UNAVAILABLE = "UNAVAILABLE"
-
-
-class Instance:
-    """One instance of a runtime: a slot of the pod's lane."""
-
-    def __init__(self, index: int, model: Model) -> None:
-        self.index = index
-        self.model = model
-
-    async def run(self, batch: Batch, emit: Emit) -> Ran:
-        """Run a batch on this instance.
-
-        Raises:
-            NotAnswered: FAILED if the runtime raised a `HubError`: the model or the request is at fault, not the pod.
-        """
-        model = self.model
-        request = batch.request()
-        if model.runtime.needs_callers:
-            request = request.with_callers(batch.ids, len(batch.jobs))
-        started = monotonic()
-
-        def response(outputs: tuple[Tensor, ...]) -> InferResponse:
-            return InferResponse(request.model, model.version, wanted(outputs, request, model))
-
-        try:
-            outputs = await model.runtime.run(
-                self.index, request, batch.deadline, lambda part: emit(response(part))
-            )
-        except HubError as error:
-            raise NotAnswered(Outcome.FAILED, error) from None
-        took = monotonic() - started
-        model.metrics.compute.observe(took)
-        if outputs is None:
-            return Ran(None, Times(compute=took))
-        if request.classes:  # sorts, which may take milliseconds
-            return Ran(await asyncio.to_thread(response, outputs), Times(compute=took))
-        return Ran(response(outputs), Times(compute=took))
-
-
-def wanted(outputs: tuple[Tensor, ...], request: InferRequest, model: Model) -> tuple[Tensor, ...]:
-    """The outputs that the request names, in that order and as classes where it asks for them; all if it names none."""
-    if not request.outputs:
-        return outputs
-    by_name = {tensor.name: tensor for tensor in outputs}
-    named = [by_name[name] for name in request.outputs]
-    batches = bool(model.info.signature.max_batch_size)
-    for index, count in enumerate(request.classes):
-        if count:
-            named[index] = top_classes(named[index], count, batches, model.labels.get(named[index].name, ()))
-    return tuple(named)
 
 
 class Model:
@@ -115,6 +63,7 @@ class Model:
         self.bytes_held = bytes_held
         self.runtime: Runtime
         self.labels: Labels = {}
+        self.reshapes: Reshapes | None = None
         self.info = ModelInfo(self.name, self.version, "", Signature((), ()))
         self.lane: Lane[Instance] | None = None
         self._free: list[Instance] = []
@@ -142,6 +91,8 @@ class Model:
             self.runtime.on_change = self._instance_changed
             signature = await self.runtime.load()
             self.labels = await asyncio.to_thread(read_labels, source.config, source.directory.parent)
+            if reshapes := Reshapes(source.config):
+                self.reshapes, signature = reshapes, reshapes.signature(signature)
             await warm_up(source, self._trial_of(signature))
         except HubError as error:
             self._broken(error.detail)
@@ -164,8 +115,10 @@ class Model:
         async def run(instance: int, request: InferRequest) -> None:
             if self.runtime.recovery(instance) is not None:
                 raise self._being_replaced()
-            checked, _ = signature.check(request)
-            await self.runtime.run(instance, checked, monotonic() + WARM_UP_S, lambda part: None)
+            request, _ = signature.check(request)
+            if self.reshapes:
+                request = self.reshapes.to_model(request)
+            await self.runtime.run(instance, request, monotonic() + WARM_UP_S, lambda part: None)
 
         return run
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,12 @@ from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.signature import Signature, TensorSpec
 from inferencehub.core.values.tensors import Tensor
 from inferencehub.inference.models.config import parse_config
-from inferencehub.inference.runtimes.onnx.runtime import DTYPES, Onnx, spec_of
+from inferencehub.inference.runtimes.onnx.runtime import Onnx
+from inferencehub.inference.runtimes.onnx.specs import DTYPES
 from inferencehub.inference.runtimes.runtime import ModelSource
 from tests.hub import MODELS
 from tests.inference.runtimes.one_answer import run_once
+from tests.onnx_files import BFLOAT16, BOOL, FLOAT, FLOAT16, STRING, UINT64, one_node, tensor_type
 
 INPUT = 'input { name: "input" data_type: TYPE_FP32 dims: [ 64 ] } '
 OUTPUT = 'output { name: "probabilities" data_type: TYPE_FP32 dims: [ 10 ] } '
@@ -92,48 +95,47 @@ async def test_a_config_that_disagrees_is_refused(tmp_path: Path, config: str, s
     assert (caught.value.kind, caught.value.detail) == (Kind.BAD_INPUT, sentence)
 
 
-class Node:
-    """An input or output as a session of onnxruntime tells it."""
-
-    def __init__(self, type: str, shape: list[int | str | None]) -> None:
-        self.name, self.type, self.shape = "x", type, shape
-
-
-class Session:
-    """The part of a session that tells inputs and outputs."""
-
-    def get_inputs(self) -> list[Node]:
-        return [Node("tensor(float)", [3, 64])]
-
-    def get_outputs(self) -> list[Node]:
-        return []
+def onnx(directory: Path, content: bytes, config: str = "") -> Onnx:
+    """A model of its own file."""
+    (directory / "1").mkdir()
+    file = directory / "1" / "model.onnx"
+    file.write_bytes(content)
+    return Onnx(ModelSource("m", "1", file.parent, file, parse_config(config, "m"), 1))
 
 
-def test_a_batch_needs_a_first_dimension_that_is_variable(tmp_path: Path) -> None:
-    runtime = digits(tmp_path, "max_batch_size: 8")
-    runtime.session = Session()
+async def refusal(runtime: Onnx) -> tuple[Kind, str]:
     with pytest.raises(HubError) as caught:
-        runtime._told()
-    assert caught.value.detail == (
-        "config.pbtxt: max_batch_size 8, but 'x' has shape [3, 64] in the model, whose first dimension is not variable"
+        await runtime.load()
+    await runtime.unload()
+    return caught.value.kind, caught.value.detail
+
+
+async def test_a_batch_needs_a_first_dimension_that_is_variable(tmp_path: Path) -> None:
+    kind = tensor_type(FLOAT, [3, 64])
+    runtime = onnx(tmp_path, one_node("Identity", {"x": kind}, kind), "max_batch_size: 8")
+    assert await refusal(runtime) == (
+        Kind.BAD_INPUT,
+        "config.pbtxt: max_batch_size 8, but 'x' has shape [3, 64] in the model, whose first dimension is not variable",
     )
 
 
 @pytest.mark.parametrize(
-    ("type", "dtype"), [("float16", "FP16"), ("bool", "BOOL"), ("string", "BYTES"), ("uint64", "UINT64")]
+    ("element", "dtype"), [(FLOAT16, "FP16"), (BOOL, "BOOL"), (STRING, "BYTES"), (UINT64, "UINT64")]
 )
-def test_types_of_the_file_become_the_protocol_s(type: str, dtype: str) -> None:
-    assert spec_of(Node(f"tensor({type})", ["batch", None, 3, -1])) == TensorSpec("x", dtype, (-1, -1, 3, -1))
+async def test_types_of_the_file_become_the_protocol_s(tmp_path: Path, element: int, dtype: str) -> None:
+    kind = tensor_type(element, ["batch", "", 3])
+    runtime = onnx(tmp_path, one_node("Identity", {"x": kind}, kind))
+    spec = TensorSpec("x", dtype, (-1, -1, 3))
+    assert await runtime.load() == Signature((spec,), (replace(spec, name="y"),))
     assert len(set(DTYPES.values())) == len(DTYPES) == 13
+    await runtime.unload()
 
 
-@pytest.mark.parametrize("type", ["tensor(bfloat16)", "tensor(complex64)", "seq(tensor(float))"])
-def test_a_type_that_is_not_in_the_protocol_is_refused(type: str) -> None:
-    with pytest.raises(HubError) as caught:
-        spec_of(Node(type, []))
-    assert (caught.value.kind, caught.value.detail) == (
+async def test_a_type_that_is_not_in_the_protocol_is_refused(tmp_path: Path) -> None:
+    kind = tensor_type(BFLOAT16, ["n"])
+    assert await refusal(onnx(tmp_path, one_node("Identity", {"x": kind}, kind))) == (
         Kind.UNSUPPORTED,
-        f"'x' of the model is a {type}, which is not supported",
+        "input 'x' of the model is a tensor(bfloat16), which is not supported",
     )
 
 
