@@ -18,7 +18,20 @@ from inferencehub.inference.runtimes.onnx.specs import DTYPES
 from inferencehub.inference.runtimes.runtime import ModelSource
 from tests.hub import MODELS
 from tests.inference.runtimes.one_answer import run_once
-from tests.onnx_files import BFLOAT16, BOOL, FLOAT, FLOAT16, STRING, UINT64, one_node, tensor_type
+from tests.onnx_files import (
+    BFLOAT16,
+    BOOL,
+    FLOAT,
+    FLOAT16,
+    INT64,
+    STRING,
+    UINT64,
+    field,
+    model,
+    node,
+    one_node,
+    tensor_type,
+)
 
 INPUT = 'input { name: "input" data_type: TYPE_FP32 dims: [ 64 ] } '
 OUTPUT = 'output { name: "probabilities" data_type: TYPE_FP32 dims: [ 10 ] } '
@@ -155,14 +168,20 @@ async def test_a_file_that_is_no_model_says_so_without_its_directory(tmp_path: P
 async def test_a_run_that_fails_is_told_in_our_words(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    runtime = digits(tmp_path, "")
+    """Its answer is a text that is no UTF-8."""
+    words = field(1, 1) + field(2, STRING) + field(8, "words") + field(6, b"\xff")
+    index = {"x": tensor_type(INT64, ["n"])}
+    content = model(
+        [node("Gather", ["words", "x"], ["y"])], index, {"y": tensor_type(STRING, ["n"])}, [words]
+    )
+    runtime = onnx(tmp_path, content)
     await runtime.load()
-    unchecked = InferRequest("m", "1", (Tensor("input", "FP32", (1, 3), bytes(12)),))
+    request = InferRequest("m", "1", (Tensor("x", "INT64", (1,), bytes(8)),))
     with pytest.raises(HubError) as caught:
-        await run_once(runtime, 0, unchecked, 0.0)
+        await run_once(runtime, 0, request, 0.0)
     assert (caught.value.kind, caught.value.detail) == (
         Kind.MODEL_FAILED,
         "model 'm' failed on this request; its pod's log says why",
     )
-    assert "Expected: 64" in vars(caplog.records[-1])["detail"]
+    assert "decode byte 0xff" in vars(caplog.records[-1])["detail"]
     await runtime.unload()

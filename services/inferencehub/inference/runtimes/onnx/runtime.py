@@ -9,7 +9,6 @@ for cores.
 from __future__ import annotations
 
 import logging
-import re
 from typing import Any
 
 import onnxruntime as ort
@@ -18,20 +17,19 @@ from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.signature import Signature
 from inferencehub.core.values.tensors import Tensor
+from inferencehub.inference.runtimes.onnx.errors import message_of, run_error
 from inferencehub.inference.runtimes.onnx.graph_file import without_shape
 from inferencehub.inference.runtimes.onnx.specs import signature_of
 from inferencehub.inference.runtimes.onnx.text import text_array
-from inferencehub.inference.runtimes.runtime import EmitOutputs, ModelSource, Runtime, failed_run
+from inferencehub.inference.runtimes.runtime import EmitOutputs, ModelSource, Runtime
 from inferencehub.inference.runtimes.support.arrays import from_array, to_array
 from inferencehub.inference.runtimes.support.cpu_limit import cpu_limit
-from inferencehub.inference.runtimes.support.error_text import first_line
 from inferencehub.inference.runtimes.support.onnx_classes import predict_classes
 from inferencehub.inference.runtimes.support.threads import Threads
 
 logger = logging.getLogger(__name__)
 
-# What is cut out of onnxruntime's messages: codes at the beginning, and locations in its source code.
-NOISE = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : |/[^\s:]*onnxruntime/[^\s:]+:\d+ .*?\) (?:const )?")
+FATAL = 4  # onnxruntime's highest log level
 
 
 class Onnx(Runtime):
@@ -63,7 +61,9 @@ class Onnx(Runtime):
         options.inter_op_num_threads = 1
         # Threads that spin while they wait would take cores from the service itself.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3
+        # All that matters comes as an exception. The rest would be coloured lines of text on stderr, among our JSON.
+        options.log_severity_level = FATAL
+        ort.set_default_logger_severity(FATAL)
         try:
             session = ort.InferenceSession(str(self.source.file), options, providers=["CPUExecutionProvider"])
         except Exception as error:
@@ -86,14 +86,14 @@ class Onnx(Runtime):
         try:
             arrays = self.session.run(names, feed)
         except Exception as error:
-            logger.error("model failed", extra={"model": self.source.name, "detail": str(error)})
-            raise failed_run(self.source.name) from None
+            refusal = run_error(self.source.name, error)
+            if refusal.kind is Kind.BAD_INPUT:
+                extra = {"model": self.source.name, "reason": refusal.detail}
+                logger.info("model refused its input", extra=extra)
+            else:
+                logger.error("model failed", extra={"model": self.source.name, "detail": str(error)})
+            raise refusal from None
         specs = self.signature.outputs
         return tuple(
             [from_array(spec.name, spec.dtype, array) for spec, array in zip(specs, arrays, strict=True)]
         )
-
-
-def message_of(error: Exception) -> str:
-    """onnxruntime's message, without its codes and without locations in its source code."""
-    return first_line(NOISE.sub("", str(error))) or "onnxruntime gives no reason"
