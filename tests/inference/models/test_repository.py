@@ -8,7 +8,7 @@ import pytest
 
 from inferencehub.core.values.errors import HubError
 from inferencehub.inference.models.repository import Found, scan
-from tests.hub import MODELS, mock_model, write_model
+from tests.hub import MODELS, mock_model, running_pod, write_model
 
 ONNX = 'backend: "onnxruntime"'
 
@@ -86,6 +86,46 @@ def test_the_runtime_is_named_or_guessed_by_the_file(
     assert (found.runtime, found.reason) == (runtime, "")
     assert found.source is not None
     assert found.source.file == tmp_path / "m" / "1" / file
+
+
+POINTER = (
+    "version https://git-lfs.github.com/spec/v1\n"
+    "oid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\n"
+    "size 12345\n"
+)
+PULL = "is a Git LFS pointer, not the file itself: run git lfs pull where it was cloned"
+
+
+@pytest.mark.parametrize("file", ["1/model.onnx", "1/model.py", "config.pbtxt"])
+def test_a_git_lfs_pointer_is_named(tmp_path: Path, file: str) -> None:
+    write_model(tmp_path, "m", "", {"1/model.onnx": b"", file: POINTER})
+    if file == "1/model.py":
+        (tmp_path / "m" / "1" / "model.onnx").unlink()
+    found = only(tmp_path)
+    assert (found.source, found.reason) == (None, f"'{file}' {PULL}")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "rest"),
+    [
+        ("model.py", "class Model:\n    def __init__(self, directory, parameters):\n        int(open(directory / 'deep/weights').read()[:3])\n", "model.py cannot be loaded, line 3: "),
+        ("model.onnx", "garbled", "model.onnx cannot be loaded: "),
+    ],
+)  # fmt: skip
+async def test_a_pointer_beside_the_model_file_is_named_where_loading_fails(
+    tmp_path: Path, file: str, content: str, rest: str
+) -> None:
+    config = """input { name: "x" data_type: TYPE_FP32 dims: 1 } output { name: "y" data_type: TYPE_FP32 dims: 1 }"""
+    write_model(tmp_path, "m", config, {f"1/{file}": content, "1/deep/weights": POINTER})
+    async with running_pod(tmp_path) as pod:
+        assert pod.models.get("m").reason.startswith(f"'deep/weights' {PULL}; {rest}")
+
+
+def test_what_a_file_system_or_a_tool_makes_is_no_model(tmp_path: Path) -> None:
+    mock_model(tmp_path, "quick")
+    for name in ("lost+found", ".git", ".ipynb_checkpoints", "..data", "__pycache__"):
+        (tmp_path / name / "1").mkdir(parents=True)
+    assert [found.name for found in scan(tmp_path)] == ["quick"]
 
 
 def test_a_model_needs_no_config(tmp_path: Path) -> None:

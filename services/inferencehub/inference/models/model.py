@@ -20,6 +20,7 @@ from inferencehub.core.values.signature import ModelInfo, Signature
 from inferencehub.inference.metrics import LaneMetrics
 from inferencehub.inference.models.classification import Labels, read_labels
 from inferencehub.inference.models.instance import Instance
+from inferencehub.inference.models.lfs import pointer_in, pointer_reason
 from inferencehub.inference.models.repository import Found
 from inferencehub.inference.models.reshape import Reshapes
 from inferencehub.inference.models.warmup import warm_up
@@ -95,12 +96,12 @@ class Model:
                 self.reshapes, signature = reshapes, reshapes.signature(signature)
             await warm_up(source, self._trial_of(signature))
         except HubError as error:
-            self._broken(error.detail)
+            self._broken(error.detail, source)
         except ImportError as error:
-            self._broken(f"backend '{self.found.runtime}' is not installed here: {first_line(error)}")
+            self._broken(f"backend '{self.found.runtime}' is not installed here: {first_line(error)}", source)
         except Exception:
             logger.exception("model failed to load", extra={"model": self.name, "version": self.version})
-            self._broken("loading failed, its pod's log says why")
+            self._broken("loading failed, its pod's log says why", source)
         else:
             self._serve(source, signature)
             took = round(monotonic() - started, 3)
@@ -122,7 +123,9 @@ class Model:
 
         return run
 
-    def _broken(self, reason: str) -> None:
+    def _broken(self, reason: str, source: ModelSource) -> None:
+        if pointer := pointer_in(source.directory):
+            reason = f"{pointer_reason(pointer)}; {reason}"
         self.state, self.reason = ModelState.UNAVAILABLE, reason
         logger.error(
             "model unavailable", extra={"model": self.name, "version": self.version, "reason": reason}

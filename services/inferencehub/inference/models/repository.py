@@ -13,6 +13,7 @@ from pathlib import Path
 
 from inferencehub.core.values.errors import HubError, bad_input
 from inferencehub.inference.models.config import instances, parse_config
+from inferencehub.inference.models.lfs import is_pointer, pointer_reason
 from inferencehub.inference.runtimes.runtime import RUNTIMES, ModelSource, runtime_of
 from inferencehub.pb import model_config_pb2 as config_pb
 
@@ -38,7 +39,7 @@ def scan(repository: Path) -> list[Found]:
         raise bad_input(f"the model repository '{repository}' is no directory")
     found: list[Found] = []
     for directory in sorted(repository.iterdir()):
-        if directory.is_dir() and not directory.name.startswith((".", "_")):
+        if directory.is_dir() and is_model(directory.name):
             try:
                 found += read_model(directory)
             except HubError as error:
@@ -51,6 +52,11 @@ def scan(repository: Path) -> list[Found]:
     return found
 
 
+def is_model(name: str) -> bool:
+    """Whether a directory of a repository is a model: not hidden, not private, and not made by a file system."""
+    return not name.startswith((".", "_")) and name != "lost+found"
+
+
 def read_model(directory: Path) -> list[Found]:
     """The versions of one model that its `version_policy` serves.
 
@@ -58,6 +64,8 @@ def read_model(directory: Path) -> list[Found]:
         HubError: BAD_INPUT that says what is wrong with the config or the directory.
     """
     path = directory / "config.pbtxt"
+    if is_pointer(path):
+        raise bad_input(pointer_reason(path.name))
     config = parse_config(path.read_text("utf-8") if path.exists() else "", directory.name)
     versions = sorted(
         (child.name for child in directory.iterdir() if child.is_dir() and is_version(child.name)), key=int
@@ -73,6 +81,9 @@ def read_model(directory: Path) -> list[Found]:
         file = directory / version / filename
         if not file.exists():
             found.append(Found(directory.name, version, reason=f"'{version}/{filename}' is not there"))
+            continue
+        if is_pointer(file):
+            found.append(Found(directory.name, version, reason=pointer_reason(f"{version}/{filename}")))
             continue
         source = ModelSource(directory.name, version, directory / version, file, config, instances(config))
         found.append(Found(directory.name, version, runtime, source))

@@ -1,0 +1,31 @@
+"""Git LFS pointers: what a clone without `git lfs pull` has in place of large files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+FIRST_LINE = b"version https://git-lfs.github.com/spec/"
+MOST_BYTES = 1024  # a pointer is shorter (Git LFS, docs/spec.md)
+
+
+def is_pointer(file: Path) -> bool:
+    """Whether a file is a Git LFS pointer; False if it cannot be read."""
+    try:
+        if not file.is_file() or file.stat().st_size >= MOST_BYTES:
+            return False
+        return file.read_bytes().startswith(FIRST_LINE)
+    except OSError:
+        return False
+
+
+def pointer_in(directory: Path) -> str:
+    """The first Git LFS pointer in a directory or below, as a path in it; "" if there is none."""
+    paths = (
+        file.relative_to(directory).as_posix() for file in sorted(directory.rglob("*")) if is_pointer(file)
+    )
+    return next(paths, "")
+
+
+def pointer_reason(path: str) -> str:
+    """Why a model with this pointer cannot be loaded."""
+    return f"'{path}' is a Git LFS pointer, not the file itself: run git lfs pull where it was cloned"
