@@ -146,7 +146,9 @@ async def running_hub(
     """
     async with pods_of(models, pods, pod or {}) as running:
         addresses = tuple(f"127.0.0.1:{one.port}" for one in running)
-        async with running_gateway(addresses, **settings) as gateway, aiohttp.ClientSession() as client:
+        # A process of a model that starts again on a busy machine must not cost a request.
+        chosen = {"hold_s": 10.0, **settings}
+        async with running_gateway(addresses, **chosen) as gateway, aiohttp.ClientSession() as client:
             await eventually(lambda: sum(backend.up for backend in gateway.fleet.pods.values()) == pods)
             yield Hub(gateway, running, client)
 

@@ -88,10 +88,10 @@ def of_column(info: ModelInfo, where: ClassOutputs, scores: Sequence[float], lab
     """
     if len(scores) == 1:
         raise cannot_predict(info, f"its output '{where.scores}' gave a single number")
-    best = scores.index(max(scores))
-    if label and where.classes:
-        best = listed(info, where, label, scores)
-    return Prediction(best, share(scores, best, where.scores), label)
+    highest = max(scores)
+    known = label and where.classes
+    column = listed(info, where, label, scores) if known else scores.index(highest)
+    return Prediction(column, share(scores, column, highest, where.scores), label)
 
 
 def confidence_of(info: ModelInfo, where: ClassOutputs, class_id: int, scores: Sequence[float]) -> float:
@@ -100,18 +100,18 @@ def confidence_of(info: ModelInfo, where: ClassOutputs, class_id: int, scores: S
     Raises:
         HubError: UNSUPPORTED if the class's column is not known.
     """
-    if where.classes:
-        return share(scores, listed(info, where, str(class_id), scores), where.scores)
     highest = max(scores)
+    if where.classes:
+        return share(scores, listed(info, where, str(class_id), scores), highest, where.scores)
     if len(scores) == 1:
         return of_two(info, where, class_id, highest)
     if 0 <= class_id < len(scores):
         if scores[class_id] != highest:
             raise unclear(info, where, class_id)
-        return share(scores, class_id, where.scores)
+        return share(scores, class_id, highest, where.scores)
     if not where.is_class:
         raise unclear(info, where, class_id)
-    return share(scores, scores.index(highest), where.scores)
+    return share(scores, scores.index(highest), highest, where.scores)
 
 
 def of_two(info: ModelInfo, where: ClassOutputs, class_id: int, probability: float) -> float:
@@ -130,16 +130,23 @@ def of_two(info: ModelInfo, where: ClassOutputs, class_id: int, probability: flo
     return confidence
 
 
-def share(scores: Sequence[float], column: int, name: str) -> float:
+def share(scores: Sequence[float], column: int, highest: float, name: str) -> float:
     """How sure scores are of a column: its value in a distribution, else its softmax value.
 
     Values from 0 to 1 in an output that says that they are probabilities are taken as they are, and those of one that
     says that they are logits never are.
+
+    Args:
+        scores: one number for each column.
+        column: the column.
+        highest: the highest score.
+        name: the output's name.
     """
-    name, highest = name.lower(), max(scores)
-    probabilities = abs(sum(scores) - 1.0) < 1e-3 or ("prob" in name and highest <= 1.0)
-    if probabilities and min(scores) >= 0.0 and "logit" not in name:
-        return scores[column]
+    add_up = abs(sum(scores) - 1.0) < 1e-3
+    if (add_up or highest <= 1.0) and min(scores) >= 0.0:
+        name = name.lower()
+        if "logit" not in name and (add_up or "prob" in name):
+            return scores[column]
     return exp(scores[column] - highest) / sum([exp(score - highest) for score in scores])
 
 
@@ -188,7 +195,7 @@ def scores_of(info: ModelInfo, tensor: Tensor) -> Sequence[float]:
             Kind.UNSUPPORTED,
             f"model '{info.name}' gave {count} scores, expected at most {MOST_SCORES}; use /v2",
         )
-    if count > 1 and not one_row(tensor.shape):
+    if count > 1 and tensor.shape != (1, count) and not one_row(tensor.shape):
         raise several_rows(info, tensor)
     values: Sequence[float] = packer(READ[tensor.dtype], count).unpack(tensor.data)
     # The sum shows quickly whether all are finite; very large finite numbers can make it infinite, too.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING
 
 from inferencehub.core.lane.batch import Batch, NotAnswered, Outcome
 from inferencehub.core.lane.sink import Emit
@@ -12,18 +12,67 @@ from inferencehub.core.lane.slot import Ran
 from inferencehub.core.values.errors import HubError
 from inferencehub.core.values.requests import InferRequest, InferResponse, Times
 from inferencehub.core.values.tensors import Tensor
-from inferencehub.inference.models.classification import top_classes
+from inferencehub.inference.metrics import LaneMetrics
+from inferencehub.inference.models.classification import Labels, top_classes
+from inferencehub.inference.models.reshape import Reshapes
+from inferencehub.inference.runtimes.runtime import Runtime
 
-if TYPE_CHECKING:
-    from inferencehub.inference.models.model import Model
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The form in which callers of a model give inputs and get outputs.
+
+    Args:
+        batches: whether the model batches.
+        reshapes: the config's reshapes; None if it has none.
+        labels: the names of classes, by output.
+    """
+
+    batches: bool
+    reshapes: Reshapes | None
+    labels: Labels
+
+    def to_model(self, request: InferRequest) -> InferRequest:
+        """A request of a caller as the runtime takes it."""
+        return self.reshapes.to_model(request) if self.reshapes else request
+
+    def to_caller(self, outputs: tuple[Tensor, ...], request: InferRequest) -> tuple[Tensor, ...]:
+        """The outputs that the request names, in that order and as classes where it asks for them; all if it names none.
+
+        Args:
+            outputs: all outputs of the runtime.
+            request: the request of the caller.
+        """
+        if self.reshapes:
+            outputs = self.reshapes.to_caller(outputs)
+        if not request.outputs:
+            return outputs
+        by_name = {tensor.name: tensor for tensor in outputs}
+        named = [by_name[name] for name in request.outputs]
+        for index, count in enumerate(request.classes):
+            if count:
+                labels = self.labels.get(named[index].name, ())
+                named[index] = top_classes(named[index], count, self.batches, labels)
+        return tuple(named)
 
 
 class Instance:
-    """One instance of a runtime: a slot of the pod's lane."""
+    """One instance of a runtime: a slot of the pod's lane.
 
-    def __init__(self, index: int, model: Model) -> None:
+    Args:
+        index: its number.
+        version: the version of its model.
+        runtime: the runtime.
+        form: the form of requests and answers.
+        metrics: the metrics of the model version.
+    """
+
+    def __init__(self, index: int, version: str, runtime: Runtime, form: Form, metrics: LaneMetrics) -> None:
         self.index = index
-        self.model = model
+        self.version = version
+        self.runtime = runtime
+        self.form = form
+        self.metrics = metrics
 
     async def run(self, batch: Batch, emit: Emit) -> Ran:
         """Run a batch on this instance.
@@ -31,24 +80,18 @@ class Instance:
         Raises:
             NotAnswered: FAILED if the runtime raised a `HubError`: the model or the request is at fault, not the pod.
         """
-        model = self.model
         request = batch.request()
-        if model.runtime.needs_callers:
+        if self.runtime.needs_callers:
             request = request.with_callers(batch.ids, len(batch.jobs))
-        reshapes = model.reshapes
+        form = self.form
         started = monotonic()
 
         def response(outputs: tuple[Tensor, ...]) -> InferResponse:
-            if reshapes:
-                outputs = reshapes.to_caller(outputs)
-            return InferResponse(request.model, model.version, wanted(outputs, request, model))
+            return InferResponse(request.model, self.version, form.to_caller(outputs, request))
 
         try:
-            outputs = await model.runtime.run(
-                self.index,
-                reshapes.to_model(request) if reshapes else request,
-                batch.deadline,
-                lambda part: emit(response(part)),
+            outputs = await self.runtime.run(
+                self.index, form.to_model(request), batch.deadline, lambda part: emit(response(part))
             )
             if outputs is None:
                 answer = None
@@ -59,18 +102,5 @@ class Instance:
         except HubError as error:
             raise NotAnswered(Outcome.FAILED, error) from None
         took = monotonic() - started
-        model.metrics.compute.observe(took)
+        self.metrics.compute.observe(took)
         return Ran(answer, Times(compute=took))
-
-
-def wanted(outputs: tuple[Tensor, ...], request: InferRequest, model: Model) -> tuple[Tensor, ...]:
-    """The outputs that the request names, in that order and as classes where it asks for them; all if it names none."""
-    if not request.outputs:
-        return outputs
-    by_name = {tensor.name: tensor for tensor in outputs}
-    named = [by_name[name] for name in request.outputs]
-    batches = bool(model.info.signature.max_batch_size)
-    for index, count in enumerate(request.classes):
-        if count:
-            named[index] = top_classes(named[index], count, batches, model.labels.get(named[index].name, ()))
-    return tuple(named)

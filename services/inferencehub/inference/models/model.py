@@ -18,8 +18,8 @@ from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.signature import ModelInfo, Signature
 from inferencehub.inference.metrics import LaneMetrics
-from inferencehub.inference.models.classification import Labels, read_labels
-from inferencehub.inference.models.instance import Instance
+from inferencehub.inference.models.classification import read_labels
+from inferencehub.inference.models.instance import Form, Instance
 from inferencehub.inference.models.lfs import pointer_in, pointer_reason
 from inferencehub.inference.models.repository import Found
 from inferencehub.inference.models.reshape import Reshapes
@@ -63,8 +63,7 @@ class Model:
         self.loop = asyncio.get_running_loop()
         self.bytes_held = bytes_held
         self.runtime: Runtime
-        self.labels: Labels = {}
-        self.reshapes: Reshapes | None = None
+        self.form = Form(False, None, {})
         self.info = ModelInfo(self.name, self.version, "", Signature((), ()))
         self.lane: Lane[Instance] | None = None
         self._free: list[Instance] = []
@@ -91,9 +90,11 @@ class Model:
             self.runtime = make_runtime(self.found.runtime, source)
             self.runtime.on_change = self._instance_changed
             signature = await self.runtime.load()
-            self.labels = await asyncio.to_thread(read_labels, source.config, source.directory.parent)
-            if reshapes := Reshapes(source.config):
-                self.reshapes, signature = reshapes, reshapes.signature(signature)
+            reshapes = Reshapes(source.config) or None
+            if reshapes:
+                signature = reshapes.signature(signature)
+            labels = await asyncio.to_thread(read_labels, source.config, source.directory.parent)
+            self.form = Form(bool(signature.max_batch_size), reshapes, labels)
             await warm_up(source, self._trial_of(signature))
         except HubError as error:
             self._broken(error.detail, source)
@@ -117,8 +118,7 @@ class Model:
             if self.runtime.recovery(instance) is not None:
                 raise self._being_replaced()
             request, _ = signature.check(request)
-            if self.reshapes:
-                request = self.reshapes.to_model(request)
+            request = self.form.to_model(request)
             await self.runtime.run(instance, request, monotonic() + WARM_UP_S, lambda part: None)
 
         return run
@@ -138,7 +138,9 @@ class Model:
         self.info = ModelInfo(
             self.name, self.version, platform, signature, slots, parameters_of(source.config)
         )
-        self._free = [Instance(index, self) for index in range(slots)]
+        self._free = [
+            Instance(index, self.version, self.runtime, self.form, self.metrics) for index in range(slots)
+        ]
         # The queue holds enough rows to fill every slot once more. Further requests should wait in a gateway, which can
         # still send them to another pod.
         queue = Queue(signature.max_batch_size, slots * max(1, signature.max_batch_size))

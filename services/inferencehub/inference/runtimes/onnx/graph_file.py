@@ -1,8 +1,7 @@
-"""Which inputs and outputs an ONNX file declares without a shape.
+"""Reads an ONNX file's graph without a copy of its weights (protobuf's wire format, onnx.proto).
 
-onnxruntime gives the empty shape for a scalar and for a tensor of unknown rank, so the file itself has to tell. It may
-be larger than the memory, and only a few of its bytes matter: it is mapped, and fields are skipped by their lengths
-(protobuf's wire format; the numbers are those of onnx.proto).
+The file may be larger than the memory, and only a few of its bytes matter: it is mapped, and fields are skipped by their
+lengths. `Field` numbers in the modules that use this are those of onnx.proto.
 """
 
 from __future__ import annotations
@@ -11,71 +10,88 @@ import mmap
 from collections.abc import Iterator
 from pathlib import Path
 
-GRAPH, INPUT, OUTPUT = 7, 11, 12  # of ModelProto, GraphProto, GraphProto
-NAME, TYPE, TENSOR_TYPE, SHAPE = 1, 2, 1, 2  # of ValueInfoProto (2), TypeProto, TypeProto.Tensor
+GRAPH = 7  # of ModelProto
+FIXED = {1: 8, 5: 4}  # bytes of a value, by its kind on the wire
 
-Span = tuple[int, int]  # where a field begins and ends in the file
-
-
-def without_shape(file: Path) -> frozenset[str] | None:
-    """The names of the inputs and outputs of a model that are tensors without a shape.
-
-    Returns:
-        None if the file is no ONNX file (onnxruntime has a format of its own, too).
-    """
-    try:
-        with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return frozenset(shapeless(data, (0, len(data))))
-    except (OSError, ValueError, IndexError):
-        return None
+Field = tuple[int, "int | memoryview"]
 
 
-def shapeless(data: mmap.mmap, model: Span) -> Iterator[str]:
-    """The names of the inputs and outputs without a shape."""
-    for graph in fields(data, model, GRAPH):
-        for number in (INPUT, OUTPUT):
-            for value in fields(data, graph, number):
-                tensors = [
-                    tensor for kind in fields(data, value, TYPE) for tensor in fields(data, kind, TENSOR_TYPE)
-                ]
-                if tensors and not any(list(fields(data, tensor, SHAPE)) for tensor in tensors):
-                    for start, end in fields(data, value, NAME):
-                        yield data[start:end].decode()
-
-
-def fields(data: mmap.mmap, message: Span, wanted: int) -> Iterator[Span]:
-    """Where the fields with this number are in a message, if they have a length.
+def graph_of(file: Path) -> memoryview | None:
+    """The graph of a file; None if it has none.
 
     Raises:
-        ValueError: if it is no message.
+        OSError, ValueError: if the file cannot be read, or is no ONNX file (onnxruntime has a format of its own, too).
     """
-    at, end = message
-    while at < end:
-        key, at = varint(data, at)
-        number, kind = key >> 3, key & 7
+    with file.open("rb") as opened:
+        # Not closed here: parts of it are still in use. The last of them closes it.
+        mapped = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+    return next(parts(memoryview(mapped), GRAPH), None)
+
+
+def parts(message: memoryview, number: int) -> Iterator[memoryview]:
+    """The messages or bytes in a field."""
+    for found, value in fields(message):
+        if found == number and isinstance(value, memoryview):
+            yield value
+
+
+def texts(message: memoryview, number: int) -> list[str]:
+    """The texts in a field."""
+    return [bytes(part).decode() for part in parts(message, number)]
+
+
+def integers(message: memoryview, number: int) -> list[int]:
+    """The signed integers in a field, packed or not."""
+    found: list[int] = []
+    for other, value in fields(message):
+        if other != number:
+            continue
+        if isinstance(value, int):
+            found.append(value)
+            continue
+        at = 0
+        while at < len(value):
+            one, at = varint(value, at)
+            found.append(one)
+    return [value - 2**64 if value >= 2**63 else value for value in found]
+
+
+def fields(message: memoryview) -> Iterator[Field]:
+    """The fields of a message: their numbers and values.
+
+    Raises:
+        ValueError: if the bytes are no message.
+    """
+    at = 0
+    while at < len(message):
+        key, at = varint(message, at)
+        kind = key & 7
         if kind == 0:
-            _, at = varint(data, at)
-        elif kind in (1, 5):
-            at += 8 if kind == 1 else 4
-        elif kind == 2:
-            length, at = varint(data, at)
-            if number == wanted:
-                yield at, at + length
-            at += length
-        else:
-            raise ValueError(f"field {number} of kind {kind}")
-    if at != end:
-        raise ValueError("a field is longer than its message")
+            value, at = varint(message, at)
+            yield key >> 3, value
+            continue
+        if kind != 2 and kind not in FIXED:
+            raise ValueError(f"a field of kind {kind}")
+        length, at = varint(message, at) if kind == 2 else (FIXED[kind], at)
+        if at + length > len(message):
+            raise ValueError("a field is longer than its message")
+        yield key >> 3, message[at : at + length]
+        at += length
 
 
-def varint(data: mmap.mmap, at: int) -> tuple[int, int]:
-    """A number of variable length, and where it ends."""
-    value = shift = 0
-    while True:
-        byte = data[at]
+def varint(message: memoryview, at: int) -> tuple[int, int]:
+    """A number at an offset, and the offset behind it.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    value = 0
+    for shift in range(0, 70, 7):
+        if at == len(message):
+            break
+        byte = message[at]
         value |= (byte & 127) << shift
-        at, shift = at + 1, shift + 7
+        at += 1
         if byte < 128:
             return value, at
-        if shift > 63:
-            raise ValueError("a number is too long")
+    raise ValueError("a number without an end")

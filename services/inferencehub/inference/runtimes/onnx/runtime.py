@@ -17,14 +17,14 @@ from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.signature import Signature
 from inferencehub.core.values.tensors import Tensor
+from inferencehub.inference.runtimes.onnx.classes import predict_classes
 from inferencehub.inference.runtimes.onnx.errors import message_of, run_error
-from inferencehub.inference.runtimes.onnx.graph_file import without_shape
 from inferencehub.inference.runtimes.onnx.specs import signature_of
 from inferencehub.inference.runtimes.onnx.text import text_array
+from inferencehub.inference.runtimes.onnx.unknown_rank import without_shape
 from inferencehub.inference.runtimes.runtime import EmitOutputs, ModelSource, Runtime
 from inferencehub.inference.runtimes.support.arrays import from_array, to_array
 from inferencehub.inference.runtimes.support.cpu_limit import cpu_limit
-from inferencehub.inference.runtimes.support.onnx_classes import predict_classes
 from inferencehub.inference.runtimes.support.threads import Threads
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from inferencehub.core.values.signature import Signature, TensorSpec
-from inferencehub.inference.runtimes.support.onnx_classes import classes_of, predict_classes
+from inferencehub.inference.runtimes.onnx.classes import classes_of, predict_classes
 from inferencehub.pb import model_config_pb2 as config_pb
 from tests.hub import MODELS, ROOT
 

@@ -2,23 +2,21 @@
 
 onnxruntime does not tell them, though exported classifiers have them: as an attribute of the node that gives the label,
 or as a constant from which the label is picked by an ArgMax. So this follows the label from the graph's output back to
-such a node. It reads the few fields that it needs of the file's protobuf messages (onnx.proto), without a copy of the
-weights. The numbers in the code are those of the fields.
+such a node. The numbers in the code are those of fields of onnx.proto.
 """
 
 from __future__ import annotations
 
-import mmap
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from struct import unpack
 
 from inferencehub.core.oip.model_info import parameters_of
 from inferencehub.core.values.class_outputs import UNKNOWN, columns, find_class
 from inferencehub.core.values.signature import Signature
+from inferencehub.inference.runtimes.onnx.graph_file import fields, graph_of, integers, parts, texts
 from inferencehub.pb import model_config_pb2 as config_pb
 
-GRAPH = 7  # of ModelProto
 NODE, INITIALIZER = 1, 5  # of GraphProto
 INPUT, OUTPUT, OP_TYPE, ATTRIBUTE = 1, 2, 4, 5  # of NodeProto
 ATTRIBUTE_NAME, INTS, STRINGS = 1, 8, 9  # of AttributeProto
@@ -28,8 +26,6 @@ WHOLE = {6: ("i", 4, 5), 7: ("q", 8, 7)}
 CLASSIFIERS = {"LinearClassifier", "SVMClassifier", "TreeEnsembleClassifier"}
 CHANGES_NO_LABEL = {"Cast", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"}
 MOST_STEPS = 16  # from the label back to its classes
-
-Field = tuple[int, "int | memoryview"]
 
 
 def predict_classes(file: Path, signature: Signature, config: config_pb.ModelConfig) -> str:
@@ -70,10 +66,7 @@ def classes_of(file: Path, label: str) -> list[str]:
         file: an ONNX file that onnxruntime has loaded.
         label: the output with the label.
     """
-    with file.open("rb") as opened:
-        # Not closed here: parts of it are still in use. The last of them closes it.
-        mapped = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
-    graph = next(parts(memoryview(mapped), GRAPH), None)
+    graph = graph_of(file)
     return Graph(graph).classes(label) if graph is not None else []
 
 
@@ -134,57 +127,3 @@ def attribute_classes(node: memoryview) -> list[str]:
         if found:  # only one of the attributes has elements
             return found
     return []
-
-
-def parts(message: memoryview, number: int) -> Iterator[memoryview]:
-    """The messages or bytes in a field."""
-    for found, value in fields(message):
-        if found == number and isinstance(value, memoryview):
-            yield value
-
-
-def texts(message: memoryview, number: int) -> list[str]:
-    """The texts in a field."""
-    return [bytes(part).decode() for part in parts(message, number)]
-
-
-def integers(message: memoryview, number: int) -> list[int]:
-    """The signed integers in a field, packed or not."""
-    found: list[int] = []
-    for other, value in fields(message):
-        if other != number:
-            continue
-        if isinstance(value, int):
-            found.append(value)
-            continue
-        at = 0
-        while at < len(value):
-            one, at = varint(value, at)
-            found.append(one)
-    return [value - 2**64 if value >= 2**63 else value for value in found]
-
-
-def fields(message: memoryview) -> Iterator[Field]:
-    """The fields of a message: their numbers and values (protobuf's wire format)."""
-    at = 0
-    while at < len(message):
-        key, at = varint(message, at)
-        kind = key & 7
-        if kind == 0:
-            value, at = varint(message, at)
-            yield key >> 3, value
-            continue
-        length, at = varint(message, at) if kind == 2 else ({1: 8, 5: 4}[kind], at)
-        yield key >> 3, message[at : at + length]
-        at += length
-
-
-def varint(message: memoryview, at: int) -> tuple[int, int]:
-    """A number at an offset, and the offset behind it."""
-    value = shift = 0
-    while True:
-        byte = message[at]
-        value |= (byte & 127) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 128:
-            return value, at
