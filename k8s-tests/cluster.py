@@ -261,11 +261,11 @@ for pid in filter(str.isdigit, os.listdir("/proc")):
     try:
         groups = open(f"/proc/{pid}/cgroup").read().replace("_", "-")
         command = open(f"/proc/{pid}/cmdline").read().replace(chr(0), " ")
+        if uid in groups and f"-m inferencehub.{tier} " in command + " ":
+            os.kill(int(pid), int(number))
+            print("sent to", pid, command)
     except OSError:
-        continue
-    if uid in groups and f"-m inferencehub.{tier} " in command + " ":
-        os.kill(int(pid), int(number))
-        print("sent to", pid, command)
+        continue  # it has ended
 """
 
 

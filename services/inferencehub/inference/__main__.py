@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import sys
 
+from inferencehub.core.process.init import leave_process_1
+
 # gRPC reads these variables when it is imported.
 # Fork support: gRPC would run its own code in each process that is forked for a model, before that process starts
 # Python anew. Under load, such a process sometimes crashes in this code.
 # Event engine listener: with it, a pool of threads waits at the sockets, and each message wakes two more threads. That
 # takes 10 to 20% of a call's time. Without it, the thread that delivers messages also waits at the sockets.
 if __name__ == "__main__":
+    leave_process_1()
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
 
