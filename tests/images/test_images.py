@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
+import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,6 +64,21 @@ def found_modules(image: str, *names: str) -> set[str]:
     return set(json.loads(inside(image, "/opt/venv/bin/python", "-c", source, *names)))
 
 
+def predict(address: str, body: Mapping[str, object]) -> tuple[int, dict[str, object]]:
+    """Status and answer of a `/predict`."""
+    try:
+        with urlopen(Request(f"http://{address}/predict", json.dumps(body).encode()), timeout=30) as answer:
+            return answer.status, json.load(answer)
+    except HTTPError as error:
+        return error.code, json.load(error)
+
+
+def served(address: str) -> list[str]:
+    """The names of the models that `/v2/models` lists."""
+    with urlopen(f"http://{address}/v2/models", timeout=30) as answer:
+        return [model["name"] for model in json.load(answer)["models"]]
+
+
 def post_predict(address: str) -> tuple[dict[str, object], str]:
     """The answer of `/predict` and the pod that made it."""
     request = Request(f"http://{address}/predict", json.dumps(PREDICTION).encode())
@@ -69,12 +86,12 @@ def post_predict(address: str) -> tuple[dict[str, object], str]:
         return json.load(answer), answer.headers["X-Served-By"]
 
 
-def wait_until_ready(address: str, seconds: float = 60) -> None:
+def wait_until_ready(address: str, path: str = "readyz", seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     reason = "never asked"
     while time.monotonic() < end:
         try:
-            with urlopen(f"http://{address}/readyz", timeout=5):
+            with urlopen(f"http://{address}/{path}", timeout=5):
                 return
         except HTTPError as error:
             reason = f"{error.code} {error.read().decode(errors='replace')}"
@@ -85,17 +102,22 @@ def wait_until_ready(address: str, seconds: float = 60) -> None:
 
 
 @contextmanager
-def running_pair() -> Iterator[tuple[str, str, str]]:
-    """Both images on a network of their own: the gateway's published address and the two containers' names."""
+def running_pair(image: str = INFERENCE, *options: str) -> Iterator[tuple[str, str, str]]:
+    """Both tiers on a network of their own: the gateway's published address and the two containers' names.
+
+    Args:
+        image: that of the inference service.
+        options: of its `docker run`.
+    """
     network, gateway, inference = NAME, f"{NAME}-gateway", f"{NAME}-inference"
     run = ("run", "--detach", "--network", network, *LOCKED_DOWN)
     docker("network", "create", network)
     try:
-        docker(*run, "--name", inference, "--network-alias", "inference-service", INFERENCE)
+        docker(*run, "--name", inference, "--network-alias", "inference-service", *options, image)
         pods = ("--env", "GRPC_SERVER_URL=inference-service:50051")
         docker(*run, "--name", gateway, "--publish", "127.0.0.1::3000", *pods, GATEWAY)
         address = docker("port", gateway, "3000/tcp")
-        wait_until_ready(address)
+        wait_until_ready(address, "v2/health/ready")  # a pod serves, too
         yield address, gateway, inference
     except BaseException:
         for name in (gateway, inference):
@@ -188,3 +210,92 @@ def test_compose_spreads_300_requests_over_three_replicas() -> None:
         print(f"requests by replica: {dict(shares)}")
         assert len(shares) == 3
         assert min(shares.values()) >= 60
+
+
+FEATURES = {"features": [0.5, 1.2, -3.4]}
+SAYS_SAMPLES = "no models were given: serving the samples"
+
+
+def test_an_image_without_models_serves_the_samples_and_says_so() -> None:
+    with running_pair() as (address, _, inference):
+        assert served(address) == ["digits", "nearest-colour", "sentiment", "v1-mock"]
+        assert predict(address, FEATURES) == (200, {"class_id": 3, "confidence": 0.94, "error": ""})
+        assert SAYS_SAMPLES in logs(inference)
+
+
+def logs(container: str) -> str:
+    """Standard error of a container."""
+    done = subprocess.run(
+        ["docker", "logs", container], capture_output=True, text=True, timeout=60, check=True
+    )
+    return done.stderr
+
+
+@pytest.mark.parametrize("names", [["mine"], ["mine", "yours"]])
+def test_an_image_built_from_ours_serves_its_own_models_alone(tmp_path: Path, names: list[str]) -> None:
+    for name in names:
+        shutil.copytree(ROOT / "models" / "v1-mock", tmp_path / "models" / name)
+        config = tmp_path / "models" / name / "config.pbtxt"
+        kept = [line for line in config.read_text().splitlines() if "default_for" not in line]
+        config.write_text("\n".join(kept).replace('"v1-mock"', f'"{name}"'))
+    (tmp_path / "Dockerfile").write_text(f"FROM {INFERENCE}\nWORKDIR /srv\nCOPY models /models\n")
+    docker("build", "--tag", f"{NAME}-own", str(tmp_path))
+    try:
+        with running_pair(f"{NAME}-own") as (address, _, inference):
+            check_own(address, inference, names)
+    finally:
+        docker("image", "rm", "--force", f"{NAME}-own")
+    with running_pair(INFERENCE, "--volume", f"{tmp_path / 'models'}:/models:ro") as (address, _, inference):
+        check_own(address, inference, names)
+
+
+def check_own(address: str, inference: str, names: list[str]) -> None:
+    """Check that exactly these models are served, and that of several ones a request must name one."""
+    assert served(address) == names
+    status, answer = predict(address, FEATURES)
+    if len(names) == 1:
+        assert (status, answer["class_id"]) == (200, 3)
+    else:
+        assert (status, answer["error"]) == (400, "model_name is missing, expected one of: mine, yours")
+    assert predict(address, {**FEATURES, "model_name": "v1-mock"})[0] == 404
+    assert SAYS_SAMPLES not in logs(inference)
+
+
+def test_a_model_that_leaves_orphans_leaves_no_zombies(tmp_path: Path) -> None:
+    (tmp_path / "models" / "orphans" / "1").mkdir(parents=True)
+    (tmp_path / "models" / "orphans" / "config.pbtxt").write_text(
+        'backend: "python" input { name: "x" data_type: TYPE_FP32 dims: [-1] } '
+        'output { name: "y" data_type: TYPE_FP32 dims: [-1] }'
+    )
+    (tmp_path / "models" / "orphans" / "1" / "model.py").write_text(
+        "import subprocess\n"
+        "class Model:\n"
+        "    def __init__(self, directory, parameters): pass\n"
+        "    def predict(self, inputs):\n"
+        "        subprocess.run(['sh', '-c', 'sleep 0.1 & exit'])\n"
+        "        return {'y': inputs['x']}\n"
+    )
+    states = "import glob; print(sum(' Z ' in open(path).read() for path in glob.glob('/proc/[0-9]*/stat')))"
+    with running_pair(INFERENCE, "--volume", f"{tmp_path / 'models'}:/models:ro") as (address, _, inference):
+        for _ in range(20):
+            assert predict(address, {"features": [1, 3, 2]})[0] == 200
+        end = time.monotonic() + 10
+        while (left := docker("exec", inference, "python", "-c", states)) != "0" and time.monotonic() < end:
+            time.sleep(0.1)
+        assert left == "0"
+
+
+def test_compose_starts_again_what_dies() -> None:
+    with running_compose(replicas=1) as address:
+        for service in ("inference-service", "gateway"):
+            container = docker("compose", "--project-name", NAME, "ps", "--quiet", service)
+            before = docker("inspect", "--format", "{{.State.StartedAt}}", container)
+            # From outside, because a container's process 1 cannot be killed from within.
+            os.kill(int(docker("inspect", "--format", "{{.State.Pid}}", container)), signal.SIGKILL)
+            end = time.monotonic() + 30
+            while docker("inspect", "--format", "{{.State.StartedAt}}", container) == before:
+                assert time.monotonic() < end
+                time.sleep(0.1)
+            address = docker("compose", "--project-name", NAME, "port", "gateway", "3000")
+            wait_until_ready(address)
+            assert post_predict(address)[0]["error"] == ""
