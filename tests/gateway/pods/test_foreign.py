@@ -31,6 +31,7 @@ class Plain:
         self.lists = lists
         self.typed = 0  # how many typed values it answers with, in place of raw contents
         self.model_ready = True
+        self.models = ["double"]  # those that it lists; it describes only the first one
         self.seen: list[pb.ModelInferRequest] = []
         self.asked: set[str] = set()
 
@@ -54,7 +55,9 @@ class Plain:
     async def RepositoryIndex(self, request: Any, context: Any) -> Any:  # noqa: N802
         if not self.lists:
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, "no such method")
-        return pb.RepositoryIndexResponse(models=[{"name": "double", "version": "1", "state": "READY"}])
+        return pb.RepositoryIndexResponse(
+            models=[{"name": name, "version": "1", "state": "READY"} for name in self.models]
+        )
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
         self.seen.append(request)
@@ -115,6 +118,22 @@ async def until_status(client: aiohttp.ClientSession, status: int, service: Plai
     while (await infer(client))[0] != status:
         assert monotonic() - began < 30
     return monotonic() - began
+
+
+async def test_a_model_that_is_listed_and_not_described_is_there() -> None:
+    async with plain_server() as (service, address):
+        service.models.append("hidden")
+        async with gateway_client(address, hold_s=0.1) as client:
+            async with client.get("/v2/models") as answer:
+                states = {one["name"]: (one["state"], one["reason"]) for one in (await answer.json())["models"]}
+            assert states == {
+                "double": ("READY", ""),
+                "hidden": ("UNAVAILABLE", "its server lists it, but does not describe it"),
+            }
+            async with client.post("/predict", json={"features": [1, 2]}) as answer:
+                said = (await answer.json())["error"]
+                assert (answer.status, said) == (400, "model_name is missing, expected one of: double, hidden")
+            assert not service.seen, "it is not the only model"
 
 
 @pytest.mark.timing
