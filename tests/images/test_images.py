@@ -23,6 +23,8 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from tests.onnx_files import STRING, one_node, tensor_type
+
 pytestmark = pytest.mark.images
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -154,6 +156,17 @@ def test_each_image_holds_its_own_tier_only() -> None:
     assert found_modules(INFERENCE, *tiers, *libraries) == {
         "inferencehub.core", "inferencehub.pb", "inferencehub.inference", "grpc", "numpy", "onnxruntime",
     }  # fmt: skip
+
+
+def test_a_string_normalizer_finds_its_locale() -> None:
+    kind = tensor_type(STRING, ["n"])
+    content = one_node("StringNormalizer", {"x": kind}, kind, case_change_action="LOWER")
+    source = (
+        "import numpy, onnxruntime, sys\n"
+        "session = onnxruntime.InferenceSession(bytes.fromhex(sys.argv[1]))\n"
+        "print(*session.run(None, {'x': numpy.array(['\u017b\u00d3\u0141W', 'Abc'], dtype=object)})[0])"
+    )
+    assert inside(INFERENCE, "/opt/venv/bin/python", "-c", source, content.hex()) == "żółw abc"
 
 
 @pytest.mark.parametrize("image", [GATEWAY, INFERENCE])
