@@ -25,9 +25,9 @@ class Model:
 
     def predict(self, inputs):
         array = inputs["x"]
-        if array.size and array.dtype != object and array.ravel()[0] == 66:
+        if array.size and array.dtype == np.float32 and array.ravel()[0] == 66:
             raise RuntimeError("broken by 66")
-        if array.size and array.dtype != object and array.ravel()[0] == 67:
+        if array.size and array.dtype == np.float32 and array.ravel()[0] == 67:
             import os
             os._exit(3)
         values = [item.decode() if isinstance(item, bytes) else float(item) for item in array.ravel().tolist()]
@@ -195,9 +195,9 @@ async def test_a_configured_warm_up_that_an_onnx_model_refuses_leaves_it_serving
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     warmup = """model_warmup { name: "zeros" batch_size: 1
-        inputs { key: "x" value { data_type: TYPE_INT32 dims: [ 1 ] zero_data: true } }
-        inputs { key: "by" value { data_type: TYPE_INT32 dims: [ 1 ] zero_data: true } } }"""
-    write_model(tmp_path, "m", warmup, {"1/model.onnx": DIVIDE})
+        inputs { key: "x" value { data_type: TYPE_FP32 dims: [ 1 ] zero_data: true } }
+        inputs { key: "axes" value { data_type: TYPE_INT64 dims: [ 2 ] zero_data: true } } }"""
+    write_model(tmp_path, "m", warmup, {"1/model.onnx": UNSQUEEZE})
     async with running_pod(tmp_path) as pod:
         assert pod.models.serves("m")
     (record,) = events(caplog, "warm-up failed")

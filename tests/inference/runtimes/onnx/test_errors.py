@@ -51,9 +51,9 @@ CASES: list[tuple[bytes, dict[str, tuple[str, list[int], list[Any]]], str]] = [
         "Reshape: The input tensor cannot be reshaped to the requested shape. Input shape:{3}, requested shape:{-1,4}",
     ),
     (
-        one_node("Div", {"x": NUMBERS, "z": NUMBERS}, NUMBERS),
-        {"x": ("INT64", [1], [1]), "z": ("INT64", [1], [0])},
-        "Div: Integer division by zero",
+        one_node("Unsqueeze", {"x": VECTOR, "axes": NUMBERS}, ANY),
+        {"x": ("FP32", [1], [1]), "axes": ("INT64", [2], [0, 0])},
+        "Unsqueeze: 'axes' has a duplicate axis",
     ),
     (
         one_node("Cast", {"x": tensor_type(STRING, ["n"])}, VECTOR, to=FLOAT),
@@ -64,7 +64,7 @@ CASES: list[tuple[bytes, dict[str, tuple[str, list[int], list[Any]]], str]] = [
 
 
 @pytest.mark.parametrize(
-    ("content", "inputs", "sentence"), CASES, ids=["token", "add", "reshape", "div", "cast"]
+    ("content", "inputs", "sentence"), CASES, ids=["token", "add", "reshape", "axes", "cast"]
 )
 async def test_the_caller_s_input_is_the_caller_s_error(
     tmp_path: Path, content: bytes, inputs: dict[str, Any], sentence: str
