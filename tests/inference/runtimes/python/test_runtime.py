@@ -68,6 +68,27 @@ async def test_a_model_may_change_its_inputs(tmp_path: Path, size: int) -> None:
             np.testing.assert_array_equal(to_array(output), np.arange(size) - 1)
 
 
+async def test_an_input_behind_one_of_odd_size_may_be_changed(tmp_path: Path) -> None:
+    config = """
+        backend: "python"
+        input [ { name: "odd" data_type: TYPE_UINT8 dims: [ 3 ] }, { name: "x" data_type: TYPE_FP32 dims: [ 2 ] } ]
+        output { name: "y" data_type: TYPE_FP32 dims: [ 2 ] }
+    """
+    code = """
+class Model:
+    def __init__(self, directory, parameters): pass
+    def predict(self, inputs):
+        for array in inputs.values():
+            array += 1
+        return {"y": inputs["x"]}
+"""
+    odd = Tensor("odd", "UINT8", (3,), bytes(3))
+    x = Tensor("x", "FP32", (2,), np.array([1.5, -2], np.float32).tobytes())
+    async with loaded(source(tmp_path, code, config)) as runtime:
+        (output,) = await run_once(runtime, 0, InferRequest("m", "1", (odd, x)), monotonic() + 20)
+        assert to_array(output).tolist() == [2.5, -1.0]
+
+
 async def test_a_model_s_command_line_is_its_file(tmp_path: Path) -> None:
     code = "import sys\nAT_IMPORT = list(sys.argv)\n" + ACTOR
     async with loaded(source(tmp_path, code, CONFIG % "TYPE_STRING")) as runtime:

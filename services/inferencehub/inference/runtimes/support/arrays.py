@@ -28,7 +28,7 @@ NUMPY: dict[str, str] = {
 
 
 def to_array(tensor: Tensor) -> npt.NDArray[Any]:
-    """An array with the tensor's shape over the tensor's bytes, writable if these are; over a copy if they are not aligned.
+    """An array with the tensor's shape over the tensor's bytes, writable if these are; a copy if they are not aligned.
 
     For BYTES it is a new array of objects of type bytes; for BF16 a new array of FP32.
     """
@@ -43,7 +43,6 @@ def to_array(tensor: Tensor) -> npt.NDArray[Any]:
     if not array.flags.aligned:
         # Libraries expect aligned elements. onnxruntime would make its own copy, which is six times slower.
         array = array.copy()
-        array.flags.writeable = False
     return array
 
 
