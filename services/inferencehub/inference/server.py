@@ -64,6 +64,7 @@ class InferenceServer:
             ProcessRules(settings.model_grace_s, settings.max_message_bytes, settings.model_env),
         )
         self.servicer = Servicer(self.models, settings, access)
+        self.models.bytes_held.relieve = self.servicer.streams.relieve
         self.servicer.ready = lambda: not self.not_ready()
         self.ops = ops_server(
             settings.ops_port, self.metrics.registry, self.not_ready, {"/address": self.address}

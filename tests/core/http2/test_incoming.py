@@ -21,7 +21,9 @@ from inferencehub.core.http2.frames import (
     frame,
     settings,
 )
-from inferencehub.core.http2.incoming import BUFFER, Incoming
+from inferencehub.core.http2.half_message import HEAD
+from inferencehub.core.http2.incoming import BUFFER, TURN, Incoming
+from inferencehub.core.lane.byte_budget import ByteBudget
 
 MOST = 1_000_000
 
@@ -34,9 +36,12 @@ class Reader:
     messages: list[bytes] = field(default_factory=list)
     frames: list[tuple[int, bytes]] = field(default_factory=list)
     ends: int = 0
+    turn: int = TURN
+    budget: ByteBudget | None = None
+    refused: list[bytes] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.incoming = Incoming(self.preface, MOST)
+        self.incoming = Incoming(self.preface, MOST, self.budget)
         self.incoming.begun = True
 
     def control(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
@@ -44,6 +49,9 @@ class Reader:
 
     def message(self, data: bytes | bytearray | memoryview) -> None:
         self.messages.append(bytes(data))
+
+    def no_room(self, head: bytes) -> None:
+        self.refused.append(head)
 
     def half_closed(self) -> None:
         self.ends += 1
@@ -56,7 +64,15 @@ class Reader:
             size = min(len(place), len(data))
             place[:size] = data[:size]
             data = data[size:]
-            self.incoming.read(size, self)
+            self.incoming.spare = 1000
+            self.take(size)
+
+    def take(self, size: int) -> None:
+        """Read in as many turns as it needs."""
+        self.incoming.turn = self.turn
+        self.incoming.read(size, self)
+        while self.incoming.behind:
+            self.take(0)
 
 
 def message(data: bytes) -> bytes:
@@ -93,7 +109,7 @@ def test_however_it_is_cut(data: st.DataObject) -> None:
     frames.append(data.draw(st.sampled_from([frame(DATA, END_STREAM, STREAM), padded(b"", 3, last=True)])))
     preface = data.draw(st.sampled_from([b"", PREFACE]))
     whole = preface + b"".join(frames)
-    reader = Reader(preface)
+    reader = Reader(preface, turn=data.draw(st.integers(1, 5) | st.just(TURN)))
     while whole:
         size = data.draw(st.integers(1, 30) | st.integers(1, len(whole)))
         reader.read(whole[:size])
@@ -113,7 +129,7 @@ def test_a_large_message_is_read_into_its_place() -> None:
     place = reader.incoming.place()
     assert len(place) == len(whole) - 100
     place[:] = whole[100:]
-    reader.incoming.read(len(place), reader)
+    reader.take(len(place))
     assert reader.messages == [data]
 
 
@@ -140,6 +156,30 @@ def test_a_frame_that_fills_the_buffer() -> None:
     size = incoming.BUFFER - 9
     reader.read(settings() + frame(PING, 0, 0, bytes(size)) + frame(DATA, 0, STREAM, message(b"x")))
     assert (len(reader.frames[1][1]), reader.messages) == (size, [b"x"])
+
+
+def test_a_message_that_the_budget_has_no_room_for_is_skipped_and_told() -> None:
+    budget = ByteBudget(150_000)
+    reader = Reader(budget=budget)
+    large, small = bytes(range(256)) * 1_000, b"small"
+    reader.read(settings() + frame(DATA, 0, STREAM, message(large))[:100_000])
+    assert 90_000 < budget.held <= 100_000
+    rest = frame(DATA, 0, STREAM, message(large))[100_000:]
+    reader.read(rest[:80_000])
+    reader.read(rest[80_000:] + frame(DATA, 0, STREAM, message(small)))
+    assert (reader.messages, budget.held) == ([small], 0)
+    assert reader.refused == [large[:HEAD]]
+    reader.read(frame(DATA, 0, STREAM, message(small * 20_000)))
+    assert reader.messages == [small, small * 20_000]
+
+
+def test_what_is_dropped_is_given_back() -> None:
+    budget = ByteBudget(150_000)
+    reader = Reader(budget=budget)
+    reader.read(settings() + frame(DATA, 0, STREAM, message(bytes(140_000)))[:100_000])
+    assert budget.held > 0
+    reader.incoming.drop()
+    assert budget.held == 0
 
 
 def test_a_large_message_is_heard_while_it_comes() -> None:

@@ -45,10 +45,15 @@ class Echo(ServerStream):
         return self._transport
 
     def _headed(self, headers: Mapping[str, str], last: bool) -> None:
-        if headers[":path"] != METHOD:
+        if self._begun:  # trailers
+            self.half_closed()
+        elif headers[":path"] != METHOD:
             self.finish(12, "100 % unknöwn")
         else:
             self.begin((("said", headers.get("say", "nothing")),))
+
+    def no_room(self, head: bytes) -> None:
+        raise AssertionError("there is no budget")
 
     def half_closed(self) -> None:
         self.finish(0)
@@ -289,3 +294,28 @@ async def test_a_client_that_does_not_read_and_is_given_up_leaves_no_connection(
         await eventually(lambda: echo.broken == "it is silent")
         await eventually(lambda: echo.transport.get_extra_info("socket").fileno() == -1)
         assert echo.transport.get_write_buffer_size() == 0
+
+
+HALF = frame(0, 0, 1, struct.pack(">BI", 0, 1_000_000) + bytes(400_000))
+
+
+async def test_a_message_that_does_not_arrive_in_time_ends_the_connection() -> None:
+    """Even if frames come in between; one large message after another is no such message."""
+    async with connected(patience_s=0.1, message_s=1.0) as (client, echo):
+        client.begin(window=2**31 - 1)
+        client.h2.increment_flow_control_window(2**31 - 1 - 65_535)
+        client.flush()
+        await client.until(ResponseReceived)
+        rest = frame(0, 0, 1, bytes(600_000))
+        for _ in range(20):
+            client.writer.write(HALF)
+            await asyncio.sleep(0.08)
+            client.writer.write(rest)
+        await client.until_body(20 * 1_000_005)
+        assert echo.messages == 20
+        client.writer.write(HALF)
+        with suppress(ConnectionError):
+            while not echo.broken:
+                client.writer.write(frame(PING, 0, 0, bytes(8)))
+                await asyncio.sleep(0.05)
+        assert echo.broken == "a message did not arrive in time"

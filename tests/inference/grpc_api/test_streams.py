@@ -257,7 +257,7 @@ async def test_what_still_runs_when_the_time_to_stop_is_over_is_cut_off(models: 
 async def test_a_call_behind_the_reset_of_its_stream_is_not_begun(models: Path) -> None:
     async with calling_pod(models) as pod:
         reader, writer = await asyncio.open_connection("127.0.0.1", pod.server.servicer.streams.port)
-        request = [(":method", "POST"), (":path", METHOD), (extension.STREAM, "1000000")]
+        request = [(":method", "POST"), (":scheme", "http"), (":path", METHOD), (extension.STREAM, "1000000")]
         writer.write(PREFACE + settings() + frame(HEADERS, 4, STREAM, Encoder().encode(request)))
         assert await asyncio.wait_for(reader.read(9), 30)
         members = f'[[1, {MINUTE}, "a"]]'

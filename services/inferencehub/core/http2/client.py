@@ -8,6 +8,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from inferencehub.core.http2.frames import CANCEL, ENABLE_PUSH, PING, PREFACE, Broken, frame, settings
+from inferencehub.core.http2.rules import RESPONSE, check_headers
 from inferencehub.core.http2.stream import GIVE_BACK, Stream
 from inferencehub.core.values.tensors import Buffer
 
@@ -72,6 +73,14 @@ class ClientStream(Stream):
         no_push = settings((ENABLE_PUSH, 0))
         return PREFACE + no_push + super()._opening() + self._head(self._request, last=False)
 
+    def _check_headers(self, headers: list[tuple[str, str]], last: bool) -> None:
+        if not self.began.done():
+            check_headers(headers, RESPONSE, needed=1)
+            return
+        if not last:
+            raise Broken("a second block of headers that does not end the stream")
+        check_headers(headers, (), needed=0)
+
     def _headed(self, headers: Mapping[str, str], last: bool) -> None:
         """Take the server's metadata, or its trailers.
 
@@ -96,6 +105,9 @@ class ClientStream(Stream):
         """See `Receiver`."""
         if self._received is not None:
             self._received(data)
+
+    def no_room(self, head: bytes) -> None:
+        """See `Receiver`; never called, because there is no budget."""
 
     def half_closed(self) -> None:
         """See `Receiver`."""

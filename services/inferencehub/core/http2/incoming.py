@@ -18,12 +18,15 @@ from inferencehub.core.http2.frames import (
     PREFIX_BYTES,
     SETTINGS,
     STREAM,
+    WINDOW,
     Broken,
 )
-from inferencehub.core.values.buffers import room
+from inferencehub.core.http2.half_message import Budget, HalfMessage
 from inferencehub.core.values.tensors import Buffer
 
 BUFFER = 2**16  # bytes; every frame other than DATA must fit in
+TURN = 128  # frames and messages that are taken before other connections have their turn
+SPARE = 256  # frames without data that a peer may send in a second
 
 
 class Receiver(Protocol):
@@ -35,6 +38,9 @@ class Receiver(Protocol):
     def message(self, data: Buffer) -> None:
         """Take a message."""
 
+    def no_room(self, head: bytes) -> None:
+        """Take the beginning of a message for which the budget had no room; the rest of it was dropped."""
+
     def half_closed(self) -> None:
         """The peer has ended its side of the stream with DATA."""
 
@@ -43,16 +49,20 @@ class Incoming:
     """The parser of one connection's received bytes (see the module's docstring).
 
     `heard` grows with each frame and each piece of a large message. `taken` counts the received bytes that count
-    against the windows. DATA is accepted only when `begun` is set; without a preface it is set from the start.
+    against the windows. DATA is accepted only when `begun` is set; without a preface it is set from the start. `turn`
+    and `spare` are how many of TURN and SPARE are left; the user sets them again. `half` is the incomplete message.
 
     Args:
         preface: bytes that the peer sends before its first frame.
         most_bytes: bytes of the largest message that is accepted.
+        budget: accounts for the bytes of an incomplete message; None for no limit.
     """
 
-    def __init__(self, preface: bytes, most_bytes: int) -> None:
+    def __init__(self, preface: bytes, most_bytes: int, budget: Budget | None = None) -> None:
         self.heard = self.taken = 0
+        self.turn, self.spare = TURN, SPARE
         self.begun = not preface
+        self.closed = False  # whether the peer has ended its side of the stream
         self._preface = preface
         self._most_bytes = most_bytes
         self._dropped = False
@@ -62,13 +72,17 @@ class Incoming:
         self._left = self._padding = 0  # bytes of the current DATA, and of its padding, that have not arrived
         self._last = False  # whether the current DATA ends the stream
         self._prefix = b""  # a message's prefix, as long as it is incomplete
-        self._message: memoryview | None = None  # buffer of a message that has not arrived completely
-        self._place = memoryview(b"")  # the part of that buffer that is still to be filled
+        self.half = HalfMessage(budget)
+
+    @property
+    def behind(self) -> bool:
+        """Whether the turn was over before all bytes were parsed."""
+        return self.turn <= 0 and (self._filled > 0 or self._last) and not self._dropped
 
     def place(self) -> memoryview:
         """The buffer that the next bytes must be written to; never empty."""
-        if self._message is not None and self._left:
-            return self._place[: self._left]
+        if self.half.wants and self._left:
+            return self.half.place[: self._left]
         return self._view[self._filled :]
 
     def read(self, size: int, receiver: Receiver) -> None:
@@ -77,7 +91,7 @@ class Incoming:
         Raises:
             Broken: if they violate the protocol.
         """
-        if self._message is not None and self._left:
+        if self.half.wants and self._left:
             self.heard += 1
             self._left -= size
             self._fill(size, receiver)
@@ -90,6 +104,8 @@ class Incoming:
         while not self._dropped:
             if self._left:
                 at = self._data(at, end, receiver)
+                if self.turn <= 0:
+                    break
             if self._padding and not self._left:
                 skipped = min(self._padding, end - at)
                 self._padding -= skipped
@@ -98,21 +114,32 @@ class Incoming:
                 break
             if self._last:
                 self._last = False
+                if self.half.there or self._prefix:
+                    raise Broken("the stream ends inside a message")
                 receiver.half_closed()
-            behind = self._frame(at, end, receiver)
+            behind = self._frame(at, end, receiver) if self.turn > 0 else 0
             if not behind:
                 break
             at = behind
+            self.turn -= 1
         if at < end:
             self._view[: end - at] = self._view[at:end]
         self._filled = end - at
 
+    def check_open(self) -> None:
+        """Check that the peer has not ended its side of the stream.
+
+        Raises:
+            Broken: if it has.
+        """
+        if self.closed:
+            raise Broken("more of a stream after its end")
+
     def drop(self) -> None:
         """Drop the bytes that have arrived, and parse nothing more."""
         self._dropped = True
-        self._message = None
-        self._place = memoryview(b"")
         self._prefix = b""
+        self.half.drop()
 
     def _frame(self, at: int, end: int, receiver: Receiver) -> int:
         """Take the frame at offset `at`; of a DATA frame, only its head.
@@ -124,6 +151,7 @@ class Incoming:
             return 0
         high, low, kind, flags, stream = FRAME.unpack_from(self._buffer, at)
         length: int = high << 8 | low
+        stream &= WINDOW  # its highest bit is reserved
         at += FRAME_BYTES
         if not self.heard and kind != SETTINGS:
             raise Broken("it begins with something else than HTTP/2's settings")
@@ -133,10 +161,12 @@ class Incoming:
             if length > end - at:
                 return 0
             self.heard += 1
+            self._no_data()
             receiver.control(kind, flags, stream, bytes(self._view[at : at + length]))
             return at + length
         if stream != STREAM or not self.begun:
             raise Broken("DATA of a stream that was not begun")
+        self.check_open()
         padding = 0
         if flags & PADDED:
             if at == end:
@@ -147,10 +177,17 @@ class Incoming:
                 raise Broken("more padding than DATA")
         self._padding = max(0, padding - 1)
         self._left = length - padding
-        self._last = bool(flags & END_STREAM)
+        if not self._left:
+            self._no_data()
+        self._last = self.closed = bool(flags & END_STREAM)
         self.heard += 1
         self.taken += length
         return at
+
+    def _no_data(self) -> None:
+        self.spare -= 1
+        if self.spare < 0:
+            raise Broken(f"more than {SPARE} frames without data in a second")
 
     def _begin(self, end: int) -> int:
         """The offset where the preface ends; 0 if it has not arrived completely."""
@@ -164,15 +201,24 @@ class Incoming:
         return begun
 
     def _data(self, at: int, end: int, receiver: Receiver) -> int:
-        """Take the bytes of the current DATA that are in the buffer from offset `at`; the offset after them."""
-        stop = min(end, at + self._left)
-        self._left -= stop - at
-        while at < stop and not self._dropped:
-            if self._message is not None:
-                size = min(stop - at, len(self._place))
-                self._place[:size] = self._view[at : at + size]
+        """Take the bytes of the current DATA that are in the buffer from offset `at`; the offset after them.
+
+        An incomplete message takes all that is there, even if the turn is over: the rest is read into its buffer.
+        """
+        half, start, stop = self.half, at, min(end, at + self._left)
+        while at < stop and not self._dropped and (self.turn > 0 or half.wants):
+            if half.wants:
+                size = min(stop - at, len(half.place))
+                half.place[:size] = self._view[at : at + size]
                 at += size
                 self._fill(size, receiver)
+                continue
+            if half.skip:
+                size = min(stop - at, half.skip)
+                at += size
+                half.skip -= size
+                if not half.skip:
+                    receiver.no_room(half.head)
                 continue
             if self._prefix or stop - at < PREFIX_BYTES:
                 begun = len(self._prefix)
@@ -186,18 +232,18 @@ class Incoming:
                 size = self._size(*PREFIX.unpack_from(self._buffer, at))
                 at += PREFIX_BYTES
             if size <= stop - at:
+                self.turn -= 1
                 receiver.message(bytes(self._view[at : at + size]))
                 at += size
             else:
-                self._message = self._place = room(size)
-        return stop
+                half.begin(size)
+        self._left -= at - start
+        return at
 
     def _fill(self, size: int, receiver: Receiver) -> None:
-        """Note that `size` more bytes were written to the incomplete message; deliver it if it is complete."""
-        self._place = self._place[size:]
-        message = self._message
-        if message is not None and not self._place:
-            self._message = None
+        """`size` more bytes were written to the incomplete message; deliver it if it is complete."""
+        message = self.half.filled(size)
+        if message is not None:
             receiver.message(message)
 
     def _size(self, compressed: int, size: int) -> int:

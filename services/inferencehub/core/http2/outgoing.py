@@ -21,6 +21,7 @@ from inferencehub.core.http2.frames import (
     SETTING,
     STREAM,
     WINDOW,
+    Broken,
 )
 from inferencehub.core.values.tensors import Buffer
 
@@ -66,23 +67,37 @@ class Outgoing:
         self.held = 0
 
     def open(self, stream: int, payload: bytes) -> Sequence[Buffer]:
-        """Take a WINDOW_UPDATE of the peer; stream 0 is the connection's window."""
+        """Take a WINDOW_UPDATE of the peer; stream 0 is the connection's window.
+
+        Raises:
+            Broken: if the window becomes larger than HTTP/2 allows.
+        """
         more = NUMBER.unpack(payload)[0] & WINDOW
         if stream:
             self._stream_window += more
         else:
             self._connection_window += more
+        self._check()
         return self._flush()
 
     def set(self, payload: bytes) -> Sequence[Buffer]:
-        """Take the peer's SETTINGS."""
+        """Take the peer's SETTINGS.
+
+        Raises:
+            Broken: as `open`.
+        """
         for name, value in SETTING.iter_unpack(payload):
             if name == INITIAL_WINDOW_SIZE:
                 self._stream_window += value - self._first_window
                 self._first_window = value
             elif name == MAX_FRAME_SIZE:
                 self._frame_limit = value
+        self._check()
         return self._flush()
+
+    def _check(self) -> None:
+        if max(self._stream_window, self._connection_window) > WINDOW:
+            raise Broken(f"a window of more than {WINDOW} bytes")
 
     def _queue(self, prefix: bytes, parts: Sequence[Buffer]) -> None:
         small: list[Buffer] = [prefix]

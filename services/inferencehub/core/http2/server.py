@@ -14,10 +14,15 @@ from inferencehub.core.http2.frames import (
     PREFACE,
     STREAM,
     TWO_NUMBERS,
+    Broken,
     frame,
     settings,
 )
+from inferencehub.core.http2.half_message import Budget
+from inferencehub.core.http2.rules import REQUEST, check_headers
 from inferencehub.core.http2.stream import Stream
+
+LOOK_S = 1.0  # the time between two looks at the times of a connection
 
 
 class ServerStream(Stream):
@@ -27,7 +32,11 @@ class ServerStream(Stream):
         most_bytes: bytes of the largest message that is accepted.
         patience_s: seconds that the client has to open the stream, and to close the connection after the stream's end.
         silent_s: seconds without any frame after which the connection is dropped; gateways ping more often.
+        message_s: seconds in which a message must arrive completely.
         most_held: number of message bytes that may wait for the client's windows; beyond it the connection is dropped.
+        budget: accounts for the bytes of an incomplete message; None for no limit.
+
+    `whole_at` is the event loop's time, to a second, when it was last seen that no message is incomplete, or another.
     """
 
     def __init__(
@@ -35,18 +44,27 @@ class ServerStream(Stream):
         most_bytes: int,
         patience_s: float = 5.0,
         silent_s: float = 60.0,
+        message_s: float = 30.0,
         most_held: int = 2**26,
+        budget: Budget | None = None,
     ) -> None:
-        super().__init__(PREFACE, most_bytes)
-        self._patience_s, self._silent_s, self._most_held = patience_s, silent_s, most_held
-        self._loop = asyncio.get_running_loop()
+        super().__init__(PREFACE, most_bytes, budget=budget)
+        self._patience_s, self._silent_s, self._message_s = patience_s, silent_s, message_s
+        self._most_held = most_held
         self._begun = self._finished = False
+        self._made_at = self._heard_at = self.whole_at = self._loop.time()
+        self._heard = self._seen_whole = 0
         self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def half(self) -> bool:
+        """Whether a large message has arrived in part."""
+        return self._incoming.half.there
 
     def connection_made(self, transport: Any) -> None:
         """Send this side's settings, and begin to wait for the stream."""
         super().connection_made(transport)
-        self._timer = self._loop.call_later(self._patience_s, self._look, 0)
+        self._look()
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is closed, so the stream is over."""
@@ -56,13 +74,14 @@ class ServerStream(Stream):
 
     def pause_writing(self) -> None:
         """The client does not read: stop reading from it."""
-        if self._transport is not None:
-            self._transport.pause_reading()
+        self._stuck = True
+        self._regulate()
 
     def resume_writing(self) -> None:
         """The client reads again: read from it again."""
-        if self._transport is not None and not self.over:
-            self._transport.resume_reading()
+        self._stuck = False
+        self._go_on()
+        self._regulate()
 
     def begin(self, metadata: Sequence[tuple[str, str]]) -> None:
         """Accept the stream with this response metadata."""
@@ -84,27 +103,50 @@ class ServerStream(Stream):
         self._write_all(self._outgoing.end(self._head(trailers, True) + goaway))
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_later(self._patience_s, self._look_for_the_end, self.unsent)
+        self._timer = self._loop.call_later(self._patience_s, self._look_for_the_end, self.unsent())
 
     def send(self, parts: Sequence[Any]) -> None:
         """Send one message, which consists of `parts`; nothing is sent once the stream has ended."""
         if self._finished:
             return
         super().send(parts)
+        if self._stuck or self._outgoing.held:
+            self._held_up()
+
+    def _held_up(self) -> None:
+        """A message waits because the client does not read."""
         if self._outgoing.held > self._most_held:
             self._break("it does not take its messages")
+
+    def _check_headers(self, headers: list[tuple[str, str]], last: bool) -> None:
+        if not self._incoming.begun:
+            check_headers(headers, REQUEST, needed=3)
+            return
+        if not last:
+            raise Broken("a second block of headers that does not end the stream")
+        check_headers(headers, (), needed=0)
 
     def _opening(self) -> bytes:
         return super()._opening() + settings((MAX_CONCURRENT_STREAMS, 1))
 
-    def _look(self, heard: int) -> None:
-        if not self._begun or self.heard == heard:
+    def _look(self) -> None:
+        """Drop the connection if one of its times is over; called again and again until the stream ends."""
+        now, incoming = self._loop.time(), self._incoming
+        if self.heard != self._heard:
+            self._heard, self._heard_at = self.heard, now
+        if incoming.half.whole != self._seen_whole or not incoming.half.there:
+            self._seen_whole, self.whole_at = incoming.half.whole, now
+        if now - self._heard_at >= self._silent_s or (
+            not self._begun and now - self._made_at >= self._patience_s
+        ):
             self._break("it is silent")
+        elif now - self.whole_at >= self._message_s:
+            self._break("a message did not arrive in time")
         else:
-            self._timer = self._loop.call_later(self._silent_s, self._look, self.heard)
+            self._timer = self._loop.call_later(min(LOOK_S, self._patience_s), self._look)
 
     def _look_for_the_end(self, unsent: int) -> None:
-        if self.unsent >= unsent:
+        if self.unsent() >= unsent:
             self._break("it was not closed")
         else:  # the last bytes are still being sent
-            self._timer = self._loop.call_later(self._patience_s, self._look_for_the_end, self.unsent)
+            self._timer = self._loop.call_later(self._patience_s, self._look_for_the_end, self.unsent())

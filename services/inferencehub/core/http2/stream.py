@@ -29,9 +29,7 @@ from inferencehub.core.http2.frames import (
     INITIAL_WINDOW_SIZE,
     MAX_FRAME_SIZE,
     NUMBER,
-    PADDED,
     PING,
-    PRIORITY,
     PUSH_PROMISE,
     RST_STREAM,
     SETTINGS,
@@ -43,8 +41,10 @@ from inferencehub.core.http2.frames import (
     frame,
     settings,
 )
-from inferencehub.core.http2.incoming import Incoming
+from inferencehub.core.http2.half_message import Budget
+from inferencehub.core.http2.incoming import SPARE, TURN, Incoming
 from inferencehub.core.http2.outgoing import Outgoing
+from inferencehub.core.http2.rules import block_of, check_frame
 from inferencehub.core.values.tensors import Buffer
 
 GIVE_BACK = 2**30
@@ -60,21 +60,26 @@ class Stream(asyncio.BufferedProtocol, ABC):
         preface: bytes that the peer sends before its first frame.
         most_bytes: bytes of the largest message that is accepted.
         give_back: number of received bytes after which the windows are opened again.
+        budget: accounts for the bytes of an incomplete message; None for no limit.
     """
 
     def __init__(
-        self,
-        preface: bytes,
-        most_bytes: int,
-        give_back: int = GIVE_BACK,
+        self, preface: bytes, most_bytes: int, give_back: int = GIVE_BACK, budget: Budget | None = None
     ) -> None:
+        self._loop = asyncio.get_running_loop()
         self._give_back = give_back
+        self._pass = self._refill = (
+            0.0  # the event loop's time: of its current pass, and of the next refill of `spare`
+        )
+        self._stuck = False  # the peer does not read
+        self._reading = True
         self.over = False
         self._transport: asyncio.Transport | None = None
-        self._incoming = Incoming(preface, most_bytes)
+        self._incoming = Incoming(preface, most_bytes, budget)
         self._outgoing = Outgoing()
         self._decoder, self._encoder = Decoder(max_header_list_size=HEAD_BYTES), Encoder()
         self._block = b""  # the part of a header block that has arrived
+        self._in_block = False  # whether more of it must come
         self._last = False  # whether that block ends the stream
 
     @property
@@ -82,7 +87,6 @@ class Stream(asyncio.BufferedProtocol, ABC):
         """A number that grows whenever something is received."""
         return self._incoming.heard
 
-    @property
     def unsent(self) -> int:
         """Bytes that wait in this process to be sent."""
         waiting = self._transport.get_write_buffer_size() if self._transport is not None else 0
@@ -91,11 +95,23 @@ class Stream(asyncio.BufferedProtocol, ABC):
     # --- for the two ends ---
 
     @abstractmethod
+    def _check_headers(self, headers: list[tuple[str, str]], last: bool) -> None:
+        """Check a block of headers before it is used.
+
+        Raises:
+            Broken: if it breaks the protocol, or must not come now.
+        """
+
+    @abstractmethod
     def _headed(self, headers: Mapping[str, str], last: bool) -> None:
         """A block of headers has arrived; `last` says whether it ends the stream."""
 
     @abstractmethod
     def message(self, data: Buffer) -> None:
+        """See `Receiver`."""
+
+    @abstractmethod
+    def no_room(self, head: bytes) -> None:
         """See `Receiver`."""
 
     @abstractmethod
@@ -126,6 +142,11 @@ class Stream(asyncio.BufferedProtocol, ABC):
     def buffer_updated(self, size: int) -> None:
         """Parse `size` bytes that asyncio has written to the buffer; drop the connection if they are invalid."""
         incoming = self._incoming
+        now = self._loop.time()
+        if now != self._pass:
+            self._pass, incoming.turn = now, TURN
+            if now >= self._refill:
+                self._refill, incoming.spare = now + 1.0, SPARE
         try:
             incoming.read(size, self)
         except (Broken, HPACKError, struct.error, IndexError, ValueError) as error:
@@ -134,6 +155,28 @@ class Stream(asyncio.BufferedProtocol, ABC):
             for stream in (0, STREAM):
                 self._write(frame(WINDOW_UPDATE, 0, stream, NUMBER.pack(incoming.taken)))
             incoming.taken = 0
+        if incoming.turn <= 0 and incoming.behind:
+            self._regulate()
+            self._loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        """Parse what was left when the turn was over."""
+        if self.over or self._stuck or not self._incoming.behind:
+            return
+        self._incoming.turn = TURN
+        try:
+            self.buffer_updated(0)
+        except Exception:
+            self._break("it failed")  # the event loop does the same if it calls `buffer_updated`
+            raise
+        self._regulate()
+
+    def _regulate(self) -> None:
+        """Read from the peer, unless it does not read itself or has sent more than fits into a turn."""
+        reading = not (self._stuck or self._incoming.behind)
+        if self._transport is not None and not self.over and reading is not self._reading:
+            self._reading = reading
+            (self._transport.resume_reading if reading else self._transport.pause_reading)()
 
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is closed, so the stream is over."""
@@ -180,6 +223,7 @@ class Stream(asyncio.BufferedProtocol, ABC):
 
     def control(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         """See `Receiver`."""
+        check_frame(kind, flags, stream, payload, self._incoming.begun, self._in_block)
         if kind == WINDOW_UPDATE:
             self._write_all(self._outgoing.open(stream, payload))
         elif kind == PING:
@@ -189,20 +233,18 @@ class Stream(asyncio.BufferedProtocol, ABC):
             if not flags & ACK:
                 self._write(frame(SETTINGS, ACK, 0))  # acknowledged before anything that they allow is sent
                 self._write_all(self._outgoing.set(payload))
-        elif kind == HEADERS:
+        elif kind in (HEADERS, CONTINUATION):
             if stream != STREAM:
                 raise Broken(f"headers of stream {stream}, expected only stream {STREAM}")
-            if flags & PADDED:
-                payload = payload[1 : len(payload) - payload[0]]
-            self._block = payload[5:] if flags & PRIORITY else payload
-            self._last = bool(flags & END_STREAM)
-            if flags & END_HEADERS:
-                self._whole()
-        elif kind == CONTINUATION:
+            if kind == HEADERS:
+                self._incoming.check_open()
+                self._last = bool(flags & END_STREAM)
+                payload = block_of(flags, payload)
             self._block += payload
             if len(self._block) > HEAD_BYTES:
                 raise Broken(f"headers of more than {HEAD_BYTES} bytes")
-            if flags & END_HEADERS:
+            self._in_block = not flags & END_HEADERS
+            if not self._in_block:
                 self._whole()
         elif kind == RST_STREAM:
             self._break(f"the stream was reset (HTTP/2 error {NUMBER.unpack(payload)[0]})")
@@ -215,7 +257,9 @@ class Stream(asyncio.BufferedProtocol, ABC):
 
     def _whole(self) -> None:
         """Decode a complete block of headers."""
-        decoded = self._decoder.decode(self._block)
+        decoded = [(str(name), str(value)) for name, value in self._decoder.decode(self._block)]
         self._block = b""
+        self._check_headers(decoded, self._last)
         self._incoming.begun = True
-        self._headed({str(name): str(value) for name, value in decoded}, self._last)
+        self._incoming.closed = self._last
+        self._headed(dict(decoded), self._last)

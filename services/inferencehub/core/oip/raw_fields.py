@@ -125,6 +125,23 @@ def cut(data: Buffer) -> tuple[bytes, list[memoryview]] | None:
     return None
 
 
+def id_of(head: bytes) -> str:
+    """The id of a serialized ModelInferRequest of which only the first bytes are there; "" if they do not have it."""
+    at = 0
+    try:
+        while True:
+            tag, at = read_varint(head, at)
+            if tag & 7 != SIZED:
+                return ""
+            size, at = read_varint(head, at)
+            if tag >> 3 == pb.ModelInferRequest.ID_FIELD_NUMBER:
+                whole = at + size <= len(head)
+                return head[at : at + size].decode(errors="replace") if whole else ""
+            at += size
+    except IndexError:
+        return ""
+
+
 def read_varint(data: Buffer, at: int) -> tuple[int, int]:
     """The number at offset `at`, and the offset after it.
 

@@ -123,10 +123,10 @@ class PodStream:
         connection = self._connection
         while True:
             await asyncio.sleep(self._ping_s)
-            heard, unsent, asked = connection.heard, connection.unsent, self._loop.time()
+            heard, unsent, asked = connection.heard, connection.unsent(), self._loop.time()
             connection.ping()
             await asyncio.sleep(self._patience_s)
-            silent = connection.heard == heard and connection.unsent >= unsent
+            silent = connection.heard == heard and connection.unsent() >= unsent
             late = self._loop.time() - asked - self._patience_s
             if silent and late < 0.5:  # else this process was busy, and may have missed the answer
                 connection.close()

@@ -31,7 +31,8 @@ from inferencehub.core.values.tensors import Buffer
 from inferencehub.inference.grpc_api.call import Call, CallRecorder, status_of
 from inferencehub.inference.grpc_api.edge import Method, ending, unary, written
 from inferencehub.inference.grpc_api.merged import add_dropped, add_times, fill, members_of
-from inferencehub.inference.grpc_api.streams import StandingStream, Streams
+from inferencehub.inference.grpc_api.standing_stream import StandingStream
+from inferencehub.inference.grpc_api.streams import Streams
 from inferencehub.inference.models.registry import Models
 from inferencehub.inference.settings import InferenceSettings
 from inferencehub.pb import inference_pb2 as predict_pb
@@ -59,7 +60,9 @@ class Servicer:
         self.settings = settings
         self.calls = CallRecorder(settings, access)
         self.ready: Callable[[], bool] = lambda: False
-        self.streams = Streams(self, settings.max_message_bytes, settings.max_timeout_ms / 1000)
+        self.streams = Streams(
+            self, settings.max_message_bytes, settings.max_timeout_ms / 1000, models.bytes_held
+        )
 
     async def server_live(self, request: pb.ServerLiveRequest, context: Any) -> pb.ServerLiveResponse:
         """ServerLive: whether the process works."""
