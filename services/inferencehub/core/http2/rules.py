@@ -104,15 +104,14 @@ def block_of(flags: int, payload: bytes) -> bytes:
 def check_headers(headers: Iterable[tuple[str, str]], pseudo: tuple[str, ...], needed: int) -> None:
     """Check the names of a block of headers (RFC 9113 8.2 and 8.3).
 
-        Args:
-            headers: names and values, in order.
-            pseudo: the names with a colon that may be there, each once and before all others: MOST_SETTINGS = 600  # bytes; six for each setting
-    REQUEST, RESPONSE, or () for
-                trailers.
-            needed: how many of these, from the first on, must be there and not empty.
+    Args:
+        headers: names and values, in order.
+        pseudo: the names with a colon that may be there, each once and before all others: REQUEST, RESPONSE, or () for
+            trailers.
+        needed: how many of these, from the first on, must be there and not empty.
 
-        Raises:
-            Broken: if they break a rule.
+    Raises:
+        Broken: if they break a rule.
     """
     seen: dict[str, str] = {}
     regular = False
