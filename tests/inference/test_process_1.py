@@ -48,7 +48,10 @@ async def test_a_model_that_leaves_orphans_leaves_no_zombies(tmp_path: Path) -> 
         stderr=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        async with running_gateway((f"127.0.0.1:{port}",)) as gateway, aiohttp.ClientSession() as client:
+        async with (
+            running_gateway((f"127.0.0.1:{port}",), hold_s=60.0) as gateway,
+            aiohttp.ClientSession() as client,
+        ):
             await eventually(lambda: gateway.fleet.ready)
             hub = Hub(gateway, [], client)
             x = {"name": "x", "datatype": "FP32", "shape": [1], "data": [2]}

@@ -10,6 +10,8 @@ from functools import partial
 from time import thread_time
 from weakref import ref
 
+import pytest
+
 from inferencehub.core.process.collector import collect_when_idle
 from tests.cycles import without_collector
 from tests.hub import eventually
@@ -55,6 +57,7 @@ async def test_an_idle_process_frees_cycles_again_and_again() -> None:
         collecting.cancel()
 
 
+@pytest.mark.timing
 async def test_a_busy_process_waits_but_not_for_ever() -> None:
     with without_collector():
         with busy() as used:

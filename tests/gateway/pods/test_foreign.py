@@ -125,14 +125,19 @@ async def test_a_model_that_is_listed_and_not_described_is_there() -> None:
         service.models.append("hidden")
         async with gateway_client(address, hold_s=0.1) as client:
             async with client.get("/v2/models") as answer:
-                states = {one["name"]: (one["state"], one["reason"]) for one in (await answer.json())["models"]}
+                states = {
+                    one["name"]: (one["state"], one["reason"]) for one in (await answer.json())["models"]
+                }
             assert states == {
                 "double": ("READY", ""),
                 "hidden": ("UNAVAILABLE", "its server lists it, but does not describe it"),
             }
             async with client.post("/predict", json={"features": [1, 2]}) as answer:
                 said = (await answer.json())["error"]
-                assert (answer.status, said) == (400, "model_name is missing, expected one of: double, hidden")
+                assert (answer.status, said) == (
+                    400,
+                    "model_name is missing, expected one of: double, hidden",
+                )
             assert not service.seen, "it is not the only model"
 
 

@@ -54,21 +54,24 @@ class Catalog:
         Raises:
             AioRpcError, Lost: if the pod does not list its models.
         """
-        ready, unavailable = await self._index(ask)
+        ready, unavailable, loading = await self._index(ask)
         models: dict[tuple[str, str], ModelInfo] = {}
         for name, version in ready:
             info = await self._describe(ask, name, version) or self.models.get((name, version))
             if info is not None:
                 models[name, version] = info
-        if self.listed:  # such a model is there: a request without a name must not go to "the only one" beside it
+        if (
+            self.listed
+        ):  # such a model is there: a request without a name must not go to "the only one" beside it
             undescribed = {name for name, _ in ready} - {name for name, _ in models}
             unavailable |= dict.fromkeys(undescribed, "its server lists it, but does not describe it")
-            self.loading |= undescribed
+            loading |= undescribed
         now, before = monotonic(), self.unavailable
         self.since = {
             name: self.since[name] if before.get(name) == why else now for name, why in unavailable.items()
         }
-        self.models, self.unavailable = models, unavailable
+        # All at once: a model that is neither in one nor in the other would count as one that never comes.
+        self.models, self.unavailable, self.loading = models, unavailable, loading
 
     async def look_for(self, ask: Ask, name: str) -> bool:
         """Ask a pod that cannot list its models for one of them; returns whether the pod has it and it is new here.
@@ -89,22 +92,23 @@ class Catalog:
         self.models[name, ""] = info
         return True
 
-    async def _index(self, ask: Ask) -> tuple[list[tuple[str, str]], dict[str, str]]:
+    async def _index(self, ask: Ask) -> tuple[list[tuple[str, str]], dict[str, str], set[str]]:
+        """Names and versions that are ready, reasons of the others, and which of them are being loaded."""
         try:
             index = await ask("RepositoryIndex", pb.RepositoryIndexRequest(), pb.RepositoryIndexResponse)
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
                 raise
             self.listed = False
-            return [(name, "") for name in sorted(self._named)], {}
+            return [(name, "") for name in sorted(self._named)], {}, set()
         self.listed = True
         # MLServer writes "PodState.READY".
         states = [(entry, entry.state.rpartition(".")[2]) for entry in index.models]
         ready = [(entry.name, entry.version) for entry, state in states if state == "READY"]
         served = {name for name, _ in ready}
-        self.loading = {entry.name for entry, state in states if state == "LOADING"} - served
+        loading = {entry.name for entry, state in states if state == "LOADING"} - served
         unavailable = {e.name: e.reason or f"it is {state}" for e, state in states if e.name not in served}
-        return ready, unavailable
+        return ready, unavailable, loading
 
     async def _describe(self, ask: Ask, name: str, version: str) -> ModelInfo | None:
         """The description of a model; None if the pod gives none."""
