@@ -57,23 +57,12 @@ runtimeClassName: {{ . }}
 nodeSelector:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .values.tolerations }}
+{{- with include "inferencehub.tolerations" . | fromYamlArray }}
 tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .values.affinity }}
-affinity:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with .values.topologySpreadConstraints }}
-topologySpreadConstraints:
-{{- range . }}
-  {{- $spread := deepCopy . }}
-  {{- if not (hasKey $spread "labelSelector") }}
-  {{- $_ := set $spread "labelSelector" (dict "matchLabels" (include "inferencehub.selector" $ | fromYaml)) }}
-  {{- end }}
-  - {{ toYaml $spread | indent 4 | trim }}
-{{- end }}
+{{- with include "inferencehub.spread" . }}
+{{ . | trim }}
 {{- end }}
 {{- end }}
 
