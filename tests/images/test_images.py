@@ -277,8 +277,8 @@ def check_own(address: str, inference: str, names: list[str]) -> None:
 def test_a_model_that_leaves_orphans_leaves_no_zombies(tmp_path: Path) -> None:
     (tmp_path / "models" / "orphans" / "1").mkdir(parents=True)
     (tmp_path / "models" / "orphans" / "config.pbtxt").write_text(
-        'backend: "python" input { name: "x" data_type: TYPE_FP32 dims: [-1] } '
-        'output { name: "y" data_type: TYPE_FP32 dims: [-1] }'
+        'backend: "python" input { name: "x" data_type: TYPE_FP32 dims: [3] } '
+        'output { name: "y" data_type: TYPE_FP32 dims: [3] }'
     )
     (tmp_path / "models" / "orphans" / "1" / "model.py").write_text(
         "import subprocess\n"
