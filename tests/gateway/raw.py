@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -36,12 +37,16 @@ def request(method: str, path: str, body: bytes | None = None, *headers: str) ->
 class Raw:
     """One connection: `async with Raw(port) as raw`."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, made: socket.socket | None = None) -> None:
         self.port = port
+        self.made = made  # the connection if it is there already
         self.sent = 0
 
     async def __aenter__(self) -> Self:
-        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
+        if self.made is None:
+            self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
+        else:
+            self.reader, self.writer = await asyncio.open_connection(sock=self.made)
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -57,7 +57,8 @@ async def below(program: str) -> AsyncIterator[asyncio.subprocess.Process]:
     finally:
         if process.returncode is None:
             for pid in [*children(process.pid), process.pid]:
-                os.kill(pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):  # the parent ends with its child
+                    os.kill(pid, signal.SIGKILL)
         await process.communicate()
 
 
