@@ -82,6 +82,12 @@ class Probes:
         answers = [await self._health.Check(one, wait_for_ready=wait, timeout=15) for one in asked]
         return [answer.status == health_pb2.HealthCheckResponse.SERVING for answer in answers]
 
+    async def started(self) -> list[bool]:
+        """The probes once the pod has read its repository; its models are still being loaded."""
+        while not (seen := await self(wait=True))[0]:
+            await asyncio.sleep(0.01)
+        return seen
+
     async def watch(self) -> Any:
         """A standing Watch, its first status read."""
         call = self._health.Watch(health_pb2.HealthCheckRequest(service=""))
@@ -103,7 +109,7 @@ async def test_probes_tell_loading_ready_and_draining_apart(models: Path, tmp_pa
                     return answer.status
 
             try:
-                assert await probes(wait=True) == [False, False, True]
+                assert await probes.started() == [True, False, True]
                 assert await readyz() == 503
                 await starting
                 assert await probes() == [True, True, True]
@@ -129,7 +135,7 @@ async def test_a_pod_can_be_ended_while_it_loads(models: Path, tmp_path: Path, c
     starting = asyncio.create_task(pod.start())
     try:
         async with grpc.aio.insecure_channel(pod.address) as channel:
-            assert await Probes(channel)(wait=True) == [False, False, True]
+            assert await Probes(channel).started() == [True, False, True]
         await asyncio.sleep(0.5)
         began = monotonic()
         pod.send(signal.SIGTERM)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as settings_of
 from hypothesis import strategies as st
 
 from inferencehub.core.http2 import incoming
@@ -24,6 +25,7 @@ from inferencehub.core.http2.frames import (
 from inferencehub.core.http2.half_message import HEAD
 from inferencehub.core.http2.incoming import BUFFER, TURN, Incoming
 from inferencehub.core.lane.byte_budget import ByteBudget
+from tests.long_runs import examples
 
 MOST = 1_000_000
 
@@ -88,6 +90,7 @@ def padded(data: bytes, padding: int, last: bool = False) -> bytes:
 sizes = st.integers(0, 40) | st.sampled_from([1_000, BUFFER - 20, BUFFER, 200_000])
 
 
+@settings_of(**examples(300), deadline=None)
 @given(st.data())
 def test_however_it_is_cut(data: st.DataObject) -> None:
     expected = [bytes([n % 256]) * data.draw(sizes) for n in range(data.draw(st.integers(0, 6)))]
