@@ -1,23 +1,39 @@
-"""An API server that knows only APIServices, which is enough for `lookup`. It counts its requests."""
+"""An API server that knows only APIServices and Deployments, which `lookup` asks for. It counts its requests."""
 
 from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-GROUP = "/apis/apiregistration.k8s.io/v1"
 VERBS = ["get", "list"]
-RESOURCES = {
-    "kind": "APIResourceList",
-    "apiVersion": "v1",
-    "groupVersion": "apiregistration.k8s.io/v1",
-    "resources": [{"name": "apiservices", "namespaced": False, "kind": "APIService", "verbs": VERBS}],
+KINDS = {
+    "APIService": ("apiregistration.k8s.io/v1", "apiservices", False),
+    "Deployment": ("apps/v1", "deployments", True),
 }
+
+
+def pages_of(things: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What is at each path: the kinds of each group, and the objects."""
+    pages: dict[str, dict[str, Any]] = {}
+    for kind, (group, plural, namespaced) in KINDS.items():
+        resource = {"name": plural, "namespaced": namespaced, "kind": kind, "verbs": VERBS}
+        listed = {
+            "kind": "APIResourceList",
+            "apiVersion": "v1",
+            "groupVersion": group,
+            "resources": [resource],
+        }
+        pages[f"/apis/{group}"] = listed
+    for thing in things:
+        group, plural, namespaced = KINDS[thing["kind"]]
+        within = f"/namespaces/{thing['metadata']['namespace']}" if namespaced else ""
+        pages[f"/apis/{group}{within}/{plural}/{thing['metadata']['name']}"] = thing
+    return pages
 
 
 @dataclass
@@ -29,10 +45,9 @@ class ApiServer:
 
 
 @contextmanager
-def api_server(*services: dict[str, Any]) -> Iterator[ApiServer]:
-    """One that has these APIServices."""
-    pages = {f"{GROUP}/apiservices/{thing['metadata']['name']}": thing for thing in services}
-    pages[GROUP] = RESOURCES
+def api_server(*things: dict[str, Any]) -> Iterator[ApiServer]:
+    """One that has these objects."""
+    pages = pages_of(things)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

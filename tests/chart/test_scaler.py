@@ -79,7 +79,7 @@ def test_its_whole_environment() -> None:
         "HUB_SERVICE": SCALER,
         "HUB_CERTIFICATE_SECRET": f"{SCALER}-certificate",
         "HUB_MAKE_CERTIFICATE": "true",
-        "HUB_ACTIVATE": "",
+        "HUB_ACTIVATE": "default=hub-inferencehub-inference-default",
     }
 
 
@@ -122,9 +122,9 @@ def test_it_is_the_gateways_image_with_another_command() -> None:
 @pytest.mark.parametrize(
     ("values", "own", "of_the_cluster"),
     [
-        (DEMAND, [GATEWAYS, secret("update")], [OWNED_API, NAMESPACE]),
-        (merge(DEMAND, CERT_MANAGER), [GATEWAYS, secret()], [OWNED_API, NAMESPACE]),
-        (merge(DEMAND, ALL), [secret("update")], [GATEWAYS, OWNED_API, NAMESPACE]),
+        (DEMAND, [GATEWAYS, secret("update"), SCALE], [OWNED_API, NAMESPACE]),
+        (merge(DEMAND, CERT_MANAGER), [GATEWAYS, secret(), SCALE], [OWNED_API, NAMESPACE]),
+        (merge(DEMAND, ALL), [secret("update"), SCALE], [GATEWAYS, OWNED_API, NAMESPACE]),
         (KEDA, [GATEWAYS], None),
         (SLEEPS, [GATEWAYS, secret("update"), SCALE], [OWNED_API, NAMESPACE]),
         (merge(EXISTING, at("inference.autoscaling.scaleToZero", ASLEEP)), [GATEWAYS, SCALE], None),

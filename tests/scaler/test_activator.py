@@ -58,6 +58,19 @@ def test_more_than_one_pod_is_the_autoscalers(replicas: int, demands: list[float
     assert {quiet.wanted(replicas, demand, float(at)) for at, demand in enumerate(demands)} <= {None}
 
 
+@pytest.mark.parametrize("demand", [0.0, 0.25, None])
+def test_a_pool_that_never_sleeps_is_woken_whatever_is_known(demand: float | None) -> None:
+    """It slept before this was switched off, and its autoscaler does nothing at 0."""
+    quiet = Quiet(None)
+    assert [quiet.wanted(count, demand, at=at) for at, count in enumerate((0, 0, 1, 1, 5))] == [
+        1,
+        1,
+        None,
+        None,
+        None,
+    ]
+
+
 @given(replicas=st.integers(0, 1), demands=st.lists(st.one_of(st.none(), st.floats(0, 9)), max_size=50))
 def test_no_step_goes_beyond_one(replicas: int, demands: list[float | None]) -> None:
     quiet = Quiet(3)
@@ -73,7 +86,7 @@ SCALE = "/apis/apps/v1/namespaces/prod/deployments/hub/scale"
 
 @asynccontextmanager
 async def pool(
-    directory: Path, replicas: int, quiet_s: float = 0.0
+    directory: Path, replicas: int, quiet_s: float | None = 0.0
 ) -> AsyncIterator[tuple[Kubernetes, Activator]]:
     """A pool with so many replicas, and its activator."""
     async with kubernetes(directory) as (server, kube):
@@ -116,6 +129,15 @@ async def test_the_last_pod_goes_only_where_all_have_said_so(
         assert replicas_of(server) == left
 
 
+@pytest.mark.parametrize("known", [reading(0.0), reading(0.0, complete=False), None])
+async def test_a_pool_that_never_sleeps_does_not_stay_at_zero(tmp_path: Path, known: Reading | None) -> None:
+    async with pool(tmp_path, 0, None) as (server, activator):
+        await activator.look(known, {})
+        assert replicas_of(server) == 1
+        await activator.look(known, {})
+        assert replicas_of(server) == 1
+
+
 async def test_who_was_faster_wins(tmp_path: Path) -> None:
     async with pool(tmp_path, 1) as (server, activator):
         server.between = lambda path: server.write(SCALE, {"spec": {"replicas": 2}})
@@ -125,14 +147,22 @@ async def test_who_was_faster_wins(tmp_path: Path) -> None:
 
 def test_targets_are_read() -> None:
     settings = ScalerSettings(
-        metrics_api=False, release="hub", activate=("default=hub-default:300", "gpu=hub-gpu:60")
+        metrics_api=False,
+        release="hub",
+        activate=("default=hub-default:300", "gpu=hub-gpu:60", "cpu=hub-cpu"),
     )
-    assert settings.targets() == {"default": Target("hub-default", 300.0), "gpu": Target("hub-gpu", 60.0)}
+    assert settings.targets() == {
+        "default": Target("hub-default", 300.0),
+        "gpu": Target("hub-gpu", 60.0),
+        "cpu": Target("hub-cpu", None),
+    }
 
 
-@pytest.mark.parametrize("entry", ["default", "default=hub", "default=hub:soon", "=hub:60", "default=:60"])
+@pytest.mark.parametrize(
+    "entry", ["default", "default=hub:", "default=hub:soon", "=hub:60", "default=:60", "=hub", "default="]
+)
 def test_what_is_no_target_is_refused(entry: str) -> None:
-    with pytest.raises(SettingError, match="pool=deployment:seconds"):
+    with pytest.raises(SettingError, match="expected pool=deployment:seconds or pool=deployment"):
         ScalerSettings(metrics_api=False, release="hub", activate=(entry,))
 
 

@@ -252,6 +252,19 @@ async def test_the_api_goes_when_the_namespace_goes(tmp_path: Path, caller: Auth
         assert APISERVICE not in server.objects
 
 
+async def test_a_pool_that_never_sleeps_is_woken_before_any_gateway_is_known(
+    tmp_path: Path, caller: Authority
+) -> None:
+    scale = "/apis/apps/v1/namespaces/prod/deployments/{}/scale"
+    async with cluster(tmp_path, caller) as server:
+        for name in ("awake", "sleeps"):
+            server.write(scale.format(name), {"spec": {"replicas": 0}})
+        activate = ("sleeps=sleeps:60", "awake=awake")
+        async with running(server, wait=False, metrics_api=False, activate=activate):
+            await eventually(lambda: server.objects[scale.format("awake")]["spec"]["replicas"] == 1)
+        assert server.objects[scale.format("sleeps")]["spec"]["replicas"] == 0
+
+
 async def test_what_belongs_to_somebody_else_is_left_alone(tmp_path: Path, caller: Authority) -> None:
     async with cluster(tmp_path, caller) as server:
         belongs_to(server, "keda")

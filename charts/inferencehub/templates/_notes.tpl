@@ -80,6 +80,11 @@ KEDA is not installed (no API keda.sh), and source keda needs it. Install it fro
 before KEDA, or its ScaledObjects remain.
 {{- end }}
 {{- end }}
+{{- with $demand.woken }}
+
+These Deployments had no pods when this release was rendered: {{ join ", " . }}. Their autoscaler does nothing at 0 pods, so
+the scaler of this revision starts the first one. The next upgrade removes the scaler.
+{{- end }}
 {{- with $sleeping }}
 
 Without requests, these pools have no pods: {{ join ", " . }}. The first request waits for a pod.

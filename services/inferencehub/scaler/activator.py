@@ -3,6 +3,8 @@
 An autoscaler does nothing while its target has 0 replicas, and it never removes the last replica. So the two never
 conflict: the activator scales from 0 to 1 as soon as any gateway holds a request for the pool, and from 1 to 0 after a
 time without demand. Above 1 it does nothing.
+
+A pool that is not configured to sleep is only woken: else one that slept when this was switched off would stay at 0.
 """
 
 from __future__ import annotations
@@ -19,9 +21,13 @@ logger = logging.getLogger(__name__)
 
 
 class Quiet:
-    """How long a pool with pods has had no demand, and the replicas that it should have. Pure."""
+    """How long a pool with pods has had no demand, and the replicas that it should have. Pure.
 
-    def __init__(self, quiet_s: float) -> None:
+    Args:
+        quiet_s: seconds without demand until the last pod is removed; None for a pool that never has 0 pods.
+    """
+
+    def __init__(self, quiet_s: float | None) -> None:
         self.quiet_s = quiet_s
         self._since: float | None = None
 
@@ -33,6 +39,8 @@ class Quiet:
             demand: the demand in the last second, in pods; None if it is not known for sure.
             at: the present time, in seconds.
         """
+        if self.quiet_s is None:
+            return 1 if replicas == 0 else None
         if demand is None or demand > 0 or replicas == 0:
             self._since = None
         elif self._since is None:

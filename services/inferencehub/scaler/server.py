@@ -24,6 +24,7 @@ from inferencehub.core.process.ops_port import ops_server
 from inferencehub.scaler.activator import Activator
 from inferencehub.scaler.demand.gateways import Gateways, Release
 from inferencehub.scaler.demand.page import demand_page
+from inferencehub.scaler.demand.total import Total
 from inferencehub.scaler.kube import Kube, KubeError
 from inferencehub.scaler.metrics import Metrics
 from inferencehub.scaler.metrics_api.api import MetricsApi
@@ -151,13 +152,12 @@ class Scaler:
         tls.context = self._context
 
     async def _activate(self) -> None:
-        """Run the activators of all pools that may go to zero, once a second."""
+        """Run the activators of all pools, once a second."""
         release = Release(self.settings.namespace, self.settings.release)
         while True:
             await asyncio.sleep(LOOK_S)
-            total = self.gateways.totals.get(release)
-            if total is not None:
-                at = monotonic()
-                reading, told = total.read(at), total.told(at)
-                for activator in self.activators:
-                    await activator.look(reading, told)
+            at = monotonic()
+            total = self.gateways.totals.get(release) or Total()
+            reading, told = total.read(at), total.told(at)
+            for activator in self.activators:
+                await activator.look(reading, told)

@@ -9,10 +9,10 @@ from inferencehub.core.process.settings import ProcessSettings, SettingError, se
 
 
 class Target(NamedTuple):
-    """The Deployment of a pool that may go to zero, and after how many seconds without demand it does."""
+    """The Deployment of a pool, and after how many seconds without demand it goes to zero; None for never."""
 
     deployment: str
-    quiet_s: float
+    quiet_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,8 @@ class ScalerSettings(ProcessSettings):
     )
     activate: tuple[str, ...] = setting(
         (),
-        "pools that may go to zero pods: pool=deployment:seconds without demand, separated by commas",
+        "pools without a pod get one: pool=deployment:seconds without demand until the last pod is removed, or "
+        "pool=deployment if it never is; separated by commas",
     )
     kubernetes_url: str = setting("https://kubernetes.default.svc", "address of the Kubernetes API")
     credentials: str = setting(
@@ -56,13 +57,14 @@ class ScalerSettings(ProcessSettings):
         """The entries of `activate`, by pool.
 
         Raises:
-            SettingError: if an entry does not have the format pool=deployment:seconds.
+            SettingError: if an entry does not have the format pool=deployment:seconds or pool=deployment.
         """
         found = {}
         for entry in self.activate:
             pool, _, rest = entry.partition("=")
-            deployment, _, seconds = rest.partition(":")
-            if not (pool and deployment and seconds.isdigit()):
-                raise SettingError(f"HUB_ACTIVATE has '{entry}', expected pool=deployment:seconds")
-            found[pool] = Target(deployment, float(seconds))
+            deployment, sleeps, seconds = rest.partition(":")
+            if not (pool and deployment and (seconds.isdigit() or not sleeps)):
+                expected = "pool=deployment:seconds or pool=deployment"
+                raise SettingError(f"HUB_ACTIVATE has '{entry}', expected {expected}")
+            found[pool] = Target(deployment, float(seconds) if sleeps else None)
         return found

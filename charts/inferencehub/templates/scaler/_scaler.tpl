@@ -2,13 +2,16 @@
 The scaler: the gateway's image with another command, and the only part with rights on the Kubernetes API. It runs if a pool
 needs it: to report the pool's demand (keda; demand with provider own), or to start its first pod and remove its last one
 (demand with scaleToZero).
+
+An autoscaler of Kubernetes does nothing while its pool has no pods. So where there is a scaler, it also starts the first pod
+of each pool that is not to sleep: it may have slept with the values before. And where such a pool sleeps, there is a scaler.
 */}}
 
 {{/* Writes what the pools need from it into a dict: (list root into) */}}
 {{- define "inferencehub.demand" -}}
 {{- $root := index . 0 }}{{ $into := index . 1 }}
 {{- $found := dict "own" false "existing" false "keda" false }}
-{{- $activate := list }}{{ $deployments := list }}{{ $models := list }}
+{{- $activate := list }}{{ $deployments := list }}{{ $models := list }}{{ $sleeps := false }}
 {{- range $name := keys $root.Values.inference.pools | sortAlpha }}
 {{- $pool := dict }}{{ include "inferencehub.pool" (list $root (index $root.Values.inference.pools $name) $pool) }}
 {{- $scaling := $pool.autoscaling }}{{ $zero := $scaling.scaleToZero }}
@@ -20,10 +23,24 @@ needs it: to report the pool's demand (keda; demand with provider own), or to st
 {{- $rows := int $shape.maxBatchSize }}
 {{- $models = append $models (printf "%s/%s:%d%s" $name $model (int $shape.slots) (ternary (printf ":%d" $rows) "" (gt $rows 0))) }}
 {{- end }}
-{{- if eq $scaling.source "demand" }}
+{{- end }}
+{{- if has $scaling.source (list "cpu" "demand" "prometheus") }}
 {{- $deployment := include "inferencehub.inference" (list $root $name) }}
 {{- $deployments = append $deployments $deployment }}
+{{- if $zero.enabled }}
 {{- $activate = append $activate (printf "%s=%s:%d" $name $deployment (int $zero.quietSeconds)) }}
+{{- $sleeps = true }}
+{{- else }}
+{{- $activate = append $activate (printf "%s=%s" $name $deployment) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- $scaler := or $found.keda $found.own $sleeps }}
+{{- $_ := set $into "woken" list }}
+{{- if not $scaler }}
+{{- range $deployment := $deployments }}
+{{- with lookup "apps/v1" "Deployment" $root.Release.Namespace $deployment }}
+{{- if eq 0 (int .spec.replicas) }}{{ $_ := set $into "woken" (append $into.woken $deployment) }}{{ end }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -33,7 +50,7 @@ needs it: to report the pool's demand (keda; demand with provider own), or to st
 {{- $_ := set $into "activate" $activate }}
 {{- $_ := set $into "deployments" $deployments }}
 {{- $_ := set $into "models" $models }}
-{{- $_ := set $into "scaler" (or $found.keda $found.own (gt (len $activate) 0)) }}
+{{- $_ := set $into "scaler" (or $scaler (gt (len $into.woken) 0)) }}
 {{- end }}
 
 {{/* Writes its tier, see partials/_pod.tpl, into a dict: (list root into). It uses the gateway's values if it has none. */}}
