@@ -12,6 +12,7 @@ import pytest
 import yaml
 from starlette.routing import Route
 
+from inferencehub.core.process.metrics import SECONDS
 from inferencehub.core.process.settings import variables
 from inferencehub.core.values.errors import Kind
 from inferencehub.gateway.http_api.routes import ENDPOINTS
@@ -110,6 +111,13 @@ def test_runtimes_are_those_of_the_code() -> None:
 def test_each_value_of_the_chart_is_in_its_table() -> None:
     named = {re.split(r"[.*]", name)[0] for name in table_names("docs/kubernetes.md")}
     assert set(VALUES) <= named
+
+
+def test_bounds_of_histograms_are_those_of_the_code() -> None:
+    (listed,) = re.findall(
+        r"The upper bounds in seconds are (.*)\.\n", (ROOT / "docs/metrics.md").read_text()
+    )
+    assert [float(bound) for bound in re.split(r", | and ", listed)] == list(SECONDS)
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/kubernetes.md", "docs/metrics.md", "docs/scaling.md"])

@@ -1,11 +1,12 @@
 """Our histogram shows what prometheus_client's own shows."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client import Histogram as Theirs
 
-from inferencehub.core.process.histogram import Histogram
+from inferencehub.core.process.histogram import Histogram, Observations
 from inferencehub.core.process.metrics import ROWS, SECONDS
 
 VALUES = st.one_of(st.sampled_from([*SECONDS, *ROWS, 0.0]), st.floats(0, 1000))
@@ -22,3 +23,35 @@ def test_it_shows_what_the_library_shows(seen: list[tuple[str, float]], bounds: 
         library.labels(model).observe(value)
     text = generate_latest(theirs).decode().splitlines()
     assert generate_latest(ours).decode().splitlines() == [line for line in text if "_created" not in line]
+
+
+def quantile(share: float, seen: Observations) -> float:
+    """What Prometheus' `histogram_quantile` says: linear between the bounds of the bucket that holds the rank."""
+    buckets = [(0.0, 0.0), *[(float(bound), count) for bound, count in seen.buckets()]]
+    rank = share * buckets[-1][1]
+    place = next(place for place, (_, count) in enumerate(buckets) if place and count >= rank)
+    (low, before), (high, count) = buckets[place - 1 : place + 1]
+    return low + (high - low) * (rank - before) / (count - before)
+
+
+@given(seconds=st.floats(0.251, 1.0))
+def test_a_time_between_a_quarter_and_a_second_is_shown_within_15_percent(seconds: float) -> None:
+    seen = Observations(SECONDS)
+    for _ in range(100):
+        seen.observe(seconds)
+    for share in (0.5, 0.95, 0.99):
+        assert quantile(share, seen) == pytest.approx(seconds, rel=0.15)
+
+
+def test_half_a_second_of_a_mock_is_shown_as_half_a_second() -> None:
+    """Its answers take some ms more."""
+    seen = Observations(SECONDS)
+    for number in range(100):
+        seen.observe(0.501 + number / 10_000)
+    assert quantile(0.99, seen) == pytest.approx(0.5, rel=0.1)
+
+
+def test_bounds_that_alerts_may_use_stay() -> None:
+    stay = {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0}
+    assert stay <= set(SECONDS)
+    assert list(SECONDS) == sorted(set(SECONDS))
