@@ -17,7 +17,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.gateway.pod_processes import gateway_to, pods_of
-from tests.gateway.python_model import python_model, runs
+from tests.gateway.python_model import double, python_model, runs
 from tests.hub import MODELS, ROOT, Hub, Process, eventually, mock_model
 from tests.load import Load
 
@@ -212,7 +212,7 @@ async def test_a_second_ctrl_c_does_not_wait_for_what_runs(models: Path, tmp_pat
     log = tmp_path / "runs"
     python_model(models, "slow", log, seconds=20)
     async with pods_of(models, HUB_DRAIN_WAIT_S="0") as (pod,), gateway_to(pod) as hub:
-        slow = asyncio.create_task(hub.post("/predict", {"features": [1.0], "model_name": "slow"}))
+        slow = asyncio.create_task(double(hub, "slow", 1.0))
         await eventually(lambda: runs(log))
         pod.send(signal.SIGINT)
         await asyncio.sleep(0.3)
