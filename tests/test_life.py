@@ -84,9 +84,12 @@ class Probes:
 
     async def started(self) -> list[bool]:
         """The probes once the pod has read its repository; its models are still being loaded."""
-        while not (seen := await self(wait=True))[0]:
-            await asyncio.sleep(0.01)
-        return seen
+        call = self._health.Watch(health_pb2.HealthCheckRequest(service="probe/started"), wait_for_ready=True)
+        async for reply in call:
+            if reply.status == health_pb2.HealthCheckResponse.SERVING:
+                break
+        call.cancel()
+        return await self()
 
     async def watch(self) -> Any:
         """A standing Watch, its first status read."""
