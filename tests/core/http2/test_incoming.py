@@ -13,17 +13,25 @@ from inferencehub.core.http2 import incoming
 from inferencehub.core.http2.frames import (
     DATA,
     END_STREAM,
+    FIRST_WINDOW,
+    FRAME_LIMIT,
+    INITIAL_WINDOW_SIZE,
+    MAX_FRAME_SIZE,
+    NUMBER,
     PADDED,
     PING,
     PREFACE,
     PREFIX,
+    SETTING,
     STREAM,
+    WINDOW,
     Broken,
     frame,
     settings,
 )
 from inferencehub.core.http2.half_message import HEAD
-from inferencehub.core.http2.incoming import BUFFER, TURN, Incoming
+from inferencehub.core.http2.incoming import BUFFER, SPARE, TURN, Incoming
+from inferencehub.core.http2.outgoing import JOIN_BELOW, Outgoing
 from inferencehub.core.lane.byte_budget import ByteBudget
 from tests.long_runs import examples
 
@@ -193,3 +201,36 @@ def test_a_large_message_is_heard_while_it_comes() -> None:
     heard = reader.incoming.heard
     reader.read(whole[100_000:200_000])
     assert reader.incoming.heard > heard
+
+
+def test_a_batch_of_large_rows_is_sent_without_empty_frames() -> None:
+    outgoing = Outgoing()
+    outgoing.set(SETTING.pack(INITIAL_WINDOW_SIZE, WINDOW) + SETTING.pack(MAX_FRAME_SIZE, FRAME_LIMIT))
+    outgoing.open(0, NUMBER.pack(WINDOW - FIRST_WINDOW))
+    rows = [bytes([n]) * JOIN_BELOW for n in range(16)]
+    written = b"".join(outgoing.send([b"head", b"mark", *rows, b"mark", *rows]))
+    reader = Reader()
+    reader.read(settings() + written)
+    assert reader.messages == [b"headmark" + b"".join(rows) + b"mark" + b"".join(rows)]
+    at, sizes = 0, []
+    while at < len(written):
+        sizes.append(int.from_bytes(written[at : at + 3]))
+        at += 9 + sizes[-1]
+    assert 0 not in sizes
+
+
+def test_empty_data_between_the_rows_of_250_batches_is_accepted() -> None:
+    """Older gateways send it; during a rollout they are still there."""
+    reader = Reader()
+    reader.read(settings())
+    reader.incoming.spare = SPARE
+    for _ in range(250):
+        whole = message(b"x" * 31)
+        frames = [frame(DATA, 0, STREAM, whole[:5])]
+        for byte in whole[5:]:
+            frames += [frame(DATA, 0, STREAM), frame(DATA, 0, STREAM, bytes((byte,)))]
+        data = b"".join(frames)
+        place = reader.incoming.place()
+        place[: len(data)] = data
+        reader.take(len(data))
+    assert len(reader.messages) == 250

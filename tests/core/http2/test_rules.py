@@ -39,7 +39,7 @@ from inferencehub.core.http2.frames import (
     frame,
     settings,
 )
-from inferencehub.core.http2.incoming import SPARE, TURN
+from inferencehub.core.http2.incoming import OF_EMPTY_DATA, SPARE, TURN
 from tests.core.http2.test_server import REQUEST, connected, echoing
 from tests.hub import eventually
 
@@ -161,7 +161,7 @@ FLOODS = {
     "window updates": frame(WINDOW_UPDATE, 0, 0, pack(">I", 1)),
     "priorities": frame(PRIORITY_FRAME, 0, 1, bytes(5)),
     "unknown frames": frame(22, 0, 0, b"x"),
-    "empty data": frame(DATA, 0, 1),
+    "empty data": frame(DATA, 0, 1) * round(1 / OF_EMPTY_DATA),
     "padding": frame(DATA, PADDED, 1, b"\5" + bytes(5)),
     "goodbyes": frame(GOAWAY, 0, 0, pack(">II", 2**31 - 1, 0)),
 }

@@ -105,8 +105,10 @@ class Outgoing:
             if len(part) < JOIN_BELOW:
                 small.append(part)
                 continue
-            self._unsent += (memoryview(b"".join(small)), memoryview(part))
-            small.clear()
+            if small:
+                self._unsent.append(memoryview(b"".join(small)))
+                small.clear()
+            self._unsent.append(memoryview(part))
         if small:
             self._unsent.append(memoryview(b"".join(small)))
 

@@ -102,6 +102,8 @@ class Replica:
         Raises:
             NotAnswered: REFUSED if the pod did not start the batch, LOST if the pod went away, FAILED for other errors.
         """
+        if batch.jobs[0].losses:
+            await self._alive()  # before the time that is left is counted
         now = monotonic()
         ours = self.pod.ours
         members = (
@@ -112,8 +114,6 @@ class Replica:
             for tensor in message.inputs:
                 tensor.shape[0] = batch.rows
         timeout = max(0.001, batch.deadline - now)
-        if batch.jobs[0].losses:
-            await self._alive()
         try:
             reply = await self.pod.infer(message, batch.raw(), timeout, self.large, partial(emit_part, emit))
         except Failed as failure:
