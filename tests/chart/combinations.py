@@ -10,6 +10,18 @@ DIGEST = "sha256:" + "0123456789abcdef" * 4
 FILES = {"echo/config.pbtxt": 'backend: "python"', "echo/1/model.py": "class Model: ..."}
 ASLEEP = {"enabled": True, "models": {"digits": {"slots": 4, "maxBatchSize": 8}, "v1-mock": {"slots": 2}}}
 PEERS = [{"ipBlock": {"cidr": "10.0.0.0/8"}}]
+SAFE = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+BESIDE = {
+    "image": "beside:1",
+    "securityContext": SAFE,
+    "resources": {"requests": {"cpu": "1m", "memory": "8Mi"}, "limits": {"memory": "16Mi"}},
+}
+MORE: dict[str, Any] = {
+    "envFrom": [{"secretRef": {"name": "keys"}}, {"configMapRef": {"name": "settings"}}],
+    "extraInitContainers": [{"name": "first", **BESIDE}], "extraContainers": [{"name": "beside", **BESIDE}],
+    "dnsConfig": {"options": [{"name": "ndots", "value": "1"}]}, "hostAliases": [{"ip": "10.0.0.1", "hostnames": ["storage.internal"]}],
+    "resources": {"requests": {"ephemeral-storage": "1Gi"}, "limits": {"ephemeral-storage": "2Gi"}},
+}  # fmt: skip
 
 COMBINATIONS: dict[str, dict[str, Any]] = {
     "defaults": {},
@@ -17,7 +29,10 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
     "burn-on-kind": read_values(KIND_VALUES, CHART / "ci/burn-values.yaml"),
     "scale-demo-on-kind": read_values(KIND_VALUES, CHART / "values-scale-demo.yaml"),
     "node-port": at("gateway.service", {"type": "NodePort", "nodePort": 30080, "port": 80}),
-    "load-balancer": at("gateway.service", {"type": "LoadBalancer", "annotations": {"a": "b"}}),
+    "load-balancer": at("gateway.service", {"type": "LoadBalancer", "annotations": {"a": "b"}, "labels": {"team": "ml"},
+                                            "externalTrafficPolicy": "Local", "loadBalancerClass": "example.com/internal",
+                                            "loadBalancerSourceRanges": ["203.0.113.0/24"], "ipFamilyPolicy": "PreferDualStack",
+                                            "ipFamilies": ["IPv6", "IPv4"]}),
     "ingress": {"ingress": {"enabled": True, "hosts": ["hub.example.com"], "className": "nginx", "annotations": {"a": "b"}}},
     "ingress-tls": {"ingress": {"enabled": True, "hosts": ["a.example.com", "b.example.com"], "path": "/hub",
                                 "tls": [{"secretName": "tls", "hosts": ["a.example.com"]}]}},
@@ -56,11 +71,14 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
         },
     }),
     "models-of-files": {"models": {"source": "configMap", "configMap": {"files": FILES}}},
+    "models-of-binary-files": {"models": {"source": "configMap", "configMap": {
+        "files": {"net/config.pbtxt": 'backend: "onnx"'}, "binaryFiles": {"net/1/model.onnx": "AAECAwQF\n/+8=\n"}}}},
     "models-of-config-map": {"models": {"source": "configMap", "configMap": {
         "name": "mine", "items": [{"key": "model", "path": "echo/1/model.py"}]}}},
     "models-of-claim": {"models": {"source": "pvc", "pvc": {"claimName": "models"}}},
     "models-of-init-container": {"models": {"source": "initContainer", "initContainer": {
-        "image": "models:3", "command": ["cp"], "args": ["-r", "/repository/.", "/models"], "env": [{"name": "A", "value": "b"}]}}},
+        "image": "models:3", "command": ["cp"], "args": ["-r", "/repository/.", "/models"], "env": [{"name": "A", "value": "b"}],
+        "egress": [{"to": PEERS, "ports": [{"protocol": "TCP", "port": 443}]}]}}},
     "policies-off": at("networkPolicy.enabled", False),
     "policies-narrow": at("networkPolicy", {
         "gateway": {"from": PEERS, "extraEgress": [{"to": PEERS}]},
@@ -71,7 +89,9 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
         "podAnnotations": {"a": "b"}, "podLabels": {"team": "ml"}, "nodeSelector": {"disk": "ssd"},
         "tolerations": [{"key": "x", "operator": "Exists"}], "priorityClassName": "high", "topologySpreadConstraints": [],
         "affinity": {"nodeAffinity": {}}, "extraVolumes": [{"name": "more", "emptyDir": {}}],
-        "extraVolumeMounts": [{"name": "more", "mountPath": "/more"}], "image": {"digest": DIGEST}}),
+        "extraVolumeMounts": [{"name": "more", "mountPath": "/more"}], "image": {"digest": DIGEST}, **MORE}),
+    "everything-of-a-pool": at("inference.pools.gpu", {**MORE, "models": {"source": "initContainer", "initContainer": {
+        "image": "models:3", "resources": {"limits": {"memory": "64Mi"}}}}}),
     "connections": at("gateway", {"keepAliveSeconds": 620, "maxConnections": 20_000}),
     "names-and-labels": {"fullnameOverride": "hub", "commonLabels": {"team": "ml"}, "imagePullSecrets": [{"name": "pull"}],
                          "clusterDomain": "example.org"},

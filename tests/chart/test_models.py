@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,28 @@ def test_files_become_a_repository() -> None:
     assert source["name"] == config_map["metadata"]["name"]
     assert {item["path"]: config_map["data"][item["key"]] for item in source["items"]} == FILES
     assert (mounted(pod) or {})["readOnly"] is True
+
+
+def test_binary_files_stand_beside_texts() -> None:
+    objects = render(COMBINATIONS["models-of-binary-files"])
+    (config_map,) = of_kind(objects, "ConfigMap")
+    pod = template(COMBINATIONS["models-of-binary-files"])
+    keys = {item["path"]: item["key"] for item in (volume(pod) or {})["configMap"]["items"]}
+    assert config_map["data"] == {keys["net/config.pbtxt"]: 'backend: "onnx"'}
+    # In lines, as base64 prints it.
+    content = b64decode(config_map["binaryData"][keys["net/1/model.onnx"]], validate=True)
+    assert content == bytes([0, 1, 2, 3, 4, 5, 0xFF, 0xEF])
+
+
+def test_a_binary_file_alone_is_a_repository_and_its_change_replaces_pods() -> None:
+    def files(content: str) -> dict[str, Any]:
+        return {
+            "models": {"source": "configMap", "configMap": {"binaryFiles": {"net/1/model.onnx": content}}}
+        }
+
+    (config_map,) = of_kind(render(files("AAAA")), "ConfigMap")
+    assert "data" not in config_map
+    assert template(files("AAAA")) != template(files("AAAB"))
 
 
 def test_a_change_of_files_replaces_pods_of_the_pools_that_have_them_alone() -> None:

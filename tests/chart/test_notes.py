@@ -93,3 +93,12 @@ def test_sample_models_are_named_as_such_for_pools_that_were_given_none() -> Non
         {"default": {}, "gpu": {}, "own": {"models": COMBINATIONS["models-of-files"]["models"]}},
     )
     assert f"{said}default, gpu." in texts(pools)["NOTES.txt"]
+
+
+def test_a_tag_that_may_have_lost_a_zero_is_noticed() -> None:
+    values = merge(at("gateway.image.tag", 1.1), at("inference.pools.gpu.image.tag", 1))
+    notes = texts(values)["NOTES.txt"]
+    assert "\ngateway.image.tag is the number 1.1. YAML reads 1.10 as 1.1" in notes
+    assert "\ninference.pools.gpu.image.tag is the number 1. YAML" in notes
+    for certain in ("1.10", 20261128, ""):
+        assert "is the number" not in texts(at("gateway.image.tag", certain))["NOTES.txt"]

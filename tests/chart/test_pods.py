@@ -6,14 +6,15 @@ import re
 from typing import Any
 
 import pytest
+import yaml
 
 from inferencehub.core.process.settings import SettingError, read_settings
 from inferencehub.gateway.settings import GatewaySettings
 from inferencehub.inference.grpc_api.health import LIVE, READY, STARTED
 from inferencehub.inference.settings import InferenceSettings
 from inferencehub.scaler.settings import ScalerSettings
-from tests.chart.combinations import COMBINATIONS, DIGEST
-from tests.chart.rendering import at, containers, environ, merge, of_kind, one, pods, render
+from tests.chart.combinations import COMBINATIONS, DIGEST, MORE
+from tests.chart.rendering import at, containers, environ, of_kind, one, pods, render
 
 RESTRICTED_VOLUMES = {
     "configMap",
@@ -90,6 +91,44 @@ def test_a_digest_wins_over_the_tag() -> None:
     values = at("gateway.image", {"repository": "registry.example.com/gateway", "tag": "x", "digest": DIGEST})
     _, _, spec = next(pods(render(values)))
     assert spec["containers"][0]["image"] == f"registry.example.com/gateway@{DIGEST}"
+
+
+@pytest.mark.parametrize(
+    ("written", "tag"),
+    [
+        ("20261128", "20261128"),
+        ("20261128123456", "20261128123456"),
+        ("7", "7"),
+        ("0", "0"),
+        ("1.5", "1.5"),
+        ("'1.10'", "1.10"),
+        ("1e3a", "1e3a"),
+        ("''", "0.1.0"),
+    ],
+)
+@pytest.mark.parametrize("tier", ["gateway", "inference", "inference.pools.default"])
+def test_a_tag_may_be_a_number(tier: str, written: str, tag: str) -> None:
+    values = at(f"{tier}.image.tag", yaml.safe_load(written))
+    suffix = "gateway" if tier == "gateway" else "default"
+    spec = one(render(values), "Deployment", suffix)["spec"]["template"]["spec"]
+    assert spec["containers"][0]["image"] == f"inferencehub-{tier.partition('.')[0]}:{tag}"
+
+
+@pytest.mark.parametrize(
+    ("combination", "suffix"), [("everything-of-a-pod", "gateway"), ("everything-of-a-pool", "gpu")]
+)
+def test_what_a_pod_may_have_besides(combination: str, suffix: str) -> None:
+    spec = one(render(COMBINATIONS[combination]), "Deployment", suffix)["spec"]["template"]["spec"]
+    container, *beside = spec["containers"]
+    assert container["envFrom"] == MORE["envFrom"]
+    assert container["resources"]["requests"]["ephemeral-storage"] == "1Gi"
+    assert container["resources"]["limits"]["ephemeral-storage"] == "2Gi"
+    assert beside == MORE["extraContainers"]
+    assert spec["initContainers"][:1] == MORE["extraInitContainers"]
+    assert [one["name"] for one in spec["initContainers"][1:]] == (["models"] if suffix == "gpu" else [])
+    assert {key: spec[key] for key in ("dnsConfig", "hostAliases")} == {
+        key: MORE[key] for key in ("dnsConfig", "hostAliases")
+    }
 
 
 @every
@@ -206,88 +245,3 @@ def test_a_rollout_takes_no_capacity_away(name: str) -> None:
         assert spec["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
         startup = spec["template"]["spec"]["containers"][0]["startupProbe"]
         assert spec["progressDeadlineSeconds"] > spec["minReadySeconds"] + startup["failureThreshold"]
-
-
-ZONE = {"topologyKey": "topology.kubernetes.io/zone", "matchLabelKeys": ["pod-template-hash"]}
-
-
-def test_pods_are_spread_and_counted_by_version() -> None:
-    """A scheduler that scores ignores a node that lacks the label of any constraint. So there is one, and every node has
-    its label; zones, which many clusters lack, are a wish of their own."""
-    objects = render(merge(at("inference.pools.gpu", {}), at("inference.autoscaling.source", "demand")))
-    for thing in of_kind(objects, "Deployment"):
-        spec = thing["spec"]["template"]["spec"]
-        selector = thing["spec"]["selector"]
-        assert spec["topologySpreadConstraints"] == [
-            {
-                "maxSkew": 1,
-                "topologyKey": "kubernetes.io/hostname",
-                "whenUnsatisfiable": "ScheduleAnyway",
-                "matchLabelKeys": ["pod-template-hash"],
-                "labelSelector": selector,
-            }
-        ]
-        wish = {"weight": 100, "podAffinityTerm": {**ZONE, "labelSelector": selector}}
-        assert spec["affinity"] == {
-            "podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [wish]}
-        }
-    assert len(of_kind(objects, "Deployment")) == 4
-
-
-@pytest.mark.parametrize("tier", ["gateway", "inference", "inference.pools.default", "scaler"])
-def test_the_wish_for_zones_can_be_changed_and_left_out(tier: str) -> None:
-    named = {"labelSelector": {"matchLabels": {"team": "ml"}}, "topologyKey": "rack"}
-    node = {"nodeSelectorTerms": [{"matchExpressions": [{"key": "gpu", "operator": "Exists"}]}]}
-    chosen = {
-        "podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [named, {"topologyKey": "rack"}]},
-        "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": node},
-    }
-    demand = at("inference.autoscaling.source", "demand")
-    suffix = tier.rpartition(".")[2].replace("inference", "default")
-    deployment = one(render(merge(demand, at(f"{tier}.affinity", chosen))), "Deployment", suffix)
-    found = deployment["spec"]["template"]["spec"]["affinity"]
-    own = {"topologyKey": "rack", "labelSelector": deployment["spec"]["selector"]}
-    assert found["podAffinity"] == {"requiredDuringSchedulingIgnoredDuringExecution": [named, own]}
-    assert found["nodeAffinity"] == chosen["nodeAffinity"]
-    assert found["podAntiAffinity"].keys() == {"preferredDuringSchedulingIgnoredDuringExecution"}
-
-    without = one(render(merge(demand, at(f"{tier}.affinity.podAntiAffinity", None))), "Deployment", suffix)
-    assert "affinity" not in without["spec"]["template"]["spec"]
-
-
-LOST = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
-
-
-def lost(seconds: int, taint: str) -> dict[str, Any]:
-    """The toleration of a lost node."""
-    return {"key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds}
-
-
-@pytest.mark.parametrize(
-    ("tolerations", "seconds", "added"),
-    [
-        ([], 10, LOST),
-        ([], 0, LOST),
-        ([], None, ()),
-        ([{"key": "gpu", "operator": "Exists"}], 60, LOST),
-        ([{"key": LOST[0], "operator": "Exists", "effect": "NoExecute"}], 60, LOST[1:]),
-        ([{"key": LOST[0], "operator": "Exists", "effect": "NoSchedule"}], 60, LOST),
-        # All taints.
-        ([{"operator": "Exists"}], 10, ()),
-    ],
-)
-@pytest.mark.parametrize("tier", ["gateway", "inference", "inference.pools.default", "scaler"])
-def test_pods_leave_a_lost_node_after_some_seconds(
-    tier: str, tolerations: list[Any], seconds: int | None, added: tuple[str, ...]
-) -> None:
-    values = at(tier, {"tolerations": tolerations, "tolerationSeconds": seconds})
-    objects = render(merge(at("inference.autoscaling.source", "demand"), values))
-    suffix = tier.rpartition(".")[2].replace("inference", "default")
-    spec = one(objects, "Deployment", suffix)["spec"]["template"]["spec"]
-    expected = [*tolerations, *[lost(seconds or 0, taint) for taint in added]]
-    assert spec.get("tolerations", []) == expected
-
-
-def test_all_pods_leave_a_lost_node_soon() -> None:
-    for thing in of_kind(render(COMBINATIONS["scaled-to-zero"]), "Deployment"):
-        assert thing["spec"]["template"]["spec"]["tolerations"] == [lost(10, taint) for taint in LOST]

@@ -15,7 +15,7 @@ CLAIM = {"source": "pvc", "pvc": {"claimName": "models"}}
 GPU = "inference.pools.gpu"
 DEMAND = at("inference.autoscaling.source", "demand")
 # What these say is seen where they are tested: a release name, and a cluster.
-ELSEWHERE = ("must begin with a letter", "already serves the external metrics")
+ELSEWHERE = ("must begin with a letter", "already serves the external metrics", "but the cluster has no")
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     (at("inference.pools.default", None), "inference.pools is empty"),
@@ -65,6 +65,20 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (at("models", {"source": "configMap", "configMap": {"files": {"../1/x": "x"}}}), "is not a path in a model repository"),
     (at("models", {"source": "configMap", "configMap": {"files": {"a/b__c": "x", "a__b/c": "x"}}}), "differ only in '/' and '__'"),
     (at("models", {"source": "configMap", "configMap": {"files": {"a/1/m.bin": "x" * 2**20}}}), "larger than a ConfigMap can be"),
+    (at("models", {"source": "configMap", "configMap": {"binaryFiles": {"a/1/m.bin": "AAAA" * 340_000}}}), "larger than a ConfigMap can be"),
+    (at("models", {"source": "configMap", "configMap": {"files": {"a/1/model.onnx": "x"}}}), "files: 'a/1/model.onnx' is binary, and values are text: put it in base64 into models.configMap.binaryFiles"),
+    (at("models", {"source": "configMap", "configMap": {"files": {"a/1/weights.bin": "a\x00b"}}}), "'a/1/weights.bin' is binary"),
+    (at("models", {"source": "configMap", "configMap": {"files": {"a/1/weights.bin": "a\ufffdb"}}}), "'a/1/weights.bin' is binary"),
+    (at("models", {"source": "configMap", "configMap": {"binaryFiles": {"a/1/model.onnx": "ONNX?"}}}), "binaryFiles: 'a/1/model.onnx' is not base64"),
+    (at("models", {"source": "configMap", "configMap": {"binaryFiles": {"model.onnx": "AAAA"}}}), "'model.onnx' is not a path in a model repository"),
+    (at("models", {"source": "configMap", "configMap": {"binaryFiles": {"a/1/m": "AAAA"}, "files": {"a/1/m": "x"}}}), "two paths are equal"),
+    (merge({"models": CLAIM}, at("models.configMap.binaryFiles", {"a/1/m": "AAAA"})), "models.configMap is set, but models.source is 'pvc'"),
+    (at("gateway.extraContainers", [{"name": "gateway", "image": "x:1"}]), "gateway has a further container 'gateway'"),
+    (at("inference.extraInitContainers", [{"name": "models", "image": "x:1"}]), "inference.pools.default has a further container 'models'"),
+    (at("gateway.service.externalTrafficPolicy", "Local"), "externalTrafficPolicy has no effect on a ClusterIP Service"),
+    (at("gateway.service", {"type": "NodePort", "loadBalancerClass": "x"}), "have no effect on a NodePort Service"),
+    (at("gateway.service.loadBalancerSourceRanges", ["10.0.0.0/8"]), "have no effect on a ClusterIP Service"),
+    (at("gateway.service.labels", {"inferencehub/demand": "true"}), "gateway.service.labels sets 'inferencehub/demand'"),
     (at(GPU, {"models": {"source": "pvc"}}), "set inference.pools.gpu.models.pvc.claimName"),
     (at("inference.autoscaling.scaleToZero", ASLEEP), "scaleToZero does not work with source 'cpu'"),
     (at(GPU, {"autoscaling": {"source": "prometheus", "scaleToZero": ASLEEP}}), "set inference.pools.gpu.autoscaling.source to demand or keda"),

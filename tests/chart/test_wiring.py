@@ -166,6 +166,24 @@ def test_policies_let_through_what_is_needed_and_no_more() -> None:
         assert sorted(protocols) == ["TCP", "UDP"]
 
 
+def test_init_containers_reach_what_they_declare() -> None:
+    rule = {"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}], "ports": [{"protocol": "TCP", "port": 443}]}
+    source = COMBINATIONS["models-of-init-container"]["models"]
+    assert source["initContainer"]["egress"] == [rule]
+    found = one(render({"models": source}), "NetworkPolicy", "-inference")["spec"]["egress"]
+    assert found[1:] == [rule]
+    # Pools that share a source declare it once, and one that is no source any more declares nothing.
+    other = {"to": [], "ports": [{"protocol": "TCP", "port": 9000}]}
+    pools = {
+        "default": {"models": source},
+        "copy": {"models": source},
+        "other": {"models": {**source, "initContainer": {"image": "x:1", "egress": [other]}}},
+        "image": {"models": {"source": "image", "initContainer": {"egress": [{"to": []}]}}},
+    }
+    found = one(render(at("inference.pools", pools)), "NetworkPolicy", "-inference")["spec"]["egress"]
+    assert found[1:] == [rule, other]
+
+
 def test_narrow_policies_still_let_in_helm_test_and_no_scraper() -> None:
     objects = render(COMBINATIONS["policies-narrow"])
     test = one(objects, "Pod", "-test")
@@ -203,8 +221,34 @@ def test_ways_in_lead_to_the_gateway() -> None:
     assert [rule["host"] for rule in ingress["rules"]] == ["a.example.com", "b.example.com"]
     for rule in ingress["rules"]:
         (path,) = rule["http"]["paths"]
-        assert path["path"] == "/hub"
+        assert (path["path"], path["pathType"]) == ("/hub", "Prefix")
         assert path["backend"]["service"]["name"] == service["metadata"]["name"]
         assert path["backend"]["service"]["port"]["name"] in ports
     (backend,) = of_kind(objects, "HTTPRoute")[0]["spec"]["rules"][0]["backendRefs"]
     assert backend == {"name": service["metadata"]["name"], "port": ports["http"]}
+
+
+@pytest.mark.parametrize("kind", ["Prefix", "Exact", "ImplementationSpecific"])
+def test_the_type_of_the_path_is_a_value(kind: str) -> None:
+    values = {
+        "ingress": {"enabled": True, "hosts": ["a.example.com"], "path": "/hub(/|$)(.*)", "pathType": kind}
+    }
+    (rule,) = of_kind(render(values), "Ingress")[0]["spec"]["rules"]
+    (path,) = rule["http"]["paths"]
+    assert (path["path"], path["pathType"]) == ("/hub(/|$)(.*)", kind)
+
+
+def test_the_service_of_the_gateway_is_what_the_values_say() -> None:
+    service = one(render(COMBINATIONS["load-balancer"]), "Service", "gateway")
+    assert service["metadata"]["annotations"] == {"a": "b"}
+    assert service["metadata"]["labels"]["team"] == "ml"
+    ours = {"selector", "ports"}
+    assert {key: value for key, value in service["spec"].items() if key not in ours} == {
+        "type": "LoadBalancer",
+        "externalTrafficPolicy": "Local",
+        "loadBalancerClass": "example.com/internal",
+        "loadBalancerSourceRanges": ["203.0.113.0/24"],
+        "ipFamilyPolicy": "PreferDualStack",
+        "ipFamilies": ["IPv6", "IPv4"],
+    }
+    assert one(render({}), "Service", "gateway")["spec"].keys() == {"type", *ours}

@@ -90,3 +90,19 @@ the scaler of this revision starts the first one. The next upgrade removes the s
 Without requests, these pools have no pods: {{ join ", " . }}. The first request waits for a pod.
 {{- end }}
 {{- end }}
+
+{{/* A tag that lost its last zeros on the way would be another image's. Whole numbers from 1000 on, such as dates, cannot. */}}
+{{- define "inferencehub.notes.tags" -}}
+{{- $images := dict "gateway" .Values.gateway.image "inference" .Values.inference.image }}
+{{- range $name, $override := .Values.inference.pools }}
+{{- with dig "image" dict ($override | default dict) }}
+{{- $_ := set $images (printf "inference.pools.%s" $name) . }}
+{{- end }}
+{{- end }}
+{{- range $at, $image := $images }}
+{{- if and (hasKey $image "tag") (not (kindIs "string" $image.tag)) (not (regexMatch "^[0-9]{4,}$" (toJson $image.tag))) }}
+
+{{ $at }}.image.tag is the number {{ toJson $image.tag }}. YAML reads 1.10 as 1.1 and 1.0 as 1: put tags in quotes.
+{{- end }}
+{{- end }}
+{{- end }}

@@ -2,7 +2,8 @@
 
 {{- define "inferencehub.guard.models" -}}
 {{- $at := .at }}{{ $models := .models }}{{ $source := $models.source }}
-{{- $files := $models.configMap.files }}{{ $name := $models.configMap.name }}
+{{- $texts := $models.configMap.files | default dict }}{{ $binaries := $models.configMap.binaryFiles | default dict }}
+{{- $files := or $texts $binaries }}{{ $name := $models.configMap.name }}
 {{- $given := dict "configMap" (or $files $name) "pvc" $models.pvc.claimName "initContainer" $models.initContainer.image }}
 {{- range $other, $set := $given }}
 {{- if and $set (ne $other $source) }}
@@ -25,22 +26,36 @@
 {{- if and $name (not $models.configMap.items) }}
 {{- fail (printf "%s.configMap.name needs %s.configMap.items: the keys of a ConfigMap cannot contain '/', so each key needs a path, such as digits/1/model.onnx." $at $at) }}
 {{- end }}
-{{- include "inferencehub.guard.files" (dict "at" (printf "%s.configMap.files" $at) "files" ($files | default dict)) }}
+{{- include "inferencehub.guard.files" (dict "at" (printf "%s.configMap" $at) "texts" $texts "binaries" $binaries) }}
 {{- end }}
 {{- end }}
 
 {{- define "inferencehub.guard.files" -}}
 {{- $keys := list }}
-{{- range $path, $_ := .files }}
+{{- range $path := concat (keys .texts) (keys .binaries) | sortAlpha }}
 {{- if not (regexMatch "^[A-Za-z0-9][-._A-Za-z0-9]*(/[A-Za-z0-9_][-._A-Za-z0-9]*)+$" $path) }}
-{{- fail (printf "%s: '%s' is not a path in a model repository; expected a path such as digits/config.pbtxt or digits/1/model.onnx." $.at $path) }}
+{{- fail (printf "%s.files: '%s' is not a path in a model repository; expected a path such as digits/config.pbtxt or digits/1/model.onnx." $.at $path) }}
 {{- end }}
 {{- $keys = append $keys (include "inferencehub.models.key" $path) }}
 {{- end }}
 {{- if ne (len $keys) (len (uniq $keys)) }}
-{{- fail (printf "%s: two paths differ only in '/' and '__', so both would get the same key in the ConfigMap: rename one of them." .at) }}
+{{- fail (printf "%s.files: two paths are equal or differ only in '/' and '__', so both would get the same key in the ConfigMap: rename one of them." .at) }}
 {{- end }}
-{{- if gt (len (toJson .files)) 1000000 }}
-{{- fail (printf "%s is larger than a ConfigMap can be, 1 MiB: use a pvc, an initContainer or an image." .at) }}
+{{- $size := 0 }}
+{{- range $path, $content := .texts }}
+{{- if or (hasSuffix ".onnx" $path) (regexMatch "[\\x00-\\x08\\x0e-\\x1a\\x{fffd}]" $content) }}
+{{- fail (printf "%s.files: '%s' is binary, and values are text: put it in base64 into %s.binaryFiles, or use a pvc, an initContainer, an image or a ConfigMap of your own." $.at $path $.at) }}
+{{- end }}
+{{- $size = add $size (len $content) }}
+{{- end }}
+{{- range $path, $content := .binaries }}
+{{- $packed := regexReplaceAll "\\s" $content "" }}
+{{- if not (regexMatch "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$" $packed) }}
+{{- fail (printf "%s.binaryFiles: '%s' is not base64: write it as `base64 < FILE` prints it." $.at $path) }}
+{{- end }}
+{{- $size = add $size (div (mul 3 (len $packed)) 4) }}
+{{- end }}
+{{- if gt (int $size) 1000000 }}
+{{- fail (printf "%s.files is larger than a ConfigMap can be, 1 MiB: use a pvc, an initContainer or an image." .at) }}
 {{- end }}
 {{- end }}

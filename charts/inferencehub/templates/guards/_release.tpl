@@ -27,6 +27,7 @@ values.schema.json checks types and unknown keys.
 {{- fail (printf "The name of a Service must begin with a letter, and '%s' does not: choose another release name, or set fullnameOverride." (include "inferencehub.fullname" .)) }}
 {{- end }}
 {{- include "inferencehub.guard.labels" (dict "at" "commonLabels" "labels" .Values.commonLabels) }}
+{{- include "inferencehub.guard.kinds" . }}
 {{- if not .Values.inference.pools }}
 {{- fail "inference.pools is empty, so gateways would have nowhere to send requests: add at least one pool." }}
 {{- end }}
@@ -34,6 +35,13 @@ values.schema.json checks types and unknown keys.
 {{- fail "example.body is not a JSON object, so `helm test` cannot send it." }}
 {{- end }}
 {{- with .Values.gateway.service }}
+{{- include "inferencehub.guard.labels" (dict "at" "gateway.service.labels" "labels" .labels) }}
+{{- if and .externalTrafficPolicy (eq .type "ClusterIP") }}
+{{- fail "gateway.service.externalTrafficPolicy has no effect on a ClusterIP Service: set gateway.service.type to NodePort or LoadBalancer." }}
+{{- end }}
+{{- if and (or .loadBalancerClass .loadBalancerSourceRanges) (ne .type "LoadBalancer") }}
+{{- fail (printf "gateway.service.loadBalancerClass and loadBalancerSourceRanges have no effect on a %s Service: set gateway.service.type to LoadBalancer." .type) }}
+{{- end }}
 {{- if and .nodePort (eq .type "ClusterIP") }}
 {{- fail (printf "gateway.service.nodePort is %d, but a ClusterIP Service has no node port: set gateway.service.type to NodePort or LoadBalancer." (int .nodePort)) }}
 {{- end }}

@@ -10,6 +10,11 @@
 {{- fail (printf "%s.image.digest is '%s', expected sha256: and 64 hexadecimal digits." $.at .) }}
 {{- end }}
 {{- end }}
+{{- range concat (.values.extraInitContainers | default list) (.values.extraContainers | default list) }}
+{{- if has .name (list "gateway" "inference" "models") }}
+{{- fail (printf "%s has a further container '%s', but the chart uses that name itself: choose another name." $.at .name) }}
+{{- end }}
+{{- end }}
 {{- range .values.extraVolumes }}
 {{- if has .name (list "tmp" "models") }}
 {{- fail (printf "%s.extraVolumes has a volume '%s', but the chart uses that name itself: choose another name." $.at .name) }}

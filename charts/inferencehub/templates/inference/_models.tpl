@@ -9,6 +9,13 @@
 {{ . | replace "/" "__" }}
 {{- end }}
 
+{{/* The files in the values by path, texts and binary ones; none for another source: a pool's models */}}
+{{- define "inferencehub.models.files" -}}
+{{- if eq .source "configMap" }}
+{{- merge dict (.configMap.files | default dict) (.configMap.binaryFiles | default dict) | toYaml }}
+{{- end }}
+{{- end }}
+
 {{- define "inferencehub.models.volume" -}}
 {{- $models := .values.models }}
 {{- if eq $models.source "configMap" }}
@@ -21,7 +28,7 @@
     {{- else }}
     name: {{ include "inferencehub.models.name" . }}
     items:
-      {{- range $path, $_ := $models.configMap.files }}
+      {{- range $path, $_ := include "inferencehub.models.files" $models | fromYaml }}
       - key: {{ include "inferencehub.models.key" $path }}
         path: {{ $path | quote }}
       {{- end }}

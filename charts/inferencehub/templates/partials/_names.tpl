@@ -66,6 +66,13 @@ a Service may have. A longer name is cut and gets a hash of the whole name, so t
 {{- define "inferencehub.image" -}}
 {{- $image := index . 1 }}
 {{- if $image.digest }}{{ $image.repository }}@{{ $image.digest }}
-{{- else }}{{ $image.repository }}:{{ $image.tag | default (index . 0).Chart.AppVersion }}
+{{- else }}{{ $image.repository }}:{{ include "inferencehub.tag" $image.tag | default (index . 0).Chart.AppVersion }}
+{{- end }}
+{{- end }}
+
+{{/* A tag. A number in YAML is a float to Helm, which would print 20261128 as 2.0261128e+07. */}}
+{{- define "inferencehub.tag" -}}
+{{- if kindIs "string" . }}{{ . }}
+{{- else if not (kindIs "invalid" .) }}{{ toJson . }}
 {{- end }}
 {{- end }}

@@ -61,6 +61,14 @@ nodeSelector:
 tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- with .values.dnsConfig }}
+dnsConfig:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .values.hostAliases }}
+hostAliases:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- with include "inferencehub.spread" . }}
 {{ . | trim }}
 {{- end }}
@@ -74,6 +82,10 @@ securityContext:
   {{- toYaml .root.Values.securityContext.container | nindent 2 }}
 resources:
   {{- toYaml .values.resources | nindent 2 }}
+{{- with .values.envFrom }}
+envFrom:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}
 
 {{- define "inferencehub.tmpVolume" -}}
