@@ -14,7 +14,7 @@ from inferencehub.inference.grpc_api.health import LIVE, READY, STARTED
 from inferencehub.inference.settings import InferenceSettings
 from inferencehub.scaler.settings import ScalerSettings
 from tests.chart.combinations import COMBINATIONS, DIGEST, MORE
-from tests.chart.rendering import at, containers, environ, of_kind, one, pods, render
+from tests.chart.rendering import at, containers, environ, merge, of_kind, one, pods, render
 
 RESTRICTED_VOLUMES = {
     "configMap",
