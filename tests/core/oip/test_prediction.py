@@ -140,6 +140,15 @@ def test_a_text_is_the_class_s_name() -> None:
     assert listed == Prediction(1, 0.2, "virginica")
 
 
+def test_a_text_that_is_the_number_of_another_column_is_refused() -> None:
+    shares = probabilities(0.1, 0.2, 0.7)
+    assert read(texts("label", b"2"), shares) == Prediction(2, 0.7, "2")
+    assert read(texts("label", b"7"), shares) == Prediction(2, 0.7, "7")
+    assert read(texts("label", b"1"), shares, predict_classes="0,1,2") == Prediction(1, 0.2, "1")
+    error = failure(texts("label", b"1"), shares)
+    assert (error.kind, "says class 1, which is not the column" in error.detail) == (Kind.UNSUPPORTED, True)
+
+
 def test_a_label_that_is_not_listed_is_the_model_s_fault() -> None:
     for outputs in ((label(4), probabilities(0.9, 0.1)), (texts("label", b"x"), probabilities(0.9, 0.1))):
         error = failure(*outputs, predict_classes="1,2")

@@ -140,3 +140,32 @@ def test_a_config_that_does_not_fit_is_refused(parameters: dict[str, str], words
 def test_a_single_score_needs_a_number_for_its_class() -> None:
     sure = ("sure", "FP32", (-1, 1))
     assert "no output gives the class as a number" in found(WORD, sure, predict_confidence="sure").refusal
+
+
+SCORES = ("scores", "FP32", (-1, 2))
+BOXES = ("detection_boxes", "FP32", (-1, 100, 4))
+
+
+@pytest.mark.parametrize(
+    ("outputs", "why"),
+    [
+        ((("label", "FP32", (-1, 1)), PROBABILITIES), "'label' FP32 [-1, 1] may be the class"),
+        ((("label", "FP64", (-1,)), SCORES), "'label' FP64 [-1] may be the class"),
+        ((PROBABILITIES, ("predicted_class", "FP32", (-1, 1))), "'predicted_class' FP32 [-1, 1] may be the class"),
+        ((("label", "BOOL", (-1, 1)), PROBABILITIES), "'label' BOOL [-1, 1] may be the class"),
+        ((("is_fraud", "BOOL", (-1, 1)), SCORES), "'is_fraud' BOOL [-1, 1] may be the class"),
+        ((BOXES, ("detection_classes", "FP32", (-1, 100)), ("detection_scores", "FP32", (-1, 100))), "of a detector"),
+        ((("boxes", "FP32", (-1, 100, 4)), ("scores", "FP32", (-1, 100))), "of a detector"),
+        ((("top_indices", "INT64", (-1, 5)), ("top_scores", "FP32", (-1, 5))), "'top_indices' INT64 [-1, 5] may hold"),
+        ((("values", "FP32", (-1, 5)), ("indices", "INT64", (-1, 5))), "'indices' INT64 [-1, 5] may hold"),
+        ((("output", "FP32", (-1, 1)), ("weights", "FP32", (-1, 5))), "may both be the scores"),
+        ((("probabilities", "FP32", (-1, 1)), ("uncertainty", "FP32", (-1, 5))), "may both be the scores"),
+        ((("variable", "FP32", (-1, 3)), ("std", "FP32", (-1, 3))), "may both be the scores"),
+        ((("GPmean", "FP32", (-1, 3)), ("GPcov", "FP32", (-1, 3, 3))), "may both be the scores"),
+        ((LABEL, ("neighbors_dist", "FP32", (-1, 3))), "no output holds a score for each class"),
+    ],
+)  # fmt: skip
+def test_an_output_that_speaks_against_the_highest_score_is_a_reason(
+    outputs: tuple[Spec, ...], why: str
+) -> None:
+    assert why in found(*outputs).refusal

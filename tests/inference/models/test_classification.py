@@ -16,7 +16,8 @@ import tritonclient.http.aio as triton_http
 from tritonclient.utils import InferenceServerException
 
 from inferencehub.core.values.tensors import unpack_bytes
-from inferencehub.inference.models.classification import top_classes
+from inferencehub.inference.models.classification import read_labels, top_classes
+from inferencehub.inference.models.config import parse_config
 from inferencehub.inference.runtimes.support.arrays import from_array
 from tests.hub import running_hub, write_model
 from tests.inference.pod_processes import calling_pod
@@ -124,6 +125,17 @@ async def test_what_cannot_be_classified_is_refused(models: Path, count: object)
         async with hub.client.post(f"{hub.url}/v2/models/echo/infer", json=body) as answer:
             assert answer.status == 400
             assert "parameter 'classification' is" in (await answer.json())["error"]
+
+
+def test_a_line_of_labels_ends_with_a_newline_only(tmp_path: Path) -> None:
+    text = "a\nb\r\n\nd\x0cx\ne\u2028f\ng\n"
+    (tmp_path / "labels.txt").write_text(text, "utf-8", newline="")
+    labels = read_labels(parse_config(CONFIG % 0, "m"), tmp_path)
+    assert labels == {"y": ["a", "b", "", "d\x0cx", "e\u2028f", "g"]}
+    classes = top_classes(from_array("y", "FP32", np.arange(6, dtype=np.float32)), 6, False, labels["y"])
+    assert [one.decode() for one in unpack_bytes(classes.data)] == [
+        "5.000000:5:g", "4.000000:4:e\u2028f", "3.000000:3:d\x0cx", "2.000000:2", "1.000000:1:b", "0.000000:0:a"
+    ]  # fmt: skip
 
 
 async def test_a_missing_file_of_labels_is_named(tmp_path: Path) -> None:

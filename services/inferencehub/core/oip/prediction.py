@@ -91,6 +91,8 @@ def of_column(info: ModelInfo, where: ClassOutputs, scores: Sequence[float], lab
     highest = max(scores)
     known = label and where.classes
     column = listed(info, where, label, scores) if known else scores.index(highest)
+    if not known and label.isdecimal() and int(label) < len(scores) and scores[int(label)] != highest:
+        raise unclear(info, where, int(label))
     return Prediction(column, share(scores, column, highest, where.scores), label)
 
 
@@ -124,7 +126,7 @@ def of_two(info: ModelInfo, where: ClassOutputs, class_id: int, probability: flo
     if "prob" not in where.scores.lower() or class_id not in (0, 1) or not 0.5 <= confidence <= 1.0:
         raise cannot_predict(
             info,
-            f"its output '{where.number}' says class {class_id}, and {probability:g}, the only number in "
+            f"its output '{where.number or where.text}' says class {class_id}, and {probability:g}, the only number in "
             f"'{where.scores}', may be the confidence or the probability of another class",
         )
     return confidence

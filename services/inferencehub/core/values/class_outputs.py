@@ -30,9 +30,10 @@ SCORES_WORDS = ("prob", "softmax", "score", "logit")
 # "variable" is the name that skl2onnx and onnxmltools give to the output of a regression or of a transformation.
 OTHER = re.compile(
     r"embed|hidden|pooler|pooled|feature|latent|encod(ed|er|ing)|represent|vector|^variable|regress|forecast|box|keypoint"
-    r"|landmark|coord|mask|segment|depth|distance|reconstruct|waveform|audio|token|transform",
+    r"|landmark|coord|mask|segment|depth|dist(ance|s|$)|neighbor|attention|reconstruct|waveform|audio|token|transform",
     re.IGNORECASE,
 )
+DETECTION = re.compile(r"box|keypoint|landmark|mask|detection", re.IGNORECASE)
 UNKNOWN = -1  # a number of columns that only a call shows
 
 
@@ -110,8 +111,10 @@ class Search:
             number, text = None, text or number
         if not is_class:
             number, text, is_class = self._labels(rest, text)
+        if not is_class and not text:
+            self._refuse_others(rest)
         if not scores:
-            scores = self._scores(rest)
+            scores = self._scores(rest, number or text)
         if not scores and number:
             scores, is_confidence = self._single(rest)
         if not scores and not (number and self.parameter("predict_class")):
@@ -168,7 +171,23 @@ class Search:
         texts = [output for output in called or labels if output.dtype == "BYTES"]
         return number, text or pick(texts, LABEL_WORDS), bool(called)
 
-    def _scores(self, rest: list[Described]) -> Described | None:
+    def _refuse_others(self, rest: list[Described]) -> None:
+        """Refuse a model whose outputs say that another one than the highest score may be the class.
+
+        Raises:
+            NoClassError: for a label of another type, or a detector, which has a score for each box.
+        """
+        for output in rest:
+            if DETECTION.search(output.name):
+                raise NoClassError(f"its output {told(output)} is that of a detector")
+            single = self._one_a_row(output)
+            label = has_word(output, LABEL_WORDS) and not has_word(output, (*SCORES_WORDS, "confidence"))
+            if (output.dtype == "BOOL" and single) or (output.dtype in FLOATS and single and label):
+                raise NoClassError(
+                    f"its output {told(output)} may be the class, expected a whole number or text"
+                )
+
+    def _scores(self, rest: list[Described], label: Described | None) -> Described | None:
         """The output with a number for each class."""
         wide = [
             output
@@ -178,7 +197,18 @@ class Search:
             and output.dtype in FLOATS | SMALL_INTEGERS
         ]
         floats = [output for output in wide if output.dtype in FLOATS]
-        return pick(floats or wide, SCORES_WORDS)
+        found = pick(floats or wide, SCORES_WORDS)
+        if found is None or label:
+            return found
+        for other in rest:
+            same = columns(other.shape, self.batches) == columns(found.shape, self.batches)
+            if other.dtype in WIDE_INTEGERS and same:
+                raise NoClassError(f"its output {told(other)} may hold the classes of {told(found)}")
+            if other is not found and other.dtype in FLOATS and not has_word(found, SCORES_WORDS):
+                raise NoClassError(f"its outputs {told(found)} and {told(other)} may both be the scores")
+            if other is not found and other.dtype in FLOATS and has_word(other, SCORES_WORDS):
+                raise NoClassError(f"its outputs {told(found)} and {told(other)} may both be the scores")
+        return found
 
     def _single(self, rest: list[Described]) -> tuple[Described | None, bool]:
         """A single number beside a class: the confidence, or the probability of the second of two classes."""

@@ -39,7 +39,9 @@ def read_labels(config: config_pb.ModelConfig, directory: Path) -> dict[str, lis
                     f"config.pbtxt: output '{output.name}' has label_filename '{output.label_filename}', expected a "
                     "UTF-8 text file of that name in the model's directory"
                 ) from None
-            labels[output.name] = text.splitlines()
+            # A line ends with a newline only: a label may hold other characters that Python splits at.
+            lines = text.removesuffix("\n").split("\n")
+            labels[output.name] = [line.removesuffix("\r") for line in lines]
     return labels
 
 
@@ -68,6 +70,8 @@ def top_classes(tensor: Tensor, count: int, batches: bool, labels: Sequence[str]
         for index in indices:
             value = row[index].item()
             text = f"{value:f}:{index}" if isinstance(value, float) else f"{value}:{index}"
-            texts.append((f"{text}:{labels[index]}" if index < len(labels) else text).encode())
+            texts.append(
+                (f"{text}:{labels[index]}" if index < len(labels) and labels[index] else text).encode()
+            )
     shape = (rows, count) if batches else (count,)
     return checked_tensor(tensor.name, "BYTES", shape, pack_bytes(texts))

@@ -52,7 +52,14 @@ async def raw(runtime: Python, do: str) -> bytes:
                 "[]": np.array([], "<i4"),
             },
         ),
-        ("TYPE_UINT64", {"[2**64 - 1]": np.array([2**64 - 1], "<u8")}),
+        (
+            "TYPE_UINT64",
+            {
+                "[2**64 - 1]": np.array([2**64 - 1], "<u8"),
+                "[2**64 - 1, 1]": np.array([2**64 - 1, 1], "<u8"),
+                "[1, 2**63]": np.array([1, 2**63], "<u8"),
+            },
+        ),
         (
             "TYPE_BOOL",
             {"[0, 1]": np.array([0, 1], "u1"), "np.array([0, 7], 'u1').view(bool)": np.array([0, 1], "u1")},
@@ -125,6 +132,14 @@ async def test_what_the_declared_type_holds_arrives(
                 "[257]": "output 'y' with the value 257, which BF16 cannot hold",
             },
         ),
+        (
+            "TYPE_FP64",
+            {
+                "[2**64 - 1, 1]": f"output 'y' with the value {2**64 - 1}, which FP64 cannot hold",
+                "[2**63 + 1, -1]": f"output 'y' with {2**63 + 1} beside other numbers, expected an array of integers",
+                "[2**53 + 1, 0.5]": f"output 'y' with {2**53 + 1} beside other numbers, expected an array of integers",
+            },
+        ),
         ("TYPE_UINT64", {"[-1]": "output 'y' with the value -1, which UINT64 cannot hold"}),
         ("TYPE_INT32", {"[2**31]": "output 'y' with the value 2147483648, which INT32 cannot hold"}),
         (
@@ -175,6 +190,9 @@ class Model:
         (0, [3, 1], "3", [3, 1]),
         (0, [1, 3], "3", [1, 3]),
         (0, [1], "", [1]),
+        (1, [1], "", [1, 1]),
+        (0, [1], "1 1", [1]),
+        (0, [1, 1], "", [1, 1]),
         (3, [1], "2", None),
         (2, [4], "4", None),
         (2, [-1], "2", None),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ import numpy.typing as npt
 from inferencehub.core.values.signature import TensorSpec
 from inferencehub.core.values.tensors import Tensor
 from inferencehub.inference.runtimes.support.arrays import from_array
+
+EXACT = 2**53  # from here on a float64 cannot hold every integer
 
 
 class WrongOutputError(Exception):
@@ -53,15 +56,41 @@ def array_of(spec: TensorSpec, value: Any) -> npt.NDArray[Any]:
         raise ValueError("with masked values, expected all values")
     kind = object if spec.dtype == "BYTES" and not isinstance(value, np.ndarray) else None
     try:
-        return np.asarray(value, dtype=kind)
+        array = np.asarray(value, dtype=kind)
     except ValueError as error:
         raise ValueError("that is no array, such as rows of different lengths") from error
+    if array.dtype == np.float64 and not isinstance(value, np.ndarray) and np.any(np.abs(array) >= EXACT):
+        return whole_numbers(value, array)
+    return array
+
+
+def whole_numbers(value: Any, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A list with large numbers, for which numpy has chosen floats: an array of integers if all of them are integers.
+
+    Args:
+        value: the list.
+        array: what numpy made of it.
+
+    Raises:
+        ValueError: if an integer is rounded in `array`, and stands beside fractions or beyond 64 bits.
+    """
+    numbers = np.asarray(value, dtype=object).ravel().tolist()
+    integers = [number for number in numbers if isinstance(number, int)]
+    if len(integers) == len(numbers):
+        with suppress(OverflowError):
+            target = np.int64 if min(integers) < 0 else np.uint64
+            return np.array(integers, dtype=target).reshape(array.shape)
+    rounded = next((number for number in integers if int(float(number)) != number), None)
+    if rounded is not None:
+        raise ValueError(f"with {rounded} beside other numbers, expected an array of integers")
+    return array
 
 
 def in_shape(array: npt.NDArray[Any], expected: tuple[int, ...]) -> npt.NDArray[Any]:
     """The array in the expected shape, in which -1 is any size.
 
-    A first or last dimension of size 1 may be missing: [n] is taken for [n, 1], and [k] for the row [1, k].
+    A first or last dimension of size 1 may be missing: [n] is taken for [n, 1], and [k] for the row [1, k]. A single
+    element is taken where all dimensions are declared as 1.
 
     Raises:
         ValueError: if it has another shape. The text completes a sentence that begins with the output's name.
@@ -69,6 +98,10 @@ def in_shape(array: npt.NDArray[Any], expected: tuple[int, ...]) -> npt.NDArray[
     shape = array.shape
     if fits(shape, expected):
         return array
+    if array.size == 1 and all(dim == 1 for dim in expected):
+        return array.reshape((1,) * len(expected))
+    if not expected:
+        raise ValueError(f"of shape {list(shape)}, expected a single number")
     if expected[-1] == 1 and fits((*shape, 1), expected):
         return array.reshape((*shape, 1))
     if expected[0] == 1 and fits((1, *shape), expected):
