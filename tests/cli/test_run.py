@@ -137,7 +137,7 @@ async def test_a_ctrl_c_at_any_moment_leaves_no_traceback_and_no_process(moment:
 
 async def test_a_second_ctrl_c_does_not_wait_for_what_runs(tmp_path: Path) -> None:
     mock_model(tmp_path, "slow", delay_ms=25_000)
-    async with running(tmp_path) as run, asyncio.timeout(20), aiohttp.ClientSession() as client:
+    async with running(tmp_path) as run, aiohttp.ClientSession() as client:
         await run.until(READY)
         asked = asyncio.create_task(client.post(f"{run.url}/predict", json={"features": [1]}))
         async with aiohttp.ClientSession() as watcher:
@@ -145,7 +145,8 @@ async def test_a_second_ctrl_c_does_not_wait_for_what_runs(tmp_path: Path) -> No
         run.process.send_signal(signal.SIGINT)
         await run.until("gateway.*draining")
         run.process.send_signal(signal.SIGINT)
-        assert await run.end() == 0
+        async with asyncio.timeout(15):
+            assert await run.end() == 0
         await asyncio.gather(asked, return_exceptions=True)
 
 
