@@ -19,6 +19,7 @@ from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.tensors import Tensor
 from inferencehub.inference.server import InferenceServer
 from inferencehub.inference.settings import InferenceSettings
+from inferencehub.pb import inference_pb2 as predict_pb
 from inferencehub.pb import open_inference_pb2 as pb
 from tests.hub import MODELS, eventually
 from tests.written import request_to_proto
@@ -33,6 +34,15 @@ def infer_of(channel: grpc.aio.Channel) -> Any:
         f"/{messages.SERVICE}/ModelInfer",
         request_serializer=Request.SerializeToString,
         response_deserializer=pb.ModelInferResponse.FromString,
+    )
+
+
+def predict_of(channel: grpc.aio.Channel) -> Any:
+    """The small Predict at the other end of a channel."""
+    return channel.unary_unary(
+        "/inference.ModelInference/Predict",
+        request_serializer=predict_pb.PredictRequest.SerializeToString,
+        response_deserializer=predict_pb.PredictResponse.FromString,
     )
 
 

@@ -16,6 +16,7 @@ import pytest_asyncio
 from inferencehub.pb import inference_pb2 as predict_pb
 from inferencehub.pb import open_inference_pb2 as pb
 from tests.hub import Hub, running_hub
+from tests.inference.pod_processes import predict_of
 
 EXPORTED = Path(__file__).parent / "exported"
 ANSWERS: dict[str, list[tuple[list[float], int | str, float]]] = json.loads(
@@ -86,11 +87,7 @@ async def predict(hub: Hub, model: str, features: list[float]) -> tuple[int, dic
 async def predict_at_pod(hub: Hub, model: str, features: list[float]) -> Any:
     """The pod's own answer to Predict, or its error."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{hub.pods[0].port}") as channel:
-        call: Any = channel.unary_unary(
-            "/inference.ModelInference/Predict",
-            request_serializer=predict_pb.PredictRequest.SerializeToString,
-            response_deserializer=predict_pb.PredictResponse.FromString,
-        )
+        call = predict_of(channel)
         try:
             return await call(predict_pb.PredictRequest(model_name=model, features=features))
         except grpc.aio.AioRpcError as error:

@@ -17,7 +17,7 @@ from inferencehub.core.values.requests import InferRequest, InferResponse
 from inferencehub.core.values.tensors import DTYPES, Tensor, pack_bytes
 from inferencehub.gateway.json_codec import request_json
 from inferencehub.gateway.json_codec.answer_json import Wanted, elements, infer_answer
-from inferencehub.gateway.json_codec.json_text import words
+from inferencehub.gateway.json_codec.json_text import json_number
 from inferencehub.gateway.json_codec.request_json import decode_infer, decode_predict
 from inferencehub.gateway.json_codec.tensor_json import FLAT
 
@@ -88,7 +88,7 @@ def test_numbers_that_json_does_not_have_come_out_as_words_and_go_in_again(
 ) -> None:
     datatype, shape, values = made
     tensor = decode(datatype, shape, nest(values, shape) if nested and 0 not in shape else values).inputs[0]
-    written = [words(value) if isinstance(value, float) else value for value in values]
+    written = [json_number(value) if isinstance(value, float) else value for value in values]
     assert repr(encode(tensor)["data"]) == repr(written)
     again = decode(datatype, shape, nest(written, shape) if nested and 0 not in shape else written).inputs[0]
     assert again.data == tensor.data

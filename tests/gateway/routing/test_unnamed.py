@@ -15,6 +15,7 @@ from inferencehub.inference.settings import InferenceSettings
 from inferencehub.pb import inference_pb2 as predict_pb
 from tests.gateway.python_model import python_model
 from tests.hub import MODELS, Hub, eventually, mock_model, running_gateway, running_hub, write_model
+from tests.inference.pod_processes import predict_of
 
 FEATURES, TEXT = {"features": [0.5, 1.2, -3.4]}, {"text": "I love this, it is not bad at all"}
 DEFAULT = 'parameters { key: "default_for" value { string_value: "features" } }'
@@ -30,11 +31,7 @@ async def predict(hub: Hub, body: dict[str, Any]) -> tuple[int, int, str]:
 async def predict_at_pod(hub: Hub, **fields: Any) -> int | str:
     """The class that the pod's own Predict gives, or its error."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{hub.pods[0].port}") as channel:
-        call: Any = channel.unary_unary(
-            "/inference.ModelInference/Predict",
-            request_serializer=predict_pb.PredictRequest.SerializeToString,
-            response_deserializer=predict_pb.PredictResponse.FromString,
-        )
+        call = predict_of(channel)
         try:
             return int((await call(predict_pb.PredictRequest(**fields), timeout=10)).class_id)
         except grpc.aio.AioRpcError as error:

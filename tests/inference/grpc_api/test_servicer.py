@@ -19,7 +19,7 @@ from inferencehub.inference.grpc_api.call import Call
 from inferencehub.pb import inference_pb2 as predict_pb
 from inferencehub.pb import open_inference_pb2 as pb
 from tests.hub import eventually, mock_model, write_model
-from tests.inference.pod_processes import calling_pod, features
+from tests.inference.pod_processes import calling_pod, features, predict_of
 from tests.written import request_to_proto
 
 
@@ -135,11 +135,7 @@ async def test_an_answer_of_predict_beyond_the_limit_too(tmp_path: Path) -> None
         },
     )
     async with calling_pod(tmp_path, max_message_bytes=2000) as pod:
-        predict: Any = pod.channel.unary_unary(
-            "/inference.ModelInference/Predict",
-            request_serializer=predict_pb.PredictRequest.SerializeToString,
-            response_deserializer=predict_pb.PredictResponse.FromString,
-        )
+        predict = predict_of(pod.channel)
         answer = await predict(predict_pb.PredictRequest(model_name="wordy", features=[50]))
         assert (answer.class_id, answer.label) == (1, "a" * 50)
         with pytest.raises(grpc.aio.AioRpcError) as caught:

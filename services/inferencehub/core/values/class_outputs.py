@@ -204,9 +204,8 @@ class Search:
             same = columns(other.shape, self.batches) == columns(found.shape, self.batches)
             if other.dtype in WIDE_INTEGERS and same:
                 raise NoClassError(f"its output {told(other)} may hold the classes of {told(found)}")
-            if other is not found and other.dtype in FLOATS and not has_word(found, SCORES_WORDS):
-                raise NoClassError(f"its outputs {told(found)} and {told(other)} may both be the scores")
-            if other is not found and other.dtype in FLOATS and has_word(other, SCORES_WORDS):
+            beside = other is not found and other.dtype in FLOATS
+            if beside and (has_word(other, SCORES_WORDS) or not has_word(found, SCORES_WORDS)):
                 raise NoClassError(f"its outputs {told(found)} and {told(other)} may both be the scores")
         return found
 

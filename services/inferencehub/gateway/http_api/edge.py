@@ -31,7 +31,7 @@ from inferencehub.gateway.http_api.response import SharedLines, WrongMethod, err
 from inferencehub.gateway.metrics import Metrics
 
 SOUND_ID = re.compile(rb"[!-~]{1,128}")
-PATH_LIMIT = 500  # bytes of a path in its access line
+PATH_LIMIT = 500  # bytes of a path in its access line; targets are ASCII
 KINDS = {kind.http: kind.label for kind in Kind}
 
 
@@ -194,9 +194,7 @@ class Edge:
                 "request",
                 exchange.id,
                 head.method,
-                (head.path if b"?" in head.target else head.target)[
-                    :PATH_LIMIT
-                ].decode(),  # targets are ASCII
+                (head.path if b"?" in head.target else head.target)[:PATH_LIMIT].decode(),
                 exchange.model,
                 status,
                 exchange.kind,

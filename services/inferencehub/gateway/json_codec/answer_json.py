@@ -12,7 +12,7 @@ from inferencehub.core.oip.predict import CODES
 from inferencehub.core.values.errors import HubError, bad_input
 from inferencehub.core.values.requests import InferResponse
 from inferencehub.core.values.tensors import Buffer, Tensor, unpack_bytes
-from inferencehub.gateway.json_codec.json_text import words
+from inferencehub.gateway.json_codec.json_text import json_number
 
 encode = msgspec.json.Encoder().encode
 
@@ -73,7 +73,7 @@ def infer_answer(response: InferResponse, wanted: Wanted) -> tuple[bytes, list[B
 def finite_json(value: Any) -> Any:
     """A value in which strings stand for the numbers that JSON does not have."""
     if isinstance(value, float):
-        return words(value)
+        return json_number(value)
     if isinstance(value, dict):
         return {name: finite_json(item) for name, item in value.items()}
     if isinstance(value, list):

@@ -171,7 +171,7 @@ def signed(text: str) -> float:
     return -0.0 if text == "-0" else integer(text)
 
 
-def words(value: float) -> float | str:
+def json_number(value: float) -> float | str:
     """A number as JSON can carry it: one that is not finite becomes a string, see `NON_FINITE`."""
     if isfinite(value):
         return value

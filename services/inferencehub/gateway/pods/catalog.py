@@ -60,9 +60,8 @@ class Catalog:
             info = await self._describe(ask, name, version) or self.models.get((name, version))
             if info is not None:
                 models[name, version] = info
-        if (
-            self.listed
-        ):  # such a model is there: a request without a name must not go to "the only one" beside it
+        if self.listed:
+            # Such a model is there: a request without a name must not go to "the only one" beside it.
             undescribed = {name for name, _ in ready} - {name for name, _ in models}
             unavailable |= dict.fromkeys(undescribed, "its server lists it, but does not describe it")
             loading |= undescribed

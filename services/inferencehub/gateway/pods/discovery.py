@@ -21,9 +21,7 @@ from time import monotonic
 logger = logging.getLogger(__name__)
 
 MISSES = 2
-FAMILY_S = (
-    2.5  # how long addresses of one family are tried while no pod is reached: one connection may take 2 s
-)
+FAMILY_S = 2.5  # how long one family is tried while no pod is reached: one connection may take 2 s
 MET_S = 60.0  # how long an address is kept that only a pod probe found; longer than DNS answers are cached
 
 Resolve = Callable[[str], Awaitable[set[str]]]

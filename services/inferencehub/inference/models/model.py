@@ -56,6 +56,9 @@ class Model:
         self.name = found.name
         self.version = found.version
         self.found = found
+        # The kind of /predict without a model name that this model gets; "" if its config has no `default_for`.
+        source = found.source
+        self.default_for = dict(parameters_of(source.config)).get(DEFAULT_FOR, "") if source else ""
         self.metrics = metrics
         self.changed = changed
         self.state = ModelState.LOADING if found.source else ModelState.UNAVAILABLE
@@ -68,12 +71,6 @@ class Model:
         self.lane: Lane[Instance] | None = None
         self._free: list[Instance] = []
         self._recovering: dict[Instance, asyncio.Task[None]] = {}
-
-    @property
-    def default_for(self) -> str:
-        """The kind of /predict without a model name that this model gets; "" if its config has no `default_for`."""
-        source = self.found.source
-        return dict(parameters_of(source.config)).get(DEFAULT_FOR, "") if source else ""
 
     @property
     def serves(self) -> bool:
