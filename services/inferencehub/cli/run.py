@@ -60,7 +60,7 @@ async def serve(gateway: Tier, inference: list[Tier]) -> int:
     def on_signal() -> None:
         if ended.is_set():  # a second signal: do not wait for running requests
             for tier in every:
-                tier.stop()
+                tier.kill()
         ended.set()
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

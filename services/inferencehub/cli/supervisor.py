@@ -97,10 +97,16 @@ class Tier:
             say(f"{self.name} is ready again")
 
     def stop(self) -> None:
-        """End the process, and do not start it again. A second call does not wait for running requests."""
+        """End the process when its running requests have their answers, and do not start it again."""
         self.stopping.set()
         if self._process is not None and self._process.returncode is None:
             self._end()
+
+    def kill(self) -> None:
+        """End the process now, and do not start it again."""
+        self.stopping.set()
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()  # two SIGINTs in a row can reach a busy process as one
 
     def _end(self) -> None:
         assert self._process is not None

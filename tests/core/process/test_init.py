@@ -63,8 +63,11 @@ async def below(program: str) -> AsyncIterator[asyncio.subprocess.Process]:
 
 
 def children(pid: int) -> Sequence[int]:
-    """The children of a process, also those that have ended and are not reaped."""
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    """The children of a process, also those that have ended and are not reaped; none if it is gone itself."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 async def line(process: asyncio.subprocess.Process) -> str:

@@ -1,8 +1,10 @@
-"""What a process prepares before its first request."""
+"""What a process prepares before its first request, and how signals end it."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -39,3 +41,38 @@ def faults(keep: bool) -> int:
 def test_memory_of_large_bodies_is_used_again() -> None:
     assert faults(keep=False) > 5000
     assert faults(keep=True) < 500
+
+
+DRAINS = """
+import asyncio, time
+from inferencehub.core.process.life import live
+
+class Service:
+    async def start(self):
+        print("started", flush=True)
+
+    async def drain(self):
+        print("draining", flush=True)
+        time.sleep({blocked_s})
+
+    async def stop(self):
+        await asyncio.sleep(20)
+
+asyncio.run(live(Service()))
+"""
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_a_sigint_that_comes_as_the_drain_begins_is_not_lost(first: signal.Signals) -> None:
+    environ = {**os.environ, "PYTHONPATH": str(ROOT / "services")}
+    command = [sys.executable, "-c", DRAINS.format(blocked_s=0.5)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "started\n"
+        child.send_signal(first)
+        assert child.stdout.readline() == "draining\n"
+        child.send_signal(signal.SIGINT)
+        if first == signal.SIGTERM:  # the first SIGINT after it ends the drain only
+            time.sleep(1)
+            child.send_signal(signal.SIGINT)
+        assert child.wait(10) == 128 + signal.SIGINT

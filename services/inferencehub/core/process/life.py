@@ -1,7 +1,7 @@
 """The life of a process, from start to end, the same for every tier.
 
 SIGTERM starts a drain and then a stop; a second SIGTERM ends the drain early. SIGINT (Ctrl-C on a laptop) stops without
-a drain. If SIGINT comes while the stop waits for running requests, the process exits immediately.
+a drain. A SIGINT after that, or while the stop waits for running requests, ends the process immediately.
 """
 
 from __future__ import annotations
@@ -53,11 +53,10 @@ async def live(service: Service) -> None:
     """
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
-    at_once = asyncio.Event()
-    stopping = False
+    at_once = asyncio.Event()  # set once nothing is left to do before the stop
 
     def on_signal(number: int) -> None:
-        if stopping and number == signal.SIGINT:
+        if at_once.is_set() and number == signal.SIGINT:
             os._exit(128 + number)
         if number == signal.SIGINT or ended.is_set():
             at_once.set()
@@ -74,7 +73,7 @@ async def live(service: Service) -> None:
     await ended.wait()
     collecting.cancel()
     await until_either(service.drain(), at_once)
-    stopping = True
+    at_once.set()
     await service.stop()
 
 
