@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -26,6 +25,7 @@ from inferencehub.gateway.server import Gateway
 from inferencehub.gateway.settings import GatewaySettings
 from inferencehub.inference.server import InferenceServer
 from inferencehub.inference.settings import InferenceSettings
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ROOT / "models"
@@ -172,14 +172,6 @@ async def eventually(condition: Any, within_s: float = 30.0) -> float:
         assert monotonic() - started < within_s, f"not within {within_s} s: {condition}"
         await asyncio.sleep(0.01)
     return monotonic() - started
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 class Process:

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import randrange
 from time import monotonic, sleep
 from typing import IO
 
@@ -119,11 +120,11 @@ def start(command: Command, cwd: Path, errors: IO[bytes]) -> subprocess.Popen[by
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    """A port on which nobody listens. It lies below those that the system gives to clients and for port 0."""
+    while True:
+        port = randrange(10_000, 30_000)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def can_pin() -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -13,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.hub import MODELS, ROOT
+from tests.ports import free_ports
+from tests.processes import children, command
 
 READY_S = 60
 READY = r"InferenceHub is ready"
@@ -53,31 +54,7 @@ class Run:
 
     def children(self, module: str) -> list[int]:
         """The process ids of a tier."""
-        pid = self.process.pid
-        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return [
-            int(child)
-            for child in found
-            if f"inferencehub.{module}" in Path(f"/proc/{child}/cmdline").read_text()
-        ]
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that follow each other, on which nothing listens."""
-    while True:
-        with socket.create_server(("", 0)) as first:
-            number: int = first.getsockname()[1]
-        sockets: list[socket.socket] = []
-        try:
-            for port in range(number, min(number + count, 65536)):
-                sockets.append(socket.create_server(("", port)))
-        except OSError:
-            continue
-        finally:
-            for sock in sockets:
-                sock.close()
-        if len(sockets) == count:
-            return list(range(number, number + count))
+        return [child for child in children(self.process.pid) if f"inferencehub.{module}" in command(child)]
 
 
 @asynccontextmanager

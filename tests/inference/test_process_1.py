@@ -11,8 +11,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.core.process.test_init import children
-from tests.hub import ROOT, Hub, eventually, free_port, running_gateway, write_model
+from tests.hub import ROOT, Hub, eventually, running_gateway, write_model
+from tests.ports import free_port
+from tests.processes import children
 
 MODEL = """
 import os, subprocess

@@ -6,13 +6,13 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 
 import pytest
 
 from tests.hub import ROOT, eventually
+from tests.processes import children
 
 # Orphans come to this process, as they come to process 1 of a container.
 ABOVE = """
@@ -60,14 +60,6 @@ async def below(program: str) -> AsyncIterator[asyncio.subprocess.Process]:
                 with suppress(ProcessLookupError):  # the parent ends with its child
                     os.kill(pid, signal.SIGKILL)
         await process.communicate()
-
-
-def children(pid: int) -> Sequence[int]:
-    """The children of a process, also those that have ended and are not reaped; none if it is gone itself."""
-    try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except (FileNotFoundError, ProcessLookupError):
-        return []
 
 
 async def line(process: asyncio.subprocess.Process) -> str:

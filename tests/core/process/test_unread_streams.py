@@ -20,9 +20,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from inferencehub.core.process.line_writer import LineWriter
 from inferencehub.core.process.logs import AccessLog
-from tests.hub import ROOT, eventually, free_port, mock_model
+from tests.hub import ROOT, eventually, mock_model
 from tests.inference.pod_processes import features, infer_of
 from tests.pipe import pipe
+from tests.ports import free_port
 
 
 class Tier(NamedTuple):

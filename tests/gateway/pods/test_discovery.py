@@ -9,7 +9,8 @@ import pytest
 
 from inferencehub.gateway.pods.discovery import Discovery, resolve
 from tests.gateway.pod_processes import Name, gateway_to
-from tests.hub import Process, eventually, free_port, mock_model, running_gateway, running_pod
+from tests.hub import Process, eventually, mock_model, running_gateway, running_pod
+from tests.ports import free_port
 
 
 async def test_a_name_is_resolved_to_addresses_of_all_families() -> None:

@@ -20,7 +20,8 @@ import grpc
 import pytest
 
 from inferencehub.pb import open_inference_pb2 as pb
-from tests.hub import eventually, free_port, running_gateway, write_model
+from tests.hub import eventually, running_gateway, write_model
+from tests.ports import free_port
 from tests.programs import triton_server
 
 

@@ -17,7 +17,8 @@ from inferencehub.gateway.routing.demand import SECOND_S, WINDOW_S, Demand
 from inferencehub.gateway.server import Gateway
 from inferencehub.gateway.settings import GatewaySettings, OnDemand
 from tests.gateway.python_model import python_model
-from tests.hub import Hub, eventually, free_port, mock_model, running_gateway, running_hub, running_pod
+from tests.hub import Hub, eventually, mock_model, running_gateway, running_hub, running_pod
+from tests.ports import free_port
 
 
 def tell(demand: Demand, model: str = "quick") -> ModelDemand:

@@ -16,8 +16,9 @@ from tritonclient.utils import InferenceServerException
 
 from inferencehub.core.values.errors import Kind
 from inferencehub.inference.runtimes.onnx.errors import message_of, run_error
-from tests.hub import ROOT, free_port, running_hub, write_model
+from tests.hub import ROOT, running_hub, write_model
 from tests.onnx_files import FLOAT, INT64, STRING, model, node, one_node, tensor, tensor_type
+from tests.ports import free_port
 
 VECTOR, MATRIX, NUMBERS = tensor_type(FLOAT, ["n"]), tensor_type(FLOAT, ["n", "k"]), tensor_type(INT64, ["n"])
 OTHER = tensor_type(FLOAT, ["m"])
