@@ -58,10 +58,13 @@ class Pipe:
         os.register_at_fork(after_in_child=self._socket.close)
 
     def receive(self) -> tuple[Message, memoryview] | None:
-        """The next frame; None if the service has closed its end."""
+        """The next frame; None if the service has closed its end or is gone."""
         got = self._inbox.took(0)  # a frame may have come with the one before
         while got is None:
-            count = self._socket.recv_into(self._inbox.room())
+            try:
+                count = self._socket.recv_into(self._inbox.room())
+            except ConnectionError:
+                return None
             if not count:
                 return None
             got = self._inbox.took(count)
@@ -72,9 +75,14 @@ class Pipe:
         # During a call nothing comes but `Stop`. It is read after the call, as any thread of the model may ask.
         return self._inbox.begun or bool(self._poll.poll(0))
 
-    def send(self, buffers: Iterable[Buffer]) -> None:
-        for buffer in buffers:
-            self._socket.sendall(buffer)
+    def send(self, buffers: Iterable[Buffer]) -> bool:
+        """Send a frame; False if the service has closed its end or is gone."""
+        try:
+            for buffer in buffers:
+                self._socket.sendall(buffer)
+        except ConnectionError:
+            return False
+        return True
 
 
 class Loaded:
@@ -193,9 +201,11 @@ def main(fd: int, parent: int) -> None:
     try:
         loaded = Loaded(load)
     except WrongOutputError as error:
-        return channel.send(frame(ModelFailed(f"{load.file} {error}")))
+        channel.send(frame(ModelFailed(f"{load.file} {error}")))
+        return
     except BaseException as error:
-        return channel.send(frame(ModelFailed(why(load, error), traced(error))))
+        channel.send(frame(ModelFailed(why(load, error), traced(error))))
+        return
     channel.send(frame(Ready()))
     while answered(loaded, channel):
         pass
@@ -203,15 +213,14 @@ def main(fd: int, parent: int) -> None:
 
 
 def answered(loaded: Loaded, channel: Pipe) -> bool:
-    """Answer the next call; False if there is none. Between two calls, nothing of a call is in memory."""
+    """Answer the next call; False if there is none, or nobody for its answer. Between two calls, nothing of a call is in memory."""
     got = channel.receive()
     if got is None:
         return False
     call, body = got
     if not isinstance(call, Stop):  # one that came too late
         assert isinstance(call, Call)
-        for answer in loaded.answers(call, body, channel.stopped):
-            channel.send(answer)
+        return all(map(channel.send, loaded.answers(call, body, channel.stopped)))
     return True
 
 
