@@ -45,7 +45,7 @@ def lanes(hub: Hub, model: str) -> list[Any]:
 
 @pytest.mark.timing
 async def test_what_runs_and_what_waits_needs_slots(tmp_path: Path) -> None:
-    mock_model(tmp_path, delay_ms=1500, slots=2)
+    mock_model(tmp_path, delay_ms=800, slots=2)
     async with running_hub(tmp_path, pod={"pool": "cpu"}) as hub:
         asked = await ask(hub, 7)
         demand = watch(hub)
@@ -66,7 +66,7 @@ async def test_what_runs_and_what_waits_needs_slots(tmp_path: Path) -> None:
 
 @pytest.mark.timing
 async def test_a_merged_batch_holds_one_slot(tmp_path: Path) -> None:
-    python_model(tmp_path, "batches", tmp_path / "log", seconds=1.2, more="max_batch_size: 8")
+    python_model(tmp_path, "batches", tmp_path / "log", seconds=0.6, more="max_batch_size: 8")
     async with running_hub(tmp_path) as hub:
         x = {"name": "x", "datatype": "FP32", "shape": [1, 1], "data": [1.0]}
         infer = "/v2/models/batches/infer"
@@ -126,7 +126,7 @@ async def test_the_last_second_is_told_apart_from_the_window(tmp_path: Path) -> 
 
 @pytest.mark.timing
 async def test_two_pools_that_serve_a_model_share_what_waits(tmp_path: Path) -> None:
-    mock_model(tmp_path, delay_ms=1200, slots=1)
+    mock_model(tmp_path, delay_ms=600, slots=1)
     async with running_pod(tmp_path, pool="a") as one, running_pod(tmp_path, pool="b") as other:
         addresses = tuple(f"127.0.0.1:{pod.port}" for pod in (one, other))
         async with running_gateway(addresses) as gateway, aiohttp.ClientSession() as client:
