@@ -25,9 +25,17 @@ from tests.inference.runtimes.one_answer import run_once
 DEFAULT_RULES = ProcessRules()
 # Does what its second input says; every test picks from these.
 ACTOR = """
-import ctypes, os, re, signal, socket, subprocess, sys, time
+import collections, ctypes, decimal, os, re, signal, socket, subprocess, sys, time
 from pathlib import Path
 import numpy as np
+
+TEXT = np.dtypes.StringDType
+
+class GivesArray:
+    def __init__(self, array): self.array = array
+    def __array__(self, dtype=None, copy=None):
+        if self.array is None: raise RuntimeError("it needs a gradient")
+        return self.array
 
 class Model:
     def __init__(self, directory, parameters):

@@ -16,6 +16,13 @@ from inferencehub.inference.runtimes.support.arrays import from_array
 from tests.inference.runtimes.one_answer import run_once
 from tests.inference.runtimes.python.acting_model import CONFIG, asked, loaded, refusal, source
 
+LONG_TEXTS = ["a", "b" * 40, "\u017c\0", ""]
+
+
+def packed_texts(texts: list[str]) -> bytes:
+    """Texts as the elements of a BYTES tensor."""
+    return pack_bytes([text.encode() for text in texts])
+
 
 async def raw(runtime: Python, do: str) -> bytes:
     """The bytes of an answer."""
@@ -34,6 +41,9 @@ async def raw(runtime: Python, do: str) -> bytes:
                 ),
                 "[2**40, 3]": np.array([2**40, 3], "<f4"),
                 "[True]": np.array([1], "<f4"),
+                "np.ma.array([1.5, 2.5])": np.array([1.5, 2.5], "<f4"),
+                "[np.ma.array([1.5, 2.5])[0], 3]": np.array([1.5, 3], "<f4"),
+                "GivesArray(np.array([1.5, 2]))": np.array([1.5, 2], "<f4"),
             },
         ),
         ("TYPE_FP16", {"[65504, 65519.0, np.inf]": np.array([65504, 65504, np.inf], "<f2")}),
@@ -61,17 +71,31 @@ async def raw(runtime: Python, do: str) -> bytes:
             },
         ),
         (
+            "TYPE_INT64",
+            {
+                "[np.int64(2**53 + 1), np.uint64(1)]": np.array([2**53 + 1, 1], "<i8"),
+            },
+        ),
+        (
+            "TYPE_STRING",
+            {
+                f"np.array({LONG_TEXTS}, TEXT())": packed_texts(LONG_TEXTS),
+                f"{LONG_TEXTS}": packed_texts(LONG_TEXTS),
+                f"np.array({LONG_TEXTS}, object)": packed_texts(LONG_TEXTS),
+            },
+        ),
+        (
             "TYPE_BOOL",
             {"[0, 1]": np.array([0, 1], "u1"), "np.array([0, 7], 'u1').view(bool)": np.array([0, 1], "u1")},
         ),
     ],
 )
 async def test_what_the_declared_type_holds_arrives(
-    tmp_path: Path, declared: str, cases: dict[str, np.ndarray]
+    tmp_path: Path, declared: str, cases: dict[str, np.ndarray | bytes]
 ) -> None:
     async with loaded(source(tmp_path, config=CONFIG % declared)) as runtime:
         for value, expected in cases.items():
-            assert await raw(runtime, f"gives {value}") == expected.tobytes(), value
+            assert await raw(runtime, f"gives {value}") == bytes(expected), value
 
 
 @pytest.mark.parametrize(
@@ -86,7 +110,27 @@ async def test_what_the_declared_type_holds_arrives(
                 "[None]": "output 'y' of object, expected FP32",
                 "[1j]": "output 'y' of complex128, expected FP32",
                 "[[1], [1, 2]]": "output 'y' that is no array, such as rows of different lengths",
-                "np.ma.array([1, 2], mask=[0, 1])": "output 'y' with masked values, expected all values",
+                **dict.fromkeys(
+                    [
+                        "np.ma.array([1, 2], mask=[0, 1])",
+                        "np.ma.masked",
+                        "[1.0, np.ma.masked]",
+                        "([1.0, 2.0], [1.0, np.ma.masked])",
+                        "[np.ma.array([1, 2], mask=[0, 1]), [3, 4]]",
+                        "[[1], [np.ma.array(7, mask=True)]]",
+                        "collections.deque([np.ma.masked])",
+                        "GivesArray(np.ma.array([1, 2], mask=[0, 1]))",
+                        "[GivesArray(np.ma.array([1, 2], mask=[0, 1]))]",
+                    ],
+                    "output 'y' with masked values, expected all values",
+                ),
+                "[1.0, None]": "output 'y' of object, expected FP32",
+                "[decimal.Decimal(1)]": "output 'y' of object, expected FP32",
+                "{1.0}": "output 'y' of shape [], expected [-1]",
+                "np.array(['2026-01-01'], 'M8[D]')": "output 'y' of datetime64[D], expected FP32",
+                "[np.zeros((2, 2)), np.zeros((2, 3))]": "output 'y' that is no array, such as rows of different lengths",
+                "GivesArray(None)": "output 'y' that cannot be read as an array: it needs a gradient",
+                "[np.uint64(2**63 + 1), np.int64(1)]": f"output 'y' with the value {2**63 + 1}, which FP32 cannot hold",
                 "np.array([1, 2], object)": "output 'y' of object, expected FP32",
                 "[1.5, 1e300]": "output 'y' with the value 1e+300, which FP32 cannot hold",
                 "[-1e39]": "output 'y' with the value -1e+39, which FP32 cannot hold",
@@ -110,6 +154,9 @@ async def test_what_the_declared_type_holds_arrives(
             {
                 "[1]": "output 'y' with a int in it, expected BYTES",
                 "np.array([1])": "output 'y' of int64, expected BYTES",
+                "[np.ma.masked]": "output 'y' with masked values, expected all values",
+                "np.ma.array(['a', 'b'], mask=[0, 1])": "output 'y' with masked values, expected all values",
+                "np.array(['a', None], TEXT(na_object=None))": "output 'y' with a NoneType in it, expected BYTES",
                 "['\\ud800']": "output 'y' with text that UTF-8 cannot write, expected bytes",
             },
         ),
@@ -137,6 +184,8 @@ async def test_what_the_declared_type_holds_arrives(
             {
                 "[2**64 - 1, 1]": f"output 'y' with the value {2**64 - 1}, which FP64 cannot hold",
                 "[2**63 + 1, -1]": f"output 'y' with {2**63 + 1} beside other numbers, expected an array of integers",
+                "[np.int64(2**53 + 1), 0.5]": f"output 'y' with {2**53 + 1} beside other numbers, expected an array of "
+                "integers",
                 "[2**53 + 1, 0.5]": f"output 'y' with {2**53 + 1} beside other numbers, expected an array of integers",
             },
         ),
@@ -165,6 +214,13 @@ async def test_wrong_outputs_are_named(tmp_path: Path, declared: str, cases: dic
             error = await refusal(runtime, f"gives {value}")
             assert (error.kind, error.detail) == (Kind.MODEL_FAILED, f"model 'm' gave {expected}")
         assert runtime.recovery(0) is None
+
+
+async def test_a_bfloat16_array_as_jax_gives_it_arrives(tmp_path: Path) -> None:
+    pytest.importorskip("ml_dtypes")
+    async with loaded(source(tmp_path, config=CONFIG % "TYPE_BF16")) as runtime:
+        given = "__import__('ml_dtypes') and np.array([1.5, 3e38], 'bfloat16')"
+        assert await raw(runtime, f"gives {given}") == np.array([0x3FC0, 0x7F62], "<u2").tobytes()
 
 
 SHAPES = """

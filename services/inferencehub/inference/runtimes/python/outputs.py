@@ -12,8 +12,10 @@ import numpy.typing as npt
 from inferencehub.core.values.signature import TensorSpec
 from inferencehub.core.values.tensors import Tensor
 from inferencehub.inference.runtimes.support.arrays import from_array
+from inferencehub.inference.runtimes.support.error_text import first_line
 
 EXACT = 2**53  # from here on a float64 cannot hold every integer
+PLAIN = frozenset({int, float, bool, str, bytes, type(None)})  # types without anything in them
 
 
 class WrongOutputError(Exception):
@@ -50,18 +52,45 @@ def array_of(spec: TensorSpec, value: Any) -> npt.NDArray[Any]:
     """An output as an array; text and bytes in a list stay objects, because numpy's own text types cut zeros off.
 
     Raises:
-        ValueError: if it is no array. The text completes a sentence that begins with the output's name.
+        ValueError: if it is no array, or has masked values. The text completes a sentence that begins with the output's
+            name.
     """
-    if np.ma.is_masked(value):
+    try:
+        if hasattr(value, "__array__") and not isinstance(value, np.generic):
+            value = np.asanyarray(value)  # of pandas or torch, too; what they give may be masked
+        masked = has_masked(value)
+    except (
+        Exception
+    ) as error:  # whatever a library's conversion raises: torch, for a tensor that needs a gradient
+        raise ValueError(f"that cannot be read as an array: {first_line(error)}") from error
+    if masked:
         raise ValueError("with masked values, expected all values")
     kind = object if spec.dtype == "BYTES" and not isinstance(value, np.ndarray) else None
     try:
         array = np.asarray(value, dtype=kind)
     except ValueError as error:
         raise ValueError("that is no array, such as rows of different lengths") from error
+    if array.dtype.name == "bfloat16":  # of the package ml_dtypes, which JAX uses; FP32 holds all its values
+        return array.astype("<f4")
     if array.dtype == np.float64 and not isinstance(value, np.ndarray) and np.any(np.abs(array) >= EXACT):
         return whole_numbers(value, array)
     return array
+
+
+def has_masked(value: Any) -> bool:
+    """Whether a value, or anything in a sequence, has masked elements.
+
+    numpy would make NaN of a masked element in a list, and take what is below the mask of an array in a list.
+    """
+    if isinstance(value, np.generic | str | bytes):
+        return False
+    if hasattr(value, "__array__"):
+        return bool(np.ma.is_masked(np.asanyarray(value)))
+    try:
+        len(value)
+    except TypeError:  # for numpy, too, what has no length is no sequence
+        return False
+    return not PLAIN.issuperset(map(type, value)) and any(map(has_masked, value))
 
 
 def whole_numbers(value: Any, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -75,7 +104,7 @@ def whole_numbers(value: Any, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         ValueError: if an integer is rounded in `array`, and stands beside fractions or beyond 64 bits.
     """
     numbers = np.asarray(value, dtype=object).ravel().tolist()
-    integers = [number for number in numbers if isinstance(number, int)]
+    integers = [int(number) for number in numbers if isinstance(number, int | np.integer)]
     if len(integers) == len(numbers):
         with suppress(OverflowError):
             target = np.int64 if min(integers) < 0 else np.uint64

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 # The numpy kinds (`dtype.kind`) that are accepted for each dtype.
 INTEGER_KINDS, NUMBER_KINDS = "biu", "biuf"
-KINDS = {"BYTES": "SUO"} | dict.fromkeys(("FP16", "BF16", "FP32", "FP64"), NUMBER_KINDS)
+KINDS = {"BYTES": "SUTO"} | dict.fromkeys(("FP16", "BF16", "FP32", "FP64"), NUMBER_KINDS)
 # Whole numbers of so many bits are exact in each float type.
 EXACT_BITS = {"BF16": 8, "FP16": 11, "FP32": 24, "FP64": 53}
 
