@@ -26,10 +26,19 @@ def written(answer: Message, model: str, limit: int) -> bytes:
         HubError: MODEL_FAILED if it has more than `limit` bytes.
     """
     data = answer.SerializeToString()
-    if len(data) > limit:
-        detail = f"model '{model}' gave an answer of {len(data)} bytes, more than the limit {limit}"
-        raise HubError(Kind.MODEL_FAILED, detail)
+    check_size(len(data), model, limit)
     return data
+
+
+def check_size(size: int, model: str, limit: int) -> None:
+    """Refuse an answer of more than `limit` bytes. A large one is to be refused before it is copied into a message.
+
+    Raises:
+        HubError: MODEL_FAILED.
+    """
+    if size > limit:
+        detail = f"model '{model}' gave an answer of {size} bytes, more than the limit {limit}"
+        raise HubError(Kind.MODEL_FAILED, detail)
 
 
 def unary(method: Method, request: type[Message] | None, limit: int) -> Any:

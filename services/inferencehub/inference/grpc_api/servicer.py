@@ -29,7 +29,7 @@ from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest, InferResponse
 from inferencehub.core.values.tensors import Buffer
 from inferencehub.inference.grpc_api.call import Call, CallRecorder, status_of
-from inferencehub.inference.grpc_api.edge import Method, ending, unary, written
+from inferencehub.inference.grpc_api.edge import Method, check_size, ending, unary, written
 from inferencehub.inference.grpc_api.merged import add_dropped, add_times, fill, members_of
 from inferencehub.inference.grpc_api.standing_stream import StandingStream
 from inferencehub.inference.grpc_api.streams import Streams
@@ -142,6 +142,7 @@ class Servicer:
         call = Call(model, message.id, context, monotonic())
 
         def reply(response: InferResponse) -> Message:
+            check_size(response.size, model.name, self.settings.max_message_bytes)
             answer = pb.ModelInferResponse()
             fill(answer, call, response, message.id, bool(members))
             return answer
@@ -172,6 +173,7 @@ class Servicer:
         Raises:
             HubError: MODEL_FAILED if it has more than `limit` bytes.
         """
+        check_size(response.size, call.model.name, limit)
         reply = pb.ModelStreamInferResponse()
         messages.fill_response(reply.infer_response, response, id)
         reply.infer_response.parameters[extension.PART].bool_param = True
@@ -192,6 +194,7 @@ class Servicer:
                 reply.infer_response.parameters[extension.END].bool_param = True
                 add_times(reply.infer_response, call)
             else:
+                check_size(end.size, call.model.name, limit)
                 fill(reply.infer_response, call, end, id, True)
             return written(reply, call.model.name, limit)
         except Exception as error:
