@@ -155,6 +155,18 @@ def test_a_label_that_is_not_listed_is_the_model_s_fault() -> None:
         assert (error.kind, "lists 2 classes: 1, 2" in error.detail) == (Kind.MODEL_FAILED, True)
 
 
+def test_a_text_without_scores_is_the_class_at_its_place_in_the_list() -> None:
+    parameters = {"predict_class": "word", "predict_classes": "no, yes"}
+    assert read(texts("word", b"yes"), **parameters) == Prediction(1, 1.0, "yes")
+    error = failure(texts("word", b"perhaps"), **parameters)
+    assert (error.kind, error.detail) == (
+        Kind.MODEL_FAILED,
+        "model 'm' gave the class 'perhaps', its predict_classes lists 2 classes: no, yes",
+    )
+    two = Tensor("word", "BYTES", (2,), pack_bytes([b"no", b"yes"]))
+    assert failure(two, **parameters).kind is Kind.BAD_INPUT
+
+
 # --- one number beside a label ---
 
 
@@ -193,9 +205,6 @@ def test_other_scores_go_through_a_softmax() -> None:
     assert no_share.confidence == pytest.approx(1 / (1 + exp(-2.0)))
     huge = read(tensor("scores", "FP64", -1e308, 1e308))
     assert (huge.class_id, huge.confidence) == (1, 1.0)
-    whole = read(tensor("votes", "UINT8", 0, 0, 9))
-    assert whole.class_id == 2
-    assert whole.confidence == pytest.approx(1.0, abs=1e-3)
 
 
 def test_the_name_of_scores_says_what_they_are() -> None:
@@ -271,7 +280,7 @@ def test_an_output_that_is_missing_or_empty_is_the_model_s_fault(missing: int) -
 
 
 def test_too_many_scores_point_to_v2() -> None:
-    scores = Tensor("scores", "UINT8", (1, 2**17 + 1), bytes(2**17 + 1))
+    scores = Tensor("scores", "FP16", (1, 2**17 + 1), bytes(2 * (2**17 + 1)))
     error = failure(scores)
     assert (error.kind, "expected at most 131072; use /v2" in error.detail) == (Kind.UNSUPPORTED, True)
 

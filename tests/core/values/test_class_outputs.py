@@ -37,7 +37,6 @@ def roles(*outputs: Spec, batches: bool = False, **parameters: str) -> tuple[str
         ((("495", "FP16", (1, 1000)),), ("", "", "495")),
         ((("softmaxout_1", "FP32", (-1, 1000, 1, 1)),), ("", "", "softmaxout_1")),
         ((("scores", "FP32", (8,)),), ("", "", "scores")),
-        ((("quantized", "UINT8", (-1, 1001)),), ("", "", "quantized")),
         ((("unknown", "FP32", ()),), ("", "", "unknown")),
         # Of several outputs of the same form, names choose; others are left alone.
         ((LABEL, ("decision", "FP32", (-1, 3)), PROBABILITIES), ("label", "", "probabilities")),
@@ -104,6 +103,14 @@ def test_other_outputs_alone_hold_no_class(output: Spec) -> None:
         ((("a", "FP32", (-1, 3)), ("b", "FP32", (-1, 3))), "several outputs of the same form: 'a' FP32 [-1, 3], 'b'"),
         ((("boxes", "FP32", (-1, 4)), ("labels", "INT64", (-1,)), ("scores", "FP32", (-1,))), "beside the label"),
         ((WORD,), "beside the label 'label' BYTES [-1] no output"),
+        *[
+            (beside, "'quantized' " + dtype + " [-1, 3] holds integers, whose scale is not known")
+            for dtype in ("UINT8", "INT8", "UINT16", "INT16")
+            for scores in [("quantized", dtype, (-1, 3))]
+            for beside in [(scores,), (LABEL, scores), (WORD, scores), (scores, ("variance", "FP32", (-1, 1)))]
+        ],
+        ((("votes", "INT32", (-1, 3)),), "no output holds a score for each of two or more classes"),
+        ((("votes", "UINT64", (-1, 3)), LABEL), "beside the label 'label' INT64 [-1] no output"),
         (tuple((f"y{n}", "FP32", (-1, 1)) for n in range(40)), "'y4' FP32 [-1, 1], …"),
     ],
 )  # fmt: skip
@@ -115,7 +122,9 @@ def test_the_config_decides_what_the_form_does_not() -> None:
     assert roles(LABEL, predict_class="label") == ("label", "", "")
     vector = ("embedding", "FP32", (-1, 3))
     assert roles(LABEL, vector, predict_confidence="embedding") == ("label", "", "embedding")
-    assert roles(("y", "INT64", (-1, 5)), predict_confidence="y") == ("", "", "y")
+    assert roles(("y", "FP32", (-1, 5)), ("z", "FP32", (-1, 5)), predict_confidence="y") == ("", "", "y")
+    assert roles(WORD, predict_class="label", predict_classes="a,b") == ("", "label", "")
+    assert roles(LABEL, ("codes", "INT8", (-1, 5)), predict_class="label") == ("label", "", "")
     assert roles(WORD, PROBABILITIES, predict_class="label") == ("", "label", "probabilities")
     a, b = ("a", "FP32", (-1, 3)), ("b", "FP32", (-1, 3))
     assert roles(a, b, predict_confidence="b") == ("", "", "b")
@@ -128,7 +137,8 @@ def test_the_config_decides_what_the_form_does_not() -> None:
         ({"predict_class": "lable"}, "predict_class names 'lable', its outputs are 'label' INT64 [-1], "),
         ({"predict_class": "probabilities"}, "predict_class names 'probabilities' FP32 [-1, 3], expected one element"),
         ({"predict_label": "label"}, "predict_label names 'label' INT64 [-1], expected text"),
-        ({"predict_confidence": "word"}, "predict_confidence names 'word' BYTES [-1, 1], expected numbers"),
+        ({"predict_confidence": "word"}, "predict_confidence names 'word' BYTES [-1, 1], expected floats"),
+        ({"predict_confidence": "label"}, "predict_confidence names 'label' INT64 [-1], expected floats"),
         ({"predict_classes": "a,b"}, "predict_classes lists 2 classes for 3 columns"),
     ],
 )  # fmt: skip
@@ -169,3 +179,17 @@ def test_an_output_that_speaks_against_the_highest_score_is_a_reason(
     outputs: tuple[Spec, ...], why: str
 ) -> None:
     assert why in found(*outputs).refusal
+
+
+def test_a_text_without_scores_needs_the_list_of_classes() -> None:
+    alone = found(WORD, predict_class="label")
+    assert (
+        alone.refusal == "its label 'label' BYTES [-1] is text, and predict_classes does not list the classes"
+    )
+    assert "beside the label" in found(WORD, predict_classes="a,b").refusal
+    assert "beside the label" in found(WORD, predict_label="label").refusal
+
+
+def test_integers_called_scores_are_refused_beside_a_class_that_the_config_names() -> None:
+    quantized = ("probabilities", "UINT8", (-1, 3))
+    assert "holds integers" in found(LABEL, quantized, predict_class="label").refusal

@@ -15,8 +15,9 @@ import pytest_asyncio
 
 from inferencehub.pb import inference_pb2 as predict_pb
 from inferencehub.pb import open_inference_pb2 as pb
-from tests.hub import Hub, running_hub
+from tests.hub import Hub, running_hub, write_model
 from tests.inference.pod_processes import predict_of
+from tests.onnx_files import UINT8, one_node, tensor_type
 
 EXPORTED = Path(__file__).parent / "exported"
 ANSWERS: dict[str, list[tuple[list[float], int | str, float]]] = json.loads(
@@ -199,3 +200,32 @@ async def test_names_that_the_config_cannot_list_cost_nothing(tmp_path: Path, na
         [features, *_], *_ = ANSWERS["logistic-text"]
         status, answer = await predict(hub, "odd", features)
     assert (status, answer["class_id"], answer["label"]) == (200, 0, name.decode())
+
+
+async def test_a_text_label_alone_is_a_class_where_the_config_says_so(tmp_path: Path) -> None:
+    label = 'output { name: "label" } '
+    add(tmp_path, "logistic-text", "said", label + CONFIG.splitlines()[0])
+    add(tmp_path, "logistic-text", "unsaid", label)
+    async with running_hub(tmp_path) as hub:
+        for features, name, _ in ANSWERS["logistic-text"]:
+            status, answer = await predict(hub, "said", features)
+            expected = {"class_id": NAMES.index(str(name)), "confidence": 1.0, "label": name, "error": ""}
+            assert (status, answer) == (200, expected)
+            at_pod = await predict_at_pod(hub, "said", features)
+            assert (at_pod.class_id, at_pod.confidence, at_pod.label) == (NAMES.index(str(name)), 1.0, name)
+        status, answer = await predict(hub, "unsaid", features)
+        assert (status, answer["class_id"]) == (501, -1)
+        assert "beside the label 'label' BYTES [-1] no output holds a score for each class" in answer["error"]
+
+
+async def test_quantized_probabilities_are_refused(tmp_path: Path) -> None:
+    kind = tensor_type(UINT8, ["n", 3])
+    write_model(
+        tmp_path, "quantized", "", {"1/model.onnx": one_node("Identity", {"probabilities_in": kind}, kind)}
+    )
+    async with running_hub(tmp_path) as hub:
+        status, answer = await predict(hub, "quantized", [10, 200, 45])
+        assert (status, answer["class_id"], answer["confidence"]) == (501, -1, 0.0)
+        assert "its output 'y' UINT8 [-1, 3] holds integers, whose scale is not known" in answer["error"]
+        at_pod = await predict_at_pod(hub, "quantized", [10, 200, 45])
+        assert (at_pod.code(), at_pod.details()) == (grpc.StatusCode.UNIMPLEMENTED, answer["error"])

@@ -7,7 +7,8 @@
   is the label's, or if the label cannot be the number of a column at all (classes 10, 20, 30, or -1 and 1): classifiers
   give the class of the highest score as the label. A label that would be the number of another column is refused,
   because its own column is not known.
-- A text label is the class's name, and the class is the number of its column.
+- A text label is the class's name, and the class is the number of its column. Without scores it is the label's place in
+  the listed classes.
 
 Without a label, the class is the number of the column with the highest score. A confidence is the score itself if the
 scores are a probability distribution, else its softmax value.
@@ -50,6 +51,8 @@ def read_prediction(info: ModelInfo, response: InferResponse) -> Prediction:
     """
     where = info.class_outputs or class_outputs_of(info, response)
     label = text_of(info, response.output(where.text)) if where.text else ""
+    if not where.number and not where.scores:
+        return Prediction(listed(info, where, label), 1.0, label)
     if not where.number:
         return of_column(info, where, scores_of(info, response.output(where.scores)), label)
     number = one_number(info, response.output(where.number))
@@ -152,16 +155,18 @@ def share(scores: Sequence[float], column: int, highest: float, name: str) -> fl
     return exp(scores[column] - highest) / sum([exp(score - highest) for score in scores])
 
 
-def listed(info: ModelInfo, where: ClassOutputs, label: str, scores: Sequence[float]) -> int:
-    """The column of a label, where the config lists the classes.
+def listed(info: ModelInfo, where: ClassOutputs, label: str, scores: Sequence[float] = ()) -> int:
+    """The column of a label, where the config lists the classes; `scores` if the model gives them.
 
     Raises:
         HubError: MODEL_FAILED if the label is not listed, or if there are more or fewer columns.
     """
-    if len(scores) != len(where.classes) or label not in where.classes:
+    wrong = where.scores and len(scores) != len(where.classes)
+    if wrong or label not in where.classes:
+        beside = f" and {len(scores)} scores" if where.scores else ""
         raise failed(
             info,
-            f"gave the class '{label[:80]}' and {len(scores)} scores, its predict_classes lists {len(where.classes)} "
+            f"gave the class '{label[:80]}'{beside}, its predict_classes lists {len(where.classes)} "
             f"classes: {', '.join(where.classes)[:200]}",
         )
     return where.classes.index(label)

@@ -4,8 +4,10 @@ The config's parameters `predict_class`, `predict_label` and `predict_confidence
 recognised by dtype and shape. Names only choose between outputs of the same form, and exclude some:
 
     label     one whole number or one text a row, in an output of its own: [n] or [n, 1]
-    scores    one number for each of two or more classes: [n, k], [k] or [n, k, 1, 1]. Classifiers of scikit-learn,
+    scores    one float for each of two or more classes: [n, k], [k] or [n, k, 1, 1]. Classifiers of scikit-learn,
               LightGBM and XGBoost have them beside a label, neural networks usually have them alone
+
+Integers are never scores: those of a quantized model have a scale and a zero point that nothing tells.
 
 An output whose name says that it is something else (an embedding, a regression, boxes, …) holds no scores. A model in
 which no class can be found is refused with a reason, before it runs.
@@ -20,11 +22,10 @@ from typing import Protocol
 import msgspec
 
 WIDE_INTEGERS = frozenset({"INT32", "INT64", "UINT32", "UINT64"})
-# Quantized models give scores of 8 or 16 bits. Wider integers are indices, counts or token ids.
+# Quantized models give these in place of scores.
 SMALL_INTEGERS = frozenset({"INT8", "INT16", "UINT8", "UINT16"})
 INTEGERS = WIDE_INTEGERS | SMALL_INTEGERS
-FLOATS = frozenset({"FP16", "FP32", "FP64"})
-TEXTS = frozenset({"BYTES"})
+FLOATS, TEXTS = frozenset({"FP16", "FP32", "FP64"}), frozenset({"BYTES"})
 LABEL_WORDS = ("label", "class", "categor", "predict")  # the first that fits exactly one output chooses it
 SCORES_WORDS = ("prob", "softmax", "score", "logit")
 # "variable" is the name that skl2onnx and onnxmltools give to the output of a regression or of a transformation.
@@ -104,7 +105,7 @@ class Search:
         """
         number = self._named_label("predict_class", INTEGERS | FLOATS | TEXTS)
         text = self._named_label("predict_label", TEXTS)
-        scores = self._named("predict_confidence", INTEGERS | FLOATS)
+        scores = self._named("predict_confidence", FLOATS)
         rest = [output for output in self.outputs if output not in (number, text, scores)]
         is_class, is_confidence = number is not None, scores is not None
         if number and number.dtype == "BYTES":
@@ -117,8 +118,9 @@ class Search:
             scores = self._scores(rest, number or text)
         if not scores and number:
             scores, is_confidence = self._single(rest)
-        if not scores and not (number and self.parameter("predict_class")):
-            raise NoClassError(self._nothing(number or text))
+        classes = self._classes(scores)
+        if not scores and not ((number or (text and classes)) and self.parameter("predict_class")):
+            raise NoClassError(self._nothing(number, text))
         if scores and not number and columns(scores.shape, self.batches) == 1:
             raise NoClassError(f"its only score is {told(scores)}, and no output gives the class as a number")
         return ClassOutputs(
@@ -127,7 +129,7 @@ class Search:
             scores.name if scores else "",
             is_class,
             is_confidence,
-            self._classes(scores),
+            classes,
         )
 
     def _named(self, parameter: str, dtypes: frozenset[str]) -> Described | None:
@@ -139,7 +141,7 @@ class Search:
         if found is None:
             raise NoClassError(f"its parameter {parameter} names '{name}', its outputs are {self._all()}")
         if found.dtype not in dtypes:
-            kinds = "text" if dtypes == TEXTS else "numbers or text" if dtypes > TEXTS else "numbers"
+            kinds = "text" if dtypes == TEXTS else "numbers or text" if dtypes > TEXTS else "floats"
             raise NoClassError(f"its parameter {parameter} names {told(found)}, expected {kinds}")
         return found
 
@@ -189,15 +191,11 @@ class Search:
 
     def _scores(self, rest: list[Described], label: Described | None) -> Described | None:
         """The output with a number for each class."""
-        wide = [
-            output
-            for output in rest
-            if not OTHER.search(output.name)
-            and columns(output.shape, self.batches) not in (0, 1)
-            and output.dtype in FLOATS | SMALL_INTEGERS
-        ]
-        floats = [output for output in wide if output.dtype in FLOATS]
-        found = pick(floats or wide, SCORES_WORDS)
+        wide = [output for output in rest if columns(output.shape, self.batches) not in (0, 1)]
+        wide = [output for output in wide if not OTHER.search(output.name)]
+        found = pick([output for output in wide if output.dtype in FLOATS], SCORES_WORDS)
+        if found is None:
+            self._refuse_quantized(wide)
         if found is None or label:
             return found
         for other in rest:
@@ -208,6 +206,17 @@ class Search:
             if beside and (has_word(other, SCORES_WORDS) or not has_word(found, SCORES_WORDS)):
                 raise NoClassError(f"its outputs {told(found)} and {told(other)} may both be the scores")
         return found
+
+    def _refuse_quantized(self, wide: list[Described]) -> None:
+        """Refuse a model whose scores are integers, unless the config says that only the class matters.
+
+        Raises:
+            NoClassError: if there is such an output.
+        """
+        for output in wide:
+            scores = has_word(output, SCORES_WORDS) or not self.parameter("predict_class")
+            if scores and output.dtype in SMALL_INTEGERS:
+                raise NoClassError(f"its output {told(output)} holds integers, whose scale is not known")
 
     def _single(self, rest: list[Described]) -> tuple[Described | None, bool]:
         """A single number beside a class: the confidence, or the probability of the second of two classes."""
@@ -235,8 +244,10 @@ class Search:
             )
         return classes
 
-    def _nothing(self, label: Described | None) -> str:
-        if label:
+    def _nothing(self, number: Described | None, text: Described | None) -> str:
+        if text and not number and self.parameter("predict_class"):
+            return f"its label {told(text)} is text, and predict_classes does not list the classes"
+        if label := number or text:
             return f"beside the label {told(label)} no output holds a score for each class: {self._all()}"
         return f"no output holds a score for each of two or more classes: {self._all()}"
 

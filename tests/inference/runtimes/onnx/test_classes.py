@@ -79,3 +79,14 @@ def test_only_classes_that_fit_the_scores_and_the_parameter_are_taken(
     file.write_bytes((EXPORTED / "logistic-text.onnx").read_bytes().replace(b"setosa", name))
     outputs = (TensorSpec("label", "BYTES", (-1,)), TensorSpec("probabilities", "FP32", (-1, columns)))
     assert predict_classes(file, Signature((), outputs), config_pb.ModelConfig()) == parameter
+
+
+def test_the_classes_of_a_text_that_comes_without_scores_are_found_too() -> None:
+    """As in a model that was exported with ZipMap, of which only the label can be served."""
+    label = Signature((), (TensorSpec("label", "BYTES", (-1,)),))
+    config = config_pb.ModelConfig()
+    assert predict_classes(EXPORTED / "logistic-text.onnx", label, config) == ""
+    config.parameters["predict_class"].string_value = "label"
+    assert predict_classes(EXPORTED / "logistic-text.onnx", label, config) == ",".join(NAMES)
+    config.parameters["predict_class"].string_value = "missing"
+    assert predict_classes(EXPORTED / "logistic-text.onnx", label, config) == ""

@@ -46,15 +46,16 @@ def predict_classes(file: Path, signature: Signature, config: config_pb.ModelCon
     where = find_class(
         signature.outputs, bool(signature.max_batch_size), lambda name: parameters.get(name, "")
     )
-    label = where.number or where.text
+    label = where.number or where.text or parameters.get("predict_class")
     scores = next((output for output in signature.outputs if output.name == where.scores), None)
-    if not label or scores is None:
+    if not label:
         return ""
     try:
         classes = classes_of(file, label)
     except ValueError:  # a name that is not UTF-8, or an empty file
         return ""
-    fits = columns(scores.shape, bool(signature.max_batch_size)) in (UNKNOWN, len(classes))
+    count = columns(scores.shape, bool(signature.max_batch_size)) if scores else UNKNOWN
+    fits = count in (UNKNOWN, len(classes))
     plain = all(name and name == name.strip() and "," not in name for name in classes)
     return ",".join(classes) if classes and fits and plain and len(set(classes)) == len(classes) else ""
 
