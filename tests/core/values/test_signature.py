@@ -75,11 +75,12 @@ def test_a_request_that_is_right_is_not_copied() -> None:
             asked(zeros("image", "FP32", 0, 2, 5), zeros("note", "BYTES", 0, 1)),
             ["0 rows in the request, expected 1 to 4"],
         ),
+        (asked(IMAGE, NOTE, outputs=("digit", "scores", "digit")), ["each output once, got ['digit', 'scores', 'digit']"]),
         (asked(IMAGE, NOTE, outputs=("digits",)), ["unknown output 'digits'", "['digit', 'scores']"]),
     ],
     ids=[
         "missing", "nothing", "unknown", "twice", "dtype", "dimension", "rank", "uneven", "too many rows", "no rows",
-        "output",
+        "output twice", "output",
     ],
 )  # fmt: skip
 def test_each_refusal_says_what_was_expected_and_what_came(request_: InferRequest, words: list[str]) -> None:

@@ -104,6 +104,18 @@ async def test_only_a_cancelled_call_counts_as_cancelled(models: Path) -> None:
         assert (await pod.line())["status"] == "model_failed"
 
 
+async def test_an_output_that_is_named_twice_is_refused() -> None:
+    async with calling_pod() as pod:
+        request = texts(b"fine")
+        for name in ("label", "class_id", "label"):
+            request.outputs.add(name=name)
+        sentence = "model 'sentiment': expected each output once, got ['label', 'class_id', 'label']"
+        assert await pod.refusal(request) == ("INVALID_ARGUMENT", sentence)
+        del request.outputs[2]
+        answer = await pod.infer(request)
+        assert [output.name for output in answer.outputs] == ["label", "class_id"]
+
+
 async def test_an_answer_beyond_the_limit_is_the_model_s_failure_in_our_words() -> None:
     async with calling_pod(max_message_bytes=1024) as pod:
         assert (await pod.infer(texts(*[b"a"] * 30))).outputs[0].shape == [30, 1]

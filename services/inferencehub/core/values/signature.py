@@ -82,6 +82,10 @@ class Signature:
                 raise bad_input(
                     f"model '{request.model}': unknown output '{name[:80]}', expected one of [{expected}]"
                 )
+        if len(set(request.outputs)) != len(request.outputs):
+            raise bad_input(
+                f"model '{request.model}': expected each output once, got {shown(list(request.outputs))}"
+            )
         for name, count in zip(request.outputs, request.classes, strict=False):
             if count and known[name] in ("BYTES", "BOOL"):
                 raise bad_input(

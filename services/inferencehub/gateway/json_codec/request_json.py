@@ -108,11 +108,9 @@ def read_outputs(bodies: Sequence[OutputBody], wanted: Wanted) -> tuple[tuple[st
         wanted: gets which of them are to be binary.
 
     Raises:
-        HubError: BAD_INPUT or UNSUPPORTED for a parameter that this server does not have, or a name that comes twice.
+        HubError: BAD_INPUT or UNSUPPORTED for a parameter that this server does not have.
     """
     names = tuple([body.name for body in bodies])
-    if len(set(names)) != len(names):
-        raise bad_input(f"expected each output once, got {shown(list(names))}")
     counts = []
     for body in bodies:
         parameters = checked(body.parameters) if body.parameters else {}
