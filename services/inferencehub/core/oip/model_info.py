@@ -31,8 +31,15 @@ def info_from_proto(
     """
     optional = {tensor.name for tensor in config.input if tensor.optional} if config else set()
     batch = config.max_batch_size if config else 0
+    scalars = {entry.name for entry in config.input if is_scalar(entry)} if config else set()
     inputs = [
-        TensorSpec(t.name, t.datatype, tuple(t.shape), t.name in optional, not t.shape and not batch)
+        TensorSpec(
+            t.name,
+            t.datatype,
+            tuple(t.shape),
+            t.name in optional,
+            not t.shape and not batch and t.name not in scalars,
+        )
         for t in metadata.inputs
     ]
     outputs = [TensorSpec(t.name, t.datatype, tuple(t.shape)) for t in metadata.outputs]
@@ -58,11 +65,21 @@ def complete(config: config_pb.ModelConfig, signature: Signature) -> None:
         entry = inputs.get(spec.name) or config.input.add(name=spec.name)
         fill_entry(entry, spec, signature.max_batch_size)
         entry.optional = spec.optional
+        if not spec.shape and not spec.any_shape:
+            entry.reshape.SetInParent()
     outputs = {entry.name: entry for entry in config.output}
     for spec in signature.outputs:
         fill_entry(
             outputs.get(spec.name) or config.output.add(name=spec.name), spec, signature.max_batch_size
         )
+
+
+def is_scalar(entry: config_pb.ModelInput) -> bool:
+    """Whether a completed config says that an input is a scalar: no dims, and a reshape to none.
+
+    An input of unknown rank has no dims either, but no reshape.
+    """
+    return not entry.dims and entry.HasField("reshape")
 
 
 def fill_entry(

@@ -130,11 +130,13 @@ def whole(value: float) -> int:
 
 
 def one_row(info: ModelInfo, spec: TensorSpec, count: int) -> tuple[int, ...]:
-    """The shape of a tensor that holds `count` values as one row of `spec`.
+    """The shape of a tensor that holds `count` values as one row of `spec`: [1, count] if it takes every shape.
 
     Raises:
         HubError: BAD_INPUT if there are too few or too many values.
     """
+    if spec.any_shape:
+        return (1, count)
     batches = bool(info.signature.max_batch_size)
     row = filled(spec.shape[1:] if batches else spec.shape, count)
     if row is None:

@@ -32,6 +32,10 @@ def raw_request(info: ModelInfo, version: str, data: Buffer) -> InferRequest:
             "(Inference-Header-Content-Length 0)"
         )
     spec = signature.inputs[0]
+    if spec.any_shape:
+        raise bad_input(
+            f"model '{info.name}': input '{spec.name}' has no shape, expected one for a body of raw elements"
+        )
     batches = bool(signature.max_batch_size)
     row = spec.shape[1:] if batches else spec.shape
     size = DTYPES[spec.dtype]

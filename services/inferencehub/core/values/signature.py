@@ -25,8 +25,9 @@ class TensorSpec:
     """An input or an output of a model.
 
     `shape` has -1 for a dimension of any size. If the model batches, the batch dimension comes first. With `any_shape`,
-    `shape` is () and the model takes every shape. The protocol cannot say that: on the wire it is a scalar. So a
-    gateway lets every shape pass where a model without batches has no dimensions, and the pod checks it.
+    `shape` is () and the model takes every shape. ModelMetadata cannot say that: it looks like a scalar there. The
+    ModelConfig of our pods tells the two apart. For other servers a gateway lets every shape pass where a model without
+    batches has no dimensions, and the server checks it.
     """
 
     name: str

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 import tritonclient.grpc.aio as triton
 
+from inferencehub.pb import inference_pb2 as predict_pb
 from inferencehub.pb import model_config_pb2 as config_pb
 from tests.hub import Hub, running_hub, running_pod, write_model
+from tests.inference.pod_processes import predict_of
 from tests.onnx_files import FLOAT, INT64, model, node, one_node, sequence_of_maps, tensor, tensor_type
 
 
@@ -99,6 +102,41 @@ async def test_an_input_of_unknown_rank_takes_any_shape(
         assert await infer(hub, s=scale) == (200, {"y": scale})
         _, metadata, _ = await hub.get("/v2/models/m")
         assert metadata["inputs"] == [{"name": "s", "datatype": "FP32", "shape": []}]
+
+
+async def test_predict_gives_an_unknown_rank_a_row_and_a_scalar_one_number(tmp_path: Path) -> None:
+    unknown = one_node("Identity", {"s": tensor_type(FLOAT, None)}, tensor_type(FLOAT, ["n", "k"]))
+    scalar = model(
+        [node("Mul", ["s", "two"], ["y"])],
+        {"s": tensor_type(FLOAT, [])},
+        {"y": tensor_type(FLOAT, [2])},
+        [tensor("two", FLOAT, [2], [1.0, 2.0])],
+    )
+    write_model(tmp_path, "unknown", "", {"1/model.onnx": unknown})
+    write_model(tmp_path, "scalar", "", {"1/model.onnx": scalar})
+    cases = [
+        ("unknown", [0.25, 0.75], 1, 0.75),
+        ("unknown", [1.0, 0.0, 0.0], 0, 1.0),
+        ("scalar", [0.0], 0, 0.5),
+    ]
+    async with (
+        running_hub(tmp_path) as hub,
+        grpc.aio.insecure_channel(f"127.0.0.1:{hub.pods[0].port}") as channel,
+    ):
+        for name, features, class_id, confidence in cases:
+            _, answer, _ = await hub.post("/predict", {"model_name": name, "features": features})
+            assert answer == {"class_id": class_id, "confidence": confidence, "error": ""}
+            request = predict_pb.PredictRequest(model_name=name, features=features)
+            at_pod = await predict_of(channel)(request)
+            assert (at_pod.class_id, at_pod.confidence) == (class_id, confidence)
+        status, answer, _ = await hub.post("/predict", {"model_name": "scalar", "features": [1, 2]})
+        assert (status, answer["error"]) == (400, "model 'scalar' takes 1 features, got 2")
+        raw = {"Inference-Header-Content-Length": "0"}
+        status, answer, _ = await hub.post("/v2/models/unknown/infer", bytes(8), headers=raw)
+        assert (status, answer["error"]) == (
+            400,
+            "model 'unknown': input 's' has no shape, expected one for a body of raw elements",
+        )
 
 
 async def test_a_config_may_give_dims_to_an_unknown_rank(tmp_path: Path) -> None:
