@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import platform
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from tests.gateway.pod_processes import gateway_to, pods_of
 from tests.hub import Hub, eventually, write_model
+from tests.onnx_files import INT64, one_node, tensor_type
 
 SOURCE = """
 import os
@@ -118,3 +120,37 @@ async def test_a_request_that_freezes_its_pod_costs_two_of_three(tmp_path: Path)
         assert await ask(hub, -19, False) == (500, KILLED)
         assert await ask(hub, 3, False) == (200, [6.0, 2.0])
         assert up(hub) == 1
+
+
+@pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "AMD64"), reason="other processors divide without a trap"
+)
+async def test_a_division_that_crashes_onnxruntime_costs_two_of_four(tmp_path: Path) -> None:
+    """The lowest number by -1 is out of range, and x86 answers that with a signal that ends the process."""
+    kind = tensor_type(INT64, ["n"])
+    write_model(
+        tmp_path,
+        "quotient",
+        "",
+        {"1/model.onnx": one_node("Div", {"a": kind, "b": kind}, tensor_type(INT64, ["n"]))},
+    )
+    deadly_model(tmp_path, 0, 1, "beside")
+
+    async def divide(a: int, b: int) -> tuple[int, Any]:
+        inputs = [
+            {"name": name, "datatype": "INT64", "shape": [1], "data": [number]}
+            for name, number in (("a", a), ("b", b))
+        ]
+        status, body, _ = await hub.post("/v2/models/quotient/infer", {"inputs": inputs})
+        return status, body["outputs"][0]["data"] if status == 200 else body["error"]
+
+    async with pods_of(*[tmp_path] * 4) as pods, gateway_to(*pods, hold_s=5) as hub:
+        calls = [divide(6 * number, 3) for number in range(40)]
+        beside = [ask(hub, float(number), False, "beside") for number in range(40)]
+        deadly, *answers = await asyncio.gather(divide(-(2**63), -1), *calls, *beside)
+        assert deadly == (500, KILLED.replace("deadly", "quotient"))
+        assert answers[:40] == [(200, [2 * number]) for number in range(40)]
+        assert answers[40:] == [(200, [2.0 * number, 2.0]) for number in range(40)]
+        await eventually(lambda: up(hub) == 2)
+        assert await divide(-(2**63), 2) == (200, [-(2**62)])
+        assert up(hub) == 2

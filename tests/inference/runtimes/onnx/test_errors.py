@@ -140,6 +140,11 @@ def test_what_no_input_explains_is_the_model_s_error(text: str) -> None:
             "Failed to construct locale with name:en_US.UTF-8 name not valid:Please, install necessary "
             "language-pack-XX and configure locales",
         ),
+        (
+            "[ONNXRuntimeError] : 1 : FAIL : Non-zero status code returned while running Div node. Name:'' Status "
+            "Message: element_wise_ops.cc:703 Compute Integer division by zero",
+            "Div: Integer division by zero",
+        ),
         ("", "onnxruntime gives no reason"),
     ],
 )
