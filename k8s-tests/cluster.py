@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
+from urllib.request import ProxyHandler, build_opener
 
 import yaml
 
@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CHART = ROOT / "charts" / "inferencehub"
 KIND_VALUES = CHART / "ci" / "kind-values.yaml"
 PATIENCE_S = 120
+DIRECT = build_opener(ProxyHandler({}))  # asks no proxy of the environment
 
 QUICK = """backend: "mock"
 input { name: "features" data_type: TYPE_FP32 dims: [-1] }
@@ -189,7 +190,7 @@ class Release:
         for pod in self.ready("gateway"):
             with (
                 self.forwarded(f"pod/{pod.name}", 9090) as address,
-                urlopen(f"http://{address}/metrics") as answer,
+                DIRECT.open(f"http://{address}/metrics") as answer,
             ):
                 lines = answer.read().decode().splitlines()
             counts += [

@@ -7,9 +7,8 @@ import re
 import subprocess
 from time import monotonic
 from typing import Any
-from urllib.request import urlopen
 
-from cluster import CHART, KIND_VALUES, ROOT, Release, eventually, release, run
+from cluster import CHART, DIRECT, KIND_VALUES, ROOT, Release, eventually, release, run
 
 ASKED = re.compile(r"<!-- asked -->\n```sh\n(.*?)\n```\n```json\n(.*?)\n```", re.DOTALL)
 LEFT = "all,configmaps,secrets,serviceaccounts,poddisruptionbudgets,horizontalpodautoscalers,networkpolicies,roles,rolebindings"
@@ -32,10 +31,10 @@ def test_install_ask_test_upgrade_rollback_uninstall(figure: Any) -> None:
                 if number == 0:
                     figure(f"{monotonic() - began:.1f} s from `helm install` to the first prediction")
         with hub.forwarded(f"pod/{hub.ready('gateway')[0].name}", 9090) as address:
-            text = urlopen(f"http://{address}/metrics").read().decode()
+            text = DIRECT.open(f"http://{address}/metrics").read().decode()
         assert 'inferencehub_gateway_request_seconds_count{model="digits",status="200"} 1.0' in text
         with hub.forwarded(f"pod/{hub.ready('inference')[0].name}", 9090) as address:
-            text = urlopen(f"http://{address}/metrics").read().decode()
+            text = DIRECT.open(f"http://{address}/metrics").read().decode()
         assert 'inferencehub_inference_model_ready{model="digits",version="1"} 1.0' in text
 
         run("helm", "test", hub.name, "-n", hub.namespace, "--timeout", "60s")

@@ -7,10 +7,10 @@ import json
 from time import monotonic
 from typing import Any
 from urllib.error import HTTPError
-from urllib.request import Request, urlopen
+from urllib.request import Request
 
 import pytest
-from cluster import QUICK, Release, eventually, mock_models, release
+from cluster import DIRECT, QUICK, Release, eventually, mock_models, release
 
 from tests.load import Load
 
@@ -45,7 +45,7 @@ def values(**inference: Any) -> dict[str, Any]:
 def ask(hub: Release, model: str) -> tuple[int, str]:
     body = json.dumps({"features": [1], "model_name": model}).encode()
     try:
-        with urlopen(Request(f"{hub.url()}/predict", body), timeout=30) as answer:
+        with DIRECT.open(Request(f"{hub.url()}/predict", body), timeout=30) as answer:
             return answer.status, answer.read().decode()
     except HTTPError as error:
         return error.code, error.read().decode()

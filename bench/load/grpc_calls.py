@@ -19,7 +19,11 @@ from inferencehub.pb import open_inference_pb2 as pb
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 MERGED = 16  # requests in a merged call
-LARGE = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+OPTIONS = [
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.enable_http_proxy", 0),
+]
 LEFT_US = 30_000_000
 
 
@@ -57,7 +61,7 @@ CALLS = (
 def asking(port: int, call: Call) -> Iterator[Callable[[], str]]:
     """What asks once and tells what is wrong with the answer."""
     case, width = MODELS[call.model].cases()[0], MODELS[call.model].width
-    with grpc.insecure_channel(f"127.0.0.1:{port}", options=LARGE) as channel:
+    with grpc.insecure_channel(f"127.0.0.1:{port}", options=OPTIONS) as channel:
         method: Callable[..., Any] = channel.unary_unary(
             INFER, response_deserializer=pb.ModelInferResponse.FromString
         )

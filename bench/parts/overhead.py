@@ -59,7 +59,7 @@ class Direct:
     """A channel to the pod."""
 
     def __init__(self, stack: Stack, model: str) -> None:
-        self.channel = grpc.insecure_channel(stack.pod)
+        self.channel = grpc.insecure_channel(stack.pod, options=[("grpc.enable_http_proxy", 0)])
         self.method: Callable[..., bytes] = self.channel.unary_unary(
             "/inference.GRPCInferenceService/ModelInfer"
         )

@@ -15,7 +15,11 @@ from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel
 
 pb, services = grpc.protos_and_services("bench/peers/naive.proto")
-LARGE = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+OPTIONS = [
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.enable_http_proxy", 0),
+]
 kind, port, backend = sys.argv[1:]
 app = FastAPI()
 channels: list[Any] = []
@@ -43,7 +47,7 @@ def stub() -> Any:
     """A stub on the one channel, which begins with the first request: grpc.aio binds it to the loop it is made in."""
     if not channels:
         module: Any = grpc.aio if kind == "aio" else grpc
-        channels.append(module.insecure_channel(f"127.0.0.1:{backend}", options=LARGE))
+        channels.append(module.insecure_channel(f"127.0.0.1:{backend}", options=OPTIONS))
     return services.ModelsStub(channels[0])
 
 

@@ -17,6 +17,7 @@ from bench.servers.stack import Stack, tiers
 
 COMPUTING = ROOT / "bench" / "computing_models"
 BOTH = (SERVERS, LOAD)
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # asks no proxy of the environment
 FIND_S = 2.0  # until every gateway has found every pod
 
 
@@ -64,7 +65,7 @@ def counted(ports: Sequence[int], model: str) -> tuple[float, float]:
     """Sum and count of the histogram of rows, over the processes behind some ops ports."""
     totals = {"sum": 0.0, "count": 0.0}
     for port in ports:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        with DIRECT.open(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
             text = answer.read().decode()
         for kind, value in re.findall(rf'_batch_rows_(sum|count){{model="{model}"[^}}]*}} (\S+)', text):
             totals[kind] += float(value)

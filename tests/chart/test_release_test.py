@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.chart.rendering import at, environ, one, render
-from tests.hub import MODELS, running_hub
+from tests.hub import MODELS, free_port, running_hub
 
 
 async def run(url: str, **environment: str) -> tuple[int, str]:
@@ -41,6 +41,13 @@ def repository(tmp_path: Path) -> Path:
 async def test_the_example_is_answered(repository: Path) -> None:
     async with running_hub(repository) as hub:
         code, output = await run(hub.url)
+    assert (code, output.count("class_id")) == (0, 1)
+
+
+async def test_a_proxy_in_the_environment_is_not_asked(repository: Path) -> None:
+    nobody = f"http://127.0.0.1:{free_port()}"
+    async with running_hub(repository) as hub:
+        code, output = await run(hub.url, http_proxy=nobody, HTTP_PROXY=nobody, ALL_PROXY=nobody)
     assert (code, output.count("class_id")) == (0, 1)
 
 

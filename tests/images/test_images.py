@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
+from urllib.request import ProxyHandler, Request, build_opener
 
 import pytest
 
@@ -32,6 +32,7 @@ GATEWAY = "inferencehub-gateway:dev"
 INFERENCE = "inferencehub-inference:dev"
 NAME = "inferencehub-test"
 LOCKED_DOWN = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
+DIRECT = build_opener(ProxyHandler({}))  # asks no proxy of the environment
 PREDICTION = {"features": [0.5, 1.2, -3.4], "model_name": "v1-mock"}
 
 
@@ -69,7 +70,9 @@ def found_modules(image: str, *names: str) -> set[str]:
 def predict(address: str, body: Mapping[str, object]) -> tuple[int, dict[str, object]]:
     """Status and answer of a `/predict`."""
     try:
-        with urlopen(Request(f"http://{address}/predict", json.dumps(body).encode()), timeout=30) as answer:
+        with DIRECT.open(
+            Request(f"http://{address}/predict", json.dumps(body).encode()), timeout=30
+        ) as answer:
             return answer.status, json.load(answer)
     except HTTPError as error:
         return error.code, json.load(error)
@@ -77,14 +80,14 @@ def predict(address: str, body: Mapping[str, object]) -> tuple[int, dict[str, ob
 
 def served(address: str) -> list[str]:
     """The names of the models that `/v2/models` lists."""
-    with urlopen(f"http://{address}/v2/models", timeout=30) as answer:
+    with DIRECT.open(f"http://{address}/v2/models", timeout=30) as answer:
         return [model["name"] for model in json.load(answer)["models"]]
 
 
 def post_predict(address: str) -> tuple[dict[str, object], str]:
     """The answer of `/predict` and the pod that made it."""
     request = Request(f"http://{address}/predict", json.dumps(PREDICTION).encode())
-    with urlopen(request, timeout=30) as answer:
+    with DIRECT.open(request, timeout=30) as answer:
         return json.load(answer), answer.headers["X-Served-By"]
 
 
@@ -93,7 +96,7 @@ def wait_until_ready(address: str, path: str = "readyz", seconds: float = 60) ->
     reason = "never asked"
     while time.monotonic() < end:
         try:
-            with urlopen(f"http://{address}/{path}", timeout=5):
+            with DIRECT.open(f"http://{address}/{path}", timeout=5):
                 return
         except HTTPError as error:
             reason = f"{error.code} {error.read().decode(errors='replace')}"
