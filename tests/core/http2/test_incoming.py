@@ -29,7 +29,7 @@ from inferencehub.core.http2.frames import (
     frame,
     settings,
 )
-from inferencehub.core.http2.half_message import HEAD
+from inferencehub.core.http2.half_message import HEAD, GivenUp
 from inferencehub.core.http2.incoming import BUFFER, SPARE, TURN, Incoming
 from inferencehub.core.http2.outgoing import JOIN_BELOW, Outgoing
 from inferencehub.core.lane.byte_budget import ByteBudget
@@ -48,7 +48,8 @@ class Reader:
     ends: int = 0
     turn: int = TURN
     budget: ByteBudget | None = None
-    refused: list[bytes] = field(default_factory=list)
+    refused: list[tuple[bytes, GivenUp]] = field(default_factory=list)
+    oversizes: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.incoming = Incoming(self.preface, MOST, self.budget)
@@ -60,8 +61,11 @@ class Reader:
     def message(self, data: bytes | bytearray | memoryview) -> None:
         self.messages.append(bytes(data))
 
-    def no_room(self, head: bytes) -> None:
-        self.refused.append(head)
+    def given_up(self, head: bytes, why: GivenUp) -> None:
+        self.refused.append((head, why))
+
+    def oversized(self, size: int) -> None:
+        self.oversizes.append(size)
 
     def half_closed(self) -> None:
         self.ends += 1
@@ -153,7 +157,6 @@ def test_a_large_message_is_read_into_its_place() -> None:
         (PREFACE + settings() + frame(DATA, 0, 3, b"x"), "DATA of a stream"),
         (PREFACE + settings() + frame(DATA, PADDED, STREAM, b"\x05abc"), "more padding than DATA"),
         (PREFACE + settings() + frame(DATA, 0, STREAM, b"\1\0\0\0\1"), "compressed"),
-        (PREFACE + settings() + frame(DATA, 0, STREAM, PREFIX.pack(0, MOST + 1)), "of 1000001 bytes"),
         (PREFACE + settings() + frame(PING, 0, 0, bytes(BUFFER))[:100], "at most"),
     ],
 )
@@ -179,9 +182,47 @@ def test_a_message_that_the_budget_has_no_room_for_is_skipped_and_told() -> None
     reader.read(rest[:80_000])
     reader.read(rest[80_000:] + frame(DATA, 0, STREAM, message(small)))
     assert (reader.messages, budget.held) == ([small], 0)
-    assert reader.refused == [large[:HEAD]]
+    assert reader.refused == [(large[:HEAD], GivenUp.NO_ROOM)]
     reader.read(frame(DATA, 0, STREAM, message(small * 20_000)))
     assert reader.messages == [small, small * 20_000]
+
+
+@pytest.mark.parametrize("came", [10, HEAD + 10])
+def test_a_message_that_is_given_up_is_told_once_its_head_is_there(came: int) -> None:
+    budget = ByteBudget(150_000)
+    reader = Reader(budget=budget)
+    large = bytes(range(256)) * 500
+    data = frame(DATA, 0, STREAM, message(large))
+    reader.read(settings() + data[: 14 + came])
+    assert budget.held == came
+    reader.incoming.give_up(GivenUp.TOO_SLOW, reader)
+    assert budget.held == 0
+    assert reader.refused == [(large[:HEAD], GivenUp.TOO_SLOW)] * (came > HEAD)
+    reader.incoming.give_up(GivenUp.NO_ROOM, reader)
+    reader.read(data[14 + came : 100_000])
+    assert reader.refused == [(large[:HEAD], GivenUp.TOO_SLOW)]
+    reader.read(data[100_000:] + frame(DATA, 0, STREAM, message(b"small")))
+    assert (reader.messages, len(reader.refused), budget.held) == ([b"small"], 1, 0)
+
+
+def test_a_message_that_makes_room_for_itself_is_given_up() -> None:
+    budget = ByteBudget(150_000)
+    reader = Reader(budget=budget)
+    budget.relieve = lambda fits: reader.incoming.give_up(GivenUp.NO_ROOM, reader)
+    large = bytes(200_000)
+    data = settings() + frame(DATA, 0, STREAM, message(large) + message(b"small"))
+    for at in range(0, len(data), 40_000):
+        reader.read(data[at : at + 40_000])
+    assert reader.refused == [(large[:HEAD], GivenUp.NO_ROOM)]
+    assert (reader.messages, budget.held) == ([b"small"], 0)
+
+
+def test_a_message_beyond_the_limit_is_skipped_and_told() -> None:
+    reader = Reader()
+    large = bytes(range(250)) * 4_001
+    reader.read(settings() + frame(DATA, 0, STREAM, message(b"1") + message(large) + message(b"2")))
+    assert (reader.messages, reader.refused) == ([b"1", b"2"], [(large[:HEAD], GivenUp.TOO_LARGE)])
+    assert reader.oversizes == [len(large)]
 
 
 def test_what_is_dropped_is_given_back() -> None:

@@ -17,6 +17,7 @@ from h2.events import ConnectionTerminated, DataReceived, Event, ResponseReceive
 from h2.settings import SettingCodes
 
 from inferencehub.core.http2.frames import CONTINUATION, HEADERS, PING, PREFACE, frame, settings
+from inferencehub.core.http2.half_message import GivenUp
 from inferencehub.core.http2.server import ServerStream
 from inferencehub.core.values.tensors import Buffer
 from tests.hub import eventually
@@ -39,6 +40,7 @@ class Echo(ServerStream):
         super().__init__(20_000_000, **bounds)
         self.broken = ""
         self.messages = 0
+        self.given: list[tuple[bytes, GivenUp]] = []
 
     @property
     def transport(self) -> Any:
@@ -52,8 +54,8 @@ class Echo(ServerStream):
         else:
             self.begin((("said", headers.get("say", "nothing")),))
 
-    def no_room(self, head: bytes) -> None:
-        raise AssertionError("there is no budget")
+    def given_up(self, head: bytes, why: GivenUp) -> None:
+        self.given.append((head, why))
 
     def half_closed(self) -> None:
         self.finish(0)
@@ -299,7 +301,7 @@ async def test_a_client_that_does_not_read_and_is_given_up_leaves_no_connection(
 HALF = frame(0, 0, 1, struct.pack(">BI", 0, 1_000_000) + bytes(400_000))
 
 
-async def test_a_message_that_does_not_arrive_in_time_ends_the_connection() -> None:
+async def test_a_message_that_does_not_arrive_in_time_is_given_up_and_nothing_else() -> None:
     """Even if frames come in between; one large message after another is no such message."""
     async with connected(patience_s=0.1, message_s=1.0) as (client, echo):
         client.begin(window=2**31 - 1)
@@ -313,9 +315,15 @@ async def test_a_message_that_does_not_arrive_in_time_ends_the_connection() -> N
             client.writer.write(rest)
         await client.until_body(20 * 1_000_005)
         assert echo.messages == 20
+        assert not echo.given
         client.writer.write(HALF)
-        with suppress(ConnectionError):
-            while not echo.broken:
+        async with asyncio.timeout(30):
+            while not echo.given:
                 client.writer.write(frame(PING, 0, 0, bytes(8)))
                 await asyncio.sleep(0.05)
-        assert echo.broken == "a message did not arrive in time"
+        assert echo.given == [(bytes(4096), GivenUp.TOO_SLOW)]
+        client.writer.write(rest)
+        client.send(b"next")
+        await client.until_body(20 * 1_000_005 + 9)
+        assert client.body[-4:] == b"next"
+        assert (echo.messages, echo.broken, len(echo.given)) == (21, "", 1)

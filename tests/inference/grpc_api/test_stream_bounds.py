@@ -31,8 +31,9 @@ MEMBERS = '[[1, 60000000, "a"]]'
 
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
-    """A quick model, and one whose answer has as many bytes as its input says."""
+    """A quick model, a slow one, and one whose answer has as many bytes as its input says."""
     mock_model(tmp_path, "quick")
+    mock_model(tmp_path, "slow", delay_ms=60_000, slots=1)
     code = """
 import numpy as np
 
@@ -79,8 +80,7 @@ class Gateway:
 
     def send(self, message: pb.ModelInferRequest) -> None:
         """Send a call."""
-        data = message.SerializeToString()
-        self.writer.write(frame(DATA, 0, STREAM, PREFIX.pack(0, len(data)) + data))
+        self.writer.write(whole(message))
 
     async def reply(self) -> pb.ModelStreamInferResponse:
         """The next answer."""
@@ -106,6 +106,12 @@ def zeros(id: str, size: int) -> pb.ModelInferRequest:
     message.inputs.add(name="size", datatype="INT64", shape=[1])
     message.raw_input_contents.append(size.to_bytes(8, "little"))
     return message
+
+
+def whole(message: pb.ModelInferRequest) -> bytes:
+    """A call as it is sent."""
+    data = message.SerializeToString()
+    return frame(DATA, 0, STREAM, PREFIX.pack(0, len(data)) + data)
 
 
 def half(size: int, sent: int) -> bytes:
@@ -145,12 +151,15 @@ async def test_a_message_without_room_is_refused_as_never_begun_and_the_stream_g
         second.close()
 
 
-async def test_the_oldest_half_message_makes_room_for_others(models: Path) -> None:
+async def test_the_oldest_half_message_makes_room_for_others_and_costs_only_its_call(models: Path) -> None:
     async with running_pod(models, queue_bytes=10_000_000) as pod:
         first, second = Gateway(), Gateway()
         await first.connect(pod)
-        first.writer.write(half(9_500_000, 9_000_000))
-        await eventually(lambda: pod.models.bytes_held.held == 9_000_000)
+        first.send(features("slow", 1.0, id="beside", hub_members=MEMBERS))
+        await eventually(lambda: pod.models.get("slow").free == 0)
+        large = whole(features("quick", *[0.0] * 2_300_000, id="16", hub_members=MEMBERS))
+        first.writer.write(large[:9_000_000])
+        await eventually(lambda: pod.models.bytes_held.held > 8_999_000)
         await second.connect(pod)
         (stream,) = [one for one in pod.servicer.streams._open if one.half]
         loop = asyncio.get_running_loop()
@@ -158,8 +167,64 @@ async def test_the_oldest_half_message_makes_room_for_others(models: Path) -> No
         second.send(features("quick", *[0.0] * 1_000_000, id="17", hub_members=MEMBERS))
         reply = await second.reply()
         assert (reply.infer_response.id, reply.error_message) == ("17", "")
-        assert stream.over
+        reply = await first.reply()  # at once, before the rest of it has come
+        assert reply.infer_response.id == "16"
+        assert extension.failure_from_proto(reply) == (
+            "RESOURCE_EXHAUSTED",
+            "the pod holds too many bytes of requests",
+            True,
+        )
+        first.writer.write(large[9_000_000:])
+        first.send(features("quick", 1.0, id="18", hub_members=MEMBERS))
+        first.send(extension.cancel_to_proto("beside"))
+        reply = await first.reply()
+        assert (reply.infer_response.id, reply.error_message) == ("18", "")
+        await eventually(lambda: pod.models.get("slow").free == 1)
+        assert not stream.over
+        first.close()
         second.close()
+
+
+async def test_a_message_that_is_slower_than_its_time_costs_only_its_call(models: Path) -> None:
+    async with running_pod(models) as pod:
+        gateway = Gateway()
+        await gateway.connect(pod)
+        await eventually(lambda: pod.servicer.streams._open)
+        (stream,) = pod.servicer.streams._open
+        stream._message_s = 1.0
+        large = whole(features("quick", *[0.0] * 100_000, id="16", hub_members=MEMBERS))
+        gateway.writer.write(large[:200_000])
+        reply = await gateway.reply()
+        assert reply.infer_response.id == "16"
+        assert extension.failure_from_proto(reply) == (
+            "RESOURCE_EXHAUSTED",
+            "the request did not arrive at the pod in time",
+            True,
+        )
+        gateway.writer.write(large[200_000:])
+        gateway.send(features("quick", 1.0, id="17", hub_members=MEMBERS))
+        reply = await gateway.reply()
+        assert (reply.infer_response.id, reply.error_message) == ("17", "")
+        assert (pod.models.bytes_held.held, stream.over) == (0, False)
+        gateway.close()
+
+
+async def test_a_message_beyond_the_limit_costs_only_its_call(models: Path) -> None:
+    async with running_pod(models, max_message_bytes=100_000) as pod:
+        gateway = Gateway()
+        await gateway.connect(pod)
+        gateway.send(features("quick", *[0.0] * 25_000, id="16", hub_members=MEMBERS))
+        gateway.send(features("quick", 1.0, id="17", hub_members=MEMBERS))
+        reply = await gateway.reply()
+        assert reply.infer_response.id == "16"
+        assert extension.failure_from_proto(reply) == (
+            "INVALID_ARGUMENT",
+            "the request has more than 100000 bytes",
+            False,
+        )
+        reply = await gateway.reply()
+        assert (reply.infer_response.id, reply.error_message) == ("17", "")
+        gateway.close()
 
 
 @pytest.mark.parametrize("window", [65_535, 2**31 - 1])

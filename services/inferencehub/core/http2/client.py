@@ -8,6 +8,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from inferencehub.core.http2.frames import CANCEL, ENABLE_PUSH, PING, PREFACE, Broken, frame, settings
+from inferencehub.core.http2.half_message import GivenUp
 from inferencehub.core.http2.rules import RESPONSE, check_headers
 from inferencehub.core.http2.stream import GIVE_BACK, Stream
 from inferencehub.core.values.tensors import Buffer
@@ -106,8 +107,12 @@ class ClientStream(Stream):
         if self._received is not None:
             self._received(data)
 
-    def no_room(self, head: bytes) -> None:
-        """See `Receiver`; never called, because there is no budget."""
+    def given_up(self, head: bytes, why: GivenUp) -> None:
+        """See `Receiver`; never called: there is no budget, and `oversized` raises."""
+
+    def oversized(self, size: int) -> None:
+        """See `Receiver`: the server knows the limit, and nobody could say whose answer it is."""
+        raise Broken(f"a message of {size} bytes, which is more than this side takes")
 
     def half_closed(self) -> None:
         """See `Receiver`."""

@@ -21,7 +21,7 @@ from inferencehub.core.http2.frames import (
     WINDOW,
     Broken,
 )
-from inferencehub.core.http2.half_message import Budget, HalfMessage
+from inferencehub.core.http2.half_message import Budget, GivenUp, HalfMessage
 from inferencehub.core.values.tensors import Buffer
 
 BUFFER = 2**16  # bytes; every frame other than DATA must fit in
@@ -40,8 +40,15 @@ class Receiver(Protocol):
     def message(self, data: Buffer) -> None:
         """Take a message."""
 
-    def no_room(self, head: bytes) -> None:
-        """Take the beginning of a message for which the budget had no room; the rest of it was dropped."""
+    def oversized(self, size: int) -> None:
+        """A message of `size` bytes begins, more than the limit; it will be given up.
+
+        Raises:
+            Broken: if such a message ends the connection.
+        """
+
+    def given_up(self, head: bytes, why: GivenUp) -> None:
+        """Take the beginning of a message that was given up; the rest of it is dropped."""
 
     def half_closed(self) -> None:
         """The peer has ended its side of the stream with DATA."""
@@ -138,6 +145,11 @@ class Incoming:
         if self.closed:
             raise Broken("more of a stream after its end")
 
+    def give_up(self, why: GivenUp, receiver: Receiver) -> None:
+        """Give up the incomplete message, and tell the receiver; nothing happens if there is none."""
+        self.half.give_up(why)
+        self._refuse(receiver)
+
     def drop(self) -> None:
         """Drop the bytes that have arrived, and parse nothing more."""
         self._dropped = True
@@ -218,10 +230,9 @@ class Incoming:
                 continue
             if half.skip:
                 size = min(stop - at, half.skip)
+                half.skipped(self._view[at : at + size])
                 at += size
-                half.skip -= size
-                if not half.skip:
-                    receiver.no_room(half.head)
+                self._refuse(receiver)
                 continue
             if self._prefix or stop - at < PREFIX_BYTES:
                 begun = len(self._prefix)
@@ -234,7 +245,10 @@ class Incoming:
             else:
                 size = self._size(*PREFIX.unpack_from(self._buffer, at))
                 at += PREFIX_BYTES
-            if size <= stop - at:
+            if size > self._most_bytes:
+                receiver.oversized(size)
+                half.pass_over(size, GivenUp.TOO_LARGE)
+            elif size <= stop - at:
                 self.turn -= 1
                 receiver.message(bytes(self._view[at : at + size]))
                 at += size
@@ -248,9 +262,16 @@ class Incoming:
         message = self.half.filled(size)
         if message is not None:
             receiver.message(message)
+        else:
+            self._refuse(receiver)
+
+    def _refuse(self, receiver: Receiver) -> None:
+        """Tell the receiver of a message that was given up, if enough of it has arrived."""
+        refusal = self.half.refusal()
+        if refusal is not None:
+            receiver.given_up(*refusal)
 
     def _size(self, compressed: int, size: int) -> int:
-        if compressed or size > self._most_bytes:
-            what = "compressed" if compressed else f"of {size} bytes"
-            raise Broken(f"a message {what}, expected at most {self._most_bytes} bytes, not compressed")
+        if compressed:
+            raise Broken("a message that is compressed, expected one that is not")
         return size

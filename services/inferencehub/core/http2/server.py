@@ -18,7 +18,7 @@ from inferencehub.core.http2.frames import (
     frame,
     settings,
 )
-from inferencehub.core.http2.half_message import Budget
+from inferencehub.core.http2.half_message import Budget, GivenUp
 from inferencehub.core.http2.rules import REQUEST, check_headers
 from inferencehub.core.http2.stream import Stream
 
@@ -32,7 +32,7 @@ class ServerStream(Stream):
         most_bytes: bytes of the largest message that is accepted.
         patience_s: seconds that the client has to open the stream, and to close the connection after the stream's end.
         silent_s: seconds without any frame after which the connection is dropped; gateways ping more often.
-        message_s: seconds in which a message must arrive completely.
+        message_s: seconds in which a message must arrive completely; a slower one is given up.
         most_held: number of message bytes that may wait for the client's windows; beyond it the connection is dropped.
         budget: accounts for the bytes of an incomplete message; None for no limit.
 
@@ -53,13 +53,17 @@ class ServerStream(Stream):
         self._most_held = most_held
         self._begun = self._finished = False
         self._made_at = self._heard_at = self.whole_at = self._loop.time()
-        self._heard = self._seen_whole = 0
+        self._heard = self._seen_begun = 0
         self._timer: asyncio.TimerHandle | None = None
 
     @property
     def half(self) -> bool:
         """Whether a large message has arrived in part."""
-        return self._incoming.half.there
+        return self._incoming.half.wants
+
+    def give_up(self, why: GivenUp) -> None:
+        """Give up the message that has arrived in part; the connection, and all else on it, go on."""
+        self._incoming.give_up(why, self)
 
     def connection_made(self, transport: Any) -> None:
         """Send this side's settings, and begin to wait for the stream."""
@@ -131,19 +135,19 @@ class ServerStream(Stream):
 
     def _look(self) -> None:
         """Drop the connection if one of its times is over; called again and again until the stream ends."""
-        now, incoming = self._loop.time(), self._incoming
+        now, half = self._loop.time(), self._incoming.half
         if self.heard != self._heard:
             self._heard, self._heard_at = self.heard, now
-        if incoming.half.whole != self._seen_whole or not incoming.half.there:
-            self._seen_whole, self.whole_at = incoming.half.whole, now
+        if half.begun != self._seen_begun or not half.wants:
+            self._seen_begun, self.whole_at = half.begun, now
         if now - self._heard_at >= self._silent_s or (
             not self._begun and now - self._made_at >= self._patience_s
         ):
             self._break("it is silent")
-        elif now - self.whole_at >= self._message_s:
-            self._break("a message did not arrive in time")
-        else:
-            self._timer = self._loop.call_later(min(LOOK_S, self._patience_s), self._look)
+            return
+        if now - self.whole_at >= self._message_s:
+            self.give_up(GivenUp.TOO_SLOW)
+        self._timer = self._loop.call_later(min(LOOK_S, self._patience_s), self._look)
 
     def _look_for_the_end(self, unsent: int) -> None:
         if self.unsent() >= unsent:

@@ -41,7 +41,7 @@ from inferencehub.core.http2.frames import (
     frame,
     settings,
 )
-from inferencehub.core.http2.half_message import Budget
+from inferencehub.core.http2.half_message import Budget, GivenUp
 from inferencehub.core.http2.incoming import SPARE, TURN, Incoming
 from inferencehub.core.http2.outgoing import Outgoing
 from inferencehub.core.http2.rules import block_of, check_frame
@@ -110,8 +110,11 @@ class Stream(asyncio.BufferedProtocol, ABC):
     def message(self, data: Buffer) -> None:
         """See `Receiver`."""
 
+    def oversized(self, size: int) -> None:
+        """See `Receiver`."""
+
     @abstractmethod
-    def no_room(self, head: bytes) -> None:
+    def given_up(self, head: bytes, why: GivenUp) -> None:
         """See `Receiver`."""
 
     @abstractmethod

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from inferencehub.core.http1.unread import Unread
-from inferencehub.core.http2.half_message import Budget
+from inferencehub.core.http2.half_message import Budget, GivenUp
 from inferencehub.core.http2.server import ServerStream
 from inferencehub.core.lane.sink import End, Sink
 from inferencehub.core.oip import extension, messages
@@ -192,10 +192,16 @@ class StandingStream(ServerStream):
         for call in list(self._running.values()):
             call.leave()
 
-    def no_room(self, head: bytes) -> None:
-        """See `Receiver`: refuse the call; another pod may have room for it."""
-        detail = "the pod holds too many bytes of requests"
-        self.send((extension.failure_to_proto(id_of(head), "RESOURCE_EXHAUSTED", detail, True),))
+    def given_up(self, head: bytes, why: GivenUp) -> None:
+        """See `Receiver`: refuse the call. Unless it is too large, another pod may take it."""
+        if why is GivenUp.TOO_LARGE:
+            code, detail = "INVALID_ARGUMENT", f"the request has more than {self._streams.most_bytes} bytes"
+        elif why is GivenUp.TOO_SLOW:
+            code, detail = "RESOURCE_EXHAUSTED", "the request did not arrive at the pod in time"
+        else:
+            code, detail = "RESOURCE_EXHAUSTED", "the pod holds too many bytes of requests"
+        refused = code == "RESOURCE_EXHAUSTED"
+        self.send((extension.failure_to_proto(id_of(head), code, detail, refused),))
 
     def message(self, data: Buffer) -> None:
         """See `Receiver`: begin the call that the message asks for."""

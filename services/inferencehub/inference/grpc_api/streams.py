@@ -11,14 +11,14 @@ from contextlib import suppress
 
 from inferencehub.core.http1.server import listen
 from inferencehub.core.http1.unread import Unread
+from inferencehub.core.http2.half_message import GivenUp
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.inference.grpc_api.standing_stream import CallRunner, StandingStream
 
 MOST_STREAMS = 256  # connections; each gateway has two
 UNREAD_S = 10.0  # how long a gateway may read nothing while answers wait for it
-RELIEF_S = (
-    1.0  # how long it must have read nothing, or sent one message, before it may be dropped to make room
-)
+# How long it must have read nothing, or sent one message, before this may be ended to make room.
+RELIEF_S = 1.0
 
 
 class Streams:
@@ -79,14 +79,18 @@ class Streams:
         return True
 
     def relieve(self, fits: Callable[[], bool]) -> None:
-        """End connections until `fits()` is true: those that read nothing, then those with the oldest half message."""
-        self.unread.relieve(fits)
+        """Make room until `fits()` is true: give up half messages, the oldest first; then end connections.
+
+        A half message costs one call, a connection that reads nothing costs all its calls.
+        """
         latest = asyncio.get_running_loop().time() - RELIEF_S
         for stream in sorted(self._open, key=lambda stream: stream.whole_at):
-            if fits() or stream.whole_at > latest:
+            if fits():
                 return
-            if stream.half:
-                stream.abort()
+            if stream.whole_at > latest:
+                break
+            stream.give_up(GivenUp.NO_ROOM)
+        self.unread.relieve(fits)
 
     def closed(self, stream: StandingStream) -> None:
         """Note that a gateway's connection is closed."""
