@@ -124,6 +124,7 @@ class Pod:
         try:
             if self.up and self._channel is not None and await self.catalog.look_for(self._channel.ask, name):
                 self._set_replicas()
+                self.changed()
         except Lost:
             self._check_now.set()
 
@@ -258,9 +259,12 @@ class Pod:
             self.beats += 1
             return await channel.ask(name, request, reply)
 
+        before = self.described, self.replicas, self.catalog.unavailable, self.catalog.loading
         await self.catalog.read(ask)
         self.described = True
         self._set_replicas()
+        if before != (self.described, self.replicas, self.catalog.unavailable, self.catalog.loading):
+            self.changed()
 
     def _set_replicas(self) -> None:
         models = self.catalog.models
@@ -270,7 +274,6 @@ class Pod:
             else Replica(self, info)
             for key, info in models.items()
         }
-        self.changed()
 
     def _set_state(self, state: PodState) -> None:
         if state is not self.state:

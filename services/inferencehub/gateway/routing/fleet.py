@@ -82,6 +82,8 @@ class Fleet:
         if not all(pod.up and pod.described for pod in pods):
             return set()
         broken = {name for pod in pods for name in pod.catalog.unavailable.keys() - pod.catalog.loading}
+        if not broken:
+            return broken
         may_come = {name for pod in pods for name in {*pod.catalog.loading, *pod.catalog.defaults}}
         return broken - may_come
 

@@ -3,13 +3,15 @@
 The pods that serve a model with the same contract share one lane. So a lane may have pods of several pools, and pods of
 two releases during a rollout. A request goes to the lane whose signature it fits. A model that no pod serves any more
 keeps its lane for a while: its requests wait there for a pod to come back.
+
+A pod with many models reports many changes at once. All changes of one pass of the event loop cost one update, at the
+pass's end, and only the models whose replicas have changed get their lanes anew.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from time import monotonic
 
 from inferencehub.core.lane.byte_budget import ByteBudget
@@ -20,6 +22,7 @@ from inferencehub.core.values.errors import HubError
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.signature import ModelInfo
 from inferencehub.gateway.pods.replica import Replica
+from inferencehub.gateway.routing.contract import contract
 from inferencehub.gateway.routing.fleet import Fleet
 from inferencehub.gateway.routing.model_lane import NO_POD, ModelLane
 
@@ -28,7 +31,7 @@ FORGET_S = 300.0  # how long the table remembers a model that no pod lists any m
 
 
 class RoutingTable:
-    """The lanes of each model and version, kept up to date with what the pods of a fleet report.
+    """The lanes of each model and version; at most one pass of the event loop behind what the pods of a fleet report.
 
     Args:
         fleet: the pods.
@@ -44,7 +47,9 @@ class RoutingTable:
         self.unnamed = dict.fromkeys(KINDS, "")  # the model of a /predict that names none, "" if it must
         self.changed = asyncio.Event()  # set and replaced at each change
         self._retries: dict[str, RetryBudget] = {}
-        fleet.changed = self.update
+        self._replicas: dict[tuple[str, str], list[Replica]] = {}  # at the last update
+        self._behind = False  # whether the fleet has changed since
+        fleet.changed = self._update_soon
 
     def models(self) -> dict[str, str]:
         """All known models by name: "" for a model that can be called, else the reason why it cannot."""
@@ -90,8 +95,19 @@ class RoutingTable:
         lanes = self.routes.get((name, version), [])
         return lanes if len(lanes) < 2 else sorted(lanes, key=lambda lane: not lane.open)
 
+    def _update_soon(self) -> None:
+        if not self._behind:
+            self._behind = True
+            asyncio.get_running_loop().call_soon(self.catch_up)
+
+    def catch_up(self) -> None:
+        """Take in at once what has changed; nothing happens if nothing has."""
+        if self._behind:
+            self.update()
+
     def update(self) -> None:
         """Give each lane its replicas, and make the lanes that are missing."""
+        self._behind = False
         wanted: dict[tuple[str, str], list[Replica]] = {}
         for pod in self.fleet.pods.values():
             defaults = pod.catalog.defaults
@@ -101,7 +117,13 @@ class RoutingTable:
                     wanted.setdefault((name, ""), []).append(replica)
         now = monotonic()
         for key in wanted.keys() | self.routes.keys():
-            self._route(key, wanted.get(key, []), now)
+            replicas, lanes = wanted.get(key, []), self.routes.get(key, [])
+            if replicas == self._replicas.get(key) and all(lane.replicas for lane in lanes):
+                for lane in lanes:
+                    lane.look()
+            else:
+                self._route(key, replicas, now)
+        self._replicas = wanted
         reported, hopeless = self.fleet.unavailable(), self.fleet.hopeless()
         for (name, _), lanes in self.routes.items():
             for lane in lanes:
@@ -173,15 +195,3 @@ def fit(lanes: list[ModelLane], request: InferRequest) -> tuple[ModelLane, Infer
         raise refusal
     finally:
         del refusal  # its traceback has this frame: a cycle that would keep the request
-
-
-def contract(info: ModelInfo) -> ModelInfo:
-    """The part of a model's description that must be equal for two pods to share a lane.
-
-    This is what the gateway reads: the signature, and the parameters that say how `/predict` reads the outputs and
-    whether a request may run again.
-    """
-    read = [
-        item for item in info.parameters if item[0].startswith("predict_") or item[0] == "run_at_most_once"
-    ]
-    return replace(info, version="", platform="", slots=1, parameters=tuple(read))

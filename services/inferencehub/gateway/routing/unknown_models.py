@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic
 from typing import TypeVar
 
@@ -56,6 +57,7 @@ class UnknownModels:
 
     async def _found(self, name: str, version: str, within_s: float | None, find: Callable[[], T]) -> T:
         """Wait until `find` returns anything, and return that; the model `name` is what the request waits for."""
+        self.table.catch_up()
         if found := find():
             return found
         longest = self.fleet.hold_s(name)
@@ -65,11 +67,10 @@ class UnknownModels:
         try:
             ends = monotonic() + hold_s
             while (left := ends - monotonic()) > 0 and self._may_come(name):
-                try:
+                with suppress(TimeoutError):
                     async with asyncio.timeout(left):
                         await self.table.changed.wait()
-                except TimeoutError:
-                    break
+                self.table.catch_up()
                 if found := find():
                     return found
         finally:
