@@ -19,12 +19,14 @@ from tests.core.lane.slots import Running, at_once, running_lane
 class Collected:
     """A sink that keeps what comes; `over` is set at the end."""
 
+    several = True
+
     def __init__(self) -> None:
         self.parts: list[list[float]] = []
         self.ended: End = None
         self.over = asyncio.Event()
 
-    def part(self, response: InferResponse) -> None:
+    def part(self, response: InferResponse, weight: int) -> None:
         assert not self.over.is_set()
         self.parts.append(values(response))
 
@@ -47,7 +49,7 @@ class Telling:
         self.runs += 1
         for _ in range(self.count - self.with_end):
             await asyncio.sleep(0)
-            emit(echo(batch))
+            emit(echo(batch), 1)
         if self.error is not None:
             raise NotAnswered(self.error, HubError(Kind.MODEL_FAILED, "it went wrong"))
         return Ran(echo(batch) if self.with_end else None, Times())
@@ -97,10 +99,10 @@ async def test_a_caller_that_leaves_gets_no_more(  # and the others do
 
         class Between(Telling):
             async def run(self, batch: Batch, emit: Emit) -> Ran:
-                emit(echo(batch))
+                emit(echo(batch), 1)
                 running.lane.leave(leaving)
                 await asyncio.sleep(0)
-                emit(echo(batch))
+                emit(echo(batch), 1)
                 return Ran(None, Times())
 
         running.pool.free = [Between(0)]  # type: ignore[list-item]
@@ -133,8 +135,8 @@ async def test_rows_that_the_other_side_dropped_are_not_in_its_answers() -> None
             async def run(self, batch: Batch, emit: Emit) -> Ran:
                 self.runs += 1
                 rest = Batch(batch.jobs[1:], batch.reason)
-                emit(echo(rest), (0,))
-                emit(echo(rest), (0,))
+                emit(echo(rest), 1, (0,))
+                emit(echo(rest), 1, (0,))
                 return Ran(None, Times(), dropped=(0,))
 
         slot = Dropping(0)

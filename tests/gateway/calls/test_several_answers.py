@@ -22,6 +22,7 @@ from tests.hub import Hub, eventually, running_hub, write_model
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CONFIG = """backend: "python"
+    model_transaction_policy { decoupled: true }
     input { name: "x" data_type: TYPE_FP32 dims: [1] }
     output { name: "y" data_type: TYPE_FP32 dims: [1] }"""
 COUNTING = """
@@ -45,15 +46,26 @@ class Model:
 
 
 class Answers:
-    """A front's sink."""
+    """A front's sink. It has delivered an answer when it has come; a `slow` one does not deliver any."""
 
-    def __init__(self) -> None:
+    several = True
+
+    def __init__(self, exchange: Exchange, slow: bool = False) -> None:
+        self.exchange = exchange
+        self.slow = slow
         self.parts: list[float] = []
         self.ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
 
-    def part(self, response: InferResponse) -> None:
+    def part(self, response: InferResponse, weight: int) -> None:
         assert not self.ended.done()
         self.parts += unpack("<f", response.outputs[0].data)
+        if not self.slow:
+            self.credit(weight)
+
+    def credit(self, weight: int) -> None:
+        assert self.exchange.job is not None
+        assert self.exchange.job.credit is not None
+        self.exchange.job.credit(weight)
 
     def end(self, end: End) -> None:
         self.ended.set_result(end)
@@ -69,11 +81,18 @@ async def hub(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hub]:
 
 async def ask(hub: Hub, x: float, limit_s: float | None = None) -> tuple[list[float], End]:
     """The answers to one number, and how they ended."""
-    sink, exchange = Answers(), Exchange("an-id")
+    sink = begin(hub, x, limit_s)
+    return sink.parts, await asyncio.wait_for(sink.ended, 20)
+
+
+def begin(hub: Hub, x: float, limit_s: float | None = None, slow: bool = False) -> Answers:
+    """Submit one number."""
+    exchange = Exchange("an-id")
     exchange.limit_s = limit_s
+    sink = Answers(exchange, slow)
     tensor = Tensor("x", "FP32", (1,), pack("<f", x))
     hub.gateway.calls.submit(exchange, InferRequest("counting", "", (tensor,)), sink)
-    return sink.parts, await asyncio.wait_for(sink.ended, 20)
+    return sink
 
 
 async def test_three_answers_come_in_order_and_then_the_end(hub: Hub) -> None:

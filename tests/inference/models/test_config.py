@@ -33,7 +33,7 @@ TAKEN = {
     "instance_group.count": "instance_group { count: 2 }",
     "instance_group.kind": "instance_group { kind: KIND_CPU }",
     "instance_group.name": 'instance_group { name: "g" }',
-    "model_transaction_policy.decoupled": "model_transaction_policy { decoupled: false }",
+    "model_transaction_policy.decoupled": "model_transaction_policy { decoupled: true }",
     "model_warmup": 'model_warmup { name: "w" }',
     "input.reshape": "input { dims: [ 1 ] reshape { shape: [ ] } }",
     "output.reshape": "output { dims: [ -1, 6 ] reshape { shape: [ -1, 2, 3 ] } }",
@@ -72,7 +72,6 @@ REFUSED = {
     "dynamic_batching.default_priority_level": "dynamic_batching { default_priority_level: 1 }",
     "dynamic_batching.default_queue_policy": "dynamic_batching { default_queue_policy { max_queue_size: 4 } }",
     "dynamic_batching.priority_queue_policy": "dynamic_batching { priority_queue_policy { key: 1 value { } } }",
-    "model_transaction_policy.decoupled": "model_transaction_policy { decoupled: true }",
 }
 
 

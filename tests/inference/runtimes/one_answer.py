@@ -12,7 +12,7 @@ async def run_once(
 ) -> tuple[Tensor, ...]:
     """The outputs of a run; it must emit no parts."""
     parts: list[tuple[Tensor, ...]] = []
-    outputs = await runtime.run(instance, request, deadline, parts.append)
+    outputs = await runtime.run(instance, request, deadline, lambda part, weight: parts.append(part))
     assert outputs is not None
     assert not parts
     return outputs

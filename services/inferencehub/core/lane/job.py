@@ -6,6 +6,7 @@ when each caller waits. The rows of a member whose deadline has passed are cut o
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -53,7 +54,8 @@ class Job:
         arrived: when the job came, in seconds on the lane's clock.
 
     `has_parts` is True if its caller has some of several answers already, so that the job cannot run again. `losses` is
-    the number of pods that were lost while they ran the job. `waited` is the time in seconds that the job spent in the
+    the number of pods that were lost while they ran the job. `credit` is called with the weights of answers that have
+    reached the caller, if the model gives several; its slot sets it (`sink.py`). `waited` is the time in seconds that the job spent in the
     lane. `trip` describes its batch, once the job is answered.
     """
 
@@ -61,6 +63,7 @@ class Job:
         "_key",
         "alone",
         "arrived",
+        "credit",
         "deadline",
         "dropped",
         "has_parts",
@@ -88,6 +91,7 @@ class Job:
         self.alone = self.has_parts = False
         self.losses = self.turn = self.left_before = 0
         self.waited = 0.0
+        self.credit: Callable[[int], None] | None = None
         self.trip = NO_TRIP
         self.dropped: list[int] = []
         self.run: Run | None = None

@@ -236,14 +236,14 @@ class Lane(Generic[S]):
             tuple([job for index, job in enumerate(batch.jobs) if index not in dropped]), batch.reason
         )
 
-    def _part(self, batch: Batch, response: InferResponse, dropped: Sequence[int] = ()) -> None:
+    def _part(self, batch: Batch, response: InferResponse, weight: int, dropped: Sequence[int] = ()) -> None:
         """Pass on one of several answers to a batch, while it runs."""
         kept = self._without(batch, dropped)
         for job, part in zip(kept.jobs, kept.split(response), strict=True):
             job.has_parts = True
             sink = self._open.get(job)
             if sink is not None:
-                sink.part(part)
+                sink.part(part, weight)
 
     def _not_answered(self, batch: Batch, failure: NotAnswered) -> None:
         verdicts = may_run_again(batch, failure, self.at_most_once, self.retries)

@@ -1,13 +1,19 @@
 """Sinks: where the answers to a job go. A sink gets any number of parts, then one end.
 
 Nearly every model gives one answer, and this answer is the end: then `part` is never called, and costs nothing.
+
+A model that gives several answers may be ahead of its caller by a window. Each answer has a weight in bytes. The
+process of the model may give answers while its window is open: it begins with `WINDOW`, and each answer takes its
+weight from it, so the last one may exceed it. The front that has delivered an answer credits its weight (`Job.credit`),
+and credits go back the way that answers came, some together. So between the model's `yield` and the caller there are at
+most `WINDOW` bytes and one answer.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from inferencehub.core.lane.job import Job
@@ -16,6 +22,8 @@ from inferencehub.core.values.requests import InferResponse
 
 logger = logging.getLogger(__name__)
 
+WINDOW = 2**16  # bytes
+OVERHEAD = 512  # bytes that an answer takes beside its tensors, roughly
 # The last or only answer, or an error, or None if all answers were parts. "The caller has left" is an error too.
 End = InferResponse | HubError | None
 # Called with each of several answers to a batch.
@@ -24,18 +32,46 @@ End = InferResponse | HubError | None
 class Emit(Protocol):
     """Takes one of several answers to a batch."""
 
-    def __call__(self, response: InferResponse, dropped: Sequence[int] = ()) -> None:
+    def __call__(self, response: InferResponse, weight: int, dropped: Sequence[int] = ()) -> None:
         """`dropped` has the indices of the jobs that the answer has no rows for: their deadline has passed."""
 
 
 class Sink(Protocol):
     """See the module's text. Both methods are called from the event loop, never from within `Lane.accept`."""
 
-    def part(self, response: InferResponse) -> None:
-        """Take one of several answers; more parts or the end follow."""
+    @property
+    def several(self) -> bool:
+        """Whether it takes parts. A request to a decoupled model is refused if its sink does not."""
+
+    def part(self, response: InferResponse, weight: int) -> None:
+        """Take one of several answers; more parts or the end follow.
+
+        Whoever has delivered it calls the job's `credit` with its weight: the model waits for that.
+        """
 
     def end(self, end: End) -> None:
         """Take the end. It is called once, and no other method after it."""
+
+
+class Window:
+    """Gathers the credits of one call.
+
+    Args:
+        send: called with credits that have come together. What it waits for is never larger than half a window.
+    """
+
+    __slots__ = ("_owed", "_send")
+
+    def __init__(self, send: Callable[[int], None]) -> None:
+        self._send = send
+        self._owed = 0
+
+    def credit(self, weight: int) -> None:
+        """Answers of this weight have reached the caller."""
+        self._owed += weight
+        if self._owed >= WINDOW // 2:
+            owed, self._owed = self._owed, 0
+            self._send(owed)
 
 
 class OneAnswer:
@@ -45,11 +81,12 @@ class OneAnswer:
     """
 
     __slots__ = ("future",)
+    several = False
 
     def __init__(self) -> None:
         self.future: asyncio.Future[InferResponse] = asyncio.get_running_loop().create_future()
 
-    def part(self, response: InferResponse) -> None:
+    def part(self, response: InferResponse, weight: int) -> None:
         """Fail: there will be several answers. The code that awaits the future leaves the lane then."""
         if not self.future.done():
             self.future.set_exception(several_answers(response.model))
@@ -68,6 +105,11 @@ class OneAnswer:
             self.future.set_exception(end)
 
 
+def weight_of(size: int) -> int:
+    """The weight of an answer whose tensors have `size` bytes."""
+    return size + OVERHEAD
+
+
 def end_all(ends: Sequence[tuple[Sink, End]]) -> None:
     """Give each sink its end; an exception in one sink is logged and does not affect the others."""
     for sink, end in ends:
@@ -80,7 +122,11 @@ def end_all(ends: Sequence[tuple[Sink, End]]) -> None:
 def several_answers(model: str) -> HubError:
     """The error for a call that can carry one answer, if the model gives several."""
     named = f"model '{model}'" if model else "the model"
-    return HubError(Kind.UNSUPPORTED, f"{named} gives several answers, and this call can carry only one")
+    return HubError(
+        Kind.UNSUPPORTED,
+        f"{named} gives several answers, and this call can carry only one; expected generate_stream over HTTP, or "
+        "ModelStreamInfer over gRPC",
+    )
 
 
 def caller_left(model: str) -> HubError:

@@ -14,7 +14,9 @@ side begins the stream with the metadata `STREAM`: the size in bytes of the larg
 standing stream, a call is identified by its `id`. These parameters are added:
 
     request   hub_cancel      the caller no longer waits for the call with this id; this message has no answer
-    response  hub_part        one of several answers to the call; another part or the end will follow
+              hub_credit      answers of this weight to the call with this id have reached the caller (`core/lane/sink.py`);
+                              this message has no answer
+    response  hub_part        one of several answers to the call, and its weight; another part or the end will follow
               hub_end         the end of a call whose answers were all parts; this message contains no answer
               hub_code        name of the gRPC status code of a failed call; error_message has the sentence
               hub_refused     together with hub_code: the call never started and may be sent to another pod
@@ -40,6 +42,7 @@ OPEN = "probe/open"
 STREAM_PORT = "inferencehub_stream_port="  # a pod announces the port of its streams with this one
 STREAM = "hub-stream"
 CANCEL = "hub_cancel"
+CREDIT = "hub_credit"
 PART = "hub_part"
 END = "hub_end"
 MEMBERS = "hub_members"
@@ -65,6 +68,13 @@ def cancel_to_proto(id: str) -> pb.ModelInferRequest:
     """The message that cancels the call `id` of a standing stream."""
     message = pb.ModelInferRequest(id=id)
     message.parameters[CANCEL].bool_param = True
+    return message
+
+
+def credit_to_proto(id: str, weight: int) -> pb.ModelInferRequest:
+    """The message that credits answers of the call `id` of a standing stream."""
+    message = pb.ModelInferRequest(id=id)
+    message.parameters[CREDIT].int64_param = weight
     return message
 
 

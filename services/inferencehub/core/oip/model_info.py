@@ -32,6 +32,7 @@ def info_from_proto(
     optional = {tensor.name for tensor in config.input if tensor.optional} if config else set()
     batch = config.max_batch_size if config else 0
     scalars = {entry.name for entry in config.input if is_scalar(entry)} if config else set()
+    decoupled = config is not None and config.model_transaction_policy.decoupled
     inputs = [
         TensorSpec(
             t.name,
@@ -47,7 +48,7 @@ def info_from_proto(
         metadata.name,
         version,
         metadata.platform,
-        Signature(tuple(inputs), tuple(outputs), batch),
+        Signature(tuple(inputs), tuple(outputs), batch, decoupled),
         (sum(group.count for group in config.instance_group) if config else 0) or slots,
         parameters_of(config) if config else (),
     )

@@ -68,7 +68,7 @@ def cannot_predict(info: ModelInfo, reason: str) -> HubError:
         Kind.UNSUPPORTED,
         f"/predict cannot serve model '{info.name}': {reason}. It needs one input of numbers or text, and an output with "
         "a score for each of two or more classes or outputs that the config's predict_class and predict_confidence name; "
-        f"use /v2/models/{info.name}/infer",
+        f"use /v2/models/{info.name}/{'generate_stream' if info.signature.decoupled else 'infer'}",
     )
 
 

@@ -41,18 +41,25 @@ class TensorSpec:
 class Signature:
     """Inputs, outputs and batch size of a model.
 
-    `max_batch_size` 0 means that the model does not batch: its first dimension is not a batch dimension.
+    `max_batch_size` 0 means that the model does not batch: its first dimension is not a batch dimension. `decoupled` is
+    the protocol's word for a model that gives any number of answers to a request.
     """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     max_batch_size: int = 0
+    decoupled: bool = False
     names: list[str] = field(init=False, repr=False, compare=False)  # names of the inputs
     first_is_all: bool = field(init=False, repr=False, compare=False)  # whether all other inputs are optional
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", list(map(NAME, self.inputs)))
         object.__setattr__(self, "first_is_all", all(spec.optional for spec in self.inputs[1:]))
+
+    @property
+    def mergeable_rows(self) -> int:
+        """How many rows of several requests may run together; 0 if a request runs by itself."""
+        return 0 if self.decoupled else self.max_batch_size
 
     def check(self, request: InferRequest) -> tuple[InferRequest, int]:
         """Check a request against the signature.
@@ -190,7 +197,7 @@ class ModelInfo:
     def __post_init__(self) -> None:
         found = class_outputs(self.signature, self.parameters)
         object.__setattr__(self, "class_outputs", found)
-        object.__setattr__(self, "no_predict", self._no_input() or (found.refusal if found else ""))
+        object.__setattr__(self, "no_predict", self._no_call() or (found.refusal if found else ""))
 
     def parameter(self, name: str) -> str:
         """A parameter's value; "" if it is not set."""
@@ -204,8 +211,10 @@ class ModelInfo:
         """Whether work that one pod may have begun must not be sent to another pod."""
         return self.parameter("run_at_most_once").lower() in ("1", "true", "yes")
 
-    def _no_input(self) -> str:
-        """Why /predict cannot fill the model's inputs; "" if it can."""
+    def _no_call(self) -> str:
+        """Why /predict cannot call the model; "" if it can."""
+        if self.signature.decoupled:
+            return "it gives several answers"
         inputs = self.signature.inputs
         if not inputs:
             return "it has no input"

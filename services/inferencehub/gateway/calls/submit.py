@@ -14,7 +14,7 @@ from time import monotonic
 from typing import Any
 
 from inferencehub.core.lane.job import Job, Member
-from inferencehub.core.lane.sink import Sink, caller_left
+from inferencehub.core.lane.sink import Sink, caller_left, several_answers
 from inferencehub.core.oip.predict import predict_request
 from inferencehub.core.oip.raw_request import raw_request
 from inferencehub.core.oip.unnamed_model import kind_of
@@ -136,6 +136,8 @@ class Calls:
         self, exchange: Exchange, lane: ModelLane, request: InferRequest, rows: int, sink: Sink
     ) -> None:
         exchange.lane, exchange.model = lane, lane.info.name
+        if lane.info.signature.decoupled and not sink.several:
+            raise several_answers(lane.info.name)
         for admit in self._admits:
             admit(exchange, request)
         job = Job(request, rows, (Member(rows, exchange.deadline, exchange.id),), monotonic())

@@ -75,6 +75,7 @@ class HttpCall(Request):
     """
 
     __slots__ = ("edge", "ended", "endpoint", "exchange", "reply", "task", "wanted")
+    several = False
     reply: Reply
 
     def __init__(
@@ -95,7 +96,7 @@ class HttpCall(Request):
         if self.held:
             self.release()
 
-    def part(self, response: InferResponse) -> None:
+    def part(self, response: InferResponse, weight: int) -> None:
         """See `Sink`. There will be several answers, and these endpoints can carry only one."""
         if not self.ended:
             self.fail(several_answers(response.model))

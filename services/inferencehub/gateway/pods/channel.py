@@ -114,7 +114,7 @@ class Channel:
             timeout: seconds until a unary call is ended. On a stream the pod uses the deadlines in the message, and
                 the caller of this method stops waiting.
             large: whether the answer is expected to be large.
-            part: called with each of several answers, which only a stream can bring.
+            part: called with each of several answers, which only a stream can bring; None if there is one answer.
 
         Raises:
             Failed: if the service ended the call with an error.
@@ -129,6 +129,8 @@ class Channel:
             stream = self._stream_for(sum(map(len, parts)), large)
             if stream is not None:
                 return await stream.infer(message.id, parts, part)
+            if part is not None:
+                raise Failed(grpc.StatusCode.RESOURCE_EXHAUSTED, "there is no stream", refused=True)
             return await self._call(b"".join(parts), timeout)
         except Failed as failure:
             if self._closing and not failure.refused:

@@ -14,8 +14,9 @@ from inferencehub.pb import open_inference_pb2 as pb
 
 # The raw contents of a request, each in parts.
 Contents = Sequence[Sequence[Buffer]]
-# Called with each of several answers to a call, a ModelInferResponse.
-Part = Callable[[Any], None]
+# Called with each of several answers to a call, a ModelInferResponse, and with what credits answers to the pod. None if
+# the model gives one answer.
+Part = Callable[[Any, Callable[[int], None]], None] | None
 
 
 class PodState(Enum):

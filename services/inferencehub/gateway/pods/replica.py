@@ -18,7 +18,7 @@ from typing import Any
 import grpc
 
 from inferencehub.core.lane.batch import Batch, NotAnswered, Outcome
-from inferencehub.core.lane.sink import Emit
+from inferencehub.core.lane.sink import Emit, Window
 from inferencehub.core.lane.slot import Ran
 from inferencehub.core.oip import extension, messages
 from inferencehub.core.values.errors import HubError, Kind
@@ -106,6 +106,9 @@ class Replica:
             await self._alive()  # before the time that is left is counted
         now = monotonic()
         ours = self.pod.ours
+        if self.info.signature.decoupled and not ours:
+            detail = f"model '{self.info.name}' gives several answers, and its server is none of ours"
+            raise NotAnswered(Outcome.FAILED, HubError(Kind.UNSUPPORTED, detail))
         members = (
             [(m.rows, max(1, int((m.deadline - now) * 1e6)), m.id) for m in batch.members] if ours else ()
         )
@@ -114,8 +117,9 @@ class Replica:
             for tensor in message.inputs:
                 tensor.shape[0] = batch.rows
         timeout = max(0.001, batch.deadline - now)
+        part = partial(emit_part, emit, batch) if self.info.signature.decoupled else None
         try:
-            reply = await self.pod.infer(message, batch.raw(), timeout, self.large, partial(emit_part, emit))
+            reply = await self.pod.infer(message, batch.raw(), timeout, self.large, part)
         except Failed as failure:
             raise self._failure(batch, failure) from None
         except Lost:
@@ -203,9 +207,13 @@ def check_classes(request: InferRequest, response: InferResponse) -> None:
             raise NotAnswered(Outcome.FAILED, HubError(Kind.UNSUPPORTED, detail))
 
 
-def emit_part(emit: Emit, reply: Any) -> None:
-    """Pass on one of several answers to a batch."""
-    emit(messages.response_from_proto(reply), extension.dropped_of(reply))
+def emit_part(emit: Emit, batch: Batch, reply: Any, credit: Callable[[int], None]) -> None:
+    """Pass on one of several answers to a batch; `credit` sends credits to the pod."""
+    job = batch.jobs[0]
+    if job.credit is None:
+        job.credit = Window(credit).credit
+    weight = reply.parameters[extension.PART].int64_param
+    emit(messages.response_from_proto(reply), weight, extension.dropped_of(reply))
 
 
 def lost(batch: Batch) -> NotAnswered:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import grpc
@@ -79,7 +80,7 @@ class PodStream:
         Args:
             id: the id of the call.
             message: the serialized ModelInferRequest with this id, in pieces.
-            part: called with each of several answers.
+            part: called with each of several answers, and with what credits answers to the pod.
 
         Raises:
             Failed: if the pod answered with an error, or the stream ended; refused if it had ended before.
@@ -150,12 +151,16 @@ class PodStream:
         else:
             answer.set_result(response)
 
+    def _credit(self, id: str, weight: int) -> None:
+        if id in self._answers:
+            self._connection.send((extension.credit_to_proto(id, weight).SerializeToString(),))
+
     def _take_part(self, response: Any, answer: asyncio.Future[Any], part: Part) -> None:
         """Pass on one of several answers; an answer that cannot be read fails its call, not the stream."""
-        if answer.done():
+        if answer.done() or part is None:
             return
         try:
-            part(response)
+            part(response, partial(self._credit, response.id))
         except Exception as error:
             answer.set_exception(error)
 

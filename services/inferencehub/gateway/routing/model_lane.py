@@ -57,7 +57,7 @@ class ModelLane:
         self._reason = ""  # why its pods do not serve it, as they report it
         self._hopeless = False  # whether no pod will serve it soon
         self._holding: asyncio.TimerHandle | None = None
-        queue = Queue(info.signature.max_batch_size, queue_length)
+        queue = Queue(info.signature.mergeable_rows, queue_length)
         self.lane: Lane[Replica] = Lane(queue, self, bytes_held, retries, observer, info.at_most_once)
 
     @property

@@ -11,7 +11,7 @@ from time import monotonic
 from typing import Any
 
 from inferencehub.core.lane.job import Job, Member
-from inferencehub.core.lane.sink import Sink
+from inferencehub.core.lane.sink import Sink, several_answers
 from inferencehub.core.oip import extension
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.values.call_rules import TimeLimits
@@ -67,6 +67,8 @@ class Call:
         model = self.model
         request, timeout = split_parameters(request)
         lane = model.lane_to_run()
+        if model.info.signature.decoupled and not sink.several:
+            raise several_answers(model.name)
         request, rows = model.info.signature.check(request)
         self.rows = rows
         deadline = self.arrived + limits.of(own_limit(self.context), timeout)
@@ -77,6 +79,11 @@ class Call:
         self.job = job = Job(request, rows, self.whose, self.arrived)
         lane.refuse_in_vain(request.model, job.deadline)
         lane.accept(job, sink, 0 if members else PATIENCE)
+
+    def credit(self, weight: int) -> None:
+        """Answers of this weight have reached the caller."""
+        if self.job is not None and self.job.credit is not None:
+            self.job.credit(weight)
 
     def leave(self) -> None:
         """End the caller's interest: the caller has left, or has its answer. A call that still waits or runs ends."""

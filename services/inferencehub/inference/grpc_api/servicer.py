@@ -167,7 +167,7 @@ class Servicer:
         self.calls.begin(call, messages.request_from_proto(message, raw), members_of(message), sink)
         return call
 
-    def part(self, id: str, call: Call, response: InferResponse, limit: int) -> bytes:
+    def part(self, id: str, call: Call, response: InferResponse, weight: int, limit: int) -> bytes:
         """One of several answers to a message of a standing stream, serialized.
 
         Raises:
@@ -176,7 +176,7 @@ class Servicer:
         check_size(response.size, call.model.name, limit)
         reply = pb.ModelStreamInferResponse()
         messages.fill_response(reply.infer_response, response, id)
-        reply.infer_response.parameters[extension.PART].bool_param = True
+        reply.infer_response.parameters[extension.PART].int64_param = weight
         add_dropped(reply.infer_response, call)
         return written(reply, call.model.name, limit)
 

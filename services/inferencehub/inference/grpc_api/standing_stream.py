@@ -37,7 +37,7 @@ class CallRunner(Protocol):
             Exception: if the call is not accepted.
         """
 
-    def part(self, id: str, call: Call, response: InferResponse, limit: int) -> bytes:
+    def part(self, id: str, call: Call, response: InferResponse, weight: int, limit: int) -> bytes:
         """One of several answers, serialized.
 
         Raises:
@@ -74,15 +74,16 @@ class Answers:
     """The sink of one call: it writes the answers to the call's stream."""
 
     __slots__ = ("call", "id", "stream")
+    several = True
     call: Call
 
     def __init__(self, stream: StandingStream, id: str) -> None:
         self.stream = stream
         self.id = id
 
-    def part(self, response: InferResponse) -> None:
+    def part(self, response: InferResponse, weight: int) -> None:
         """See `Sink`."""
-        self.stream.part(self.id, self.call, response)
+        self.stream.part(self.id, self.call, response, weight)
 
     def end(self, end: End) -> None:
         """See `Sink`."""
@@ -216,6 +217,9 @@ class StandingStream(ServerStream):
         if extension.CANCEL in message.parameters:
             if id in self._running:
                 self._running[id].leave()
+        elif extension.CREDIT in message.parameters:
+            if id in self._running:
+                self._running[id].credit(message.parameters[extension.CREDIT].int64_param)
         elif self._ending:
             self.send(
                 (extension.failure_to_proto(id, "RESOURCE_EXHAUSTED", "the pod accepts no new calls", True),)
@@ -230,12 +234,12 @@ class StandingStream(ServerStream):
             except Exception as error:
                 self.send((self._pod.failure(id, error, message),))
 
-    def part(self, id: str, call: Call, response: InferResponse) -> None:
+    def part(self, id: str, call: Call, response: InferResponse, weight: int) -> None:
         """Send one of several answers. If it cannot be sent, end the call with an error."""
         if id not in self._running:
             return
         try:
-            self.send((self._pod.part(id, call, response, self._limit),))
+            self.send((self._pod.part(id, call, response, weight, self._limit),))
         except HubError as error:
             self.answer(id, call, error)
             call.leave()

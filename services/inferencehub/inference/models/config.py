@@ -83,8 +83,6 @@ def parse_config(text: str, name: str) -> config_pb.ModelConfig:
             logger.info("config field has no effect", extra={"model": name, "field": path})
         elif path not in HONOURED:
             raise bad_input(f"config.pbtxt sets '{path}', which is not supported")
-    if config.model_transaction_policy.decoupled:
-        raise bad_input("config.pbtxt sets 'model_transaction_policy.decoupled', which is not supported")
     check_reshapes(config)
     for group in config.instance_group:
         if group.kind == config_pb.ModelInstanceGroup.KIND_GPU:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 
 from inferencehub.core.lane.batch import Batch, NotAnswered, Outcome
-from inferencehub.core.lane.sink import Emit
+from inferencehub.core.lane.sink import Emit, Window
 from inferencehub.core.lane.slot import Ran
 from inferencehub.core.values.errors import HubError
 from inferencehub.core.values.requests import InferRequest, InferResponse, Times
@@ -24,11 +25,13 @@ class Form:
 
     Args:
         batches: whether the model batches.
+        decoupled: whether it gives several answers.
         reshapes: the config's reshapes; None if it has none.
         labels: the names of classes, by output.
     """
 
     batches: bool
+    decoupled: bool
     reshapes: Reshapes | None
     labels: Labels
 
@@ -84,6 +87,8 @@ class Instance:
         if self.runtime.needs_callers:
             request = request.with_callers(batch.ids, len(batch.jobs))
         form = self.form
+        if form.decoupled:
+            batch.jobs[0].credit = Window(partial(self.runtime.credit, self.index)).credit
         started = monotonic()
 
         def response(outputs: tuple[Tensor, ...]) -> InferResponse:
@@ -91,7 +96,10 @@ class Instance:
 
         try:
             outputs = await self.runtime.run(
-                self.index, form.to_model(request), batch.deadline, lambda part: emit(response(part))
+                self.index,
+                form.to_model(request),
+                batch.deadline,
+                lambda part, weight: emit(response(part), weight),
             )
             if outputs is None:
                 answer = None

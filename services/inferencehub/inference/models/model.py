@@ -17,6 +17,7 @@ from inferencehub.core.oip.unnamed_model import DEFAULT_FOR
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.signature import ModelInfo, Signature
+from inferencehub.core.values.tensors import Tensor
 from inferencehub.inference.metrics import LaneMetrics
 from inferencehub.inference.models.classification import read_labels
 from inferencehub.inference.models.instance import Form, Instance
@@ -66,7 +67,7 @@ class Model:
         self.loop = asyncio.get_running_loop()
         self.bytes_held = bytes_held
         self.runtime: Runtime
-        self.form = Form(False, None, {})
+        self.form = Form(False, False, None, {})
         self.info = ModelInfo(self.name, self.version, "", Signature((), ()))
         self.lane: Lane[Instance] | None = None
         self._free: list[Instance] = []
@@ -91,7 +92,7 @@ class Model:
             if reshapes:
                 signature = reshapes.signature(signature)
             labels = await asyncio.to_thread(read_labels, source.config, source.directory.parent)
-            self.form = Form(bool(signature.max_batch_size), reshapes, labels)
+            self.form = Form(bool(signature.max_batch_size), signature.decoupled, reshapes, labels)
             await warm_up(source, self._trial_of(signature))
         except HubError as error:
             self._broken(error.detail, source)
@@ -116,7 +117,11 @@ class Model:
                 raise self._being_replaced()
             request, _ = signature.check(request)
             request = self.form.to_model(request)
-            await self.runtime.run(instance, request, monotonic() + WARM_UP_S, lambda part: None)
+
+            def credit(outputs: tuple[Tensor, ...], weight: int) -> None:
+                self.runtime.credit(instance, weight)
+
+            await self.runtime.run(instance, request, monotonic() + WARM_UP_S, credit)
 
         return run
 
@@ -140,7 +145,7 @@ class Model:
         ]
         # The queue holds enough rows to fill every slot once more. Further requests should wait in a gateway, which can
         # still send them to another pod.
-        queue = Queue(signature.max_batch_size, slots * max(1, signature.max_batch_size))
+        queue = Queue(signature.mergeable_rows, slots * max(1, signature.max_batch_size))
         at_most_once = self.info.at_most_once
         self.lane = Lane(queue, self, self.bytes_held, RetryBudget(), self.metrics, at_most_once)
         self.state, self.reason = ModelState.READY, ""

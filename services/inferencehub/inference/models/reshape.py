@@ -38,10 +38,10 @@ class Reshapes:
 
     def signature(self, of_model: Signature) -> Signature:
         """The signature that callers see, from that of the model."""
-        return Signature(
-            tuple([seen(spec, self.inputs) for spec in of_model.inputs]),
-            tuple([seen(spec, self.outputs) for spec in of_model.outputs]),
-            of_model.max_batch_size,
+        return replace(
+            of_model,
+            inputs=tuple([seen(spec, self.inputs) for spec in of_model.inputs]),
+            outputs=tuple([seen(spec, self.outputs) for spec in of_model.outputs]),
         )
 
     def to_model(self, request: InferRequest) -> InferRequest:

@@ -42,7 +42,8 @@ RUNTIMES = {
 }
 
 
-EmitOutputs = Callable[[tuple[Tensor, ...]], None]
+# Takes the outputs of one of several answers, and their weight (`core/lane/sink.py`).
+EmitOutputs = Callable[[tuple[Tensor, ...], int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,7 @@ class ModelSource:
 class Runtime(ABC):
     """One loaded version of a model."""
 
+    gives_several = False  # whether its models may give several answers
     needs_callers = False  # whether `run` reads the request's `id` and `calls`
 
     def __init__(self, source: ModelSource) -> None:
@@ -132,6 +134,10 @@ class Runtime(ABC):
             HubError: MODEL_FAILED, DEADLINE or BAD_INPUT.
         """
 
+    def credit(self, instance: int, size: int) -> None:
+        """Answers of this weight have reached the caller of the instance's run: it may give more."""
+        return
+
     def recovery(self, instance: int) -> Awaitable[None] | None:
         """None if the instance works; else an awaitable that ends when the instance can run again."""
         return None
@@ -159,7 +165,16 @@ def runtime_of(config: config_pb.ModelConfig) -> str:
 
 
 def make_runtime(name: str, source: ModelSource) -> Runtime:
-    """Create the runtime object for a model; it is not loaded yet. `name` is a key of `RUNTIMES`."""
+    """Create the runtime object for a model; it is not loaded yet. `name` is a key of `RUNTIMES`.
+
+    Raises:
+        HubError: BAD_INPUT if the model shall give several answers, and the runtime gives one.
+    """
     module, _, cls = RUNTIMES[name].location.partition(":")
     runtime: Runtime = getattr(import_module(f"{__package__}.{module}"), cls)(source)
+    if source.config.model_transaction_policy.decoupled and not runtime.gives_several:
+        raise HubError(
+            Kind.BAD_INPUT,
+            f"config.pbtxt sets 'model_transaction_policy.decoupled', and models of backend '{name}' give one answer",
+        )
     return runtime

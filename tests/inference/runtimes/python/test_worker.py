@@ -34,7 +34,7 @@ def test_a_service_that_is_gone_is_no_traceback(tmp_path: Path, source: str, pri
     (tmp_path / "model.py").write_text(source)
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        for buffer in frame(Load("m", str(tmp_path), "model.py", {}, (), 0, 1000)):
+        for buffer in frame(Load("m", str(tmp_path), "model.py", {}, (), 0, False, 1000)):
             ours.sendall(buffer)
         ours.close()  # the worker reads what was sent, and cannot answer
         command = [sys.executable, "-m", WORKER, str(theirs.fileno()), str(os.getpid())]

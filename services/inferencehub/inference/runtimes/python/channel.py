@@ -2,7 +2,8 @@
 
 A frame is a prefix, a header (one of the structs below, as msgpack) and the tensors' raw bytes. Each tensor is padded
 to a multiple of 8 bytes, so numpy finds it aligned. Only one call is active at a time. One frame answers it. If the
-model gives several answers, there is one frame for each answer and a last one. This file opens no socket: both sides
+model gives several answers, there is one frame for each answer and a last one, and the service sends credits back. This
+file opens no socket: both sides
 read into `Inbox.room` and report the number of bytes to `Inbox.took`.
 
 docs/architecture.md says why this is a socket and not shared memory.
@@ -36,6 +37,7 @@ class Load(msgspec.Struct, tag="load", array_like=True):
     parameters: dict[str, str]
     outputs: tuple[TensorSpec, ...]
     max_batch_size: int
+    decoupled: bool
     max_answer_bytes: int
 
 
@@ -56,6 +58,12 @@ class ModelFailed(msgspec.Struct, tag="failed", array_like=True):
 
 class Stop(msgspec.Struct, tag="stop", array_like=True):
     """Nobody waits for the answer any more. A process that runs no call ignores it."""
+
+
+class Credit(msgspec.Struct, tag="credit", array_like=True):
+    """Answers of this weight have reached the caller: the window is wider again. Without a call it is ignored."""
+
+    size: int
 
 
 class Done(msgspec.Struct, tag="done", array_like=True):
@@ -96,7 +104,7 @@ class Call(Tensors, tag="call", array_like=True):
     deadline: float = 0.0
 
 
-Message = Load | Ready | ModelFailed | Stop | Done | Tensors | Call
+Message = Load | Ready | ModelFailed | Stop | Credit | Done | Tensors | Call
 
 encoder = msgspec.msgpack.Encoder()
 decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)

@@ -18,10 +18,12 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any, cast
 
+from inferencehub.core.lane.sink import weight_of
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.tensors import Buffer
 from inferencehub.inference.runtimes.python.channel import (
     HEADERS,
+    Credit,
     Inbox,
     Load,
     Message,
@@ -148,6 +150,11 @@ class Process(asyncio.SubprocessProtocol):
             raise ProcessEnded(self._how(), self._hung, self._unread)
         return reply
 
+    def credit(self, size: int) -> None:
+        """Answers of this weight have reached the caller; the model may give more."""
+        if not self._closed:
+            self._outbox.send(frame(Credit(size)))
+
     async def stop(self) -> None:
         """Ask the process to end, and kill it if it does not."""
         if not self._closed:
@@ -249,7 +256,7 @@ class Process(asyncio.SubprocessProtocol):
         if not isinstance(message, Tensors) or not message.more:
             return False
         if self._emit is not None and not self._hung:
-            self._emit(message.over(body))
+            self._emit(message.over(body), weight_of(sum([part.size for part in message.parts])))
         return True
 
     def _broken(self) -> None:

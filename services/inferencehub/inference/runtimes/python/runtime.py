@@ -34,6 +34,7 @@ import logging
 import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 
@@ -62,14 +63,15 @@ LATE = "its run did not end by the request's deadline"
 class Python(Runtime):
     """`source.instances` processes of one model version."""
 
-    needs_callers = True
+    gives_several = needs_callers = True
 
     def __init__(self, source: ModelSource) -> None:
         super().__init__(source)
         self.instances: list[PythonInstance] = []
 
     async def load(self) -> Signature:
-        signature = needs_declaration(self.source.config)
+        config = self.source.config
+        signature = replace(needs_declaration(config), decoupled=config.model_transaction_policy.decoupled)
         if not self.source.file.is_file():
             raise HubError(
                 Kind.MODEL_FAILED, f"{self.source.file.name} is not in version {self.source.version}"
@@ -99,6 +101,11 @@ class Python(Runtime):
     ) -> tuple[Tensor, ...] | None:
         return await self.instances[instance].run(request, deadline, emit)
 
+    def credit(self, instance: int, size: int) -> None:
+        process = self.instances[instance].process
+        if process is not None:
+            process.credit(size)
+
     def recovery(self, instance: int) -> Awaitable[None] | None:
         recovered = self.instances[instance].recovered
         return None if recovered is None else asyncio.shield(recovered)
@@ -114,6 +121,7 @@ class Python(Runtime):
             {name: value.string_value for name, value in self.source.config.parameters.items()},
             signature.outputs,
             signature.max_batch_size,
+            signature.decoupled,
             self.source.processes.max_answer_bytes,
         )
 

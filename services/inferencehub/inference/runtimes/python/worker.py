@@ -7,6 +7,7 @@ its end of the socket or dies.
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import importlib.util
 import inspect
@@ -16,14 +17,18 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
+from inferencehub.core.lane.sink import WINDOW, weight_of
 from inferencehub.core.values.requests import size_of
 from inferencehub.core.values.tensors import Buffer, Tensor
 from inferencehub.inference.runtimes.python.channel import (
     Call,
+    Credit,
     Done,
     Inbox,
     Load,
@@ -41,14 +46,21 @@ from inferencehub.inference.runtimes.support.arrays import to_array
 from inferencehub.inference.runtimes.support.error_text import first_line
 
 PR_SET_PDEATHSIG = 1
+DECOUPLED = "its config has no model_transaction_policy { decoupled: true }"
 TRACE_LIMIT = 16_000
 BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 class Pipe:
-    """The inherited socket, in blocking mode."""
+    """The inherited socket, in blocking mode.
+
+    During a call only credits and `Stop` come. They are read when somebody asks, from any thread of the model.
+    """
 
     def __init__(self, fd: int) -> None:
+        self._window = WINDOW  # see `core/lane/sink.py`
+        self._stopped = False
+        self._lock = Lock()
         self._socket = socket.socket(fileno=fd)
         self._inbox = Inbox()
         self._poll = select.poll()
@@ -70,10 +82,37 @@ class Pipe:
             got = self._inbox.took(count)
         return got
 
+    def call(self) -> tuple[Call, memoryview] | None:
+        """The next call; None if the service has closed its end or is gone."""
+        while (got := self.receive()) is not None:
+            message, body = got
+            if isinstance(message, Call):
+                self._window, self._stopped = WINDOW, False
+                return message, body
+            assert isinstance(message, Stop | Credit)  # it was meant for the call before
+        return None
+
     def stopped(self) -> bool:
         """Whether the service does not want the answer any more, or has gone."""
-        # During a call nothing comes but `Stop`. It is read after the call, as any thread of the model may ask.
-        return self._inbox.begun or bool(self._poll.poll(0))
+        with self._lock:
+            while not self._stopped and (self._inbox.begun or self._poll.poll(0)):
+                self._read()
+        return self._stopped
+
+    def give(self, weight: int) -> bool:
+        """Note that one of several answers was sent, and wait until there may be another; False if nobody wants one."""
+        self._window -= weight
+        with self._lock:
+            while not self._stopped and self._window <= 0:
+                self._read()
+        return not self.stopped()
+
+    def _read(self) -> None:
+        got = self.receive()
+        if got is not None and isinstance(got[0], Credit):
+            self._window += got[0].size
+        else:
+            self._stopped = True
 
     def send(self, buffers: Iterable[Buffer]) -> bool:
         """Send a frame; False if the service has closed its end or is gone."""
@@ -110,9 +149,9 @@ class Loaded:
             raise WrongOutputError("has a class Model without a method predict")
         self.second = second_argument(self.model.predict)
 
-    def answers(self, call: Call, body: memoryview, stopped: Callable[[], bool]) -> Iterator[list[Buffer]]:
+    def answers(self, call: Call, body: memoryview, channel: Pipe) -> Iterator[list[Buffer]]:
         """The frame that answers a call. If `predict` is a generator: a frame for each answer, and a last one."""
-        context = Context(call.id, call.deadline, call.parameters, stopped)
+        context = Context(call.id, call.deadline, call.parameters, channel.stopped)
         more: tuple[Any, ...] = ()
         if self.second:
             more = (context,) if self.second == "context" else (call.parameters,)
@@ -122,15 +161,13 @@ class Loaded:
             rows = next(iter(inputs.values())).shape[0] if inputs else 1
         try:
             given = self.model.predict(inputs, *more)
-            if inspect.isgenerator(given):
-                for part in given:
-                    yield answer_frame(self._outputs(part, rows, call.calls), more=True)
-                    if context.cancelled:
-                        given.close()
-                        break
-                yield frame(Done())
-            else:
+            several = iterator_of(given)
+            if several is None:
                 yield answer_frame(self._outputs(given, rows, call.calls))
+            else:
+                with closing(several):
+                    yield from self._parts(several, rows, context, channel)
+                yield frame(Done())
         except ValueError as error:
             sentence = first_line(error) or "it does not take this input"
             yield frame(ModelFailed(f"model '{self.load.model}': {sentence}", traced(error), refused=True))
@@ -140,6 +177,17 @@ class Loaded:
             raise
         except BaseException as error:
             yield frame(ModelFailed(failed_run(self.load.model).detail, traced(error)))
+
+    def _parts(
+        self, several: Generator[Any, None, None], rows: int, context: Context, channel: Pipe
+    ) -> Iterator[list[Buffer]]:
+        if not self.load.decoupled:
+            raise WrongOutputError(f"several answers, and {DECOUPLED}")
+        for given in several:
+            outputs = self._outputs(given, rows, 1)
+            yield answer_frame(outputs, more=True)
+            if not channel.give(weight_of(size_of(tuple(outputs)))) or context.cancelled:
+                return
 
     def _outputs(self, given: Any, rows: int, calls: int) -> list[Tensor]:
         """One answer to so many calls, checked. A ValueError here is not a refusal by the model, so it becomes a RuntimeError."""
@@ -156,6 +204,29 @@ class Loaded:
         """Call the model's `close`, if it has one."""
         if hasattr(self.model, "close"):
             self.model.close()
+
+
+def iterator_of(given: Any) -> Generator[Any, None, None] | None:
+    """The answers of a `predict` that gives several; None if what it gave is one answer."""
+    if isinstance(given, Generator):
+        return given
+    return stepped(given) if isinstance(given, AsyncGenerator) else None
+
+
+def stepped(given: AsyncGenerator[Any, None]) -> Generator[Any, None, None]:
+    """An asynchronous generator, run step by step on an event loop of its own."""
+
+    async def step() -> Any:
+        return await anext(given)
+
+    with asyncio.Runner() as runner:
+        try:
+            while True:
+                yield runner.run(step())
+        except StopAsyncIteration:
+            return
+        finally:
+            runner.run(given.aclose())
 
 
 def second_argument(predict: Callable[..., Any]) -> str:
@@ -214,14 +285,8 @@ def main(fd: int, parent: int) -> None:
 
 def answered(loaded: Loaded, channel: Pipe) -> bool:
     """Answer the next call; False if there is none, or nobody for its answer. Between two calls, nothing of a call is in memory."""
-    got = channel.receive()
-    if got is None:
-        return False
-    call, body = got
-    if not isinstance(call, Stop):  # one that came too late
-        assert isinstance(call, Call)
-        return all(map(channel.send, loaded.answers(call, body, channel.stopped)))
-    return True
+    got = channel.call()
+    return got is not None and all(map(channel.send, loaded.answers(*got, channel)))
 
 
 if __name__ == "__main__":
