@@ -49,6 +49,11 @@ class Exchange:
         self.job: Job | None = None
         self.waiting: asyncio.Task[Any] | None = None  # the task that must end before the call becomes a job
 
+    def credit(self, weight: int) -> None:
+        """Answers of this weight have reached the caller: the model may give more."""
+        if self.job is not None and self.job.credit is not None:
+            self.job.credit(weight)
+
     def leave(self) -> None:
         """The caller has left: stop the work for this call, if nothing else needs it."""
         self.left = True

@@ -16,14 +16,12 @@ from typing import Any
 from inferencehub.core.lane.job import Job, Member
 from inferencehub.core.lane.sink import Sink, caller_left, several_answers
 from inferencehub.core.oip.predict import predict_request
-from inferencehub.core.oip.raw_request import raw_request
 from inferencehub.core.oip.unnamed_model import kind_of
 from inferencehub.core.process.settings import TierSettings
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.parameters import split_parameters
 from inferencehub.core.values.requests import InferRequest, Parameter
 from inferencehub.core.values.signature import ModelInfo
-from inferencehub.core.values.tensors import Buffer
 from inferencehub.gateway.calls.exchange import Exchange
 from inferencehub.gateway.calls.stages import Stage
 from inferencehub.gateway.routing.model_lane import ModelLane
@@ -34,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 MANY_FEATURES = 2**16  # packing more takes some ms, so a thread does it
 Ready = tuple[InferRequest, list[ModelLane]]
+Make = Callable[[ModelInfo], InferRequest]
 Put = Callable[[Exchange, InferRequest, list[ModelLane], Sink], None]
 
 
@@ -75,8 +74,14 @@ class Calls:
             work = self._when_known(exchange, request.model, request.version, lambda info: request)
             self._later(exchange, sink, self._put, work)
 
-    def submit_raw(self, exchange: Exchange, model: str, version: str, data: Buffer, sink: Sink) -> None:
-        """Run a request whose body is nothing but the elements of the model's only input.
+    def submit_made(self, exchange: Exchange, model: str, version: str, make: Make, sink: Sink) -> None:
+        """Run a request that can be made only once its model is known.
+
+        Args:
+            exchange: the call.
+            model, version: as in `InferRequest`.
+            make: makes the request for the model. Errors that it raises are the caller's.
+            sink: gets the answers.
 
         Raises:
             HubError: if the request is refused at once; later errors go to `sink`.
@@ -84,10 +89,10 @@ class Calls:
         self._set_deadline(exchange, None)
         lanes = self.table.known(model, version)
         if lanes:
-            self._put(exchange, raw_request(lanes[0].info, version, data), lanes, sink)
+            self._put_made(exchange, make(lanes[0].info), lanes, sink)
         else:
-            work = self._when_known(exchange, model, version, lambda info: raw_request(info, version, data))
-            self._later(exchange, sink, self._put, work)
+            work = self._when_known(exchange, model, version, make)
+            self._later(exchange, sink, self._put_made, work)
 
     def predict(
         self,
@@ -123,6 +128,14 @@ class Calls:
     def _put(self, exchange: Exchange, request: InferRequest, lanes: list[ModelLane], sink: Sink) -> None:
         lane, request, rows = fit(lanes, request)
         self._accept(exchange, lane, request, rows, sink)
+
+    def _put_made(
+        self, exchange: Exchange, request: InferRequest, lanes: list[ModelLane], sink: Sink
+    ) -> None:
+        if request.parameters:
+            request, timeout = split_parameters(request)
+            self._set_deadline(exchange, timeout)
+        self._put(exchange, request, lanes, sink)
 
     def _put_predict(
         self, exchange: Exchange, request: InferRequest, lanes: list[ModelLane], sink: Sink
@@ -174,9 +187,7 @@ class Calls:
         except Exception as error:
             sink.end(as_hub_error(exchange, error))
 
-    async def _when_known(
-        self, exchange: Exchange, model: str, version: str, make: Callable[[ModelInfo], InferRequest]
-    ) -> Ready:
+    async def _when_known(self, exchange: Exchange, model: str, version: str, make: Make) -> Ready:
         lanes = await self.unknown.lanes(model, version, exchange.deadline - monotonic())
         return make(lanes[0].info), lanes
 

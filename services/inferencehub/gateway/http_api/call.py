@@ -137,6 +137,20 @@ class HttpCall(Request):
         reply.send(status, lines + edge.lines(self, now), parts)
         edge.close(self, status, now)
 
+    def start(self, status: int, lines: bytes) -> None:
+        """Begin an answer of unknown length; `finish` ends it."""
+        if self.edge.draining:
+            self.reply.close = True
+        self.reply.start(status, lines + self.edge.lines(self, monotonic()))
+
+    def finish(self, status: int) -> None:
+        """End an answer that was started."""
+        self.ended = True
+        reply = self.reply
+        del self.reply
+        reply.end()
+        self.edge.close(self, status, monotonic())
+
     def leave(self) -> None:
         """The caller has hung up."""
         if self.ended:

@@ -10,15 +10,17 @@ from starlette.routing import BaseRoute, Route
 
 from inferencehub.gateway.calls.submit import Calls
 from inferencehub.gateway.http_api.call import Endpoint
-from inferencehub.gateway.http_api.infer import Infer
 from inferencehub.gateway.http_api.metadata import Metadata
 from inferencehub.gateway.http_api.predict import Predict
+from inferencehub.gateway.http_api.v2.generate import Generate
+from inferencehub.gateway.http_api.v2.infer import Infer
 
 MODEL = "/v2/models/{model}"
 VERSION = "/v2/models/{model}/versions/{version}"
 # The paths of endpoints, as the OpenAPI document writes them.
-ENDPOINTS = ("/predict", f"{MODEL}/infer", f"{VERSION}/infer")
-INFER = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/infer")
+CALLS = ("infer", "generate", "generate_stream")
+ENDPOINTS = ("/predict", *[f"{path}/{call}" for path in (MODEL, VERSION) for call in CALLS])
+CALLED = re.compile(rf"/v2/models/([^/]+)(?:/versions/([^/]+))?/({'|'.join(CALLS)})")
 # Endpoints that are kept by their targets, and bytes of a target: there are limits because callers choose them.
 MAX_KEPT, MAX_TARGET = 1000, 256
 
@@ -34,10 +36,15 @@ def endpoints(calls: Calls) -> Callable[[bytes], Endpoint | None]:
         path = unquote(target.partition(b"?")[0].decode("latin-1"))
         if path == "/predict":
             return predict
-        called = INFER.fullmatch(path)
+        called = CALLED.fullmatch(path)
         if called is None:
             return None
-        endpoint = Infer(calls, called[1], called[2] or "")
+        model, version = called[1], called[2] or ""
+        endpoint: Endpoint
+        if called[3] == "infer":
+            endpoint = Infer(calls, model, version)
+        else:
+            endpoint = Generate(calls, model, version, events=called[3] == "generate_stream")
         if len(known) < MAX_KEPT and len(target) <= MAX_TARGET:
             known[target] = endpoint
         return endpoint

@@ -22,7 +22,7 @@ from inferencehub.core.lane.sink import Emit, Window
 from inferencehub.core.lane.slot import Ran
 from inferencehub.core.oip import extension, messages
 from inferencehub.core.values.errors import HubError, Kind
-from inferencehub.core.values.requests import InferRequest, InferResponse, Times
+from inferencehub.core.values.requests import InferRequest, InferResponse, Times, Trip
 from inferencehub.core.values.signature import ModelInfo
 from inferencehub.gateway.pods.link import Failed, Lost, PodLink
 from inferencehub.gateway.pods.stream import LARGE_MESSAGE
@@ -117,7 +117,7 @@ class Replica:
             for tensor in message.inputs:
                 tensor.shape[0] = batch.rows
         timeout = max(0.001, batch.deadline - now)
-        part = partial(emit_part, emit, batch) if self.info.signature.decoupled else None
+        part = partial(self._part, emit, batch) if self.info.signature.decoupled else None
         try:
             reply = await self.pod.infer(message, batch.raw(), timeout, self.large, part)
         except Failed as failure:
@@ -130,6 +130,15 @@ class Replica:
         if request.classes and ran.response is not None:
             check_classes(request, ran.response)
         return ran
+
+    def _part(self, emit: Emit, batch: Batch, reply: Any, credit: Callable[[int], None]) -> None:
+        """Pass on one of several answers to a batch of one job; `credit` sends credits to the pod."""
+        job = batch.jobs[0]
+        if not job.has_parts:
+            job.credit = Window(credit).credit
+            job.trip = Trip(batch.rows, served_by=self.pod.address)
+        weight = reply.parameters[extension.PART].int64_param
+        emit(messages.response_from_proto(reply), weight, extension.dropped_of(reply))
 
     async def _alive(self) -> None:
         """Ask the pod for an answer: a job must not be blamed for a pod that was lost before it got the job.
@@ -205,15 +214,6 @@ def check_classes(request: InferRequest, response: InferResponse) -> None:
                 "request without the parameter 'classification'"
             )
             raise NotAnswered(Outcome.FAILED, HubError(Kind.UNSUPPORTED, detail))
-
-
-def emit_part(emit: Emit, batch: Batch, reply: Any, credit: Callable[[int], None]) -> None:
-    """Pass on one of several answers to a batch; `credit` sends credits to the pod."""
-    job = batch.jobs[0]
-    if job.credit is None:
-        job.credit = Window(credit).credit
-    weight = reply.parameters[extension.PART].int64_param
-    emit(messages.response_from_proto(reply), weight, extension.dropped_of(reply))
 
 
 def lost(batch: Batch) -> NotAnswered:

@@ -94,6 +94,21 @@ SCHEMAS: dict[str, Json] = {
             "inputs": [{"name": "features", "shape": [3], "datatype": "FP32", "data": [0.5, 1.2, -3.4]}]
         },
     },
+    "GenerateRequest": {
+        "type": "object",
+        "properties": {"id": text("returned with each answer"), "parameters": PARAMETERS},
+        "additionalProperties": {"description": "the value of the input of this name: one element or an array; any other key is a parameter"},
+        "example": {"features": [0.5, 1.2, -3.4]},
+    },
+    "GenerateAnswer": {
+        **record(
+            "model_name model_version",
+            model_name=text("the model"),
+            model_version=text("the version that ran"),
+            id=text("the request's"),
+        ),
+        "additionalProperties": {"description": "the output of this name: one element, or a flat array"},
+    },
     "InferAnswer": record(
         "model_name model_version outputs",
         model_name=text("the model"),

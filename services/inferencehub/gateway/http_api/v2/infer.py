@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+from inferencehub.core.oip.raw_request import raw_request
 from inferencehub.core.values.errors import HubError
 from inferencehub.core.values.requests import InferRequest, InferResponse
 from inferencehub.gateway.calls.submit import Calls
@@ -44,7 +47,8 @@ class Infer:
         data = call.body
         call.wanted = Wanted(all_binary=True)
         call.drop_body()
-        self.calls.submit_raw(call.exchange, self.model, self.version, data, call)
+        request = partial(raw_request, version=self.version, data=data)
+        self.calls.submit_made(call.exchange, self.model, self.version, request, call)
 
     async def _begin_large(self, call: HttpCall, size: int | None) -> None:
         self._ask(call, *await call.beside(decode_infer, call.body, self.model, self.version, size))

@@ -1,0 +1,113 @@
+"""Answers as server-sent events: `text/event-stream`, from the first answer to the last.
+
+Source: HTML Standard, section 9.2. Until the first answer comes, nothing is sent, so that an error is an answer with its
+own status. While the model is silent, a comment keeps the connection alive. A caller that reads slowly holds the model
+(`core/lane/sink.py`), not the gateway's memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from time import monotonic
+
+from inferencehub.core.lane.sink import End
+from inferencehub.core.values.errors import HubError
+from inferencehub.core.values.requests import InferResponse
+from inferencehub.gateway.http_api.call import HttpCall
+
+LINES = b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
+COMMENT = b":\n\n"
+
+
+class EventStream:
+    """The sink of a call whose answers are events.
+
+    Args:
+        call: the HTTP call.
+        event: the JSON of an answer.
+        keep_alive_s: seconds of silence after which a comment is sent.
+    """
+
+    several = True
+
+    def __init__(self, call: HttpCall, event: Callable[[InferResponse], bytes], keep_alive_s: float) -> None:
+        self._call = call
+        self._event = event
+        self._keep_alive_s = keep_alive_s
+        self._unread = 0  # weight of answers that the caller has not read
+        self._written = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def part(self, response: InferResponse, weight: int) -> None:
+        """See `Sink`."""
+        call = self._call
+        if call.ended:
+            return
+        try:
+            text = self._event(response)
+        except HubError as error:
+            self._fail(error)
+            call.exchange.leave()
+            return
+        self._begin()
+        self._unread += weight
+        if self._write(b"data: %b\n\n" % text):
+            self._credit()
+        else:
+            call.reply.drained = self._credit
+
+    def end(self, end: End) -> None:
+        """See `Sink`."""
+        call = self._call
+        if call.ended:
+            self._stop()
+        elif isinstance(end, HubError):
+            self._fail(end)
+        else:
+            if end is not None:
+                self.part(end, 0)
+            if not call.ended:
+                self._begin()
+                self._finish()
+
+    def _begin(self) -> None:
+        if self._timer is None:
+            self._call.start(200, LINES)
+            self._written = monotonic()
+            self._wait()
+
+    def _write(self, data: bytes) -> bool:
+        self._written = monotonic()
+        return self._call.reply.write(data)
+
+    def _credit(self) -> None:
+        weight, self._unread = self._unread, 0
+        self._call.exchange.credit(weight)
+
+    def _fail(self, error: HubError) -> None:
+        if self._timer is None:
+            self._call.fail(error)
+            return
+        self._write(b"data: %b\n\n" % self._call.endpoint.error(error))
+        self._call.exchange.kind = error.kind.label
+        self._finish()
+
+    def _finish(self) -> None:
+        self._stop()
+        self._call.finish(200)
+
+    def _wait(self) -> None:
+        left = self._written + self._keep_alive_s - monotonic()
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, left), self._silent)
+
+    def _silent(self) -> None:
+        if self._call.ended:
+            return
+        if monotonic() - self._written >= self._keep_alive_s and not self._unread:
+            self._write(COMMENT)
+        self._wait()
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()

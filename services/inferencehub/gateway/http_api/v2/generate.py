@@ -1,0 +1,108 @@
+"""POST …/generate and …/generate_stream: inputs by name in, outputs by name out; one answer, or events as they come.
+
+Source: Triton, "Generate Extension".
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from inferencehub.core.lane.sink import End, several_answers
+from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.values.requests import InferResponse
+from inferencehub.gateway.calls.submit import Calls
+from inferencehub.gateway.http_api.call import LARGE_JSON, HttpCall
+from inferencehub.gateway.http_api.events import EventStream
+from inferencehub.gateway.http_api.response import JSON, Content
+from inferencehub.gateway.json_codec.answer_json import Wanted, error_json
+from inferencehub.gateway.json_codec.generate_json import (
+    Fields,
+    decode_fields,
+    generate_answer,
+    generate_request,
+    id_of,
+)
+
+KEEP_ALIVE_S = 15.0
+
+
+class Generate:
+    """The endpoint of one model version.
+
+    Args:
+        calls: where requests go.
+        model, version: from the path; version "" for the default one.
+        events: whether answers are sent as events.
+        keep_alive_s: seconds of silence after which a stream of events gets a comment.
+    """
+
+    method = "POST"
+
+    def __init__(
+        self, calls: Calls, model: str, version: str, events: bool, keep_alive_s: float = KEEP_ALIVE_S
+    ) -> None:
+        self.calls = calls
+        self.model = model
+        self.version = version
+        self.events = events
+        self.keep_alive_s = keep_alive_s
+
+    def begin(self, call: HttpCall) -> None:
+        """See `Endpoint`."""
+        if len(call.body) > LARGE_JSON:
+            call.run(self._begin_large(call))
+        else:
+            self._ask(call, decode_fields(call.body))
+
+    async def _begin_large(self, call: HttpCall) -> None:
+        self._ask(call, await call.beside(decode_fields, call.body))
+
+    def _ask(self, call: HttpCall, fields: Fields) -> None:
+        if call.ended:  # while a thread decoded it
+            return
+        call.wanted = Wanted(id_of(fields))
+        call.drop_body()
+        event = partial(generate_answer, id=call.wanted.id)
+        sink = EventStream(call, event, self.keep_alive_s) if self.events else ExactlyOne(call)
+        request = partial(generate_request, version=self.version, fields=fields)
+        self.calls.submit_made(call.exchange, self.model, self.version, request, sink)
+
+    def content(self, call: HttpCall, response: InferResponse) -> Content:
+        """See `Endpoint`."""
+        assert call.wanted is not None
+        return JSON, (generate_answer(response, call.wanted.id),)
+
+    def error(self, error: HubError) -> bytes:
+        """See `Endpoint`."""
+        return error_json(error)
+
+
+class ExactlyOne:
+    """The sink of a call that carries one answer, from a model that may give several.
+
+    Args:
+        call: the HTTP call, which gets the answer.
+    """
+
+    several = True
+
+    def __init__(self, call: HttpCall) -> None:
+        self._call = call
+        self._answer: InferResponse | None = None
+
+    def part(self, response: InferResponse, weight: int) -> None:
+        """See `Sink`. A second answer is too much."""
+        self._call.exchange.credit(weight)  # the model may end, or give one too many
+        if self._answer is not None:
+            self._call.fail(several_answers(response.model))
+            self._call.exchange.leave()
+        self._answer = response
+
+    def end(self, end: End) -> None:
+        """See `Sink`."""
+        if isinstance(end, InferResponse) and self._answer is not None:
+            end = several_answers(end.model)
+        if end is None and self._answer is None:
+            model = self._call.exchange.model
+            end = HubError(Kind.MODEL_FAILED, f"model '{model}' gave no answer, expected exactly one")
+        self._call.end(self._answer if end is None else end)

@@ -1,0 +1,145 @@
+"""Bodies of the generate extension: a JSON object whose keys are inputs, and answers whose keys are outputs.
+
+Source: Triton, "Generate Extension". A value is one element or an array; a key that is no input is a parameter of the
+request, as are the keys of `parameters`.
+"""
+
+from __future__ import annotations
+
+import json
+from math import prod
+from typing import Any
+
+import msgspec
+
+from inferencehub.core.http1.handler import Body
+from inferencehub.core.values.errors import bad_input, shown
+from inferencehub.core.values.requests import InferRequest, InferResponse, Parameter
+from inferencehub.core.values.signature import ModelInfo, TensorSpec
+from inferencehub.core.values.tensors import Tensor
+from inferencehub.gateway.json_codec.answer_json import elements, encode, finite_json
+from inferencehub.gateway.json_codec.json_text import decode, load, mismatch
+from inferencehub.gateway.json_codec.request_json import checked
+from inferencehub.gateway.json_codec.tensor_json import Parameters, TensorBody, tensor_from_json
+
+Fields = dict[str, msgspec.Raw]
+
+_fields = msgspec.json.Decoder(Fields)
+_parameters = msgspec.json.Decoder(Parameters)
+
+
+def decode_fields(body: Body) -> Fields:
+    """The values of a body by key, not read yet.
+
+    Raises:
+        HubError: BAD_INPUT if the body is no JSON object.
+    """
+    text = bytes(body)
+    try:
+        fields: Fields = _fields.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        loaded = load(text) if text else None  # it may hold NaN
+        if not isinstance(loaded, dict):
+            fields = decode(_fields, text)  # raises the error
+        else:
+            fields = {name: msgspec.Raw(json.dumps(value).encode()) for name, value in loaded.items()}
+    return {name: value for name, value in fields.items() if value != b"null"}
+
+
+def id_of(fields: Fields) -> str | None:
+    """The request's id, which the answer repeats; None if there is none.
+
+    Raises:
+        HubError: BAD_INPUT if it is no text.
+    """
+    if "id" not in fields:
+        return None
+    try:
+        return msgspec.json.decode(fields["id"], type=str)
+    except msgspec.MsgspecError:
+        raise bad_input(f"id: expected a string, got {shown(msgspec.json.decode(fields['id']))}") from None
+
+
+def generate_request(info: ModelInfo, version: str, fields: Fields) -> InferRequest:
+    """The request that a body asks for.
+
+    Raises:
+        HubError: BAD_INPUT naming the key, what was expected and what came.
+    """
+    names = {spec.name for spec in info.signature.inputs}
+    batches = bool(info.signature.max_batch_size)
+    inputs = [
+        tensor_of(spec, batches, fields[spec.name]) for spec in info.signature.inputs if spec.name in fields
+    ]
+    parameters: dict[str, Parameter] = {}
+    for name, value in fields.items():
+        if name == "parameters" and name not in names:
+            parameters |= checked(read_parameters(value, "parameters"))
+        elif name not in names and name != "id":
+            parameters |= checked(read_parameters(b'{"value":%b}' % bytes(value), name))
+    return InferRequest(info.name, version, tuple(inputs), (), parameters)
+
+
+def read_parameters(text: bytes | msgspec.Raw, name: str) -> Parameters:
+    """Parameters as they came; one that is a key of the body has that key as its `name`.
+
+    Raises:
+        HubError: BAD_INPUT if a value is no boolean, number or string.
+    """
+    try:
+        read: Parameters = _parameters.decode(text)
+    except msgspec.ValidationError as error:
+        what = "an object of parameters" if name == "parameters" else "an input of the model, or a parameter"
+        raise bad_input(
+            f"'{name[:80]}': expected {what}, each a boolean, a number or a string: {mismatch(error, name[:80])}"
+        ) from None
+    return read if name == "parameters" else {name: read["value"]}
+
+
+def tensor_of(spec: TensorSpec, batches: bool, value: msgspec.Raw) -> Tensor:
+    """An input's tensor: one row, if the model batches and the value has no dimension for rows.
+
+    Raises:
+        HubError: BAD_INPUT naming the input, what was expected and what came.
+    """
+    text = bytes(value)
+    data = value if text[:1] == b"[" else msgspec.Raw(b"[%b]" % text)
+    return tensor_from_json(TensorBody(spec.name, list(shape_of(spec, batches, data)), spec.dtype, data))
+
+
+def shape_of(spec: TensorSpec, batches: bool, data: msgspec.Raw) -> tuple[int, ...]:
+    """The shape of an array: nested arrays have their own, flat ones the one that the model declares."""
+    row = spec.shape[1:] if batches else spec.shape
+    rows = (1,) if batches else ()
+    came = lengths(load(bytes(data)))
+    if len(came) > 1:
+        return came if len(came) == len(rows) + len(row) else rows + came
+    (count,) = came
+    if len(row) == 1:
+        return rows + came
+    known, free = prod([dim for dim in row if dim != -1]), row.count(-1)
+    if free > 1 or (free and (not known or count % known)):
+        raise bad_input(
+            f"input '{spec.name}' has shape {list(spec.shape)}, expected nested arrays, got a flat one of {count}"
+        )
+    return rows + tuple([count // known if dim == -1 else dim for dim in row])
+
+
+def lengths(value: Any) -> tuple[int, ...]:
+    """The lengths of nested lists, from the first item at each level."""
+    return (len(value), *lengths(value[0] if value else None)) if isinstance(value, list) else ()
+
+
+def generate_answer(response: InferResponse, id: str | None) -> bytes:
+    """The JSON of an answer: each output by its name, as one value or as a flat array.
+
+    Raises:
+        HubError: BAD_INPUT if JSON cannot carry an output.
+    """
+    answer: dict[str, Any] = {} if id is None else {"id": id}
+    answer |= {"model_name": response.model, "model_version": response.version}
+    for tensor in response.outputs:
+        values = elements(tensor)
+        answer[tensor.name] = values[0] if len(values) == 1 else values
+    text = encode(answer)
+    return encode(finite_json(answer)) if b"null" in text else text
