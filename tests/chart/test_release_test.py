@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.chart.rendering import at, environ, one, render
-from tests.hub import MODELS, free_port, running_hub
+from tests.hub import MODELS, running_hub
+from tests.ports import free_port
 
 
 async def run(url: str, **environment: str) -> tuple[int, str]:
