@@ -207,6 +207,9 @@ async def test_a_request_that_is_too_large_gets_a_sentence(models: Path) -> None
             "INVALID_ARGUMENT",
             f"the request has {largest.ByteSize()} bytes, expected at most 100000",
         )
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await pod.infer(largest)
+        assert ("hub-kind", "too_large") in tuple(caught.value.trailing_metadata() or ())
         largest.id = "x" * 250_000
         assert (await pod.refusal(largest))[0] == "RESOURCE_EXHAUSTED", "gRPC itself refuses it"
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
 from h2.config import H2Configuration
 from h2.connection import H2Connection
@@ -183,6 +185,30 @@ async def test_the_oldest_half_message_makes_room_for_others_and_costs_only_its_
         assert not stream.over
         first.close()
         second.close()
+
+
+async def test_a_unary_message_beyond_the_limit_counts_until_it_is_refused(models: Path) -> None:
+    """gRPC reads up to twice the limit. There is room for it only if the half message is given up."""
+    async with running_pod(models, queue_bytes=1_000_000, max_message_bytes=500_000) as pod:
+        gateway, held = Gateway(), pod.models.bytes_held
+        await gateway.connect(pod)
+        large = whole(features("quick", *[0.0] * 110_000, id="16", hub_members=MEMBERS))
+        gateway.writer.write(large[:400_000])
+        await eventually(lambda: held.held > 399_000)
+        (stream,) = [one for one in pod.servicer.streams._open if one.half]
+        loop = asyncio.get_running_loop()
+        await eventually(lambda: loop.time() - stream.whole_at > 1.0)
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{pod.port}") as channel:
+            infer: Any = channel.unary_unary(f"/{messages.SERVICE}/ModelInfer")
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await infer(bytes(900_000))
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert caught.value.details() == "the request has 900000 bytes, expected at most 500000"
+        reply = await gateway.reply()
+        assert reply.infer_response.id == "16"
+        assert extension.failure_from_proto(reply)[0] == "RESOURCE_EXHAUSTED"
+        await eventually(lambda: held.held == 0)
+        gateway.close()
 
 
 async def test_a_message_that_is_slower_than_its_time_costs_only_its_call(models: Path) -> None:

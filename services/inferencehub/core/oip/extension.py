@@ -19,6 +19,7 @@ standing stream, a call is identified by its `id`. These parameters are added:
     response  hub_part        one of several answers to the call, and its weight; another part or the end will follow
               hub_end         the end of a call whose answers were all parts; this message contains no answer
               hub_code        name of the gRPC status code of a failed call; error_message has the sentence
+              hub_kind        the kind of its error (`core/values/errors.py`), because several kinds share a code
               hub_refused     together with hub_code: the call never started and may be sent to another pod
 """
 
@@ -30,13 +31,14 @@ from typing import Annotated
 import msgspec
 
 from inferencehub.core.lane.job import Member
-from inferencehub.core.values.errors import bad_input
+from inferencehub.core.values.errors import Kind, bad_input
 from inferencehub.pb import open_inference_pb2 as pb
 
 EXTENSION = "inferencehub"
 POOL = "inferencehub_pool="  # a pod announces its pool with an extension that begins like this
 # Trailer of a call that a pod refused because it was full: the call never started and may be sent to another pod.
 REFUSED = "hub-refused"
+KIND = "hub-kind"  # trailer of a call that failed: the kind of its error
 # Health name of a pod: SERVING from when its models are known until it drains, also while they are loaded.
 OPEN = "probe/open"
 STREAM_PORT = "inferencehub_stream_port="  # a pod announces the port of its streams with this one
@@ -78,19 +80,19 @@ def credit_to_proto(id: str, weight: int) -> pb.ModelInferRequest:
     return message
 
 
-def failure_to_proto(id: str, code: str, detail: str, refused: bool = False) -> bytes:
+def failure_to_proto(id: str, kind: Kind, detail: str) -> bytes:
     """The serialized answer for a call of a standing stream that failed.
 
     Args:
         id: the call's id.
-        code: name of the gRPC status code.
+        kind: the kind of its error; BUSY says that the call never started and may be sent to another pod.
         detail: a sentence for the caller.
-        refused: whether the call never started and may be sent to another pod.
     """
-    reply = pb.ModelStreamInferResponse(error_message=detail or code)
+    reply = pb.ModelStreamInferResponse(error_message=detail or kind.grpc)
     reply.infer_response.id = id
-    reply.infer_response.parameters["hub_code"].string_param = code
-    if refused:
+    reply.infer_response.parameters["hub_code"].string_param = kind.grpc
+    reply.infer_response.parameters["hub_kind"].string_param = kind.label
+    if kind is Kind.BUSY:
         reply.infer_response.parameters["hub_refused"].bool_param = True
     return reply.SerializeToString()
 
@@ -100,6 +102,18 @@ def failure_from_proto(reply: pb.ModelStreamInferResponse) -> tuple[str, str, bo
     parameters = reply.infer_response.parameters
     code = parameters["hub_code"].string_param if "hub_code" in parameters else ""
     return code, reply.error_message, "hub_refused" in parameters
+
+
+def kind_from_proto(reply: pb.ModelStreamInferResponse) -> Kind | None:
+    """The kind of the error of a call that failed; None if the pod did not say it."""
+    parameters = reply.infer_response.parameters
+    label = parameters["hub_kind"].string_param if "hub_kind" in parameters else ""
+    return kind_of(label, failure_from_proto(reply)[0])
+
+
+def kind_of(label: str, code: str) -> Kind | None:
+    """The kind of error with this label; None if there is none, or if it does not have this gRPC status code."""
+    return next((kind for kind in Kind if kind.label == label and kind.grpc == code), None)
 
 
 def members_from_proto(text: str, rows: int, now: float, latest: float) -> tuple[Member, ...]:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import grpc
 
 from inferencehub.core.oip import extension
+from inferencehub.core.values.errors import Kind
 from inferencehub.core.values.tensors import Buffer
 from inferencehub.pb import open_inference_pb2 as pb
 
@@ -36,19 +37,24 @@ class Failed(Exception):
         code: the gRPC status.
         detail: the text of the status.
         refused: whether the pod never started the call, so that it may go to another pod.
+        kind: the kind of the error; None if the pod did not say it.
     """
 
-    def __init__(self, code: grpc.StatusCode, detail: str, refused: bool = False) -> None:
+    def __init__(
+        self, code: grpc.StatusCode, detail: str, refused: bool = False, kind: Kind | None = None
+    ) -> None:
         super().__init__(f"{code.name}: {detail}")
         self.code = code
         self.detail = detail
         self.refused = refused
+        self.kind = kind
 
 
 def failed(error: grpc.aio.AioRpcError) -> Failed:
     """The `Failed` for a gRPC call's error."""
-    refused = any(name == extension.REFUSED for name, _ in error.trailing_metadata() or ())
-    return Failed(error.code(), error.details() or "", refused)
+    trailers = {name: str(value) for name, value in error.trailing_metadata() or ()}
+    kind = extension.kind_of(trailers.get(extension.KIND, ""), error.code().name)
+    return Failed(error.code(), error.details() or "", extension.REFUSED in trailers, kind)
 
 
 class Lost(Exception):

@@ -29,7 +29,7 @@ from inferencehub.gateway.pods.stream import LARGE_MESSAGE
 
 ON_ITS_WAY = 1  # batches beyond the pod's instances
 REFUSED_S = (0.01, 0.5)  # how long a replica that was refused gets no work: the first and the longest time
-# Status codes that keep their meaning for the caller; with any other code the model failed.
+# What status codes mean if the server does not say the kind of the error; with any other code the model failed.
 KINDS = {
     grpc.StatusCode.INVALID_ARGUMENT: Kind.BAD_INPUT,
     grpc.StatusCode.NOT_FOUND: Kind.NOT_FOUND,
@@ -185,7 +185,7 @@ class Replica:
         if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
             self.pod.suspect()
             return lost(batch)
-        kind = KINDS.get(code, Kind.MODEL_FAILED)
+        kind = failure.kind or KINDS.get(code, Kind.MODEL_FAILED)
         detail = failure.detail.strip().split("\n")[0][:500]
         return NotAnswered(Outcome.FAILED, HubError(kind, detail or f"model '{self.info.name}' failed"))
 

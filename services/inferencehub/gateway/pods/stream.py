@@ -147,7 +147,8 @@ class PodStream:
             return
         if reply.error_message:
             code, detail, refused = extension.failure_from_proto(reply)
-            answer.set_exception(Failed(CODES.get(code, grpc.StatusCode.UNKNOWN), detail, refused))
+            status, kind = CODES.get(code, grpc.StatusCode.UNKNOWN), extension.kind_from_proto(reply)
+            answer.set_exception(Failed(status, detail, refused, kind))
         else:
             answer.set_result(response)
 

@@ -10,6 +10,7 @@ import grpc
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError, Message
 
+from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.oip import extension
 from inferencehub.core.values.errors import HubError, Kind, bad_input
 
@@ -41,7 +42,7 @@ def check_size(size: int, model: str, limit: int) -> None:
         raise HubError(Kind.MODEL_FAILED, detail)
 
 
-def unary(method: Method, request: type[Message] | None, limit: int) -> Any:
+def unary(method: Method, request: type[Message] | None, limit: int, bytes_held: ByteBudget) -> Any:
     """Make a unary gRPC handler from a method. If the method raises, the handler answers with the error's status code.
 
     Args:
@@ -49,23 +50,30 @@ def unary(method: Method, request: type[Message] | None, limit: int) -> Any:
         request: class of the request message; None if the method wants the serialized bytes.
         limit: the largest request in bytes. gRPC itself refuses only what is twice as large (see `server.py`), with a
             status that means "busy", and without a sentence of ours.
+        bytes_held: the process's budget of bytes. A request beyond the limit counts in it until it is answered; others
+            count as soon as they are in a lane.
     """
 
     async def call(data: bytes, context: Any) -> bytes | None:
         message: Any = None
+        beyond = len(data) if len(data) > limit else 0
         try:
-            if len(data) > limit:
+            if beyond:
+                bytes_held.add(beyond)
                 raise HubError(Kind.TOO_LARGE, f"the request has {len(data)} bytes, expected at most {limit}")
             message = data if request is None else parsed(request, data)
             answer = await method(message, context)
             return answer if isinstance(answer, bytes) else answer.SerializeToString()
         except Exception as error:
-            code, detail, refused = ending(error, method.__name__, message if request else None)
-        trailer = ((extension.REFUSED, "1"),) if refused else ()
+            kind, detail = ending(error, method.__name__, message if request else None)
+        trailers = [(extension.KIND, kind.label)]
+        if kind is Kind.BUSY:
+            trailers.append((extension.REFUSED, "1"))
         try:
-            await context.abort(grpc.StatusCode[code], detail, trailer)
+            await context.abort(grpc.StatusCode[kind.grpc], detail, tuple(trailers))
         finally:  # gRPC keeps the exception, whose traceback has this frame: a cycle that would keep the request
-            del message, context
+            bytes_held.give(beyond)
+            del message, context, data
         return None
 
     return grpc.unary_unary_rpc_method_handler(call)
@@ -83,8 +91,8 @@ def parsed(request: type[Message], data: bytes) -> Message:
         raise bad_input(f"the bytes that came are not a {request.DESCRIPTOR.name}") from None
 
 
-def ending(error: Exception, method: str, message: Message | None) -> tuple[str, str, bool]:
-    """The answer to an error: name of the status code, sentence, and whether the call was refused before it started.
+def ending(error: Exception, method: str, message: Message | None) -> tuple[Kind, str]:
+    """The answer to an error: its kind and a sentence. BUSY says that the call was refused before it started.
 
     An error that is not a `HubError` is logged with its traceback; the caller gets a general sentence.
 
@@ -95,7 +103,7 @@ def ending(error: Exception, method: str, message: Message | None) -> tuple[str,
     """
     if isinstance(error, HubError):
         detail = error.detail.encode(errors="replace")[:DETAIL_LIMIT].decode(errors="ignore")
-        return error.kind.grpc, detail, error.kind is Kind.BUSY
+        return error.kind, detail
     shown = text_format.MessageToString(message, as_one_line=True)[:200] if message is not None else ""
     logger.error("call failed", exc_info=error, extra={"method": method, "request": shown})
-    return "INTERNAL", "the service failed on this call; its log says why", False
+    return Kind.MODEL_FAILED, "the service failed on this call; its log says why"

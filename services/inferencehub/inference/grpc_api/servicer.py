@@ -258,7 +258,7 @@ class Servicer:
 
 def handlers(servicer: Servicer) -> list[grpc.GenericRpcHandler]:
     """The gRPC handlers of both services. They answer errors with status codes."""
-    limit = servicer.settings.max_message_bytes
+    limit, bytes_held = servicer.settings.max_message_bytes, servicer.models.bytes_held
     oip: dict[str, tuple[Method, type[Message] | None]] = {
         "ServerLive": (servicer.server_live, pb.ServerLiveRequest),
         "ServerReady": (servicer.server_ready, pb.ServerReadyRequest),
@@ -274,7 +274,7 @@ def handlers(servicer: Servicer) -> list[grpc.GenericRpcHandler]:
     }
     return [
         grpc.method_handlers_generic_handler(
-            service, {name: unary(*method, limit) for name, method in methods.items()}
+            service, {name: unary(*method, limit, bytes_held) for name, method in methods.items()}
         )
         for service, methods in ((messages.SERVICE, oip), (PREDICT_SERVICE, small))
     ]

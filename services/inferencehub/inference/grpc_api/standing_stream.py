@@ -16,7 +16,7 @@ from inferencehub.core.http2.server import ServerStream
 from inferencehub.core.lane.sink import End, Sink
 from inferencehub.core.oip import extension, messages
 from inferencehub.core.oip.raw_fields import id_of, read_request
-from inferencehub.core.values.errors import HubError
+from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferResponse
 from inferencehub.core.values.tensors import Buffer
 from inferencehub.inference.grpc_api.call import Call
@@ -196,13 +196,12 @@ class StandingStream(ServerStream):
     def given_up(self, head: bytes, why: GivenUp) -> None:
         """See `Receiver`: refuse the call. Unless it is too large, another pod may take it."""
         if why is GivenUp.TOO_LARGE:
-            code, detail = "INVALID_ARGUMENT", f"the request has more than {self._streams.most_bytes} bytes"
+            kind, detail = Kind.TOO_LARGE, f"the request has more than {self._streams.most_bytes} bytes"
         elif why is GivenUp.TOO_SLOW:
-            code, detail = "RESOURCE_EXHAUSTED", "the request did not arrive at the pod in time"
+            kind, detail = Kind.BUSY, "the request did not arrive at the pod in time"
         else:
-            code, detail = "RESOURCE_EXHAUSTED", "the pod holds too many bytes of requests"
-        refused = code == "RESOURCE_EXHAUSTED"
-        self.send((extension.failure_to_proto(id_of(head), code, detail, refused),))
+            kind, detail = Kind.BUSY, "the pod holds too many bytes of requests"
+        self.send((extension.failure_to_proto(id_of(head), kind, detail),))
 
     def message(self, data: Buffer) -> None:
         """See `Receiver`: begin the call that the message asks for."""
@@ -221,11 +220,9 @@ class StandingStream(ServerStream):
             if id in self._running:
                 self._running[id].credit(message.parameters[extension.CREDIT].int64_param)
         elif self._ending:
-            self.send(
-                (extension.failure_to_proto(id, "RESOURCE_EXHAUSTED", "the pod accepts no new calls", True),)
-            )
+            self.send((extension.failure_to_proto(id, Kind.BUSY, "the pod accepts no new calls"),))
         elif id in self._running:
-            self.send((extension.failure_to_proto(id, "INVALID_ARGUMENT", f"id '{id[:80]}' is in use"),))
+            self.send((extension.failure_to_proto(id, Kind.BAD_INPUT, f"id '{id[:80]}' is in use"),))
         else:
             try:
                 answers = Answers(self, id)
