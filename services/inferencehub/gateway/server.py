@@ -27,10 +27,12 @@ from inferencehub.gateway.http_api.edge import Edge
 from inferencehub.gateway.http_api.metadata import Metadata
 from inferencehub.gateway.http_api.page import pages_with_errors
 from inferencehub.gateway.http_api.routes import endpoints, pages
+from inferencehub.gateway.http_api.v2.models import ModelPages
 from inferencehub.gateway.metrics import Metrics
 from inferencehub.gateway.routing.collector import RoutingCollector
 from inferencehub.gateway.routing.demand import Demand
 from inferencehub.gateway.routing.fleet import Fleet
+from inferencehub.gateway.routing.model_queries import ModelQueries
 from inferencehub.gateway.routing.table import RoutingTable
 from inferencehub.gateway.routing.unknown_models import UnknownModels
 from inferencehub.gateway.settings import GatewaySettings
@@ -56,6 +58,7 @@ class Gateway:
         self.fleet = Fleet(settings)
         self.table = RoutingTable(self.fleet, self.bytes_held, self.metrics.lane)
         self.unknown = UnknownModels(self.fleet, self.table)
+        self.queries = ModelQueries(self.fleet, self.table, self.unknown)
         self.demand = Demand(self.fleet, self.table, self.unknown)
         self.metrics.registry.register(RoutingCollector(self.fleet, self.table, self.bytes_held))
         self.metrics.registry.register(self.demand)
@@ -71,8 +74,8 @@ class Gateway:
         settings = self.settings
         stages = [Memory(self.bytes_held), LoadShedding()]
         calls = self.calls = Calls(self.table, self.unknown, settings, stages)
-        metadata = Metadata(self.fleet, self.table, self.unknown, self.not_ready)
-        self.routes = pages(metadata)
+        metadata = Metadata(self.fleet, self.table, self.not_ready)
+        self.routes = pages(metadata, ModelPages(self.queries))
         app = pages_with_errors(Router(self.routes, redirect_slashes=False))
         return Edge(
             endpoints(calls),

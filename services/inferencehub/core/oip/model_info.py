@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from inferencehub.core.values.signature import ModelInfo, Signature, TensorSpec
 from inferencehub.pb import model_config_pb2 as config_pb
 from inferencehub.pb import open_inference_pb2 as pb
@@ -54,42 +52,12 @@ def info_from_proto(
     )
 
 
-def complete(config: config_pb.ModelConfig, signature: Signature) -> None:
-    """Fill in what a config leaves out about inputs and outputs: the model file told it.
-
-    Args:
-        config: the config, which is changed.
-        signature: the model's inputs and outputs as callers see them.
-    """
-    inputs = {entry.name: entry for entry in config.input}
-    for spec in signature.inputs:
-        entry = inputs.get(spec.name) or config.input.add(name=spec.name)
-        fill_entry(entry, spec, signature.max_batch_size)
-        entry.optional = spec.optional
-        if not spec.shape and not spec.any_shape:
-            entry.reshape.SetInParent()
-    outputs = {entry.name: entry for entry in config.output}
-    for spec in signature.outputs:
-        fill_entry(
-            outputs.get(spec.name) or config.output.add(name=spec.name), spec, signature.max_batch_size
-        )
-
-
 def is_scalar(entry: config_pb.ModelInput) -> bool:
     """Whether a completed config says that an input is a scalar: no dims, and a reshape to none.
 
     An input of unknown rank has no dims either, but no reshape.
     """
     return not entry.dims and entry.HasField("reshape")
-
-
-def fill_entry(
-    entry: config_pb.ModelInput | config_pb.ModelOutput, spec: TensorSpec, max_batch_size: int
-) -> None:
-    """Fill in the type and the dims of a config's input or output."""
-    entry.data_type = cast("config_pb.DataType", TYPE_NUMBERS[spec.dtype])
-    if not entry.dims:
-        entry.dims.extend(spec.shape[1:] if max_batch_size else spec.shape)
 
 
 def parameters_of(config: config_pb.ModelConfig) -> tuple[tuple[str, str], ...]:

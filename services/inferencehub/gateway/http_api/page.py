@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 
 from inferencehub.core.http1.asgi import AsgiRequest
 from inferencehub.core.http1.handler import Head
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.gateway.calls.exchange import Exchange
 from inferencehub.gateway.http_api.response import WrongMethod, error_lines
-from inferencehub.gateway.json_codec.answer_json import error_json
+from inferencehub.gateway.json_codec.answer_json import encode, error_json
 
 
 class PageCall(AsgiRequest):
@@ -24,6 +25,11 @@ class PageCall(AsgiRequest):
         self.run = None
         self.exchange = exchange
         self.answered = False
+
+
+def json(value: Any) -> Response:
+    """A page of JSON."""
+    return Response(encode(value), media_type="application/json")
 
 
 def pages_with_errors(app: Any) -> Any:

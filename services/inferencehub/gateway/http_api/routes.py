@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from urllib.parse import unquote
 
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from inferencehub.gateway.calls.submit import Calls
@@ -14,7 +16,9 @@ from inferencehub.gateway.http_api.metadata import Metadata
 from inferencehub.gateway.http_api.predict import Predict
 from inferencehub.gateway.http_api.v2.generate import Generate
 from inferencehub.gateway.http_api.v2.infer import Infer
+from inferencehub.gateway.http_api.v2.models import ModelPages
 
+Page = Callable[[Request], Awaitable[Response]]
 MODEL = "/v2/models/{model}"
 VERSION = "/v2/models/{model}/versions/{version}"
 # The paths of endpoints, as the OpenAPI document writes them.
@@ -52,7 +56,7 @@ def endpoints(calls: Calls) -> Callable[[bytes], Endpoint | None]:
     return find
 
 
-def pages(metadata: Metadata) -> list[BaseRoute]:
+def pages(metadata: Metadata, models: ModelPages) -> list[BaseRoute]:
     """The Starlette routes."""
     return [
         Route("/healthz", metadata.healthz),
@@ -63,10 +67,14 @@ def pages(metadata: Metadata) -> list[BaseRoute]:
         Route("/v2/health/live", metadata.live),
         Route("/v2/health/ready", metadata.ready),
         Route("/v2/models", metadata.models),
-        Route(MODEL, metadata.model),
-        Route(f"{MODEL}/ready", metadata.model_ready),
-        Route(VERSION, metadata.model),
-        Route(f"{VERSION}/ready", metadata.model_ready),
+        *versioned("", models.metadata),
+        *versioned("/config", models.config),
+        *versioned("/ready", models.ready),
         Route("/openapi.json", metadata.openapi),
         Route("/docs", metadata.docs),
     ]
+
+
+def versioned(path: str, page: Page) -> list[BaseRoute]:
+    """The routes of a page about a model: its default version, and the version that the path names."""
+    return [Route(MODEL + path, page), Route(VERSION + path, page)]

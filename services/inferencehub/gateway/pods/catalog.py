@@ -34,6 +34,7 @@ class Catalog:
         self.slots = slots
         self.listed = True  # False if the pod has no RepositoryIndex
         self.models: dict[tuple[str, str], ModelInfo] = {}  # by name and version
+        self.configs: dict[tuple[str, str], config_pb.ModelConfig] = {}  # of those whose server gives one
         self.unavailable: dict[str, str] = {}  # reasons by name
         self.since: dict[str, float] = {}  # when each of these reasons came, in seconds of `monotonic`
         self.loading: set[str] = set()  # unavailable models that are expected to serve soon
@@ -69,6 +70,7 @@ class Catalog:
         self.since = {
             name: self.since[name] if before.get(name) == why else now for name, why in unavailable.items()
         }
+        self.configs = {key: config for key, config in self.configs.items() if key in models}
         # All at once: a model that is neither in one nor in the other would count as one that never comes.
         self.models, self.unavailable, self.loading = models, unavailable, loading
 
@@ -120,6 +122,7 @@ class Catalog:
         try:
             asked = pb.ModelConfigRequest(name=name, version=version)
             config = (await ask("ModelConfig", asked, pb.ModelConfigResponse)).config
+            self.configs[name, version] = config
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
                 return None

@@ -274,6 +274,8 @@ class Pod:
             else Replica(self, info)
             for key, info in models.items()
         }
+        for key, replica in self.replicas.items():
+            replica.config = self.catalog.configs.get(key)
 
     def _set_state(self, state: PodState) -> None:
         if state is not self.state:

@@ -26,6 +26,7 @@ from inferencehub.core.values.requests import InferRequest, InferResponse, Times
 from inferencehub.core.values.signature import ModelInfo
 from inferencehub.gateway.pods.link import Failed, Lost, PodLink
 from inferencehub.gateway.pods.stream import LARGE_MESSAGE
+from inferencehub.pb.model_config_pb2 import ModelConfig
 
 ON_ITS_WAY = 1  # batches beyond the pod's instances
 REFUSED_S = (0.01, 0.5)  # how long a replica that was refused gets no work: the first and the longest time
@@ -50,6 +51,7 @@ class Replica:
     def __init__(self, pod: PodLink, info: ModelInfo) -> None:
         self.pod = pod
         self.info = info
+        self.config: ModelConfig | None = None  # None if the pod gives none
         self.limit = info.slots + ON_ITS_WAY
         self.in_flight = 0
         self.others = 0  # instances that other gateways kept busy when the last answer left

@@ -22,6 +22,7 @@ from inferencehub.core.lane.slot import Observer
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.signature import ModelInfo
 from inferencehub.gateway.pods.replica import Replica
+from inferencehub.pb.model_config_pb2 import ModelConfig
 
 NO_POD = "no pod serves it"
 HOLD_STEP_S = 0.01  # requests whose waiting time ends within this step are refused together
@@ -49,6 +50,7 @@ class ModelLane:
         observer: Observer,
     ) -> None:
         self.info = info
+        self.config: ModelConfig | None = None  # as its pods show it; None if they show none
         self.hold_s = hold_s
         self.replicas: list[Replica] = []
         self.pools: dict[str, int] = {}  # slots of each pool that serves it, or did last
@@ -119,7 +121,8 @@ class ModelLane:
                 pool: sum(replica.info.slots for replica in replicas if replica.pod.pool == pool)
                 for pool in pools
             }
-            self.info = replicas[-1].info  # it has the same contract, and may come from a newer release
+            # It has the same contract, and may come from a newer release.
+            self.info, self.config = replicas[-1].info, replicas[-1].config
         self.look()
 
     def look(self) -> None:

@@ -20,6 +20,7 @@ from google.protobuf.message import Message
 from inferencehub import __version__
 from inferencehub.core.lane.sink import End, OneAnswer, Sink
 from inferencehub.core.oip import extension, messages, model_info
+from inferencehub.core.oip.admin import model_config
 from inferencehub.core.oip.predict import predict_request
 from inferencehub.core.oip.prediction import read_prediction
 from inferencehub.core.oip.raw_fields import read_request
@@ -34,6 +35,7 @@ from inferencehub.inference.grpc_api.merged import add_dropped, add_times, fill,
 from inferencehub.inference.grpc_api.standing_stream import StandingStream
 from inferencehub.inference.grpc_api.streams import Streams
 from inferencehub.inference.models.registry import Models
+from inferencehub.inference.runtimes.runtime import RUNTIMES
 from inferencehub.inference.settings import InferenceSettings
 from inferencehub.pb import inference_pb2 as predict_pb
 from inferencehub.pb import open_inference_pb2 as pb
@@ -105,7 +107,7 @@ class Servicer:
         )
 
     async def model_config(self, request: pb.ModelConfigRequest, context: Any) -> pb.ModelConfigResponse:
-        """ModelConfig: a model's configuration. The number of instances, and what the model file tells, are filled in.
+        """ModelConfig: a model's configuration, with what it leaves out filled in.
 
         Raises:
             HubError: NOT_FOUND if the model is unknown, NOT_READY if it is not loaded.
@@ -113,13 +115,10 @@ class Servicer:
         model = self.models.get(request.name, request.version)
         model.open_lane()
         response = pb.ModelConfigResponse()
-        if model.found.source is not None:
-            response.config.CopyFrom(model.found.source.config)
-        model_info.complete(response.config, model.info.signature)
-        if not response.config.instance_group:
-            response.config.instance_group.add(count=model.info.slots)
-        for group in response.config.instance_group:
-            group.count = max(1, group.count)
+        found = model.found
+        if found.source is not None:
+            response.config.CopyFrom(found.source.config)
+        model_config.complete(response.config, model.info, RUNTIMES[found.runtime].model_file)
         return response
 
     async def repository_index(

@@ -48,6 +48,8 @@ OPERATIONS = (
     Operation("get", "/v2/models", "Models", "All models, and why a model does not serve", "ModelList"),
     Operation("get", MODEL, "Models", "Inputs and outputs of the default version", "Model", LOOK),
     Operation("get", VERSION, "Models", "Inputs and outputs of one version", "Model", LOOK),
+    Operation("get", f"{MODEL}/config", "Models", "Configuration of the default version", "ModelConfig", LOOK),
+    Operation("get", f"{VERSION}/config", "Models", "Configuration of one version", "ModelConfig", LOOK),
     Operation("get", f"{MODEL}/ready", "Models", "Whether a model can be called now", "Ready", LOOK),
     Operation("get", f"{VERSION}/ready", "Models", "Whether a version can be called now", "Ready", LOOK),
     Operation("get", "/v2", "Server", "Name, version and extensions", "Server"),

@@ -120,6 +120,7 @@ SCHEMAS: dict[str, Json] = {
     ),
     "Model": record("name versions platform inputs outputs", name=text("the model"), platform=text("its runtime"),
                     versions=listed({"type": "string"}), inputs=listed(SPEC), outputs=listed(SPEC)),
+    "ModelConfig": {"type": "object", "description": "Triton's ModelConfig in JSON; integers are numbers, enums are names"},
     "ModelList": record("models", models=listed(record(
         "name state reason no_predict", name=text("the model"), state={"type": "string", "enum": ["READY", "UNAVAILABLE"]},
         reason=text("why it does not serve; empty if it serves"),

@@ -1,0 +1,52 @@
+"""Endpoints that ask about models: metadata, configuration, readiness."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from inferencehub.core.oip.admin.message_json import message_json
+from inferencehub.gateway.http_api.page import json
+from inferencehub.gateway.routing.model_queries import ModelQueries
+
+
+class ModelPages:
+    """The endpoints; each may have a version in its path.
+
+    Args:
+        queries: answers the questions.
+    """
+
+    def __init__(self, queries: ModelQueries) -> None:
+        self.queries = queries
+
+    async def metadata(self, request: Request) -> Response:
+        """GET /v2/models/{model}: inputs and outputs.
+
+        Raises:
+            HubError: NOT_FOUND or NOT_READY.
+        """
+        return json(message_json(await self.queries.metadata(*asked(request))))
+
+    async def config(self, request: Request) -> Response:
+        """GET …/config: the configuration, with what it leaves out filled in.
+
+        Raises:
+            HubError: NOT_FOUND or NOT_READY.
+        """
+        return json(message_json(await self.queries.config(*asked(request))))
+
+    async def ready(self, request: Request) -> Response:
+        """GET …/ready: 200 if the model can be called now.
+
+        Raises:
+            HubError: NOT_FOUND, or NOT_READY if no pod serves the model.
+        """
+        name, version = asked(request)
+        await self.queries.require_ready(name, version)
+        return json({"name": name, "ready": True})
+
+
+def asked(request: Request) -> tuple[str, str]:
+    """The model and the version of a path; version "" for the default one."""
+    return request.path_params["model"], request.path_params.get("version", "")

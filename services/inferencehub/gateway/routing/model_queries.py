@@ -1,0 +1,71 @@
+"""Answers to questions about models, as the protocol's messages; every front asks here.
+
+For a model whose pool has no pods, a question about its inputs waits as an inference request does, and makes the pool
+start: many clients ask for metadata or the configuration first.
+"""
+
+from __future__ import annotations
+
+from inferencehub.core.oip.admin.model_config import described
+from inferencehub.core.oip.model_info import spec_to_proto
+from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.gateway.routing.fleet import Fleet
+from inferencehub.gateway.routing.model_lane import ModelLane
+from inferencehub.gateway.routing.table import RoutingTable
+from inferencehub.gateway.routing.unknown_models import UnknownModels
+from inferencehub.pb import open_inference_pb2 as pb
+from inferencehub.pb.model_config_pb2 import ModelConfig
+
+
+class ModelQueries:
+    """See the module's text.
+
+    Args:
+        fleet, table: the pods and the lanes of known models.
+        unknown: where requests for other models wait.
+    """
+
+    def __init__(self, fleet: Fleet, table: RoutingTable, unknown: UnknownModels) -> None:
+        self.fleet = fleet
+        self.table = table
+        self.unknown = unknown
+
+    async def metadata(self, name: str, version: str) -> pb.ModelMetadataResponse:
+        """ModelMetadata: inputs and outputs of a model; `version` "" is the default one.
+
+        Raises:
+            HubError: NOT_FOUND or NOT_READY.
+        """
+        info = (await self._lane(name, version)).info
+        return pb.ModelMetadataResponse(
+            name=info.name,
+            versions=self.table.versions(info.name),
+            platform=info.platform,
+            inputs=[spec_to_proto(spec) for spec in info.signature.inputs],
+            outputs=[spec_to_proto(spec) for spec in info.signature.outputs],
+        )
+
+    async def config(self, name: str, version: str) -> ModelConfig:
+        """ModelConfig: the configuration of a model as its pods show it, or what is known of it if they show none.
+
+        Raises:
+            HubError: NOT_FOUND or NOT_READY.
+        """
+        lane = await self._lane(name, version)
+        return described(lane.info) if lane.config is None else lane.config
+
+    async def require_ready(self, name: str, version: str) -> None:
+        """ModelReady: return if the model can be called now.
+
+        Raises:
+            HubError: NOT_FOUND, or NOT_READY if no pod serves the model.
+        """
+        if not self.table.known(name, version):
+            await self.unknown.lanes(name, version, 0)
+        if reason := self.table.why_closed(name, version):
+            raise HubError(Kind.NOT_READY, f"model '{name}' is not ready: {reason}")
+
+    async def _lane(self, name: str, version: str) -> ModelLane:
+        hold_s = None if name in self.fleet.on_demand else 0
+        lanes = self.table.known(name, version) or await self.unknown.lanes(name, version, hold_s)
+        return lanes[0]
