@@ -15,6 +15,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
+from inferencehub.gateway.http_api.metadata import EXTENSIONS
 from inferencehub.gateway.json_codec.tensor_json import FLAT
 from tests.gateway.raw import Raw, request
 from tests.hub import MODELS, Hub, eventually, mock_model, running_gateway, running_hub, write_model
@@ -273,7 +274,7 @@ async def test_metadata(hub: Hub) -> None:
     assert (status, found["name"], found["extensions"]) == (
         200,
         "inferencehub",
-        ["binary_tensor_data", "classification", "parameters"],
+        list(EXTENSIONS),
     )
     status, found, _ = await hub.get("/v2/models")
     states = {model["name"]: model["state"] for model in found["models"]}

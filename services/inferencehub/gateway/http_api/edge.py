@@ -139,6 +139,8 @@ class Edge:
     def cut_off(self, request: Request, reply: Reply) -> None:
         """See `Handler`: the process ends and waits no longer."""
         if isinstance(request, PageCall):
+            if not request.answered:
+                reply.finish_head = partial(self._page_lines, request, reply)
             self.pages.cut_off(request, reply)
         elif isinstance(request, HttpCall):
             request.reply = reply

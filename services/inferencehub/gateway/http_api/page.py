@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
+from urllib.parse import unquote
 
+import msgspec
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import Response
 
 from inferencehub.core.http1.asgi import AsgiRequest
@@ -13,6 +16,12 @@ from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.gateway.calls.exchange import Exchange
 from inferencehub.gateway.http_api.response import WrongMethod, error_lines
 from inferencehub.gateway.json_codec.answer_json import encode, error_json
+from inferencehub.gateway.json_codec.json_text import decode
+
+# The pages that read a body. Others answer at once; a body that comes for them is dropped.
+BODIES = frozenset(("/v2/repository/index",))
+MOST_BYTES = 2**16  # of such a body
+B = TypeVar("B")
 
 
 class PageCall(AsgiRequest):
@@ -21,10 +30,31 @@ class PageCall(AsgiRequest):
     __slots__ = ("answered", "exchange")
 
     def __init__(self, head: Head, most_bytes: int, exchange: Exchange) -> None:
-        super().__init__(head, most_bytes, needs_body=False)
+        needs_body = has_body(head)
+        super().__init__(head, MOST_BYTES if needs_body else most_bytes, needs_body=needs_body)
         self.run = None
         self.exchange = exchange
         self.answered = False
+
+
+def has_body(head: Head) -> bool:
+    """Whether a request is for a page that reads its body."""
+    return head.method == "POST" and unquote(head.path.decode("latin-1")) in BODIES
+
+
+async def body_of(request: Request, kind: type[B]) -> B:
+    """The body of a page's request, as a struct whose fields have defaults; an empty body gives the defaults.
+
+    The content type is not looked at: clients of Triton send none, or that of binary data.
+
+    Raises:
+        HubError: BAD_INPUT if it is no such JSON object.
+    """
+    body = await request.body()
+    if not body.strip():
+        return kind()
+    value: B = decode(msgspec.json.Decoder(kind), body)
+    return value
 
 
 def json(value: Any) -> Response:

@@ -70,6 +70,7 @@ def pages(metadata: Metadata, models: ModelPages) -> list[BaseRoute]:
         *versioned("", models.metadata),
         *versioned("/config", models.config),
         *versioned("/ready", models.ready),
+        Route("/v2/repository/index", models.index, methods=["POST"]),
         Route("/openapi.json", metadata.openapi),
         Route("/docs", metadata.docs),
     ]

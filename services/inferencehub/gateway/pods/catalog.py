@@ -38,6 +38,7 @@ class Catalog:
         self.unavailable: dict[str, str] = {}  # reasons by name
         self.since: dict[str, float] = {}  # when each of these reasons came, in seconds of `monotonic`
         self.loading: set[str] = set()  # unavailable models that are expected to serve soon
+        self.listing: list[pb.RepositoryIndexResponse.ModelIndex] = []  # as the pod lists them; [] if it does not
         self._named: set[str] = set()
         self._unheard: dict[
             str, float
@@ -103,8 +104,10 @@ class Catalog:
             self.listed = False
             return [(name, "") for name in sorted(self._named)], {}, set()
         self.listed = True
-        # MLServer writes "PodState.READY".
-        states = [(entry, entry.state.rpartition(".")[2]) for entry in index.models]
+        self.listing = list(index.models)
+        for entry in index.models:
+            entry.state = entry.state.rpartition(".")[2]  # MLServer writes "State.READY"
+        states = [(entry, entry.state) for entry in index.models]
         ready = [(entry.name, entry.version) for entry, state in states if state == "READY"]
         served = {name for name, _ in ready}
         loading = {entry.name for entry, state in states if state == "LOADING"} - served

@@ -11,6 +11,7 @@ from inferencehub.core.oip.model_info import spec_to_proto
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.gateway.routing.fleet import Fleet
 from inferencehub.gateway.routing.model_lane import ModelLane
+from inferencehub.gateway.routing.repository_index import repository_index
 from inferencehub.gateway.routing.table import RoutingTable
 from inferencehub.gateway.routing.unknown_models import UnknownModels
 from inferencehub.pb import open_inference_pb2 as pb
@@ -53,6 +54,10 @@ class ModelQueries:
         """
         lane = await self._lane(name, version)
         return described(lane.info) if lane.config is None else lane.config
+
+    def index(self, ready: bool) -> pb.RepositoryIndexResponse:
+        """RepositoryIndex: all model versions of all pods; see `repository_index`."""
+        return repository_index(self.fleet, self.table, ready)
 
     async def require_ready(self, name: str, version: str) -> None:
         """ModelReady: return if the model can be called now.

@@ -52,6 +52,8 @@ OPERATIONS = (
     Operation("get", f"{VERSION}/config", "Models", "Configuration of one version", "ModelConfig", LOOK),
     Operation("get", f"{MODEL}/ready", "Models", "Whether a model can be called now", "Ready", LOOK),
     Operation("get", f"{VERSION}/ready", "Models", "Whether a version can be called now", "Ready", LOOK),
+    Operation("post", "/v2/repository/index", "Models", "All model versions and their states", "RepositoryIndex",
+              (400, 413), "RepositoryIndexRequest"),
     Operation("get", "/v2", "Server", "Name, version and extensions", "Server"),
     Operation("get", "/v2/health/live", "Server", "Whether the gateway works", "Live"),
     Operation("get", "/v2/health/ready", "Server", "Whether requests are accepted and a pod serves", "Ready", (503,)),
@@ -94,11 +96,13 @@ def operation(op: Operation) -> Json:
     """The operation object of one operation."""
     more = {405: ("Allow",), 429: ("Retry-After",), 503: ("Retry-After",)}
     names = [name for name in ("model", "version") if f"{{{name}}}" in op.path] + ["X-Request-Id"]
+    if op.tag == "Calls":
+        names.append("X-Request-Timeout-Ms")
     if op.body:
-        names += ["X-Request-Timeout-Ms", "Content-Encoding"]
+        names.append("Content-Encoding")
     if op.body == "InferRequest":
         names.append("Inference-Header-Content-Length")
-    served = ("X-Served-By",) if op.body else ()
+    served = ("X-Served-By",) if op.tag == "Calls" else ()
     parts = [part.strip("{}").removesuffix(".json") for part in op.path.split("/") if part]
     found: Json = {
         "operationId": "_".join([op.method, *parts]),
@@ -109,7 +113,7 @@ def operation(op: Operation) -> Json:
         | {str(status): answer(ERRORS[status], op.error, *more.get(status, ())) for status in op.errors},
     }
     if op.body:
-        found["requestBody"] = {"required": True, "content": {"application/json": {"schema": ref(op.body)}}}
+        found["requestBody"] = {"required": op.tag == "Calls", "content": {"application/json": {"schema": ref(op.body)}}}
     return found
 
 

@@ -1,17 +1,24 @@
-"""Endpoints that ask about models: metadata, configuration, readiness."""
+"""Endpoints that ask about models: metadata, configuration, readiness, and the repository index."""
 
 from __future__ import annotations
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from inferencehub.core.oip.admin.message_json import message_json
-from inferencehub.gateway.http_api.page import json
+from inferencehub.gateway.http_api.page import body_of, json
 from inferencehub.gateway.routing.model_queries import ModelQueries
 
 
+class IndexBody(msgspec.Struct):
+    """The body of a request for the repository index."""
+
+    ready: bool | None = None
+
+
 class ModelPages:
-    """The endpoints; each may have a version in its path.
+    """The endpoints; a path with a model may have a version.
 
     Args:
         queries: answers the questions.
@@ -45,6 +52,15 @@ class ModelPages:
         name, version = asked(request)
         await self.queries.require_ready(name, version)
         return json({"name": name, "ready": True})
+
+    async def index(self, request: Request) -> Response:
+        """POST /v2/repository/index: all model versions; a body is optional, and `ready` in it lists those that serve.
+
+        Raises:
+            HubError: BAD_INPUT for another body.
+        """
+        body = await body_of(request, IndexBody)
+        return json(message_json(self.queries.index(body.ready or False))["models"])
 
 
 def asked(request: Request) -> tuple[str, str]:
