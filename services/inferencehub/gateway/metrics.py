@@ -5,9 +5,11 @@ from __future__ import annotations
 from prometheus_client import Counter, Gauge
 
 from inferencehub.core.lane.batch import Batch, Outcome, Reason
+from inferencehub.core.lane.slot import Ran
 from inferencehub.core.process.histogram import Histogram, Observations
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.process.metrics import ROWS, SECONDS, AccessLines, new_registry
+from inferencehub.core.values.statistics import Statistics
 
 PREFIX = "inferencehub_gateway"
 
@@ -50,7 +52,7 @@ class Metrics:
         in_flight.set_function(lambda: self.in_flight)
         registry.register(AccessLines(PREFIX, access))
         self._children: dict[tuple[str, int], Observations] = {}
-        self._observers: dict[str, LaneMetrics] = {}
+        self.statistics = Statistics()
 
     def answered(self, model: str, status: int, seconds: float) -> None:
         """Count a request that was answered after `seconds`; `model` is "" or a model that a pod listed."""
@@ -62,17 +64,19 @@ class Metrics:
         child.observe(seconds)
 
     def lane(self, model: str) -> LaneMetrics:
-        """The counters of one model's lanes."""
-        observer = self._observers.get(model)
-        if observer is None:
-            observer = self._observers[model] = LaneMetrics(self, model)
-        return observer
+        """The observer of one lane of a model."""
+        return LaneMetrics(self, model)
 
 
 class LaneMetrics:
-    """Counts what one model's lanes do; an `Observer`."""
+    """Counts what a lane of a model does; an `Observer`.
+
+    `version` is the version of requests that name none, and do not get as far as a pod.
+    """
 
     def __init__(self, metrics: Metrics, model: str) -> None:
+        self.version = ""
+        self._model, self._statistics = model, metrics.statistics
         self.queue_wait = metrics.queue_wait.labels(model)
         self.batch_rows = metrics.batch_rows.labels(model)
         self._reasons = {reason: metrics.dispatches.labels(model, reason.value) for reason in Reason}
@@ -84,6 +88,15 @@ class LaneMetrics:
         self.batch_rows.observe(batch.rows)
         for job in batch.jobs:
             self.queue_wait.observe(now - job.arrived)
+
+    def answered(self, ran: Ran, requests: int, rows: int, took: float, waited: float) -> None:
+        """See `Observer`."""
+        counters = self._statistics.of(self._model, ran.version)
+        counters.answered(requests, rows, took, waited, ran.times, ran.rows)
+
+    def failed(self, version: str, requests: int, took: float) -> None:
+        """See `Observer`."""
+        self._statistics.of(self._model, version or self.version).failed(requests, took)
 
     def returned(self, outcome: Outcome, jobs: int) -> None:
         """Count jobs that were put back into their lane."""

@@ -58,7 +58,7 @@ class Gateway:
         self.fleet = Fleet(settings)
         self.table = RoutingTable(self.fleet, self.bytes_held, self.metrics.lane)
         self.unknown = UnknownModels(self.fleet, self.table)
-        self.queries = ModelQueries(self.fleet, self.table, self.unknown)
+        self.queries = ModelQueries(self.fleet, self.table, self.unknown, self.metrics.statistics)
         self.demand = Demand(self.fleet, self.table, self.unknown)
         self.metrics.registry.register(RoutingCollector(self.fleet, self.table, self.bytes_held))
         self.metrics.registry.register(self.demand)

@@ -7,9 +7,11 @@ from collections.abc import Callable
 from prometheus_client import Counter, Gauge
 
 from inferencehub.core.lane.batch import Batch, Outcome, Reason
+from inferencehub.core.lane.slot import Ran
 from inferencehub.core.process.histogram import Histogram, Observations
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.process.metrics import ROWS, SECONDS, AccessLines, new_registry
+from inferencehub.core.values.statistics import Counters
 
 P = "inferencehub_inference"
 
@@ -64,6 +66,7 @@ class LaneMetrics:
     def __init__(self, metrics: Metrics, model: str, version: str) -> None:
         labels = (model, version)
         self._calls, self._labels = metrics.calls, labels
+        self.counters = Counters()
         self._statuses: dict[str, Observations] = {}
         self.queue_wait = metrics.queue_wait.labels(*labels)
         self.compute = metrics.compute.labels(*labels)
@@ -91,6 +94,14 @@ class LaneMetrics:
         self.batch_rows.observe(batch.rows)
         for job in batch.jobs:
             self.queue_wait.observe(now - job.arrived)
+
+    def answered(self, ran: Ran, requests: int, rows: int, took: float, waited: float) -> None:
+        """See `Observer`."""
+        self.counters.answered(requests, rows, took, waited, ran.times, ran.rows)
+
+    def failed(self, version: str, requests: int, took: float) -> None:
+        """See `Observer`."""
+        self.counters.failed(requests, took)
 
     def returned(self, outcome: Outcome, jobs: int) -> None:
         """Count jobs that were put back into the queue."""

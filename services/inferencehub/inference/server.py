@@ -65,7 +65,7 @@ class InferenceServer:
         )
         self.servicer = Servicer(self.models, settings, access)
         self.models.bytes_held.relieve = self.servicer.streams.relieve
-        self.servicer.ready = lambda: not self.not_ready()
+        self.servicer.queries.ready = lambda: not self.not_ready()
         self.ops = ops_server(
             settings.ops_port, self.metrics.registry, self.not_ready, {"/address": self.address}
         )

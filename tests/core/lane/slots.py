@@ -64,10 +64,18 @@ class Seen:
     """What a lane told its observer."""
 
     batches: list[int] = field(default_factory=list)
+    answers: int = 0
+    failures: int = 0
     back: Counter[Outcome] = field(default_factory=Counter)
 
     def dispatched(self, batch: Batch, now: float) -> None:
         self.batches.append(len(batch.jobs))
+
+    def answered(self, ran: Ran, requests: int, rows: int, took: float, waited: float) -> None:
+        self.answers += requests
+
+    def failed(self, version: str, requests: int, took: float) -> None:
+        self.failures += requests
 
     def returned(self, outcome: Outcome, jobs: int) -> None:
         self.back[outcome] += jobs

@@ -105,10 +105,10 @@ def same(one: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> None:
 
 async def test_the_metadata_of_a_pod_is_what_each_config_declares() -> None:
     async with calling_pod() as pod:
-        servicer = pod.server.servicer
+        queries = pod.server.servicer.queries
         for name, signature in SIGNATURES.items():
-            metadata = await servicer.model_metadata(pb.ModelMetadataRequest(name=name), None)
-            config = (await servicer.model_config(pb.ModelConfigRequest(name=name), None)).config
+            metadata = await queries.model_metadata(pb.ModelMetadataRequest(name=name), None)
+            config = (await queries.model_config(pb.ModelConfigRequest(name=name), None)).config
             info = model_info.info_from_proto("1", metadata, config, 0)
             assert info.signature == signature
             assert info.slots == sum(group.count for group in config.instance_group)

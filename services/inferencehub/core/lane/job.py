@@ -51,7 +51,8 @@ class Job:
         request: checked against its signature.
         rows: the number of rows of its inputs; 1 if the model does not batch.
         members: the callers of these rows, in order; one member for a call that is not a merge.
-        arrived: when the job came, in seconds on the lane's clock.
+        arrived: when the job came, in seconds on the lane's clock. It is set again when the job goes back into its queue;
+            `received` stays.
 
     `has_parts` is True if its caller has some of several answers already, so that the job cannot run again. `losses` is
     the number of pods that were lost while they ran the job. `credit` is called with the weights of answers that have
@@ -70,6 +71,7 @@ class Job:
         "left_before",
         "losses",
         "members",
+        "received",
         "request",
         "rows",
         "run",
@@ -83,7 +85,7 @@ class Job:
         self.request = request
         self.rows = rows
         self.members = members
-        self.arrived = arrived
+        self.arrived = self.received = arrived
         self.size = request.size
         self.deadline = (
             members[0].deadline if len(members) == 1 else max([member.deadline for member in members])
@@ -101,7 +103,7 @@ class Job:
     def times(self) -> Times:
         """The times of the job up to now, in seconds."""
         trip = self.trip
-        return Times(self.waited, trip.batch, trip.network, trip.compute)
+        return Times(self.waited, trip.batch, trip.network, trip.compute, trip.input, trip.output)
 
     @property
     def batch_rows(self) -> int:

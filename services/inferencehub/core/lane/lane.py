@@ -34,7 +34,7 @@ from inferencehub.core.lane.retries import RetryBudget, may_run_again, why_not
 from inferencehub.core.lane.sink import End, Sink, caller_left, deadline_passed, end_all
 from inferencehub.core.lane.slot import Observer, Ran, S, Slots
 from inferencehub.core.values.errors import HubError
-from inferencehub.core.values.requests import InferResponse, Trip
+from inferencehub.core.values.requests import InferResponse
 
 logger = logging.getLogger(__name__)
 
@@ -173,12 +173,12 @@ class Lane(Generic[S]):
         """The batch without the jobs whose deadline is too near for a run."""
         until = now + (self.run_times.usual(now) if len(self.queue) else self.run_times.least(now))
         late = [job for job in batch.jobs if job.deadline <= until]
+        if not late:
+            return batch
         for job in late:
             self._expire(job)
         self.queue.not_served(len(late))
-        return (
-            Batch(tuple([job for job in batch.jobs if job.deadline > until]), batch.reason) if late else batch
-        )
+        return Batch(tuple([job for job in batch.jobs if job.deadline > until]), batch.reason)
 
     async def _run(self, slot: S, batch: Batch, run: Run) -> None:
         run.started = True
@@ -208,22 +208,28 @@ class Lane(Generic[S]):
         now = monotonic()
         took, times = now - started, ran.times
         self.run_times.ran(took, now)
-        network = max(0.0, took - times.queue - times.compute)
-        size = ran.response.size if ran.response is not None else 0
-        trip = Trip(kept.rows, size, ran.served_by, times.queue, network, times.compute)
+        trip = ran.trip(kept.rows, took)
         answers: Sequence[InferResponse | None] = [None] * len(kept.jobs)
         if ran.response is not None:
             answers = kept.split(ran.response)
         ends: list[tuple[Sink, End]] = []
-        size = 0
+        size = requests = rows = 0
+        all_took = waited = 0.0
         for job, answer in zip(kept.jobs, answers, strict=True):
             job.trip = trip
             sink = self._open.pop(job, None)
             if sink is not None:
                 size += job.size
+                callers = len(job.members)
+                requests += callers
+                rows += job.rows
+                all_took += callers * (now - job.received)
+                waited += callers * (job.waited + times.queue)
                 ends.append((sink, answer))
         self.bytes_held.give(size)
         run.wanted -= len(ends)
+        if ends:
+            self.observer.answered(ran, requests, rows, all_took, waited)
         self.loop.call_soon(end_all, ends)
 
     def _without(self, batch: Batch, dropped: Sequence[int]) -> Batch:
@@ -232,9 +238,8 @@ class Lane(Generic[S]):
             return batch
         for index in dropped:
             self._fail(batch.jobs[index], deadline_passed(batch.jobs[index]))
-        return Batch(
-            tuple([job for index, job in enumerate(batch.jobs) if index not in dropped]), batch.reason
-        )
+        kept = tuple([job for index, job in enumerate(batch.jobs) if index not in dropped])
+        return Batch(kept, batch.reason)
 
     def _part(self, batch: Batch, response: InferResponse, weight: int, dropped: Sequence[int] = ()) -> None:
         """Pass on one of several answers to a batch, while it runs."""
@@ -275,16 +280,14 @@ class Lane(Generic[S]):
         if sink is None:
             return None
         self.bytes_held.give(job.size)
+        callers = len(job.members) + len(job.dropped)
+        self.observer.failed(job.request.version, callers, callers * (monotonic() - job.received))
         run = job.run
         if run is None:
             self.queue.remove(job)
         else:
             run.wanted -= 1
-            if (
-                run.wanted == 0
-                and run.started
-                and run.task is not None
-                and run.task is not asyncio.current_task()
-            ):
-                run.task.cancel()
+            task = run.task
+            if not run.wanted and run.started and task is not None and task is not asyncio.current_task():
+                task.cancel()
         return sink

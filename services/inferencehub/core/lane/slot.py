@@ -7,7 +7,7 @@ from typing import Protocol, TypeVar
 
 from inferencehub.core.lane.batch import Batch, Outcome
 from inferencehub.core.lane.sink import Emit
-from inferencehub.core.values.requests import InferResponse, Times
+from inferencehub.core.values.requests import InferResponse, Times, Trip
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,13 +15,24 @@ class Ran:
     """The result of a run: its last or only answer, still merged, and its times.
 
     `response` is None if all answers were emitted as parts. `dropped` has the indices of jobs in the batch that the pod
-    cut out because their deadlines had passed.
+    cut out because their deadlines had passed. `version` is the model's, and `rows` those of the run; 0 if another answer
+    counts this run, because it had the rows of several batches.
     """
 
     response: InferResponse | None
     times: Times
     served_by: str = ""
     dropped: tuple[int, ...] = ()
+    version: str = ""
+    rows: int = 0
+
+    def trip(self, rows: int, took: float) -> Trip:
+        """The facts that the jobs of the batch share: it had so many rows, and its run took so many seconds."""
+        times, response = self.times, self.response
+        network = max(0.0, took - times.queue - times.compute)
+        size = response.size if response is not None else 0
+        seconds = (times.queue, network, times.compute, times.input, times.output)
+        return Trip(rows, size, self.served_by, *seconds)
 
 
 class Slot(Protocol):
@@ -64,6 +75,15 @@ class Observer(Protocol):
 
     def dispatched(self, batch: Batch, now: float) -> None:
         """A batch left for a slot, at `now` on the lane's clock."""
+
+    def answered(self, ran: Ran, requests: int, rows: int, took: float, waited: float) -> None:
+        """A run answered so many callers' requests; `took` and `waited` are sums of their seconds, in all and in queues."""
+
+    def failed(self, version: str, requests: int, took: float) -> None:
+        """So many callers' requests failed, or their callers left; `took` is the sum of their seconds.
+
+        `version` is the one that they named, "" for none.
+        """
 
     def returned(self, outcome: Outcome, jobs: int) -> None:
         """`jobs` jobs of a batch without an answer were put back."""

@@ -6,6 +6,9 @@ Our data travels in parameters whose names begin with `hub_`. They are sent only
     request   hub_members     JSON: one [rows, microseconds left, id] for each call that was merged into this one
     response  hub_queue_us    microseconds that the call waited for an instance
               hub_compute_us  microseconds that the call ran
+              hub_input_us    the part of them before the model itself ran
+              hub_output_us   the part of them after the model itself ran
+              hub_rows        rows of the run; only in one of the answers of a run, which counts the run
               hub_free        number of free instances when the answer was sent
               hub_dropped     comma-separated indices of the members that were not run: their deadline had passed
 

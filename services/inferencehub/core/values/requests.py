@@ -60,12 +60,17 @@ class InferRequest(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class Times:
-    """Where a request's time went, in seconds. The pod measures `queue` and `compute`; the gateway adds the rest."""
+    """Where a request's time went, in seconds. The pod measures `queue` and `compute`; the gateway adds the rest.
+
+    `input` and `output` are parts of `compute`: before the model itself ran, and after it.
+    """
 
     queue: float = 0.0
     batch: float = 0.0
     network: float = 0.0
     compute: float = 0.0
+    input: float = 0.0
+    output: float = 0.0
 
 
 class Trip(msgspec.Struct, frozen=True):
@@ -75,7 +80,7 @@ class Trip(msgspec.Struct, frozen=True):
         rows: rows of the batch.
         size: bytes of the batch's outputs.
         served_by: address of the pod that answered.
-        batch, network, compute: seconds, as in `Times`.
+        batch, network, compute, input, output: seconds, as in `Times`.
     """
 
     rows: int = 0
@@ -84,6 +89,8 @@ class Trip(msgspec.Struct, frozen=True):
     batch: float = 0.0
     network: float = 0.0
     compute: float = 0.0
+    input: float = 0.0
+    output: float = 0.0
 
 
 NO_TRIP = Trip()

@@ -149,13 +149,17 @@ class Calls:
         self, exchange: Exchange, lane: ModelLane, request: InferRequest, rows: int, sink: Sink
     ) -> None:
         exchange.lane, exchange.model = lane, lane.info.name
-        if lane.info.signature.decoupled and not sink.several:
-            raise several_answers(lane.info.name)
-        for admit in self._admits:
-            admit(exchange, request)
-        job = Job(request, rows, (Member(rows, exchange.deadline, exchange.id),), monotonic())
-        exchange.job = job
-        lane.accept(job, sink)
+        try:
+            if lane.info.signature.decoupled and not sink.several:
+                raise several_answers(lane.info.name)
+            for admit in self._admits:
+                admit(exchange, request)
+            job = Job(request, rows, (Member(rows, exchange.deadline, exchange.id),), monotonic())
+            exchange.job = job
+            lane.accept(job, sink)
+        except HubError:
+            lane.observer.failed(request.version, 1, monotonic() - exchange.started)
+            raise
 
     def _later(self, exchange: Exchange, sink: Sink, put: Put, work: Coroutine[Any, Any, Ready]) -> None:
         """Run `work` in a task, then `put` its result into a lane; until then the request counts as held bytes.

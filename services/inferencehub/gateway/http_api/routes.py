@@ -67,8 +67,10 @@ def pages(metadata: Metadata, models: ModelPages) -> list[BaseRoute]:
         Route("/v2/health/live", metadata.live),
         Route("/v2/health/ready", metadata.ready),
         Route("/v2/models", metadata.models),
+        Route("/v2/models/stats", models.statistics),  # before the model that would be called so
         *versioned("", models.metadata),
         *versioned("/config", models.config),
+        *versioned("/stats", models.statistics),
         *versioned("/ready", models.ready),
         Route("/v2/repository/index", models.index, methods=["POST"]),
         Route("/openapi.json", metadata.openapi),

@@ -38,7 +38,7 @@ class Catalog:
         self.unavailable: dict[str, str] = {}  # reasons by name
         self.since: dict[str, float] = {}  # when each of these reasons came, in seconds of `monotonic`
         self.loading: set[str] = set()  # unavailable models that are expected to serve soon
-        self.listing: list[pb.RepositoryIndexResponse.ModelIndex] = []  # as the pod lists them; [] if it does not
+        self.listing: list[pb.RepositoryIndexResponse.ModelIndex] = []  # of all its models, as it gave it
         self._named: set[str] = set()
         self._unheard: dict[
             str, float

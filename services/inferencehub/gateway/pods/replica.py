@@ -127,7 +127,7 @@ class Replica:
         except Lost:
             raise lost(batch) from None
         self.refused, self._pause = False, REFUSED_S[0]
-        ran = self._read(reply)
+        ran = self._read(reply, batch.rows)
         request = batch.jobs[0].request
         if request.classes and ran.response is not None:
             check_classes(request, ran.response)
@@ -155,21 +155,25 @@ class Replica:
             detail = f"the pod that was to run model '{self.info.name}' does not answer"
             raise NotAnswered(Outcome.REFUSED, HubError(Kind.NOT_READY, detail)) from None
 
-    def _read(self, reply: Any) -> Ran:
+    def _read(self, reply: Any, rows: int) -> Ran:
         parameters = reply.parameters
         times = Times()
         dropped: tuple[int, ...] = ()
         if "hub_compute_us" in parameters:
             times.queue = parameters["hub_queue_us"].int64_param / 1e6
             times.compute = parameters["hub_compute_us"].int64_param / 1e6
+            if "hub_input_us" in parameters:
+                times.input = parameters["hub_input_us"].int64_param / 1e6
+                times.output = parameters["hub_output_us"].int64_param / 1e6
+                rows = parameters["hub_rows"].int64_param if "hub_rows" in parameters else 0
             busy = self.info.slots - parameters["hub_free"].int64_param
             self.others = max(0, busy - self.in_flight)
             dropped = extension.dropped_of(reply)
         if extension.END in parameters:
-            return Ran(None, times, self.pod.address, dropped)
+            return Ran(None, times, self.pod.address, dropped, self.info.version, rows)
         response = messages.response_from_proto(reply)
         self.large = response.size > LARGE_MESSAGE
-        return Ran(response, times, self.pod.address, dropped)
+        return Ran(response, times, self.pod.address, dropped, response.version, rows)
 
     def _failure(self, batch: Batch, failure: Failed) -> NotAnswered:
         code = failure.code

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from time import monotonic
+from typing import Protocol
 
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.lane.job import Job
@@ -26,6 +27,12 @@ from inferencehub.pb.model_config_pb2 import ModelConfig
 
 NO_POD = "no pod serves it"
 HOLD_STEP_S = 0.01  # requests whose waiting time ends within this step are refused together
+
+
+class LaneObserver(Observer, Protocol):
+    """An observer that is told the version of requests that name none."""
+
+    version: str
 
 
 class ModelLane:
@@ -47,11 +54,12 @@ class ModelLane:
         hold_s: float,
         bytes_held: ByteBudget,
         retries: RetryBudget,
-        observer: Observer,
+        observer: LaneObserver,
     ) -> None:
         self.info = info
         self.config: ModelConfig | None = None  # as its pods show it; None if they show none
         self.hold_s = hold_s
+        self.observer = observer
         self.replicas: list[Replica] = []
         self.pools: dict[str, int] = {}  # slots of each pool that serves it, or did last
         self.absent_since: float | None = monotonic()
@@ -123,6 +131,7 @@ class ModelLane:
             }
             # It has the same contract, and may come from a newer release.
             self.info, self.config = replicas[-1].info, replicas[-1].config
+            self.observer.version = self.info.version
         self.look()
 
     def look(self) -> None:

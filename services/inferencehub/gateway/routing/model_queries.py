@@ -7,11 +7,13 @@ start: many clients ask for metadata or the configuration first.
 from __future__ import annotations
 
 from inferencehub.core.oip.admin.model_config import described
+from inferencehub.core.oip.admin.statistics import statistics_to_proto
 from inferencehub.core.oip.model_info import spec_to_proto
 from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.values.statistics import Counters, Statistics
 from inferencehub.gateway.routing.fleet import Fleet
 from inferencehub.gateway.routing.model_lane import ModelLane
-from inferencehub.gateway.routing.repository_index import repository_index
+from inferencehub.gateway.routing.repository_index import in_order, repository_index
 from inferencehub.gateway.routing.table import RoutingTable
 from inferencehub.gateway.routing.unknown_models import UnknownModels
 from inferencehub.pb import open_inference_pb2 as pb
@@ -24,12 +26,16 @@ class ModelQueries:
     Args:
         fleet, table: the pods and the lanes of known models.
         unknown: where requests for other models wait.
+        counted: the counters of this gateway.
     """
 
-    def __init__(self, fleet: Fleet, table: RoutingTable, unknown: UnknownModels) -> None:
+    def __init__(
+        self, fleet: Fleet, table: RoutingTable, unknown: UnknownModels, counted: Statistics
+    ) -> None:
         self.fleet = fleet
         self.table = table
         self.unknown = unknown
+        self.counted = counted
 
     async def metadata(self, name: str, version: str) -> pb.ModelMetadataResponse:
         """ModelMetadata: inputs and outputs of a model; `version` "" is the default one.
@@ -59,6 +65,24 @@ class ModelQueries:
         """RepositoryIndex: all model versions of all pods; see `repository_index`."""
         return repository_index(self.fleet, self.table, ready)
 
+    async def statistics(self, name: str, version: str) -> pb.ModelStatisticsResponse:
+        """ModelStatistics: what this gateway has counted since it started; name and version "" are all.
+
+        Raises:
+            HubError: NOT_FOUND or NOT_READY if there is no such model.
+        """
+        counted = self.counted.counters
+        keys = {*counted, *listed_versions(self.table)}
+        wanted = [key for key in keys if name in ("", key[0]) and version in ("", key[1])]
+        if name and not wanted:
+            await self._lane(name, version)  # says why not, or waits until there is one
+        return pb.ModelStatisticsResponse(
+            model_stats=[
+                statistics_to_proto(*key, counted.get(key) or Counters())
+                for key in sorted(wanted, key=in_order)
+            ]
+        )
+
     async def require_ready(self, name: str, version: str) -> None:
         """ModelReady: return if the model can be called now.
 
@@ -74,3 +98,9 @@ class ModelQueries:
         hold_s = None if name in self.fleet.on_demand else 0
         lanes = self.table.known(name, version) or await self.unknown.lanes(name, version, hold_s)
         return lanes[0]
+
+
+def listed_versions(table: RoutingTable) -> set[tuple[str, str]]:
+    """Name and version of the models that the table knows; version "" of those whose servers name no version."""
+    named = {name for name, version in table.routes if version}
+    return {(name, version) for name, version in table.routes if version or name not in named}

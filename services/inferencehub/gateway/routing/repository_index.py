@@ -59,7 +59,9 @@ def repository_index(fleet: Fleet, table: RoutingTable, ready: bool) -> pb.Repos
         if name not in listed:
             found[name, ""] = Entry([UNAVAILABLE], [why])
     entries = [found[key].shown(*key) for key in sorted(found, key=in_order)]
-    return pb.RepositoryIndexResponse(models=[entry for entry in entries if entry.state == READY or not ready])
+    return pb.RepositoryIndexResponse(
+        models=[entry for entry in entries if entry.state == READY or not ready]
+    )
 
 
 def listed_by(pod: Pod) -> Iterator[tuple[str, str, str, str]]:

@@ -16,7 +16,6 @@ from time import monotonic
 
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.lane.retries import RetryBudget
-from inferencehub.core.lane.slot import Observer
 from inferencehub.core.oip.unnamed_model import DEFAULT_FOR, KINDS, unnamed_model
 from inferencehub.core.values.errors import HubError
 from inferencehub.core.values.requests import InferRequest
@@ -24,7 +23,7 @@ from inferencehub.core.values.signature import ModelInfo
 from inferencehub.gateway.pods.replica import Replica
 from inferencehub.gateway.routing.contract import contract
 from inferencehub.gateway.routing.fleet import Fleet
-from inferencehub.gateway.routing.model_lane import NO_POD, ModelLane
+from inferencehub.gateway.routing.model_lane import NO_POD, LaneObserver, ModelLane
 
 ASLEEP = "its pool sleeps and has no pod, a request for the model wakes it"
 FORGET_S = 300.0  # how long the table remembers a model that no pod lists any more
@@ -39,7 +38,7 @@ class RoutingTable:
         observe: makes the observer of a model's lanes, from the model's name.
     """
 
-    def __init__(self, fleet: Fleet, bytes_held: ByteBudget, observe: Callable[[str], Observer]) -> None:
+    def __init__(self, fleet: Fleet, bytes_held: ByteBudget, observe: Callable[[str], LaneObserver]) -> None:
         self.fleet = fleet
         self.bytes_held = bytes_held
         self.observe = observe

@@ -77,8 +77,13 @@ class Call:
         else:
             self.whose = (Member(rows, deadline, self.id),)
         self.job = job = Job(request, rows, self.whose, self.arrived)
-        lane.refuse_in_vain(request.model, job.deadline)
-        lane.accept(job, sink, 0 if members else PATIENCE)
+        try:
+            lane.refuse_in_vain(request.model, job.deadline)
+            lane.accept(job, sink, 0 if members else PATIENCE)
+        except HubError:
+            if not members:  # a gateway sends what was refused to another pod
+                model.metrics.failed("", 1, monotonic() - self.arrived)
+            raise
 
     def credit(self, weight: int) -> None:
         """Answers of this weight have reached the caller."""

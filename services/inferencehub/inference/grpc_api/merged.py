@@ -22,13 +22,21 @@ def fill(answer: pb.ModelInferResponse, call: Call, response: InferResponse, id:
 
 
 def add_times(answer: pb.ModelInferResponse, call: Call) -> None:
-    """Add our parameters to an answer: the call's times, the number of free instances, and the dropped members."""
+    """Add our parameters to an answer: the call's times, the number of free instances, and the dropped members.
+
+    One answer of each run has the rows of the run, so that a run is counted once, whoever gets its answers.
+    """
     job = call.job
     if job is None:
         return
-    parameters = answer.parameters
-    parameters["hub_queue_us"].int64_param = round(job.times.queue * 1e6)
-    parameters["hub_compute_us"].int64_param = round(job.times.compute * 1e6)
+    parameters, trip = answer.parameters, job.trip
+    parameters["hub_queue_us"].int64_param = round(job.waited * 1e6)
+    parameters["hub_compute_us"].int64_param = round(trip.compute * 1e6)
+    parameters["hub_input_us"].int64_param = round(trip.input * 1e6)
+    parameters["hub_output_us"].int64_param = round(trip.output * 1e6)
+    if call.model.counted is not trip:
+        call.model.counted = trip
+        parameters["hub_rows"].int64_param = trip.rows
     parameters["hub_free"].int64_param = call.model.free
     add_dropped(answer, call)
 

@@ -17,10 +17,8 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 
-from inferencehub import __version__
 from inferencehub.core.lane.sink import End, OneAnswer, Sink
-from inferencehub.core.oip import extension, messages, model_info
-from inferencehub.core.oip.admin import model_config
+from inferencehub.core.oip import extension, messages
 from inferencehub.core.oip.predict import predict_request
 from inferencehub.core.oip.prediction import read_prediction
 from inferencehub.core.oip.raw_fields import read_request
@@ -32,10 +30,10 @@ from inferencehub.core.values.tensors import Buffer
 from inferencehub.inference.grpc_api.call import Call, CallRecorder, status_of
 from inferencehub.inference.grpc_api.edge import Method, check_size, ending, unary, written
 from inferencehub.inference.grpc_api.merged import add_dropped, add_times, fill, members_of
+from inferencehub.inference.grpc_api.queries import Queries
 from inferencehub.inference.grpc_api.standing_stream import StandingStream
 from inferencehub.inference.grpc_api.streams import Streams
 from inferencehub.inference.models.registry import Models
-from inferencehub.inference.runtimes.runtime import RUNTIMES
 from inferencehub.inference.settings import InferenceSettings
 from inferencehub.pb import inference_pb2 as predict_pb
 from inferencehub.pb import open_inference_pb2 as pb
@@ -43,7 +41,6 @@ from inferencehub.pb import open_inference_pb2 as pb
 logger = logging.getLogger(__name__)
 
 PREDICT_SERVICE = "inference.ModelInference"
-EXTENSIONS = ("classification", "model_configuration", "parameters", extension.EXTENSION)
 
 
 class Servicer:
@@ -53,85 +50,16 @@ class Servicer:
         models: the models to serve.
         settings: the service's settings.
         access: the access log; None if access lines are off.
-
-    `ready` tells whether the whole process is ready; the server sets it.
     """
 
     def __init__(self, models: Models, settings: InferenceSettings, access: AccessLog | None) -> None:
         self.models = models
         self.settings = settings
         self.calls = CallRecorder(settings, access)
-        self.ready: Callable[[], bool] = lambda: False
         self.streams = Streams(
             self, settings.max_message_bytes, settings.max_timeout_ms / 1000, models.bytes_held
         )
-
-    async def server_live(self, request: pb.ServerLiveRequest, context: Any) -> pb.ServerLiveResponse:
-        """ServerLive: whether the process works."""
-        return pb.ServerLiveResponse(live=True)
-
-    async def server_ready(self, request: pb.ServerReadyRequest, context: Any) -> pb.ServerReadyResponse:
-        """ServerReady: whether the required models serve and the process is not draining."""
-        return pb.ServerReadyResponse(ready=self.ready())
-
-    async def model_ready(self, request: pb.ModelReadyRequest, context: Any) -> pb.ModelReadyResponse:
-        """ModelReady: whether a model would run a call; False for a model or version that is unknown."""
-        try:
-            ready = self.models.get(request.name, request.version).serves
-        except HubError:  # clients that wait for a model ask until it is ready
-            ready = False
-        return pb.ModelReadyResponse(ready=ready)
-
-    async def server_metadata(
-        self, request: pb.ServerMetadataRequest, context: Any
-    ) -> pb.ServerMetadataResponse:
-        """ServerMetadata: name, version and extensions of this server."""
-        own = (extension.POOL + self.settings.pool, f"{extension.STREAM_PORT}{self.streams.port}")
-        return pb.ServerMetadataResponse(
-            name="inferencehub", version=__version__, extensions=EXTENSIONS + own
-        )
-
-    async def model_metadata(
-        self, request: pb.ModelMetadataRequest, context: Any
-    ) -> pb.ModelMetadataResponse:
-        """Inputs and outputs of a model that is loaded."""
-        model = self.models.get(request.name, request.version)
-        model.open_lane()
-        signature = model.info.signature
-        return pb.ModelMetadataResponse(
-            name=model.name,
-            versions=self.models.versions(model.name),
-            platform=model.info.platform,
-            inputs=[model_info.spec_to_proto(spec) for spec in signature.inputs],
-            outputs=[model_info.spec_to_proto(spec) for spec in signature.outputs],
-        )
-
-    async def model_config(self, request: pb.ModelConfigRequest, context: Any) -> pb.ModelConfigResponse:
-        """ModelConfig: a model's configuration, with what it leaves out filled in.
-
-        Raises:
-            HubError: NOT_FOUND if the model is unknown, NOT_READY if it is not loaded.
-        """
-        model = self.models.get(request.name, request.version)
-        model.open_lane()
-        response = pb.ModelConfigResponse()
-        found = model.found
-        if found.source is not None:
-            response.config.CopyFrom(found.source.config)
-        model_config.complete(response.config, model.info, RUNTIMES[found.runtime].model_file)
-        return response
-
-    async def repository_index(
-        self, request: pb.RepositoryIndexRequest, context: Any
-    ) -> pb.RepositoryIndexResponse:
-        """RepositoryIndex: all models, each with its state and the reason if it does not serve."""
-        response = pb.RepositoryIndexResponse()
-        for model in self.models:
-            if model.serves or not request.ready:
-                response.models.add(
-                    name=model.name, version=model.version, state=model.state.value, reason=model.reason
-                )
-        return response
+        self.queries = Queries(models, settings.pool, lambda: self.streams.port)
 
     async def model_infer(self, data: bytes, context: Any) -> bytes:
         """ModelInfer: run a model. `data` is a serialized ModelInferRequest, the result a serialized response."""
@@ -259,13 +187,7 @@ def handlers(servicer: Servicer) -> list[grpc.GenericRpcHandler]:
     """The gRPC handlers of both services. They answer errors with status codes."""
     limit, bytes_held = servicer.settings.max_message_bytes, servicer.models.bytes_held
     oip: dict[str, tuple[Method, type[Message] | None]] = {
-        "ServerLive": (servicer.server_live, pb.ServerLiveRequest),
-        "ServerReady": (servicer.server_ready, pb.ServerReadyRequest),
-        "ModelReady": (servicer.model_ready, pb.ModelReadyRequest),
-        "ServerMetadata": (servicer.server_metadata, pb.ServerMetadataRequest),
-        "ModelMetadata": (servicer.model_metadata, pb.ModelMetadataRequest),
-        "ModelConfig": (servicer.model_config, pb.ModelConfigRequest),
-        "RepositoryIndex": (servicer.repository_index, pb.RepositoryIndexRequest),
+        **servicer.queries.methods(),
         "ModelInfer": (servicer.model_infer, None),
     }
     small: dict[str, tuple[Method, type[Message] | None]] = {

@@ -83,12 +83,14 @@ class Instance:
         Raises:
             NotAnswered: FAILED if the runtime raised a `HubError`: the model or the request is at fault, not the pod.
         """
+        entered = monotonic()
         request = batch.request()
         if self.runtime.needs_callers:
             request = request.with_callers(batch.ids, len(batch.jobs))
         form = self.form
         if form.decoupled:
             batch.jobs[0].credit = Window(partial(self.runtime.credit, self.index)).credit
+        model_request = form.to_model(request)
         started = monotonic()
 
         def response(outputs: tuple[Tensor, ...]) -> InferResponse:
@@ -96,11 +98,9 @@ class Instance:
 
         try:
             outputs = await self.runtime.run(
-                self.index,
-                form.to_model(request),
-                batch.deadline,
-                lambda part, weight: emit(response(part), weight),
+                self.index, model_request, batch.deadline, lambda part, weight: emit(response(part), weight)
             )
+            finished = monotonic()
             if outputs is None:
                 answer = None
             elif request.classes:  # sorts, which may take milliseconds
@@ -109,6 +109,8 @@ class Instance:
                 answer = response(outputs)
         except HubError as error:
             raise NotAnswered(Outcome.FAILED, error) from None
-        took = monotonic() - started
+        ended = monotonic()
+        took = ended - entered
         self.metrics.compute.observe(took)
-        return Ran(answer, Times(compute=took))
+        times = Times(compute=took, input=started - entered, output=ended - finished)
+        return Ran(answer, times, version=self.version, rows=batch.rows)

@@ -50,6 +50,9 @@ OPERATIONS = (
     Operation("get", VERSION, "Models", "Inputs and outputs of one version", "Model", LOOK),
     Operation("get", f"{MODEL}/config", "Models", "Configuration of the default version", "ModelConfig", LOOK),
     Operation("get", f"{VERSION}/config", "Models", "Configuration of one version", "ModelConfig", LOOK),
+    Operation("get", "/v2/models/stats", "Models", "Counters of all models", "Statistics"),
+    Operation("get", f"{MODEL}/stats", "Models", "Counters of all versions of a model", "Statistics", LOOK),
+    Operation("get", f"{VERSION}/stats", "Models", "Counters of one version", "Statistics", LOOK),
     Operation("get", f"{MODEL}/ready", "Models", "Whether a model can be called now", "Ready", LOOK),
     Operation("get", f"{VERSION}/ready", "Models", "Whether a version can be called now", "Ready", LOOK),
     Operation("post", "/v2/repository/index", "Models", "All model versions and their states", "RepositoryIndex",
@@ -113,7 +116,10 @@ def operation(op: Operation) -> Json:
         | {str(status): answer(ERRORS[status], op.error, *more.get(status, ())) for status in op.errors},
     }
     if op.body:
-        found["requestBody"] = {"required": op.tag == "Calls", "content": {"application/json": {"schema": ref(op.body)}}}
+        found["requestBody"] = {
+            "required": op.tag == "Calls",
+            "content": {"application/json": {"schema": ref(op.body)}},
+        }
     return found
 
 

@@ -125,6 +125,8 @@ SCHEMAS: dict[str, Json] = {
         "name state reason no_predict", name=text("the model"), state={"type": "string", "enum": ["READY", "UNAVAILABLE"]},
         reason=text("why it does not serve; empty if it serves"),
         no_predict=text("why /predict cannot serve it, though /v2 can; empty if /predict can")))),
+    "Statistics": record("model_stats", model_stats=listed({"type": "object"},
+                         description="Triton's ModelStatistics in JSON; durations in ns")),
     "RepositoryIndexRequest": {**record("", ready={"type": ["boolean", "null"], "description": "list only what serves"}),
                                "description": "may be empty", "example": {"ready": True}},
     "RepositoryIndex": listed(record("name version state reason", name=text("the model"), version=text("the version"),

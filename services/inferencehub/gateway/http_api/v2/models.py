@@ -1,4 +1,4 @@
-"""Endpoints that ask about models: metadata, configuration, readiness, and the repository index."""
+"""Endpoints that ask about models: metadata, configuration, readiness, statistics, and the repository index."""
 
 from __future__ import annotations
 
@@ -53,6 +53,15 @@ class ModelPages:
         await self.queries.require_ready(name, version)
         return json({"name": name, "ready": True})
 
+    async def statistics(self, request: Request) -> Response:
+        """GET /v2/models/stats and …/stats: the counters of all models, or of all versions or one version of a model.
+
+        Raises:
+            HubError: NOT_FOUND or NOT_READY.
+        """
+        name, version = asked(request)
+        return json(message_json(await self.queries.statistics(name, version)))
+
     async def index(self, request: Request) -> Response:
         """POST /v2/repository/index: all model versions; a body is optional, and `ready` in it lists those that serve.
 
@@ -64,5 +73,5 @@ class ModelPages:
 
 
 def asked(request: Request) -> tuple[str, str]:
-    """The model and the version of a path; version "" for the default one."""
-    return request.path_params["model"], request.path_params.get("version", "")
+    """The model and the version of a path; "" for one that it does not have."""
+    return request.path_params.get("model", ""), request.path_params.get("version", "")

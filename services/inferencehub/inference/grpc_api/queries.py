@@ -1,0 +1,140 @@
+"""The pod's gRPC methods that run no model: questions about the server and its models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from google.protobuf.message import Message
+
+from inferencehub import __version__
+from inferencehub.core.oip import extension, model_info
+from inferencehub.core.oip.admin import model_config
+from inferencehub.core.oip.admin.statistics import statistics_to_proto
+from inferencehub.core.values.errors import HubError
+from inferencehub.inference.grpc_api.edge import Method
+from inferencehub.inference.models.registry import Models
+from inferencehub.inference.runtimes.runtime import RUNTIMES
+from inferencehub.pb import open_inference_pb2 as pb
+
+EXTENSIONS = ("classification", "model_configuration", "parameters", "statistics", extension.EXTENSION)
+
+
+class Queries:
+    """The methods.
+
+    Args:
+        models: the models of the pod.
+        pool: the pod's pool.
+        stream_port: returns the port of standing streams.
+
+    `ready` tells whether the whole process is ready; the server sets it.
+    """
+
+    def __init__(self, models: Models, pool: str, stream_port: Callable[[], int]) -> None:
+        self.models = models
+        self.pool = pool
+        self.stream_port = stream_port
+        self.ready: Callable[[], bool] = lambda: False
+
+    def methods(self) -> dict[str, tuple[Method, type[Message] | None]]:
+        """The methods by their names in the protocol, each with its request message."""
+        return {
+            "ServerLive": (self.server_live, pb.ServerLiveRequest),
+            "ServerReady": (self.server_ready, pb.ServerReadyRequest),
+            "ServerMetadata": (self.server_metadata, pb.ServerMetadataRequest),
+            "ModelReady": (self.model_ready, pb.ModelReadyRequest),
+            "ModelMetadata": (self.model_metadata, pb.ModelMetadataRequest),
+            "ModelConfig": (self.model_config, pb.ModelConfigRequest),
+            "ModelStatistics": (self.model_statistics, pb.ModelStatisticsRequest),
+            "RepositoryIndex": (self.repository_index, pb.RepositoryIndexRequest),
+        }
+
+    async def server_live(self, request: pb.ServerLiveRequest, context: Any) -> pb.ServerLiveResponse:
+        """ServerLive: whether the process works."""
+        return pb.ServerLiveResponse(live=True)
+
+    async def server_ready(self, request: pb.ServerReadyRequest, context: Any) -> pb.ServerReadyResponse:
+        """ServerReady: whether the required models serve and the process is not draining."""
+        return pb.ServerReadyResponse(ready=self.ready())
+
+    async def model_ready(self, request: pb.ModelReadyRequest, context: Any) -> pb.ModelReadyResponse:
+        """ModelReady: whether a model would run a call; False for a model or version that is unknown."""
+        try:
+            ready = self.models.get(request.name, request.version).serves
+        except HubError:  # clients that wait for a model ask until it is ready
+            ready = False
+        return pb.ModelReadyResponse(ready=ready)
+
+    async def server_metadata(
+        self, request: pb.ServerMetadataRequest, context: Any
+    ) -> pb.ServerMetadataResponse:
+        """ServerMetadata: name, version and extensions of this server."""
+        own = (extension.POOL + self.pool, f"{extension.STREAM_PORT}{self.stream_port()}")
+        return pb.ServerMetadataResponse(
+            name="inferencehub", version=__version__, extensions=EXTENSIONS + own
+        )
+
+    async def model_metadata(
+        self, request: pb.ModelMetadataRequest, context: Any
+    ) -> pb.ModelMetadataResponse:
+        """Inputs and outputs of a model that is loaded."""
+        model = self.models.get(request.name, request.version)
+        model.open_lane()
+        signature = model.info.signature
+        return pb.ModelMetadataResponse(
+            name=model.name,
+            versions=self.models.versions(model.name),
+            platform=model.info.platform,
+            inputs=[model_info.spec_to_proto(spec) for spec in signature.inputs],
+            outputs=[model_info.spec_to_proto(spec) for spec in signature.outputs],
+        )
+
+    async def model_config(self, request: pb.ModelConfigRequest, context: Any) -> pb.ModelConfigResponse:
+        """ModelConfig: a model's configuration, with what it leaves out filled in.
+
+        Raises:
+            HubError: NOT_FOUND if the model is unknown, NOT_READY if it is not loaded.
+        """
+        model = self.models.get(request.name, request.version)
+        model.open_lane()
+        response = pb.ModelConfigResponse()
+        found = model.found
+        if found.source is not None:
+            response.config.CopyFrom(found.source.config)
+        model_config.complete(response.config, model.info, RUNTIMES[found.runtime].model_file)
+        return response
+
+    async def model_statistics(
+        self, request: pb.ModelStatisticsRequest, context: Any
+    ) -> pb.ModelStatisticsResponse:
+        """ModelStatistics: what this pod has counted since it started; name and version "" are all.
+
+        Raises:
+            HubError: NOT_FOUND if the model is unknown.
+        """
+        if request.name:
+            self.models.get(request.name, request.version)
+        wanted = [
+            model
+            for model in self.models
+            if request.name in ("", model.name) and request.version in ("", model.version)
+        ]
+        stats = [
+            statistics_to_proto(model.name, model.version, model.metrics.counters)
+            for model in wanted
+            if model.version  # without one, its directory could not be read
+        ]
+        return pb.ModelStatisticsResponse(model_stats=stats)
+
+    async def repository_index(
+        self, request: pb.RepositoryIndexRequest, context: Any
+    ) -> pb.RepositoryIndexResponse:
+        """RepositoryIndex: all models, each with its state and the reason if it does not serve."""
+        response = pb.RepositoryIndexResponse()
+        for model in self.models:
+            if model.serves or not request.ready:
+                response.models.add(
+                    name=model.name, version=model.version, state=model.state.value, reason=model.reason
+                )
+        return response
