@@ -18,6 +18,7 @@ from inferencehub.core.http1.asgi import AsgiHandler
 from inferencehub.core.http1.limits import Limits, allowed_connections
 from inferencehub.core.http1.server import HttpServer
 from inferencehub.core.lane.byte_budget import ByteBudget
+from inferencehub.core.oip.admin.log_settings import LogSettings
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.process.ops_port import ops_server
 from inferencehub.gateway.calls.stages import LoadShedding, Memory
@@ -28,6 +29,7 @@ from inferencehub.gateway.http_api.metadata import Metadata
 from inferencehub.gateway.http_api.page import pages_with_errors
 from inferencehub.gateway.http_api.routes import endpoints, pages
 from inferencehub.gateway.http_api.v2.models import ModelPages
+from inferencehub.gateway.http_api.v2.settings import SettingPages, absent
 from inferencehub.gateway.metrics import Metrics
 from inferencehub.gateway.routing.collector import RoutingCollector
 from inferencehub.gateway.routing.demand import Demand
@@ -75,8 +77,9 @@ class Gateway:
         stages = [Memory(self.bytes_held), LoadShedding()]
         calls = self.calls = Calls(self.table, self.unknown, settings, stages)
         metadata = Metadata(self.fleet, self.table, self.not_ready)
-        self.routes = pages(metadata, ModelPages(self.queries))
-        app = pages_with_errors(Router(self.routes, redirect_slashes=False))
+        log_settings = SettingPages(LogSettings(settings.log_format), self.queries)
+        self.routes = pages(metadata, ModelPages(self.queries), log_settings)
+        app = pages_with_errors(Router([*self.routes, *absent()], redirect_slashes=False))
         return Edge(
             endpoints(calls),
             AsgiHandler(app, settings.max_body_bytes),

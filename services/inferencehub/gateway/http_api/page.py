@@ -19,7 +19,7 @@ from inferencehub.gateway.json_codec.answer_json import encode, error_json
 from inferencehub.gateway.json_codec.json_text import decode
 
 # The pages that read a body. Others answer at once; a body that comes for them is dropped.
-BODIES = frozenset(("/v2/repository/index",))
+BODIES = frozenset(("/v2/logging", "/v2/repository/index"))
 MOST_BYTES = 2**16  # of such a body
 B = TypeVar("B")
 
@@ -43,7 +43,7 @@ def has_body(head: Head) -> bool:
 
 
 async def body_of(request: Request, kind: type[B]) -> B:
-    """The body of a page's request, as a struct whose fields have defaults; an empty body gives the defaults.
+    """The body of a page's request, as a dict or a struct whose fields have defaults; an empty body gives these.
 
     The content type is not looked at: clients of Triton send none, or that of binary data.
 

@@ -17,6 +17,7 @@ from inferencehub.gateway.http_api.predict import Predict
 from inferencehub.gateway.http_api.v2.generate import Generate
 from inferencehub.gateway.http_api.v2.infer import Infer
 from inferencehub.gateway.http_api.v2.models import ModelPages
+from inferencehub.gateway.http_api.v2.settings import SettingPages
 
 Page = Callable[[Request], Awaitable[Response]]
 MODEL = "/v2/models/{model}"
@@ -56,7 +57,7 @@ def endpoints(calls: Calls) -> Callable[[bytes], Endpoint | None]:
     return find
 
 
-def pages(metadata: Metadata, models: ModelPages) -> list[BaseRoute]:
+def pages(metadata: Metadata, models: ModelPages, settings: SettingPages) -> list[BaseRoute]:
     """The Starlette routes."""
     return [
         Route("/healthz", metadata.healthz),
@@ -73,6 +74,9 @@ def pages(metadata: Metadata, models: ModelPages) -> list[BaseRoute]:
         *versioned("/stats", models.statistics),
         *versioned("/ready", models.ready),
         Route("/v2/repository/index", models.index, methods=["POST"]),
+        Route("/v2/logging", settings.logging, methods=["GET", "POST"]),
+        Route("/v2/trace/setting", settings.tracing),
+        Route(f"{MODEL}/trace/setting", settings.tracing),
         Route("/openapi.json", metadata.openapi),
         Route("/docs", metadata.docs),
     ]

@@ -10,14 +10,29 @@ from google.protobuf.message import Message
 from inferencehub import __version__
 from inferencehub.core.oip import extension, model_info
 from inferencehub.core.oip.admin import model_config
+from inferencehub.core.oip.admin.log_settings import (
+    LogSettings,
+    settings_from_proto,
+    settings_to_proto,
+    trace_to_proto,
+)
 from inferencehub.core.oip.admin.statistics import statistics_to_proto
+from inferencehub.core.oip.admin.unsupported import unsupported
 from inferencehub.core.values.errors import HubError
+from inferencehub.inference.grpc_api.absent import absent
 from inferencehub.inference.grpc_api.edge import Method
 from inferencehub.inference.models.registry import Models
 from inferencehub.inference.runtimes.runtime import RUNTIMES
 from inferencehub.pb import open_inference_pb2 as pb
 
-EXTENSIONS = ("classification", "model_configuration", "parameters", "statistics", extension.EXTENSION)
+EXTENSIONS = (
+    "classification",
+    "logging",
+    "model_configuration",
+    "parameters",
+    "statistics",
+    extension.EXTENSION,
+)
 
 
 class Queries:
@@ -27,14 +42,16 @@ class Queries:
         models: the models of the pod.
         pool: the pod's pool.
         stream_port: returns the port of standing streams.
+        logs: the log settings of this process.
 
     `ready` tells whether the whole process is ready; the server sets it.
     """
 
-    def __init__(self, models: Models, pool: str, stream_port: Callable[[], int]) -> None:
+    def __init__(self, models: Models, pool: str, stream_port: Callable[[], int], logs: LogSettings) -> None:
         self.models = models
         self.pool = pool
         self.stream_port = stream_port
+        self.logs = logs
         self.ready: Callable[[], bool] = lambda: False
 
     def methods(self) -> dict[str, tuple[Method, type[Message] | None]]:
@@ -48,6 +65,9 @@ class Queries:
             "ModelConfig": (self.model_config, pb.ModelConfigRequest),
             "ModelStatistics": (self.model_statistics, pb.ModelStatisticsRequest),
             "RepositoryIndex": (self.repository_index, pb.RepositoryIndexRequest),
+            "LogSettings": (self.log_settings, pb.LogSettingsRequest),
+            "TraceSetting": (self.trace_setting, pb.TraceSettingRequest),
+            **absent(),
         }
 
     async def server_live(self, request: pb.ServerLiveRequest, context: Any) -> pb.ServerLiveResponse:
@@ -138,3 +158,24 @@ class Queries:
                     name=model.name, version=model.version, state=model.state.value, reason=model.reason
                 )
         return response
+
+    async def log_settings(self, request: pb.LogSettingsRequest, context: Any) -> pb.LogSettingsResponse:
+        """LogSettings: change the settings that the request names, and answer all.
+
+        Raises:
+            HubError: as `LogSettings.change`.
+        """
+        self.logs.change(settings_from_proto(request))
+        return settings_to_proto(self.logs.read())
+
+    async def trace_setting(self, request: pb.TraceSettingRequest, context: Any) -> pb.TraceSettingResponse:
+        """TraceSetting: the trace settings, which say that tracing is off.
+
+        Raises:
+            HubError: NOT_FOUND if the model is unknown, UNSUPPORTED if the request would change a setting.
+        """
+        if request.model_name:
+            self.models.get(request.model_name)
+        if request.settings:
+            raise unsupported("tracing")
+        return trace_to_proto()

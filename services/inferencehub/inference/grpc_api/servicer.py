@@ -19,6 +19,7 @@ from google.protobuf.message import Message
 
 from inferencehub.core.lane.sink import End, OneAnswer, Sink
 from inferencehub.core.oip import extension, messages
+from inferencehub.core.oip.admin.log_settings import LogSettings
 from inferencehub.core.oip.predict import predict_request
 from inferencehub.core.oip.prediction import read_prediction
 from inferencehub.core.oip.raw_fields import read_request
@@ -59,7 +60,9 @@ class Servicer:
         self.streams = Streams(
             self, settings.max_message_bytes, settings.max_timeout_ms / 1000, models.bytes_held
         )
-        self.queries = Queries(models, settings.pool, lambda: self.streams.port)
+        self.queries = Queries(
+            models, settings.pool, lambda: self.streams.port, LogSettings(settings.log_format)
+        )
 
     async def model_infer(self, data: bytes, context: Any) -> bytes:
         """ModelInfer: run a model. `data` is a serialized ModelInferRequest, the result a serialized response."""
