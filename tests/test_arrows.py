@@ -20,7 +20,7 @@ SOURCES = sorted(
 )
 # Each tier and core from the top down: a room is a folder or a file, and imports only rooms below itself.
 ROOMS = {
-    "core": ("process", "http2", "http1", "oip", "lane", "values"),
+    "core": ("process", "grpc_server", "http2", "http1", "oip", "lane", "values"),
     "gateway": (
         "__main__", "server", "http_api", "calls", "routing", "pods", "json_codec", "metrics", "settings"
     ),
@@ -37,8 +37,11 @@ CORE_MAY = {
     "httptools": {"http1"},
     "uvicorn": {"http1"},
     "uvloop": {"process"},
-    "inferencehub.pb": {"oip"},
-    "google.protobuf": {"oip"},
+    "inferencehub.pb": {"oip", "grpc_server"},
+    "google.protobuf": {"oip", "grpc_server"},
+    "grpc": {"grpc_server"},
+    "grpc_health": {"grpc_server"},
+    "grpc_reflection": {"grpc_server"},
 }
 # A child process gets the environment that this one has; nothing is read out of it.
 HANDS_ENVIRONMENT_ON = {"inference/runtimes/python/process.py"}

@@ -14,22 +14,21 @@ from __future__ import annotations
 import asyncio
 import logging
 
-import grpc
-from grpc_health.v1 import health_pb2
-from grpc_reflection.v1alpha import reflection
-
+from inferencehub.core.grpc_server.health import SERVICE as HEALTH
+from inferencehub.core.grpc_server.health import Health
+from inferencehub.core.grpc_server.reflection import reflection_handlers
+from inferencehub.core.grpc_server.server import GrpcServer, options
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.oip import messages
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.process.ops_port import Answer, Asked, ops_server
 from inferencehub.core.values.errors import listed
-from inferencehub.inference.grpc_api.health import OPEN, READY, STARTED, Health
+from inferencehub.inference.grpc_api.health import AT_START, OPEN, READY, STARTED
 from inferencehub.inference.grpc_api.servicer import PREDICT_SERVICE, Servicer, handlers
 from inferencehub.inference.metrics import Metrics
 from inferencehub.inference.models.registry import Models
 from inferencehub.inference.runtimes.runtime import ProcessRules
 from inferencehub.inference.settings import InferenceSettings
-from inferencehub.pb._pool import POOL
 
 logger = logging.getLogger(__name__)
 
@@ -52,9 +51,8 @@ class InferenceServer:
     def __init__(self, settings: InferenceSettings, access: AccessLog | None = None) -> None:
         self.settings = settings
         self.access = access
-        self.port = settings.port
         self.draining = False
-        self.health = Health()
+        self.health = Health(AT_START)
         self.metrics = Metrics(access)
         self.models = Models(
             settings.repository(),
@@ -69,8 +67,14 @@ class InferenceServer:
         self.ops = ops_server(
             settings.ops_port, self.metrics.registry, self.not_ready, {"/address": self.address}
         )
-        self._server = grpc.aio.server(options=server_options(settings.max_message_bytes))
+        largest = settings.max_message_bytes
+        self.grpc = GrpcServer(settings.port, options(largest, largest))
         self._loading: asyncio.Task[None] | None = None
+
+    @property
+    def port(self) -> int:
+        """The port of gRPC."""
+        return self.grpc.port
 
     async def start(self) -> None:
         """Listen, and load the models in the background.
@@ -84,19 +88,10 @@ class InferenceServer:
             )
         await self.ops.start()
         await self.servicer.streams.start(self.settings.stream_port)
-        # For registered methods, grpc.aio does extra work in every call. The generic handlers contain all methods, so
-        # registration is switched off.
-        self._server.add_registered_method_handlers = lambda *_: None  # type: ignore[method-assign]
-        self._server.add_generic_rpc_handlers(handlers(self.servicer))
-        self._server.add_generic_rpc_handlers([self.health.handlers()])
-        POOL.AddSerializedFile(health_pb2.DESCRIPTOR.serialized_pb)
-        names = (messages.SERVICE, PREDICT_SERVICE, "grpc.health.v1.Health", reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._server, pool=POOL)
-        try:
-            self.port = self._server.add_insecure_port(f"[::]:{self.settings.port}")
-        except RuntimeError:
-            raise OSError(f"port {self.settings.port} is taken") from None
-        await self._server.start()
+        services = (messages.SERVICE, PREDICT_SERVICE, HEALTH)
+        await self.grpc.start(
+            [*handlers(self.servicer), self.health.handlers(), *reflection_handlers(services)]
+        )
         self._loading = asyncio.get_running_loop().create_task(self.models.load())
         ports = {
             "port": self.port,
@@ -156,7 +151,7 @@ class InferenceServer:
         """Refuse new calls, wait for the running ones, and unload the models."""
         self.health.end()
         grace_s = self.settings.drain_timeout_s
-        await asyncio.gather(self._server.stop(grace_s), self.servicer.streams.stop(grace_s))
+        await asyncio.gather(self.grpc.stop(grace_s), self.servicer.streams.stop(grace_s))
         if self._loading is not None and not self._loading.done():
             self._loading.cancel()
             await asyncio.wait([self._loading], timeout=LOAD_END_S)
@@ -165,19 +160,3 @@ class InferenceServer:
         if self.access is not None:
             await self.access.close()
         logger.info("stopped")
-
-
-def server_options(max_message_bytes: int) -> list[tuple[str, int]]:
-    """gRPC options of a pod's server.
-
-    A request of up to twice `max_message_bytes` is read, so that it can be refused with a sentence.
-
-    Clients may ping every 10 s, even without an open call. Gateways do that to notice a node that has vanished.
-    """
-    return [
-        ("grpc.max_receive_message_length", min(2 * max_message_bytes, 2**31 - 1)),
-        ("grpc.max_send_message_length", max_message_bytes),
-        ("grpc.so_reuseport", 0),
-        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-        ("grpc.keepalive_permit_without_calls", 1),
-    ]

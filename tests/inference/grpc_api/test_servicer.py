@@ -10,6 +10,8 @@ from typing import Any
 import grpc
 import pytest
 import tritonclient.grpc.aio as triton
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from grpc_reflection.v1alpha import reflection_pb2
 
 from inferencehub.core.oip import messages
 from inferencehub.core.values.parameters import RESERVED
@@ -277,3 +279,27 @@ async def test_bytes_that_are_no_message_are_refused_as_bad_input(models: Path, 
             await infer(b"\xff" * size)
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
         assert caught.value.details() == "the bytes that came are not a ModelInferRequest"
+
+
+async def test_reflection_answers_in_both_versions() -> None:
+    """The messages of v1 are those of v1alpha, so one client's classes read both."""
+    async with calling_pod() as pod:
+        for version in ("v1", "v1alpha"):
+            service = f"grpc.reflection.{version}.ServerReflection"
+            ask: Any = pod.channel.stream_stream(
+                f"/{service}/ServerReflectionInfo",
+                reflection_pb2.ServerReflectionRequest.SerializeToString,
+                reflection_pb2.ServerReflectionResponse.FromString,
+            )
+            questions = [reflection_pb2.ServerReflectionRequest(list_services="")]
+            symbols = (messages.SERVICE, "inference.ModelInference", "grpc.health.v1.Health", service)
+            questions += [
+                reflection_pb2.ServerReflectionRequest(file_containing_symbol=name) for name in symbols
+            ]
+            listed, *files = [answer async for answer in ask(iter(questions))]
+            assert {entry.name for entry in listed.list_services_response.service} >= set(symbols)
+            for name, answer in zip(symbols, files, strict=True):
+                file = FileDescriptorProto.FromString(
+                    answer.file_descriptor_response.file_descriptor_proto[0]
+                )
+                assert name in [f"{file.package}.{one.name}" for one in file.service]

@@ -1,7 +1,7 @@
 """One error class and one table of kinds.
 
 A kind says whose fault an error is. Each kind has one HTTP status and one gRPC status code. Only two edges use them:
-the HTTP edge (`gateway/http_api/edge.py`) and the gRPC edge (`inference/grpc_api/edge.py`). All other code raises
+the HTTP edge (`gateway/http_api/edge.py`) and the gRPC edge (`core/grpc_server/unary.py`). All other code raises
 `HubError` with a sentence that says what was expected and what came. The sentence never contains a stack trace, an
 address or a class name.
 """

@@ -1,4 +1,4 @@
-"""The health service grpc.health.v1: "" for the whole process, each model by its name, and a name for each probe.
+"""The names of a pod's health service: "" for the whole process, each model by its name, and a name for each probe.
 
 Probe names contain a "/", so no model can have the same name:
 
@@ -7,92 +7,11 @@ Probe names contain a "/", so no model can have the same name:
     probe/live      the event loop works
     probe/open      the models are known, and the process is not draining. A gateway looks at this name and at each
                     model's own, so that a model serves as soon as it is loaded, whatever its neighbours do
-
-grpcio-health-checking also has a servicer, but its Watch streams never end by themselves. A server that waits for its
-calls at the end would wait for every watcher. Here, `end` closes them.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from typing import Any
-
-import grpc
-from google.protobuf.message import DecodeError
-from grpc_health.v1 import health_pb2
-
 from inferencehub.core.oip import extension
 
-SERVICE = "grpc.health.v1.Health"
 STARTED, READY, LIVE, OPEN = "probe/started", "probe/ready", "probe/live", extension.OPEN
-Status = health_pb2.HealthCheckResponse
-
-
-class Health:
-    """The statuses by service name, and the watches of them."""
-
-    def __init__(self) -> None:
-        self._serving: dict[str, bool] = {"": False, READY: False, STARTED: False, LIVE: True, OPEN: False}
-        self._change = asyncio.Event()  # at each change it is set and replaced by a new one
-        self._ended = False
-
-    def handlers(self) -> grpc.GenericRpcHandler:
-        """The gRPC handlers of the service. They read requests themselves: bytes that are none get a clear status."""
-        unary: Any = grpc.unary_unary_rpc_method_handler(self._check, None, Status.SerializeToString)
-        stream: Any = grpc.unary_stream_rpc_method_handler(self._watch, None, Status.SerializeToString)
-        return grpc.method_handlers_generic_handler(SERVICE, {"Check": unary, "Watch": stream})
-
-    def set(self, serving: dict[str, bool]) -> None:
-        """Set the statuses of these names. All other names keep their statuses."""
-        if any(self._serving.get(name) is not value for name, value in serving.items()):
-            self._serving.update(serving)
-            self._wake()
-
-    def end(self) -> None:
-        """End all watches."""
-        self._ended = True
-        self._wake()
-
-    def _wake(self) -> None:
-        change, self._change = self._change, asyncio.Event()
-        change.set()
-
-    async def _check(self, data: bytes, context: Any) -> Any:
-        """Check: the status of one name; gRPC status NOT_FOUND if the name is unknown."""
-        name = await service_of(data, context)
-        serving = self._serving.get(name)
-        if serving is None:
-            await context.abort(grpc.StatusCode.NOT_FOUND, f"service '{name[:80]}' is unknown")
-        return Status(status=Status.SERVING if serving else Status.NOT_SERVING)
-
-    async def _watch(self, data: bytes, context: Any) -> AsyncIterator[Any]:
-        """Watch: the status of one name, now and at each change; SERVICE_UNKNOWN as long as the name is unknown."""
-        name = await service_of(data, context)
-        shown = -1
-        while not self._ended:
-            change = self._change  # read before the status, so no change is missed
-            serving = self._serving.get(name)
-            status = (
-                Status.SERVICE_UNKNOWN
-                if serving is None
-                else Status.SERVING
-                if serving
-                else Status.NOT_SERVING
-            )
-            if status != shown:
-                shown = status
-                yield Status(status=status)
-            await change.wait()
-
-
-async def service_of(data: bytes, context: Any) -> str:
-    """The name that a request asks for; aborts the call with INVALID_ARGUMENT if the bytes are no request."""
-    try:
-        name: str = health_pb2.HealthCheckRequest.FromString(data).service
-    except DecodeError:
-        await context.abort(
-            grpc.StatusCode.INVALID_ARGUMENT, "the bytes that came are not a HealthCheckRequest"
-        )
-        raise AssertionError("abort raises") from None
-    return name
+AT_START = {"": False, READY: False, STARTED: False, LIVE: True, OPEN: False}

@@ -1,6 +1,6 @@
 """The pod's gRPC methods: the Open Inference Protocol, and the small Predict.
 
-Each method reads a message, uses `models`, and writes a message. Errors become status codes in `edge.py`.
+Each method reads a message, uses `models`, and writes a message. Errors become status codes in `core/grpc_server/unary.py`.
 
 A merged call (parameter `hub_members`, see `core/oip/extension.py`) is one job whose rows belong to several callers.
 The pod's answer contains its times and the number of free instances. If the pod has no room for a call, it refuses the
@@ -17,6 +17,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 
+from inferencehub.core.grpc_server.unary import Method, check_size, ending, unary, written
 from inferencehub.core.lane.sink import End, OneAnswer, Sink
 from inferencehub.core.oip import extension, messages
 from inferencehub.core.oip.admin.log_settings import LogSettings
@@ -29,7 +30,6 @@ from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest, InferResponse
 from inferencehub.core.values.tensors import Buffer
 from inferencehub.inference.grpc_api.call import Call, CallRecorder, status_of
-from inferencehub.inference.grpc_api.edge import Method, check_size, ending, unary, written
 from inferencehub.inference.grpc_api.merged import add_dropped, add_times, fill, members_of
 from inferencehub.inference.grpc_api.queries import Queries
 from inferencehub.inference.grpc_api.standing_stream import StandingStream

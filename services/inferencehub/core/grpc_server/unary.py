@@ -1,4 +1,4 @@
-"""The gRPC edge. Only here are answers checked against the size limit, and errors turned into status codes."""
+"""Unary methods. Only here are answers checked against the size limit, and errors turned into status codes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def unary(method: Method, request: type[Message] | None, limit: int, bytes_held:
     Args:
         method: gets the request message and the gRPC context.
         request: class of the request message; None if the method wants the serialized bytes.
-        limit: the largest request in bytes. gRPC itself refuses only what is twice as large (see `server.py`), with a
+        limit: the largest request in bytes. gRPC itself refuses only what is twice as large (see `options`), with a
             status that means "busy", and without a sentence of ours.
         bytes_held: the process's budget of bytes. A request beyond the limit counts in it until it is answered; others
             count as soon as they are in a lane.

@@ -1,0 +1,1 @@
+"""What every gRPC port of ours has: errors as status codes, health, reflection, options of the server. Imports `oip` and `values`."""

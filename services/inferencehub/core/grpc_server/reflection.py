@@ -1,0 +1,39 @@
+"""Server reflection, v1 and v1alpha, from our own descriptor pool.
+
+The messages of both versions are the same but for their package. So the servicer of grpcio-reflection answers both, and
+the descriptors of v1 are made from those of v1alpha.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import grpc
+from google.protobuf import text_format
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+
+from inferencehub.pb._pool import POOL
+
+SERVICES = ("grpc.reflection.v1.ServerReflection", reflection.SERVICE_NAME)
+
+
+def reflection_handlers(services: Sequence[str]) -> list[grpc.GenericRpcHandler]:
+    """The handlers of both versions.
+
+    Args:
+        services: names of the other services of the port.
+    """
+    alpha = FileDescriptorProto.FromString(reflection_pb2.DESCRIPTOR.serialized_pb)
+    newer = text_format.Parse(str(alpha).replace("v1alpha", "v1"), FileDescriptorProto())
+    for file in (health_pb2.DESCRIPTOR.serialized_pb, alpha.SerializeToString(), newer.SerializeToString()):
+        POOL.AddSerializedFile(file)
+    servicer: Any = reflection.aio.ReflectionServicer((*services, *SERVICES), pool=POOL)
+    info: Any = grpc.stream_stream_rpc_method_handler(
+        servicer.ServerReflectionInfo,
+        reflection_pb2.ServerReflectionRequest.FromString,
+        reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
+    return [grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": info}) for name in SERVICES]

@@ -1,0 +1,66 @@
+"""A gRPC server with the options that each of our ports has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import grpc
+
+
+def options(most_bytes: int, most_answer_bytes: int) -> list[tuple[str, int]]:
+    """The options of a server.
+
+    A request of up to twice `most_bytes` is read, so that it can be refused with a sentence.
+
+    Clients may ping every 10 s, even without an open call. Gateways do that to notice a node that has vanished.
+
+    Args:
+        most_bytes: the largest request that is accepted, in bytes.
+        most_answer_bytes: the largest answer that is sent, in bytes.
+    """
+    return [
+        ("grpc.max_receive_message_length", min(2 * most_bytes, 2**31 - 1)),
+        ("grpc.max_send_message_length", most_answer_bytes),
+        ("grpc.so_reuseport", 0),
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+    ]
+
+
+class GrpcServer:
+    """A server on one port.
+
+    Args:
+        port: the port; 0 takes any free one.
+        options: see `options`.
+        compression: how answers are compressed for callers that accept it.
+    """
+
+    def __init__(
+        self,
+        port: int,
+        options: Sequence[tuple[str, int]],
+        compression: grpc.Compression = grpc.Compression.NoCompression,
+    ) -> None:
+        self.port = port
+        self._server = grpc.aio.server(options=options, compression=compression)
+
+    async def start(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
+        """Listen.
+
+        Raises:
+            OSError: if the port is taken.
+        """
+        # For registered methods, grpc.aio does extra work in every call. Generic handlers contain all methods, so
+        # registration is switched off.
+        self._server.add_registered_method_handlers = lambda *_: None  # type: ignore[method-assign]
+        self._server.add_generic_rpc_handlers(list(handlers))
+        try:
+            self.port = self._server.add_insecure_port(f"[::]:{self.port}")
+        except RuntimeError:
+            raise OSError(f"port {self.port} is taken") from None
+        await self._server.start()
+
+    async def stop(self, grace_s: float) -> None:
+        """Tell callers to go elsewhere, refuse new calls, and end after the running ones or after `grace_s` seconds."""
+        await self._server.stop(grace_s)
