@@ -32,7 +32,9 @@ def test_install_ask_test_upgrade_rollback_uninstall(figure: Any) -> None:
                     figure(f"{monotonic() - began:.1f} s from `helm install` to the first prediction")
         with hub.forwarded(f"pod/{hub.ready('gateway')[0].name}", 9090) as address:
             text = DIRECT.open(f"http://{address}/metrics").read().decode()
-        assert 'inferencehub_gateway_request_seconds_count{model="digits",status="200"} 1.0' in text
+        assert (
+            'inferencehub_gateway_request_seconds_count{front="http",model="digits",status="200"} 1.0' in text
+        )
         with hub.forwarded(f"pod/{hub.ready('inference')[0].name}", 9090) as address:
             text = DIRECT.open(f"http://{address}/metrics").read().decode()
         assert 'inferencehub_inference_model_ready{model="digits",version="1"} 1.0' in text

@@ -118,6 +118,7 @@ async def running_gateway(backends: tuple[str, ...], **settings: Any) -> AsyncIt
     """A gateway in this process."""
     chosen = {
         "port": 0,
+        "grpc_port": 0,
         "ops_port": 0,
         "drain_wait_s": 0.0,
         "drain_timeout_s": 1.0,
@@ -181,10 +182,12 @@ class Process:
         self.tier = tier
         self.port = int(environ.get("PORT", 0)) or free_port()
         self.ops_port = free_port()
+        self.grpc_port = free_port()
         self.environ = {
             "PORT": str(self.port),
             "HUB_OPS_PORT": str(self.ops_port),
             "HUB_DRAIN_WAIT_S": "0.5",
+            **({"HUB_GRPC_PORT": str(self.grpc_port)} if tier == "gateway" else {}),
             **environ,
         }
         self.address = f"127.0.0.1:{self.port}"

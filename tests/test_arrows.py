@@ -22,7 +22,7 @@ SOURCES = sorted(
 ROOMS = {
     "core": ("process", "grpc_server", "http2", "http1", "oip", "lane", "values"),
     "gateway": (
-        "__main__", "server", "http_api", "calls", "routing", "pods", "json_codec", "metrics", "settings"
+        "__main__", "server", "http_api", "grpc_api", "calls", "routing", "pods", "json_codec", "metrics", "settings"
     ),
     "inference": ("__main__", "server", "grpc_api", "models", "runtimes", "metrics", "settings"),
     "scaler": ("__main__", "server", "metrics", "activator", "metrics_api", "demand", "kube", "settings"),

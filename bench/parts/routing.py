@@ -10,25 +10,15 @@ import sys
 from collections.abc import Callable
 from time import perf_counter
 
-from inferencehub.core.lane.batch import Batch, Outcome
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.values.signature import ModelInfo, Signature, TensorSpec
+from inferencehub.gateway.metrics import Metrics
 from inferencehub.gateway.pods.pod import Pod
 from inferencehub.gateway.routing.fleet import Fleet
 from inferencehub.gateway.routing.table import RoutingTable
 from inferencehub.gateway.settings import GatewaySettings
 
 PODS, MODELS = 20, 100
-
-
-class Silent:
-    """An observer that notes nothing."""
-
-    def dispatched(self, batch: Batch, now: float) -> None:
-        """See `Observer`."""
-
-    def returned(self, outcome: Outcome, jobs: int) -> None:
-        """See `Observer`."""
 
 
 def described() -> dict[tuple[str, str], ModelInfo]:
@@ -50,7 +40,7 @@ async def timed(what: str, work: Callable[[], None]) -> None:
 async def main() -> None:
     """Measure three bursts of changes."""
     fleet = Fleet(GatewaySettings(backends=("127.0.0.1:1",)))
-    table = RoutingTable(fleet, ByteBudget(10**9), lambda name: Silent())
+    table = RoutingTable(fleet, ByteBudget(10**9), Metrics(None).lane)
     addresses = [f"127.0.0.1:{port}" for port in range(1, PODS + 1)]
     pods = [Pod(address, 4, 2**26, lambda: fleet.changed()) for address in addresses]
     fleet.pods = dict(zip(addresses, pods, strict=True))

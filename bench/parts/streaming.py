@@ -111,7 +111,9 @@ def main() -> None:
             before = {name: sum(map(cpu_seconds, pids)) for name, pids in watched.items()}
             rate = asyncio.run(many(http))
             cpu = {name: sum(map(cpu_seconds, pids)) - before[name] for name, pids in watched.items()}
-            shares = ", ".join(f"{name} {1e6 * used / STREAMS / ANSWERS:.1f} us" for name, used in cpu.items())
+            shares = ", ".join(
+                f"{name} {1e6 * used / STREAMS / ANSWERS:.1f} us" for name, used in cpu.items()
+            )
             late = asyncio.run(firsts(http))
             sys.stdout.write(
                 f"{rate:,.0f} answers/s; CPU for each: {shares}; first answer {statistics.median(late):.2f} ms after it was made\n"

@@ -96,6 +96,9 @@ def pin_self(core: int) -> None:
     os.sched_setaffinity(0, {core})
 
 
+GRPC_PORT = Path("services/inferencehub/gateway/grpc_api")  # a gateway with it has a port for gRPC
+
+
 def tier(name: str, environ: Mapping[str, str], tree: Path = ROOT) -> Command:
     """A tier as a command, on an ops port of its own; `tree` is the checkout whose code runs."""
     everything = {
@@ -105,6 +108,8 @@ def tier(name: str, environ: Mapping[str, str], tree: Path = ROOT) -> Command:
         "HUB_DRAIN_TIMEOUT_S": "1",
         **environ,
     }
+    if (tree / GRPC_PORT).is_dir() and name == "gateway":  # an older checkout would refuse the setting
+        everything.setdefault("HUB_GRPC_PORT", str(free_port()))
     return Command([sys.executable, "-m", f"inferencehub.{name}"], everything, name)
 
 

@@ -62,10 +62,10 @@ async def running(
     models: Path = MODELS, pods: int = 1, more: Mapping[str, str] | None = None
 ) -> AsyncIterator[Run]:
     """`python -m inferencehub run` with ports of its own, ended where it still runs."""
-    ports = free_ports(2 + 2 * pods)
+    ports = free_ports(3 + 2 * pods)
     environ = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")}
     environ |= {"PYTHONPATH": str(ROOT / "services"), "HUB_MODELS": str(models), "PODS": str(pods)}
-    environ |= {"PORT": str(ports[0]), "HUB_OPS_PORT": str(ports[1])}
+    environ |= {"PORT": str(ports[0]), "HUB_GRPC_PORT": str(ports[-1]), "HUB_OPS_PORT": str(ports[1])}
     environ |= {"INFERENCE_PORT": str(ports[2]), "INFERENCE_OPS_PORT": str(ports[2 + pods]), **(more or {})}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "inferencehub", env=environ, stdout=asyncio.subprocess.DEVNULL,

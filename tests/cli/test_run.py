@@ -92,7 +92,7 @@ async def test_without_models_it_says_so_within_a_second(tmp_path: Path) -> None
 async def test_a_second_one_says_which_ports_are_taken_and_what_moves_them() -> None:
     async with running() as first, asyncio.timeout(READY_S):
         await first.until(READY)
-        names = ("PORT", "HUB_OPS_PORT", "INFERENCE_PORT", "INFERENCE_OPS_PORT")
+        names = ("PORT", "HUB_OPS_PORT", "INFERENCE_PORT", "INFERENCE_OPS_PORT", "HUB_GRPC_PORT")
         taken = [
             f"port {port} is taken (moved by {name})" for port, name in zip(first.ports, names, strict=True)
         ]

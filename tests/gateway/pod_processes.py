@@ -31,7 +31,15 @@ class Name:
 async def gateway_to(*pods: Process, name: Name | None = None, **settings: object) -> AsyncIterator[Hub]:
     """A gateway that knows `pods` by a name, or by their addresses; it is up when all of them are."""
     backends = ("pods:1",) if name else tuple(pod.address for pod in pods)
-    chosen = {"port": 0, "ops_port": 0, "drain_wait_s": 0, "drain_timeout_s": 1, "hold_s": 1.0, **settings}
+    chosen = {
+        "port": 0,
+        "grpc_port": 0,
+        "ops_port": 0,
+        "drain_wait_s": 0,
+        "drain_timeout_s": 1,
+        "hold_s": 1.0,
+        **settings,
+    }
     gateway = Gateway(GatewaySettings(backends=backends, **chosen))  # type: ignore[arg-type]
     if name:
         gateway.fleet.discovery.resolve = name.resolve

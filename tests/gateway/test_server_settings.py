@@ -54,7 +54,7 @@ def clients(hub: Hub) -> tuple[tuple[Callable[[], Any], bool], ...]:
     )
 
 
-async def ask(make: Callable[[], Any], call: Callable[[Any], Any]) -> Any:
+async def ask(make: Callable[[], Any], call: Callable[..., Any]) -> Any:
     """The result of a call of a client, in a thread; the status and the sentence if it is refused."""
 
     def run() -> Any:

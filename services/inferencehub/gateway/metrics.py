@@ -25,8 +25,8 @@ class Metrics:
         self.registry = registry = new_registry(PREFIX)
         self.requests = Histogram(
             f"{PREFIX}_request_seconds",
-            "time of HTTP requests; the model is empty where the request reached none",
-            ("model", "status"),
+            "time of requests, by the HTTP status of how they ended, over gRPC too; the model is empty where the request reached none",
+            ("front", "model", "status"),
             SECONDS,
         )
         self.queue_wait = Histogram(
@@ -47,25 +47,52 @@ class Metrics:
             ("model", "outcome"),
             registry=registry,
         )
-        self.in_flight = 0  # requests that arrived and are not answered yet; the edge adds to it
-        in_flight = Gauge(f"{PREFIX}_in_flight", "HTTP requests that are being answered", registry=registry)
-        in_flight.set_function(lambda: self.in_flight)
+        in_flight = Gauge(
+            f"{PREFIX}_in_flight", "requests that are being answered", ("front",), registry=registry
+        )
+        self.http = FrontMetrics("http", self.requests, in_flight)
+        self.grpc = FrontMetrics("grpc", self.requests, in_flight)
         registry.register(AccessLines(PREFIX, access))
-        self._children: dict[tuple[str, int], Observations] = {}
         self.statistics = Statistics()
 
-    def answered(self, model: str, status: int, seconds: float) -> None:
-        """Count a request that was answered after `seconds`; `model` is "" or a model that a pod listed."""
-        self.in_flight -= 1
-        key = (model, status)
-        child = self._children.get(key)
-        if child is None:
-            child = self._children[key] = self.requests.labels(model, str(status))
-        child.observe(seconds)
+    @property
+    def in_flight(self) -> int:
+        """Requests that are being answered, on all fronts."""
+        return self.http.in_flight + self.grpc.in_flight
 
     def lane(self, model: str) -> LaneMetrics:
         """The observer of one lane of a model."""
         return LaneMetrics(self, model)
+
+
+class FrontMetrics:
+    """Counts the requests of one front.
+
+    Args:
+        front: "http" or "grpc".
+        requests, in_flight: the families of all fronts.
+
+    `in_flight` is the number of requests that arrived and are not answered yet; the front's edge adds to it.
+    """
+
+    def __init__(self, front: str, requests: Histogram, in_flight: Gauge) -> None:
+        self.front = front
+        self.requests = requests
+        self.in_flight = 0
+        in_flight.labels(front).set_function(lambda: self.in_flight)
+        self._children: dict[tuple[str, int], Observations] = {}
+
+    def answered(self, model: str, status: int, seconds: float) -> None:
+        """Count a request that ended after `seconds`; `model` is "" or a model that a pod listed.
+
+        `status` is the HTTP status of its end, over gRPC too, so that one query counts the errors of both fronts.
+        """
+        self.in_flight -= 1
+        key = (model, status)
+        child = self._children.get(key)
+        if child is None:
+            child = self._children[key] = self.requests.labels(self.front, model, str(status))
+        child.observe(seconds)
 
 
 class LaneMetrics:

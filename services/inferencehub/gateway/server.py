@@ -2,9 +2,9 @@
 
 start   look for pods and listen; the gateway is ready at once, because it can hold requests while no pod serves
 serve   answer requests
-drain   report "not ready", close each connection after its next answer, and keep serving for `drain_wait_s` seconds, so
-        that load balancers notice
-stop    stop listening, wait at most `drain_timeout_s` seconds for requests that run, then disconnect from the pods
+drain   report "not ready", close each HTTP connection after its next answer, and keep serving for `drain_wait_s`
+        seconds, so that load balancers notice
+stop    stop listening, tell callers of gRPC to go elsewhere, wait at most `drain_timeout_s` seconds for requests that run, then disconnect from the pods
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import logging
 
 from starlette.routing import Router
 
+from inferencehub.core.grpc_server.server import GrpcServer
 from inferencehub.core.http1.asgi import AsgiHandler
 from inferencehub.core.http1.limits import Limits, allowed_connections
 from inferencehub.core.http1.server import HttpServer
@@ -23,6 +24,10 @@ from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.process.ops_port import ops_server
 from inferencehub.gateway.calls.stages import LoadShedding, Memory
 from inferencehub.gateway.calls.submit import Calls
+from inferencehub.gateway.grpc_api.edge import Edge as GrpcEdge
+from inferencehub.gateway.grpc_api.infer import Infer
+from inferencehub.gateway.grpc_api.metadata import Metadata as GrpcMetadata
+from inferencehub.gateway.grpc_api.port import GrpcPort, handlers, options
 from inferencehub.gateway.http_api.cors import Cors
 from inferencehub.gateway.http_api.edge import Edge
 from inferencehub.gateway.http_api.metadata import Metadata
@@ -61,11 +66,14 @@ class Gateway:
         self.table = RoutingTable(self.fleet, self.bytes_held, self.metrics.lane)
         self.unknown = UnknownModels(self.fleet, self.table)
         self.queries = ModelQueries(self.fleet, self.table, self.unknown, self.metrics.statistics)
+        self.logs = LogSettings(settings.log_format)
         self.demand = Demand(self.fleet, self.table, self.unknown)
         self.metrics.registry.register(RoutingCollector(self.fleet, self.table, self.bytes_held))
         self.metrics.registry.register(self.demand)
+        limits = self._limits()
         self.edge = self._make_edge()
-        self.http = HttpServer(self.edge, settings.port, self._limits(), self.bytes_held)
+        self.http = HttpServer(self.edge, settings.port, limits, self.bytes_held)
+        self.grpc = self._make_grpc(limits.max_connections)
         self.bytes_held.relieve = self.http.unread.relieve
         self.ops = ops_server(
             settings.ops_port, self.metrics.registry, self.not_ready, {"/demand": self.demand.page}
@@ -77,17 +85,33 @@ class Gateway:
         stages = [Memory(self.bytes_held), LoadShedding()]
         calls = self.calls = Calls(self.table, self.unknown, settings, stages)
         metadata = Metadata(self.fleet, self.table, self.not_ready)
-        log_settings = SettingPages(LogSettings(settings.log_format), self.queries)
+        log_settings = SettingPages(self.logs, self.queries)
         self.routes = pages(metadata, ModelPages(self.queries), log_settings)
         app = pages_with_errors(Router([*self.routes, *absent()], redirect_slashes=False))
         return Edge(
             endpoints(calls),
             AsgiHandler(app, settings.max_body_bytes),
             calls,
-            self.metrics,
+            self.metrics.http,
             self.access,
             Cors(settings.cors_origins) if settings.cors_origins else None,
             settings.max_body_bytes,
+        )
+
+    def _make_grpc(self, most_connections: int) -> GrpcPort:
+        """The port for callers that speak gRPC."""
+        settings = self.settings
+        edge = GrpcEdge(
+            self.calls, self.metrics.grpc, self.access, settings.max_body_bytes, self.fleet.most_message_bytes
+        )
+        metadata = GrpcMetadata(self.queries, self.logs, self.serves)
+        return GrpcPort(
+            GrpcServer(
+                settings.grpc_port, options(settings, self.fleet.most_message_bytes, most_connections)
+            ),
+            handlers(edge, Infer(self.calls), metadata),
+            self.serves,
+            lambda: self.table.changed,
         )
 
     def _limits(self) -> Limits:
@@ -109,6 +133,10 @@ class Gateway:
         """ "" while the gateway accepts requests, else the reason why it does not."""
         return "it is draining" if self.draining else "" if self.started else "it is starting"
 
+    def serves(self) -> bool:
+        """Whether the gateway accepts requests, and a pod serves or a request would start one."""
+        return not self.not_ready() and self.fleet.serves
+
     async def start(self) -> None:
         """Look for pods and listen.
 
@@ -118,20 +146,25 @@ class Gateway:
         await self.ops.start()
         await self.fleet.start()
         self.demand.start()
+        await self.grpc.start()
         await self.http.start()
         self.started = True
-        logger.info("listening", extra={"port": self.http.port, "ops_port": self.ops.port})
+        self.grpc.show_health()
+        ports = {"port": self.http.port, "grpc_port": self.grpc.port, "ops_port": self.ops.port}
+        logger.info("listening", extra=ports)
 
     async def drain(self) -> None:
         """Report "not ready", and keep serving until load balancers have noticed."""
         self.draining = self.edge.draining = True
+        self.grpc.show_health()
         logger.info("draining", extra={"seconds": self.settings.drain_wait_s})
         await asyncio.sleep(self.settings.drain_wait_s)
 
     async def stop(self) -> None:
         """Accept no more connections, wait for the requests that run, then disconnect from the pods."""
         self.draining = self.edge.draining = True
-        await self.http.stop(self.settings.drain_timeout_s)
+        grace_s = self.settings.drain_timeout_s
+        await asyncio.gather(self.http.stop(grace_s), self.grpc.stop(grace_s))
         await self.demand.stop()
         self.http.cut_off()
         self.edge.threads.shutdown(wait=False, cancel_futures=True)

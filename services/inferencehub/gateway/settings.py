@@ -27,6 +27,14 @@ class GatewaySettings(TierSettings):
     """The gateway's settings, read from the environment; docs/settings.md lists them."""
 
     port: int = setting(3000, "port for HTTP; 0 takes any free port", env="PORT", least=0, most=65535)
+    grpc_port: int = setting(3001, "port for gRPC; 0 takes any free port", least=0, most=65535)
+    grpc_max_connection_age_s: float = setting(
+        300.0,
+        "seconds after which a gRPC connection is asked to end, give or take 10 %, so that callers spread over "
+        "gateways that came later; its calls may end; 0 for never",
+        least=0,
+        most=86_400,
+    )
     backends: tuple[str, ...] = setting(
         ("inference-service:50051",),
         "address of the inference service: host:port, or several separated by commas",

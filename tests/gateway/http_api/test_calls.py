@@ -149,7 +149,7 @@ async def test_http_1_0_is_answered_and_closed(hub: Hub) -> None:
 
 
 async def test_a_caller_that_does_not_read_is_not_answered_without_end(hub: Hub) -> None:
-    counted = hub.gateway.metrics.requests.labels("quick", "200")
+    counted = hub.gateway.metrics.requests.labels("http", "quick", "200")
     before, most = sum(counted.counts), 1000  # 30 MB of answers, more than the sockets hold
 
     async def send_until_nothing_comes(raw: Raw) -> int:
@@ -173,7 +173,7 @@ async def test_a_caller_that_does_not_read_is_not_answered_without_end(hub: Hub)
 async def test_who_hangs_up_is_logged_and_its_work_is_dropped(hub: Hub) -> None:
     stream = io.BytesIO()
     settings = GatewaySettings(
-        port=0, ops_port=0, backends=(f"127.0.0.1:{hub.pods[0].port}",), drain_wait_s=0.0
+        port=0, grpc_port=0, ops_port=0, backends=(f"127.0.0.1:{hub.pods[0].port}",), drain_wait_s=0.0
     )
     gateway = Gateway(settings, AccessLog("gateway", "json", stream))
     await gateway.start()

@@ -90,7 +90,7 @@ def same(probe: Probe) -> tuple[list[int], bool]:
 async def held(hub: Hub) -> dict[str, float]:
     """What the gateway holds, as its metrics say."""
     lines = [line.split(" ") for line in (await hub.metrics()).splitlines()]
-    names = ("inferencehub_gateway_held_bytes", "inferencehub_gateway_in_flight")
+    names = ("inferencehub_gateway_held_bytes", 'inferencehub_gateway_in_flight{front="http"}')
     return {line[0]: float(line[1]) for line in lines if line[0] in names}
 
 

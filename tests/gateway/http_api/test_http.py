@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from inferencehub.gateway.http_api.metadata import EXTENSIONS
+from inferencehub.gateway.calls.extensions import EXTENSIONS
 from inferencehub.gateway.json_codec.tensor_json import FLAT
 from tests.gateway.raw import Raw, request
 from tests.hub import MODELS, Hub, eventually, mock_model, running_gateway, running_hub, write_model
@@ -348,7 +348,7 @@ async def test_a_caller_that_hangs_up_leaves_the_lane_and_ends_the_pods_call(hub
     body = b'{"features":[1],"model_name":"stuck"}'
     pod_ops = f"http://127.0.0.1:{hub.pods[0].ops.port}"
     running = 'inferencehub_inference_running{model="stuck",version="1"}'
-    counted = 'inferencehub_gateway_request_seconds_count{model="stuck",status="499"}'
+    counted = 'inferencehub_gateway_request_seconds_count{front="http",model="stuck",status="499"}'
     before = await value(gateway_ops(hub), counted)
     async with raw(hub) as first, raw(hub) as second, raw(hub) as third:
         for connection in (first, second, third):  # one runs, one waits at the pod, one in the gateway
@@ -360,7 +360,7 @@ async def test_a_caller_that_hangs_up_leaves_the_lane_and_ends_the_pods_call(hub
     await becomes(gateway_ops(hub), 'inferencehub_gateway_queue_length{model="stuck"}', 0)
     await becomes(pod_ops, running, 0)
     await becomes(gateway_ops(hub), counted, before + 3)
-    assert await value(gateway_ops(hub), "inferencehub_gateway_in_flight") == 0
+    assert await value(gateway_ops(hub), 'inferencehub_gateway_in_flight{front="http"}') == 0
     assert await value(gateway_ops(hub), "inferencehub_gateway_held_bytes") == 0
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from inferencehub.core.lane.batch import Batch, Outcome
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.oip.unnamed_model import FEATURES
+from inferencehub.gateway.metrics import Metrics
 from inferencehub.gateway.routing.contract import contract
 from inferencehub.gateway.routing.fleet import Fleet
 from inferencehub.gateway.routing.table import RoutingTable
@@ -21,21 +21,11 @@ NAMES = [f"m{number}" for number in range(12)]
 PODS = 3
 
 
-class Silent:
-    """An observer that notes nothing."""
-
-    def dispatched(self, batch: Batch, now: float) -> None:
-        """See `Observer`."""
-
-    def returned(self, outcome: Outcome, jobs: int) -> None:
-        """See `Observer`."""
-
-
 class CountingTable(RoutingTable):
     """A table that counts its updates, beside the gateway's own one."""
 
     def __init__(self, fleet: Fleet) -> None:
-        super().__init__(fleet, ByteBudget(10**9), lambda name: Silent())
+        super().__init__(fleet, ByteBudget(10**9), Metrics(None).lane)
         self.updates = 0
 
     def update(self) -> None:

@@ -17,6 +17,7 @@ from inferencehub.core.values.errors import HubError, Kind, bad_input
 logger = logging.getLogger(__name__)
 
 Method = Callable[[Any, Any], Awaitable[Message | bytes]]
+NO_DEADLINE_S = 1e9  # gRPC reports more than this as the remaining time of a call without a deadline
 DETAIL_LIMIT = 1000  # bytes; gRPC encodes one byte as up to three, and accepts headers of at most 8 KiB
 
 
@@ -89,6 +90,12 @@ def parsed(request: type[Message], data: bytes) -> Message:
         return request.FromString(data)
     except DecodeError:
         raise bad_input(f"the bytes that came are not a {request.DESCRIPTOR.name}") from None
+
+
+def own_limit(context: Any) -> float | None:
+    """Seconds until the deadline that the caller set for the gRPC call; None if there is none."""
+    left: float | None = context.time_remaining()
+    return None if left is None or left > NO_DEADLINE_S else left
 
 
 def ending(error: Exception, method: str, message: Message | None) -> tuple[Kind, str]:

@@ -16,7 +16,7 @@ import msgspec
 
 from inferencehub.core.oip.extension import MEMBERS, OURS
 from inferencehub.core.values.errors import HubError, bad_input
-from inferencehub.core.values.parameters import CLASSIFICATION, check_tensor_parameters, class_count
+from inferencehub.core.values.parameters import CLASSIFICATION, check_tensor_parameters, class_count, reserved
 from inferencehub.core.values.requests import InferRequest, InferResponse, Parameter
 from inferencehub.core.values.tensors import Buffer, checked_tensor, pack_bytes
 from inferencehub.pb import open_inference_pb2 as pb
@@ -99,6 +99,18 @@ def request_from_proto(
     return InferRequest(
         message.model_name, message.model_version, tuple(inputs), outputs, parameters, classes
     )
+
+
+def refuse_ours(message: pb.ModelInferRequest) -> None:
+    """Refuse a caller's request that has parameters of our own (`hub_…`); between the tiers they have an effect.
+
+    Raises:
+        HubError: BAD_INPUT that names the parameter.
+    """
+    for parameters in (message.parameters, *[output.parameters for output in message.outputs]):
+        for name in parameters:
+            if name.startswith(OURS):
+                raise reserved(name)
 
 
 def classes_from_proto(

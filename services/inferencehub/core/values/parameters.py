@@ -77,10 +77,15 @@ def is_servers(name: str, value: Parameter) -> bool:
             )
         return True
     if name in RESERVED or name.startswith(RESERVED_PREFIX):
-        raise bad_input(f"parameter '{name[:80]}' is reserved, expected 'timeout' or parameters of the model")
+        raise reserved(name)
     if name == CONTENT_TYPE:
         check_content_type("the request", value)
     return False
+
+
+def reserved(name: str) -> HubError:
+    """The error for a parameter that callers must not set."""
+    return bad_input(f"parameter '{name[:80]}' is reserved, expected 'timeout' or parameters of the model")
 
 
 def check_tensor_parameters(tensor: str, parameters: Mapping[str, object]) -> None:

@@ -11,6 +11,7 @@ class AccessLine(msgspec.Struct, gc=False):
     time: float
     tier: str
     event: str
+    front: str
     id: str
     method: str
     path: str

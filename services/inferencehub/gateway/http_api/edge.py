@@ -28,7 +28,7 @@ from inferencehub.gateway.http_api.call import Endpoint, HttpCall
 from inferencehub.gateway.http_api.cors import Cors
 from inferencehub.gateway.http_api.page import PageCall
 from inferencehub.gateway.http_api.response import SharedLines, WrongMethod, error_lines
-from inferencehub.gateway.metrics import Metrics
+from inferencehub.gateway.metrics import FrontMetrics
 
 SOUND_ID = re.compile(rb"[!-~]{1,128}")
 PATH_LIMIT = 500  # bytes of a path in its access line; targets are ASCII
@@ -53,7 +53,7 @@ class Edge:
         find: Callable[[bytes], Endpoint | None],
         pages: AsgiHandler,
         calls: Calls,
-        metrics: Metrics,
+        metrics: FrontMetrics,
         access: AccessLog | None,
         cors: Cors | None,
         most_bytes: int,
@@ -194,6 +194,7 @@ class Edge:
                 wall_clock(),
                 access.tier,
                 "request",
+                "http",
                 exchange.id,
                 head.method,
                 (head.path if b"?" in head.target else head.target)[:PATH_LIMIT].decode(),

@@ -10,19 +10,11 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from inferencehub import __version__
 from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.gateway.calls.extensions import EXTENSIONS
 from inferencehub.gateway.http_api.page import json
 from inferencehub.gateway.http_api.pages.openapi import openapi
 from inferencehub.gateway.routing.fleet import Fleet
 from inferencehub.gateway.routing.table import RoutingTable
-
-EXTENSIONS = (
-    "binary_tensor_data",
-    "classification",
-    "logging",
-    "model_configuration",
-    "parameters",
-    "statistics",
-)
 
 
 class Metadata:

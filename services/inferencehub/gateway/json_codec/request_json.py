@@ -13,7 +13,7 @@ import msgspec
 from inferencehub.core.http1.handler import Body
 from inferencehub.core.oip.extension import OURS
 from inferencehub.core.values.errors import HubError, bad_input, shown
-from inferencehub.core.values.parameters import BINARY_OUTPUT, check_tensor_parameters, class_count
+from inferencehub.core.values.parameters import BINARY_OUTPUT, check_tensor_parameters, class_count, reserved
 from inferencehub.core.values.requests import InferRequest, Parameter
 from inferencehub.core.values.tensors import Tensor, checked_tensor
 from inferencehub.gateway.json_codec import native_numbers
@@ -165,9 +165,7 @@ def checked(parameters: Parameters) -> dict[str, Parameter]:
         if isinstance(value, int) and not -(2**63) <= value < 2**64:
             raise bad_input(f"parameter '{name[:80]}' is {shown(value)}, expected an integer of 64 bits")
         if name.startswith(OURS):
-            raise bad_input(
-                f"parameter '{name[:80]}' is reserved, expected 'timeout' or parameters of the model"
-            )
+            raise reserved(name)
     return {name: value for name, value in parameters.items() if value is not None}
 
 

@@ -35,6 +35,11 @@ class Fleet:
         self.watchdog = Watchdog(lambda: self.pods.values(), self._replace)
         self._retiring: set[asyncio.Task[None]] = set()
 
+    @property
+    def most_message_bytes(self) -> int:
+        """Bytes of the largest message that a pod may send."""
+        return max(MIN_MESSAGE_BYTES, 2 * self.settings.max_body_bytes)
+
     async def start(self) -> None:
         """Begin to look for pods, and continue in the background."""
         await self.discovery.start()
@@ -107,8 +112,7 @@ class Fleet:
         self._changed()
 
     def _new_pod(self, address: str) -> Pod:
-        size = max(MIN_MESSAGE_BYTES, 2 * self.settings.max_body_bytes)
-        return Pod(address, self.settings.backend_slots, size, self._changed)
+        return Pod(address, self.settings.backend_slots, self.most_message_bytes, self._changed)
 
     def _replace(self, pod: Pod) -> None:
         """Let a new `Pod` take over the address of one that is stuck."""

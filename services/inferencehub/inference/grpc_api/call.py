@@ -10,6 +10,7 @@ import asyncio
 from time import monotonic
 from typing import Any
 
+from inferencehub.core.grpc_server.unary import own_limit
 from inferencehub.core.lane.job import Job, Member
 from inferencehub.core.lane.sink import Sink, several_answers
 from inferencehub.core.oip import extension
@@ -22,7 +23,6 @@ from inferencehub.inference.models.model import Model
 from inferencehub.inference.settings import InferenceSettings
 
 REQUEST_ID = "x-request-id"
-NO_DEADLINE_S = 1e9  # gRPC reports more than this as the remaining time of a call without a deadline
 ID_LIMIT, IDS_LIMIT = 128, 2000  # characters in the access line: of one id, and of all ids
 
 # A call waits for others to merge with until this many passes of the event loop have brought none: gRPC delivers one
@@ -141,12 +141,6 @@ class CallRecorder:
             queue_ms=round(times.queue * 1e3, 3) if times else 0,
             compute_ms=round(times.compute * 1e3, 3) if times else 0,
         )
-
-
-def own_limit(context: Any) -> float | None:
-    """Seconds until the deadline that the caller set for the gRPC call; None if there is none."""
-    left: float | None = context.time_remaining()
-    return None if left is None or left > NO_DEADLINE_S else left
 
 
 def status_of(error: BaseException) -> str:

@@ -8,8 +8,10 @@ from typing import Any
 from google.protobuf.message import Message
 
 from inferencehub import __version__
+from inferencehub.core.grpc_server.unary import Method
 from inferencehub.core.oip import extension, model_info
 from inferencehub.core.oip.admin import model_config
+from inferencehub.core.oip.admin.absent import Answer, absent
 from inferencehub.core.oip.admin.log_settings import (
     LogSettings,
     settings_from_proto,
@@ -19,8 +21,6 @@ from inferencehub.core.oip.admin.log_settings import (
 from inferencehub.core.oip.admin.statistics import statistics_to_proto
 from inferencehub.core.oip.admin.unsupported import unsupported
 from inferencehub.core.values.errors import HubError
-from inferencehub.inference.grpc_api.absent import absent
-from inferencehub.inference.grpc_api.edge import Method
 from inferencehub.inference.models.registry import Models
 from inferencehub.inference.runtimes.runtime import RUNTIMES
 from inferencehub.pb import open_inference_pb2 as pb
@@ -67,7 +67,7 @@ class Queries:
             "RepositoryIndex": (self.repository_index, pb.RepositoryIndexRequest),
             "LogSettings": (self.log_settings, pb.LogSettingsRequest),
             "TraceSetting": (self.trace_setting, pb.TraceSettingRequest),
-            **absent(),
+            **{name: (answering(answer), request) for name, (answer, request) in absent().items()},
         }
 
     async def server_live(self, request: pb.ServerLiveRequest, context: Any) -> pb.ServerLiveResponse:
@@ -179,3 +179,12 @@ class Queries:
         if request.settings:
             raise unsupported("tracing")
         return trace_to_proto()
+
+
+def answering(answer: Answer) -> Method:
+    """A method whose answer needs nothing but the request."""
+
+    async def method(request: Any, context: Any) -> Message:
+        return answer(request)
+
+    return method

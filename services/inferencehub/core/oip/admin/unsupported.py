@@ -8,7 +8,6 @@ FEATURES = {
     "model control": "models are not loaded or unloaded by calls: a pod serves the models of its repository",
     "tracing": "tracing is not supported: trace settings cannot be changed",
     "shared memory": "shared memory is not supported: tensors are sent in the message itself",
-    "generate": "generate is not supported, expected a call of infer",
 }
 
 

@@ -59,11 +59,6 @@ def absent() -> list[BaseRoute]:
         Route("/v2/repository/models/{model}/unload", refusing("model control"), methods=POST),
         Route("/v2/trace/setting", refusing("tracing"), methods=POST),
         Route(f"{MODEL}/trace/setting", refusing("tracing"), methods=POST),
-        *[
-            Route(f"{path}/{name}", refusing("generate"), methods=POST)
-            for path in (MODEL, VERSION)
-            for name in ("generate", "generate_stream")
-        ],
     ]
     for kind in ("system", "cuda"):
         path = f"/v2/{kind}sharedmemory"

@@ -1,17 +1,19 @@
-"""Methods of Triton's features that a pod does not have. Questions about them and their end succeed, as there is nothing."""
+"""Methods of Triton's features that no tier has. Questions about them and their end succeed, as there is nothing."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from google.protobuf.message import Message
 
 from inferencehub.core.oip.admin.unsupported import no_region, unsupported
-from inferencehub.inference.grpc_api.edge import Method
 from inferencehub.pb import open_inference_pb2 as pb
 
+Answer = Callable[[Any], Message]  # the answer to a request; it may raise a `HubError`
 
-def absent() -> dict[str, tuple[Method, type[Message] | None]]:
+
+def absent() -> dict[str, tuple[Answer, type[Message]]]:
     """The methods by their names in the protocol, each with its request message."""
     return {
         "RepositoryModelLoad": (refusing("model control"), pb.RepositoryModelLoadRequest),
@@ -37,19 +39,19 @@ def absent() -> dict[str, tuple[Method, type[Message] | None]]:
     }
 
 
-def refusing(feature: str) -> Method:
+def refusing(feature: str) -> Answer:
     """A method that refuses a feature."""
 
-    async def refuse(request: Any, context: Any) -> Message:
+    def refuse(request: Any) -> Message:
         raise unsupported(feature)
 
     return refuse
 
 
-def no_regions(kind: str, response: type[Message]) -> Method:
+def no_regions(kind: str, response: type[Message]) -> Answer:
     """A method that tells the shared memory regions, of which there are none."""
 
-    async def regions(request: Any, context: Any) -> Message:
+    def regions(request: Any) -> Message:
         if request.name:
             raise no_region(kind, request.name)
         return response()
@@ -57,10 +59,10 @@ def no_regions(kind: str, response: type[Message]) -> Method:
     return regions
 
 
-def nothing_to_end(response: type[Message]) -> Method:
+def nothing_to_end(response: type[Message]) -> Answer:
     """A method that succeeds as in Triton, which does not look whether there was such a region."""
 
-    async def end(request: Any, context: Any) -> Message:
+    def end(request: Any) -> Message:
         return response()
 
     return end

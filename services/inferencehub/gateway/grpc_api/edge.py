@@ -1,0 +1,188 @@
+"""The gRPC edge: what happens to every call on its way in and out.
+
+In:  a request id, taken from the metadata `x-request-id` or made; the call's deadline; the checks of stages.
+Out: errors with the status code of their kind; the trailers `x-request-id`, `x-served-by` and, where a retry makes
+sense, `grpc-retry-pushback-ms`; one access line; one observation in the metrics.
+
+The messages of a stream pass the same way, each as a call of its own (`begin` to `close`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from secrets import token_hex
+from time import monotonic
+from typing import Any
+
+import grpc
+from google.protobuf.message import Message
+
+from inferencehub.core.grpc_server.unary import ending, own_limit, parsed, written
+from inferencehub.core.process.logs import AccessLog
+from inferencehub.core.process.logs import now as wall_clock
+from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.values.requests import NO_TRIP
+from inferencehub.gateway.calls.exchange import Exchange
+from inferencehub.gateway.calls.submit import Calls, as_hub_error
+from inferencehub.gateway.grpc_api.access_line import AccessLine
+from inferencehub.gateway.metrics import FrontMetrics
+
+SOUND_ID = re.compile(r"[!-~]{1,128}")
+OK_STATUS, OK = 200, "OK"
+RETRIED = (Kind.BUSY, Kind.NOT_READY)
+
+# What a method does with a request's message, or with its bytes where it reads them itself.
+Work = Callable[[Exchange, Any], Awaitable[Message]]
+
+
+class Edge:
+    """See the module's text.
+
+    Args:
+        calls: where calls of models go.
+        metrics: where calls are counted.
+        access: where access lines go; None to write none.
+        most_bytes: the largest request that is accepted.
+        most_answer_bytes: the largest answer that is sent.
+    """
+
+    def __init__(
+        self,
+        calls: Calls,
+        metrics: FrontMetrics,
+        access: AccessLog | None,
+        most_bytes: int,
+        most_answer_bytes: int,
+    ) -> None:
+        self.calls = calls
+        self.metrics = metrics
+        self.access = access
+        self.most_bytes = most_bytes
+        self.most_answer_bytes = most_answer_bytes
+        self._prefix = token_hex(6)
+        self._number = 0
+
+    def unary(self, name: str, work: Work, request: type[Message] | None) -> Any:
+        """A gRPC handler.
+
+        Args:
+            name: the method's name, for access lines.
+            work: does it; what it raises becomes the call's status code.
+            request: class of the request message; None if `work` wants the bytes.
+        """
+
+        async def call(data: bytes, context: Any) -> bytes | None:
+            metadata = context.invocation_metadata() or ()
+            exchange = self.begin(metadata)
+            error: HubError | None = None
+            try:
+                exchange.limit_s = own_limit(context)
+                self.check(exchange, metadata, len(data))
+                message = data if request is None else parsed(request, data)
+                answer = written(await work(exchange, message), exchange.model, self.most_answer_bytes)
+                context.set_trailing_metadata(self.trailers(exchange, None))
+                return answer
+            except BaseException as raised:
+                error = self.failure(exchange, raised)
+                if not isinstance(raised, Exception):
+                    raise
+            finally:
+                self.close(exchange, name, error)
+            kind, detail = ending(error, name, None)
+            try:
+                await context.abort(grpc.StatusCode[kind.grpc], detail, self.trailers(exchange, error))
+            finally:  # gRPC keeps the exception, whose traceback has this frame: a cycle that would keep the request
+                del data, error, context, exchange
+            return None
+
+        return grpc.unary_unary_rpc_method_handler(call)
+
+    # --- the way in ---
+
+    def begin(self, metadata: Any) -> Exchange:
+        """The exchange of a call that has just arrived."""
+        self.metrics.in_flight += 1
+        for name, value in metadata:
+            if name == "x-request-id" and SOUND_ID.fullmatch(value):
+                return Exchange(value)
+        self._number += 1
+        return Exchange(f"{self._prefix}-{self._number:x}")
+
+    def check(self, exchange: Exchange, metadata: Any, size: int) -> None:
+        """Check a call before its message is read.
+
+        Args:
+            exchange: the call.
+            metadata: its metadata.
+            size: bytes of its message.
+
+        Raises:
+            HubError: if the message is too large, or a stage refuses the call.
+        """
+        if size > self.most_bytes:
+            raise HubError(
+                Kind.TOO_LARGE, f"the request has {size} bytes, expected at most {self.most_bytes}"
+            )
+        fields = {
+            name.encode(): value if isinstance(value, bytes) else value.encode() for name, value in metadata
+        }
+        fields[b"content-length"] = b"%d" % size
+        for check in self.calls.checks:
+            check(exchange, fields)
+        exchange.size = size
+
+    # --- the way out ---
+
+    def failure(self, exchange: Exchange, error: BaseException) -> HubError:
+        """The error with which a call ends; the work for it stops."""
+        exchange.leave()
+        if isinstance(error, Exception):
+            return as_hub_error(exchange, error).with_traceback(None)
+        if isinstance(error, asyncio.CancelledError) and monotonic() >= exchange.deadline:
+            return HubError(Kind.DEADLINE, "the call's deadline has passed")  # gRPC cancels the call then
+        return HubError(Kind.CALLER_LEFT, "the caller has left")
+
+    def trailers(self, exchange: Exchange, error: HubError | None) -> tuple[tuple[str, str], ...]:
+        """The metadata at the end of a call."""
+        trailers = [("x-request-id", exchange.id)]
+        job = exchange.job
+        if job is not None and job.served_by:
+            trailers.append(("x-served-by", job.served_by))
+        if error is not None and error.kind in RETRIED:
+            trailers.append(("grpc-retry-pushback-ms", str(1000 * error.retry_after)))
+        return tuple(trailers)
+
+    def close(self, exchange: Exchange, method: str, error: HubError | None) -> None:
+        """Count a call that has ended, and write its access line."""
+        status, code = OK_STATUS, OK
+        if error is not None:
+            status, code, exchange.kind = error.kind.http, error.kind.grpc, error.kind.label
+        took = monotonic() - exchange.started
+        self.metrics.answered(exchange.model, status, took)
+        if self.access is None:
+            return
+        job = exchange.job
+        trip = job.trip if job is not None else NO_TRIP
+        self.access.add(
+            AccessLine(
+                wall_clock(),
+                self.access.tier,
+                "request",
+                "grpc",
+                exchange.id,
+                method,
+                code,
+                exchange.model,
+                status,
+                exchange.kind,
+                trip.rows,
+                int(took * 1e6) / 1e3,
+                int(job.waited * 1e6) / 1e3 if job is not None else 0.0,
+                int(trip.batch * 1e6) / 1e3,
+                int(trip.network * 1e6) / 1e3,
+                int(trip.compute * 1e6) / 1e3,
+                trip.served_by,
+            )
+        )

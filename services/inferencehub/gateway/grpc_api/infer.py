@@ -1,0 +1,76 @@
+"""Calls of models: ModelInfer of the Open Inference Protocol, and the small Predict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from inferencehub.core.lane.sink import OneAnswer
+from inferencehub.core.oip import messages
+from inferencehub.core.oip.prediction import read_prediction
+from inferencehub.core.oip.raw_fields import read_request
+from inferencehub.core.values.errors import bad_input
+from inferencehub.core.values.tensors import Buffer
+from inferencehub.gateway.calls.exchange import Exchange
+from inferencehub.gateway.calls.submit import Calls
+from inferencehub.pb import inference_pb2 as predict_pb
+from inferencehub.pb import open_inference_pb2 as pb
+
+
+class Infer:
+    """The methods.
+
+    Args:
+        calls: where requests go.
+    """
+
+    def __init__(self, calls: Calls) -> None:
+        self.calls = calls
+
+    async def infer(self, exchange: Exchange, data: bytes) -> pb.ModelInferResponse:
+        """ModelInfer: run a model. `data` is a serialized ModelInferRequest.
+
+        Raises:
+            HubError: if the call fails.
+        """
+        message, raw = read_request(data)
+        return await self.answer(exchange, message, raw)
+
+    async def answer(
+        self, exchange: Exchange, message: pb.ModelInferRequest, raw: Sequence[Buffer]
+    ) -> pb.ModelInferResponse:
+        """The answer to a request that has been read.
+
+        Raises:
+            HubError: if the call fails.
+        """
+        messages.refuse_ours(message)
+        id = message.id
+        sink = OneAnswer()
+        self.calls.submit(exchange, messages.request_from_proto(message, raw), sink)
+        del message, raw  # the lane accounts for the request's bytes, and lets them go once it has run
+        answer = pb.ModelInferResponse()
+        messages.fill_response(answer, await sink.future, id)
+        return answer
+
+    async def predict(
+        self, exchange: Exchange, message: predict_pb.PredictRequest
+    ) -> predict_pb.PredictResponse:
+        """Predict: one row of features or a text in, a class and a confidence out, of any model.
+
+        Raises:
+            HubError: if the call fails.
+        """
+        features, text = message.features, message.text
+        if bool(features) == bool(text):
+            both = "both" if text else "neither"
+            raise bad_input(f"expected either 'features' (numbers) or 'text' (a string), got {both}")
+        sink = OneAnswer()
+        self.calls.predict(
+            exchange, message.model_name, list(features) if features else None, text or None, sink
+        )
+        response = await sink.future
+        assert exchange.lane is not None
+        found = read_prediction(exchange.lane.info, response)
+        return predict_pb.PredictResponse(
+            class_id=found.class_id, confidence=found.confidence, label=found.label
+        )

@@ -1,0 +1,121 @@
+"""The gateway's gRPC port: which methods it has, and its start, drain and end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import grpc
+from google.protobuf.message import Message
+
+from inferencehub.core.grpc_server import server
+from inferencehub.core.grpc_server.health import SERVICE as HEALTH
+from inferencehub.core.grpc_server.health import Health
+from inferencehub.core.grpc_server.reflection import reflection_handlers
+from inferencehub.core.grpc_server.server import GrpcServer
+from inferencehub.core.oip.messages import SERVICE
+from inferencehub.core.process.tasks import cancelled
+from inferencehub.gateway.grpc_api.edge import Edge, Work
+from inferencehub.gateway.grpc_api.infer import Infer
+from inferencehub.gateway.grpc_api.metadata import Metadata
+from inferencehub.gateway.settings import GatewaySettings
+from inferencehub.pb import inference_pb2 as predict_pb
+
+PREDICT_SERVICE = "inference.ModelInference"
+SERVICES = (SERVICE, PREDICT_SERVICE, HEALTH)
+KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS = 60_000, 20_000  # how a caller that has vanished is noticed
+MOST_CALLS = 1000  # of one connection at a time; others wait at their caller
+
+
+def options(
+    settings: GatewaySettings, most_answer_bytes: int, most_connections: int
+) -> list[tuple[str, int]]:
+    """The options of the port's server.
+
+    A connection that is asked to end gets the longest time that a call may take for its calls.
+    """
+    chosen = [
+        *server.options(settings.max_body_bytes, most_answer_bytes),
+        ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+        ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+        ("grpc.max_concurrent_streams", MOST_CALLS),
+        ("grpc.max_allowed_incoming_connections", most_connections),
+    ]
+    if settings.grpc_max_connection_age_s:
+        chosen += [
+            ("grpc.max_connection_age_ms", round(settings.grpc_max_connection_age_s * 1000)),
+            ("grpc.max_connection_age_grace_ms", settings.max_timeout_ms),
+        ]
+    return chosen
+
+
+def handlers(edge: Edge, infer: Infer, metadata: Metadata) -> list[grpc.GenericRpcHandler]:
+    """The handlers of both inference services."""
+    oip: dict[str, tuple[Work, type[Message] | None]] = {
+        **metadata.methods(),
+        "ModelInfer": (infer.infer, None),
+    }
+    small: dict[str, tuple[Work, type[Message] | None]] = {
+        "Predict": (infer.predict, predict_pb.PredictRequest)
+    }
+    found = []
+    for service, methods in ((SERVICE, oip), (PREDICT_SERVICE, small)):
+        made = {name: edge.unary(name, *method) for name, method in methods.items()}
+        found.append(grpc.method_handlers_generic_handler(service, made))
+    return found
+
+
+class GrpcPort:
+    """See the module's text.
+
+    Args:
+        server: the server of the port.
+        handlers: the handlers of the inference services.
+        serving: returns whether the gateway accepts requests and can answer them.
+        changed: returns an event that is set at the next change of that.
+    """
+
+    def __init__(
+        self,
+        server: GrpcServer,
+        handlers: list[grpc.GenericRpcHandler],
+        serving: Callable[[], bool],
+        changed: Callable[[], asyncio.Event],
+    ) -> None:
+        self.server = server
+        self.handlers = handlers
+        self.serving = serving
+        self.changed = changed
+        self.health = Health(dict.fromkeys(("", SERVICE, PREDICT_SERVICE), False))
+        self._watching: asyncio.Task[None] | None = None
+
+    @property
+    def port(self) -> int:
+        """The port that callers use."""
+        return self.server.port
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            OSError: if the port is taken.
+        """
+        await self.server.start([*self.handlers, self.health.handlers(), *reflection_handlers(SERVICES)])
+        self._watching = asyncio.get_running_loop().create_task(self._watch())
+
+    def show_health(self) -> None:
+        """Report whether the gateway serves, under the names of its services."""
+        self.health.set(dict.fromkeys(("", SERVICE, PREDICT_SERVICE), self.serving()))
+
+    async def _watch(self) -> None:
+        while True:
+            changed = self.changed()  # read before the status, so no change is missed
+            self.show_health()
+            await changed.wait()
+
+    async def stop(self, grace_s: float) -> None:
+        """Tell callers to go elsewhere, refuse new calls, and end after the running ones or after `grace_s` seconds."""
+        self.health.end()
+        await self.server.stop(grace_s)
+        if self._watching is not None:
+            await cancelled([self._watching])
