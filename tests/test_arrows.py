@@ -20,7 +20,7 @@ SOURCES = sorted(
 )
 # Each tier and core from the top down: a room is a folder or a file, and imports only rooms below itself.
 ROOMS = {
-    "core": ("process", "grpc_server", "http2", "http1", "oip", "lane", "values"),
+    "core": ("grpc_server", "process", "http2", "http1", "oip", "lane", "values"),
     "gateway": (
         "__main__", "server", "http_api", "grpc_api", "calls", "routing", "pods", "json_codec", "metrics", "settings"
     ),

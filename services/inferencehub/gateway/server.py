@@ -14,6 +14,7 @@ import logging
 
 from starlette.routing import Router
 
+from inferencehub.core.grpc_server.infer_stream import InferStreams
 from inferencehub.core.grpc_server.server import GrpcServer
 from inferencehub.core.http1.asgi import AsgiHandler
 from inferencehub.core.http1.limits import Limits, allowed_connections
@@ -28,6 +29,7 @@ from inferencehub.gateway.grpc_api.edge import Edge as GrpcEdge
 from inferencehub.gateway.grpc_api.infer import Infer
 from inferencehub.gateway.grpc_api.metadata import Metadata as GrpcMetadata
 from inferencehub.gateway.grpc_api.port import GrpcPort, handlers, options
+from inferencehub.gateway.grpc_api.stream import MOST_WAITING, StreamedCalls
 from inferencehub.gateway.http_api.cors import Cors
 from inferencehub.gateway.http_api.edge import Edge
 from inferencehub.gateway.http_api.metadata import Metadata
@@ -104,12 +106,15 @@ class Gateway:
         edge = GrpcEdge(
             self.calls, self.metrics.grpc, self.access, settings.max_body_bytes, self.fleet.most_message_bytes
         )
+        infer = Infer(self.calls)
+        streams = InferStreams(StreamedCalls(edge, infer).answer, MOST_WAITING)
         metadata = GrpcMetadata(self.queries, self.logs, self.serves)
         return GrpcPort(
             GrpcServer(
                 settings.grpc_port, options(settings, self.fleet.most_message_bytes, most_connections)
             ),
-            handlers(edge, Infer(self.calls), metadata),
+            handlers(edge, infer, metadata, streams),
+            streams,
             self.serves,
             lambda: self.table.changed,
         )

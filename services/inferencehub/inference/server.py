@@ -16,6 +16,7 @@ import logging
 
 from inferencehub.core.grpc_server.health import SERVICE as HEALTH
 from inferencehub.core.grpc_server.health import Health
+from inferencehub.core.grpc_server.infer_stream import InferStreams
 from inferencehub.core.grpc_server.reflection import reflection_handlers
 from inferencehub.core.grpc_server.server import GrpcServer, options
 from inferencehub.core.lane.byte_budget import ByteBudget
@@ -25,6 +26,7 @@ from inferencehub.core.process.ops_port import Answer, Asked, ops_server
 from inferencehub.core.values.errors import listed
 from inferencehub.inference.grpc_api.health import AT_START, OPEN, READY, STARTED
 from inferencehub.inference.grpc_api.servicer import PREDICT_SERVICE, Servicer, handlers
+from inferencehub.inference.grpc_api.streamed_calls import MOST_WAITING, StreamedCalls
 from inferencehub.inference.metrics import Metrics
 from inferencehub.inference.models.registry import Models
 from inferencehub.inference.runtimes.runtime import ProcessRules
@@ -62,6 +64,7 @@ class InferenceServer:
             ProcessRules(settings.model_grace_s, settings.max_message_bytes, settings.model_env),
         )
         self.servicer = Servicer(self.models, settings, access)
+        self.streams = InferStreams(StreamedCalls(self.servicer).answer, MOST_WAITING)
         self.models.bytes_held.relieve = self.servicer.streams.relieve
         self.servicer.queries.ready = lambda: not self.not_ready()
         self.ops = ops_server(
@@ -90,7 +93,11 @@ class InferenceServer:
         await self.servicer.streams.start(self.settings.stream_port)
         services = (messages.SERVICE, PREDICT_SERVICE, HEALTH)
         await self.grpc.start(
-            [*handlers(self.servicer), self.health.handlers(), *reflection_handlers(services)]
+            [
+                *handlers(self.servicer, self.streams.handler()),
+                self.health.handlers(),
+                *reflection_handlers(services),
+            ]
         )
         self._loading = asyncio.get_running_loop().create_task(self.models.load())
         ports = {
@@ -150,6 +157,7 @@ class InferenceServer:
     async def stop(self) -> None:
         """Refuse new calls, wait for the running ones, and unload the models."""
         self.health.end()
+        self.streams.end()
         grace_s = self.settings.drain_timeout_s
         await asyncio.gather(self.grpc.stop(grace_s), self.servicer.streams.stop(grace_s))
         if self._loading is not None and not self._loading.done():

@@ -98,6 +98,11 @@ def own_limit(context: Any) -> float | None:
     return None if left is None or left > NO_DEADLINE_S else left
 
 
+def sentence(error: HubError) -> str:
+    """The sentence of an error, cut to what gRPC takes."""
+    return error.detail.encode(errors="replace")[:DETAIL_LIMIT].decode(errors="ignore")
+
+
 def ending(error: Exception, method: str, message: Message | None) -> tuple[Kind, str]:
     """The answer to an error: its kind and a sentence. BUSY says that the call was refused before it started.
 
@@ -109,8 +114,7 @@ def ending(error: Exception, method: str, message: Message | None) -> tuple[Kind
         message: the request, for the log; None if it is not to be logged.
     """
     if isinstance(error, HubError):
-        detail = error.detail.encode(errors="replace")[:DETAIL_LIMIT].decode(errors="ignore")
-        return error.kind, detail
+        return error.kind, sentence(error)
     shown = text_format.MessageToString(message, as_one_line=True)[:200] if message is not None else ""
     logger.error("call failed", exc_info=error, extra={"method": method, "request": shown})
     return Kind.MODEL_FAILED, "the service failed on this call; its log says why"

@@ -23,6 +23,9 @@ from inferencehub.pb import open_inference_pb2 as pb
 
 SERVICE = "inference.GRPCInferenceService"
 STREAM_METHOD = f"/{SERVICE}/ModelStreamInfer"
+# Parameter of an answer on a public stream: whether it is the last one to its request. Triton sets it on each answer of
+# a model, whether or not the request has `triton_enable_empty_final_response`.
+FINAL = "triton_final_response"
 # Typed contents of each dtype: the field, and the array type code of one element ("" for those that are not numbers).
 CONTENTS = {
     "BOOL": ("bool_contents", "b"),
@@ -162,6 +165,22 @@ def fill_response(message: pb.ModelInferResponse, response: InferResponse, id: s
         message.raw_output_contents.append(bytes(tensor.data))
     for name, value in response.parameters.items():
         set_parameter(message.parameters[name], value)
+
+
+def stream_failure(id: str, detail: str, model: str = "") -> bytes:
+    """The serialized answer to a request of a public stream that failed, as Triton sends it.
+
+    Args:
+        id: the request's id.
+        detail: a sentence for the caller.
+        model: the model that failed; "" if the request was refused before it reached one.
+    """
+    reply = pb.ModelStreamInferResponse(error_message=detail)
+    reply.infer_response.id = id
+    if model:
+        reply.infer_response.model_name = model
+        reply.infer_response.parameters[FINAL].bool_param = True
+    return reply.SerializeToString()
 
 
 def response_from_proto(message: pb.ModelInferResponse) -> InferResponse:

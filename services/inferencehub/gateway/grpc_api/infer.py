@@ -32,25 +32,27 @@ class Infer:
         Raises:
             HubError: if the call fails.
         """
-        message, raw = read_request(data)
-        return await self.answer(exchange, message, raw)
+        answer = pb.ModelInferResponse()
+        await self.fill(answer, exchange, *read_request(data))
+        return answer
 
-    async def answer(
-        self, exchange: Exchange, message: pb.ModelInferRequest, raw: Sequence[Buffer]
-    ) -> pb.ModelInferResponse:
-        """The answer to a request that has been read.
+    async def fill(
+        self,
+        answer: pb.ModelInferResponse,
+        exchange: Exchange,
+        message: pb.ModelInferRequest,
+        raw: Sequence[Buffer],
+    ) -> None:
+        """Run a request, and write the model's answer into an empty message.
 
         Raises:
             HubError: if the call fails.
         """
         messages.refuse_ours(message)
-        id = message.id
-        sink = OneAnswer()
+        id, sink = message.id, OneAnswer()
         self.calls.submit(exchange, messages.request_from_proto(message, raw), sink)
-        del message, raw  # the lane accounts for the request's bytes, and lets them go once it has run
-        answer = pb.ModelInferResponse()
+        del message, raw  # the lane accounts for the request's bytes, and frees them once it has run
         messages.fill_response(answer, await sink.future, id)
-        return answer
 
     async def predict(
         self, exchange: Exchange, message: predict_pb.PredictRequest

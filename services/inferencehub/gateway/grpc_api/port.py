@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from inferencehub.core.grpc_server import server
 from inferencehub.core.grpc_server.health import SERVICE as HEALTH
 from inferencehub.core.grpc_server.health import Health
+from inferencehub.core.grpc_server.infer_stream import InferStreams
 from inferencehub.core.grpc_server.reflection import reflection_handlers
 from inferencehub.core.grpc_server.server import GrpcServer
 from inferencehub.core.oip.messages import SERVICE
@@ -49,7 +50,9 @@ def options(
     return chosen
 
 
-def handlers(edge: Edge, infer: Infer, metadata: Metadata) -> list[grpc.GenericRpcHandler]:
+def handlers(
+    edge: Edge, infer: Infer, metadata: Metadata, streams: InferStreams
+) -> list[grpc.GenericRpcHandler]:
     """The handlers of both inference services."""
     oip: dict[str, tuple[Work, type[Message] | None]] = {
         **metadata.methods(),
@@ -61,6 +64,8 @@ def handlers(edge: Edge, infer: Infer, metadata: Metadata) -> list[grpc.GenericR
     found = []
     for service, methods in ((SERVICE, oip), (PREDICT_SERVICE, small)):
         made = {name: edge.unary(name, *method) for name, method in methods.items()}
+        if service == SERVICE:
+            made["ModelStreamInfer"] = streams.handler()
         found.append(grpc.method_handlers_generic_handler(service, made))
     return found
 
@@ -71,6 +76,7 @@ class GrpcPort:
     Args:
         server: the server of the port.
         handlers: the handlers of the inference services.
+        streams: the streams of callers.
         serving: returns whether the gateway accepts requests and can answer them.
         changed: returns an event that is set at the next change of that.
     """
@@ -79,11 +85,13 @@ class GrpcPort:
         self,
         server: GrpcServer,
         handlers: list[grpc.GenericRpcHandler],
+        streams: InferStreams,
         serving: Callable[[], bool],
         changed: Callable[[], asyncio.Event],
     ) -> None:
         self.server = server
         self.handlers = handlers
+        self.streams = streams
         self.serving = serving
         self.changed = changed
         self.health = Health(dict.fromkeys(("", SERVICE, PREDICT_SERVICE), False))
@@ -116,6 +124,7 @@ class GrpcPort:
     async def stop(self, grace_s: float) -> None:
         """Tell callers to go elsewhere, refuse new calls, and end after the running ones or after `grace_s` seconds."""
         self.health.end()
+        self.streams.end()
         await self.server.stop(grace_s)
         if self._watching is not None:
             await cancelled([self._watching])

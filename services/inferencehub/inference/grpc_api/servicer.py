@@ -186,8 +186,8 @@ class Servicer:
             self.calls.end(call, status)
 
 
-def handlers(servicer: Servicer) -> list[grpc.GenericRpcHandler]:
-    """The gRPC handlers of both services. They answer errors with status codes."""
+def handlers(servicer: Servicer, stream: Any) -> list[grpc.GenericRpcHandler]:
+    """The gRPC handlers of both services. They answer errors with status codes; `stream` is that of ModelStreamInfer."""
     limit, bytes_held = servicer.settings.max_message_bytes, servicer.models.bytes_held
     oip: dict[str, tuple[Method, type[Message] | None]] = {
         **servicer.queries.methods(),
@@ -196,9 +196,10 @@ def handlers(servicer: Servicer) -> list[grpc.GenericRpcHandler]:
     small: dict[str, tuple[Method, type[Message] | None]] = {
         "Predict": (servicer.predict, predict_pb.PredictRequest)
     }
+    made = {name: unary(*method, limit, bytes_held) for name, method in oip.items()}
     return [
+        grpc.method_handlers_generic_handler(messages.SERVICE, {**made, "ModelStreamInfer": stream}),
         grpc.method_handlers_generic_handler(
-            service, {name: unary(*method, limit, bytes_held) for name, method in methods.items()}
-        )
-        for service, methods in ((messages.SERVICE, oip), (PREDICT_SERVICE, small))
+            PREDICT_SERVICE, {name: unary(*method, limit, bytes_held) for name, method in small.items()}
+        ),
     ]
