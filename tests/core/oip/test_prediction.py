@@ -167,6 +167,29 @@ def test_a_text_without_scores_is_the_class_at_its_place_in_the_list() -> None:
     assert failure(two, **parameters).kind is Kind.BAD_INPUT
 
 
+def test_scores_that_are_no_probabilities_must_agree_with_the_label() -> None:
+    # A binary SVC of scikit-learn has the opposite sign in its scores.
+    scores = tensor("probabilities", "FP32", -1.25, 1.25)
+    for word, number in ((label(0), "0,1"), (texts("label", b"no"), "no,yes")):
+        error = failure(word, scores, predict_classes=number)
+        assert error.kind is Kind.UNSUPPORTED
+        assert (
+            "says the class of column 0, but 'probabilities', which are no probabilities, are higher"
+            in error.detail
+        )
+    agreed = read(label(1), scores, predict_classes="0,1")
+    assert agreed == Prediction(1, pytest.approx(softmax(1, -1.25, 1.25)))  # type: ignore[arg-type]
+
+
+def test_one_number_for_two_listed_classes_is_refused() -> None:
+    # As RidgeClassifier has it: a decision value, though it is called a probability.
+    info = told(label(1), probabilities(0.3, 0.7), predict_classes="0,1")
+    with pytest.raises(HubError) as caught:
+        read_prediction(info, InferResponse("m", "1", (label(1), probabilities(0.7))))
+    assert caught.value.kind is Kind.UNSUPPORTED
+    assert "gave a single number for 2 classes" in caught.value.detail
+
+
 # --- one number beside a label ---
 
 

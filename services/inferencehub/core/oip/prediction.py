@@ -96,7 +96,7 @@ def of_column(info: ModelInfo, where: ClassOutputs, scores: Sequence[float], lab
     column = listed(info, where, label, scores) if known else scores.index(highest)
     if not known and label.isdecimal() and int(label) < len(scores) and scores[int(label)] != highest:
         raise unclear(info, where, int(label))
-    return Prediction(column, share(scores, column, highest, where.scores), label)
+    return Prediction(column, share_of_label(info, where, column, highest, scores), label)
 
 
 def confidence_of(info: ModelInfo, where: ClassOutputs, class_id: int, scores: Sequence[float]) -> float:
@@ -107,7 +107,8 @@ def confidence_of(info: ModelInfo, where: ClassOutputs, class_id: int, scores: S
     """
     highest = max(scores)
     if where.classes:
-        return share(scores, listed(info, where, str(class_id), scores), highest, where.scores)
+        column = listed(info, where, str(class_id), scores)
+        return share_of_label(info, where, column, highest, scores)
     if len(scores) == 1:
         return of_two(info, where, class_id, highest)
     if 0 <= class_id < len(scores):
@@ -135,11 +136,26 @@ def of_two(info: ModelInfo, where: ClassOutputs, class_id: int, probability: flo
     return confidence
 
 
-def share(scores: Sequence[float], column: int, highest: float, name: str) -> float:
-    """How sure scores are of a column: its value in a distribution, else its softmax value.
+def share_of_label(
+    info: ModelInfo, where: ClassOutputs, column: int, highest: float, scores: Sequence[float]
+) -> float:
+    """How sure scores are of a label's column; see `share`.
 
-    Values from 0 to 1 in an output that says that they are probabilities are taken as they are, and those of one that
-    says that they are logits never are.
+    Raises:
+        HubError: UNSUPPORTED if the scores are no probabilities and another one is higher. The label was not made from
+            them then, so they may mean anything: a binary SVC of scikit-learn gives them with the opposite sign.
+    """
+    if scores[column] != highest and not are_shares(scores, highest, where.scores):
+        raise cannot_predict(
+            info,
+            f"its output '{where.number or where.text}' says the class of column {column}, but '{where.scores}', which are "
+            "no probabilities, are higher in another column",
+        )
+    return share(scores, column, highest, where.scores)
+
+
+def share(scores: Sequence[float], column: int, highest: float, name: str) -> float:
+    """How sure scores are of a column: its value if they are shares, else its softmax value.
 
     Args:
         scores: one number for each column.
@@ -147,20 +163,34 @@ def share(scores: Sequence[float], column: int, highest: float, name: str) -> fl
         highest: the highest score.
         name: the output's name.
     """
+    if are_shares(scores, highest, name):
+        return scores[column]
+    return exp(scores[column] - highest) / sum([exp(score - highest) for score in scores])
+
+
+def are_shares(scores: Sequence[float], highest: float, name: str) -> bool:
+    """Whether scores are confidences as they are: a distribution, or from 0 to 1 and called probabilities.
+
+    Those of an output that says that they are logits never are.
+    """
     add_up = abs(sum(scores) - 1.0) < 1e-3
     if (add_up or highest <= 1.0) and min(scores) >= 0.0:
         name = name.lower()
-        if "logit" not in name and (add_up or "prob" in name):
-            return scores[column]
-    return exp(scores[column] - highest) / sum([exp(score - highest) for score in scores])
+        return "logit" not in name and (add_up or "prob" in name)
+    return False
 
 
 def listed(info: ModelInfo, where: ClassOutputs, label: str, scores: Sequence[float] = ()) -> int:
     """The column of a label, where the config lists the classes; `scores` if the model gives them.
 
     Raises:
-        HubError: MODEL_FAILED if the label is not listed, or if there are more or fewer columns.
+        HubError: MODEL_FAILED if the label is not listed, or if there are more or fewer columns; UNSUPPORTED if there is
+            a single one.
     """
+    if len(scores) == 1 < len(where.classes):
+        raise cannot_predict(
+            info, f"its output '{where.scores}' gave a single number for {len(where.classes)} classes"
+        )
     wrong = where.scores and len(scores) != len(where.classes)
     if wrong or label not in where.classes:
         beside = f" and {len(scores)} scores" if where.scores else ""
