@@ -72,7 +72,8 @@ async def calling(
         f"/{messages.SERVICE}/ServerMetadata", response_deserializer=pb.ServerMetadataResponse.FromString
     )
     port = extension.stream_port_of((await ask(b"")).extensions)
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+    own = (("grpc.use_local_subchannel_pool", 1),)  # else two channels would share a connection
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", own) as channel:
         call: Any = channel.stream_stream(
             method,
             request_serializer=serialize,
@@ -267,3 +268,26 @@ async def test_a_call_behind_the_reset_of_its_stream_is_not_begun(models: Path) 
         await asyncio.sleep(0.2)
         assert pod.server.models.get("slow", "").free == 1
         writer.close()
+
+
+async def test_calls_that_were_lost_before_run_one_at_a_time_and_are_told_begun(models: Path) -> None:
+    """Whatever the stream and the model; other calls may run beside them."""
+    async with calling_pod(models) as pod, stream_to(pod) as stream, stream_to(pod) as other:
+        assert extension.TELLS_BEGUN in dict(await stream.call.initial_metadata())
+        await stream.send("1", "slow", hub_again=1)
+        id, code, reply = await stream.reply()
+        assert (id, code, extension.BEGUN in reply.infer_response.parameters) == ("1", "", True)
+        await other.send("7", hub_again=1)
+        id, code, reply = await other.reply()
+        assert (id, code, extension.failure_from_proto(reply)[2]) == ("7", "RESOURCE_EXHAUSTED", True)
+        assert reply.error_message == "the pod already runs a request that was lost with another pod"
+        await other.send("8")
+        id, code, reply = await other.reply()
+        assert (id, code, extension.BEGUN in reply.infer_response.parameters) == ("8", "", False)
+        await stream.call.write(extension.cancel_to_proto("1"))
+        await eventually(lambda: pod.server.servicer.streams.again is None)
+        await other.send("9", hub_again=1)
+        assert extension.BEGUN in (await other.reply())[2].infer_response.parameters
+        id, code, reply = await other.reply()
+        assert (id, code, reply.infer_response.outputs[0].name) == ("9", "", "class_id")
+        assert pod.server.servicer.streams.again is None

@@ -19,7 +19,9 @@ standing stream, a call is identified by its `id`. These parameters are added:
     request   hub_cancel      the caller no longer waits for the call with this id; this message has no answer
               hub_credit      answers of this weight to the call with this id have reached the caller (`core/lane/sink.py`);
                               this message has no answer
-    response  hub_part        one of several answers to the call, and its weight; another part or the end will follow
+              hub_again       the call was lost with another pod before; a pod runs one such call at a time
+    response  hub_begun       the pod has accepted a call with hub_again, and will run it; its answer will follow
+              hub_part        one of several answers to the call, and its weight; another part or the end will follow
               hub_end         the end of a call whose answers were all parts; this message contains no answer
               hub_code        name of the gRPC status code of a failed call; error_message has the sentence
               hub_kind        the kind of its error (`core/values/errors.py`), because several kinds share a code
@@ -46,8 +48,12 @@ KIND = "hub-kind"  # trailer of a call that failed: the kind of its error
 OPEN = "probe/open"
 STREAM_PORT = "inferencehub_stream_port="  # a pod announces the port of its streams with this one
 STREAM = "hub-stream"
+# A pod that accepts a stream sends this metadata if it answers `hub_again` with `hub_begun`; older pods do not.
+TELLS_BEGUN = "hub-tells-begun"
 CANCEL = "hub_cancel"
 CREDIT = "hub_credit"
+AGAIN = "hub_again"
+BEGUN = "hub_begun"
 PART = "hub_part"
 END = "hub_end"
 MEMBERS = "hub_members"
@@ -81,6 +87,14 @@ def credit_to_proto(id: str, weight: int) -> pb.ModelInferRequest:
     message = pb.ModelInferRequest(id=id)
     message.parameters[CREDIT].int64_param = weight
     return message
+
+
+def begun_to_proto(id: str) -> bytes:
+    """The serialized message that the call `id` of a standing stream, which was lost before, is accepted."""
+    reply = pb.ModelStreamInferResponse()
+    reply.infer_response.id = id
+    reply.infer_response.parameters[BEGUN].bool_param = True
+    return reply.SerializeToString()
 
 
 def failure_to_proto(id: str, kind: Kind, detail: str) -> bytes:

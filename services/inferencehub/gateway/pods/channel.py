@@ -19,7 +19,7 @@ from typing import Any, Self
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from inferencehub.core.oip import messages, raw_fields
+from inferencehub.core.oip import extension, messages, raw_fields
 from inferencehub.core.values.tensors import Buffer
 from inferencehub.gateway.pods.link import Failed, Lost, Part, failed
 from inferencehub.gateway.pods.reconnect import ReconnectingStream
@@ -128,7 +128,7 @@ class Channel:
             parts = raw_fields.written(message, raw, aligned=bool(self._kept))
             stream = self._stream_for(sum(map(len, parts)), large)
             if stream is not None:
-                return await stream.infer(message.id, parts, part)
+                return await stream.infer(message.id, parts, part, extension.AGAIN in message.parameters)
             if part is not None:
                 raise Failed(grpc.StatusCode.RESOURCE_EXHAUSTED, "there is no stream", refused=True)
             return await self._call(b"".join(parts), timeout)

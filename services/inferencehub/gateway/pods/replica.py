@@ -104,7 +104,8 @@ class Replica:
         Raises:
             NotAnswered: REFUSED if the pod did not start the batch, LOST if the pod went away, FAILED for other errors.
         """
-        if batch.jobs[0].losses:
+        again = bool(batch.jobs[0].losses)
+        if again:
             await self._alive()  # before the time that is left is counted
         now = monotonic()
         ours = self.pod.ours
@@ -115,6 +116,8 @@ class Replica:
             [(m.rows, max(1, int((m.deadline - now) * 1e6)), m.id) for m in batch.members] if ours else ()
         )
         message = messages.request_head(batch.jobs[0].request, members)
+        if again and ours:
+            message.parameters[extension.AGAIN].bool_param = True
         if len(batch.jobs) > 1:
             for tensor in message.inputs:
                 tensor.shape[0] = batch.rows

@@ -43,6 +43,8 @@ class PodStream:
 
     def __init__(self, address: str, most_bytes: int, patience_s: float, ping_s: float = 12.0) -> None:
         self.limit = 0
+        self._tells_begun = False  # whether the pod says so when it has accepted a call that was lost before
+        self._not_begun: set[str] = set()  # the ids of such calls that it has not accepted yet
         self.address = address
         self._patience_s = patience_s
         self._ping_s = ping_s
@@ -66,7 +68,9 @@ class PodStream:
                 await asyncio.wait((connection.began, connection.ended), return_when=asyncio.FIRST_COMPLETED)
             if not connection.began.done():
                 raise ValueError(f"the stream was not taken: {shown(connection.ended.result())}")
-            limit = connection.began.result().get(extension.STREAM, "")
+            metadata = connection.began.result()
+            limit = metadata.get(extension.STREAM, "")
+            self._tells_begun = extension.TELLS_BEGUN in metadata
             if not limit.isdigit():
                 raise ValueError("the stream was taken for another one")
         except BaseException:
@@ -74,21 +78,25 @@ class PodStream:
             raise
         self.limit = int(limit)
 
-    async def infer(self, id: str, message: Sequence[Buffer], part: Part) -> Any:
+    async def infer(self, id: str, message: Sequence[Buffer], part: Part, again: bool = False) -> Any:
         """Send a call; returns its last or only ModelInferResponse. Cancelling the wait ends the call at the pod too.
 
         Args:
             id: the id of the call.
             message: the serialized ModelInferRequest with this id, in pieces.
             part: called with each of several answers, and with what credits answers to the pod.
+            again: whether the call was lost with another pod before.
 
         Raises:
-            Failed: if the pod answered with an error, or the stream ended; refused if it had ended before.
+            Failed: if the pod answered with an error, or the stream ended; refused if it had ended before, or if the
+                call is made `again` and the pod had not accepted it yet.
         """
         if self._connection.over:  # the end is known, but `run` has not seen it yet
             raise Failed(grpc.StatusCode.RESOURCE_EXHAUSTED, "the stream has ended", refused=True)
         answer = self._loop.create_future()
         self._answers[id] = (answer, part)
+        if again and self._tells_begun:
+            self._not_begun.add(id)
         self._connection.send(message)
         try:
             return await answer
@@ -97,6 +105,7 @@ class PodStream:
                 self._connection.send((extension.cancel_to_proto(id).SerializeToString(),))
             raise
         finally:
+            self._not_begun.discard(id)
             del (
                 answer
             )  # it has the error, whose traceback has this frame: a cycle that would keep the request
@@ -114,9 +123,11 @@ class PodStream:
         finally:
             listening.cancel()
             self._connection.close()
-            for answer, _ in self._answers.values():
+            never = Failed(grpc.StatusCode.RESOURCE_EXHAUSTED, end.detail, refused=True)
+            for id, (answer, _) in self._answers.items():
                 if not answer.done():
-                    answer.set_exception(Failed(end.code, end.detail, end.refused))
+                    why = never if id in self._not_begun else end
+                    answer.set_exception(Failed(why.code, why.detail, why.refused))
             self._answers.clear()
 
     async def _listen(self) -> None:
@@ -139,6 +150,9 @@ class PodStream:
         if waiting is None:
             return  # the caller has left
         answer, part = waiting
+        if extension.BEGUN in response.parameters:
+            self._not_begun.discard(response.id)
+            return
         if extension.PART in response.parameters:
             self._take_part(response, answer, part)
             return

@@ -58,6 +58,7 @@ class Port(Protocol):
     most_bytes: int
     longest_s: float
     unread: Unread
+    again: tuple[StandingStream, str] | None  # the running call that was lost with another pod before
 
     @property
     def budget(self) -> Budget:
@@ -181,7 +182,7 @@ class StandingStream(ServerStream):
             return
         self._limit = min(self._streams.most_bytes, int(limit))
         self._metadata = tuple(headers.items())
-        self.begin(((extension.STREAM, str(self._streams.most_bytes)),))
+        self.begin(((extension.STREAM, str(self._streams.most_bytes)), (extension.TELLS_BEGUN, "1")))
         if last:
             self.end()
 
@@ -223,11 +224,17 @@ class StandingStream(ServerStream):
             self.send((extension.failure_to_proto(id, Kind.BUSY, "the pod accepts no new calls"),))
         elif id in self._running:
             self.send((extension.failure_to_proto(id, Kind.BAD_INPUT, f"id '{id[:80]}' is in use"),))
+        elif extension.AGAIN in message.parameters and self._streams.again is not None:
+            detail = "the pod already runs a request that was lost with another pod"
+            self.send((extension.failure_to_proto(id, Kind.BUSY, detail),))
         else:
             try:
                 answers = Answers(self, id)
                 call = answers.call = self._pod.begin(message, raw, self, answers)
                 self._running[id] = call
+                if extension.AGAIN in message.parameters:
+                    self._streams.again = (self, id)
+                    self.send((extension.begun_to_proto(id),))
             except Exception as error:
                 self.send((self._pod.failure(id, error, message),))
 
@@ -245,6 +252,8 @@ class StandingStream(ServerStream):
         """End a call and send its answer."""
         if self._running.pop(id, None) is None:
             return
+        if self._streams.again == (self, id):
+            self._streams.again = None
         if reply := self._pod.answer(id, call, end, self._limit):
             self.send((reply,))
         if self._ending and not self._running:

@@ -38,6 +38,7 @@ class Streams:
         self.most_bytes = most_bytes
         self.longest_s = longest_s
         self.port = 0
+        self.again: tuple[StandingStream, str] | None = None
         self._open: set[StandingStream] = set()
         self._none = asyncio.Event()
         self._ending = False
