@@ -15,6 +15,7 @@ import pytest_asyncio
 import tritonclient.grpc as triton
 import tritonclient.grpc.aio as triton_aio
 
+from inferencehub.core.oip.admin.message_json import message_json
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.tensors import Tensor
 from inferencehub.pb import inference_pb2 as predict_pb
@@ -134,17 +135,29 @@ async def test_metadata_is_that_of_http(caller: Caller) -> None:
                 for tensor in (*found.get("inputs", ()), *found.get("outputs", ())):
                     tensor["shape"] = [int(dim) for dim in tensor["shape"]]
                 assert found == await answer.json()
-        config = (await client.get_model_config("nearest-colour")).config
-        assert (config.name, config.max_batch_size, config.instance_group[0].count) == (
-            "nearest-colour",
-            32,
-            1,
-        )
-        assert [(entry.name, list(entry.dims)) for entry in config.input] == [("rgb", [3])]
-        index = {entry.name: entry for entry in (await client.get_model_repository_index()).models}
-        assert (index["quick"].version, index["quick"].state, index["quick"].reason) == ("1", "READY", "")
-        assert (index["absent"].state, index["absent"].version) == ("UNAVAILABLE", "")
-        assert "1/model.on" in index["absent"].reason
+        for path, ask in (
+            ("/v2/models/nearest-colour/config", client.get_model_config("nearest-colour")),
+            ("/v2/models/nearest-colour/stats", client.get_inference_statistics("nearest-colour")),
+            ("/v2/models/stats", client.get_inference_statistics()),
+        ):
+            async with http.get(url + path) as answer:
+                message = await ask
+                expected = await answer.json()
+                assert (
+                    message_json(message.config) if "config" in path else message_json(message)
+                ) == expected
+        index = message_json(await client.get_model_repository_index())
+        async with http.post(url + "/v2/repository/index") as answer:
+            assert index["models"] == await answer.json()
+        states = {entry["name"]: entry["state"] for entry in index["models"]}
+        assert (states["quick"], states["absent"]) == ("READY", "UNAVAILABLE")
+        logs = await client.get_log_settings()
+        async with http.get(url + "/v2/logging") as answer:
+            found = {
+                name: getattr(value, value.WhichOneof("parameter_choice"))
+                for name, value in logs.settings.items()
+            }
+            assert found == await answer.json()
 
 
 async def test_classification_as_over_http(caller: Caller) -> None:
@@ -268,13 +281,27 @@ async def test_an_error_has_its_code_and_its_sentence(
 
 
 @pytest.mark.parametrize(
-    "name", ["ModelStatistics", "RepositoryModelLoad", "CudaSharedMemoryStatus", "LogSettings"]
+    ("name", "feature"),
+    [
+        ("RepositoryModelLoad", "models are not loaded or unloaded by calls"),
+        ("RepositoryModelUnload", "models are not loaded or unloaded by calls"),
+        ("SystemSharedMemoryRegister", "shared memory is not supported"),
+        ("CudaSharedMemoryRegister", "shared memory is not supported"),
+    ],
 )
-async def test_a_call_that_is_not_there_says_so(caller: Caller, name: str) -> None:
+async def test_a_call_that_is_not_there_says_so(caller: Caller, name: str, feature: str) -> None:
     answer = getattr(pb, f"{name}Response")
     code, sentence, _ = await caller.refusal(caller.method(name, answer)(b""))
     assert code == "UNIMPLEMENTED"
-    assert sentence.startswith(f"{name} is not supported: ")
+    assert sentence.startswith(feature)
+
+
+@pytest.mark.parametrize(
+    "name", ["SystemSharedMemoryStatus", "CudaSharedMemoryStatus", "SystemSharedMemoryUnregister"]
+)
+async def test_what_is_not_there_can_be_asked_for_and_ended(caller: Caller, name: str) -> None:
+    answer = getattr(pb, f"{name}Response")
+    assert await caller.method(name, answer)(b"") == answer()
 
 
 async def test_a_deadline_of_grpc_is_the_one_deadline(caller: Caller) -> None:

@@ -1,6 +1,7 @@
-"""ModelStreamInfer for callers: many calls over one stream, for models that give one answer.
+"""ModelStreamInfer for callers: many calls over one stream.
 
-Answers come in the order of the requests, as Triton gives them. An error is an answer too: it has the request's id, and
+Answers come in the order of the requests, as Triton gives them. Those of models that give several come as they are
+made, between the others. An error is an answer too: it has the request's id, and
 it ends its request and not the stream. Requests run side by side, but only so many of a stream; then nothing more is
 read from it, and gRPC's flow control holds the caller back.
 
@@ -15,17 +16,50 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import grpc
 
+from inferencehub.core.grpc_server.unary import written
+from inferencehub.core.lane.sink import AnswerQueue
+from inferencehub.core.oip import messages
 from inferencehub.core.process.tasks import cancelled
+from inferencehub.core.values.requests import InferResponse
 
 MOST_STREAMS = 1000  # of a process
 
-# Runs the request in a message; returns the serialized ModelStreamInferResponse, also where the request fails.
-Answer = Callable[[bytes, Any], Coroutine[Any, Any, bytes]]
+# Writes a serialized ModelStreamInferResponse.
+Write = Callable[[bytes], Awaitable[None]]
+# Runs the request in a message: writes each answer but the last or only one, and returns that, also where the request
+# fails; b"" if nothing is left to write.
+Answer = Callable[[bytes, Any, Write], Coroutine[Any, Any, bytes]]
+
+
+async def replies(
+    sink: AnswerQueue, id: str, model: str, limit: int, write: Write, credit: Callable[[int], None]
+) -> bytes:
+    """Write the answers to a request as they come, and return the last or only one; b"" if there is none left.
+
+    Args:
+        sink: where the answers come.
+        id: the request's id.
+        model: the model's name, for sentences.
+        limit: bytes of the largest message.
+        write: writes one of several answers.
+        credit: takes the weights of answers that were written.
+
+    Raises:
+        HubError: if the request fails.
+    """
+    while not isinstance(got := await sink.next(), InferResponse):
+        if got is None:
+            return b""
+        response, weight = got
+        await write(written(messages.stream_answer(response, id, False), model, limit))
+        credit(weight)
+    return written(messages.stream_answer(got, id, True), model, limit)
 
 
 class InferStream:
@@ -34,7 +68,7 @@ class InferStream:
     Args:
         context: gRPC's side of it.
         answer: runs a request.
-        most: requests that have no written answer yet.
+        most: requests that run, or whose answer is not written yet.
     """
 
     def __init__(self, context: Any, answer: Answer, most: int) -> None:
@@ -44,25 +78,27 @@ class InferStream:
         self._answer = answer
         self._loop = asyncio.get_running_loop()
         self._answers: deque[asyncio.Task[bytes]] = deque()  # in the order of the requests
-        self._came = asyncio.Event()  # there is an answer to write, or nothing more will come
+        self._several: set[asyncio.Task[bytes]] = set()  # requests that have an answer, and get another
+        self._writing = asyncio.Lock()  # gRPC takes one message at a time
+        self._came = asyncio.Event()  # there may be an answer to write, or an end
         self._room = asyncio.Event()
         self._reading = self._loop.create_task(self._read())
-        self._reading.add_done_callback(lambda _: self._came.set())
+        self._reading.add_done_callback(self._changed)
 
     async def run(self) -> None:
         """Write the answers until all are written and no request can come any more."""
         try:
             while True:
-                while not self._answers:
-                    if self._reading.done():
-                        return
-                    self._came.clear()
-                    await self._came.wait()
-                await self._context.write(await self._answers[0])
-                self._answers.popleft()
-                self._room.set()
+                self._came.clear()
+                while self._answers and self._answers[0].done():
+                    await self._write(self._answers[0].result())
+                    self._answers.popleft()
+                    self._room.set()
+                if self._reading.done() and not self._answers and not self._several:
+                    return
+                await self._came.wait()
         finally:  # the caller may have left
-            await cancelled([self._reading, *self._answers])
+            await cancelled([self._reading, *self._answers, *self._several])
             self._answers.clear()
 
     def end(self) -> None:
@@ -72,12 +108,40 @@ class InferStream:
 
     async def _read(self) -> None:
         while (data := await self._context.read()) is not grpc.aio.EOF:
-            self._answers.append(self._loop.create_task(self._answer(data, self._context)))
+            task = self._loop.create_task(self._request(data))
             del data
-            self._came.set()
-            while len(self._answers) >= self._most:
+            task.add_done_callback(self._changed)
+            self._answers.append(task)
+            while len(self._answers) + len(self._several) >= self._most:
                 self._room.clear()
                 await self._room.wait()
+
+    def _changed(self, _: asyncio.Task[Any]) -> None:
+        self._came.set()
+
+    async def _request(self, data: bytes) -> bytes:
+        task = asyncio.current_task()
+        assert task is not None
+        last = await self._answer(data, self._context, partial(self._part, task))
+        if task not in self._several:
+            return last  # it is written in its turn
+        await self._write(last)
+        self._several.discard(task)
+        self._room.set()
+        return b""
+
+    async def _part(self, task: asyncio.Task[bytes], data: bytes) -> None:
+        """Write one of several answers. The request leaves the order of those that get one."""
+        if task not in self._several:
+            self._answers.remove(task)
+            self._several.add(task)
+            self._came.set()
+        await self._write(data)
+
+    async def _write(self, data: bytes) -> None:
+        if data:
+            async with self._writing:
+                await self._context.write(data)
 
 
 class InferStreams:

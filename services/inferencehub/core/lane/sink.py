@@ -105,6 +105,35 @@ class OneAnswer:
             self.future.set_exception(end)
 
 
+class AnswerQueue:
+    """A sink for code that awaits any number of answers: `next` gives one after the other, and then the end."""
+
+    __slots__ = ("_came",)
+    several = True
+
+    def __init__(self) -> None:
+        self._came: asyncio.Queue[tuple[InferResponse, int] | End] = asyncio.Queue()
+
+    def part(self, response: InferResponse, weight: int) -> None:
+        """See `Sink`."""
+        self._came.put_nowait((response, weight))
+
+    def end(self, end: End) -> None:
+        """See `Sink`."""
+        self._came.put_nowait(end)
+
+    async def next(self) -> tuple[InferResponse, int] | InferResponse | None:
+        """One of several answers with its weight; or the end: the last or only answer, or None.
+
+        Raises:
+            HubError: if the call fails.
+        """
+        got = await self._came.get()
+        if isinstance(got, HubError):
+            raise got
+        return got
+
+
 def weight_of(size: int) -> int:
     """The weight of an answer whose tensors have `size` bytes."""
     return size + OVERHEAD

@@ -167,6 +167,29 @@ def fill_response(message: pb.ModelInferResponse, response: InferResponse, id: s
         set_parameter(message.parameters[name], value)
 
 
+def asks_for_end(message: pb.ModelInferRequest) -> bool:
+    """Whether the caller wants a message that says that all answers of a model that gives several have come."""
+    return "triton_enable_empty_final_response" in message.parameters and (
+        message.parameters["triton_enable_empty_final_response"].bool_param
+    )
+
+
+def stream_answer(response: InferResponse, id: str, final: bool) -> pb.ModelStreamInferResponse:
+    """The message of an answer on a public stream; `final` if no other answer to its request follows."""
+    reply = pb.ModelStreamInferResponse()
+    fill_response(reply.infer_response, response, id)
+    reply.infer_response.parameters[FINAL].bool_param = final
+    return reply
+
+
+def stream_end(id: str, model: str) -> bytes:
+    """The serialized message that says that a request's answers have all come, for a caller that asked for it."""
+    reply = pb.ModelStreamInferResponse()
+    reply.infer_response.id, reply.infer_response.model_name = id, model
+    reply.infer_response.parameters[FINAL].bool_param = True
+    return reply.SerializeToString()
+
+
 def stream_failure(id: str, detail: str, model: str = "") -> bytes:
     """The serialized answer to a request of a public stream that failed, as Triton sends it.
 

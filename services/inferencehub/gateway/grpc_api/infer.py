@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from inferencehub.core.lane.sink import OneAnswer
+from inferencehub.core.lane.sink import OneAnswer, Sink
 from inferencehub.core.oip import messages
 from inferencehub.core.oip.prediction import read_prediction
 from inferencehub.core.oip.raw_fields import read_request
@@ -32,27 +32,24 @@ class Infer:
         Raises:
             HubError: if the call fails.
         """
+        message, raw = read_request(data)
+        id, sink = message.id, OneAnswer()
+        self.submit(exchange, message, raw, sink)
+        del data, message, raw  # the lane accounts for the request's bytes, and frees them once it has run
         answer = pb.ModelInferResponse()
-        await self.fill(answer, exchange, *read_request(data))
+        messages.fill_response(answer, await sink.future, id)
         return answer
 
-    async def fill(
-        self,
-        answer: pb.ModelInferResponse,
-        exchange: Exchange,
-        message: pb.ModelInferRequest,
-        raw: Sequence[Buffer],
+    def submit(
+        self, exchange: Exchange, message: pb.ModelInferRequest, raw: Sequence[Buffer], sink: Sink
     ) -> None:
-        """Run a request, and write the model's answer into an empty message.
+        """Run a request; its answers go to `sink`.
 
         Raises:
-            HubError: if the call fails.
+            HubError: if the request is refused at once.
         """
         messages.refuse_ours(message)
-        id, sink = message.id, OneAnswer()
         self.calls.submit(exchange, messages.request_from_proto(message, raw), sink)
-        del message, raw  # the lane accounts for the request's bytes, and frees them once it has run
-        messages.fill_response(answer, await sink.future, id)
 
     async def predict(
         self, exchange: Exchange, message: predict_pb.PredictRequest

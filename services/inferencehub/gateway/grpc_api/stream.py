@@ -6,13 +6,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from inferencehub.core.grpc_server.unary import own_limit, sentence, written
+from inferencehub.core.grpc_server.infer_stream import Write, replies
+from inferencehub.core.grpc_server.unary import own_limit, sentence
+from inferencehub.core.lane.sink import AnswerQueue
 from inferencehub.core.oip import messages
 from inferencehub.core.oip.raw_fields import read_request
 from inferencehub.core.values.errors import HubError
 from inferencehub.gateway.grpc_api.edge import Edge
 from inferencehub.gateway.grpc_api.infer import Infer
-from inferencehub.pb import open_inference_pb2 as pb
 
 METHOD = "ModelStreamInfer"
 MOST_WAITING = 64  # requests of a stream at a time
@@ -30,22 +31,23 @@ class StreamedCalls:
         self.edge = edge
         self.infer = infer
 
-    async def answer(self, data: bytes, context: Any) -> bytes:
-        """Run the request in a message; returns the serialized ModelStreamInferResponse."""
+    async def answer(self, data: bytes, context: Any, write: Write) -> bytes:
+        """Run the request in a message; see `infer_stream.Answer`."""
         edge = self.edge
         metadata = context.invocation_metadata() or ()
         exchange = edge.begin(metadata)
-        id, error = "", None
+        id, error, ask_end = "", None, False
         try:
             exchange.limit_s = own_limit(context)
             edge.check(exchange, metadata, len(data))
             message, raw = read_request(data)
             del data
-            id = message.id
-            reply = pb.ModelStreamInferResponse()
-            await self.infer.fill(reply.infer_response, exchange, message, raw)
-            reply.infer_response.parameters[messages.FINAL].bool_param = True
-            return written(reply, exchange.model, edge.most_answer_bytes)
+            id, ask_end = message.id, messages.asks_for_end(message)
+            sink = AnswerQueue()
+            self.infer.submit(exchange, message, raw, sink)
+            del message, raw  # the lane accounts for the request's bytes, and frees them once it has run
+            last = await replies(sink, id, exchange.model, edge.most_answer_bytes, write, exchange.credit)
+            return last or (messages.stream_end(id, exchange.model) if ask_end else b"")
         except BaseException as raised:
             error = edge.failure(exchange, raised)
             if not isinstance(raised, Exception):
@@ -53,5 +55,9 @@ class StreamedCalls:
         finally:
             edge.close(exchange, METHOD, error)
         assert isinstance(error, HubError)
-        reached = exchange.model if exchange.job is not None else ""
-        return messages.stream_failure(id, sentence(error), reached)
+        job = exchange.job
+        failure = messages.stream_failure(id, sentence(error), exchange.model if job is not None else "")
+        if not (ask_end and job is not None and job.has_parts):
+            return failure
+        await write(failure)
+        return messages.stream_end(id, exchange.model)

@@ -8,16 +8,15 @@ from __future__ import annotations
 from time import monotonic
 from typing import Any
 
-from google.protobuf.message import Message
-
+from inferencehub.core.grpc_server.infer_stream import Write, replies
 from inferencehub.core.grpc_server.unary import ending
+from inferencehub.core.lane.sink import AnswerQueue
 from inferencehub.core.oip import messages
 from inferencehub.core.oip.raw_fields import read_request
 from inferencehub.core.values.errors import HubError, Kind
-from inferencehub.core.values.requests import InferResponse
-from inferencehub.inference.grpc_api.call import Call
+from inferencehub.core.values.requests import InferRequest
+from inferencehub.inference.grpc_api.call import Call, status_of
 from inferencehub.inference.grpc_api.servicer import Servicer
-from inferencehub.pb import open_inference_pb2 as pb
 
 # Requests of a stream at a time. A pod refuses what it has no room for, and it has room for two of any model.
 MOST_WAITING = 2
@@ -33,28 +32,43 @@ class StreamedCalls:
     def __init__(self, servicer: Servicer) -> None:
         self.servicer = servicer
 
-    async def answer(self, data: bytes, context: Any) -> bytes:
-        """Run the request in a message; returns the serialized ModelStreamInferResponse."""
-        servicer, id = self.servicer, ""
+    async def answer(self, data: bytes, context: Any, write: Write) -> bytes:
+        """Run the request in a message; see `infer_stream.Answer`."""
+        servicer, id, ask_end = self.servicer, "", False
         call: Call | None = None
         try:
             if len(data) > (limit := servicer.settings.max_message_bytes):
                 raise HubError(Kind.TOO_LARGE, f"the request has {len(data)} bytes, expected at most {limit}")
             message, raw = read_request(data)
             del data
-            id = message.id
+            id, ask_end = message.id, messages.asks_for_end(message)
             call = Call(
                 servicer.models.get(message.model_name, message.model_version), id, context, monotonic()
             )
-
-            def reply(response: InferResponse) -> Message:
-                filled = pb.ModelStreamInferResponse()
-                messages.fill_response(filled.infer_response, response, id)
-                filled.infer_response.parameters[messages.FINAL].bool_param = True
-                return filled
-
-            return await servicer.infer(call, messages.request_from_proto(message, raw), "", reply)
+            request = messages.request_from_proto(message, raw)
+            del message, raw
+            last = await self._run(call, request, id, write)
+            return last or (messages.stream_end(id, call.model.name) if ask_end else b"")
         except Exception as error:
             detail = ending(error, "model_stream_infer", None)[1]
-        reached = call.model.name if call is not None and call.job is not None else ""
-        return messages.stream_failure(id, detail, reached)
+        job, model = (call.job, call.model.name) if call is not None else (None, "")
+        failure = messages.stream_failure(id, detail, model if job is not None else "")
+        if not (ask_end and job is not None and job.has_parts):
+            return failure
+        await write(failure)
+        return messages.stream_end(id, model)
+
+    async def _run(self, call: Call, request: InferRequest, id: str, write: Write) -> bytes:
+        """Run a request, and count and log its end."""
+        sink, status = AnswerQueue(), "ok"
+        calls, limit = self.servicer.calls, self.servicer.settings.max_message_bytes
+        calls.begin(call, request, "", sink)
+        try:
+            return await replies(sink, id, call.model.name, limit, write, call.credit)
+        except BaseException as error:
+            status = status_of(error)
+            raise
+        finally:
+            del sink  # it has the error, whose traceback has this frame: a cycle that would keep the request
+            call.leave()
+            calls.end(call, status)
