@@ -363,11 +363,9 @@ async def test_a_gzip_bomb_costs_no_memory(hub: Hub, path: str) -> None:
 @pytest.mark.parametrize(
     ("encoding", "body", "says"),
     [
-        ("br", b"{}", ("'br'", "expected gzip, deflate or identity")),
-        ("gzip, gzip", b"{}", ("'gzip, gzip'", "expected gzip, deflate or identity")),
-        ("x" * 5000, b"{}", ("expected gzip, deflate or identity",)),
         ("gzip", b'{"features":[1]}', ("not compressed as its content-encoding says", "header")),
-        ("deflate", b'{"features":[1]}', ("not compressed as its content-encoding says", "header")),
+        ("deflate", b'{"features":[1]}', ("not compressed as its content-encoding says",)),
+        ("deflate", b"\x78" * 9, ("not compressed as its content-encoding says", "header")),
         ("gzip", b"", ("expected one whole compressed body", "cut short")),
         ("gzip", gzip.compress(b"{}", mtime=0)[:-4], ("expected one whole compressed body", "cut short")),
         ("gzip", gzip.compress(b"{}", mtime=0) + b"more", ("not compressed as its content-encoding says",)),
@@ -377,6 +375,13 @@ async def test_content_encodings(
     hub: Hub, path: str, encoding: str, body: bytes, says: Sequence[str]
 ) -> None:
     await refuse(hub, path, body, 400, *says, headers=[f"content-encoding: {encoding}"])
+
+
+@BOTH
+@pytest.mark.parametrize("encoding", ["br", "gzip, gzip", "x" * 5000])
+async def test_content_encodings_that_are_not_taken(hub: Hub, path: str, encoding: str) -> None:
+    says = (f"'{encoding[:80]}'", "expected gzip, deflate or identity")
+    await refuse(hub, path, b"{}", 415, *says, headers=[f"content-encoding: {encoding}"])
 
 
 # --- headers ---
@@ -526,7 +531,7 @@ async def test_methods_that_a_path_does_not_take(hub: Hub, method: str, path: st
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1", "/predict/", "/v2/models/quick/generated", "//predict", "/%2e%2e/x", "/a%0ab"]
+    "path", ["/v1", "/predict/", "/v2/models/quick/summarize", "//predict", "/%2e%2e/x", "/a%0ab"]
 )
 async def test_paths_that_are_none(hub: Hub, path: str) -> None:
     async with Raw(hub.gateway.port) as raw:

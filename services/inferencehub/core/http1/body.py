@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import zlib
 from typing import Protocol
 
+from inferencehub.core.http1.coding.inflate import CODINGS, inflate, too_large
 from inferencehub.core.http1.handler import Body, Budget, Head, Request
 from inferencehub.core.http1.head import NO_HTTP, Broken, Parser, end_of
 from inferencehub.core.values.buffers import room
 from inferencehub.core.values.errors import HubError, Kind, bad_input
 
-GZIP = 31  # zlib's window bits for each content coding (RFC 9110 8.4.1); "deflate" means the zlib format
-WINDOW_BITS = {b"gzip": GZIP, b"x-gzip": GZIP, b"deflate": 15}
-# A gzip body may have several members (RFC 1952 2.2). zlib copies what is behind one, so it gets one piece at a time.
-PIECE, MOST_MEMBERS = 2**16, 2000
 NO_CODING = frozenset((b"", b"identity"))
 FRAMING = 8  # bytes of framing that are allowed for each byte of a body; a chunk of one byte has 5
 
@@ -27,9 +23,12 @@ def refusal(request: Request) -> HubError | None:
         return too_large(request.most_bytes, f"{head.size} bytes")
     if b"content-encoding" in head.fields:
         coding = content_coding(head)
-        if coding not in WINDOW_BITS and coding not in NO_CODING:
+        if coding not in CODINGS and coding not in NO_CODING:
             shown = coding.decode("latin-1")[:80]
-            return bad_input(f"content-encoding '{shown}' is not taken, expected gzip, deflate or identity")
+            return HubError(
+                Kind.WRONG_CODING,
+                f"content-encoding '{shown}' is not taken, expected gzip, deflate or identity",
+            )
     return None
 
 
@@ -54,10 +53,10 @@ def content_coding(head: Head) -> bytes:
 def finish(request: Request, body: Body, budget: Budget) -> None:
     """Give a request its whole body, decompressed; if this fails, set the request's error."""
     if b"content-encoding" in request.head.fields:
-        bits = WINDOW_BITS.get(content_coding(request.head))
-        if bits is not None:
+        coding = content_coding(request.head)
+        if coding in CODINGS:
             try:
-                body = inflate(body, bits, request.most_bytes)
+                body = inflate(body, coding, request.most_bytes)
                 request.hold(budget, len(body))
             except HubError as error:
                 request.error = kept(error)
@@ -253,44 +252,9 @@ class ChunkedBody:
         self._body = bytearray()
 
 
-def inflate(body: Body, window_bits: int, most: int) -> bytes:
-    """Decompress a body.
-
-    Args:
-        body: the compressed body, in the format `window_bits` of `WINDOW_BITS`.
-        most: the largest content in bytes; decompression stops there.
-
-    Raises:
-        HubError: TOO_LARGE if the content is larger than `most`, BAD_INPUT if the body has another format.
-    """
-    view, at, parts, left = memoryview(body), 0, [], most + 1
-    try:
-        for _ in range(MOST_MEMBERS if window_bits == GZIP else 1):
-            stream = zlib.decompressobj(window_bits)
-            while not stream.eof:
-                if at == len(view):
-                    raise bad_input("expected one whole compressed body, got one that is cut short")
-                parts.append(stream.decompress(view[at : at + PIECE], left))
-                at = min(at + PIECE, len(view)) - len(stream.unused_data)
-                left -= len(parts[-1])
-                if not left:
-                    raise too_large(most, f"more than {most} bytes once it is decompressed")
-            if at == len(view):
-                return b"".join(parts)
-    except zlib.error as error:
-        reason = str(error).rpartition(": ")[2]
-        raise bad_input(f"the body is not compressed as its content-encoding says: {reason}") from None
-    raise bad_input(f"expected one whole compressed body, got {len(view) - at} bytes behind its end")
-
-
 def kept(error: HubError) -> HubError:
     """A copy of an error that a request may keep. The traceback would refer back to the request: a reference cycle."""
     return HubError(error.kind, error.detail, error.retry_after)
-
-
-def too_large(most: int, got: str) -> HubError:
-    """The error for a body that is too large."""
-    return HubError(Kind.TOO_LARGE, f"the body has {got}, expected at most {most}")
 
 
 def too_slow(within_s: float, got: int) -> HubError:

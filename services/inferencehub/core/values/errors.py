@@ -25,6 +25,7 @@ class Kind(Enum):
     TOO_SLOW = ("too_slow", 408, "DEADLINE_EXCEEDED")
     # Not RESOURCE_EXHAUSTED: callers read that code as "busy, try again", but a second try would be just as large.
     TOO_LARGE = ("too_large", 413, "INVALID_ARGUMENT")
+    WRONG_CODING = ("wrong_coding", 415, "INVALID_ARGUMENT")
     BUSY = ("busy", 429, "RESOURCE_EXHAUSTED")
     CALLER_LEFT = ("caller_left", 499, "CANCELLED")
     MODEL_FAILED = ("model_failed", 500, "INTERNAL")

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 from typing import Any, Protocol, TypeVar
 
+from inferencehub.core.http1.coding.deflate import VARY, WORTH, coding_for
 from inferencehub.core.http1.handler import Head, Reply, Request
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.lane.sink import End, several_answers
@@ -15,11 +16,12 @@ from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferResponse
 from inferencehub.core.values.tensors import Buffer
 from inferencehub.gateway.calls.exchange import Exchange
-from inferencehub.gateway.http_api.response import Content
+from inferencehub.gateway.http_api.response import Content, compressed
 from inferencehub.gateway.json_codec.answer_json import Wanted
 
 T = TypeVar("T")
 
+LARGE_TO_DEFLATE = 2**16  # compressing more takes some ms, so a thread does it
 LARGE_JSON = 2**20  # reading or writing more JSON takes some ms, so a thread does it
 
 
@@ -118,7 +120,10 @@ class HttpCall(Request):
         except Exception as error:
             self.fail(error)
         else:
-            self.send(200, *content)
+            if sum(map(len, content[1])) < WORTH:
+                self.send(200, *content)
+            else:
+                self._send_large(content)
 
     def fail(self, error: Exception) -> None:
         """Answer with an error."""
@@ -173,9 +178,26 @@ class HttpCall(Request):
         if not task.cancelled() and (error := task.exception()) is not None:
             self.fail(error if isinstance(error, Exception) else RuntimeError(str(error)))
 
+    def _send_large(self, content: Content) -> None:
+        """Answer, compressed if the caller accepts it."""
+        coding = coding_for(self.head.fields.get(b"accept-encoding", b""))
+        if not coding:
+            self.send(200, content[0] + VARY, content[1])
+        elif sum(map(len, content[1])) < LARGE_TO_DEFLATE:
+            self.send(200, *compressed(content, coding))
+        else:
+            self.run(self._deflate_beside(content, coding))
+
+    async def _deflate_beside(self, content: Content, coding: bytes) -> None:
+        self.send(200, *await self.beside(compressed, content, coding))
+
     async def _send_beside(self, response: InferResponse) -> None:
         content = await self.beside(self.endpoint.content, self, response)
-        self.send(200, *content)
+        coding = coding_for(self.head.fields.get(b"accept-encoding", b""))
+        if coding:
+            self.send(200, *await self.beside(compressed, content, coding))
+        else:
+            self.send(200, content[0] + VARY, content[1])
 
     async def beside(self, work: Callable[..., T], *arguments: Any) -> T:
         """Run `work` in a thread and return its result.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
@@ -11,10 +12,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from inferencehub.core.http1.asgi import AsgiRequest
+from inferencehub.core.http1.coding.deflate import VARY, WORTH, coding_for
 from inferencehub.core.http1.handler import Head
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.gateway.calls.exchange import Exchange
-from inferencehub.gateway.http_api.response import WrongMethod, error_lines
+from inferencehub.gateway.http_api.response import Content, WrongMethod, compressed, error_lines
 from inferencehub.gateway.json_codec.answer_json import encode, error_json
 from inferencehub.gateway.json_codec.json_text import decode
 
@@ -66,6 +68,7 @@ def pages_with_errors(app: Any) -> Any:
     """An ASGI application that runs `app` and answers its exceptions: Starlette's 404 and 405, and `HubError`."""
 
     async def answering(scope: Any, receive: Any, send: Any) -> None:
+        send = compressing(scope, send)
         scope["app"] = app  # so that Starlette's routes raise their 404 and 405 instead of answering them
         try:
             await app(scope, receive, send)
@@ -76,10 +79,37 @@ def pages_with_errors(app: Any) -> Any:
     return answering
 
 
+def compressing(scope: Any, send: Any) -> Any:
+    """`send` of ASGI for a page that is one message: it compresses a large page, if the caller accepts that."""
+    accepted = dict(scope["headers"]).get(b"accept-encoding", b"")
+    start: dict[str, Any] = {}
+
+    async def sending(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            start.update(message)
+            return
+        body = message.get("body", b"")
+        if len(body) >= WORTH:
+            content: Content = (VARY, [body])
+            if coding := coding_for(accepted):
+                content = await asyncio.to_thread(compressed, (b"", [body]), coding)
+            start["headers"] = [*start["headers"], *header_list(content[0])]
+            message = {**message, "body": b"".join(content[1])}
+        await send(start)
+        await send(message)
+
+    return sending
+
+
+def header_list(lines: bytes) -> list[list[bytes]]:
+    """Header lines as ASGI's names and values."""
+    return [line.split(b": ", 1) for line in lines.split(b"\r\n")[:-1]]
+
+
 async def send_error(error: HubError, send: Any) -> None:
     """Answer with an error."""
-    lines = [line.split(b": ", 1) for line in error_lines(error).split(b"\r\n")[:-1]]
-    await send({"type": "http.response.start", "status": error.kind.http, "headers": lines})
+    headers = header_list(error_lines(error))
+    await send({"type": "http.response.start", "status": error.kind.http, "headers": headers})
     await send({"type": "http.response.body", "body": error_json(error)})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from inferencehub.core.http1.coding.deflate import VARY, deflated
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import NO_TRIP, Trip
 from inferencehub.core.values.tensors import Buffer
@@ -13,6 +14,15 @@ JSON = b"content-type: application/json\r\n"
 
 # The content of a successful answer: its header lines, and its body in parts.
 Content = tuple[bytes, Sequence[Buffer]]
+
+
+def compressed(content: Content, coding: bytes) -> Content:
+    """The content of an answer, compressed if it gets smaller; the length of its JSON stays that of plain JSON."""
+    lines, parts = content
+    packed = deflated(parts, coding)
+    if not packed:
+        return lines + VARY, parts
+    return b"%b%bcontent-encoding: %b\r\n" % (lines, VARY, coding), packed
 
 
 def ms(seconds: float) -> float:

@@ -27,7 +27,7 @@ class Operation(NamedTuple):
 
 MODEL = "/v2/models/{model}"
 VERSION = MODEL + "/versions/{version}"
-CALL = (400, 404, 405, 408, 413, 429, 500, 501, 503, 504)
+CALL = (400, 404, 405, 408, 413, 415, 429, 500, 501, 503, 504)
 LOOK = (404, 503)
 
 OPERATIONS = (
@@ -76,6 +76,7 @@ ERRORS = {
     405: "the path accepts another method; the header Allow names it",
     408: "the body did not come in time",
     413: "the body is too large",
+    415: "the body has a content-encoding that is not taken",
     429: "the model's queue or the gateway is full",
     500: "the model failed",
     501: "this call cannot carry the model's inputs or outputs",
