@@ -118,7 +118,8 @@ class LaneMetrics:
 
     def answered(self, ran: Ran, requests: int, rows: int, took: float, waited: float) -> None:
         """See `Observer`."""
-        counters = self._statistics.of(self._model, ran.version)
+        key = (self._model, ran.version)
+        counters = self._statistics.counters.get(key) or self._statistics.of(*key)
         counters.answered(requests, rows, took, waited, ran.times, ran.rows)
 
     def failed(self, version: str, requests: int, took: float) -> None:
