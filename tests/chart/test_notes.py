@@ -24,6 +24,8 @@ def test_forwarding_and_asking_are_always_there(name: str) -> None:
     service = one(render(COMBINATIONS[name], "blue"), "Service", "gateway")
     port = service["spec"]["ports"][0]["port"]
     assert f"kubectl --namespace shop port-forward service/{service['metadata']['name']} 3000:{port}" in found
+    grpc = service["spec"]["ports"][1]["port"]
+    assert f"kubectl --namespace shop port-forward service/{service['metadata']['name']} 3001:{grpc}" in found
     asked = next(shlex.split(line) for line in found if line.startswith("curl -s localhost:3000/predict -d "))
     body = (
         COMBINATIONS[name]

@@ -30,7 +30,7 @@ RESTRICTED_VOLUMES = {
 # Each container's settings, and its ports as the settings' fields.
 OPS = {"ops": "ops_port"}
 READ: dict[str, tuple[Any, dict[str, str]]] = {
-    "gateway": (GatewaySettings, {"http": "port", **OPS}),
+    "gateway": (GatewaySettings, {"http": "port", "grpc": "grpc_port", **OPS}),
     "inference": (InferenceSettings, {"grpc": "port", "tcp-stream": "stream_port", **OPS}),
     "scaler": (ScalerSettings, {"https": "port", **OPS}),
 }

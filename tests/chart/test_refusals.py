@@ -42,6 +42,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (at("gateway.image.digest", "sha256:12"), "gateway.image.digest is 'sha256:12', expected sha256: and 64"),
     (at(GPU, {"image": {"digest": DIGEST.upper()}}), "inference.pools.gpu.image.digest"),
     (at("gateway.service.nodePort", 30080), "a ClusterIP Service has no node port"),
+    (at("gateway.service.grpcNodePort", 30081), "a ClusterIP Service has no node port"),
+    (at("gateway.service.port", 3001), "a Service has each port once"),
     (at("ingress.enabled", True), "ingress.enabled is true and ingress.hosts is empty"),
     (at("httpRoute.enabled", True), "httpRoute.enabled is true and httpRoute.parentRefs is empty"),
     (at("monitoring", {"serviceMonitor": {"enabled": True}, "podMonitor": {"enabled": True}}), "would scrape each pod twice"),

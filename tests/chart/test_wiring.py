@@ -48,7 +48,10 @@ def test_services_lead_to_ports_that_are_there(name: str) -> None:
         (deployment,) = deployments_of(objects, service["spec"]["selector"])
         ports = {port["name"] for port in deployment["spec"]["template"]["spec"]["containers"][0]["ports"]}
         assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports
-    assert [port["port"] for port in one(objects, "Service", "gateway")["spec"]["ports"]] in ([3000], [80])
+    http, grpc = one(objects, "Service", "gateway")["spec"]["ports"]
+    assert (http["port"], grpc["port"]) in ((3000, 3001), (80, 3001))
+    assert (http["targetPort"], grpc["targetPort"]) == ("http", "grpc")
+    assert (http["appProtocol"], grpc["appProtocol"]) == ("http", "kubernetes.io/h2c")
 
 
 @every
@@ -144,7 +147,8 @@ def test_policies_let_through_what_is_needed_and_no_more() -> None:
     }
     rules = {tier: one(objects, "NetworkPolicy", tier)["spec"] for tier in ("gateway", "inference", "test")}
 
-    assert admitted(rules["gateway"]["ingress"], 3000) == [None]
+    for port in (3000, 3001):
+        assert admitted(rules["gateway"]["ingress"], port) == [None]
     for tier in ("gateway", "inference"):
         *others, scraper = admitted(rules[tier]["ingress"], 9090)
         assert all(selects(other["podSelector"]["matchLabels"], labels["gateway"]) for other in others)
@@ -188,6 +192,7 @@ def test_narrow_policies_still_let_in_helm_test_and_no_scraper() -> None:
     objects = render(COMBINATIONS["policies-narrow"])
     test = one(objects, "Pod", "-test")
     spec = one(objects, "NetworkPolicy", "gateway")["spec"]
+    assert admitted(spec["ingress"], 3001) == admitted(spec["ingress"], 3000)
     block, ours = admitted(spec["ingress"], 3000)
     assert block == {"ipBlock": {"cidr": "10.0.0.0/8"}}
     assert selects(ours["podSelector"]["matchLabels"], test["metadata"]["labels"])

@@ -137,7 +137,7 @@ def running_pair(image: str = INFERENCE, *options: str) -> Iterator[tuple[str, s
 def running_compose(replicas: int) -> Iterator[str]:
     """compose.yaml as it stands, on a free port of loopback: the gateway's address."""
     compose = ("compose", "--project-name", NAME)
-    env = {"GATEWAY_PORT": "127.0.0.1:0"}
+    env = {"GATEWAY_PORT": "127.0.0.1:0", "GATEWAY_GRPC_PORT": "127.0.0.1:0"}
     try:
         docker(*compose, "up", "--detach", "--no-build", "--scale", f"inference-service={replicas}", env=env)
         address = docker(*compose, "port", "gateway", "3000", env=env)

@@ -3,6 +3,8 @@
 {{- define "inferencehub.env.gateway" -}}
 - name: PORT
   value: "3000"
+- name: HUB_GRPC_PORT
+  value: "3001"
 - name: GRPC_SERVER_URL
   value: {{ include "inferencehub.inferenceAddresses" .root | quote }}
 - name: HUB_ROLL_CALL

@@ -45,6 +45,12 @@ values.schema.json checks types and unknown keys.
 {{- if and .nodePort (eq .type "ClusterIP") }}
 {{- fail (printf "gateway.service.nodePort is %d, but a ClusterIP Service has no node port: set gateway.service.type to NodePort or LoadBalancer." (int .nodePort)) }}
 {{- end }}
+{{- if and .grpcNodePort (eq .type "ClusterIP") }}
+{{- fail (printf "gateway.service.grpcNodePort is %d, but a ClusterIP Service has no node port: set gateway.service.type to NodePort or LoadBalancer." (int .grpcNodePort)) }}
+{{- end }}
+{{- if eq (int .port) (int .grpcPort) }}
+{{- fail (printf "gateway.service.port and gateway.service.grpcPort are both %d, but a Service has each port once: set another gateway.service.grpcPort." (int .port)) }}
+{{- end }}
 {{- end }}
 {{- if and .Values.ingress.enabled (not .Values.ingress.hosts) }}
 {{- fail "ingress.enabled is true and ingress.hosts is empty, so the Ingress would match every host name: add at least one host." }}
