@@ -113,6 +113,7 @@ class Gateway:
             GrpcServer(
                 settings.grpc_port, options(settings, self.fleet.most_message_bytes, most_connections)
             ),
+            edge,
             handlers(edge, infer, metadata, streams),
             streams,
             self.serves,

@@ -61,6 +61,7 @@ class Edge:
         self.access = access
         self.most_bytes = most_bytes
         self.most_answer_bytes = most_answer_bytes
+        self.held: asyncio.Event | None = None  # while the port ends, answers wait for this event
         self._prefix = token_hex(6)
         self._number = 0
 
@@ -82,6 +83,8 @@ class Edge:
                 self.check(exchange, metadata, len(data))
                 message = data if request is None else parsed(request, data)
                 answer = written(await work(exchange, message), exchange.model, self.most_answer_bytes)
+                if self.held is not None:
+                    await self.held.wait()
                 context.set_trailing_metadata(self.trailers(exchange, None))
                 return answer
             except BaseException as raised:

@@ -25,6 +25,7 @@ from inferencehub.pb import inference_pb2 as predict_pb
 PREDICT_SERVICE = "inference.ModelInference"
 SERVICES = (SERVICE, PREDICT_SERVICE, HEALTH)
 KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS = 60_000, 20_000  # how a caller that has vanished is noticed
+ANSWERS_HELD_S = 0.1  # before and after callers are told to go elsewhere
 MOST_CALLS = 1000  # of one connection at a time; others wait at their caller
 
 
@@ -75,6 +76,7 @@ class GrpcPort:
 
     Args:
         server: the server of the port.
+        edge: what its calls pass.
         handlers: the handlers of the inference services.
         streams: the streams of callers.
         serving: returns whether the gateway accepts requests and can answer them.
@@ -84,12 +86,14 @@ class GrpcPort:
     def __init__(
         self,
         server: GrpcServer,
+        edge: Edge,
         handlers: list[grpc.GenericRpcHandler],
         streams: InferStreams,
         serving: Callable[[], bool],
         changed: Callable[[], asyncio.Event],
     ) -> None:
         self.server = server
+        self.edge = edge
         self.handlers = handlers
         self.streams = streams
         self.serving = serving
@@ -122,9 +126,19 @@ class GrpcPort:
             await changed.wait()
 
     async def stop(self, grace_s: float) -> None:
-        """Tell callers to go elsewhere, refuse new calls, and end after the running ones or after `grace_s` seconds."""
+        """Tell callers to go elsewhere, refuse new calls, and end after the running ones or after `grace_s` seconds.
+
+        gRPC's core cancels calls that it has received and not yet handed over when a server stops. So answers are held
+        back for a moment: a caller that waits for one sends nothing new, what has been received is begun, and callers
+        learn that they must go elsewhere before they have their answers.
+        """
         self.health.end()
         self.streams.end()
-        await self.server.stop(grace_s)
+        self.edge.held = asyncio.Event()
+        await asyncio.sleep(ANSWERS_HELD_S)
+        stopping = asyncio.get_running_loop().create_task(self.server.stop(grace_s))
+        await asyncio.sleep(ANSWERS_HELD_S)
+        self.edge.held.set()
+        await stopping
         if self._watching is not None:
             await cancelled([self._watching])
