@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 import sys
 
+# gRPC reads it when it is imported. With this listener, each message wakes two more threads; see inference/__main__.py.
+if __name__ == "__main__":
+    os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")
+
 from inferencehub.core.process.life import live, run
 from inferencehub.core.process.logs import AccessLog, set_up_logs
 from inferencehub.core.process.settings import read_settings

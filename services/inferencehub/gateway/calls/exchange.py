@@ -19,7 +19,8 @@ class Exchange:
 
     `started` and `deadline` are in seconds on the clock of `time.monotonic`. `limit_s` is the time limit that came with
     the request's head, None if there was none. `size` is the size of the request's body in bytes. `model` is a metric
-    label, so it is "" or a name that a pod has listed. `kind` says how the call ended: "ok", or the label of an error.
+    label, so it is "" or a name that a pod has listed. `patience` is how
+    many passes of the event loop the call waits for others to merge with (see `Lane.accept`). `kind` says how the call ended: "ok", or the label of an error.
     """
 
     __slots__ = (
@@ -31,6 +32,7 @@ class Exchange:
         "left",
         "limit_s",
         "model",
+        "patience",
         "size",
         "started",
         "waiting",
@@ -42,6 +44,7 @@ class Exchange:
         self.limit_s: float | None = None
         self.deadline = inf
         self.model = ""
+        self.patience = 0
         self.size = 0
         self.left = False
         self.kind = "ok"

@@ -156,7 +156,7 @@ class Calls:
                 admit(exchange, request)
             job = Job(request, rows, (Member(rows, exchange.deadline, exchange.id),), monotonic())
             exchange.job = job
-            lane.accept(job, sink)
+            lane.accept(job, sink, exchange.patience)
         except HubError:
             lane.observer.failed(request.version, 1, monotonic() - exchange.started)
             raise

@@ -31,6 +31,8 @@ from inferencehub.gateway.metrics import FrontMetrics
 
 SOUND_ID = re.compile(r"[!-~]{1,128}")
 OK_STATUS, OK = 200, "OK"
+# gRPC delivers one call in about five passes of the event loop, even if many have arrived.
+PATIENCE = 12
 RETRIED = (Kind.BUSY, Kind.NOT_READY)
 
 # What a method does with a request's message, or with its bytes where it reads them itself.
@@ -135,6 +137,7 @@ class Edge:
         for check in self.calls.checks:
             check(exchange, fields)
         exchange.size = size
+        exchange.patience = PATIENCE
 
     # --- the way out ---
 

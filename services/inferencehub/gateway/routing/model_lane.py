@@ -149,7 +149,7 @@ class ModelLane:
         if hopeless and self.absent_since is not None and self.lane.queue.rows:
             self.lane.refuse(lambda job: True, does_not_serve(self.info.name, reason))
 
-    def accept(self, job: Job, sink: Sink) -> None:
+    def accept(self, job: Job, sink: Sink, patience: int = 0) -> None:
         """Put a job into the lane; see `Lane.accept`.
 
         Raises:
@@ -161,7 +161,7 @@ class ModelLane:
             if self.lane.queue.full:
                 raise no_pod(self.info.name, 0, f"{len(self.lane.queue)} requests wait for one already")
         self.last_used = job.arrived
-        self.lane.accept(job, sink)
+        self.lane.accept(job, sink, patience)
 
     def leave(self, job: Job) -> None:
         """The caller of a job has left, or has its answer."""
