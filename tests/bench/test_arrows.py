@@ -22,6 +22,7 @@ ARROWS: dict[str, set[str]] = {
     "parts": {"load", "servers", "report"},
     "guard": {"load", "servers", "report", "parts"},
     "versus": {"load", "servers", "report"},
+    "studies": {"load", "servers", "parts"},
 }
 FILES_AT_MOST = 10
 TEXTS = [

@@ -54,13 +54,13 @@ def clients(hub: Hub) -> tuple[tuple[Callable[[], Any], bool], ...]:
     )
 
 
-async def ask(make: Callable[[], Any], call: Callable[..., Any]) -> Any:
-    """The result of a call of a client, in a thread; the status and the sentence if it is refused."""
+async def ask(make: Callable[[], Any], method: str, *arguments: Any, **named: Any) -> Any:
+    """The result of a method of a client, in a thread; the status and the sentence if it is refused."""
 
     def run() -> Any:
         with make() as client:
             try:
-                return call(client)
+                return getattr(client, method)(*arguments, **named)
             except InferenceServerException as error:
                 return error.status(), error.message()
 
@@ -78,20 +78,20 @@ def plain(answer: Any) -> Any:
 
 async def test_log_settings_are_true_and_the_level_can_be_changed(hub: Hub) -> None:
     for make, _ in clients(hub):
-        assert plain(await ask(make, lambda c: c.get_log_settings())) == QUIET
-        answer = await ask(make, lambda c: c.update_log_settings({"log_info": True}))
+        assert plain(await ask(make, "get_log_settings")) == QUIET
+        answer = await ask(make, "update_log_settings", {"log_info": True})
         assert plain(answer) == {**QUIET, "log_info": True}
         assert logging.getLogger().level == logging.INFO
-        answer = await ask(make, lambda c: c.update_log_settings({"log_verbose_level": 1, "log_info": True}))
+        answer = await ask(make, "update_log_settings", {"log_verbose_level": 1, "log_info": True})
         assert plain(answer) == {**QUIET, "log_info": True, "log_verbose_level": 1}
         assert logging.getLogger().level == logging.DEBUG
-        answer = await ask(make, lambda c: c.update_log_settings({"log_warning": False}))
+        answer = await ask(make, "update_log_settings", {"log_warning": False})
         assert plain(answer) == {**QUIET, "log_warning": False}
-        answer = await ask(make, lambda c: c.update_log_settings({"log_error": False}))
+        answer = await ask(make, "update_log_settings", {"log_error": False})
         assert not plain(answer)["log_error"]
-        answer = await ask(make, lambda c: c.update_log_settings({"log_warning": True}))
+        answer = await ask(make, "update_log_settings", {"log_warning": True})
         assert plain(answer) == QUIET
-        same = await ask(make, lambda c: c.update_log_settings({"log_file": "", "log_format": "json"}))
+        same = await ask(make, "update_log_settings", {"log_file": "", "log_format": "json"})
         assert plain(same) == QUIET
 
 
@@ -119,7 +119,7 @@ async def test_other_log_settings_are_refused(
 ) -> None:
     typed = clients(hub)[: 1 if status == 400 else 2]  # over gRPC each setting has its type
     for make, is_grpc in typed:
-        code, said = await ask(make, lambda c: c.update_log_settings(settings))
+        code, said = await ask(make, "update_log_settings", settings)
         assert code == ("StatusCode.UNIMPLEMENTED" if is_grpc else str(status))
         assert sentence in said
     assert logging.getLogger().level == logging.WARNING
@@ -140,16 +140,16 @@ async def test_trace_settings_say_that_tracing_is_off(hub: Hub) -> None:
     }
     for make, is_grpc in clients(hub):
         for model in (None, "quick"):
-            found = await ask(make, lambda c, m=model: c.get_trace_settings(m))
+            found = await ask(make, "get_trace_settings", model)
             if is_grpc:
                 settings = MessageToDict(found)["settings"]
                 found = {name: value["value"] for name, value in settings.items()}
                 assert found == {n: v if isinstance(v, list) else [v] for n, v in expected.items()}
             else:
                 assert found == expected
-            refused = await ask(make, lambda c, m=model: c.update_trace_settings(m, {"trace_rate": "5"}))
+            refused = await ask(make, "update_trace_settings", model, {"trace_rate": "5"})
             assert refused == ("StatusCode.UNIMPLEMENTED" if is_grpc else "501", TRACING)
-        code, said = await ask(make, lambda c: c.get_trace_settings("none"))
+        code, said = await ask(make, "get_trace_settings", "none")
         assert code == ("StatusCode.NOT_FOUND" if is_grpc else "404")
         assert said.startswith("model 'none' is unknown")
 
@@ -158,35 +158,31 @@ async def test_shared_memory_has_no_regions_and_takes_none(hub: Hub) -> None:
     for make, is_grpc in clients(hub):
         refused = ("StatusCode.UNIMPLEMENTED" if is_grpc else "501", MEMORY)
         for kind in ("system", "cuda"):
-            status = await ask(make, lambda c, k=kind: getattr(c, f"get_{k}_shared_memory_status")())
+            status = await ask(make, f"get_{kind}_shared_memory_status")
             assert (MessageToDict(status) if is_grpc else status) == ({} if is_grpc else [])
             for name in ("", "region"):
-                ended = await ask(
-                    make, lambda c, k=kind, n=name: getattr(c, f"unregister_{k}_shared_memory")(n)
-                )
+                ended = await ask(make, f"unregister_{kind}_shared_memory", name)
                 assert ended is None
-            code, said = await ask(make, lambda c, k=kind: getattr(c, f"get_{k}_shared_memory_status")("r"))
+            code, said = await ask(make, f"get_{kind}_shared_memory_status", "r")
             assert code == ("StatusCode.NOT_FOUND" if is_grpc else "404")
             assert said == f"there is no {kind} shared memory region 'r'"
-        assert await ask(make, lambda c: c.register_system_shared_memory("r", "/r", 8)) == refused
-        assert await ask(make, lambda c: c.register_cuda_shared_memory("r", b"aGFuZGxl", 0, 8)) == refused
+        assert await ask(make, "register_system_shared_memory", "r", "/r", 8) == refused
+        assert await ask(make, "register_cuda_shared_memory", "r", b"aGFuZGxl", 0, 8) == refused
 
 
 async def test_tensors_in_shared_memory_are_refused(hub: Hub) -> None:
-    def infer(client: Any, module: Any, to_input: bool) -> Any:
-        tensor = module.InferInput("features", [2], "FP32")
-        output = module.InferRequestedOutput("class_id")
-        if to_input:
-            tensor.set_shared_memory("r", 8)
-        else:
-            tensor.set_data_from_numpy(np.ones(2, np.float32))
-            output.set_shared_memory("r", 4)
-        return client.infer("quick", [tensor], outputs=[output])
-
     for make, is_grpc in clients(hub):
-        module = triton_grpc if is_grpc else triton_http
-        for to_input, name in ((True, "input 'features'"), (False, "output 'class_id'")):
-            code, said = await ask(make, lambda c, m=module, i=to_input: infer(c, m, i))
+        module: Any = triton_grpc if is_grpc else triton_http
+        there, here = (module.InferInput("features", [2], "FP32") for _ in range(2))
+        there.set_shared_memory("r", 8)
+        here.set_data_from_numpy(np.ones(2, np.float32))
+        output = module.InferRequestedOutput("class_id")
+        output.set_shared_memory("r", 4)
+        for tensor, outputs, name in (
+            (there, None, "input 'features'"),
+            (here, [output], "output 'class_id'"),
+        ):
+            code, said = await ask(make, "infer", "quick", [tensor], outputs=outputs)
             assert code == ("StatusCode.UNIMPLEMENTED" if is_grpc else "501")
             assert name in said
             assert "shared_memory" in said
@@ -195,24 +191,21 @@ async def test_tensors_in_shared_memory_are_refused(hub: Hub) -> None:
 async def test_model_control_is_refused(hub: Hub) -> None:
     for make, is_grpc in clients(hub):
         refused = ("StatusCode.UNIMPLEMENTED" if is_grpc else "501", CONTROL)
-        assert await ask(make, lambda c: c.load_model("quick")) == refused
-        assert await ask(make, lambda c: c.unload_model("quick")) == refused
-    for path in ("generate", "generate_stream", "versions/1/generate"):
-        status, answer, _ = await hub.post(f"/v2/models/quick/{path}", {"text_input": "a"})
-        assert (status, answer) == (501, {"error": "generate is not supported, expected a call of infer"})
+        assert await ask(make, "load_model", "quick") == refused
+        assert await ask(make, "unload_model", "quick") == refused
 
 
 async def test_what_is_announced_works_and_the_rest_is_not_announced(hub: Hub) -> None:
     announced = {"classification", "logging", "model_configuration", "parameters", "statistics"}
     async with triton_http_aio.InferenceServerClient(hub.url.removeprefix("http://")) as client:
         server = await client.get_server_metadata()
-        assert set(server["extensions"]) == announced | {"binary_tensor_data"}
+        assert set(server["extensions"]) == announced | {"binary_tensor_data", "generate"}
         assert await client.get_log_settings() == QUIET
         assert await client.update_log_settings({"log_info": False}) == QUIET
         assert (await client.get_inference_statistics("quick"))["model_stats"]
         assert (await client.get_model_config("quick"))["name"] == "quick"
     make, _ = clients(hub)[1]
-    extensions = (await ask(make, lambda c: c.get_server_metadata())).extensions
+    extensions = (await ask(make, "get_server_metadata")).extensions
     assert {name for name in extensions if "inferencehub" not in name} == announced
 
 
@@ -231,15 +224,12 @@ async def test_no_sequence_and_any_priority_are_accepted(hub: Hub) -> None:
         assert status == 501, refused
         assert f"parameter '{next(iter(refused))}'" in answer["error"]
 
-    def infer(client: Any, **more: Any) -> Any:
-        module = triton_grpc if isinstance(client, triton_grpc.InferenceServerClient) else triton_http
+    for make, is_grpc in clients(hub):
+        module: Any = triton_grpc if is_grpc else triton_http
         tensor = module.InferInput("features", [2], "FP32")
         tensor.set_data_from_numpy(np.ones(2, np.float32))
-        return client.infer("quick", [tensor], **more)
-
-    for make, is_grpc in clients(hub):
-        answer = await ask(make, lambda c: infer(c, sequence_id=0, priority=3))
+        answer = await ask(make, "infer", "quick", [tensor], sequence_id=0, priority=3)
         assert answer.as_numpy("class_id").shape == (1,)
-        code, said = await ask(make, lambda c: infer(c, sequence_id=9, sequence_start=True))
+        code, said = await ask(make, "infer", "quick", [tensor], sequence_id=9, sequence_start=True)
         assert code == ("StatusCode.UNIMPLEMENTED" if is_grpc else "501")
         assert "sequence" in said

@@ -107,6 +107,7 @@ async def test_reflection_lists_the_services_and_their_methods(models: Path) -> 
         "inference.GRPCInferenceService",
         "inference.ModelInference",
         "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection",
     }
     assert {"ServerLive", "ModelInfer", "ModelConfig", "RepositoryIndex"} <= methods

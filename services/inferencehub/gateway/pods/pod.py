@@ -267,12 +267,11 @@ class Pod:
             self.changed()
 
     def _set_replicas(self) -> None:
-        models = self.catalog.models
         self.replicas = {
             key: replica
             if (replica := self.replicas.get(key)) and replica.info == info
             else Replica(self, info)
-            for key, info in models.items()
+            for key, info in self.catalog.models.items()
         }
         for key, replica in self.replicas.items():
             replica.config = self.catalog.configs.get(key)

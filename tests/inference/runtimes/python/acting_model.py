@@ -25,7 +25,7 @@ from tests.inference.runtimes.one_answer import run_once
 DEFAULT_RULES = ProcessRules()
 # Does what its second input says; every test picks from these.
 ACTOR = """
-import collections, ctypes, decimal, os, re, signal, socket, subprocess, sys, time
+import collections, ctypes, decimal, json, os, re, signal, socket, subprocess, sys, time
 from pathlib import Path
 import numpy as np
 

@@ -75,12 +75,7 @@ def test_numbers_of_threads_and_paths_of_the_service_are_kept() -> None:
 async def test_a_model_sees_what_the_setting_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {**OWN, **OTHER, "no_proxy": "elsewhere"}.items():
         monkeypatch.setenv(name, value)
-    write_model(
-        tmp_path,
-        "m",
-        CONFIG % "TYPE_STRING",
-        {"1/model.py": ACTOR.replace("import ctypes,", "import ctypes, json,")},
-    )
+    write_model(tmp_path, "m", CONFIG % "TYPE_STRING", {"1/model.py": ACTOR})
     request = request_to_proto(asked("gives [json.dumps(dict(os.environ))]"))
     async with calling_pod(tmp_path, model_env=("AWS_*", "HUB_*")) as pod:
         (answer,) = (await pod.infer(request)).raw_output_contents

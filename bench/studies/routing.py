@@ -1,4 +1,4 @@
-"""What the gateway's routing table costs with many pods and models: `python -m bench.parts.routing`.
+"""What the gateway's routing table costs with many pods and models: `python -m bench.studies.routing`.
 
 The pods are only described to the table; nothing listens at their addresses.
 """

@@ -1,4 +1,4 @@
-"""Models that give several answers: `python -m bench.parts.streaming`.
+"""Models that give several answers: `python -m bench.studies.streaming`.
 
 How many answers a second 64 streams of events get from both tiers on one core, and how much later the first answer comes
 than the model made it. The model's processes and the clients have the other core: they are not what is measured.
