@@ -105,7 +105,8 @@ class PodStream:
                 self._connection.send((extension.cancel_to_proto(id).SerializeToString(),))
             raise
         finally:
-            self._not_begun.discard(id)
+            if again:
+                self._not_begun.discard(id)
             del (
                 answer
             )  # it has the error, whose traceback has this frame: a cycle that would keep the request
