@@ -35,6 +35,7 @@ from inferencehub.gateway.http_api.edge import Edge
 from inferencehub.gateway.http_api.metadata import Metadata
 from inferencehub.gateway.http_api.page import pages_with_errors
 from inferencehub.gateway.http_api.routes import endpoints, pages
+from inferencehub.gateway.http_api.v1.models import ModelPagesV1
 from inferencehub.gateway.http_api.v2.models import ModelPages
 from inferencehub.gateway.http_api.v2.settings import SettingPages, absent
 from inferencehub.gateway.metrics import Metrics
@@ -88,7 +89,7 @@ class Gateway:
         calls = self.calls = Calls(self.table, self.unknown, settings, stages)
         metadata = Metadata(self.fleet, self.table, self.not_ready)
         log_settings = SettingPages(self.logs, self.queries)
-        self.routes = pages(metadata, ModelPages(self.queries), log_settings)
+        self.routes = pages(metadata, ModelPages(self.queries), ModelPagesV1(self.queries), log_settings)
         app = pages_with_errors(Router([*self.routes, *absent()], redirect_slashes=False))
         return Edge(
             endpoints(calls),

@@ -12,6 +12,7 @@ from inferencehub.core.values.errors import Kind
 from inferencehub.gateway.http_api.metadata import Metadata
 from inferencehub.gateway.http_api.pages.openapi import CALL, openapi
 from inferencehub.gateway.http_api.routes import ENDPOINTS, pages
+from inferencehub.gateway.http_api.v1.models import ModelPagesV1
 from inferencehub.gateway.http_api.v2.models import ModelPages
 from inferencehub.gateway.http_api.v2.settings import SettingPages
 from inferencehub.gateway.json_codec.answer_json import PredictAnswer
@@ -53,7 +54,9 @@ def references(value: Any) -> Iterator[Any]:
 def test_it_has_each_route_and_no_other() -> None:
     nobody = cast(Any, None)
     served = {("POST", path) for path in ENDPOINTS}
-    for route in pages(Metadata(nobody, nobody, str), ModelPages(nobody), SettingPages(nobody, nobody)):
+    for route in pages(
+        Metadata(nobody, nobody, str), ModelPages(nobody), ModelPagesV1(nobody), SettingPages(nobody, nobody)
+    ):
         assert isinstance(route, Route)
         if route.path not in ("/", "/v2/"):  # other ways to /docs and /v2
             served |= {(method, route.path) for method in (route.methods or set()) - {"HEAD"}}

@@ -31,6 +31,7 @@ from inferencehub.gateway.routing.unknown_models import UnknownModels
 logger = logging.getLogger(__name__)
 
 MANY_FEATURES = 2**16  # packing more takes some ms, so a thread does it
+LARGE_REQUEST = 2**20  # bytes of a body from which on a request is made by a thread, for the same reason
 Ready = tuple[InferRequest, list[ModelLane]]
 Make = Callable[[ModelInfo], InferRequest]
 Put = Callable[[Exchange, InferRequest, list[ModelLane], Sink], None]
@@ -88,7 +89,7 @@ class Calls:
         """
         self._set_deadline(exchange, None)
         lanes = self.table.known(model, version)
-        if lanes:
+        if lanes and exchange.size <= LARGE_REQUEST:
             self._put_made(exchange, make(lanes[0].info), lanes, sink)
         else:
             work = self._when_known(exchange, model, version, make)
@@ -192,7 +193,11 @@ class Calls:
             sink.end(as_hub_error(exchange, error))
 
     async def _when_known(self, exchange: Exchange, model: str, version: str, make: Make) -> Ready:
-        lanes = await self.unknown.lanes(model, version, exchange.deadline - monotonic())
+        lanes = self.table.known(model, version)
+        if not lanes:
+            lanes = await self.unknown.lanes(model, version, exchange.deadline - monotonic())
+        if exchange.size > LARGE_REQUEST:
+            return await asyncio.to_thread(make, lanes[0].info), lanes
         return make(lanes[0].info), lanes
 
     async def _when_packed(

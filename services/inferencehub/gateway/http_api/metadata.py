@@ -31,7 +31,9 @@ class Metadata:
         self.not_ready = not_ready
 
     async def root(self, request: Request) -> Response:
-        """GET /: the way to the page. It is relative, so that it works behind a prefix."""
+        """GET /: the way to the page. It is relative, so that it works behind a prefix. V1's clients ask for JSON."""
+        if "application/json" in request.headers.get("accept", ""):
+            return json({"status": "alive"})
         return RedirectResponse("docs")
 
     async def server(self, request: Request) -> Response:

@@ -14,6 +14,8 @@ from inferencehub.gateway.calls.submit import Calls
 from inferencehub.gateway.http_api.call import Endpoint
 from inferencehub.gateway.http_api.metadata import Metadata
 from inferencehub.gateway.http_api.predict import Predict
+from inferencehub.gateway.http_api.v1.models import ModelPagesV1
+from inferencehub.gateway.http_api.v1.predict import PredictV1
 from inferencehub.gateway.http_api.v2.generate import Generate
 from inferencehub.gateway.http_api.v2.infer import Infer
 from inferencehub.gateway.http_api.v2.models import ModelPages
@@ -24,8 +26,14 @@ MODEL = "/v2/models/{model}"
 VERSION = "/v2/models/{model}/versions/{version}"
 # The paths of endpoints, as the OpenAPI document writes them.
 CALLS = ("infer", "generate", "generate_stream")
-ENDPOINTS = ("/predict", *[f"{path}/{call}" for path in (MODEL, VERSION) for call in CALLS])
+ENDPOINTS = (
+    "/predict",
+    *[f"{path}/{call}" for path in (MODEL, VERSION) for call in CALLS],
+    "/v1/models/{model}:predict",
+    "/v1/models/{model}/versions/{version}:predict",
+)
 CALLED = re.compile(rf"/v2/models/([^/]+)(?:/versions/([^/]+))?/({'|'.join(CALLS)})")
+PREDICT_V1 = re.compile(r"/v1/models/([^/:]+)(?:/versions/([^/:]+))?(:predict)")
 # Endpoints that are kept by their targets, and bytes of a target: there are limits because callers choose them.
 MAX_KEPT, MAX_TARGET = 1000, 256
 
@@ -41,13 +49,15 @@ def endpoints(calls: Calls) -> Callable[[bytes], Endpoint | None]:
         path = unquote(target.partition(b"?")[0].decode("latin-1"))
         if path == "/predict":
             return predict
-        called = CALLED.fullmatch(path)
+        called = CALLED.fullmatch(path) or PREDICT_V1.fullmatch(path)
         if called is None:
             return None
         model, version = called[1], called[2] or ""
         endpoint: Endpoint
         if called[3] == "infer":
             endpoint = Infer(calls, model, version)
+        elif called[3] == ":predict":
+            endpoint = PredictV1(calls, model, version)
         else:
             endpoint = Generate(calls, model, version, events=called[3] == "generate_stream")
         if len(known) < MAX_KEPT and len(target) <= MAX_TARGET:
@@ -57,7 +67,9 @@ def endpoints(calls: Calls) -> Callable[[bytes], Endpoint | None]:
     return find
 
 
-def pages(metadata: Metadata, models: ModelPages, settings: SettingPages) -> list[BaseRoute]:
+def pages(
+    metadata: Metadata, models: ModelPages, models_v1: ModelPagesV1, settings: SettingPages
+) -> list[BaseRoute]:
     """The Starlette routes."""
     return [
         Route("/healthz", metadata.healthz),
@@ -77,6 +89,9 @@ def pages(metadata: Metadata, models: ModelPages, settings: SettingPages) -> lis
         Route("/v2/logging", settings.logging, methods=["GET", "POST"]),
         Route("/v2/trace/setting", settings.tracing),
         Route(f"{MODEL}/trace/setting", settings.tracing),
+        Route("/v1/models", models_v1.models),
+        Route("/v1/models/{model}", models_v1.model),
+        Route("/v1/models/{model}/versions/{version}", models_v1.model),
         Route("/openapi.json", metadata.openapi),
         Route("/docs", metadata.docs),
     ]

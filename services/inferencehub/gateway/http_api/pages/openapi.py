@@ -45,6 +45,13 @@ OPERATIONS = (
               "text/event-stream", CALL, "GenerateRequest"),
     Operation("post", f"{VERSION}/generate_stream", "Calls", "The same of one version",
               "text/event-stream", CALL, "GenerateRequest"),
+    Operation("post", "/v1/models/{model}:predict", "V1", "Instances in, predictions out: the default version",
+              "V1Answer", CALL, "V1Request"),
+    Operation("post", "/v1/models/{model}/versions/{version}:predict", "V1", "The same of one version",
+              "V1Answer", CALL, "V1Request"),
+    Operation("get", "/v1/models", "V1", "The models that can be called", "V1Models"),
+    Operation("get", "/v1/models/{model}", "V1", "Whether a model can be called now", "V1Ready", (404,)),
+    Operation("get", "/v1/models/{model}/versions/{version}", "V1", "Whether a version can be called now", "V1Ready", (404,)),
     Operation("get", "/v2/models", "Models", "All models, and why a model does not serve", "ModelList"),
     Operation("get", MODEL, "Models", "Inputs and outputs of the default version", "Model", LOOK),
     Operation("get", VERSION, "Models", "Inputs and outputs of one version", "Model", LOOK),
@@ -111,7 +118,8 @@ def operation(op: Operation) -> Json:
     if op.body == "InferRequest":
         names.append("Inference-Header-Content-Length")
     served = ("X-Served-By",) if op.tag == "Calls" else ()
-    parts = [part.strip("{}").removesuffix(".json") for part in op.path.split("/") if part]
+    path = op.path.replace("{", "").replace("}", "").replace(":", "/").removesuffix(".json")
+    parts = [part for part in path.split("/") if part]
     found: Json = {
         "operationId": "_".join([op.method, *parts]),
         "tags": [op.tag],

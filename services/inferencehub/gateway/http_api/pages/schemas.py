@@ -94,6 +94,18 @@ SCHEMAS: dict[str, Json] = {
             "inputs": [{"name": "features", "shape": [3], "datatype": "FP32", "data": [0.5, 1.2, -3.4]}]
         },
     },
+    "V1Request": {
+        **record("instances",
+                 instances=listed({}, minItems=1, description="rows of the only input, or objects with a row for each input"),
+                 signature_name=text("ignored: a model has one signature")),
+        "example": {"instances": [0.5]},
+    },
+    "V1Answer": record(
+        "predictions",
+        predictions=listed({}, description="rows of the only output, or objects with a row for each output"),
+    ),
+    "V1Models": record("models", models=listed(text("a model"))),
+    "V1Ready": record("name ready", name=text("the model"), ready=BOOL),
     "GenerateRequest": {
         "type": "object",
         "properties": {"id": text("returned with each answer"), "parameters": PARAMETERS},

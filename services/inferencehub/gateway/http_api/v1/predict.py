@@ -1,0 +1,62 @@
+"""POST /v1/models/{model}:predict: instances in, predictions out (V1 protocol)."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import msgspec
+
+from inferencehub.core.values.errors import HubError
+from inferencehub.core.values.requests import InferResponse
+from inferencehub.gateway.calls.submit import Calls
+from inferencehub.gateway.http_api.call import LARGE_JSON, HttpCall
+from inferencehub.gateway.http_api.response import JSON, Content
+from inferencehub.gateway.json_codec.answer_json import error_json
+from inferencehub.gateway.json_codec.instances_json import (
+    decode_instances,
+    instances_request,
+    predictions_json,
+)
+
+
+class PredictV1:
+    """The endpoint of one model version.
+
+    Args:
+        calls: where requests go.
+        model, version: from the path; version "" for the default one.
+    """
+
+    method = "POST"
+
+    def __init__(self, calls: Calls, model: str, version: str) -> None:
+        self.calls = calls
+        self.model = model
+        self.version = version
+
+    def begin(self, call: HttpCall) -> None:
+        """See `Endpoint`."""
+        if len(call.body) > LARGE_JSON:
+            call.run(self._begin_large(call))
+        else:
+            self._ask(call, decode_instances(call.body))
+
+    async def _begin_large(self, call: HttpCall) -> None:
+        self._ask(call, await call.beside(decode_instances, call.body))
+
+    def _ask(self, call: HttpCall, instances: list[msgspec.Raw]) -> None:
+        if call.ended:  # while a thread decoded it
+            return
+        call.drop_body()
+        request = partial(instances_request, version=self.version, instances=instances)
+        self.calls.submit_made(call.exchange, self.model, self.version, request, call)
+
+    def content(self, call: HttpCall, response: InferResponse) -> Content:
+        """See `Endpoint`."""
+        assert call.exchange.job is not None
+        inputs = call.exchange.job.request.inputs
+        return JSON, (predictions_json(response, inputs[0].shape[0]),)
+
+    def error(self, error: HubError) -> bytes:
+        """See `Endpoint`."""
+        return error_json(error)

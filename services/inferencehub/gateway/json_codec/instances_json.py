@@ -1,0 +1,218 @@
+"""Bodies of the V1 protocol: `{"instances": […]}` in, `{"predictions": […]}` out, one item for each row.
+
+Source: KServe, "V1 Inference Protocol", which is the row format of TensorFlow Serving. An instance is the row of the
+model's only input, or an object with a row for each input. A prediction is the row of the only output, or an object
+with a row for each output. Text that is not UTF-8 is written, and may be sent, as `{"b64": "…"}`.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode, b64encode
+from binascii import Error
+from itertools import islice
+from math import prod
+from typing import Any
+
+import msgspec
+
+from inferencehub.core.http1.handler import Body
+from inferencehub.core.values.errors import HubError, Kind, bad_input, shown
+from inferencehub.core.values.requests import InferRequest, InferResponse
+from inferencehub.core.values.signature import ModelInfo, TensorSpec
+from inferencehub.core.values.tensors import Tensor, checked_tensor, pack_bytes, unpack_bytes
+from inferencehub.gateway.json_codec.answer_json import elements, encode, finite_json
+from inferencehub.gateway.json_codec.json_text import convert, decode, load
+from inferencehub.gateway.json_codec.tensor_json import TensorBody, flatten, tensor_from_json
+
+WAY_OUT = "use /v2/models/{}/infer"
+
+
+class InstancesBody(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a V1 request; `signature_name` may be there, as there is one signature."""
+
+    instances: list[msgspec.Raw]
+    signature_name: str | None = None
+
+
+class Loaded(msgspec.Struct, forbid_unknown_fields=True):
+    """The same, of a body that the standard library has read."""
+
+    instances: list[Any]
+    signature_name: str | None = None
+
+
+_body = msgspec.json.Decoder(InstancesBody)
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def decode_instances(body: Body) -> list[msgspec.Raw]:
+    """The instances of a body, not read yet.
+
+    Raises:
+        HubError: BAD_INPUT saying what was expected.
+    """
+    text = bytes(body)
+    try:
+        instances: list[msgspec.Raw] = _body.decode(text).instances
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        if b"NaN" not in text and b"Infinity" not in text:
+            decode(_body, text)  # raises the error
+        loaded = convert(load(text), Loaded).instances
+        instances = [msgspec.Raw(json.dumps(instance).encode()) for instance in loaded]
+    if not instances:
+        raise bad_input("instances: expected at least one, got an empty array")
+    return instances
+
+
+def instances_request(info: ModelInfo, version: str, instances: list[msgspec.Raw]) -> InferRequest:
+    """The request that instances ask for.
+
+    Raises:
+        HubError: BAD_INPUT naming the input, what was expected and what came.
+    """
+    signature = info.signature
+    if bytes(instances[0])[:1] == b"{" and not is_b64(instances[0]):
+        rows = [objects_of(instance, place) for place, instance in enumerate(instances)]
+        names = set(rows[0])
+        for place, row in enumerate(rows):
+            if set(row) != names:
+                raise bad_input(
+                    f"instance {place} has the inputs {shown(sorted(row))}, expected those of the first one, "
+                    f"{shown(sorted(names))}"
+                )
+        specs = {spec.name: spec for spec in signature.inputs}
+        for name in names - specs.keys():
+            raise bad_input(
+                f"model '{info.name}': unknown input '{name[:80]}', expected {shown(signature.names)}"
+            )
+        columns = [(specs[name], [row[name] for row in rows]) for name in specs if name in names]
+    else:
+        if not signature.inputs or not signature.first_is_all:
+            raise bad_input(
+                f"model '{info.name}' has the inputs {shown(signature.names)}, expected an object with a value for each "
+                "as every instance"
+            )
+        columns = [(signature.inputs[0], instances)]
+    return InferRequest(info.name, version, tuple([column(spec, values) for spec, values in columns]))
+
+
+def objects_of(instance: msgspec.Raw, place: int) -> dict[str, msgspec.Raw]:
+    """An instance that is an object: a value for each input.
+
+    Raises:
+        HubError: BAD_INPUT if it is no object.
+    """
+    try:
+        found: dict[str, msgspec.Raw] = _object.decode(instance)
+        return found
+    except msgspec.DecodeError:
+        raise bad_input(f"instance {place}: expected an object with a value for each input") from None
+
+
+def is_b64(value: msgspec.Raw) -> bool:
+    """Whether a value is bytes in base64."""
+    text = bytes(value)
+    return len(text) > 7 and text.lstrip()[:1] == b"{" and set(_object.decode(text)) == {"b64"}
+
+
+def column(spec: TensorSpec, values: list[msgspec.Raw]) -> Tensor:
+    """An input's tensor, whose first dimension is the instances.
+
+    Raises:
+        HubError: BAD_INPUT naming the input, what was expected and what came.
+    """
+    text = b"[%b]" % b",".join(map(bytes, values))
+    loaded = load(text)
+    shape = lengths(loaded)
+    if spec.dtype == "BYTES" and b'"b64"' in text:
+        flat = flat_of(spec, loaded, shape)
+        data = pack_bytes([bytes_of(spec, item) for item in flat])
+        return checked_tensor(spec.name, spec.dtype, shape, data)
+    return tensor_from_json(TensorBody(spec.name, list(shape), spec.dtype, msgspec.Raw(text)))
+
+
+def flat_of(spec: TensorSpec, values: Any, shape: tuple[int, ...]) -> list[Any]:
+    """Nested lists as a flat one.
+
+    Raises:
+        HubError: BAD_INPUT if they are ragged.
+    """
+    try:
+        return flatten(values, shape)
+    except ValueError as error:
+        raise bad_input(f"input '{spec.name}': expected instances of one shape: {error}") from None
+
+
+def bytes_of(spec: TensorSpec, item: Any) -> bytes:
+    """An element of BYTES: a text, or `{"b64": …}`.
+
+    Raises:
+        HubError: BAD_INPUT if it is neither.
+    """
+    try:
+        if isinstance(item, str):
+            return item.encode()
+        if isinstance(item, dict) and isinstance(item.get("b64"), str):
+            return b64decode(item["b64"], validate=True)
+    except (Error, ValueError):
+        pass
+    raise bad_input(
+        f"input '{spec.name}': expected a text or an object with base64 in 'b64', got {shown(item)}"
+    )
+
+
+def lengths(value: Any) -> tuple[int, ...]:
+    """The lengths of nested lists, from the first item at each level."""
+    return (len(value), *lengths(value[0] if value else None)) if isinstance(value, list) else ()
+
+
+def predictions_json(response: InferResponse, instances: int) -> bytes:
+    """The JSON of an answer.
+
+    Raises:
+        HubError: UNSUPPORTED if an output has no row for each instance, BAD_INPUT if JSON cannot carry an output.
+    """
+    columns = {tensor.name: rows_of(response.model, tensor, instances) for tensor in response.outputs}
+    predictions: list[Any]
+    if len(columns) == 1:
+        (predictions,) = columns.values()
+    else:
+        predictions = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    text = encode({"predictions": predictions})
+    return encode(finite_json({"predictions": predictions})) if b"null" in text else text
+
+
+def rows_of(model: str, tensor: Tensor, instances: int) -> list[Any]:
+    """An output as a list of one nested value for each instance.
+
+    Raises:
+        HubError: as `predictions_json`.
+    """
+    if not tensor.shape or tensor.shape[0] != instances:
+        raise HubError(
+            Kind.UNSUPPORTED,
+            f"model '{model}': output '{tensor.name}' has shape {list(tensor.shape)}, expected a row for each of "
+            f"{instances} instances; {WAY_OUT.format(model)}",
+        )
+    return nested(iter(values_of(tensor)), tensor.shape)
+
+
+def values_of(tensor: Tensor) -> list[Any]:
+    """The elements of an output; BYTES that are no text as `{"b64": …}`."""
+    if tensor.dtype != "BYTES":
+        return elements(tensor)
+    found: list[Any] = []
+    for element in unpack_bytes(tensor.data):
+        try:
+            found.append(element.decode())
+        except UnicodeDecodeError:
+            found.append({"b64": b64encode(element).decode()})
+    return found
+
+
+def nested(values: Any, shape: tuple[int, ...]) -> list[Any]:
+    """The next elements of an iterator as nested lists of a shape."""
+    if len(shape) == 1 or not prod(shape):
+        return list(islice(values, shape[0])) if len(shape) == 1 else [[] for _ in range(shape[0])]
+    return [nested(values, shape[1:]) for _ in range(shape[0])]

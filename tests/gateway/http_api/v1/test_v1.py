@@ -1,0 +1,145 @@
+"""The V1 protocol, as KServe's client uses it."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytest_asyncio
+
+from tests.hub import Hub, running_hub, write_model
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+TWICE = """
+class Model:
+    def __init__(self, directory, parameters):
+        pass
+
+    def predict(self, inputs):
+        return {"y": inputs["x"] * 2}
+"""
+BOTH = """
+class Model:
+    def __init__(self, directory, parameters):
+        pass
+
+    def predict(self, inputs):
+        a, t = inputs["a"], inputs["t"]
+        return {"sum": a.sum(axis=1, keepdims=True), "echo": t, "image": a.reshape(-1, 1, 2)}
+"""
+TOTAL = TWICE.replace('{"y": inputs["x"] * 2}', '{"y": inputs["x"].sum().reshape(1)}')
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def hub(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hub]:
+    models: Path = tmp_path_factory.mktemp("models")
+
+    def add(name: str, source: str, config: str) -> None:
+        write_model(models, name, f'backend: "python" {config}', {"1/model.py": source})
+
+    x, y = (
+        'input { name: "x" data_type: TYPE_FP32 dims: [%s] }',
+        'output { name: "y" data_type: TYPE_FP32 dims: [%s] }',
+    )
+    add("rows", TWICE, f"max_batch_size: 8 {x % '2'} {y % '2'}")
+    add("plain", TWICE, f"{x % '-1'} {y % '-1'}")
+    add("total", TOTAL, f"{x % '-1'} {y % '1'}")
+    add(
+        "both", BOTH,
+        """max_batch_size: 8
+        input { name: "a" data_type: TYPE_INT32 dims: [2] } input { name: "t" data_type: TYPE_STRING dims: [1] }
+        output { name: "sum" data_type: TYPE_INT32 dims: [1] } output { name: "echo" data_type: TYPE_STRING dims: [1] }
+        output { name: "image" data_type: TYPE_INT32 dims: [1, 2] }""",
+    )  # fmt: skip
+    add(
+        "text",
+        TWICE.replace('inputs["x"] * 2', 'inputs["x"]'),
+        (x % "-1" + y % "-1").replace("FP32", "STRING"),
+    )
+    add("broken", "no Python", f"{x % '-1'} {y % '-1'}")
+    async with running_hub(models, hold_s=0.5) as hub:
+        yield hub
+
+
+async def predict(hub: Hub, model: str, instances: Any, **more: Any) -> tuple[int, Any]:
+    """Status, and the predictions or the error."""
+    status, body, _ = await hub.post(f"/v1/models/{model}:predict", {"instances": instances, **more})
+    return status, body.get("predictions", body.get("error"))
+
+
+async def test_rows_of_the_only_input(hub: Hub) -> None:
+    assert await predict(hub, "rows", [[1, 2], [3, 4.5]]) == (200, [[2, 4], [6, 9]])
+    assert await predict(hub, "rows", [{"x": [1, 2]}], signature_name="serving_default") == (200, [[2, 4]])
+    assert await predict(hub, "plain", [1, 2, 3]) == (200, [2, 4, 6])
+    assert await predict(hub, "plain", ["NaN", 1e38]) == (200, ["NaN", pytest.approx(2e38)])
+    assert await predict(hub, "rows/versions/1", [[1, 2]]) == (200, [[2, 4]])
+    raw = b'{"instances":[[NaN,1]]}'
+    async with hub.client.post(f"{hub.url}/v1/models/rows:predict", data=raw) as answer:
+        assert (await answer.json()) == {"predictions": [["NaN", 2.0]]}
+
+
+async def test_objects_for_several_inputs_and_outputs(hub: Hub) -> None:
+    instances = [{"a": [1, 2], "t": ["x"]}, {"t": ["żółw"], "a": [3, 4]}]
+    assert await predict(hub, "both", instances) == (
+        200,
+        [{"sum": [3], "echo": ["x"], "image": [[1, 2]]}, {"sum": [7], "echo": ["żółw"], "image": [[3, 4]]}],
+    )
+
+
+async def test_bytes_are_text_or_base64(hub: Hub) -> None:
+    odd = {"b64": b64encode(b"\xff\x00").decode()}
+    assert await predict(hub, "text", ["a", "ż"]) == (200, ["a", "ż"])
+    assert await predict(hub, "text", ["a", odd]) == (200, ["a", odd])
+    assert await predict(hub, "text", [odd, {"b64": b64encode(b"text").decode()}]) == (200, [odd, "text"])
+    assert await predict(hub, "text", [{"x": "a"}]) == (200, ["a"])
+
+
+async def test_many_numbers_come_back_as_they_are(hub: Hub) -> None:
+    numbers = np.random.default_rng(7).normal(size=200_000).astype(np.float32)
+    status, found = await predict(hub, "plain", numbers.tolist())
+    assert status == 200
+    assert (np.array(found, np.float32) == 2 * numbers).all()
+
+
+@pytest.mark.parametrize(
+    ("model", "body", "status", "said"),
+    [
+        ("rows", {"instances": []}, 400, "instances: expected at least one, got an empty array"),
+        ("rows", {"instances": [[1, 2], [3]]}, 400, "input 'x': expected data to be an array of numbers"),
+        ("rows", {"instances": [[1, 2, 3]]}, 400, "model 'rows': input 'x' has shape [1, 3], expected [-1, 2]"),
+        ("rows", {"instances": [[1, "a"]]}, 400, "input 'x': expected data to be an array of numbers"),
+        ("rows", {"inputs": [[1, 2]]}, 400, "the body is not as expected"),
+        ("rows", {"instances": [{"y": [1, 2]}]}, 400, "model 'rows': unknown input 'y', expected ['x']"),
+        ("rows", {"instances": [{"x": [1, 2]}, 5]}, 400, "instance 1: expected an object with a value for each"),
+        ("both", {"instances": [[1, 2]]}, 400, "model 'both' has the inputs ['a', 't'], expected an object"),
+        ("both", {"instances": [{"a": [1, 2]}]}, 400, "model 'both': input 't' is missing"),
+        ("both", {"instances": [{"a": [1, 2], "t": ["x"]}, {"a": [1, 2]}]}, 400, "instance 1 has the inputs ['a']"),
+        ("text", {"instances": [{"b64": "?"}]}, 400, "input 'x': expected a text or an object with base64"),
+        ("total", {"instances": [1, 2]}, 501, "model 'total': output 'y' has shape [1], expected a row for each of 2"),
+        ("absent", {"instances": [1]}, 404, "model 'absent' is unknown"),
+    ],
+)  # fmt: skip
+async def test_what_cannot_be_mapped_is_refused(
+    hub: Hub, model: str, body: Any, status: int, said: str
+) -> None:
+    answer, found, _ = await hub.post(f"/v1/models/{model}:predict", body)
+    assert (answer, found["error"][: len(said)]) == (status, said)
+
+
+async def test_models_and_their_readiness(hub: Hub) -> None:
+    assert (await hub.get("/v1/models/rows"))[:2] == (200, {"name": "rows", "ready": True})
+    assert (await hub.get("/v1/models/rows/versions/1"))[:2] == (200, {"name": "rows", "ready": True})
+    assert (await hub.get("/v1/models/broken"))[:2] == (200, {"name": "broken", "ready": False})
+    assert (await hub.get("/v1/models/absent"))[0] == 404
+    status, body, _ = await hub.get("/v1/models")
+    assert status == 200
+    assert sorted(body["models"]) == ["both", "plain", "rows", "text", "total"]
+    async with hub.client.get(hub.url, headers={"accept": "application/json"}) as answer:
+        assert await answer.json() == {"status": "alive"}
+    async with hub.client.get(hub.url, headers={"accept": "text/html"}, allow_redirects=False) as answer:
+        assert answer.status == 307
