@@ -76,7 +76,7 @@ class Gateway:
         limits = self._limits()
         self.edge = self._make_edge()
         self.http = HttpServer(self.edge, settings.port, limits, self.bytes_held)
-        self.grpc = self._make_grpc(limits.max_connections)
+        self.grpc = self._make_grpc(max(1, limits.max_connections // 4))
         self.bytes_held.relieve = self.http.unread.relieve
         self.ops = ops_server(
             settings.ops_port, self.metrics.registry, self.not_ready, {"/demand": self.demand.page}
@@ -108,7 +108,7 @@ class Gateway:
             self.calls, self.metrics.grpc, self.access, settings.max_body_bytes, self.fleet.most_message_bytes
         )
         infer = Infer(self.calls)
-        streams = InferStreams(StreamedCalls(edge, infer).answer, MOST_WAITING)
+        streams = InferStreams(StreamedCalls(edge, infer).answer, MOST_WAITING, self.bytes_held)
         metadata = GrpcMetadata(self.queries, self.logs, self.serves)
         return GrpcPort(
             GrpcServer(

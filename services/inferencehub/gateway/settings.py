@@ -89,7 +89,8 @@ class GatewaySettings(TierSettings):
     )
     max_connections: int = setting(
         0,
-        "connections that may be open at a time; 0 for as many as the process's limit of open files allows",
+        "connections that may be open at a time over HTTP, and a quarter as many over gRPC; 0 for as many as the "
+        "process's limit of open files allows",
         least=0,
         most=1_000_000,
     )

@@ -64,7 +64,7 @@ class InferenceServer:
             ProcessRules(settings.model_grace_s, settings.max_message_bytes, settings.model_env),
         )
         self.servicer = Servicer(self.models, settings, access)
-        self.streams = InferStreams(StreamedCalls(self.servicer).answer, MOST_WAITING)
+        self.streams = InferStreams(StreamedCalls(self.servicer).answer, MOST_WAITING, self.models.bytes_held)
         self.models.bytes_held.relieve = self.servicer.streams.relieve
         self.servicer.queries.ready = lambda: not self.not_ready()
         self.ops = ops_server(

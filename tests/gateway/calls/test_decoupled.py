@@ -64,6 +64,30 @@ FAILS = ONE.replace(
 )
 
 
+CRASHES = ONE.replace(
+    'return {"y": inputs["x"] + 1}',
+    """for number in (1, 2, 3):
+            yield {"y": np.full(5000, number)}  # so that credits come
+            time.sleep(0.1)
+        os._exit(3)""",
+).replace("class Model", "import os, time\nimport numpy as np\n\nclass Model")
+# A thread of the model that outlives its call, and goes on asking.
+OUTLIVES = """
+import threading, time
+
+class Model:
+    def __init__(self, directory, parameters):
+        pass
+
+    def predict(self, inputs, context):
+        def ask():
+            while not context.cancelled:
+                time.sleep(0.0005)
+        threading.Thread(target=ask, daemon=True).start()
+        return {"y": inputs["x"].repeat(1)}
+"""
+
+
 class Answers:
     """A front's sink, which delivers answers when `deliver` says so."""
 
@@ -115,6 +139,9 @@ async def hub(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hub]:
     add("undeclared", plain, "")
     add("one", ONE)
     add("fails", FAILS)
+    add("crashes", CRASHES)
+    wide = IO.replace("dims: [1]", "dims: [-1]")
+    write_model(models, "outlives", f'backend: "python" {wide}', {"1/model.py": OUTLIVES})
     async with running_hub(models, hold_s=20.0) as hub:
         hub.logs = models  # type: ignore[attr-defined]
         yield hub
@@ -217,6 +244,32 @@ async def test_a_failure_behind_answers_says_so_and_its_cause_stays_in_the_log(h
         Kind.MODEL_FAILED,
         "model 'fails' failed on this request; its pod's log says why",
     )
+
+
+async def test_a_process_that_crashes_behind_answers_does_not_run_the_call_again(hub: Hub) -> None:
+    sink = begin(hub, "crashes", 1)
+    end = await ended(sink)
+    assert sink.parts == [(1, 5000), (2, 5000), (3, 5000)]
+    assert isinstance(end, HubError)
+    assert end.detail == "model 'crashes': its process ended (exit status 3) while it ran"
+
+
+async def test_a_thread_that_outlives_its_call_takes_nothing_of_the_next(hub: Hub) -> None:
+    for number in range(12):
+        x = {"name": "x", "datatype": "INT64", "shape": [300_000], "data": [number] * 300_000}
+        status, answer, _ = await hub.post("/v2/models/outlives/infer", {"inputs": [x]})
+        assert status == 200, answer
+        assert set(answer["outputs"][0]["data"]) == {number}
+
+
+async def test_a_request_that_no_stream_takes_is_too_large_at_once(tmp_path: Path) -> None:
+    config = f'backend: "python" {DECOUPLED} {IO.replace("dims: [1]", "dims: [-1]")}'
+    write_model(tmp_path, "wide", config, {"1/model.py": ONE})
+    async with running_hub(tmp_path, pod={"max_message_bytes": 100_000}) as hub:
+        body = {"x": [0] * 30_000}
+        status, answer, _ = await hub.post("/v2/models/wide/generate", body)
+        assert (status, "larger" in answer["error"]) == (413, True)
+        assert (await hub.post("/v2/models/wide/generate", {"x": [1]}))[0] == 200
 
 
 async def ask(hub: Hub, model: str) -> tuple[int, str]:

@@ -23,12 +23,14 @@ from typing import Any
 import grpc
 
 from inferencehub.core.grpc_server.unary import written
+from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.lane.sink import AnswerQueue
 from inferencehub.core.oip import messages
 from inferencehub.core.process.tasks import cancelled
 from inferencehub.core.values.requests import InferResponse
 
 MOST_STREAMS = 1000  # of a process
+ENDS = "the server ends; what it has not answered was not begun, open the stream again"
 
 # Writes a serialized ModelStreamInferResponse.
 Write = Callable[[bytes], Awaitable[None]]
@@ -69,10 +71,13 @@ class InferStream:
         context: gRPC's side of it.
         answer: runs a request.
         most: requests that run, or whose answer is not written yet.
+        bytes_held: the process's budget of bytes; it counts answers until gRPC has taken them.
     """
 
-    def __init__(self, context: Any, answer: Answer, most: int) -> None:
+    def __init__(self, context: Any, answer: Answer, most: int, bytes_held: ByteBudget) -> None:
         self.ending = False
+        self._bytes_held = bytes_held
+        self._held = 0
         self._most = most
         self._context = context
         self._answer = answer
@@ -100,6 +105,7 @@ class InferStream:
         finally:  # the caller may have left
             await cancelled([self._reading, *self._answers, *self._several])
             self._answers.clear()
+            self._hold(-self._held)
 
     def end(self) -> None:
         """Read no more requests, and end once those that were read are answered."""
@@ -123,6 +129,7 @@ class InferStream:
         task = asyncio.current_task()
         assert task is not None
         last = await self._answer(data, self._context, partial(self._part, task))
+        self._hold(len(last))
         if task not in self._several:
             return last  # it is written in its turn
         await self._write(last)
@@ -136,12 +143,22 @@ class InferStream:
             self._answers.remove(task)
             self._several.add(task)
             self._came.set()
+        self._hold(len(data))
         await self._write(data)
 
     async def _write(self, data: bytes) -> None:
+        """Write an answer that is held."""
         if data:
             async with self._writing:
                 await self._context.write(data)
+            self._hold(-len(data))
+
+    def _hold(self, size: int) -> None:
+        self._held += size
+        if size > 0:
+            self._bytes_held.add(size)
+        else:
+            self._bytes_held.give(-size)
 
 
 class InferStreams:
@@ -150,33 +167,38 @@ class InferStreams:
     Args:
         answer: runs a request.
         most: requests of a stream that run or wait at a time.
+        bytes_held: the process's budget of bytes.
     """
 
-    def __init__(self, answer: Answer, most: int) -> None:
+    def __init__(self, answer: Answer, most: int, bytes_held: ByteBudget) -> None:
         self._answer = answer
         self._most = most
+        self._bytes_held = bytes_held
         self._open: set[InferStream] = set()
+        self._ending = False
 
     def handler(self) -> Any:
         """The gRPC handler of ModelStreamInfer."""
 
         async def serve(_: Any, context: Any) -> None:
+            if self._ending:
+                await context.abort(grpc.StatusCode.UNAVAILABLE, ENDS)
             if len(self._open) >= MOST_STREAMS:
                 sentence = f"{MOST_STREAMS} streams are open, which is the most"
                 await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, sentence)
-            stream = InferStream(context, self._answer, self._most)
+            stream = InferStream(context, self._answer, self._most, self._bytes_held)
             self._open.add(stream)
             try:
                 await stream.run()
             finally:
                 self._open.discard(stream)
             if stream.ending:
-                sentence = "the server ends; what it has not answered was not begun, open the stream again"
-                await context.abort(grpc.StatusCode.UNAVAILABLE, sentence)
+                await context.abort(grpc.StatusCode.UNAVAILABLE, ENDS)
 
         return grpc.stream_stream_rpc_method_handler(serve)
 
     def end(self) -> None:
-        """Ask all streams to end."""
+        """Ask all streams to end, and accept no other."""
+        self._ending = True
         for stream in list(self._open):
             stream.end()

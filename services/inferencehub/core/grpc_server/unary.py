@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 Method = Callable[[Any, Any], Awaitable[Message | bytes]]
 NO_DEADLINE_S = 1e9  # gRPC reports more than this as the remaining time of a call without a deadline
+HELD_FROM = 2**14  # bytes of an answer that counts until its caller has taken it
 DETAIL_LIMIT = 1000  # bytes; gRPC encodes one byte as up to three, and accepts headers of at most 8 KiB
 
 
@@ -31,6 +32,14 @@ def written(answer: Message, model: str, limit: int) -> bytes:
     if len(data) > limit:
         check_size(len(data), model, limit)
     return data
+
+
+def hold(answer: bytes, context: Any, bytes_held: ByteBudget) -> None:
+    """Count a large answer in the process's budget of bytes until its caller has taken it, or has left."""
+    size = len(answer)
+    if size >= HELD_FROM:
+        bytes_held.add(size)
+        context.add_done_callback(lambda _: bytes_held.give(size))
 
 
 def check_size(size: int, model: str, limit: int) -> None:
@@ -65,7 +74,9 @@ def unary(method: Method, request: type[Message] | None, limit: int, bytes_held:
                 raise HubError(Kind.TOO_LARGE, f"the request has {len(data)} bytes, expected at most {limit}")
             message = data if request is None else parsed(request, data)
             answer = await method(message, context)
-            return answer if isinstance(answer, bytes) else answer.SerializeToString()
+            data = answer if isinstance(answer, bytes) else answer.SerializeToString()
+            hold(data, context, bytes_held)
+            return data
         except Exception as error:
             kind, detail = ending(error, method.__name__, message if request else None)
         trailers = [(extension.KIND, kind.label)]

@@ -129,9 +129,12 @@ class AnswerQueue:
             HubError: if the call fails.
         """
         got = await self._came.get()
-        if isinstance(got, HubError):
+        if not isinstance(got, HubError):
+            return got
+        try:
             raise got
-        return got
+        finally:
+            del got  # its traceback has this frame: a cycle that would keep the request
 
 
 def weight_of(size: int) -> int:

@@ -19,7 +19,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 
-from inferencehub.core.grpc_server.unary import ending, own_limit, parsed, written
+from inferencehub.core.grpc_server.unary import ending, hold, own_limit, parsed, written
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.process.logs import now as wall_clock
 from inferencehub.core.values.errors import HubError, Kind
@@ -66,6 +66,7 @@ class Edge:
         self.held: asyncio.Event | None = None  # while the port ends, answers wait for this event
         self._prefix = token_hex(6)
         self._number = 0
+        self.begun = 0  # calls that have arrived so far
 
     def unary(self, name: str, work: Work, request: type[Message] | None) -> Any:
         """A gRPC handler.
@@ -88,6 +89,7 @@ class Edge:
                 if self.held is not None:
                     await self.held.wait()
                 context.set_trailing_metadata(self.trailers(exchange, None))
+                hold(answer, context, self.calls.table.bytes_held)
                 return answer
             except BaseException as raised:
                 error = self.failure(exchange, raised)
@@ -108,6 +110,7 @@ class Edge:
 
     def begin(self, metadata: Any) -> Exchange:
         """The exchange of a call that has just arrived."""
+        self.begun += 1
         self.metrics.in_flight += 1
         for name, value in metadata:
             if name == "x-request-id" and SOUND_ID.fullmatch(value):

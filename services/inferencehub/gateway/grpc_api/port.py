@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from time import monotonic
 
 import grpc
 from google.protobuf.message import Message
@@ -25,8 +26,9 @@ from inferencehub.pb import inference_pb2 as predict_pb
 PREDICT_SERVICE = "inference.ModelInference"
 SERVICES = (SERVICE, PREDICT_SERVICE, HEALTH)
 KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS = 60_000, 20_000  # how a caller that has vanished is noticed
+BEGUN_WITHIN_S = 2.0  # callers who do not wait for answers never come to an end
 ANSWERS_HELD_S = 0.1  # before and after callers are told to go elsewhere
-MOST_CALLS = 1000  # of one connection at a time; others wait at their caller
+MOST_CALLS = 256  # of one connection at a time; others wait at their caller
 
 
 def options(
@@ -125,6 +127,14 @@ class GrpcPort:
             self.show_health()
             await changed.wait()
 
+    async def _all_begun(self) -> None:
+        """Wait until no call has arrived for a moment: then all that were received are begun, on a busy machine too."""
+        ends, quiet = monotonic() + BEGUN_WITHIN_S, 0
+        while quiet < 2 and monotonic() < ends:
+            begun = self.edge.begun
+            await asyncio.sleep(ANSWERS_HELD_S)
+            quiet = quiet + 1 if self.edge.begun == begun else 0
+
     async def stop(self, grace_s: float) -> None:
         """Tell callers to go elsewhere, refuse new calls, and end after the running ones or after `grace_s` seconds.
 
@@ -135,7 +145,7 @@ class GrpcPort:
         self.health.end()
         self.streams.end()
         self.edge.held = asyncio.Event()
-        await asyncio.sleep(ANSWERS_HELD_S)
+        await self._all_begun()
         stopping = asyncio.get_running_loop().create_task(self.server.stop(grace_s))
         await asyncio.sleep(ANSWERS_HELD_S)
         self.edge.held.set()

@@ -209,4 +209,10 @@ class HttpCall(Request):
         future = self.edge.threads.submit(work, *arguments)
         if held:
             future.add_done_callback(lambda _: loop.call_soon_threadsafe(budget.give, held))
-        return await asyncio.wrap_future(future)
+        try:
+            return await asyncio.wrap_future(future)
+        finally:
+            del (
+                future,
+                arguments,
+            )  # its error has a traceback with this frame: a cycle that would keep the body

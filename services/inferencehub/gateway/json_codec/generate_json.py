@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from inferencehub.core.http1.handler import Body
-from inferencehub.core.values.errors import bad_input, shown
+from inferencehub.core.values.errors import bad_input
 from inferencehub.core.values.requests import InferRequest, InferResponse, Parameter
 from inferencehub.core.values.signature import ModelInfo, TensorSpec
 from inferencehub.core.values.tensors import Tensor
@@ -37,13 +37,14 @@ def decode_fields(body: Body) -> Fields:
     text = bytes(body)
     try:
         fields: Fields = _fields.decode(text)
+        text.decode()  # what is not read yet is not checked yet
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         loaded = load(text) if text else None  # it may hold NaN
         if not isinstance(loaded, dict):
             fields = decode(_fields, text)  # raises the error
         else:
             fields = {name: msgspec.Raw(json.dumps(value).encode()) for name, value in loaded.items()}
-    return {name: value for name, value in fields.items() if value != b"null"}
+    return {name: value for name, value in fields.items() if bytes(value) != b"null"}
 
 
 def id_of(fields: Fields) -> str | None:
@@ -56,8 +57,9 @@ def id_of(fields: Fields) -> str | None:
         return None
     try:
         return msgspec.json.decode(fields["id"], type=str)
-    except msgspec.MsgspecError:
-        raise bad_input(f"id: expected a string, got {shown(msgspec.json.decode(fields['id']))}") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        came = bytes(fields["id"])[:60].decode(errors="replace")
+        raise bad_input(f"id: expected a string, got {came}") from None
 
 
 def generate_request(info: ModelInfo, version: str, fields: Fields) -> InferRequest:
@@ -88,10 +90,11 @@ def read_parameters(text: bytes | msgspec.Raw, name: str) -> Parameters:
     """
     try:
         read: Parameters = _parameters.decode(text)
-    except msgspec.ValidationError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         what = "an object of parameters" if name == "parameters" else "an input of the model, or a parameter"
+        why = f": {mismatch(error, name[:80])}" if isinstance(error, msgspec.ValidationError) else ""
         raise bad_input(
-            f"'{name[:80]}': expected {what}, each a boolean, a number or a string: {mismatch(error, name[:80])}"
+            f"'{name[:80]}': expected {what}, each a boolean, a finite number or a string{why}"
         ) from None
     return read if name == "parameters" else {name: read["value"]}
 

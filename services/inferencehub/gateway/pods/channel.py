@@ -129,8 +129,10 @@ class Channel:
             stream = self._stream_for(sum(map(len, parts)), large)
             if stream is not None:
                 return await stream.infer(message.id, parts, part, extension.AGAIN in message.parameters)
-            if part is not None:
-                raise Failed(grpc.StatusCode.RESOURCE_EXHAUSTED, "there is no stream", refused=True)
+            if part is not None:  # a call can't bring several answers
+                up = any(kept.stream is not None for kept in self._kept)
+                detail = "the message is larger than the pod's limit" if up else "there is no stream"
+                raise Failed(grpc.StatusCode.RESOURCE_EXHAUSTED, detail, refused=not up)
             return await self._call(b"".join(parts), timeout)
         except Failed as failure:
             if self._closing and not failure.refused:

@@ -178,7 +178,7 @@ class PodStream:
         try:
             part(response, partial(self._credit, response.id))
         except Exception as error:
-            answer.set_exception(error)
+            answer.set_exception(error.with_traceback(None))  # it has this frame: a cycle
 
 
 def shown(ended: Ended) -> str:

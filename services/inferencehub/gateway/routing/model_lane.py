@@ -57,8 +57,8 @@ class ModelLane:
         observer: LaneObserver,
     ) -> None:
         self.info = info
-        self.config: ModelConfig | None = None  # as its pods show it; None if they show none
         self.hold_s = hold_s
+        self._config: ModelConfig | None = None
         self.observer = observer
         self.replicas: list[Replica] = []
         self.pools: dict[str, int] = {}  # slots of each pool that serves it, or did last
@@ -69,6 +69,13 @@ class ModelLane:
         self._holding: asyncio.TimerHandle | None = None
         queue = Queue(info.signature.mergeable_rows, queue_length)
         self.lane: Lane[Replica] = Lane(queue, self, bytes_held, retries, observer, info.at_most_once)
+
+    @property
+    def config(self) -> ModelConfig | None:
+        """The model's configuration as its pods show it now, or showed it last; None if they show none."""
+        if self.replicas:
+            self._config = self.replicas[-1].config
+        return self._config
 
     @property
     def open(self) -> bool:
@@ -130,7 +137,7 @@ class ModelLane:
                 for pool in pools
             }
             # It has the same contract, and may come from a newer release.
-            self.info, self.config = replicas[-1].info, replicas[-1].config
+            self.info = replicas[-1].info
             self.observer.version = self.info.version
         self.look()
 

@@ -71,17 +71,22 @@ class ModelQueries:
         Raises:
             HubError: NOT_FOUND or NOT_READY if there is no such model.
         """
-        counted = self.counted.counters
-        keys = {*counted, *listed_versions(self.table)}
-        wanted = [key for key in keys if name in ("", key[0]) and version in ("", key[1])]
+        wanted = self._counted(name, version)
         if name and not wanted:
             await self._lane(name, version)  # says why not, or waits until there is one
+            wanted = self._counted(name, version)
+        counted = self.counted.counters
         return pb.ModelStatisticsResponse(
             model_stats=[
                 statistics_to_proto(*key, counted.get(key) or Counters())
                 for key in sorted(wanted, key=in_order)
             ]
         )
+
+    def _counted(self, name: str, version: str) -> list[tuple[str, str]]:
+        """Name and version of the models that have counters or are known; "" is any."""
+        keys = {*self.counted.counters, *listed_versions(self.table)}
+        return [key for key in keys if name in ("", key[0]) and version in ("", key[1])]
 
     async def require_ready(self, name: str, version: str) -> None:
         """ModelReady: return if the model can be called now.

@@ -109,6 +109,9 @@ class Instance:
                 answer = response(outputs)
         except HubError as error:
             raise NotAnswered(Outcome.FAILED, error) from None
+        finally:
+            if form.decoupled:
+                batch.jobs[0].credit = None  # the next run has a window of its own
         ended = monotonic()
         took = ended - entered
         self.metrics.compute.observe(took)

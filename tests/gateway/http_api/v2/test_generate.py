@@ -132,6 +132,33 @@ async def test_an_error_behind_answers_is_an_event_and_one_before_them_an_answer
             assert (answer, text["error"][: len(said)]) == (status, said)
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b'{"count":1,"t":NaN}', "'t': expected an input of the model, or a parameter"),
+        (b'{"count":1,"parameters":{"a":NaN}}', "'parameters': expected an object of parameters"),
+        (b'{"count":1,"t":"\xff"}', "expected UTF-8 text, but byte 0xff in the body is none"),
+        (b'{"count":1,"id":"\xff"}', "expected UTF-8 text, but byte 0xff in the body is none"),
+        (b'{"count":1,"id":1e999}', "id: expected a string, got 1e999"),
+        (b'{"count":1,"id":{"a":1e999}}', "id: expected a string, got "),
+        (b'{"count":NaN}', "input 'count': expected data to be an array of integers"),
+    ],
+)
+async def test_what_json_cannot_say_is_the_callers_mistake(hub: Hub, body: bytes, said: str) -> None:
+    async with hub.client.post(f"{hub.url}/v2/models/counter/generate", data=body) as answer:
+        assert answer.status == 400
+        error = (await answer.json())["error"]
+    assert error.startswith(said)
+
+
+async def test_null_is_as_if_it_were_left_out(hub: Hub) -> None:
+    body = {"count": 1, "text_input": None, "id": None, "parameters": None, "prefix": None}
+    assert await generate(hub, "counter", body) == (
+        200,
+        {"model_name": "counter", "model_version": "1", "text_output": "1"},
+    )
+
+
 async def test_exactly_one_answer_is_an_answer(hub: Hub) -> None:
     assert await generate(hub, "counter", {"count": 1, "text_input": "a"}) == (
         200,

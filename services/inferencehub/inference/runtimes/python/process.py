@@ -32,9 +32,9 @@ from inferencehub.inference.runtimes.python.channel import (
     Tensors,
     frame,
 )
+from inferencehub.inference.runtimes.python.ends import Outbox
 from inferencehub.inference.runtimes.python.environment import ModelEnvironment
 from inferencehub.inference.runtimes.python.failures import ProcessEnded, log_trace
-from inferencehub.inference.runtimes.python.outbox import Outbox
 from inferencehub.inference.runtimes.runtime import EmitOutputs
 
 logger = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ class Process(asyncio.SubprocessProtocol):
         self._outbox = Outbox(self.loop, self._socket, self._broken)
         self._waiter: asyncio.Future[None] | None = None
         self._reply: tuple[Message, memoryview] | None = None
-        self._hung = self._unread = self._closed = False
+        self._hung = self._unread = self._gave = self._closed = False
         self._emit: EmitOutputs | None = None
         self._transport: asyncio.SubprocessTransport | None = None
 
@@ -122,7 +122,8 @@ class Process(asyncio.SubprocessProtocol):
         Raises:
             ProcessEnded: if there is no answer.
         """
-        self._reply, self._hung, self._unread, self._emit = None, False, False, emit
+        self._reply, self._emit = None, emit
+        self._hung = self._unread = self._gave = False
         self._inbox.most = most + HEADERS
         timer = None if end is None else self.loop.call_later(end - monotonic(), self._kill_hung)
         if self._closed:
@@ -143,11 +144,13 @@ class Process(asyncio.SubprocessProtocol):
                 self._emit = None
         if timer is not None:
             timer.cancel()
-        reply, self._reply = self._reply, None  # keep no answer until the next call
+        # Keep no answer until the next call, and no request: `emit` has it.
+        reply, self._reply, self._emit = self._reply, None, None
         if cancelled:
             raise asyncio.CancelledError
         if reply is None or self._hung:
-            raise ProcessEnded(self._how(), self._hung, self._unread)
+            # What it has not read behind its first answer is a credit, not the call.
+            raise ProcessEnded(self._how(), self._hung, self._unread and not self._gave)
         return reply
 
     def credit(self, size: int) -> None:
@@ -255,6 +258,7 @@ class Process(asyncio.SubprocessProtocol):
         """Emit one of several answers. Returns False if the message is the last or only one."""
         if not isinstance(message, Tensors) or not message.more:
             return False
+        self._gave = True
         if self._emit is not None and not self._hung:
             self._emit(message.over(body), weight_of(sum([part.size for part in message.parts])))
         return True

@@ -12,34 +12,29 @@ import ctypes
 import importlib.util
 import inspect
 import os
-import select
 import signal
-import socket
 import sys
 import traceback
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
-from inferencehub.core.lane.sink import WINDOW, weight_of
+from inferencehub.core.lane.sink import weight_of
 from inferencehub.core.values.requests import size_of
 from inferencehub.core.values.tensors import Buffer, Tensor
 from inferencehub.inference.runtimes.python.channel import (
     Call,
-    Credit,
     Done,
-    Inbox,
     Load,
-    Message,
     ModelFailed,
     Ready,
-    Stop,
     answer_frame,
     frame,
 )
 from inferencehub.inference.runtimes.python.context import Context
+from inferencehub.inference.runtimes.python.ends import Pipe
 from inferencehub.inference.runtimes.python.outputs import WrongOutputError, checked
 from inferencehub.inference.runtimes.runtime import failed_run
 from inferencehub.inference.runtimes.support.arrays import to_array
@@ -49,79 +44,6 @@ PR_SET_PDEATHSIG = 1
 DECOUPLED = "its config has no model_transaction_policy { decoupled: true }"
 TRACE_LIMIT = 16_000
 BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-
-
-class Pipe:
-    """The inherited socket, in blocking mode.
-
-    During a call only credits and `Stop` come. They are read when somebody asks, from any thread of the model.
-    """
-
-    def __init__(self, fd: int) -> None:
-        self._window = WINDOW  # see `core/lane/sink.py`
-        self._stopped = False
-        self._lock = Lock()
-        self._socket = socket.socket(fileno=fd)
-        self._inbox = Inbox()
-        self._poll = select.poll()
-        self._poll.register(fd, select.POLLIN)
-        # A process that the model starts must not keep the channel open after this process has ended.
-        self._socket.set_inheritable(False)
-        os.register_at_fork(after_in_child=self._socket.close)
-
-    def receive(self) -> tuple[Message, memoryview] | None:
-        """The next frame; None if the service has closed its end or is gone."""
-        got = self._inbox.took(0)  # a frame may have come with the one before
-        while got is None:
-            try:
-                count = self._socket.recv_into(self._inbox.room())
-            except ConnectionError:
-                return None
-            if not count:
-                return None
-            got = self._inbox.took(count)
-        return got
-
-    def call(self) -> tuple[Call, memoryview] | None:
-        """The next call; None if the service has closed its end or is gone."""
-        while (got := self.receive()) is not None:
-            message, body = got
-            if isinstance(message, Call):
-                self._window, self._stopped = WINDOW, False
-                return message, body
-            assert isinstance(message, Stop | Credit)  # it was meant for the call before
-        return None
-
-    def stopped(self) -> bool:
-        """Whether the service does not want the answer any more, or has gone."""
-        with self._lock:
-            while not self._stopped and (self._inbox.begun or self._poll.poll(0)):
-                self._read()
-        return self._stopped
-
-    def give(self, weight: int) -> bool:
-        """Note that one of several answers was sent, and wait until there may be another; False if nobody wants one."""
-        self._window -= weight
-        with self._lock:
-            while not self._stopped and self._window <= 0:
-                self._read()
-        return not self.stopped()
-
-    def _read(self) -> None:
-        got = self.receive()
-        if got is not None and isinstance(got[0], Credit):
-            self._window += got[0].size
-        else:
-            self._stopped = True
-
-    def send(self, buffers: Iterable[Buffer]) -> bool:
-        """Send a frame; False if the service has closed its end or is gone."""
-        try:
-            for buffer in buffers:
-                self._socket.sendall(buffer)
-        except ConnectionError:
-            return False
-        return True
 
 
 class Loaded:
@@ -149,9 +71,10 @@ class Loaded:
             raise WrongOutputError("has a class Model without a method predict")
         self.second = second_argument(self.model.predict)
 
-    def answers(self, call: Call, body: memoryview, channel: Pipe) -> Iterator[list[Buffer]]:
-        """The frame that answers a call. If `predict` is a generator: a frame for each answer, and a last one."""
-        context = Context(call.id, call.deadline, call.parameters, channel.stopped)
+    def answer(self, call: Call, body: memoryview, channel: Pipe) -> list[Buffer]:
+        """The frame that ends a call: its answer, or an error. Several answers are sent before, as they are made."""
+        stopped = partial(channel.stopped, channel.number)
+        context = Context(call.id, call.deadline, call.parameters, stopped)
         more: tuple[Any, ...] = ()
         if self.second:
             more = (context,) if self.second == "context" else (call.parameters,)
@@ -163,29 +86,26 @@ class Loaded:
             given = self.model.predict(inputs, *more)
             several = iterator_of(given)
             if several is None:
-                yield answer_frame(self._outputs(given, rows, call.calls))
-            else:
-                with closing(several):
-                    yield from self._parts(several, rows, context, channel)
-                yield frame(Done())
+                return answer_frame(self._outputs(given, rows, call.calls))
+            with closing(several):
+                self._send(several, rows, context, channel)
+            return frame(Done())
         except ValueError as error:
             sentence = first_line(error) or "it does not take this input"
-            yield frame(ModelFailed(f"model '{self.load.model}': {sentence}", traced(error), refused=True))
+            return frame(ModelFailed(f"model '{self.load.model}': {sentence}", traced(error), refused=True))
         except WrongOutputError as error:
-            yield frame(ModelFailed(f"model '{self.load.model}' gave {first_line(error)}"))
-        except GeneratorExit:
-            raise
+            return frame(ModelFailed(f"model '{self.load.model}' gave {first_line(error)}"))
         except BaseException as error:
-            yield frame(ModelFailed(failed_run(self.load.model).detail, traced(error)))
+            return frame(ModelFailed(failed_run(self.load.model).detail, traced(error)))
 
-    def _parts(
-        self, several: Generator[Any, None, None], rows: int, context: Context, channel: Pipe
-    ) -> Iterator[list[Buffer]]:
+    def _send(self, several: Generator[Any, None, None], rows: int, context: Context, channel: Pipe) -> None:
+        """Send several answers, until nobody wants more."""
         if not self.load.decoupled:
             raise WrongOutputError(f"several answers, and {DECOUPLED}")
         for given in several:
             outputs = self._outputs(given, rows, 1)
-            yield answer_frame(outputs, more=True)
+            if not channel.send(answer_frame(outputs, more=True)):
+                return
             if not channel.give(weight_of(size_of(tuple(outputs)))) or context.cancelled:
                 return
 
@@ -286,7 +206,11 @@ def main(fd: int, parent: int) -> None:
 def answered(loaded: Loaded, channel: Pipe) -> bool:
     """Answer the next call; False if there is none, or nobody for its answer. Between two calls, nothing of a call is in memory."""
     got = channel.call()
-    return got is not None and all(map(channel.send, loaded.answers(*got, channel)))
+    if got is None:
+        return False
+    last = loaded.answer(*got, channel)
+    channel.over()  # before the service has it, and may send the next call
+    return channel.send(last)
 
 
 if __name__ == "__main__":

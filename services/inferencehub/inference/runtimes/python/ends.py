@@ -1,0 +1,154 @@
+"""Both ends of the channel: what the service writes through its own, on the event loop, and the one of the process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import socket
+from collections.abc import Callable, Iterable, Sequence
+from threading import Lock
+
+from inferencehub.core.lane.sink import WINDOW
+from inferencehub.core.values.tensors import Buffer
+from inferencehub.inference.runtimes.python.channel import Call, Credit, Inbox, Message, Stop
+
+GATHERED = 64  # buffers in one write; every system allows at least 16, Linux 1024
+
+
+class Outbox:
+    """What is still to be written to a socket.
+
+    Args:
+        loop: the event loop.
+        sock: a non-blocking socket.
+        broken: called if the other end is closed.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, sock: socket.socket, broken: Callable[[], None]
+    ) -> None:
+        self.unsent: list[memoryview] = []
+        self._loop = loop
+        self._socket = sock
+        self._fd = sock.fileno()
+        self._broken = broken
+        self._writing = False
+
+    def send(self, buffers: Sequence[Buffer]) -> None:
+        """Write the buffers one after the other, now or as soon as the socket takes them."""
+        self.unsent += [memoryview(buffer) for buffer in buffers]
+        self._write()
+        if self.unsent and not self._writing:
+            self._writing = True
+            self._loop.add_writer(self._fd, self._write)
+
+    def close(self) -> None:
+        """Write nothing more; to be called before the socket is closed."""
+        self.unsent = []
+        self._broken = lambda: None  # the other one refers back to the process: a reference cycle
+        self._loop.remove_writer(self._fd)
+
+    def _write(self) -> None:
+        try:
+            sent = self._socket.sendmsg(self.unsent[:GATHERED])
+        except BlockingIOError:
+            return
+        except ConnectionError:
+            self._broken()
+            return
+        while self.unsent and sent >= len(self.unsent[0]):
+            sent -= len(self.unsent.pop(0))
+        if self.unsent:
+            self.unsent[0] = self.unsent[0][sent:]
+        elif self._writing:
+            self._writing = False
+            self._loop.remove_writer(self._fd)
+
+
+class Pipe:
+    """The inherited socket, in blocking mode.
+
+    During a call only credits and `Stop` come. They are read when somebody asks, from any thread of the model.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self.number = 0  # of the call that runs
+        self._window = WINDOW  # see `core/lane/sink.py`
+        self._stopped = False
+        self._lock = Lock()
+        self._socket = socket.socket(fileno=fd)
+        self._inbox = Inbox()
+        # Two objects, because only one thread at a time may use one: the lock guards the first.
+        self._poll, self._waiting = select.poll(), select.poll()
+        for poll in (self._poll, self._waiting):
+            poll.register(fd, select.POLLIN)
+        # A process that the model starts must not keep the channel open after this process has ended.
+        self._socket.set_inheritable(False)
+        os.register_at_fork(after_in_child=self._socket.close)
+
+    def receive(self) -> tuple[Message, memoryview] | None:
+        """The next frame; None if the service has closed its end or is gone."""
+        got = self._inbox.took(0)  # a frame may have come with the one before
+        while got is None:
+            try:
+                count = self._socket.recv_into(self._inbox.room())
+            except ConnectionError:
+                return None
+            if not count:
+                return None
+            got = self._inbox.took(count)
+        return got
+
+    def call(self) -> tuple[Call, memoryview] | None:
+        """The next call; None if the service has closed its end or is gone."""
+        while (got := self.receive()) is not None:
+            message, body = got
+            if isinstance(message, Call):
+                self.number += 1
+                self._window, self._stopped = WINDOW, False
+                return message, body
+            assert isinstance(message, Stop | Credit)  # it was meant for the call before
+        return None
+
+    def over(self) -> None:
+        """The call is answered: a thread of the model that outlives it reads nothing any more."""
+        with self._lock:
+            self._stopped = True
+
+    def stopped(self, number: int) -> bool:
+        """Whether the service does not want the answer to a call any more, or has gone, or the call is answered."""
+        with self._lock:
+            return number != self.number or not self._wanted()
+
+    def give(self, weight: int) -> bool:
+        """Note that one of several answers was sent, and wait until there may be another; False if nobody wants one."""
+        self._window -= weight
+        while True:
+            with self._lock:
+                if not self._wanted():
+                    return False
+                if self._window > 0:
+                    return True
+            self._waiting.poll()
+
+    def _wanted(self) -> bool:
+        while not self._stopped and (self._inbox.begun or self._poll.poll(0)):
+            self._read()
+        return not self._stopped
+
+    def _read(self) -> None:
+        got = self.receive()
+        if got is not None and isinstance(got[0], Credit):
+            self._window += got[0].size
+        else:
+            self._stopped = True
+
+    def send(self, buffers: Iterable[Buffer]) -> bool:
+        """Send a frame; False if the service has closed its end or is gone."""
+        try:
+            for buffer in buffers:
+                self._socket.sendall(buffer)
+        except ConnectionError:
+            return False
+        return True
