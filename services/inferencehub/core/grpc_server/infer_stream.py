@@ -1,9 +1,9 @@
 """ModelStreamInfer for callers: many calls over one stream.
 
 Answers come in the order of the requests, as Triton gives them. Those of models that give several come as they are
-made, between the others. An error is an answer too: it has the request's id, and
-it ends its request and not the stream. Requests run side by side, but only so many of a stream; then nothing more is
-read from it, and gRPC's flow control holds the caller back.
+made, between the others. An error is an answer too: it has the request's id, and it ends its request and not the
+stream. Requests run side by side, but only so many of a stream; then nothing more is read from it, and gRPC's flow
+control holds the caller back.
 
 The stream ends with OK once the caller has closed its side and has all answers, and with UNAVAILABLE if the process
 ends: requests that were read are still answered, but others were not begun and may be sent again.

@@ -33,17 +33,11 @@ class GrpcServer:
     Args:
         port: the port; 0 takes any free one.
         options: see `options`.
-        compression: how answers are compressed for callers that accept it.
     """
 
-    def __init__(
-        self,
-        port: int,
-        options: Sequence[tuple[str, int]],
-        compression: grpc.Compression = grpc.Compression.NoCompression,
-    ) -> None:
+    def __init__(self, port: int, options: Sequence[tuple[str, int]]) -> None:
         self.port = port
-        self._server = grpc.aio.server(options=options, compression=compression)
+        self._server = grpc.aio.server(options=options)
 
     async def start(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
         """Listen.

@@ -1,4 +1,4 @@
-"""Unary methods. Only here are answers checked against the size limit, and errors turned into status codes."""
+"""What unary methods need: requests from their bytes, answers within the size limit, errors as status codes."""
 
 from __future__ import annotations
 

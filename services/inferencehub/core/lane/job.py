@@ -56,8 +56,8 @@ class Job:
 
     `has_parts` is True if its caller has some of several answers already, so that the job cannot run again. `losses` is
     the number of pods that were lost while they ran the job. `credit` is called with the weights of answers that have
-    reached the caller, if the model gives several; its slot sets it (`sink.py`). `waited` is the time in seconds that the job spent in the
-    lane. `trip` describes its batch, once the job is answered.
+    reached the caller, if the model gives several; its slot sets it (`sink.py`). `waited` is the time in seconds that
+    the job spent in the lane. `trip` describes its batch, once the job is answered.
     """
 
     __slots__ = (

@@ -19,8 +19,9 @@ class Exchange:
 
     `started` and `deadline` are in seconds on the clock of `time.monotonic`. `limit_s` is the time limit that came with
     the request's head, None if there was none. `size` is the size of the request's body in bytes. `model` is a metric
-    label, so it is "" or a name that a pod has listed. `patience` is how
-    many passes of the event loop the call waits for others to merge with (see `Lane.accept`). `kind` says how the call ended: "ok", or the label of an error.
+    label, so it is "" or a name that a pod has listed. `patience` is how many
+    passes of the event loop the call waits for others to merge with (see `Lane.accept`). `kind` says how the call ended:
+    "ok", or the label of an error.
     """
 
     __slots__ = (

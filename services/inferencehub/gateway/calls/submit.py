@@ -31,7 +31,6 @@ from inferencehub.gateway.routing.unknown_models import UnknownModels
 logger = logging.getLogger(__name__)
 
 MANY_FEATURES = 2**16  # packing more takes some ms, so a thread does it
-LARGE_REQUEST = 2**20  # bytes of a body from which on a request is made by a thread, for the same reason
 Ready = tuple[InferRequest, list[ModelLane]]
 Make = Callable[[ModelInfo], InferRequest]
 Put = Callable[[Exchange, InferRequest, list[ModelLane], Sink], None]
@@ -75,7 +74,9 @@ class Calls:
             work = self._when_known(exchange, request.model, request.version, lambda info: request)
             self._later(exchange, sink, self._put, work)
 
-    def submit_made(self, exchange: Exchange, model: str, version: str, make: Make, sink: Sink) -> None:
+    def submit_made(
+        self, exchange: Exchange, model: str, version: str, make: Make, sink: Sink, beside: bool = False
+    ) -> None:
         """Run a request that can be made only once its model is known.
 
         Args:
@@ -83,16 +84,17 @@ class Calls:
             model, version: as in `InferRequest`.
             make: makes the request for the model. Errors that it raises are the caller's.
             sink: gets the answers.
+            beside: whether `make` takes some ms, so that a thread does it.
 
         Raises:
             HubError: if the request is refused at once; later errors go to `sink`.
         """
         self._set_deadline(exchange, None)
         lanes = self.table.known(model, version)
-        if lanes and exchange.size <= LARGE_REQUEST:
+        if lanes and not beside:
             self._put_made(exchange, make(lanes[0].info), lanes, sink)
         else:
-            work = self._when_known(exchange, model, version, make)
+            work = self._when_known(exchange, model, version, make, beside)
             self._later(exchange, sink, self._put_made, work)
 
     def predict(
@@ -192,11 +194,13 @@ class Calls:
         except Exception as error:
             sink.end(as_hub_error(exchange, error))
 
-    async def _when_known(self, exchange: Exchange, model: str, version: str, make: Make) -> Ready:
+    async def _when_known(
+        self, exchange: Exchange, model: str, version: str, make: Make, beside: bool = False
+    ) -> Ready:
         lanes = self.table.known(model, version)
         if not lanes:
             lanes = await self.unknown.lanes(model, version, exchange.deadline - monotonic())
-        if exchange.size > LARGE_REQUEST:
+        if beside:
             return await asyncio.to_thread(make, lanes[0].info), lanes
         return make(lanes[0].info), lanes
 

@@ -9,7 +9,7 @@ from time import monotonic
 from typing import Any, Protocol, TypeVar
 
 from inferencehub.core.http1.coding.deflate import VARY, WORTH, coding_for
-from inferencehub.core.http1.handler import Head, Reply, Request
+from inferencehub.core.http1.handler import Body, Head, Reply, Request
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.lane.sink import End, several_answers
 from inferencehub.core.values.errors import HubError, Kind
@@ -190,6 +190,18 @@ class HttpCall(Request):
 
     async def _deflate_beside(self, content: Content, coding: bytes) -> None:
         self.send(200, *await self.beside(compressed, content, coding))
+
+    def decode(self, decode: Callable[[Body], T], then: Callable[[T], None]) -> None:
+        """Decode the body, a large one in a thread, and go on with the result, unless the caller has left meanwhile."""
+        if len(self.body) <= LARGE_JSON:
+            then(decode(self.body))
+        else:
+            self.run(self._decode_beside(decode, then))
+
+    async def _decode_beside(self, decode: Callable[[Body], T], then: Callable[[T], None]) -> None:
+        decoded = await self.beside(decode, self.body)
+        if not self.ended:
+            then(decoded)
 
     async def _send_beside(self, response: InferResponse) -> None:
         content = await self.beside(self.endpoint.content, self, response)

@@ -36,10 +36,16 @@ CALLED = re.compile(rf"/v2/models/([^/]+)(?:/versions/([^/]+))?/({'|'.join(CALLS
 PREDICT_V1 = re.compile(r"/v1/models/([^/:]+)(?:/versions/([^/:]+))?(:predict)")
 # Endpoints that are kept by their targets, and bytes of a target: there are limits because callers choose them.
 MAX_KEPT, MAX_TARGET = 1000, 256
+KEEP_ALIVE_S = 15.0
 
 
-def endpoints(calls: Calls) -> Callable[[bytes], Endpoint | None]:
-    """A function that returns the endpoint of a target; None for a target that is not an endpoint."""
+def endpoints(calls: Calls, keep_alive_s: float = KEEP_ALIVE_S) -> Callable[[bytes], Endpoint | None]:
+    """A function that returns the endpoint of a target; None for a target that is not an endpoint.
+
+    Args:
+        calls: where requests go.
+        keep_alive_s: seconds of silence after which a stream of events gets a comment.
+    """
     predict = Predict(calls)
     known: dict[bytes, Endpoint] = {b"/predict": predict}
 
@@ -59,7 +65,7 @@ def endpoints(calls: Calls) -> Callable[[bytes], Endpoint | None]:
         elif called[3] == ":predict":
             endpoint = PredictV1(calls, model, version)
         else:
-            endpoint = Generate(calls, model, version, events=called[3] == "generate_stream")
+            endpoint = Generate(calls, model, version, called[3] == "generate_stream", keep_alive_s)
         if len(known) < MAX_KEPT and len(target) <= MAX_TARGET:
             known[target] = endpoint
         return endpoint

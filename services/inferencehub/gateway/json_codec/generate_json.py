@@ -20,7 +20,7 @@ from inferencehub.core.values.tensors import Tensor
 from inferencehub.gateway.json_codec.answer_json import elements, encode, finite_json
 from inferencehub.gateway.json_codec.json_text import decode, load, mismatch
 from inferencehub.gateway.json_codec.request_json import checked
-from inferencehub.gateway.json_codec.tensor_json import Parameters, TensorBody, tensor_from_json
+from inferencehub.gateway.json_codec.tensor_json import Parameters, TensorBody, lengths, tensor_from_json
 
 Fields = dict[str, msgspec.Raw]
 
@@ -126,11 +126,6 @@ def shape_of(spec: TensorSpec, batches: bool, data: msgspec.Raw) -> tuple[int, .
             f"input '{spec.name}' has shape {list(spec.shape)}, expected nested arrays, got a flat one of {count}"
         )
     return rows + tuple([count // known if dim == -1 else dim for dim in row])
-
-
-def lengths(value: Any) -> tuple[int, ...]:
-    """The lengths of nested lists, from the first item at each level."""
-    return (len(value), *lengths(value[0] if value else None)) if isinstance(value, list) else ()
 
 
 def generate_answer(response: InferResponse, id: str | None) -> bytes:

@@ -23,7 +23,7 @@ from inferencehub.core.values.signature import ModelInfo, TensorSpec
 from inferencehub.core.values.tensors import Tensor, checked_tensor, pack_bytes, unpack_bytes
 from inferencehub.gateway.json_codec.answer_json import elements, encode, finite_json
 from inferencehub.gateway.json_codec.json_text import convert, decode, load
-from inferencehub.gateway.json_codec.tensor_json import TensorBody, flatten, tensor_from_json
+from inferencehub.gateway.json_codec.tensor_json import TensorBody, flatten, lengths, tensor_from_json
 
 WAY_OUT = "use /v2/models/{}/infer"
 
@@ -160,11 +160,6 @@ def bytes_of(spec: TensorSpec, item: Any) -> bytes:
     raise bad_input(
         f"input '{spec.name}': expected a text or an object with base64 in 'b64', got {shown(item)}"
     )
-
-
-def lengths(value: Any) -> tuple[int, ...]:
-    """The lengths of nested lists, from the first item at each level."""
-    return (len(value), *lengths(value[0] if value else None)) if isinstance(value, list) else ()
 
 
 def predictions_json(response: InferResponse, instances: int) -> bytes:

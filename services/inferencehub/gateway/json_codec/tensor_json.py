@@ -132,6 +132,11 @@ def flatten(value: Any, shape: Sequence[int]) -> list[Any]:
     return flat
 
 
+def lengths(value: Any) -> tuple[int, ...]:
+    """The lengths of nested lists, from the first item at each level."""
+    return (len(value), *lengths(value[0] if value else None)) if isinstance(value, list) else ()
+
+
 def pack(name: str, datatype: str, values: list[Any]) -> bytes:
     """Elements as raw bytes of a datatype.
 

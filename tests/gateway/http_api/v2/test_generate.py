@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from inferencehub.gateway.http_api.v2.generate import Generate
+from inferencehub.gateway.http_api.routes import endpoints
 from tests.hub import Hub, eventually, running_hub, write_model
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -231,12 +231,13 @@ async def test_a_reader_that_stops_holds_the_model_and_one_that_hangs_up_closes_
     assert len(await events(hub, "counter", {"count": 2})) == 2, "the instance is free again"
 
 
-async def test_a_comment_keeps_a_silent_stream_open(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    endpoint = Generate(hub.gateway.calls, "counter", "", events=True, keep_alive_s=0.1)
-    monkeypatch.setattr(hub.gateway.edge, "find", lambda target: endpoint)
-    body = {"count": 2, "pause_s": 0.5}
-    async with hub.client.post(f"{hub.url}/any", json=body) as answer:
-        *blocks, end = (await answer.text()).split("\n\n")
+async def test_a_comment_keeps_a_silent_stream_open(hub: Hub) -> None:
+    models: Path = hub.logs  # type: ignore[attr-defined]
+    async with running_hub(models) as own:
+        own.gateway.edge.find = endpoints(own.gateway.calls, keep_alive_s=0.1)
+        body = {"count": 2, "pause_s": 0.5}
+        async with own.client.post(f"{own.url}/v2/models/counter/generate_stream", json=body) as answer:
+            *blocks, end = (await answer.text()).split("\n\n")
     first, second = [place for place, block in enumerate(blocks) if block != ":"]
     assert (blocks[first][-4:], blocks[second][-4:], end) == ('"1"}', '"2"}', "")
     assert second > first + 1

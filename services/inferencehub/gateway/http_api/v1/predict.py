@@ -36,20 +36,13 @@ class PredictV1:
 
     def begin(self, call: HttpCall) -> None:
         """See `Endpoint`."""
-        if len(call.body) > LARGE_JSON:
-            call.run(self._begin_large(call))
-        else:
-            self._ask(call, decode_instances(call.body))
-
-    async def _begin_large(self, call: HttpCall) -> None:
-        self._ask(call, await call.beside(decode_instances, call.body))
+        call.decode(decode_instances, partial(self._ask, call))
 
     def _ask(self, call: HttpCall, instances: list[msgspec.Raw]) -> None:
-        if call.ended:  # while a thread decoded it
-            return
         call.drop_body()
         request = partial(instances_request, version=self.version, instances=instances)
-        self.calls.submit_made(call.exchange, self.model, self.version, request, call)
+        large = call.exchange.size > LARGE_JSON
+        self.calls.submit_made(call.exchange, self.model, self.version, request, call, beside=large)
 
     def content(self, call: HttpCall, response: InferResponse) -> Content:
         """See `Endpoint`."""

@@ -23,8 +23,6 @@ from inferencehub.gateway.json_codec.generate_json import (
     id_of,
 )
 
-KEEP_ALIVE_S = 15.0
-
 
 class Generate:
     """The endpoint of one model version.
@@ -38,9 +36,7 @@ class Generate:
 
     method = "POST"
 
-    def __init__(
-        self, calls: Calls, model: str, version: str, events: bool, keep_alive_s: float = KEEP_ALIVE_S
-    ) -> None:
+    def __init__(self, calls: Calls, model: str, version: str, events: bool, keep_alive_s: float) -> None:
         self.calls = calls
         self.model = model
         self.version = version
@@ -49,23 +45,16 @@ class Generate:
 
     def begin(self, call: HttpCall) -> None:
         """See `Endpoint`."""
-        if len(call.body) > LARGE_JSON:
-            call.run(self._begin_large(call))
-        else:
-            self._ask(call, decode_fields(call.body))
-
-    async def _begin_large(self, call: HttpCall) -> None:
-        self._ask(call, await call.beside(decode_fields, call.body))
+        call.decode(decode_fields, partial(self._ask, call))
 
     def _ask(self, call: HttpCall, fields: Fields) -> None:
-        if call.ended:  # while a thread decoded it
-            return
         call.wanted = Wanted(id_of(fields))
         call.drop_body()
         event = partial(generate_answer, id=call.wanted.id)
         sink = EventStream(call, event, self.keep_alive_s) if self.events else ExactlyOne(call)
         request = partial(generate_request, version=self.version, fields=fields)
-        self.calls.submit_made(call.exchange, self.model, self.version, request, sink)
+        large = call.exchange.size > LARGE_JSON
+        self.calls.submit_made(call.exchange, self.model, self.version, request, sink, beside=large)
 
     def content(self, call: HttpCall, response: InferResponse) -> Content:
         """See `Endpoint`."""
