@@ -10,7 +10,6 @@ from typing import TypeVar
 
 from inferencehub.core.oip.unnamed_model import must_name
 from inferencehub.core.values.errors import HubError, Kind, listed
-from inferencehub.core.values.signature import ModelInfo
 from inferencehub.gateway.routing.fleet import Fleet
 from inferencehub.gateway.routing.model_lane import ModelLane, does_not_serve, named, no_pod
 from inferencehub.gateway.routing.table import ASLEEP, RoutingTable
@@ -43,19 +42,6 @@ class UnknownModels:
         """
         await self.fleet.look_for(name)
         return await self._found(name, version, within_s, lambda: self.table.known(name, version))
-
-    async def described(self, name: str, version: str) -> ModelInfo:
-        """What is known about a model.
-
-        For a model whose pool has no pods, this waits as an inference request does, and makes the pool start: many
-        clients ask for metadata first.
-
-        Raises:
-            HubError: NOT_FOUND or NOT_READY, as `lanes`.
-        """
-        hold_s = None if name in self.fleet.on_demand else 0
-        lanes = self.table.known(name, version) or await self.lanes(name, version, hold_s)
-        return lanes[0].info
 
     async def unnamed(self, kind: str, within_s: float | None) -> str:
         """Wait until it is known which model a request without a name gets, and return its name.
