@@ -3,7 +3,8 @@
 The model's config says how many batches the pod runs at a time. The gateway keeps one more on its way, so that the pod
 never waits for the network. All other work waits in the gateway, where it can still go to another pod. Gateways that
 share a pod do not talk to each other: the pod keeps a short queue and refuses more. A replica that was refused gets no
-work until an answer comes or a short time has passed. Answers report the number of free instances; from it the gateway
+work until an answer comes or a short time has passed. A pod runs one job at a time that was lost with another pod; while
+it refuses the next one, it still gets other work. Answers report the number of free instances; from it the gateway
 knows how busy other gateways keep the pod.
 """
 
@@ -30,6 +31,7 @@ from inferencehub.pb.model_config_pb2 import ModelConfig
 
 ON_ITS_WAY = 1  # batches beyond the pod's instances
 REFUSED_S = (0.01, 0.5)  # how long a replica that was refused gets no work: the first and the longest time
+AGAIN_S = 0.1  # how long one that refused a lost job gets no other lost job
 # What status codes mean if the server does not say the kind of the error; with any other code the model failed.
 KINDS = {
     grpc.StatusCode.INVALID_ARGUMENT: Kind.BAD_INPUT,
@@ -59,6 +61,7 @@ class Replica:
         self._used_s = 0.0  # slot-seconds until `_counted`
         self._counted = monotonic()
         self.refused = False
+        self.refused_again = False  # refused the run of a job that was lost before
         self.large = False  # whether the last answer was large
         self._pause = REFUSED_S[0]
         self.freed: list[Callable[[], None]] = []  # the lanes that share it
@@ -72,6 +75,11 @@ class Replica:
     def free(self) -> bool:
         """Whether the replica accepts a batch now."""
         return self.in_flight < self.limit and not self.refused and self.open
+
+    @property
+    def free_again(self) -> bool:
+        """Whether the replica also accepts a job that was lost with another pod."""
+        return self.free and not self.refused_again and not self.pod.tries
 
     @property
     def load(self) -> float:
@@ -182,9 +190,7 @@ class Replica:
         code = failure.code
         if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
             if failure.refused:
-                self.refused = True
-                asyncio.get_running_loop().call_later(self._pause, self._lift)
-                self._pause = min(2 * self._pause, REFUSED_S[1])
+                self._refuse(again=bool(batch.jobs[0].losses))
                 return NotAnswered(Outcome.REFUSED, HubError(Kind.BUSY, failure.detail))
             if self.pod.ours:  # our pods mark "busy" as refused; so this is gRPC's limit on messages
                 detail = (
@@ -198,10 +204,24 @@ class Replica:
         detail = failure.detail.strip().split("\n")[0][:500]
         return NotAnswered(Outcome.FAILED, HubError(kind, detail or f"model '{self.info.name}' failed"))
 
+    def _refuse(self, again: bool) -> None:
+        loop = asyncio.get_running_loop()
+        if again:
+            self.refused_again = True
+            loop.call_later(AGAIN_S, self._lift_again)
+            return
+        self.refused = True
+        loop.call_later(self._pause, self._lift)
+        self._pause = min(2 * self._pause, REFUSED_S[1])
+
     def _lift(self) -> None:
         if self.refused:
             self.refused = False
             self.wake()
+
+    def _lift_again(self) -> None:
+        self.refused_again = False
+        self.wake()
 
     def wake(self) -> None:
         """Wake the lanes that share this replica: it may be free."""

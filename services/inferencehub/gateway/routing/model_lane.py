@@ -92,10 +92,8 @@ class ModelLane:
         """Take the best free replica; None if there is none. See `Slots.take`."""
         best: Replica | None = None
         for replica in self.replicas:
-            if (
-                replica.free
-                and (best is None or (replica.load, replica.last_used) < (best.load, best.last_used))
-                and not (again and replica.pod.tries)
+            if (replica.free_again if again else replica.free) and (
+                best is None or (replica.load, replica.last_used) < (best.load, best.last_used)
             ):
                 best = replica
         if best is not None:
