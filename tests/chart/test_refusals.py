@@ -44,6 +44,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (at("gateway.service.nodePort", 30080), "a ClusterIP Service has no node port"),
     (at("gateway.service.grpcNodePort", 30081), "a ClusterIP Service has no node port"),
     (at("gateway.service.port", 3001), "a Service has each port once"),
+    (at("gateway.service", {"type": "NodePort", "nodePort": 30080, "grpcNodePort": 30080}), "a node has each port once"),
+    (at("gateway.service", {"type": "NodePort", "grpcPort": None, "grpcNodePort": 30081}), "the Service has no port for gRPC"),
     (at("ingress.enabled", True), "ingress.enabled is true and ingress.hosts is empty"),
     (at("httpRoute.enabled", True), "httpRoute.enabled is true and httpRoute.parentRefs is empty"),
     (at("monitoring", {"serviceMonitor": {"enabled": True}, "podMonitor": {"enabled": True}}), "would scrape each pod twice"),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.chart.combinations import COMBINATIONS
-from tests.chart.rendering import Object, at, environ, merge, of_kind, one, pods, render, selects
+from tests.chart.rendering import Object, at, environ, merge, of_kind, one, pods, render, selects, texts
 
 every = pytest.mark.parametrize("name", COMBINATIONS)
 Labels = Mapping[str, str]
@@ -52,6 +52,13 @@ def test_services_lead_to_ports_that_are_there(name: str) -> None:
     assert (http["port"], grpc["port"]) in ((3000, 3001), (80, 3001))
     assert (http["targetPort"], grpc["targetPort"]) == ("http", "grpc")
     assert (http["appProtocol"], grpc["appProtocol"]) == ("http", "kubernetes.io/h2c")
+
+
+def test_a_service_has_no_port_for_grpc_where_none_is_wanted() -> None:
+    without = at("gateway.service.grpcPort", None)
+    (http,) = one(render(without), "Service", "gateway")["spec"]["ports"]
+    assert (http["name"], http["port"]) == ("http", 3000)
+    assert "3001" not in texts(without)["NOTES.txt"]
 
 
 @every

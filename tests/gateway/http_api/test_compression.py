@@ -76,6 +76,8 @@ async def asked(hub: Hub, accepted: str, request: dict[str, Any]) -> tuple[Any, 
         ("", ""),
         ("gzip;q=high", ""),
         ("gzip;q=1.5", ""),
+        ("gzip;level=1", "gzip"),
+        ("gzip;level=1;q=0, deflate", "deflate"),
         (";;,", ""),
     ],
 )

@@ -51,6 +51,12 @@ values.schema.json checks types and unknown keys.
 {{- if eq (int .port) (int .grpcPort) }}
 {{- fail (printf "gateway.service.port and gateway.service.grpcPort are both %d, but a Service has each port once: set another gateway.service.grpcPort." (int .port)) }}
 {{- end }}
+{{- if and .grpcNodePort (not .grpcPort) }}
+{{- fail (printf "gateway.service.grpcNodePort is %d, but the Service has no port for gRPC: set gateway.service.grpcPort." (int .grpcNodePort)) }}
+{{- end }}
+{{- if and .nodePort (eq (int .nodePort) (int .grpcNodePort)) }}
+{{- fail (printf "gateway.service.nodePort and gateway.service.grpcNodePort are both %d, but a node has each port once: set another gateway.service.grpcNodePort." (int .nodePort)) }}
+{{- end }}
 {{- end }}
 {{- if and .Values.ingress.enabled (not .Values.ingress.hosts) }}
 {{- fail "ingress.enabled is true and ingress.hosts is empty, so the Ingress would match every host name: add at least one host." }}

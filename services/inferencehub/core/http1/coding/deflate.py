@@ -40,10 +40,11 @@ def coding_for(accepted: bytes) -> bytes:
 
 
 def weight_of(parameters: Sequence[bytes]) -> float:
-    """The weight among the parameters of a coding; 1 if there is none."""
+    """The weight among the parameters of a coding; 1 if there is none. Other parameters mean nothing here."""
     for parameter in parameters:
-        match = WEIGHT.fullmatch(parameter)
-        return float(match[1]) if match else 0.0
+        if parameter.partition(b"=")[0].strip() == b"q":
+            match = WEIGHT.fullmatch(parameter)
+            return float(match[1]) if match else 0.0
     return 1.0
 
 
