@@ -141,6 +141,23 @@ async def test_two_pools_that_serve_a_model_share_what_waits(tmp_path: Path) -> 
             await asyncio.gather(*asked)
 
 
+async def test_a_pod_of_another_pool_at_the_same_address_counts_for_its_own_pool(tmp_path: Path) -> None:
+    mock_model(tmp_path, delay_ms=600, slots=1)
+    port = free_port()
+    async with running_gateway((f"127.0.0.1:{port}",)) as gateway, aiohttp.ClientSession() as client:
+        hub = Hub(gateway, [], client)
+        for pool in ("a", "b"):
+            async with running_pod(tmp_path, port=port, pool=pool):
+                await eventually(lambda: gateway.fleet.ready)
+                asked = await ask(hub, 5)
+                demand = watch(hub)
+                await asyncio.sleep(0.1)
+                demand.tick()
+                assert {one.pool for one in demand.report(WINDOW_S).models if one.queued} == {pool}
+                await asyncio.gather(*asked)
+            await eventually(lambda: not gateway.fleet.ready)
+
+
 async def page(gateway: Gateway) -> Report:
     async with (
         aiohttp.ClientSession() as client,

@@ -61,7 +61,7 @@ class ModelLane:
         self._config: ModelConfig | None = None
         self.observer = observer
         self.replicas: list[Replica] = []
-        self.pools: dict[str, int] = {}  # slots of each pool that serves it, or did last
+        self._pools: dict[str, int] = {}  # as `pools` was last, while any pod served it
         self.absent_since: float | None = monotonic()
         self.last_used = 0.0
         self._reason = ""  # why its pods do not serve it, as they report it
@@ -76,6 +76,15 @@ class ModelLane:
         if self.replicas:
             self._config = self.replicas[-1].config
         return self._config
+
+    @property
+    def pools(self) -> dict[str, int]:
+        """The slots of each pool that serves the model, or served it last."""
+        if self.replicas:
+            self._pools = {}
+            for replica in self.replicas:
+                self._pools[replica.pod.pool] = self._pools.get(replica.pod.pool, 0) + replica.info.slots
+        return self._pools
 
     @property
     def open(self) -> bool:
@@ -129,11 +138,6 @@ class ModelLane:
                 replica.freed.append(self.lane.pump)
         self.replicas = list(replicas)
         if replicas:
-            pools = sorted({replica.pod.pool for replica in replicas})
-            self.pools = {
-                pool: sum(replica.info.slots for replica in replicas if replica.pod.pool == pool)
-                for pool in pools
-            }
             # It has the same contract, and may come from a newer release.
             self.info = replicas[-1].info
             self.observer.version = self.info.version
