@@ -33,7 +33,21 @@ class Metrics:
             f"{PREFIX}_queue_seconds", "time that requests waited for a slot at a pod", ("model",), SECONDS
         )
         self.batch_rows = Histogram(f"{PREFIX}_batch_rows", "rows of each call to a pod", ("model",), ROWS)
-        for family in (self.requests, self.queue_wait, self.batch_rows):
+        self.several = (
+            Histogram(
+                f"{PREFIX}_first_answer_seconds",
+                "time until the first answer of a stream was sent",
+                ("front", "model"),
+                SECONDS,
+            ),
+            Histogram(
+                f"{PREFIX}_between_answers_seconds",
+                "time between two answers of a stream",
+                ("front", "model"),
+                SECONDS,
+            ),
+        )
+        for family in (self.requests, self.queue_wait, self.batch_rows, *self.several):
             registry.register(family)
         self.dispatches = Counter(
             f"{PREFIX}_dispatches",
@@ -50,8 +64,8 @@ class Metrics:
         in_flight = Gauge(
             f"{PREFIX}_in_flight", "requests that are being answered", ("front",), registry=registry
         )
-        self.http = FrontMetrics("http", self.requests, in_flight)
-        self.grpc = FrontMetrics("grpc", self.requests, in_flight)
+        self.http = FrontMetrics("http", self.requests, self.several, in_flight)
+        self.grpc = FrontMetrics("grpc", self.requests, self.several, in_flight)
         registry.register(AccessLines(PREFIX, access))
         self.statistics = Statistics()
 
@@ -70,14 +84,18 @@ class FrontMetrics:
 
     Args:
         front: "http" or "grpc".
-        requests, in_flight: the families of all fronts.
+        requests, several, in_flight: the families of all fronts; `several` has the times of first answers, and those
+            between answers.
 
     `in_flight` is the number of requests that arrived and are not answered yet; the front's edge adds to it.
     """
 
-    def __init__(self, front: str, requests: Histogram, in_flight: Gauge) -> None:
+    def __init__(
+        self, front: str, requests: Histogram, several: tuple[Histogram, Histogram], in_flight: Gauge
+    ) -> None:
         self.front = front
         self.requests = requests
+        self.several = several
         self.in_flight = 0
         in_flight.labels(front).set_function(lambda: self.in_flight)
         self._children: dict[tuple[str, int], Observations] = {}

@@ -12,6 +12,7 @@ from inferencehub.core.lane.sink import AnswerQueue
 from inferencehub.core.oip import messages
 from inferencehub.core.oip.raw_fields import read_request
 from inferencehub.core.values.errors import HubError
+from inferencehub.gateway.calls.answer_times import AnswerTimes
 from inferencehub.gateway.grpc_api.edge import Edge
 from inferencehub.gateway.grpc_api.infer import Infer
 
@@ -46,7 +47,8 @@ class StreamedCalls:
             sink = AnswerQueue()
             self.infer.submit(exchange, message, raw, sink)
             del message, raw  # the lane accounts for the request's bytes, and frees them once it has run
-            last = await replies(sink, id, exchange.model, edge.most_answer_bytes, write, exchange.credit)
+            delivered = AnswerTimes(exchange, edge.metrics).delivered
+            last = await replies(sink, id, exchange.model, edge.most_answer_bytes, write, delivered)
             return last or (messages.stream_end(id, exchange.model) if ask_end else b"")
         except BaseException as raised:
             error = edge.failure(exchange, raised)

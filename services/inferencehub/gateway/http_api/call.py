@@ -18,6 +18,7 @@ from inferencehub.core.values.tensors import Buffer
 from inferencehub.gateway.calls.exchange import Exchange
 from inferencehub.gateway.http_api.response import Content, compressed
 from inferencehub.gateway.json_codec.answer_json import Wanted
+from inferencehub.gateway.metrics import FrontMetrics
 
 T = TypeVar("T")
 
@@ -54,6 +55,7 @@ class WayOut(Protocol):
     draining: bool
     bytes_held: ByteBudget
     threads: ThreadPoolExecutor  # for what would hold up the event loop
+    metrics: FrontMetrics
 
     def lines(self, call: HttpCall, now: float) -> bytes:
         """Header lines that every answer carries; `now` is on the clock of `time.monotonic`."""

@@ -14,6 +14,7 @@ from time import monotonic
 from inferencehub.core.lane.sink import End
 from inferencehub.core.values.errors import HubError
 from inferencehub.core.values.requests import InferResponse
+from inferencehub.gateway.calls.answer_times import AnswerTimes
 from inferencehub.gateway.http_api.call import HttpCall
 
 LINES = b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
@@ -35,6 +36,7 @@ class EventStream:
         self._call = call
         self._event = event
         self._keep_alive_s = keep_alive_s
+        self._times = AnswerTimes(call.exchange, call.edge.metrics)
         self._unread = 0  # weight of answers that the caller has not read
         self._written = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -42,8 +44,13 @@ class EventStream:
     def part(self, response: InferResponse, weight: int) -> None:
         """See `Sink`."""
         call = self._call
-        if call.ended:
-            return
+        if not call.ended:
+            self._send(response, weight)
+        if not call.ended:
+            self._times.sent()
+
+    def _send(self, response: InferResponse, weight: int) -> None:
+        call = self._call
         try:
             text = self._event(response)
         except HubError as error:
@@ -66,7 +73,7 @@ class EventStream:
             self._fail(end)
         else:
             if end is not None:
-                self.part(end, 0)
+                self._send(end, 0)
             if not call.ended:
                 self._begin()
                 self._finish()
