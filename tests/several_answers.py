@@ -51,7 +51,7 @@ def counting_model(
     name: str = "counter",
     instances: int = 1,
     asynchronous: bool = False,
-    more: str = "",
+    more: str = DECOUPLED,
 ) -> None:
     """A model that counts to its input `count`, an INT32: an answer for each number, in its output `text_output`.
 
@@ -64,9 +64,9 @@ def counting_model(
         name: its name.
         instances: how many.
         asynchronous: whether its generator is asynchronous.
-        more: of its config.
+        more: of its config, which says by itself that the model gives several answers.
     """
-    config = f"""backend: "python" {DECOUPLED} {more}
+    config = f"""backend: "python" {more}
         instance_group {{ count: {instances} }}
         input {{ name: "count" data_type: TYPE_INT32 dims: [1] }}
         input {{ name: "text_input" data_type: TYPE_STRING dims: [1] optional: true }}

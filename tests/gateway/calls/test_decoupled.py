@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
 from struct import pack, unpack
@@ -21,36 +22,14 @@ from inferencehub.gateway.calls.exchange import Exchange
 from inferencehub.pb import inference_pb2 as predict_pb
 from inferencehub.pb import open_inference_pb2 as pb
 from tests.hub import Hub, eventually, running_hub, write_model
+from tests.several_answers import DECOUPLED, counting_model, word
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 IO = """input { name: "x" data_type: TYPE_INT64 dims: [1] }
-    output { name: "y" data_type: TYPE_INT64 dims: [-1] }
-    parameters { key: "log" value { string_value: "LOG" } }"""
-DECOUPLED = "model_transaction_policy { decoupled: true }"
-# Counts to x in answers of 8 bytes; to -x in answers of 80,000 bytes.
-COUNTER = """
-import os
-import numpy as np
-
-class Model:
-    def __init__(self, directory, parameters):
-        self.log = os.open(parameters["log"], os.O_CREAT | os.O_WRONLY)
-
-    ASYNC def predict(self, inputs, context):
-        count, width = abs(int(inputs["x"].ravel()[0])), 1 if inputs["x"].ravel()[0] > 0 else 10_000
-        made = 0
-        try:
-            self.say("began")
-            for made in range(1, count + 1):
-                self.say(made)
-                yield {"y": np.full(SHAPE, made)}
-        finally:
-            self.say("closed")
-
-    def say(self, word):
-        os.pwrite(self.log, f"{word:<10}".encode(), 0)
-"""
+    output { name: "y" data_type: TYPE_INT64 dims: [-1] }"""
+COUNTERS = ("counter", "async_counter", "batches")
+WIDE = 80_000  # characters that are more than a window
 ONE = """
 class Model:
     def __init__(self, directory, parameters):
@@ -96,15 +75,13 @@ class Answers:
     def __init__(self, exchange: Exchange, at_once: bool) -> None:
         self.exchange = exchange
         self.at_once = at_once
-        self.parts: list[tuple[int, int]] = []  # an answer's first number, and how many it has
+        self.parts: list[bytes] = []
         self.weights: list[int] = []
         self.ended: asyncio.Future[End] = asyncio.get_running_loop().create_future()
 
     def part(self, response: InferResponse, weight: int) -> None:
         assert not self.ended.done()
-        numbers = unpack(f"<{len(response.outputs[0].data) // 8}q", response.outputs[0].data)
-        assert len(set(numbers)) == 1
-        self.parts.append((numbers[0], len(numbers)))
+        self.parts.append(bytes(response.outputs[0].data))
         self.weights.append(weight)
         if self.at_once:
             self.deliver()
@@ -124,22 +101,12 @@ class Answers:
 async def hub(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hub]:
     models: Path = tmp_path_factory.mktemp("models")
 
-    def add(name: str, source: str, more: str = DECOUPLED) -> None:
-        config = f'backend: "python" {more} {IO}'.replace("LOG", str(models / f"{name}.log"))
-        write_model(models, name, config, {"1/model.py": source})
-
-    plain = COUNTER.replace("ASYNC ", "").replace("SHAPE", "width")
-    add("counter", plain)
-    add("async_counter", COUNTER.replace("ASYNC", "async").replace("SHAPE", "width"))
-    add(
-        "batches",
-        plain.replace("width)", "(1, width))").replace("SHAPE", "x"),
-        f"{DECOUPLED} max_batch_size: 8",
-    )
-    add("undeclared", plain, "")
-    add("one", ONE)
-    add("fails", FAILS)
-    add("crashes", CRASHES)
+    counting_model(models, "counter")
+    counting_model(models, "async_counter", asynchronous=True)
+    counting_model(models, "batches", more=f"{DECOUPLED} max_batch_size: 8")
+    counting_model(models, "undeclared", more="")
+    for name, source in (("one", ONE), ("fails", FAILS), ("crashes", CRASHES)):
+        write_model(models, name, f'backend: "python" {DECOUPLED} {IO}', {"1/model.py": source})
     wide = IO.replace("dims: [1]", "dims: [-1]")
     write_model(models, "outlives", f'backend: "python" {wide}', {"1/model.py": OUTLIVES})
     async with running_hub(models, hold_s=20.0) as hub:
@@ -147,14 +114,19 @@ async def hub(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hub]:
         yield hub
 
 
-def begin(hub: Hub, model: str, x: int, at_once: bool = True) -> Answers:
-    """Submit one number."""
+def begin(
+    hub: Hub, model: str, x: int, at_once: bool = True, limit_s: float | None = None, width: int = 0
+) -> Answers:
+    """Submit one number; a counter's texts get `width` dots."""
     exchange = Exchange("an-id")
+    exchange.limit_s = limit_s
     sink = Answers(exchange, at_once)
     shape = (1, 1) if model == "batches" else (1,)
-    hub.gateway.calls.submit(
-        exchange, InferRequest(model, "", (Tensor("x", "INT64", shape, pack("<q", x)),)), sink
-    )
+    if model in COUNTERS:
+        tensor, parameters = Tensor("count", "INT32", shape, pack("<i", x)), {"width": width}
+    else:
+        tensor, parameters = Tensor("x", "INT64", shape, pack("<q", x)), {}
+    hub.gateway.calls.submit(exchange, InferRequest(model, "", (tensor,), (), parameters), sink)
     return sink
 
 
@@ -164,47 +136,57 @@ async def ended(sink: Answers) -> End:
 
 
 def made(hub: Hub, model: str) -> str:
-    """What the model has written last: the number of the answer that it made, or "closed"."""
-    file: Path = hub.logs / f"{model}.log"  # type: ignore[attr-defined]
-    return file.read_text().strip()
+    """What a counter has written last: the number of the answer that it made, or "closed"."""
+    logs: Path = hub.logs  # type: ignore[attr-defined]
+    return word(logs, model)
 
 
-@pytest.mark.parametrize("model", ["counter", "async_counter", "batches"])
+def element(number: int, width: int = 0) -> bytes:
+    """A counter's answer as it is in its tensor."""
+    text = f"{number}{'.' * width}".encode()
+    return pack("<I", len(text)) + text
+
+
+def counted(count: int, width: int = 0) -> list[bytes]:
+    """A counter's answers."""
+    return [element(number, width) for number in range(1, count + 1)]
+
+
+def ahead(width: int) -> int:
+    """How many answers a counter may make for a caller that takes none."""
+    number = weight = 0
+    while weight < WINDOW:
+        number += 1
+        weight += weight_of(len(element(number, width)))
+    return number
+
+
+@pytest.mark.parametrize("model", COUNTERS)
 async def test_zero_to_many_answers_come_in_order(hub: Hub, model: str) -> None:
-    for x, width in ((1, 1), (500, 1), (-20, 10_000)):
-        sink = begin(hub, model, x)
+    for x, width in ((1, 0), (500, 0), (20, WIDE), (0, 0)):
+        sink = begin(hub, model, x, width=width)
         assert await ended(sink) is None
-        assert sink.parts == [(number, width) for number in range(1, abs(x) + 1)]
-    sink = begin(hub, model, 0)
-    assert await ended(sink) is None
-    assert sink.parts == []
+        assert sink.parts == counted(x, width)
 
 
 async def test_many_calls_at_once_get_their_own_answers(hub: Hub) -> None:
     sinks = [begin(hub, "batches", x) for x in range(1, 41)]
     assert [await ended(sink) for sink in sinks] == [None] * 40
-    assert [sink.parts for sink in sinks] == [[(n, 1) for n in range(1, x + 1)] for x in range(1, 41)]
+    assert [sink.parts for sink in sinks] == [counted(x) for x in range(1, 41)]
 
 
-@pytest.mark.parametrize(
-    ("model", "x", "ahead"),
-    [
-        ("counter", 100_000, -(-WINDOW // weight_of(8))),
-        ("async_counter", 100_000, -(-WINDOW // weight_of(8))),
-        ("counter", -100, 1),
-    ],
-)
+@pytest.mark.parametrize(("model", "width"), [("counter", 0), ("async_counter", 0), ("counter", WIDE)])
 async def test_the_model_waits_for_a_caller_that_does_not_take_its_answers(
-    hub: Hub, model: str, x: int, ahead: int
+    hub: Hub, model: str, width: int
 ) -> None:
-    sink = begin(hub, model, x, at_once=False)
-    await eventually(lambda: len(sink.parts) == ahead)
+    sink, most = begin(hub, model, 100_000, at_once=False, width=width), ahead(width)
+    await eventually(lambda: len(sink.parts) == most)
     await asyncio.sleep(0.3)  # it could have made thousands
-    assert (len(sink.parts), made(hub, model)) == (ahead, str(ahead))
+    assert (len(sink.parts), made(hub, model)) == (most, str(most))
     sink.deliver()
-    await eventually(lambda: len(sink.parts) > ahead)
+    await eventually(lambda: len(sink.parts) > most)
     await asyncio.sleep(0.3)
-    assert ahead < len(sink.parts) <= 2 * ahead
+    assert most < len(sink.parts) <= 2 * most
     assert made(hub, model) == str(len(sink.parts))
     sink.exchange.leave()
     await eventually(lambda: made(hub, model) == "closed")
@@ -229,6 +211,26 @@ async def test_a_caller_that_hangs_up_closes_the_generator_within_100_ms(hub: Hu
     assert sorted(took)[2] < 0.1
 
 
+@pytest.mark.timing
+async def test_a_model_that_never_ends_holds_up_nobody(hub: Hub) -> None:
+    """Both tiers share this event loop: it must have its turns, and see the deadline."""
+    turns: list[float] = []
+
+    async def count() -> None:
+        while True:
+            turns.append(monotonic())
+            await asyncio.sleep(0.01)
+
+    counting = asyncio.create_task(count())
+    sink = begin(hub, "counter", 100_000_000, limit_s=1.0)
+    end = await ended(sink)
+    counting.cancel()
+    assert len(sink.parts) > 3
+    assert isinstance(end, HubError)
+    assert end.kind is Kind.DEADLINE
+    assert max(later - one for one, later in itertools.pairwise(turns)) < 0.5
+
+
 async def test_one_answer_that_is_no_generator_is_taken_as_well(hub: Hub) -> None:
     end = await ended(begin(hub, "one", 6))
     assert isinstance(end, InferResponse)
@@ -238,7 +240,7 @@ async def test_one_answer_that_is_no_generator_is_taken_as_well(hub: Hub) -> Non
 async def test_a_failure_behind_answers_says_so_and_its_cause_stays_in_the_log(hub: Hub) -> None:
     sink = begin(hub, "fails", 4)
     end = await ended(sink)
-    assert sink.parts == [(4, 1)]
+    assert sink.parts == [pack("<q", 4)]
     assert isinstance(end, HubError)
     assert (end.kind, end.detail) == (
         Kind.MODEL_FAILED,
@@ -249,9 +251,12 @@ async def test_a_failure_behind_answers_says_so_and_its_cause_stays_in_the_log(h
 async def test_a_process_that_crashes_behind_answers_does_not_run_the_call_again(hub: Hub) -> None:
     sink = begin(hub, "crashes", 1)
     end = await ended(sink)
-    assert sink.parts == [(1, 5000), (2, 5000), (3, 5000)]
+    assert sink.parts == [pack("<q", number) * 5000 for number in (1, 2, 3)]
     assert isinstance(end, HubError)
     assert end.detail == "model 'crashes': its process ended (exit status 3) while it ran"
+    again = begin(hub, "crashes", 1)
+    assert isinstance(await ended(again), HubError)
+    assert len(again.parts) == 3, "its instance is back"
 
 
 async def test_a_thread_that_outlives_its_call_takes_nothing_of_the_next(hub: Hub) -> None:
@@ -272,9 +277,9 @@ async def test_a_request_that_no_stream_takes_is_too_large_at_once(tmp_path: Pat
         assert (await hub.post("/v2/models/wide/generate", {"x": [1]}))[0] == 200
 
 
-async def ask(hub: Hub, model: str) -> tuple[int, str]:
-    """Status and error of a request that can carry one answer."""
-    x: dict[str, Any] = {"name": "x", "datatype": "INT64", "shape": [1], "data": [2]}
+async def ask(hub: Hub, model: str, name: str = "count", datatype: str = "INT32") -> tuple[int, str]:
+    """Status and error of a request that can carry one answer; name and type are those of the model's input."""
+    x: dict[str, Any] = {"name": name, "datatype": datatype, "shape": [1], "data": [2]}
     status, body, _ = await hub.post(f"/v2/models/{model}/infer", {"inputs": [x]})
     return status, body["error"]
 
@@ -298,8 +303,8 @@ async def test_calls_that_carry_one_answer_are_refused_before_the_model_runs(hub
             "/inference.GRPCInferenceService/ModelInfer",
             pb.ModelInferRequest.SerializeToString, pb.ModelInferResponse.FromString,
         )  # fmt: skip
-        request = pb.ModelInferRequest(model_name="counter", raw_input_contents=[pack("<q", 2)])
-        request.inputs.add(name="x", datatype="INT64", shape=[1])
+        request = pb.ModelInferRequest(model_name="counter", raw_input_contents=[pack("<i", 2)])
+        request.inputs.add(name="count", datatype="INT32", shape=[1])
         predict: Any = channel.unary_unary(
             "/inference.ModelInference/Predict",
             predict_pb.PredictRequest.SerializeToString, predict_pb.PredictResponse.FromString,
@@ -313,6 +318,7 @@ async def test_calls_that_carry_one_answer_are_refused_before_the_model_runs(hub
             said = sentence if call is infer else body["error"]
             assert (caught.value.code(), caught.value.details()) == (grpc.StatusCode.UNIMPLEMENTED, said)
     assert made(hub, "counter") == "closed"
+    await eventually(lambda: hub.gateway.metrics.in_flight == 0)
 
 
 async def test_several_answers_that_the_config_does_not_declare_are_the_models_fault(hub: Hub) -> None:
@@ -328,6 +334,6 @@ async def test_a_backend_that_gives_one_answer_does_not_load_a_decoupled_model(t
         output {{ name: "confidence" data_type: TYPE_FP32 dims: [1] }}"""
     write_model(tmp_path, "mocked", config, {"1/README": ""})
     async with running_hub(tmp_path) as hub:
-        status, said = await ask(hub, "mocked")
+        status, said = await ask(hub, "mocked", "x", "FP32")
     assert status == 503
     assert "'model_transaction_policy.decoupled', and models of backend 'mock' give one answer" in said

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,37 +11,11 @@ import pytest
 import pytest_asyncio
 
 from inferencehub.gateway.http_api.routes import endpoints
-from tests.hub import Hub, eventually, running_hub, write_model
+from tests.hub import Hub, running_hub, write_model
+from tests.several_answers import DECOUPLED, counting_model
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-DECOUPLED = "model_transaction_policy { decoupled: true }"
-COUNTER = """
-import os, time, numpy as np
-
-class Model:
-    def __init__(self, directory, parameters):
-        self.log = os.open(parameters["log"], os.O_CREAT | os.O_WRONLY)
-
-    def predict(self, inputs, parameters):
-        count, rest = int(inputs["count"].ravel()[0]), inputs.get("text_input")
-        word = rest.ravel()[0].decode() if rest is not None else ""
-        shape = (1, 1) if inputs["count"].ndim == 2 else (1,)
-        made = 0
-        try:
-            for made in range(1, abs(count) + 1):
-                self.say(made)
-                text = parameters.get("prefix", "") + word + str(made)
-                yield {"text_output": np.array(text.encode(), dtype=object).reshape(shape)}
-                time.sleep(parameters.get("pause_s", 0))
-            if count < 0:
-                raise ValueError("it is below zero")
-        finally:
-            self.say("closed")
-
-    def say(self, word):
-        os.pwrite(self.log, f"{word:<10}".encode(), 0)
-"""
 PLAIN = """
 class Model:
     def __init__(self, directory, parameters):
@@ -57,13 +30,8 @@ class Model:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def hub(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hub]:
     models: Path = tmp_path_factory.mktemp("models")
-    for name, more in (("counter", ""), ("batches", "max_batch_size: 4")):
-        config = f"""backend: "python" {DECOUPLED} {more}
-            input {{ name: "count" data_type: TYPE_INT32 dims: [1] }}
-            input {{ name: "text_input" data_type: TYPE_STRING dims: [1] optional: true }}
-            output {{ name: "text_output" data_type: TYPE_STRING dims: [1] }}
-            parameters {{ key: "log" value {{ string_value: "{models / name}.log" }} }}"""
-        write_model(models, name, config, {"1/model.py": COUNTER})
+    counting_model(models)
+    counting_model(models, "batches", more=f"{DECOUPLED} max_batch_size: 4")
     config = """backend: "python"
         input { name: "a" data_type: TYPE_FP32 dims: [-1, 2] }
         input { name: "b" data_type: TYPE_BOOL dims: [-1] }
@@ -92,12 +60,6 @@ async def events(hub: Hub, model: str, body: Any) -> list[Any]:
         text = await answer.text()
     assert text == "" or text.endswith("\n\n")
     return [json.loads(block.removeprefix("data: ")) for block in text.split("\n\n")[:-1]]
-
-
-def made(hub: Hub, model: str) -> str:
-    """What the model wrote last."""
-    file: Path = hub.logs / f"{model}.log"  # type: ignore[attr-defined]
-    return file.read_text().strip()
 
 
 @pytest.mark.parametrize("model", ["counter", "batches"])
@@ -194,43 +156,6 @@ async def test_a_model_with_one_answer_has_both(hub: Hub) -> None:
     )
 
 
-async def test_the_first_event_comes_before_the_second_answer_is_made(hub: Hub) -> None:
-    body = {"count": 3, "parameters": {"pause_s": 0.5}}
-    async with hub.client.post(f"{hub.url}/v2/models/counter/generate_stream", json=body) as answer:
-        assert b'"text_output":"1"' in await answer.content.readuntil(b"\n\n")
-        assert made(hub, "counter") == "1"
-        assert b'"text_output":"2"' in await answer.content.readuntil(b"\n\n")
-        assert made(hub, "counter") == "2"
-
-
-async def test_a_reader_that_stops_holds_the_model_and_one_that_hangs_up_closes_it(hub: Hub) -> None:
-    body = json.dumps({"count": 10_000_000, "text_input": "x" * 1000}).encode()
-    port = int(hub.url.rpartition(":")[2])
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=4096)
-    writer.write(
-        b"POST /v2/models/counter/generate_stream HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n"
-        % len(body)
-    )
-    writer.write(body)
-
-    async def rests() -> bool:
-        before = made(hub, "counter")
-        await asyncio.sleep(0.5)
-        return before == made(hub, "counter") and before.isdigit()
-
-    async with asyncio.timeout(30):
-        while not await rests():
-            pass
-    resting = int(made(hub, "counter"))
-    assert resting < 20_000, "what sockets hold, and a window"
-    async with asyncio.timeout(30):
-        while int(made(hub, "counter")) == resting:
-            await reader.read(2**16)
-    writer.transport.abort()
-    await eventually(lambda: made(hub, "counter") == "closed")
-    assert len(await events(hub, "counter", {"count": 2})) == 2, "the instance is free again"
-
-
 async def test_a_comment_keeps_a_silent_stream_open(hub: Hub) -> None:
     models: Path = hub.logs  # type: ignore[attr-defined]
     async with running_hub(models) as own:
@@ -241,15 +166,6 @@ async def test_a_comment_keeps_a_silent_stream_open(hub: Hub) -> None:
     first, second = [place for place, block in enumerate(blocks) if block != ":"]
     assert (blocks[first][-4:], blocks[second][-4:], end) == ('"1"}', '"2"}', "")
     assert second > first + 1
-
-
-async def test_two_hundred_streams_at_once_are_whole_and_not_mixed(hub: Hub) -> None:
-    async def ask(number: int) -> list[str]:
-        body = {"count": 100, "text_input": f"{number}-"}
-        return [event["text_output"] for event in await events(hub, "counter", body)]
-
-    answers = await asyncio.gather(*[ask(number) for number in range(200)])
-    assert answers == [[f"{number}-{n}" for n in range(1, 101)] for number in range(200)]
 
 
 async def test_a_path_takes_posts_only_and_models_must_be_known(hub: Hub) -> None:
