@@ -546,6 +546,7 @@ async def test_expired_members_are_cut_out_before_a_merged_call_runs() -> None:
         gate.open()
         assert await outcomes(futures) == [[0], [2, 3]]
         assert merged.dropped == [0, 2]
+        assert (running.seen.answers, running.seen.failures) == (2, 2)
 
 
 @pytest.mark.parametrize("answer", ["short", "raises"])

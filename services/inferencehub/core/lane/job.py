@@ -135,18 +135,18 @@ def merge_key(request: InferRequest) -> MergeKey:
     return key
 
 
-def drop_expired(job: Job, now: float) -> None:
-    """Cut the rows of members whose deadline has passed out of a merged job.
+def drop_expired(job: Job, now: float) -> int:
+    """Cut the rows of members whose deadline has passed out of a merged job; returns how many members these were.
 
     `job.dropped` gets the indices that these members had when the job came: the job may run, and be cut, again.
 
     A job with one member, or with no member in time, is not changed: its own deadline decides.
     """
     if len(job.members) == 1 or all(member.deadline > now for member in job.members):
-        return
+        return 0
     dropped = [index for index, member in enumerate(job.members) if member.deadline <= now]
     if len(dropped) == len(job.members):
-        return
+        return 0
     gone = set(dropped)
     left = [index for index in range(len(job.members) + len(job.dropped)) if index not in job.dropped]
     rows = [member.rows for member in job.members]
@@ -156,3 +156,4 @@ def drop_expired(job: Job, now: float) -> None:
     job.members = tuple([member for index, member in enumerate(job.members) if index not in gone])
     job.rows = sum([member.rows for member in job.members])
     job.dropped = sorted([*job.dropped, *[left[index] for index in dropped]])
+    return len(dropped)

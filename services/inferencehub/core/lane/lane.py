@@ -162,8 +162,8 @@ class Lane(Generic[S]):
             run = Run(len(batch.jobs), again)
             for job in batch.jobs:
                 job.waited += now - job.arrived
-                if len(job.members) > 1:
-                    drop_expired(job, now)
+                if len(job.members) > 1 and (expired := drop_expired(job, now)):
+                    self.observer.failed(job.request.version, expired, expired * (now - job.received))
                 job.run = run
             self.running += run.wanted
             self.observer.dispatched(batch, now)
@@ -280,7 +280,7 @@ class Lane(Generic[S]):
         if sink is None:
             return None
         self.bytes_held.give(job.size)
-        callers = len(job.members) + len(job.dropped)
+        callers = len(job.members)
         self.observer.failed(job.request.version, callers, callers * (monotonic() - job.received))
         run = job.run
         if run is None:

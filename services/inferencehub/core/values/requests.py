@@ -73,7 +73,7 @@ class Times:
     output: float = 0.0
 
 
-class Trip(msgspec.Struct, frozen=True):
+class Trip(msgspec.Struct):
     """Facts about an answered batch that all its jobs share.
 
     Args:
@@ -81,6 +81,8 @@ class Trip(msgspec.Struct, frozen=True):
         size: bytes of the batch's outputs.
         served_by: address of the pod that answered.
         batch, network, compute, input, output: seconds, as in `Times`.
+
+    `counted` is False until an answer to a gateway has counted the run, which is the only change after the answer.
     """
 
     rows: int = 0
@@ -91,6 +93,7 @@ class Trip(msgspec.Struct, frozen=True):
     compute: float = 0.0
     input: float = 0.0
     output: float = 0.0
+    counted: bool = False
 
 
 NO_TRIP = Trip()

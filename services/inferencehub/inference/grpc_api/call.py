@@ -80,9 +80,10 @@ class Call:
         try:
             lane.refuse_in_vain(request.model, job.deadline)
             lane.accept(job, sink, 0 if members else PATIENCE)
-        except HubError:
-            if not members:  # a gateway sends what was refused to another pod
-                model.metrics.failed("", 1, monotonic() - self.arrived)
+        except HubError as error:
+            if not members or error.kind is not Kind.BUSY:  # a gateway sends what was refused to another pod
+                callers = len(self.whose)
+                model.metrics.failed("", callers, callers * (monotonic() - self.arrived))
             raise
 
     def credit(self, weight: int) -> None:

@@ -34,8 +34,8 @@ def add_times(answer: pb.ModelInferResponse, call: Call) -> None:
     parameters["hub_compute_us"].int64_param = round(trip.compute * 1e6)
     parameters["hub_input_us"].int64_param = round(trip.input * 1e6)
     parameters["hub_output_us"].int64_param = round(trip.output * 1e6)
-    if call.model.counted is not trip:
-        call.model.counted = trip
+    if not trip.counted:
+        trip.counted = True
         parameters["hub_rows"].int64_param = trip.rows
     parameters["hub_free"].int64_param = call.model.free
     add_dropped(answer, call)

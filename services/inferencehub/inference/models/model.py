@@ -15,7 +15,7 @@ from inferencehub.core.lane.retries import RetryBudget
 from inferencehub.core.oip.model_info import parameters_of
 from inferencehub.core.oip.unnamed_model import DEFAULT_FOR
 from inferencehub.core.values.errors import HubError, Kind
-from inferencehub.core.values.requests import NO_TRIP, InferRequest
+from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.signature import ModelInfo, Signature
 from inferencehub.core.values.tensors import Tensor
 from inferencehub.inference.metrics import LaneMetrics
@@ -70,7 +70,6 @@ class Model:
         self.form = Form(False, False, None, {})
         self.info = ModelInfo(self.name, self.version, "", Signature((), ()))
         self.lane: Lane[Instance] | None = None
-        self.counted = NO_TRIP  # the last run that an answer to a gateway has counted
         self._free: list[Instance] = []
         self._recovering: dict[Instance, asyncio.Task[None]] = {}
 
