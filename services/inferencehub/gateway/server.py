@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from starlette.routing import Router
 
 from inferencehub.core.grpc_server.infer_stream import InferStreams
 from inferencehub.core.grpc_server.server import GrpcServer
+from inferencehub.core.grpc_server.unread import UnreadAnswers
 from inferencehub.core.http1.asgi import AsgiHandler
 from inferencehub.core.http1.limits import Limits, allowed_connections
 from inferencehub.core.http1.server import HttpServer
@@ -76,8 +78,8 @@ class Gateway:
         limits = self._limits()
         self.edge = self._make_edge()
         self.http = HttpServer(self.edge, settings.port, limits, self.bytes_held)
-        self.grpc = self._make_grpc(max(1, limits.max_connections // 4))
-        self.bytes_held.relieve = self.http.unread.relieve
+        self.grpc = self._make_grpc(limits)
+        self.bytes_held.relieve = self._relieve
         self.ops = ops_server(
             settings.ops_port, self.metrics.registry, self.not_ready, {"/demand": self.demand.page}
         )
@@ -101,19 +103,18 @@ class Gateway:
             settings.max_body_bytes,
         )
 
-    def _make_grpc(self, most_connections: int) -> GrpcPort:
+    def _make_grpc(self, limits: Limits) -> GrpcPort:
         """The port for callers that speak gRPC."""
-        settings = self.settings
-        edge = GrpcEdge(
-            self.calls, self.metrics.grpc, self.access, settings.max_body_bytes, self.fleet.most_message_bytes
-        )
+        settings, largest = self.settings, self.fleet.most_message_bytes
+        most_connections = max(1, limits.max_connections // 4)
+        server = GrpcServer(settings.grpc_port, options(settings, largest, most_connections))
+        self.grpc_unread = unread = UnreadAnswers(lambda: server.port, limits, self.bytes_held)
+        edge = GrpcEdge(self.calls, self.metrics.grpc, self.access, settings.max_body_bytes, largest, unread)
         infer = Infer(self.calls)
-        streams = InferStreams(StreamedCalls(edge, infer).answer, MOST_WAITING, self.bytes_held)
+        streams = InferStreams(StreamedCalls(edge, infer).answer, MOST_WAITING, self.bytes_held, unread)
         metadata = GrpcMetadata(self.queries, self.logs, self.serves)
         return GrpcPort(
-            GrpcServer(
-                settings.grpc_port, options(settings, self.fleet.most_message_bytes, most_connections)
-            ),
+            server,
             edge,
             handlers(edge, infer, metadata, streams),
             streams,
@@ -130,6 +131,11 @@ class Gateway:
             keep_alive_s=settings.keep_alive_s,
             max_connections=settings.max_connections or allowed_connections(),
         )
+
+    def _relieve(self, fits: Callable[[], bool]) -> None:
+        """Make room in the budget until `fits()` is true: end connections that do not read their answers."""
+        self.http.unread.relieve(fits)
+        self.grpc_unread.relieve(fits)
 
     @property
     def port(self) -> int:

@@ -13,12 +13,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from inferencehub.core.grpc_server.health import SERVICE as HEALTH
 from inferencehub.core.grpc_server.health import Health
 from inferencehub.core.grpc_server.infer_stream import InferStreams
 from inferencehub.core.grpc_server.reflection import reflection_handlers
 from inferencehub.core.grpc_server.server import GrpcServer, options
+from inferencehub.core.grpc_server.unread import UnreadAnswers
+from inferencehub.core.http1.limits import Limits
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.oip import messages
 from inferencehub.core.process.logs import AccessLog
@@ -64,8 +67,11 @@ class InferenceServer:
             ProcessRules(settings.model_grace_s, settings.max_message_bytes, settings.model_env),
         )
         self.servicer = Servicer(self.models, settings, access)
-        self.streams = InferStreams(StreamedCalls(self.servicer).answer, MOST_WAITING, self.models.bytes_held)
-        self.models.bytes_held.relieve = self.servicer.streams.relieve
+        self.unread = UnreadAnswers(lambda: self.port, Limits(), self.models.bytes_held)
+        self.streams = InferStreams(
+            StreamedCalls(self.servicer).answer, MOST_WAITING, self.models.bytes_held, self.unread
+        )
+        self.models.bytes_held.relieve = self._relieve
         self.servicer.queries.ready = lambda: not self.not_ready()
         self.ops = ops_server(
             settings.ops_port, self.metrics.registry, self.not_ready, {"/address": self.address}
@@ -94,7 +100,7 @@ class InferenceServer:
         services = (messages.SERVICE, PREDICT_SERVICE, HEALTH)
         await self.grpc.start(
             [
-                *handlers(self.servicer, self.streams.handler()),
+                *handlers(self.servicer, self.streams.handler(), self.unread),
                 self.health.handlers(),
                 *reflection_handlers(services),
             ]
@@ -106,6 +112,11 @@ class InferenceServer:
             "ops_port": self.ops.port,
         }
         logger.info("listening", extra=ports)
+
+    def _relieve(self, fits: Callable[[], bool]) -> None:
+        """Make room in the budget until `fits()` is true: end what does not come whole or is not read."""
+        self.servicer.streams.relieve(fits)
+        self.unread.relieve(fits)
 
     async def loaded(self) -> None:
         """Wait until all models have been loaded or have failed."""

@@ -23,6 +23,7 @@ from typing import Any
 import grpc
 
 from inferencehub.core.grpc_server.unary import written
+from inferencehub.core.grpc_server.unread import UnreadAnswers
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.lane.sink import AnswerQueue
 from inferencehub.core.oip import messages
@@ -71,12 +72,16 @@ class InferStream:
         context: gRPC's side of it.
         answer: runs a request.
         most: requests that run, or whose answer is not written yet.
-        bytes_held: the process's budget of bytes; it counts answers until gRPC has taken them.
+        bytes_held: the process's budget of bytes; it counts answers that wait for their turn.
+        unread: counts answers that the caller has not taken.
     """
 
-    def __init__(self, context: Any, answer: Answer, most: int, bytes_held: ByteBudget) -> None:
+    def __init__(
+        self, context: Any, answer: Answer, most: int, bytes_held: ByteBudget, unread: UnreadAnswers
+    ) -> None:
         self.ending = False
         self._bytes_held = bytes_held
+        self._unread = unread
         self._held = 0
         self._most = most
         self._context = context
@@ -149,9 +154,14 @@ class InferStream:
     async def _write(self, data: bytes) -> None:
         """Write an answer that is held."""
         if data:
+            size = len(data)
             async with self._writing:
-                await self._context.write(data)
-            self._hold(-len(data))
+                self._hold(-size)
+                caller = self._unread.add(size, self._context)
+                try:
+                    await self._context.write(data)
+                finally:
+                    self._unread.give(size, caller)
 
     def _hold(self, size: int) -> None:
         self._held += size
@@ -168,12 +178,14 @@ class InferStreams:
         answer: runs a request.
         most: requests of a stream that run or wait at a time.
         bytes_held: the process's budget of bytes.
+        unread: counts answers that their callers have not taken.
     """
 
-    def __init__(self, answer: Answer, most: int, bytes_held: ByteBudget) -> None:
+    def __init__(self, answer: Answer, most: int, bytes_held: ByteBudget, unread: UnreadAnswers) -> None:
         self._answer = answer
         self._most = most
         self._bytes_held = bytes_held
+        self._unread = unread
         self._open: set[InferStream] = set()
         self._ending = False
 
@@ -186,7 +198,7 @@ class InferStreams:
             if len(self._open) >= MOST_STREAMS:
                 sentence = f"{MOST_STREAMS} streams are open, which is the most"
                 await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, sentence)
-            stream = InferStream(context, self._answer, self._most, self._bytes_held)
+            stream = InferStream(context, self._answer, self._most, self._bytes_held, self._unread)
             self._open.add(stream)
             try:
                 await stream.run()

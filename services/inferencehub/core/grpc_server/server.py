@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 
 import grpc
+
+GRPC_LOG = "grpc._cython.cygrpc"
+LEFT = "ExecuteBatchError raised in core"
 
 
 def options(most_bytes: int, most_answer_bytes: int) -> list[tuple[str, int]]:
@@ -27,6 +31,11 @@ def options(most_bytes: int, most_answer_bytes: int) -> list[tuple[str, int]]:
     ]
 
 
+def not_of_callers(record: logging.LogRecord) -> bool:
+    """Drops what gRPC logs, with a traceback, when a caller leaves before it has its whole answer."""
+    return not record.getMessage().startswith(LEFT)
+
+
 class GrpcServer:
     """A server on one port.
 
@@ -47,6 +56,7 @@ class GrpcServer:
         """
         # For registered methods, grpc.aio does extra work in every call. Generic handlers contain all methods, so
         # registration is switched off.
+        logging.getLogger(GRPC_LOG).addFilter(not_of_callers)
         self._server.add_registered_method_handlers = lambda *_: None  # type: ignore[method-assign]
         self._server.add_generic_rpc_handlers(list(handlers))
         try:

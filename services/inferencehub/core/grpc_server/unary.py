@@ -10,6 +10,7 @@ import grpc
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError, Message
 
+from inferencehub.core.grpc_server.unread import UnreadAnswers
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.oip import extension
 from inferencehub.core.values.errors import HubError, Kind, bad_input
@@ -18,7 +19,6 @@ logger = logging.getLogger(__name__)
 
 Method = Callable[[Any, Any], Awaitable[Message | bytes]]
 NO_DEADLINE_S = 1e9  # gRPC reports more than this as the remaining time of a call without a deadline
-HELD_FROM = 2**14  # bytes of an answer that counts until its caller has taken it
 DETAIL_LIMIT = 1000  # bytes; gRPC encodes one byte as up to three, and accepts headers of at most 8 KiB
 
 
@@ -34,14 +34,6 @@ def written(answer: Message, model: str, limit: int) -> bytes:
     return data
 
 
-def hold(answer: bytes, context: Any, bytes_held: ByteBudget) -> None:
-    """Count a large answer in the process's budget of bytes until its caller has taken it, or has left."""
-    size = len(answer)
-    if size >= HELD_FROM:
-        bytes_held.add(size)
-        context.add_done_callback(lambda _: bytes_held.give(size))
-
-
 def check_size(size: int, model: str, limit: int) -> None:
     """Refuse an answer of more than `limit` bytes. A large one is to be refused before it is copied into a message.
 
@@ -53,7 +45,13 @@ def check_size(size: int, model: str, limit: int) -> None:
         raise HubError(Kind.MODEL_FAILED, detail)
 
 
-def unary(method: Method, request: type[Message] | None, limit: int, bytes_held: ByteBudget) -> Any:
+def unary(
+    method: Method,
+    request: type[Message] | None,
+    limit: int,
+    bytes_held: ByteBudget,
+    unread: UnreadAnswers,
+) -> Any:
     """Make a unary gRPC handler from a method. If the method raises, the handler answers with the error's status code.
 
     Args:
@@ -63,6 +61,7 @@ def unary(method: Method, request: type[Message] | None, limit: int, bytes_held:
             status that means "busy", and without a sentence of ours.
         bytes_held: the process's budget of bytes. A request beyond the limit counts in it until it is answered; others
             count as soon as they are in a lane.
+        unread: counts large answers until their callers have taken them.
     """
 
     async def call(data: bytes, context: Any) -> bytes | None:
@@ -75,7 +74,7 @@ def unary(method: Method, request: type[Message] | None, limit: int, bytes_held:
             message = data if request is None else parsed(request, data)
             answer = await method(message, context)
             data = answer if isinstance(answer, bytes) else answer.SerializeToString()
-            hold(data, context, bytes_held)
+            unread.hold(len(data), context)
             return data
         except Exception as error:
             kind, detail = ending(error, method.__name__, message if request else None)

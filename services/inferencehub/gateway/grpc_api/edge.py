@@ -19,7 +19,8 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 
-from inferencehub.core.grpc_server.unary import ending, hold, own_limit, parsed, written
+from inferencehub.core.grpc_server.unary import ending, own_limit, parsed, written
+from inferencehub.core.grpc_server.unread import UnreadAnswers
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.process.logs import now as wall_clock
 from inferencehub.core.values.errors import HubError, Kind
@@ -48,6 +49,7 @@ class Edge:
         access: where access lines go; None to write none.
         most_bytes: the largest request that is accepted.
         most_answer_bytes: the largest answer that is sent.
+        unread: counts large answers until their callers have taken them.
     """
 
     def __init__(
@@ -57,12 +59,14 @@ class Edge:
         access: AccessLog | None,
         most_bytes: int,
         most_answer_bytes: int,
+        unread: UnreadAnswers,
     ) -> None:
         self.calls = calls
         self.metrics = metrics
         self.access = access
         self.most_bytes = most_bytes
         self.most_answer_bytes = most_answer_bytes
+        self.unread = unread
         self.held: asyncio.Event | None = None  # while the port ends, answers wait for this event
         self._prefix = token_hex(6)
         self._number = 0
@@ -89,7 +93,7 @@ class Edge:
                 if self.held is not None:
                     await self.held.wait()
                 context.set_trailing_metadata(self.trailers(exchange, None))
-                hold(answer, context, self.calls.table.bytes_held)
+                self.unread.hold(len(answer), context)
                 return answer
             except BaseException as raised:
                 error = self.failure(exchange, raised)
