@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 Method = Callable[[Any, Any], Awaitable[Message | bytes]]
 NO_DEADLINE_S = 1e9  # gRPC reports more than this as the remaining time of a call without a deadline
+EARLY_S = 0.05  # a cancellation may overtake the deadline by so much
 DETAIL_LIMIT = 1000  # bytes; gRPC encodes one byte as up to three, and accepts headers of at most 8 KiB
 
 
@@ -107,6 +108,18 @@ def own_limit(context: Any) -> float | None:
     """Seconds until the deadline that the caller set for the gRPC call; None if there is none."""
     left: float | None = context.time_remaining()
     return None if left is None or left > NO_DEADLINE_S else left
+
+
+def at_deadline(left_s: float | None, limit_s: float) -> bool:
+    """Whether a call that gRPC has cancelled has come to its deadline, and its caller has not left before.
+
+    The caller cancels at its deadline too, a little earlier: it sends its limit rounded up by at most 1 %.
+
+    Args:
+        left_s: seconds until the deadline; None if there is none.
+        limit_s: seconds that the call had at its beginning.
+    """
+    return left_s is not None and left_s <= EARLY_S + limit_s / 100
 
 
 def sentence(error: HubError) -> str:

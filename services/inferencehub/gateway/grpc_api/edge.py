@@ -19,7 +19,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 
-from inferencehub.core.grpc_server.unary import ending, own_limit, parsed, written
+from inferencehub.core.grpc_server.unary import at_deadline, ending, own_limit, parsed, written
 from inferencehub.core.grpc_server.unread import UnreadAnswers
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.process.logs import now as wall_clock
@@ -153,7 +153,8 @@ class Edge:
         exchange.leave()
         if isinstance(error, Exception):
             return as_hub_error(exchange, error).with_traceback(None)
-        if isinstance(error, asyncio.CancelledError) and monotonic() >= exchange.deadline:
+        took, limit_s = monotonic() - exchange.started, exchange.limit_s
+        if limit_s is not None and at_deadline(limit_s - took, limit_s):
             return HubError(Kind.DEADLINE, "the call's deadline has passed")  # gRPC cancels the call then
         return HubError(Kind.CALLER_LEFT, "the caller has left")
 

@@ -10,7 +10,7 @@ import asyncio
 from time import monotonic
 from typing import Any
 
-from inferencehub.core.grpc_server.unary import own_limit
+from inferencehub.core.grpc_server.unary import at_deadline, own_limit
 from inferencehub.core.lane.job import Job, Member
 from inferencehub.core.lane.sink import Sink, several_answers
 from inferencehub.core.oip import extension
@@ -124,6 +124,8 @@ class CallRecorder:
     def end(self, call: Call, status: str) -> None:
         """Count a call that has ended, and write its access line."""
         took = monotonic() - call.arrived
+        if status == "cancelled" and at_deadline(left_s := own_limit(call.context), (left_s or 0) + took):
+            status = Kind.DEADLINE.label  # gRPC cancels the call then
         model = call.model
         model.metrics.called(status, took)
         if self.access is None:
