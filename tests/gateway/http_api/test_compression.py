@@ -15,7 +15,7 @@ import tritonclient.http as triton
 import tritonclient.http.aio as triton_aio
 
 from inferencehub.core.http1.coding.deflate import coding_for
-from tests.hub import Hub, running_hub, write_model
+from tests.hub import Hub, mock_model, running_hub, write_model
 
 ECHO = """
 class Model:
@@ -180,3 +180,25 @@ async def test_large_pages_are_compressed(hub: Hub) -> None:
             assert answer.headers.get("Content-Encoding", "br") == coding
             assert answer.headers["Vary"] == "accept-encoding"
             assert unpack(await answer.read())[:10] == b'{"openapi"'
+
+
+async def test_answers_about_models_are_plain_for_the_asyncio_client_of_triton(tmp_path: Path) -> None:
+    """It accepts gzip in all of its calls, as aiohttp does by itself, and decompresses the answers of infer alone."""
+    names = [f"a-model-with-quite-a-long-name-{number}" for number in range(30)]
+    for name in names:
+        mock_model(tmp_path, name)
+    tensors = [
+        CONFIG.replace('"x"', f'"x{n}"').replace('"y"', f'"y{n}"').partition("\n")[2] for n in range(30)
+    ]
+    write_model(tmp_path, "wide", "\n".join(['backend: "python"', *tensors]), {"1/model.py": ECHO})
+    async with (
+        running_hub(tmp_path) as hub,
+        triton_aio.InferenceServerClient(hub.url.removeprefix("http://")) as client,
+    ):
+        config, metadata = await client.get_model_config("wide"), await client.get_model_metadata("wide")
+        assert [tensor["name"] for tensor in config["input"]] == [f"x{n}" for n in range(30)]
+        assert [tensor["name"] for tensor in metadata["outputs"]] == [f"y{n}" for n in range(30)]
+        index, statistics = await client.get_model_repository_index(), await client.get_inference_statistics()
+        assert {entry["name"] for entry in index} == {*names, "wide"}
+        assert {entry["name"] for entry in statistics["model_stats"]} == {*names, "wide"}
+        assert min(len(str(answer)) for answer in (config, metadata, index, statistics)) > 2048
