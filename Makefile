@@ -7,7 +7,7 @@ PB      = services/inferencehub/pb/.generated
 NATIVE  = services/inferencehub/gateway/json_codec/libnumbers.so
 IMAGES  = gateway inference
 CLUSTER = hub
-CHECKED = $(wildcard services tests bench proto k8s-tests)
+CHECKED = $(wildcard services tests bench conformance proto k8s-tests)
 
 export PYTHONPATH = services
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
@@ -21,7 +21,7 @@ LOCK    = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 -
 TIERS   = pyproject.toml $(IMAGES:%=--extra %)
 WITHIN  = --constraint requirements/dev.txt -o
 
-.PHONY: help install run test lint types unit test-tools test-lowest test-images bench bench-quick bench-guard images kind-load \
+.PHONY: help install run test lint types unit test-tools test-lowest test-images bench bench-quick bench-guard conformance images kind-load \
         deploy port-forward k8s-test \
         k8s-test-all hpa-demo lock clean
 .DELETE_ON_ERROR:
@@ -76,6 +76,9 @@ bench-quick: install ## ours, a bare uvicorn and FastAPI, 3 minutes
 
 bench-guard: install ## fail where a request has become dearer than bench/guard/recorded.json says
 	@$(VENV)/bin/python -m bench.guard
+
+conformance: install ## ask both tiers with the clients of others, beside Triton where TRITON_SERVER starts one (SEED=, CLIENTS=)
+	@$(VENV)/bin/python -m conformance
 
 images: $(IMAGES:%=image-%) ## both container images, tagged :dev (DOCKER_BUILD_ARGS=...)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PEERS = ROOT / "bench" / "peers"
+REQUIREMENTS = PEERS / "requirements"
 MODELS = ROOT / "bench" / "models"
 KEPT = ROOT / "build" / "bench"
 # A program that runs Triton: REPOSITORY HTTP_PORT GRPC_PORT [options]; it finds its packages in $TRITON_CACHE.

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted(
     path.relative_to(ROOT).as_posix()
-    for folder in ("services", "tests", "bench", "proto", "models")
+    for folder in ("services", "tests", "bench", "conformance", "proto", "models")
     for path in (ROOT / folder).rglob("*.py")
     if not path.name.endswith("_pb2.py")
 )

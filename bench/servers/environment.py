@@ -1,7 +1,7 @@
-"""A virtual environment for each peer, made once from its pinned requirements and kept under build/bench.
+"""A virtual environment for each peer or client, made once from its pinned requirements and kept under build/bench.
 
-A peer's packages may not exist for this machine's Python, or may conflict with ours. The other peers must be measured
-all the same. So each peer has its own environment; if it cannot be made, the results give the reason.
+Its packages may not exist for this machine's Python, or may conflict with ours. The others must be measured all the
+same. So each has its own environment; if it cannot be made, the results give the reason.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench.paths import KEPT, PEERS
+from bench.paths import KEPT
 
 INSTALL_S = 900.0
 
@@ -21,15 +21,18 @@ class NotInstalled(Exception):
     """An environment cannot be made; the text is the installer's last message."""
 
 
-def python_of(name: str) -> Path:
-    """The Python of a peer's environment, made where it is missing or its requirements have changed.
+def python_of(requirements: Path) -> Path:
+    """The Python of an environment, made where it is missing or its requirements have changed.
+
+    Args:
+        requirements: its lock; the environment has the name of this file.
 
     Raises:
         NotInstalled: with the reason.
     """
+    name = requirements.stem
     place = KEPT / "environments" / name
     python = place / "venv" / "bin" / "python"
-    requirements = PEERS / "requirements" / f"{name}.txt"
     mark = hashlib.sha256(requirements.read_bytes() + platform.python_version().encode()).hexdigest()
     stamp = place / "installed"
     if stamp.exists() and stamp.read_text() == mark:

@@ -16,7 +16,7 @@ from time import perf_counter, sleep
 from bench.load.checker import ask, asking
 from bench.load.jobs import WALL, Job
 from bench.load.questions import Question
-from bench.paths import KEPT, ROOT
+from bench.paths import KEPT, REQUIREMENTS, ROOT
 from bench.servers.environment import NotInstalled, python_of, versions
 from bench.servers.peer import Peer, Site
 from bench.servers.processes import Group, free_port
@@ -98,7 +98,9 @@ def begin(peer: Peer, jobs: Sequence[Job], pin: bool) -> Served:
     """
     if peer.absent:
         raise NotInstalled(peer.absent)
-    site_python = str(python_of(peer.environment)) if peer.environment else sys.executable
+    site_python = (
+        str(python_of(REQUIREMENTS / f"{peer.environment}.txt")) if peer.environment else sys.executable
+    )
     site = Site(site_python, free_port(), free_port(), KEPT / "run" / peer.name)
     site.folder.mkdir(parents=True, exist_ok=True)
     began = perf_counter()
