@@ -8,7 +8,6 @@ from array import array
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from math import prod
 from typing import Any
 
 import grpc
@@ -23,9 +22,10 @@ from inferencehub.core.oip import extension, messages, model_info, raw_fields
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest, InferResponse, Parameter
 from inferencehub.core.values.signature import ModelInfo, Signature, TensorSpec
-from inferencehub.core.values.tensors import DTYPES, Tensor, pack_bytes
+from inferencehub.core.values.tensors import DTYPES, Tensor
 from inferencehub.pb import model_config_pb2 as config_pb
 from inferencehub.pb import open_inference_pb2 as pb
+from tests.any_tensors import tensors
 from tests.written import request_to_proto, response_to_proto
 
 PARAMETERS: dict[str, Parameter] = {
@@ -44,23 +44,7 @@ PARAMETERS: dict[str, Parameter] = {
 
 @st.composite
 def some_tensors(draw: st.DrawFn) -> tuple[Tensor, ...]:
-    made = []
-    for name in draw(st.lists(st.text(max_size=5), max_size=3)):
-        dtype = draw(st.sampled_from(sorted(DTYPES)))
-        shape = tuple(draw(st.lists(st.integers(0, 3), max_size=3)))
-        count = prod(shape)
-        size = count * DTYPES[dtype]
-        made.append(
-            Tensor(
-                name,
-                dtype,
-                shape,
-                draw(st.binary(min_size=size, max_size=size))
-                if dtype != "BYTES"
-                else pack_bytes(draw(st.lists(st.binary(max_size=4), min_size=count, max_size=count))),
-            )
-        )
-    return tuple(made)
+    return tuple([draw(tensors(name)) for name in draw(st.lists(st.text(max_size=5), max_size=3))])
 
 
 @settings(deadline=None)
