@@ -6,12 +6,14 @@ Both tiers run on uvloop here, as their processes do.
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import grpc
 import pytest
 import uvloop
 from hpack import Encoder
@@ -219,6 +221,39 @@ def test_a_unary_call_leaves_nothing_at_its_pod(models: Path) -> None:
                 return unfreed()
 
     assert uvloop.run(gone()) == ""
+
+
+def test_streams_that_are_refused_leave_nothing_at_either_tier(models: Path) -> None:
+    """Bytes that are no message, as the first or the second one of a stream."""
+    methods = [
+        f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo" for version in ("v1", "v1alpha")
+    ]
+
+    async def gone() -> list[Any]:
+        async with running_hub(models) as hub:
+            with without_collector():
+                for port in (hub.gateway.grpc.port, hub.pods[0].port):
+                    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                        watch: Any = channel.unary_stream("/grpc.health.v1.Health/Watch")
+                        assert await refused(watch(b"\xff"))
+                        for method in methods:
+                            ask: Any = channel.stream_stream(method)
+                            assert await refused(ask(iter([b"\xff"])))
+                            assert await refused(ask(iter([b"2\x00", b"\xff"])))
+                return [one for one in gc.get_objects() if isinstance(one, grpc.aio.AbortError)]
+
+    assert uvloop.run(gone()) == []
+
+
+async def refused(call: Any) -> bool:
+    """Whether a call of a stream ends with INVALID_ARGUMENT and a sentence of ours."""
+    try:
+        async for _ in call:
+            pass
+    except grpc.aio.AioRpcError as error:
+        refusal = (error.details() or "").startswith("the bytes that came are not a ")
+        return refusal and error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    return False
 
 
 async def test_work_that_fails_in_a_thread_leaves_nothing() -> None:

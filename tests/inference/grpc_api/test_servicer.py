@@ -303,3 +303,20 @@ async def test_reflection_answers_in_both_versions() -> None:
                     answer.file_descriptor_response.file_descriptor_proto[0]
                 )
                 assert name in [f"{file.package}.{one.name}" for one in file.service]
+
+
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+async def test_bytes_that_are_no_question_of_reflection_are_refused_with_a_sentence(version: str) -> None:
+    good = reflection_pb2.ServerReflectionRequest(list_services="").SerializeToString()
+    async with calling_pod() as pod:
+        ask: Any = pod.channel.stream_stream(
+            f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo"
+        )
+        call = ask(iter([good, b"\xff"]))
+        assert await call.read() is not grpc.aio.EOF
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call.read()
+        assert (caught.value.code(), caught.value.details()) == (
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "the bytes that came are not a ServerReflectionRequest",
+        )

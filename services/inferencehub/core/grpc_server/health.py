@@ -14,7 +14,10 @@ import grpc
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 
+from inferencehub.core.grpc_server.refusal import no_message, refuse
+
 SERVICE = "grpc.health.v1.Health"
+REQUEST = "HealthCheckRequest"
 Status = health_pb2.HealthCheckResponse
 
 
@@ -53,7 +56,10 @@ class Health:
 
     async def _check(self, data: bytes, context: Any) -> Any:
         """Check: the status of one name; gRPC status NOT_FOUND if the name is unknown."""
-        name = await service_of(data, context)
+        name = service_of(data)
+        if name is None:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, no_message(REQUEST))
+            return None
         serving = self._serving.get(name)
         if serving is None:
             await context.abort(grpc.StatusCode.NOT_FOUND, f"service '{name[:80]}' is unknown")
@@ -61,7 +67,10 @@ class Health:
 
     async def _watch(self, data: bytes, context: Any) -> AsyncIterator[Any]:
         """Watch: the status of one name, now and at each change; SERVICE_UNKNOWN as long as the name is unknown."""
-        name = await service_of(data, context)
+        name = service_of(data)
+        if name is None:
+            refuse(context, REQUEST)
+            return
         shown = -1
         while not self._ended:
             change = self._change  # read before the status, so no change is missed
@@ -79,13 +88,10 @@ class Health:
             await change.wait()
 
 
-async def service_of(data: bytes, context: Any) -> str:
-    """The name that a request asks for; aborts the call with INVALID_ARGUMENT if the bytes are no request."""
+def service_of(data: bytes) -> str | None:
+    """The name that a request asks for; None if the bytes are no request."""
     try:
         name: str = health_pb2.HealthCheckRequest.FromString(data).service
     except DecodeError:
-        await context.abort(
-            grpc.StatusCode.INVALID_ARGUMENT, "the bytes that came are not a HealthCheckRequest"
-        )
-        raise AssertionError("abort raises") from None
+        return None
     return name

@@ -6,15 +6,17 @@ the descriptors of v1 are made from those of v1alpha.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import grpc
 from google.protobuf import text_format
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
+from inferencehub.core.grpc_server.refusal import refuse
 from inferencehub.pb._pool import POOL
 
 SERVICES = ("grpc.reflection.v1.ServerReflection", reflection.SERVICE_NAME)
@@ -31,9 +33,25 @@ def reflection_handlers(services: Sequence[str]) -> list[grpc.GenericRpcHandler]
     for file in (health_pb2.DESCRIPTOR.serialized_pb, alpha.SerializeToString(), newer.SerializeToString()):
         POOL.AddSerializedFile(file)
     servicer: Any = reflection.aio.ReflectionServicer((*services, *SERVICES), pool=POOL)
+
+    async def answers(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
+        async for answer in servicer.ServerReflectionInfo(parsed(requests, context), context):
+            yield answer
+
     info: Any = grpc.stream_stream_rpc_method_handler(
-        servicer.ServerReflectionInfo,
-        reflection_pb2.ServerReflectionRequest.FromString,
-        reflection_pb2.ServerReflectionResponse.SerializeToString,
+        answers, None, reflection_pb2.ServerReflectionResponse.SerializeToString
     )
     return [grpc.method_handlers_generic_handler(name, {"ServerReflectionInfo": info}) for name in SERVICES]
+
+
+async def parsed(
+    requests: AsyncIterator[bytes], context: Any
+) -> AsyncIterator[reflection_pb2.ServerReflectionRequest]:
+    """The messages of a stream. Bytes that are none end it with a clear status; gRPC itself would show a class name."""
+    async for data in requests:
+        try:
+            request = reflection_pb2.ServerReflectionRequest.FromString(data)
+        except DecodeError:
+            refuse(context, "ServerReflectionRequest")
+            return
+        yield request

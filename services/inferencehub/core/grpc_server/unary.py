@@ -10,6 +10,7 @@ import grpc
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError, Message
 
+from inferencehub.core.grpc_server.refusal import no_message
 from inferencehub.core.grpc_server.unread import UnreadAnswers
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.oip import extension
@@ -101,7 +102,7 @@ def parsed(request: type[Message], data: bytes) -> Message:
     try:
         return request.FromString(data)
     except DecodeError:
-        raise bad_input(f"the bytes that came are not a {request.DESCRIPTOR.name}") from None
+        raise bad_input(no_message(request.DESCRIPTOR.name)) from None
 
 
 def own_limit(context: Any) -> float | None:
