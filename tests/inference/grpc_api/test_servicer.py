@@ -156,6 +156,20 @@ async def test_an_answer_of_predict_beyond_the_limit_too(tmp_path: Path) -> None
         assert "more than the limit 2000" in (caught.value.details() or "")
 
 
+@pytest.mark.parametrize(
+    ("fields", "got"), [({}, "neither"), ({"features": [1], "text": "a"}, "both"), ({"text": ""}, "neither")]
+)
+async def test_predict_takes_numbers_or_a_text(models: Path, fields: dict[str, Any], got: str) -> None:
+    async with calling_pod(models) as pod:
+        for name in ("quick", "unknown", ""):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await predict_of(pod.channel)(predict_pb.PredictRequest(model_name=name, **fields))
+            assert (caught.value.code(), caught.value.details()) == (
+                grpc.StatusCode.INVALID_ARGUMENT,
+                f"expected either 'features' (numbers) or 'text' (a string), got {got}",
+            )
+
+
 @pytest.mark.parametrize("name", sorted(RESERVED))
 async def test_parameters_that_no_model_may_have_are_refused(models: Path, name: str) -> None:
     async with calling_pod(models) as pod:

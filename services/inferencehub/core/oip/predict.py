@@ -15,6 +15,7 @@ from inferencehub.core.values.errors import HubError, Kind, bad_input
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.signature import ModelInfo, TensorSpec
 from inferencehub.core.values.tensors import Tensor, pack_bytes
+from inferencehub.pb import inference_pb2 as predict_pb
 
 # struct format characters of the dtypes that Python numbers can become; FP16 and BF16 are not supported here.
 CODES = {
@@ -29,6 +30,19 @@ CODES = {
     "FP32": "f",
     "FP64": "d",
 }
+
+
+def features_or_text(message: predict_pb.PredictRequest) -> tuple[Sequence[float] | None, str | None]:
+    """What a request of Predict carries: its numbers or its text; the other one is None.
+
+    Raises:
+        HubError: BAD_INPUT if it has both, or neither.
+    """
+    features, text = message.features, message.text
+    if bool(features) == bool(text):
+        both = "both" if text else "neither"
+        raise bad_input(f"expected either 'features' (numbers) or 'text' (a string), got {both}")
+    return (None, text) if text else (features, None)
 
 
 def predict_request(

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from inferencehub.core.lane.sink import OneAnswer, Sink
 from inferencehub.core.oip import messages
+from inferencehub.core.oip.predict import features_or_text
 from inferencehub.core.oip.prediction import read_prediction
 from inferencehub.core.oip.raw_fields import read_request
-from inferencehub.core.values.errors import bad_input
 from inferencehub.core.values.tensors import Buffer
 from inferencehub.gateway.calls.exchange import Exchange
 from inferencehub.gateway.calls.submit import Calls
@@ -59,14 +59,9 @@ class Infer:
         Raises:
             HubError: if the call fails.
         """
-        features, text = message.features, message.text
-        if bool(features) == bool(text):
-            both = "both" if text else "neither"
-            raise bad_input(f"expected either 'features' (numbers) or 'text' (a string), got {both}")
+        features, text = features_or_text(message)
         sink = OneAnswer()
-        self.calls.predict(
-            exchange, message.model_name, list(features) if features else None, text or None, sink
-        )
+        self.calls.predict(exchange, message.model_name, list(features) if features else None, text, sink)
         response = await sink.future
         assert exchange.lane is not None
         found = read_prediction(exchange.lane.info, response)

@@ -22,7 +22,7 @@ from inferencehub.core.grpc_server.unread import UnreadAnswers
 from inferencehub.core.lane.sink import End, OneAnswer, Sink
 from inferencehub.core.oip import extension, messages
 from inferencehub.core.oip.admin.log_settings import LogSettings
-from inferencehub.core.oip.predict import predict_request
+from inferencehub.core.oip.predict import features_or_text, predict_request
 from inferencehub.core.oip.prediction import read_prediction
 from inferencehub.core.oip.raw_fields import read_request
 from inferencehub.core.oip.unnamed_model import kind_of
@@ -141,11 +141,11 @@ class Servicer:
     async def predict(self, message: predict_pb.PredictRequest, context: Any) -> bytes:
         """Predict, the small call: one row of features or a text in, a serialized PredictResponse out."""
         now = monotonic()
-        text = message.text if message.text and not message.features else None
+        features, text = features_or_text(message)
         name = message.model_name or self.settings.model_for(text) or self.models.unnamed(kind_of(text))
         model = self.models.get(name)
         model.open_lane()
-        request = predict_request(model.info, "", message.features, text)
+        request = predict_request(model.info, "", features, text)
 
         def reply(response: InferResponse) -> Message:
             found = read_prediction(model.info, response)
