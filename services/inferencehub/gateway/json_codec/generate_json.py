@@ -105,27 +105,38 @@ def tensor_of(spec: TensorSpec, batches: bool, value: msgspec.Raw) -> Tensor:
     Raises:
         HubError: BAD_INPUT naming the input, what was expected and what came.
     """
-    text = bytes(value)
-    data = value if text[:1] == b"[" else msgspec.Raw(b"[%b]" % text)
-    return tensor_from_json(TensorBody(spec.name, list(shape_of(spec, batches, data)), spec.dtype, data))
-
-
-def shape_of(spec: TensorSpec, batches: bool, data: msgspec.Raw) -> tuple[int, ...]:
-    """The shape of an array: nested arrays have their own, flat ones the one that the model declares."""
-    row = spec.shape[1:] if batches else spec.shape
-    rows = (1,) if batches else ()
+    text, row = bytes(value), spec.shape[1:] if batches else spec.shape
+    data = value
+    if text[:1] != b"[":
+        data = msgspec.Raw(b"[%b]" % text)
+    elif spec.any_shape:
+        row = (-1,)
     came = lengths(load(bytes(data)))
-    if len(came) > 1:
-        return came if len(came) == len(rows) + len(row) else rows + came
-    (count,) = came
+    if batches and 1 < len(came) <= len(row):  # nested, without a level for rows
+        came, data = (1, *came), msgspec.Raw(b"[%b]" % bytes(data))
+    shape = came if len(came) > 1 else (*(1,) * batches, *flat_row(spec, row, came[0]))
+    return tensor_from_json(TensorBody(spec.name, list(shape), spec.dtype, data))
+
+
+def flat_row(spec: TensorSpec, row: tuple[int, ...], count: int) -> tuple[int, ...]:
+    """The shape of a row that came as a flat array of `count` elements.
+
+    Args:
+        spec: the input.
+        row: the declared shape of a row.
+        count: how many elements came.
+
+    Raises:
+        HubError: BAD_INPUT if the elements do not fit, or fit several shapes.
+    """
     if len(row) == 1:
-        return rows + came
+        return (count,)
     known, free = prod([dim for dim in row if dim != -1]), row.count(-1)
     if free > 1 or (free and (not known or count % known)):
         raise bad_input(
             f"input '{spec.name}' has shape {list(spec.shape)}, expected nested arrays, got a flat one of {count}"
         )
-    return rows + tuple([count // known if dim == -1 else dim for dim in row])
+    return tuple([count // known if dim == -1 else dim for dim in row])
 
 
 def generate_answer(response: InferResponse, id: str | None) -> bytes:

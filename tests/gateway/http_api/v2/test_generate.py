@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from inferencehub.gateway.http_api.routes import endpoints
 from tests.hub import Hub, running_hub, write_model
+from tests.onnx_files import FLOAT, INT64, one_node, tensor_type
 from tests.several_answers import DECOUPLED, counting_model
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -24,6 +25,16 @@ class Model:
     def predict(self, inputs, parameters):
         assert "id" not in parameters
         return {"sum": inputs["a"].sum(axis=None, keepdims=False).reshape(1), "same": inputs["a"], "b": inputs["b"]}
+"""
+SHAPE = """
+import numpy as np
+
+class Model:
+    def __init__(self, directory, parameters):
+        pass
+
+    def predict(self, inputs):
+        return {"seen": np.tile(np.array(inputs["a"].shape), (len(inputs["a"]), 1))}
 """
 
 
@@ -39,6 +50,14 @@ async def hub(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hub]:
         output { name: "same" data_type: TYPE_FP32 dims: [-1, 2] }
         output { name: "b" data_type: TYPE_BOOL dims: [-1] }"""
     write_model(models, "plain", config, {"1/model.py": PLAIN})
+    pairs = """backend: "python" max_batch_size: 4
+        input { name: "a" data_type: TYPE_FP32 dims: [-1, 2] }
+        output { name: "seen" data_type: TYPE_INT64 dims: [-1] }"""
+    write_model(models, "pairs", pairs, {"1/model.py": SHAPE})
+    kind = tensor_type(FLOAT, None)
+    write_model(
+        models, "any", "", {"1/model.onnx": one_node("Shape", {"a": kind}, tensor_type(INT64, ["n"]))}
+    )
     async with running_hub(models, hold_s=20.0) as hub:
         hub.logs = models  # type: ignore[attr-defined]
         yield hub
@@ -154,6 +173,24 @@ async def test_a_model_with_one_answer_has_both(hub: Hub) -> None:
         400,
         "input 'a' has shape [-1, 2], expected nested arrays, got a flat one of 3",
     )
+
+
+@pytest.mark.parametrize(
+    ("model", "a", "shape"),
+    [
+        ("pairs", [1, 2, 3, 4], [1, 2, 2]),
+        ("pairs", [[1, 2], [3, 4], [5, 6]], [1, 3, 2]),
+        ("pairs", [[[1, 2], [3, 4], [5, 6]]], [1, 3, 2]),
+        ("any", 5, []),
+        ("any", [1, 2, 3], [3]),
+        ("any", [], [0]),
+        ("any", [[[1], [2]]], [1, 2, 1]),
+    ],
+)
+async def test_a_row_has_the_shape_of_its_arrays(hub: Hub, model: str, a: Any, shape: list[int]) -> None:
+    status, answer = await generate(hub, model, {"a": a})
+    assert status == 200, answer
+    assert answer["seen" if model == "pairs" else "y"] == (shape if len(shape) != 1 else shape[0])
 
 
 async def test_a_comment_keeps_a_silent_stream_open(hub: Hub) -> None:
