@@ -132,6 +132,21 @@ async def test_the_ends_of_each_datatype(all_ways: dict[str, Way], dtype: str) -
         assert await check(all_ways, f"any_{dtype}", Tensor("x", dtype, (), elements[-1]), "y") >= 6
 
 
+@pytest.mark.parametrize("dtype", ["FP64", "BYTES"])
+async def test_large_dimensions_of_nothing(hub: Hub, all_ways: dict[str, Way], dtype: str) -> None:
+    """numpy has no array whose other dimensions do not fit 64 bits; a model must not meet such a shape."""
+    name = f"{dtype}_4"
+    await check(all_ways, "echo", Tensor(name, dtype, (1, 0, 2**20, 2**20, 1), b""), f"out_{name}")
+    await check(all_ways, f"any_{dtype}", Tensor("x", dtype, (2**40, 0), b""), "y")
+    for model, shape, put in (
+        ("echo", [1, 0, 2**30, 2**30, 1], name),
+        (f"any_{dtype}", [0, 2**40, 2], "x"),
+    ):
+        body = {"inputs": [{"name": put, "datatype": dtype, "shape": shape, "data": []}]}
+        status, answer, _ = await hub.post(f"/v2/models/{model}/infer", body)
+        assert (status, f"shape {shape} is too large" in answer["error"]) == (400, True)
+
+
 @pytest.mark.parametrize("model", ["any_BYTES", "echo"])
 @pytest.mark.parametrize("text", ["x" * MIB, "\0" * MIB, "é😀" * (MIB // 6)], ids=["ascii", "nul", "unicode"])
 async def test_strings_of_a_megabyte(all_ways: dict[str, Way], model: str, text: str) -> None:

@@ -50,6 +50,8 @@ def test_the_byte_count_must_be_the_one_of_the_shape(dtype: str, shape: tuple[in
         ("FP32", (2, -2), b"", "dimension -2 in shape"),
         ("FP32", (0, MAX_ELEMENTS + 1), b"", f"dimension {MAX_ELEMENTS + 1} in shape"),
         ("FP32", (2**30, 2**30), b"", f"shape [{2**30}, {2**30}] has "),
+        ("FP32", (0, 2**30, 2**30), b"", f"shape [0, {2**30}, {2**30}] is too large, expected at most"),
+        ("BYTES", (2**40, 0, 2), b"", f"shape [{2**40}, 0, 2] is too large"),
         ("FP32", (1,) * 33, bytes(4), "33 dimensions, expected at most 32"),
         ("BYTES", (1,), b"", "0 bytes are not exactly 1 BYTES elements"),
         ("BYTES", (0,), bytes(4), "4 bytes are not exactly 0 BYTES elements"),
