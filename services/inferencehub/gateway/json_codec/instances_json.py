@@ -55,6 +55,7 @@ def decode_instances(body: Body) -> list[msgspec.Raw]:
     text = bytes(body)
     try:
         instances: list[msgspec.Raw] = _body.decode(text).instances
+        text.decode()  # what is not read yet is not checked yet
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         if b"NaN" not in text and b"Infinity" not in text:
             decode(_body, text)  # raises the error

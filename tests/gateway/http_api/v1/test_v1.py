@@ -131,6 +131,23 @@ async def test_what_cannot_be_mapped_is_refused(
     assert (answer, found["error"][: len(said)]) == (status, said)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"instances":[{"\xff":[1,2]}]}',
+        b'{"instances":[{"x":[1,2]},{"\xff":[1,2]}]}',
+        b'{"instances":[[1,"\xff"]]}',
+        b'{"instances":[{"b64":"","\xff":1}]}',
+    ],
+)
+async def test_bytes_that_are_no_text_are_the_callers_mistake(hub: Hub, body: bytes) -> None:
+    status, answer, _ = await hub.post("/v1/models/rows:predict", body)
+    assert (status, answer) == (
+        400,
+        {"error": "expected UTF-8 text, but byte 0xff in the body is none"},
+    )
+
+
 async def test_models_and_their_readiness(hub: Hub) -> None:
     assert (await hub.get("/v1/models/rows"))[:2] == (200, {"name": "rows", "ready": True})
     assert (await hub.get("/v1/models/rows/versions/1"))[:2] == (200, {"name": "rows", "ready": True})
