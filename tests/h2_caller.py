@@ -6,10 +6,19 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from struct import pack
+from urllib.parse import unquote
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from h2.events import ConnectionTerminated, DataReceived, Event, StreamEnded, StreamReset, TrailersReceived
+from h2.events import (
+    ConnectionTerminated,
+    DataReceived,
+    Event,
+    ResponseReceived,
+    StreamEnded,
+    StreamReset,
+    TrailersReceived,
+)
 
 HEADERS = [
     (":method", "POST"),
@@ -40,13 +49,14 @@ class H2Caller:
         self._flush()
         self._reading = asyncio.create_task(self._read())
 
-    def call(self, path: str, message: bytes, size: int | None = None, **fields: str) -> int:
+    def call(self, path: str, message: bytes, size: int | None = None, flag: int = 0, **fields: str) -> int:
         """Begin a call; the number of its stream.
 
         Args:
             path: its method.
             message: what is sent of its message.
             size: the length that its prefix tells; if it is larger, the message stays incomplete.
+            flag: 1 says that the message is compressed.
             fields: more headers, "_" for "-".
         """
         number = self.h2.get_next_available_stream_id()
@@ -54,7 +64,7 @@ class H2Caller:
         self.h2.send_headers(number, [(":path", path), *HEADERS, *more])
         self.data[number] = b""
         whole = size is None or size == len(message)
-        self.h2.send_data(number, pack(">BI", 0, len(message) if size is None else size))
+        self.h2.send_data(number, pack(">BI", flag, len(message) if size is None else size))
         self._flush()
         self._sending = asyncio.create_task(self._send(number, message, whole))
         return number
@@ -126,8 +136,9 @@ class H2Caller:
             self.data[event.stream_id] += event.data or b""
             if self.reads and event.flow_controlled_length:
                 self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
-        elif isinstance(event, TrailersReceived):
-            self.trailers[event.stream_id] = {str(name): str(value) for name, value in event.headers or ()}
+        elif isinstance(event, TrailersReceived | ResponseReceived):  # an error may come without trailers
+            fields = {str(name): unquote(str(value)) for name, value in event.headers or ()}
+            self.trailers[event.stream_id] = fields
         elif isinstance(event, StreamEnded | StreamReset):
             self.ended.add(event.stream_id)
         elif isinstance(event, ConnectionTerminated):

@@ -14,10 +14,13 @@ import grpc
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 
+from inferencehub.core.grpc_server.coding import decoded
 from inferencehub.core.grpc_server.refusal import no_message, refuse
+from inferencehub.core.values.errors import HubError
 
 SERVICE = "grpc.health.v1.Health"
 REQUEST = "HealthCheckRequest"
+LONGEST = 2**16  # bytes of a request
 Status = health_pb2.HealthCheckResponse
 
 
@@ -91,7 +94,7 @@ class Health:
 def service_of(data: bytes) -> str | None:
     """The name that a request asks for; None if the bytes are no request."""
     try:
-        name: str = health_pb2.HealthCheckRequest.FromString(data).service
-    except DecodeError:
+        name: str = health_pb2.HealthCheckRequest.FromString(decoded(data, LONGEST)[0]).service
+    except (DecodeError, HubError):
         return None
     return name

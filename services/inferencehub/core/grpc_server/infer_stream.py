@@ -22,6 +22,7 @@ from typing import Any
 
 import grpc
 
+from inferencehub.core.grpc_server.coding import ALGORITHMS, coding_of, pays
 from inferencehub.core.grpc_server.unary import written
 from inferencehub.core.grpc_server.unread import UnreadAnswers
 from inferencehub.core.lane.byte_budget import ByteBudget
@@ -82,6 +83,7 @@ class InferStream:
         self.ending = False
         self._bytes_held = bytes_held
         self._unread = unread
+        self._coding: bytes | None = None
         self._held = 0
         self._most = most
         self._context = context
@@ -119,6 +121,10 @@ class InferStream:
 
     async def _read(self) -> None:
         while (data := await self._context.read()) is not grpc.aio.EOF:
+            if self._coding is None:  # the first request decides for all answers
+                self._coding = coding_of(data)
+                if self._coding:
+                    self._context.set_compression(ALGORITHMS[self._coding])
             task = self._loop.create_task(self._request(data))
             del data
             task.add_done_callback(self._changed)
@@ -157,6 +163,8 @@ class InferStream:
             size = len(data)
             async with self._writing:
                 self._hold(-size)
+                if self._coding and not pays(data, self._coding):
+                    self._context.disable_next_message_compression()
                 caller = self._unread.add(size, self._context)
                 try:
                     await self._context.write(data)

@@ -16,9 +16,12 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
+from inferencehub.core.grpc_server.coding import decoded
 from inferencehub.core.grpc_server.refusal import refuse
+from inferencehub.core.values.errors import HubError
 from inferencehub.pb._pool import POOL
 
+LONGEST = 2**16  # bytes of a request
 SERVICES = ("grpc.reflection.v1.ServerReflection", reflection.SERVICE_NAME)
 
 
@@ -50,8 +53,8 @@ async def parsed(
     """The messages of a stream. Bytes that are none end it with a clear status; gRPC itself would show a class name."""
     async for data in requests:
         try:
-            request = reflection_pb2.ServerReflectionRequest.FromString(data)
-        except DecodeError:
+            request = reflection_pb2.ServerReflectionRequest.FromString(decoded(data, LONGEST)[0])
+        except (DecodeError, HubError):
             refuse(context, "ServerReflectionRequest")
             return
         yield request

@@ -14,7 +14,8 @@ LEFT = "ExecuteBatchError raised in core"
 def options(most_bytes: int, most_answer_bytes: int) -> list[tuple[str, int]]:
     """The options of a server.
 
-    A request of up to twice `most_bytes` is read, so that it can be refused with a sentence.
+    A request of up to twice `most_bytes` is read, so that it can be refused with a sentence. Compressed requests come as
+    they are; see `coding.py`.
 
     Clients may ping every 10 s, even without an open call. Gateways do that to notice a node that has vanished.
 
@@ -25,6 +26,7 @@ def options(most_bytes: int, most_answer_bytes: int) -> list[tuple[str, int]]:
     return [
         ("grpc.max_receive_message_length", min(2 * most_bytes, 2**31 - 1)),
         ("grpc.max_send_message_length", most_answer_bytes),
+        ("grpc.per_message_decompression", 0),
         ("grpc.so_reuseport", 0),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),

@@ -10,6 +10,7 @@ import grpc
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError, Message
 
+from inferencehub.core.grpc_server.coding import decoded, encode
 from inferencehub.core.grpc_server.refusal import no_message
 from inferencehub.core.grpc_server.unread import UnreadAnswers
 from inferencehub.core.lane.byte_budget import ByteBudget
@@ -73,9 +74,11 @@ def unary(
             if beyond:
                 bytes_held.add(beyond)
                 raise HubError(Kind.TOO_LARGE, f"the request has {len(data)} bytes, expected at most {limit}")
+            data, coding = decoded(data, limit)
             message = data if request is None else parsed(request, data)
             answer = await method(message, context)
             data = answer if isinstance(answer, bytes) else answer.SerializeToString()
+            await encode(data, coding, context)
             unread.hold(len(data), context)
             return data
         except Exception as error:
