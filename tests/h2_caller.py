@@ -14,6 +14,7 @@ from h2.events import (
     ConnectionTerminated,
     DataReceived,
     Event,
+    PingAckReceived,
     ResponseReceived,
     StreamEnded,
     StreamReset,
@@ -43,6 +44,7 @@ class H2Caller:
         self.ended: set[int] = set()
         self.lost = False
         self.reads = False
+        self.acked = False  # the last ping was answered
         self.going = False  # the server has sent GOAWAY
         self._reader, self._writer = reader, writer
         self._changed = asyncio.Event()
@@ -80,6 +82,15 @@ class H2Caller:
             if number not in self.ended and data:
                 self.h2.acknowledge_received_data(len(data), number)
         self._flush()
+
+    async def ping(self) -> None:
+        """Send a ping, and wait for its answer or the connection's end."""
+        self.acked = False
+        self.h2.ping(bytes(8))
+        self._flush()
+        async with asyncio.timeout(60):
+            while not self.acked and not self.lost and not self.going:
+                await self._change()
 
     async def until(self, number: int) -> dict[str, str]:
         """Wait for the end of a call; its trailers."""
@@ -143,6 +154,8 @@ class H2Caller:
             self.ended.add(event.stream_id)
         elif isinstance(event, ConnectionTerminated):
             self.going = True
+        elif isinstance(event, PingAckReceived):
+            self.acked = True
 
     def _flush(self) -> None:
         self._writer.write(self.h2.data_to_send())
