@@ -29,7 +29,10 @@ LEFT_US = 30_000_000
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A message that is sent again and again: how many requests it holds, and over how many connections and streams."""
+    """A message that is sent again and again: how many requests it holds, and over how many connections and streams.
+
+    `through` says that it goes to the gateway, where a peer has one.
+    """
 
     job: str
     title: str
@@ -38,6 +41,7 @@ class Call:
     connections: int
     streams: int
     merged: int = 1
+    through: bool = False
 
     def message(self) -> bytes:
         """The protobuf bytes: the model's first row, as often as requests are merged."""
@@ -53,6 +57,10 @@ GRPC_PEERS = ("ours", "triton", "triton-batching", "mlserver")
 CALLS = (
     Call("grpc-64", "3 floats, gRPC to the model server, 64 in flight", "three", GRPC_PEERS, 4, 16),
     Call("grpc-merged", "the same to our pod, 16 requests a call, 64 in flight", "three", ("ours",), 1, 4, MERGED),
+    Call(
+        "grpc-gateway-64", "3 floats, gRPC through our gateway, 64 in flight", "three", ("ours", "mlserver"), 4, 16,
+        through=True,
+    ),
     Call("grpc-image-8", "1x3x224x224, gRPC to the model server, 8 in flight", "image", GRPC_PEERS, 4, 2),
 )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""gRPC directly to the model servers: our pod, Triton and MLServer get the same ModelInfer calls.
+"""gRPC to the model servers: our pod, our gateway, Triton and MLServer get the same ModelInfer calls.
 
 Our pod also gets the calls that our gateway makes, with several requests merged into one call; each request counts.
 """
@@ -19,7 +19,8 @@ CHECKS_A_SECOND = 5.0
 
 def one_run(served: Served, call: Call, seconds: float) -> Run:
     """A run, after a warm-up on the same connections."""
-    port, message = served.site.grpc_port, call.message()
+    site, message = served.site, call.message()
+    port = site.front_port if call.through and served.peer.has_gateway else site.grpc_port
     with served.alone(), asking(port, call) as ask, Checker(ask, CHECKS_A_SECOND) as checker:
         seen = call_grpc(
             port, INFER, message, call.connections, call.streams, seconds, served.group.cpu_seconds

@@ -80,6 +80,7 @@ GOALS = (
     Goal("image-binary-8", "rate", 2, peers=("mlserver", "kserve")),
     Goal("grpc-64", "rate", 1.5, peers=("mlserver",)),
     Goal("grpc-64", "rate", 0.6, peers=("triton",)),
+    Goal("grpc-gateway-64", "rate", 1.5, peers=("mlserver",)),
     Goal("grpc-merged", "rate", 1.5, peers=("triton",), against="grpc-64"),
     Goal("ceiling-1-pod", "share", 0.99),
     Goal("ceiling-3-pods", "share", 0.99),

@@ -25,11 +25,15 @@ NO_TRITON = "" if TRITON else "TRITON_SERVER, a program that runs one, is not se
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What a peer is started with: its Python, its ports, a folder of its own."""
+    """What a peer is started with: its Python, its ports, a folder of its own.
+
+    `grpc_port` is the model server's, and `front_port` that of a gateway, where there is one.
+    """
 
     python: str
     port: int
     grpc_port: int
+    front_port: int
     folder: Path
 
 
@@ -39,7 +43,8 @@ class Peer:
 
     `asks` has the dialect of each form it can be asked in: `row` (a few numbers as JSON), `json` and `binary` (a
     picture). `ready` is a path that answers 200 once it serves. `packages` are those whose versions are written down.
-    `absent` says why it cannot be asked. `can_stand` says whether it survives to be stopped while others are asked.
+    `absent` says why it cannot be asked. `can_stand` says whether it survives to be stopped while others are asked,
+    and `has_gateway` whether its `front_port` takes gRPC.
     """
 
     name: str
@@ -50,6 +55,7 @@ class Peer:
     packages: tuple[str, ...] = ()
     absent: str = ""
     can_stand: bool = True
+    has_gateway: bool = False
 
 
 def here(site: Site, script: str, *arguments: object) -> Command:
@@ -62,7 +68,7 @@ def ours(site: Site) -> list[Command]:
     repository = site.folder / "models"
     repository.mkdir(parents=True, exist_ok=True)
     fill(repository, {})
-    return tiers(repository, (site.port,), (site.grpc_port,))
+    return tiers(repository, (site.port,), (site.grpc_port,), fronts=(site.front_port,))
 
 
 def naive(kind: str) -> Callable[[Site], list[Command]]:
@@ -161,7 +167,7 @@ BYTES: dict[str, Ask] = {**PREDICT, "binary": ask.picture_bytes}
 V2: dict[str, Ask] = {"row": ask.v2, "json": ask.v2, "binary": ask.v2_binary}
 
 ALL = (
-    Peer("ours", ours, {**V2, "row": ask.predict}, "/v2/models/three/ready"),
+    Peer("ours", ours, {**V2, "row": ask.predict}, "/v2/models/three/ready", has_gateway=True),
     Peer("echo", lambda site: [here(site, "echo", site.port)], {"row": ask.anything}),
     Peer(
         "fastapi", lambda site: [here(site, "monolith", site.port)], BYTES,

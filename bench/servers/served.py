@@ -101,7 +101,7 @@ def begin(peer: Peer, jobs: Sequence[Job], pin: bool) -> Served:
     site_python = (
         str(python_of(REQUIREMENTS / f"{peer.environment}.txt")) if peer.environment else sys.executable
     )
-    site = Site(site_python, free_port(), free_port(), KEPT / "run" / peer.name)
+    site = Site(site_python, free_port(), free_port(), free_port(), KEPT / "run" / peer.name)
     site.folder.mkdir(parents=True, exist_ok=True)
     began = perf_counter()
     group = started(peer, site, pin)

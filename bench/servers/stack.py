@@ -114,11 +114,19 @@ def tier(name: str, environ: Mapping[str, str], tree: Path = ROOT) -> Command:
 
 
 def tiers(
-    repository: Path, ports: tuple[int, ...], pods: tuple[int, ...], tree: Path = ROOT
+    repository: Path,
+    ports: tuple[int, ...],
+    pods: tuple[int, ...],
+    tree: Path = ROOT,
+    fronts: tuple[int, ...] = (),
 ) -> list[Command]:
-    """Gateways on `ports`, each in front of all `pods`."""
+    """Gateways on `ports`, each in front of all `pods`; `fronts` are their ports for gRPC, any free ones if empty."""
     targets = ",".join(f"127.0.0.1:{port}" for port in pods)
-    gateways = [tier("gateway", {"PORT": str(port), "GRPC_SERVER_URL": targets}, tree) for port in ports]
+    own = [{"HUB_GRPC_PORT": str(port)} for port in fronts] or [{} for _ in ports]
+    gateways = [
+        tier("gateway", {"PORT": str(port), "GRPC_SERVER_URL": targets, **more}, tree)
+        for port, more in zip(ports, own, strict=True)
+    ]
     models = str(repository)
     return [*gateways, *[tier("inference", {"PORT": str(port), "HUB_MODELS": models}, tree) for port in pods]]
 

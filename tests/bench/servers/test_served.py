@@ -22,7 +22,7 @@ def test_a_peer_that_ends_says_why(tmp_path: Path) -> None:
     running = Group([Command([sys.executable, "-c", code])], tmp_path, tmp_path / "log", pin=False)
     peer = Peer("broken", lambda site: [], {})
     with pytest.raises(NotServing, match="no such model"):
-        until_ready(Served(peer, Site(sys.executable, 1, 1, tmp_path), running))
+        until_ready(Served(peer, Site(sys.executable, 1, 1, 1, tmp_path), running))
     running.stop()
 
 
