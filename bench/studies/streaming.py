@@ -49,7 +49,7 @@ async def stream(port: int, count: int) -> tuple[bytes, float]:
     """A stream's text, and when its first answer came."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
     body = b'{"count":%d}' % count
-    head = b"POST /v2/models/streaming/generate_stream HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
+    head = b"POST /v2/models/streaming/generate_stream HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-request-timeout-ms: 300000\r\ncontent-length: %d\r\n\r\n"
     writer.write(head % len(body) + body)
     text = await reader.readuntil(b"data: ")
     came = time.monotonic()

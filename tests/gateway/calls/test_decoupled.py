@@ -277,6 +277,21 @@ async def test_a_request_that_no_stream_takes_is_too_large_at_once(tmp_path: Pat
         assert (await hub.post("/v2/models/wide/generate", {"x": [1]}))[0] == 200
 
 
+async def test_answers_that_are_too_large_for_a_message_only_together_come_one_by_one(tmp_path: Path) -> None:
+    counting_model(tmp_path)
+    async with running_hub(tmp_path, pod={"max_message_bytes": 20_000}) as hub:
+        sink = begin(hub, "counter", 200, width=1000)
+        assert await ended(sink) is None
+        assert sink.parts == counted(200, 1000)
+        sink = begin(hub, "counter", 3, width=20_000)
+        end = await ended(sink)
+        assert isinstance(end, HubError)
+        assert (end.kind, sink.parts) == (Kind.MODEL_FAILED, [])
+        assert (
+            end.detail == f"model 'counter' gave an answer of {20_000 + 5} bytes, more than the limit 20000"
+        )
+
+
 async def ask(hub: Hub, model: str, name: str = "count", datatype: str = "INT32") -> tuple[int, str]:
     """Status and error of a request that can carry one answer; name and type are those of the model's input."""
     x: dict[str, Any] = {"name": name, "datatype": datatype, "shape": [1], "data": [2]}

@@ -21,7 +21,8 @@ standing stream, a call is identified by its `id`. These parameters are added:
                               this message has no answer
               hub_again       the call was lost with another pod before; a pod runs one such call at a time
     response  hub_begun       the pod has accepted a call with hub_again, and will run it; its answer will follow
-              hub_part        one of several answers to the call, and its weight; another part or the end will follow
+              hub_part        one or more of several answers to the call: their weights, separated by commas; their
+                              outputs follow each other; another part or the end will follow
               hub_end         the end of a call whose answers were all parts; this message contains no answer
               hub_code        name of the gRPC status code of a failed call; error_message has the sentence
               hub_kind        the kind of its error (`core/values/errors.py`), because several kinds share a code
@@ -164,6 +165,11 @@ def dropped_of(message: pb.ModelInferResponse) -> tuple[int, ...]:
     if DROPPED not in parameters:
         return ()
     return tuple([int(part) for part in parameters[DROPPED].string_param.split(",")])
+
+
+def weights_of(message: pb.ModelInferResponse) -> list[int]:
+    """The weights of the answers in a message that has one or more of several."""
+    return [int(part) for part in message.parameters[PART].string_param.split(",")]
 
 
 def stream_port_of(extensions: Iterable[str]) -> int:

@@ -18,7 +18,7 @@ from inferencehub.core.oip.extension import MEMBERS, OURS
 from inferencehub.core.values.errors import HubError, bad_input
 from inferencehub.core.values.parameters import CLASSIFICATION, check_tensor_parameters, class_count, reserved
 from inferencehub.core.values.requests import InferRequest, InferResponse, Parameter
-from inferencehub.core.values.tensors import Buffer, checked_tensor, pack_bytes
+from inferencehub.core.values.tensors import Buffer, Tensor, checked_tensor, pack_bytes
 from inferencehub.pb import open_inference_pb2 as pb
 
 SERVICE = "inference.GRPCInferenceService"
@@ -160,11 +160,16 @@ def typed_contents(
 def fill_response(message: pb.ModelInferResponse, response: InferResponse, id: str) -> None:
     """Write an answer into an empty message. The message may be a field of another message."""
     message.model_name, message.model_version, message.id = response.model, response.version, id
+    add_outputs(message, response)
+    for name, value in response.parameters.items():
+        set_parameter(message.parameters[name], value)
+
+
+def add_outputs(message: pb.ModelInferResponse, response: InferResponse) -> None:
+    """Write the outputs of an answer behind those that the message has."""
     for tensor in response.outputs:
         message.outputs.add(name=tensor.name, datatype=tensor.dtype, shape=tensor.shape)
         message.raw_output_contents.append(bytes(tensor.data))
-    for name, value in response.parameters.items():
-        set_parameter(message.parameters[name], value)
 
 
 def asks_for_end(message: pb.ModelInferRequest) -> bool:
@@ -210,6 +215,33 @@ def response_from_proto(message: pb.ModelInferResponse) -> InferResponse:
     """A pod's answer from its message, without our own parameters (`hub_…`).
 
     Raises:
+        ValueError: as `outputs_from_proto`.
+    """
+    outputs, parameters = outputs_from_proto(message), parameters_from_proto(message.parameters)
+    return InferResponse(message.model_name, message.model_version, outputs, parameters)
+
+
+def responses_from_proto(message: pb.ModelInferResponse, count: int) -> list[InferResponse]:
+    """So many answers of a pod from one message, in which their outputs follow each other.
+
+    Raises:
+        ValueError: as `outputs_from_proto`, or if the outputs are not those of so many answers.
+    """
+    outputs, parameters = outputs_from_proto(message), parameters_from_proto(message.parameters)
+    each, rest = divmod(len(outputs), count)
+    if rest:
+        raise ValueError(f"{len(outputs)} outputs for {count} answers")
+    model, version = message.model_name, message.model_version
+    return [
+        InferResponse(model, version, outputs[number * each : (number + 1) * each], parameters)
+        for number in range(count)
+    ]
+
+
+def outputs_from_proto(message: pb.ModelInferResponse) -> tuple[Tensor, ...]:
+    """The outputs in a pod's message.
+
+    Raises:
         ValueError: if the number of raw buffers is not the number of outputs, or if the contents of an output do not fit
             its datatype and shape.
     """
@@ -225,9 +257,7 @@ def response_from_proto(message: pb.ModelInferResponse) -> InferResponse:
         ]
     except HubError as error:  # the server's fault, and not the caller's
         raise ValueError(error.detail) from None
-    return InferResponse(
-        message.model_name, message.model_version, tuple(outputs), parameters_from_proto(message.parameters)
-    )
+    return tuple(outputs)
 
 
 def typed_output(tensor: pb.ModelInferResponse.InferOutputTensor) -> bytes:

@@ -37,6 +37,7 @@ class EventStream:
         self._event = event
         self._keep_alive_s = keep_alive_s
         self._times = AnswerTimes(call.exchange, call.edge.metrics)
+        self._events: list[bytes] = []  # of this pass of the event loop: they are one write
         self._unread = 0  # weight of answers that the caller has not read
         self._written = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -57,12 +58,8 @@ class EventStream:
             self._fail(error)
             call.exchange.leave()
             return
-        self._begin()
         self._unread += weight
-        if self._write(b"data: %b\n\n" % text):
-            self._credit()
-        else:
-            call.reply.drained = self._credit
+        self._add(text)
 
     def end(self, end: End) -> None:
         """See `Sink`."""
@@ -77,6 +74,22 @@ class EventStream:
             if not call.ended:
                 self._begin()
                 self._finish()
+
+    def _add(self, text: bytes) -> None:
+        self._begin()
+        if not self._events:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._events.append(b"data: %b\n\n" % text)
+
+    def _flush(self) -> None:
+        text = b"".join(self._events)
+        self._events.clear()
+        if not text or self._call.ended:
+            return
+        if self._write(text):
+            self._credit()
+        else:
+            self._call.reply.drained = self._credit
 
     def _begin(self) -> None:
         if self._timer is None:
@@ -96,11 +109,12 @@ class EventStream:
         if self._timer is None:
             self._call.fail(error)
             return
-        self._write(b"data: %b\n\n" % self._call.endpoint.error(error))
+        self._add(self._call.endpoint.error(error))
         self._call.exchange.kind = error.kind.label
         self._finish()
 
     def _finish(self) -> None:
+        self._flush()
         self._stop()
         self._call.finish(200)
 

@@ -150,8 +150,10 @@ class Replica:
         if not job.has_parts:
             job.credit = Window(credit).credit
             job.trip = Trip(batch.rows, served_by=self.pod.address)
-        weight = reply.parameters[extension.PART].int64_param
-        emit(messages.response_from_proto(reply), weight, extension.dropped_of(reply))
+        weights, dropped = extension.weights_of(reply), extension.dropped_of(reply)
+        responses = messages.responses_from_proto(reply, len(weights))
+        for response, weight in zip(responses, weights, strict=True):
+            emit(response, weight, dropped)
 
     async def _alive(self) -> None:
         """Ask the pod for an answer: a job must not be blamed for a pod that was lost before it got the job.

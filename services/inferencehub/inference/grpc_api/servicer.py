@@ -33,7 +33,7 @@ from inferencehub.core.values.tensors import Buffer
 from inferencehub.inference.grpc_api.call import Call, CallRecorder, status_of
 from inferencehub.inference.grpc_api.merged import add_dropped, add_times, fill, members_of
 from inferencehub.inference.grpc_api.queries import Queries
-from inferencehub.inference.grpc_api.standing_stream import StandingStream
+from inferencehub.inference.grpc_api.standing_stream import StandingStream, Weighed
 from inferencehub.inference.grpc_api.streams import Streams
 from inferencehub.inference.models.registry import Models
 from inferencehub.inference.settings import InferenceSettings
@@ -98,17 +98,21 @@ class Servicer:
         self.calls.begin(call, messages.request_from_proto(message, raw), members_of(message), sink)
         return call
 
-    def part(self, id: str, call: Call, response: InferResponse, weight: int, limit: int) -> bytes:
-        """One of several answers to a message of a standing stream, serialized.
+    def parts(self, id: str, call: Call, answers: Sequence[Weighed], limit: int) -> bytes:
+        """One or more of several answers to a message of a standing stream, serialized.
 
         Raises:
-            HubError: MODEL_FAILED if it has more than `limit` bytes.
+            HubError: MODEL_FAILED if they have more than `limit` bytes.
         """
-        check_size(response.size, call.model.name, limit)
+        (first, _), *more = answers
+        check_size(first.size, call.model.name, limit)
         reply = pb.ModelStreamInferResponse()
-        messages.fill_response(reply.infer_response, response, id)
-        reply.infer_response.parameters[extension.PART].int64_param = weight
-        add_dropped(reply.infer_response, call)
+        message = reply.infer_response
+        messages.fill_response(message, first, id)
+        for response, _ in more:
+            messages.add_outputs(message, response)
+        message.parameters[extension.PART].string_param = ",".join([str(weight) for _, weight in answers])
+        add_dropped(message, call)
         return written(reply, call.model.name, limit)
 
     def answer(self, id: str, call: Call, end: End, limit: int) -> bytes:

@@ -7,6 +7,7 @@ running ones, and ends the stream with OK. A call without an answer at that mome
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -23,6 +24,7 @@ from inferencehub.inference.grpc_api.call import Call
 from inferencehub.pb import open_inference_pb2 as pb
 
 OK, UNIMPLEMENTED = 0, 12  # gRPC's status codes
+Weighed = tuple[InferResponse, int]  # one of several answers, and its weight
 
 
 class CallRunner(Protocol):
@@ -37,11 +39,11 @@ class CallRunner(Protocol):
             Exception: if the call is not accepted.
         """
 
-    def part(self, id: str, call: Call, response: InferResponse, weight: int, limit: int) -> bytes:
-        """One of several answers, serialized.
+    def parts(self, id: str, call: Call, answers: Sequence[Weighed], limit: int) -> bytes:
+        """One or more of several answers, serialized.
 
         Raises:
-            HubError: if it has more than `limit` bytes.
+            HubError: if they have more than `limit` bytes.
         """
 
     def answer(self, id: str, call: Call, end: End, limit: int) -> bytes:
@@ -72,23 +74,35 @@ class Port(Protocol):
 
 
 class Answers:
-    """The sink of one call: it writes the answers to the call's stream."""
+    """The sink of one call: it writes the answers to the call's stream.
 
-    __slots__ = ("call", "id", "stream")
+    Of several answers, those that come in one pass of the event loop are one message: a message costs more than an answer.
+    """
+
+    __slots__ = ("_parts", "call", "id", "stream")
     several = True
     call: Call
 
     def __init__(self, stream: StandingStream, id: str) -> None:
         self.stream = stream
         self.id = id
+        self._parts: list[Weighed] = []
 
     def part(self, response: InferResponse, weight: int) -> None:
         """See `Sink`."""
-        self.stream.part(self.id, self.call, response, weight)
+        if not self._parts:
+            asyncio.get_running_loop().call_soon(self._send)
+        self._parts.append((response, weight))
 
     def end(self, end: End) -> None:
         """See `Sink`."""
+        self._send()
         self.stream.answer(self.id, self.call, end)
+
+    def _send(self) -> None:
+        parts, self._parts = self._parts, []
+        if parts:
+            self.stream.parts(self.id, self.call, parts)
 
 
 class StandingStream(ServerStream):
@@ -238,13 +252,17 @@ class StandingStream(ServerStream):
             except Exception as error:
                 self.send((self._pod.failure(id, error, message),))
 
-    def part(self, id: str, call: Call, response: InferResponse, weight: int) -> None:
-        """Send one of several answers. If it cannot be sent, end the call with an error."""
+    def parts(self, id: str, call: Call, answers: Sequence[Weighed]) -> None:
+        """Send one or more of several answers. If one cannot be sent, end the call with an error."""
         if id not in self._running:
             return
         try:
-            self.send((self._pod.part(id, call, response, weight, self._limit),))
+            self.send((self._pod.parts(id, call, answers, self._limit),))
         except HubError as error:
+            if len(answers) > 1:  # one of them may be too large, or they are so only together
+                for answer in answers:
+                    self.parts(id, call, (answer,))
+                return
             self.answer(id, call, error)
             call.leave()
 
