@@ -115,7 +115,7 @@ class HttpCall(Request):
             return
         try:
             job = self.exchange.job
-            if (job is None or job.trip.size >= LARGE_JSON) and end.size >= LARGE_JSON:
+            if (job is None or job.trip.size >= LARGE_JSON or job.has_parts) and end.size >= LARGE_JSON:
                 self.run(self._send_beside(end))
                 return
             content = self.endpoint.content(self, end)

@@ -8,6 +8,7 @@ own status. While the model is silent, a comment keeps the connection alive. A c
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from time import monotonic
 
@@ -15,7 +16,7 @@ from inferencehub.core.lane.sink import End
 from inferencehub.core.values.errors import HubError
 from inferencehub.core.values.requests import InferResponse
 from inferencehub.gateway.calls.answer_times import AnswerTimes
-from inferencehub.gateway.http_api.call import HttpCall
+from inferencehub.gateway.http_api.call import LARGE_JSON, HttpCall
 
 LINES = b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
 COMMENT = b":\n\n"
@@ -37,6 +38,8 @@ class EventStream:
         self._event = event
         self._keep_alive_s = keep_alive_s
         self._times = AnswerTimes(call.exchange, call.edge.metrics)
+        # What comes behind a large answer, which is encoded in a thread: answers with their weights, and the end.
+        self._later: deque[tuple[InferResponse, int] | HubError | None] = deque()
         self._events: list[bytes] = []  # of this pass of the event loop: they are one write
         self._unread = 0  # weight of answers that the caller has not read
         self._written = 0.0
@@ -44,42 +47,75 @@ class EventStream:
 
     def part(self, response: InferResponse, weight: int) -> None:
         """See `Sink`."""
-        call = self._call
-        if not call.ended:
-            self._send(response, weight)
-        if not call.ended:
-            self._times.sent()
-
-    def _send(self, response: InferResponse, weight: int) -> None:
-        call = self._call
-        try:
-            text = self._event(response)
-        except HubError as error:
-            self._fail(error)
-            call.exchange.leave()
-            return
-        self._unread += weight
-        self._add(text)
+        if not self._call.ended:
+            self._take(response, weight)
 
     def end(self, end: End) -> None:
         """See `Sink`."""
-        call = self._call
-        if call.ended:
-            self._stop()
-        elif isinstance(end, HubError):
-            self._fail(end)
+        if isinstance(end, InferResponse):
+            if not self._call.ended:
+                self._take(end, 0)
+            end = None
+        if self._later:
+            self._later.append(end)
         else:
-            if end is not None:
-                self._send(end, 0)
-            if not call.ended:
-                self._begin()
-                self._finish()
+            self._end(end)
 
-    def _add(self, text: bytes) -> None:
+    def _take(self, response: InferResponse, weight: int) -> None:
+        """Encode an answer: now, or in a thread if it is large or behind a large one."""
+        if self._later or response.size >= LARGE_JSON:
+            self._later.append((response, weight))
+            if len(self._later) == 1:
+                self._call.run(self._encode_beside())
+            return
+        try:
+            text = self._encoded(response)
+        except HubError as error:
+            self._refuse(error)
+        else:
+            self._add(text, weight)
+
+    async def _encode_beside(self) -> None:
+        later = self._later
+        while later:
+            next = later[0]
+            if isinstance(next, tuple):
+                response, weight = next
+                try:
+                    self._add(await self._call.beside(self._encoded, response), weight)
+                except HubError as error:
+                    later.clear()
+                    self._refuse(error)
+                    return
+            else:
+                self._end(next)
+            later.popleft()
+
+    def _encoded(self, response: InferResponse) -> bytes:
+        return b"data: %b\n\n" % self._event(response)
+
+    def _add(self, event: bytes, weight: int) -> None:
         self._begin()
         if not self._events:
             asyncio.get_running_loop().call_soon(self._flush)
-        self._events.append(b"data: %b\n\n" % text)
+        self._events.append(event)
+        self._unread += weight
+        if weight:  # else it is the only one
+            self._times.sent()
+
+    def _end(self, error: HubError | None) -> None:
+        if self._call.ended:
+            self._stop()
+        elif error is not None:
+            self._fail(error)
+        else:
+            self._begin()
+            self._finish()
+
+    def _refuse(self, error: HubError) -> None:
+        """An answer cannot be shown: end with an error, and stop the model."""
+        self._fail(error)
+        self._call.exchange.leave()
 
     def _flush(self) -> None:
         text = b"".join(self._events)
@@ -109,7 +145,7 @@ class EventStream:
         if self._timer is None:
             self._call.fail(error)
             return
-        self._add(self._call.endpoint.error(error))
+        self._add(b"data: %b\n\n" % self._call.endpoint.error(error), 0)
         self._call.exchange.kind = error.kind.label
         self._finish()
 

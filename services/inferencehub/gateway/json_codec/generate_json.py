@@ -17,7 +17,7 @@ from inferencehub.core.values.errors import bad_input
 from inferencehub.core.values.requests import InferRequest, InferResponse, Parameter
 from inferencehub.core.values.signature import ModelInfo, TensorSpec
 from inferencehub.core.values.tensors import Tensor
-from inferencehub.gateway.json_codec.answer_json import elements, encode, finite_json
+from inferencehub.gateway.json_codec.answer_json import encode, finite_json, written_elements
 from inferencehub.gateway.json_codec.json_text import decode, load, mismatch
 from inferencehub.gateway.json_codec.request_json import checked
 from inferencehub.gateway.json_codec.tensor_json import Parameters, TensorBody, lengths, tensor_from_json
@@ -148,7 +148,7 @@ def generate_answer(response: InferResponse, id: str | None) -> bytes:
     answer: dict[str, Any] = {} if id is None else {"id": id}
     answer |= {"model_name": response.model, "model_version": response.version}
     for tensor in response.outputs:
-        values = elements(tensor)
-        answer[tensor.name] = values[0] if len(values) == 1 else values
+        values = written_elements(tensor)
+        answer[tensor.name] = values[0] if isinstance(values, list) and len(values) == 1 else values
     text = encode(answer)
     return encode(finite_json(answer)) if b"null" in text else text
