@@ -362,21 +362,3 @@ def test_a_request_written_in_parts_is_the_same_request(
         for view in views:
             if aligned and len(view) >= raw_fields.LARGE_REQUEST:
                 assert whole.index(view) % 8 == 0
-
-
-@pytest.mark.parametrize("outputs", [0, 1, 2])
-def test_several_answers_in_one_message_come_back_as_they_were(outputs: int) -> None:
-    answers = [
-        InferResponse(
-            "m", "1", tuple(Tensor(f"y{n}", "INT32", (1,), bytes([10 * at + n] * 4)) for n in range(outputs))
-        )
-        for at in range(3)
-    ]
-    message = pb.ModelInferResponse()
-    messages.fill_response(message, answers[0], "an-id")
-    for answer in answers[1:]:
-        messages.add_outputs(message, answer)
-    assert messages.responses_from_proto(message, 3) == answers
-    if outputs == 1:
-        with pytest.raises(ValueError, match="3 outputs for 2 answers"):
-            messages.responses_from_proto(message, 2)

@@ -167,11 +167,6 @@ def dropped_of(message: pb.ModelInferResponse) -> tuple[int, ...]:
     return tuple([int(part) for part in parameters[DROPPED].string_param.split(",")])
 
 
-def weights_of(message: pb.ModelInferResponse) -> list[int]:
-    """The weights of the answers in a message that has one or more of several."""
-    return [int(part) for part in message.parameters[PART].string_param.split(",")]
-
-
 def stream_port_of(extensions: Iterable[str]) -> int:
     """The port of a server's standing streams, read from its extensions; 0 if they announce none."""
     told = next((name.removeprefix(STREAM_PORT) for name in extensions if name.startswith(STREAM_PORT)), "")

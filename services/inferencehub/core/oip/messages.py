@@ -221,23 +221,6 @@ def response_from_proto(message: pb.ModelInferResponse) -> InferResponse:
     return InferResponse(message.model_name, message.model_version, outputs, parameters)
 
 
-def responses_from_proto(message: pb.ModelInferResponse, count: int) -> list[InferResponse]:
-    """So many answers of a pod from one message, in which their outputs follow each other.
-
-    Raises:
-        ValueError: as `outputs_from_proto`, or if the outputs are not those of so many answers.
-    """
-    outputs, parameters = outputs_from_proto(message), parameters_from_proto(message.parameters)
-    each, rest = divmod(len(outputs), count)
-    if rest:
-        raise ValueError(f"{len(outputs)} outputs for {count} answers")
-    model, version = message.model_name, message.model_version
-    return [
-        InferResponse(model, version, outputs[number * each : (number + 1) * each], parameters)
-        for number in range(count)
-    ]
-
-
 def outputs_from_proto(message: pb.ModelInferResponse) -> tuple[Tensor, ...]:
     """The outputs in a pod's message.
 

@@ -22,6 +22,7 @@ from inferencehub.core.lane.batch import Batch, NotAnswered, Outcome
 from inferencehub.core.lane.sink import Emit, Window
 from inferencehub.core.lane.slot import Ran
 from inferencehub.core.oip import extension, messages
+from inferencehub.core.oip.parts import parts_from_proto
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest, InferResponse, Times, Trip
 from inferencehub.core.values.signature import ModelInfo
@@ -150,9 +151,8 @@ class Replica:
         if not job.has_parts:
             job.credit = Window(credit).credit
             job.trip = Trip(batch.rows, served_by=self.pod.address)
-        weights, dropped = extension.weights_of(reply), extension.dropped_of(reply)
-        responses = messages.responses_from_proto(reply, len(weights))
-        for response, weight in zip(responses, weights, strict=True):
+        dropped = extension.dropped_of(reply)
+        for response, weight in parts_from_proto(reply):
             emit(response, weight, dropped)
 
     async def _alive(self) -> None:

@@ -22,6 +22,7 @@ from inferencehub.core.grpc_server.unread import UnreadAnswers
 from inferencehub.core.lane.sink import End, OneAnswer, Sink
 from inferencehub.core.oip import extension, messages
 from inferencehub.core.oip.admin.log_settings import LogSettings
+from inferencehub.core.oip.parts import Weighed, fill_parts
 from inferencehub.core.oip.predict import features_or_text, predict_request
 from inferencehub.core.oip.prediction import read_prediction
 from inferencehub.core.oip.raw_fields import read_request
@@ -33,7 +34,7 @@ from inferencehub.core.values.tensors import Buffer
 from inferencehub.inference.grpc_api.call import Call, CallRecorder, status_of
 from inferencehub.inference.grpc_api.merged import add_dropped, add_times, fill, members_of
 from inferencehub.inference.grpc_api.queries import Queries
-from inferencehub.inference.grpc_api.standing_stream import StandingStream, Weighed
+from inferencehub.inference.grpc_api.standing_stream import StandingStream
 from inferencehub.inference.grpc_api.streams import Streams
 from inferencehub.inference.models.registry import Models
 from inferencehub.inference.settings import InferenceSettings
@@ -104,15 +105,10 @@ class Servicer:
         Raises:
             HubError: MODEL_FAILED if they have more than `limit` bytes.
         """
-        (first, _), *more = answers
-        check_size(first.size, call.model.name, limit)
+        check_size(answers[0][0].size, call.model.name, limit)
         reply = pb.ModelStreamInferResponse()
-        message = reply.infer_response
-        messages.fill_response(message, first, id)
-        for response, _ in more:
-            messages.add_outputs(message, response)
-        message.parameters[extension.PART].string_param = ",".join([str(weight) for _, weight in answers])
-        add_dropped(message, call)
+        fill_parts(reply.infer_response, answers, id)
+        add_dropped(reply.infer_response, call)
         return written(reply, call.model.name, limit)
 
     def answer(self, id: str, call: Call, end: End, limit: int) -> bytes:

@@ -16,6 +16,7 @@ from inferencehub.core.http2.half_message import Budget, GivenUp
 from inferencehub.core.http2.server import ServerStream
 from inferencehub.core.lane.sink import End, Sink
 from inferencehub.core.oip import extension, messages
+from inferencehub.core.oip.parts import Weighed
 from inferencehub.core.oip.raw_fields import id_of, read_request
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferResponse
@@ -24,7 +25,6 @@ from inferencehub.inference.grpc_api.call import Call
 from inferencehub.pb import open_inference_pb2 as pb
 
 OK, UNIMPLEMENTED = 0, 12  # gRPC's status codes
-Weighed = tuple[InferResponse, int]  # one of several answers, and its weight
 
 
 class CallRunner(Protocol):
