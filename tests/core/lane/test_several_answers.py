@@ -117,6 +117,37 @@ async def test_a_caller_that_leaves_gets_no_more(  # and the others do
     assert sinks[1].ended is None
 
 
+async def test_a_caller_that_has_enough_is_answered() -> None:
+    async with running_lane(at_once) as running:
+        enough, sink = job(value=1), Collected()
+        slot = Endless(0)
+        running.pool.free = [slot]  # type: ignore[list-item]
+        running.lane.accept(enough, sink)
+        await asyncio.wait_for(slot.began.wait(), 5)
+        running.lane.leave(enough, "3")
+        await asyncio.wait_for(slot.closed.wait(), 5)
+        await asyncio.wait_for(sink.over.wait(), 5)
+    assert (sink.parts, sink.ended) == ([[1]], None)
+    assert (running.seen.answers, running.seen.failures) == (1, 0)
+
+
+class Endless(Telling):
+    """A slot whose model gives one answer and goes on; it says when it has begun, and when it is closed."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        self.began, self.closed = asyncio.Event(), asyncio.Event()
+
+    async def run(self, batch: Batch, emit: Emit) -> Ran:
+        emit(echo(batch), 1)
+        self.began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.closed.set()
+        raise AssertionError("it waits for ever")
+
+
 @pytest.mark.parametrize("with_end", [True, False])
 async def test_a_call_that_can_carry_one_answer_is_refused(with_end: bool) -> None:
     async with running_lane(at_once) as running:

@@ -32,7 +32,7 @@ from inferencehub.core.lane.load_shedding import RunTimes, in_vain, too_late
 from inferencehub.core.lane.queue import Queue
 from inferencehub.core.lane.retries import RetryBudget, may_run_again, why_not
 from inferencehub.core.lane.sink import End, Sink, caller_left, deadline_passed, end_all
-from inferencehub.core.lane.slot import Observer, Ran, S, Slots
+from inferencehub.core.lane.slot import Observer, Ran, S, Slots, count_closed
 from inferencehub.core.values.errors import HubError
 from inferencehub.core.values.requests import InferResponse
 
@@ -121,11 +121,11 @@ class Lane(Generic[S]):
             if wait and too_late(wait, self.run_times.usual(now), left):
                 raise in_vain(model, wait, left)
 
-    def leave(self, job: Job) -> None:
-        """The caller of `job` has left: take the job out of the queue, or cancel its run if no other job needs it."""
-        sink = self._close(job)
+    def leave(self, job: Job, enough: str | None = None) -> None:
+        """The caller of `job` has left, or has `enough` (see `count_closed`): it must not wait, or run for nobody else."""
+        sink = self._close(job, enough)
         if sink is not None:
-            self.loop.call_soon(sink.end, caller_left(job.request.model))
+            self.loop.call_soon(sink.end, caller_left(job.request.model) if enough is None else None)
 
     def refuse(self, unwanted: Callable[[Job], bool], error: HubError) -> None:
         """Answer `error` to each job that waits and is `unwanted`."""
@@ -274,14 +274,13 @@ class Lane(Generic[S]):
         if sink is not None:
             self.loop.call_soon(sink.end, error)
 
-    def _close(self, job: Job) -> Sink | None:
+    def _close(self, job: Job, enough: str | None = None) -> Sink | None:
         """Remove a job from the lane; returns its sink, or None if the job has ended already."""
         sink = self._open.pop(job, None)
         if sink is None:
             return None
         self.bytes_held.give(job.size)
-        callers = len(job.members)
-        self.observer.failed(job.request.version, callers, callers * (monotonic() - job.received))
+        count_closed(self.observer, job, enough, monotonic() - job.received)
         run = job.run
         if run is None:
             self.queue.remove(job)

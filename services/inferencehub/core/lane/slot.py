@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from inferencehub.core.lane.batch import Batch, Outcome
+from inferencehub.core.lane.job import Job
 from inferencehub.core.lane.sink import Emit
 from inferencehub.core.values.requests import InferResponse, Times, Trip
 
@@ -87,3 +88,20 @@ class Observer(Protocol):
 
     def returned(self, outcome: Outcome, jobs: int) -> None:
         """`jobs` jobs of a batch without an answer were put back."""
+
+
+def count_closed(observer: Observer, job: Job, enough: str | None, took: float) -> None:
+    """Count a job that ends without the end of its run.
+
+    Args:
+        observer: counts it.
+        job: the job.
+        enough: the version whose answers were enough for the caller; None if it failed or its caller has left.
+        took: seconds since it came.
+    """
+    callers = len(job.members)
+    if enough is None:
+        observer.failed(job.request.version, callers, callers * took)
+    else:
+        ran = Ran(None, Times(compute=max(0.0, took - job.waited)), version=enough, rows=job.rows)
+        observer.answered(ran, callers, job.rows, callers * took, callers * job.waited)

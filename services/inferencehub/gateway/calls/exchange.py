@@ -65,3 +65,8 @@ class Exchange:
             self.waiting.cancel()
         elif self.lane is not None and self.job is not None:
             self.lane.leave(self.job)
+
+    def enough(self, version: str) -> None:
+        """The caller has all that it asked for, from this version of the model: stop the work for this call."""
+        if self.lane is not None and self.job is not None:
+            self.lane.leave(self.job, version)

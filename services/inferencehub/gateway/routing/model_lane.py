@@ -172,9 +172,9 @@ class ModelLane:
         self.last_used = job.arrived
         self.lane.accept(job, sink, patience)
 
-    def leave(self, job: Job) -> None:
-        """The caller of a job has left, or has its answer."""
-        self.lane.leave(job)
+    def leave(self, job: Job, enough: str | None = None) -> None:
+        """The caller of a job has left, or has its answer; see `Lane.leave`."""
+        self.lane.leave(job, enough)
 
     def _hold(self) -> None:
         """Refuse the jobs that have waited for a pod for `hold_s`, and set a timer for the next one."""
