@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
 from time import monotonic
+from typing import Protocol
 
 from inferencehub.core.lane.sink import End
 from inferencehub.core.values.errors import HubError
@@ -22,25 +22,47 @@ LINES = b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-ca
 COMMENT = b":\n\n"
 
 
+class Events(Protocol):
+    """What a stream of events says: each text is any number of whole events."""
+
+    def part(self, response: InferResponse) -> bytes:
+        """The events of an answer.
+
+        Raises:
+            HubError: if it cannot be shown.
+        """
+
+    def last(self) -> bytes:
+        """The events behind those of all answers.
+
+        Raises:
+            HubError: if the answers are not whole.
+        """
+
+    @property
+    def enough(self) -> bool:
+        """Whether the stream ends here, whatever the model would add."""
+
+
 class EventStream:
     """The sink of a call whose answers are events.
 
     Args:
         call: the HTTP call.
-        event: the JSON of an answer.
+        events: what it says.
         keep_alive_s: seconds of silence after which a comment is sent.
     """
 
     several = True
 
-    def __init__(self, call: HttpCall, event: Callable[[InferResponse], bytes], keep_alive_s: float) -> None:
+    def __init__(self, call: HttpCall, events: Events, keep_alive_s: float) -> None:
         self._call = call
-        self._event = event
+        self._events = events
         self._keep_alive_s = keep_alive_s
         self._times = AnswerTimes(call.exchange, call.edge.metrics)
         # What comes behind a large answer, which is encoded in a thread: answers with their weights, and the end.
         self._later: deque[tuple[InferResponse, int] | HubError | None] = deque()
-        self._events: list[bytes] = []  # of this pass of the event loop: they are one write
+        self._texts: list[bytes] = []  # of this pass of the event loop: they are one write
         self._unread = 0  # weight of answers that the caller has not read
         self._written = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -69,38 +91,44 @@ class EventStream:
                 self._call.run(self._encode_beside())
             return
         try:
-            text = self._encoded(response)
+            text, enough = self._encoded(response)
         except HubError as error:
             self._refuse(error)
         else:
             self._add(text, weight)
+            if enough:
+                self._cut(response.version)
 
     async def _encode_beside(self) -> None:
         later = self._later
-        while later:
+        while later and not self._call.ended:
             next = later[0]
             if isinstance(next, tuple):
                 response, weight = next
                 try:
-                    self._add(await self._call.beside(self._encoded, response), weight)
+                    text, enough = await self._call.beside(self._encoded, response)
                 except HubError as error:
-                    later.clear()
                     self._refuse(error)
-                    return
+                    break
+                self._add(text, weight)
+                if enough:
+                    self._cut(response.version)
             else:
                 self._end(next)
             later.popleft()
 
-    def _encoded(self, response: InferResponse) -> bytes:
-        return b"data: %b\n\n" % self._event(response)
+    def _encoded(self, response: InferResponse) -> tuple[bytes, bool]:
+        """The events of an answer, and whether they are the last."""
+        text, enough = self._events.part(response), self._events.enough
+        return text + self._events.last() if enough else text, enough
 
-    def _add(self, event: bytes, weight: int) -> None:
+    def _add(self, text: bytes, weight: int) -> None:
         self._begin()
-        if not self._events:
+        if not self._texts:
             asyncio.get_running_loop().call_soon(self._flush)
-        self._events.append(event)
+        self._texts.append(text)
         self._unread += weight
-        if weight:  # else it is the only one
+        if text and weight:  # without a weight it is the only one
             self._times.sent()
 
     def _end(self, error: HubError | None) -> None:
@@ -109,8 +137,18 @@ class EventStream:
         elif error is not None:
             self._fail(error)
         else:
-            self._begin()
-            self._finish()
+            try:
+                text = self._events.last()
+            except HubError as unfinished:
+                self._fail(unfinished)
+            else:
+                self._add(text, 0)
+                self._finish()
+
+    def _cut(self, version: str) -> None:
+        """The caller has enough: end, and stop the model."""
+        self._finish()
+        self._call.exchange.enough(version)
 
     def _refuse(self, error: HubError) -> None:
         """An answer cannot be shown: end with an error, and stop the model."""
@@ -118,14 +156,18 @@ class EventStream:
         self._call.exchange.leave()
 
     def _flush(self) -> None:
-        text = b"".join(self._events)
-        self._events.clear()
-        if not text or self._call.ended:
+        texts, self._texts = self._texts, []
+        if not texts or self._call.ended:
             return
-        if self._write(text):
+        reply, text = self._call.reply, b"".join(texts)
+        if text and not self._write(text):
+            reply.drained = self._drained
+        elif text or reply.drained is None:  # an answer that shows nothing has been read with what came before it
             self._credit()
-        else:
-            self._call.reply.drained = self._credit
+
+    def _drained(self) -> None:
+        self._call.reply.drained = None
+        self._credit()
 
     def _begin(self) -> None:
         if self._timer is None:

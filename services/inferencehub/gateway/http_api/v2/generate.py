@@ -50,8 +50,11 @@ class Generate:
     def _ask(self, call: HttpCall, fields: Fields) -> None:
         call.wanted = Wanted(id_of(fields))
         call.drop_body()
-        event = partial(generate_answer, id=call.wanted.id)
-        sink = EventStream(call, event, self.keep_alive_s) if self.events else ExactlyOne(call)
+        sink: EventStream | ExactlyOne
+        if self.events:
+            sink = EventStream(call, AnswerEvents(call.wanted.id), self.keep_alive_s)
+        else:
+            sink = ExactlyOne(call)
         request = partial(generate_request, version=self.version, fields=fields)
         large = call.exchange.size > LARGE_JSON
         self.calls.submit_made(call.exchange, self.model, self.version, request, sink, beside=large)
@@ -64,6 +67,27 @@ class Generate:
     def error(self, error: HubError) -> bytes:
         """See `Endpoint`."""
         return error_json(error)
+
+
+class AnswerEvents:
+    """The `Events` of a stream in which each answer is one event.
+
+    Args:
+        id: the request's, which each answer repeats; None if there is none.
+    """
+
+    enough = False
+
+    def __init__(self, id: str | None) -> None:
+        self._id = id
+
+    def part(self, response: InferResponse) -> bytes:
+        """See `Events`."""
+        return b"data: %b\n\n" % generate_answer(response, self._id)
+
+    def last(self) -> bytes:
+        """See `Events`."""
+        return b""
 
 
 class ExactlyOne:
