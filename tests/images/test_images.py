@@ -229,12 +229,13 @@ def test_compose_spreads_300_requests_over_three_replicas() -> None:
 
 
 FEATURES = {"features": [0.5, 1.2, -3.4]}
+SAMPLES = ["digits", "letter-grams", "markov-chat", "nearest-colour", "sentiment", "v1-mock"]
 SAYS_SAMPLES = "no models were given: serving the samples"
 
 
 def test_an_image_without_models_serves_the_samples_and_says_so() -> None:
     with running_pair() as (address, _, inference):
-        assert served(address) == ["digits", "nearest-colour", "sentiment", "v1-mock"]
+        assert served(address) == SAMPLES
         assert predict(address, FEATURES) == (200, {"class_id": 3, "confidence": 0.94, "error": ""})
         assert SAYS_SAMPLES in logs(inference)
 

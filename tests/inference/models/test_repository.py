@@ -27,6 +27,8 @@ def test_the_examples_are_found() -> None:
     found = scan(MODELS)
     assert [(each.name, each.version, each.runtime) for each in found] == [
         ("digits", "1", "onnxruntime"),
+        ("letter-grams", "1", "python"),
+        ("markov-chat", "1", "python"),
         ("nearest-colour", "1", "python"),
         ("sentiment", "1", "sentiment"),
         ("v1-mock", "1", "mock"),
@@ -37,7 +39,7 @@ def test_the_examples_are_found() -> None:
         MODELS / "digits" / "1",
         MODELS / "digits" / "1" / "model.onnx",
     )
-    assert [each.source.instances for each in found if each.source] == [1, 1, 2, 100]
+    assert [each.source.instances for each in found if each.source] == [1, 1, 1, 1, 2, 100]
 
 
 @pytest.mark.parametrize(

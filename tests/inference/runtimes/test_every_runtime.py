@@ -110,7 +110,7 @@ async def test_the_metadata_of_a_pod_is_what_each_config_declares() -> None:
             metadata = await queries.model_metadata(pb.ModelMetadataRequest(name=name), None)
             config = (await queries.model_config(pb.ModelConfigRequest(name=name), None)).config
             info = model_info.info_from_proto("1", metadata, config, 0)
-            assert info.signature == signature
+            assert info.signature == replace(signature, decoupled=config.model_transaction_policy.decoupled)
             assert info.slots == sum(group.count for group in config.instance_group)
             assert await pod.health(name)
 
