@@ -18,10 +18,13 @@ from inferencehub.gateway.http_api.v2.settings import SettingPages
 from inferencehub.gateway.json_codec.answer_json import PredictAnswer
 from inferencehub.gateway.json_codec.request_json import InferBody, PredictBody, decode_infer, decode_predict
 from inferencehub.gateway.json_codec.tensor_json import TensorBody
-from tests.hub import Hub, mock_model, running_hub
+from tests.gateway.http_api.openai.scripted import scripted
+from tests.hub import MODELS, Hub, mock_model, running_hub
 
 SPEC = json.loads(json.dumps(openapi()))
 SCHEMAS = SPEC["components"]["schemas"]
+OPENAI = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
+ERRORS = {"/predict": "PredictAnswer", **dict.fromkeys(OPENAI, "OpenAIError")}
 
 
 def operations() -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -100,7 +103,7 @@ def test_calls_document_every_error_that_they_can_give() -> None:
             assert ("Retry-After" in response["headers"]) is (status in ("429", "503"))
             if method == "POST" and status != "200":
                 shape = response["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
-                assert shape == ("PredictAnswer" if path == "/predict" else "Error")
+                assert shape == ERRORS.get(path, "Error")
 
 
 def test_bodies_have_the_properties_that_are_read_and_written() -> None:
@@ -113,6 +116,9 @@ def test_bodies_have_the_properties_that_are_read_and_written() -> None:
 
 async def test_examples_are_answered_and_the_answers_are_as_documented(tmp_path: Any) -> None:
     mock_model(tmp_path, "v1-mock")
+    for sample in ("markov-chat", "letter-grams"):
+        (tmp_path / sample).symlink_to(MODELS / sample)
+    scripted(tmp_path, "my-completion", api="openai-completion")
     async with running_hub(tmp_path) as hub:
         for method, path, operation in operations():
             url = path.format(model="v1-mock", version="1")

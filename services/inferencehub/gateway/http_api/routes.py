@@ -13,6 +13,8 @@ from starlette.routing import BaseRoute, Route
 from inferencehub.gateway.calls.submit import Calls
 from inferencehub.gateway.http_api.call import Endpoint
 from inferencehub.gateway.http_api.metadata import Metadata
+from inferencehub.gateway.http_api.openai.embeddings import Embeddings
+from inferencehub.gateway.http_api.openai.generation import Generation
 from inferencehub.gateway.http_api.predict import Predict
 from inferencehub.gateway.http_api.v1.models import ModelPagesV1
 from inferencehub.gateway.http_api.v1.predict import PredictV1
@@ -20,6 +22,7 @@ from inferencehub.gateway.http_api.v2.generate import Generate
 from inferencehub.gateway.http_api.v2.infer import Infer
 from inferencehub.gateway.http_api.v2.models import ModelPages
 from inferencehub.gateway.http_api.v2.settings import SettingPages
+from inferencehub.gateway.json_codec.openai.generation_json import CHAT, COMPLETION
 
 Page = Callable[[Request], Awaitable[Response]]
 MODEL = "/v2/models/{model}"
@@ -31,6 +34,9 @@ ENDPOINTS = (
     *[f"{path}/{call}" for path in (MODEL, VERSION) for call in CALLS],
     "/v1/models/{model}:predict",
     "/v1/models/{model}/versions/{version}:predict",
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/embeddings",
 )
 CALLED = re.compile(rf"/v2/models/([^/]+)(?:/versions/([^/]+))?/({'|'.join(CALLS)})")
 PREDICT_V1 = re.compile(r"/v1/models/([^/:]+)(?:/versions/([^/:]+))?(:predict)")
@@ -46,15 +52,20 @@ def endpoints(calls: Calls, keep_alive_s: float = KEEP_ALIVE_S) -> Callable[[byt
         calls: where requests go.
         keep_alive_s: seconds of silence after which a stream of events gets a comment.
     """
-    predict = Predict(calls)
-    known: dict[bytes, Endpoint] = {b"/predict": predict}
+    fixed: dict[str, Endpoint] = {
+        "/predict": Predict(calls),
+        "/v1/chat/completions": Generation(calls, CHAT, keep_alive_s),
+        "/v1/completions": Generation(calls, COMPLETION, keep_alive_s),
+        "/v1/embeddings": Embeddings(calls),
+    }
+    known = {path.encode(): endpoint for path, endpoint in fixed.items()}
 
     def find(target: bytes) -> Endpoint | None:
         if target in known:
             return known[target]
         path = unquote(target.partition(b"?")[0].decode("latin-1"))
-        if path == "/predict":
-            return predict
+        if path in fixed:
+            return fixed[path]
         called = CALLED.fullmatch(path) or PREDICT_V1.fullmatch(path)
         if called is None:
             return None

@@ -9,6 +9,7 @@ from functools import cache
 from typing import NamedTuple
 
 from inferencehub import __version__
+from inferencehub.gateway.http_api.pages.openai_schemas import OPENAI_SCHEMAS
 from inferencehub.gateway.http_api.pages.schemas import HEADERS, PARAMETER, SCHEMAS, Json, ref
 
 
@@ -49,9 +50,17 @@ OPERATIONS = (
               "V1Answer", CALL, "V1Request"),
     Operation("post", "/v1/models/{model}/versions/{version}:predict", "Calls", "The same of one version",
               "V1Answer", CALL, "V1Request"),
+    Operation("post", "/v1/chat/completions", "Calls", "Messages in, text out: OpenAI's API, also as events",
+              "ChatAnswer", CALL, "ChatRequest", "OpenAIError"),
+    Operation("post", "/v1/completions", "Calls", "A prompt in, text out: OpenAI's API, also as events",
+              "CompletionAnswer", CALL, "CompletionRequest", "OpenAIError"),
+    Operation("post", "/v1/embeddings", "Calls", "Texts in, vectors out: OpenAI's API",
+              "EmbeddingsAnswer", CALL, "EmbeddingsRequest", "OpenAIError"),
     Operation("get", "/v1/models", "Models", "The models that can be called", "V1Models"),
-    Operation("get", "/v1/models/{model}", "Models", "Whether a model can be called now", "V1Ready", (404,)),
-    Operation("get", "/v1/models/{model}/versions/{version}", "Models", "Whether a version can be called now", "V1Ready", (404,)),
+    Operation("get", "/v1/models/{model}", "Models", "Whether a model can be called now", "V1Ready", (404,),
+              error="OpenAIError"),
+    Operation("get", "/v1/models/{model}/versions/{version}", "Models", "Whether a version can be called now", "V1Ready", (404,),
+              error="OpenAIError"),
     Operation("get", "/v2/models", "Models", "All models, and why a model does not serve", "ModelList"),
     Operation("get", MODEL, "Models", "Inputs and outputs of the default version", "Model", LOOK),
     Operation("get", VERSION, "Models", "Inputs and outputs of one version", "Model", LOOK),
@@ -147,11 +156,11 @@ def openapi() -> Json:
         "info": {
             "title": "InferenceHub",
             "version": __version__,
-            "description": "Models behind HTTP: a small call, /predict, and the Open Inference Protocol.",
+            "description": "Models behind HTTP: a small call, /predict, the Open Inference Protocol, and OpenAI's API.",
         },
         "paths": paths,
         "components": {
-            "schemas": SCHEMAS,
+            "schemas": SCHEMAS | OPENAI_SCHEMAS,
             "headers": {name: {"schema": schema} for name, schema in HEADERS.items()},
             "parameters": {name: {"name": name, **parameter} for name, parameter in PARAMETER.items()},
         },

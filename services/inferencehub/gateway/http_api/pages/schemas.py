@@ -104,8 +104,6 @@ SCHEMAS: dict[str, Json] = {
         "predictions",
         predictions=listed({}, description="rows of the only output, or objects with a row for each output"),
     ),
-    "V1Models": record("models", models=listed(text("a model"))),
-    "V1Ready": record("name ready", name=text("the model"), ready=BOOL),
     "GenerateRequest": {
         "type": "object",
         "properties": {"id": text("returned with each answer"), "parameters": PARAMETERS},

@@ -1,0 +1,52 @@
+"""Errors in OpenAI's shape: `{"error": {message, type, param, code}}`. Its clients choose an exception by the status."""
+
+from __future__ import annotations
+
+from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.gateway.json_codec.answer_json import encode
+
+# OpenAI's types and codes where it has any; the others are ours.
+TYPES = {
+    Kind.UNAUTHENTICATED: "authentication_error",
+    Kind.FORBIDDEN: "permission_error",
+    Kind.BUSY: "rate_limit_error",
+}
+CODES = {
+    Kind.UNAUTHENTICATED: "invalid_api_key",
+    Kind.NOT_FOUND: "model_not_found",
+    Kind.BUSY: "rate_limit_exceeded",
+}
+
+
+class WrongField(HubError):
+    """An error in a field of a request's body.
+
+    Args:
+        param: the field, such as `messages[0].content`.
+        detail: one sentence for the caller.
+        code: the error's code, such as `unsupported_parameter`.
+    """
+
+    def __init__(self, param: str, detail: str, code: str = "invalid_value") -> None:
+        super().__init__(Kind.BAD_INPUT, detail)
+        self.param = param
+        self.code = code
+
+
+def unsupported(param: str, detail: str) -> WrongField:
+    """The error for a field whose effect this server does not have."""
+    return WrongField(param, detail, "unsupported_parameter")
+
+
+def openai_error(error: HubError) -> bytes:
+    """The JSON of an error."""
+    kind = error.kind
+    found = {
+        "message": error.detail,
+        "type": TYPES.get(kind) or ("invalid_request_error" if kind.http < 500 else "server_error"),
+        "param": "model" if kind is Kind.NOT_FOUND else None,
+        "code": CODES.get(kind) or (None if kind is Kind.BAD_INPUT else kind.label),
+    }
+    if isinstance(error, WrongField):
+        found |= {"param": error.param, "code": error.code}
+    return encode({"error": found})
