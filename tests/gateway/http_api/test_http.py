@@ -263,9 +263,11 @@ async def test_probes(hub: Hub, path: str, answer: object) -> None:
 
 async def test_other_ways_to_pages(hub: Hub) -> None:
     assert (await hub.get("/v2/"))[1] == (await hub.get("/v2"))[1]
-    async with hub.client.get(hub.url + "/", allow_redirects=False) as answer:
+    browser = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+    async with hub.client.get(hub.url + "/", headers=browser, allow_redirects=False) as answer:
         assert (answer.status, answer.headers["location"]) == (307, "docs")
-    async with hub.client.get(hub.url + "/") as answer:
+        assert answer.headers["vary"] == "accept"
+    async with hub.client.get(hub.url + "/", headers=browser) as answer:
         assert (answer.status, answer.url.path, answer.content_type) == (200, "/docs", "text/html")
 
 

@@ -31,10 +31,13 @@ class Metadata:
         self.not_ready = not_ready
 
     async def root(self, request: Request) -> Response:
-        """GET /: the way to the page. It is relative, so that it works behind a prefix. V1's clients ask for JSON."""
-        if "application/json" in request.headers.get("accept", ""):
-            return json({"status": "alive"})
-        return RedirectResponse("docs")
+        """GET /: V1's liveness, and for browsers the way to the page, relative so that it works behind a prefix."""
+        if "text/html" in request.headers.get("accept", ""):
+            answer: Response = RedirectResponse("docs")
+        else:
+            answer = json({"status": "alive"})
+        answer.headers["vary"] = "accept"
+        return answer
 
     async def server(self, request: Request) -> Response:
         """GET /v2: name, version and supported extensions."""

@@ -156,7 +156,11 @@ async def test_models_and_their_readiness(hub: Hub) -> None:
     status, body, _ = await hub.get("/v1/models")
     assert status == 200
     assert sorted(body["models"]) == ["both", "plain", "rows", "text", "total"]
-    async with hub.client.get(hub.url, headers={"accept": "application/json"}) as answer:
-        assert await answer.json() == {"status": "alive"}
-    async with hub.client.get(hub.url, headers={"accept": "text/html"}, allow_redirects=False) as answer:
-        assert answer.status == 307
+
+
+@pytest.mark.parametrize("accept", ["application/json", "*/*", "application/json, text/plain", ""])
+async def test_a_client_that_is_no_browser_finds_out_that_the_server_lives(hub: Hub, accept: str) -> None:
+    """KServe's client accepts everything, as httpx does by itself, and follows no redirect."""
+    async with hub.client.get(hub.url, headers={"accept": accept}, allow_redirects=False) as answer:
+        assert (answer.status, await answer.json()) == (200, {"status": "alive"})
+        assert answer.headers["vary"] == "accept"
