@@ -162,7 +162,7 @@ class EventStream:
         reply, text = self._call.reply, b"".join(texts)
         if text and not self._write(text):
             reply.drained = self._drained
-        elif text or reply.drained is None:  # an answer that shows nothing has been read with what came before it
+        elif text or reply.drained is None:  # an answer that shows nothing is read with what came before
             self._credit()
 
     def _drained(self) -> None:
