@@ -21,9 +21,8 @@ LOCK    = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 -
 TIERS   = pyproject.toml $(IMAGES:%=--extra %)
 WITHIN  = --constraint requirements/dev.txt -o
 
-.PHONY: help install run test lint types unit test-tools test-lowest test-images bench bench-quick bench-guard conformance images kind-load \
-        deploy port-forward k8s-test \
-        k8s-test-all hpa-demo lock clean
+.PHONY: help install run test lint types unit fuzz conformance test-tools test-lowest test-images bench bench-quick \
+        bench-guard images kind-load deploy port-forward k8s-test k8s-test-all hpa-demo lock clean
 .DELETE_ON_ERROR:
 
 help: ## list the commands
@@ -54,6 +53,10 @@ unit: install
 	@$(VENV)/bin/python -m pytest $(SIDE_BY_SIDE) $(PYTEST_ARGS) || [ $$? = 5 ]
 	$(SAY) 'pytest, timing'
 	@$(VENV)/bin/python -m pytest -m 'timing and not tools and not images' $(PYTEST_ARGS) || [ $$? = 5 ]
+
+fuzz: install ## 20,000 changed requests to each service and kind of route, and 8,000 tensors there and back, 10 minutes
+	$(SAY) 'pytest, fuzz'
+	@LONG_RUNS=1 $(VENV)/bin/python -m pytest -s tests/fuzz tests/gateway/test_round_trips.py $(PYTEST_ARGS)
 
 test-tools: install ## ask real servers and programs: Helm, promtool, Triton; a missing one is a failure
 	$(SAY) 'pytest, tools'

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import aiohttp
 import grpc
@@ -195,6 +195,7 @@ class Process:
         }
         self.address = f"127.0.0.1:{self.port}"
         self.url = f"http://{self.address}"
+        self.log: IO[bytes] | None = None  # where its standard error goes; None for that of the tests
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
@@ -207,6 +208,7 @@ class Process:
             env=environ,
             cwd=ROOT,
             stdout=asyncio.subprocess.DEVNULL,
+            stderr=self.log,
         )
         await (self._serving() if self.tier == "inference" else self._answering())
 

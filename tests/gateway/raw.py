@@ -64,8 +64,19 @@ class Raw:
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
             pairs = [line.split(": ", 1) for line in head[1:] if line]
             headers = {name.lower(): value for name, value in pairs}
-            body = await self.reader.readexactly(int(headers["content-length"]))
+            if headers.get("transfer-encoding") == "chunked":
+                body = await self._chunks()
+            else:
+                body = await self.reader.readexactly(int(headers["content-length"]))
         return Answer(int(head[0].split(" ")[1]), headers, body)
+
+    async def _chunks(self) -> bytes:
+        body = b""
+        while size := int(await self.reader.readline(), 16):
+            body += await self.reader.readexactly(size)
+            assert await self.reader.readexactly(2) == b"\r\n"
+        assert await self.reader.readline() == b"\r\n"
+        return body
 
     async def ask(self, method: str, path: str, body: bytes | None = None, *headers: str) -> Answer:
         """Send a request and read its answer."""
