@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import signal
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from inferencehub.gateway.http_api.call import LARGE_JSON
 from tests.gateway.pod_processes import Name, gateway_to, pods_of
 from tests.gateway.python_model import double, python_model, runs
 from tests.hub import Hub, eventually, mock_model, write_model
@@ -71,6 +75,56 @@ async def test_two_releases_of_a_model_stand_side_by_side(tmp_path: Path) -> Non
         old.send(signal.SIGKILL)
         await old.ended()
         assert await infer_net(hub, 4) == (200, new.address)
+
+
+SCORES = """
+class Model:
+    def __init__(self, directory, parameters):
+        pass
+
+    def predict(self, inputs):
+        return {"scores": inputs["INPUT"][:, :2]}
+"""
+
+
+def scoring(repository: Path, name: str, width: int) -> None:
+    """A model `net` that takes `width` numbers in the input `name`."""
+    config = f"""backend: "python" max_batch_size: 4
+        input {{ name: "{name}" data_type: TYPE_FP32 dims: [{width}] }}
+        output {{ name: "scores" data_type: TYPE_FP32 dims: [2] }}"""
+    write_model(repository, "net", config, {"1/model.py": SCORES.replace("INPUT", name)})
+
+
+Body = Callable[[str, list[float]], dict[str, Any]]
+MADE: dict[str, Body] = {
+    "/predict": lambda name, numbers: {"model_name": "net", "features": numbers},
+    "/v1/models/net:predict": lambda name, numbers: {"instances": [{name: numbers}]},
+    "/v2/models/net/generate": lambda name, numbers: {name: numbers},
+    "/v2/models/net/generate_stream": lambda name, numbers: {name: numbers},
+}
+
+
+@pytest.mark.parametrize("padding", [0, LARGE_JSON])  # a thread reads the larger body, and makes the request
+@pytest.mark.parametrize("path", MADE)
+async def test_a_request_that_is_made_for_its_model_goes_to_the_release_that_it_fits(
+    tmp_path: Path, path: str, padding: int
+) -> None:
+    scoring(tmp_path / "old", "a", 3)
+    scoring(tmp_path / "new", "b", 4)
+    async with pods_of(tmp_path / "old", tmp_path / "new") as (old, new), gateway_to(old, new) as hub:
+
+        async def ask(name: str, width: int) -> tuple[int, str]:
+            body = json.dumps(MADE[path](name, [0.5] * width)) + " " * padding
+            async with hub.client.post(path, data=body) as answer:
+                await answer.read()
+                return answer.status, answer.headers.get("x-served-by", "")
+
+        answers = [
+            await ask("b", 4),
+            *await asyncio.gather(*[ask("ab"[n % 2], 3 + n % 2) for n in range(10)]),
+        ]
+        assert answers == [(200, new.address), *[(200, old.address), (200, new.address)] * 5]
+        assert (await ask("a", 5))[0] == 400
 
 
 async def test_releases_that_take_the_same_requests_share_them(tmp_path: Path) -> None:

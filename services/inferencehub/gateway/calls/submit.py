@@ -25,7 +25,7 @@ from inferencehub.core.values.signature import ModelInfo
 from inferencehub.gateway.calls.exchange import Exchange
 from inferencehub.gateway.calls.stages import Stage
 from inferencehub.gateway.routing.model_lane import ModelLane
-from inferencehub.gateway.routing.table import RoutingTable, fit
+from inferencehub.gateway.routing.table import RoutingTable, best_first, first_fit, fit
 from inferencehub.gateway.routing.unknown_models import UnknownModels
 
 logger = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ class Calls:
         self._set_deadline(exchange, None)
         lanes = self.table.known(model, version)
         if lanes and not beside:
-            self._put_made(exchange, make(lanes[0].info), lanes, sink)
+            self._put_made(exchange, *made_for(best_first(lanes), make), sink)
         else:
             work = self._when_known(exchange, model, version, make, beside)
             self._later(exchange, sink, self._put_made, work)
@@ -117,7 +117,11 @@ class Calls:
         lanes = self.table.known(model)
         if lanes and (features is None or len(features) <= MANY_FEATURES):
             exchange.model = lanes[0].info.name
-            self._put_predict(exchange, predict_request(lanes[0].info, "", features, text), lanes, sink)
+            if len(lanes) == 1:
+                self._put_predict(exchange, predict_request(lanes[0].info, "", features, text), lanes, sink)
+            else:
+                make = partial(predict_request, version="", features=features, text=text)
+                self._put_predict(exchange, *made_for(best_first(lanes), make), sink)
         else:
             work = self._when_packed(exchange, model, features, text)
             self._later(exchange, sink, self._put_predict, work)
@@ -201,8 +205,8 @@ class Calls:
         if not lanes:
             lanes = await self.unknown.lanes(model, version, exchange.deadline - monotonic())
         if beside:
-            return await asyncio.to_thread(make, lanes[0].info), lanes
-        return make(lanes[0].info), lanes
+            return await asyncio.to_thread(made_for, best_first(lanes), make)
+        return made_for(best_first(lanes), make)
 
     async def _when_packed(
         self, exchange: Exchange, model: str, features: Sequence[float] | None, text: str | None
@@ -213,7 +217,20 @@ class Calls:
         if not lanes:
             lanes = await self.unknown.lanes(model, "", exchange.deadline - monotonic())
         exchange.model = lanes[0].info.name
-        return await asyncio.to_thread(predict_request, lanes[0].info, "", features, text), lanes
+        make = partial(predict_request, version="", features=features, text=text)
+        return await asyncio.to_thread(made_for, best_first(lanes), make)
+
+
+def made_for(lanes: list[ModelLane], make: Make) -> Ready:
+    """The request for the first of these lanes that it fits, and this lane.
+
+    Raises:
+        HubError: as `first_fit`.
+    """
+    if len(lanes) == 1:  # it is checked when it enters the lane
+        return make(lanes[0].info), lanes
+    lane, request, _ = first_fit(lanes, make)
+    return request, [lane]
 
 
 def as_hub_error(exchange: Exchange, error: Exception) -> HubError:

@@ -75,8 +75,8 @@ class RoutingTable:
 
     def no_predict(self, name: str) -> str:
         """Why /predict cannot serve a model; "" if it can, or if no pod has described the model."""
-        lanes = self.known(name)
-        return lanes[0].info.no_predict if lanes else ""
+        reasons = [lane.info.no_predict for lane in self.known(name)]
+        return "" if "" in reasons or not reasons else reasons[0]
 
     def versions(self, name: str) -> list[str]:
         """The versions of a model that can be called."""
@@ -183,10 +183,26 @@ def fit(lanes: list[ModelLane], request: InferRequest) -> tuple[ModelLane, Infer
     """
     if len(lanes) == 1:
         return (lanes[0], *lanes[0].info.signature.check(request))
+    return first_fit(best_first(lanes), lambda info: request)
+
+
+def best_first(lanes: list[ModelLane]) -> list[ModelLane]:
+    """Lanes in the order in which a request tries them."""
+    return sorted(lanes, key=lambda lane: (not lane.open, lane.load, lane.last_used))
+
+
+def first_fit(
+    lanes: list[ModelLane], make: Callable[[ModelInfo], InferRequest]
+) -> tuple[ModelLane, InferRequest, int]:
+    """As `fit`, for a request that is made for the model of each lane; `lanes` are tried in their order.
+
+    Raises:
+        HubError: if no request can be made that fits its lane; the error of the first lane.
+    """
     refusal: HubError | None = None
-    for lane in sorted(lanes, key=lambda lane: (not lane.open, lane.load, lane.last_used)):
+    for lane in lanes:
         try:
-            return (lane, *lane.info.signature.check(request))
+            return (lane, *lane.info.signature.check(make(lane.info)))
         except HubError as error:
             refusal = refusal or error
     assert refusal is not None
