@@ -54,3 +54,7 @@ def test_what_a_caller_sent_is_shown_cut() -> None:
     assert shown("short") == "'short'"
     assert shown("long" * 1000, 20) == "'longlonglonglonglo…"
     assert len(shown("long" * 1000, 20)) == 20
+    deep: list[object] = []
+    for _ in range(5000):
+        deep = [deep]
+    assert shown(deep) == "a value that is nested too deeply"

@@ -71,5 +71,8 @@ def listed(names: Iterable[str]) -> str:
 
 def shown(value: object, limit: int = 60) -> str:
     """The `repr` of a value for an error sentence, cut at `limit` characters."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except RecursionError:
+        return "a value that is nested too deeply"
     return text if len(text) <= limit else text[: limit - 1] + "…"

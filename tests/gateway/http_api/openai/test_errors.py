@@ -316,3 +316,22 @@ async def test_a_model_that_does_not_keep_the_contract(tmp_path: Path, config: s
             501,
             f"model 'odd' has the parameter api \"openai-chat\", but {said}",
         )
+
+
+async def test_what_is_nested_deeply_is_the_callers_mistake_or_the_models(hub: Hub) -> None:
+    """Around the depth that the interpreter can still read, but not write or show."""
+    hello = json.dumps(HELLO)
+    for depth in [100, *range(900, 1010, 2), 5000]:
+        lists = "[" * depth + "]" * depth
+        objects = '{"a":' * depth + "1" + "}" * depth
+        for fields in (
+            f'"messages":{hello},"top_k":{lists}',
+            f'"messages":{hello},"top_k":{objects}',
+            f'"messages":{hello},"tools":{lists}',
+            f'"messages":{hello},"temperature":{objects}',
+            f'"messages":{lists}',
+            f'"messages":[{{"role":"user","content":{lists}}}]',
+        ):
+            body = f'{{"model":"chat",{fields}}}'.encode()
+            status, found, _ = await hub.post("/v1/chat/completions", body)
+            assert status in (200, 400), (depth, fields[:40], found)

@@ -16,6 +16,7 @@ from inferencehub.core.values.errors import shown
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.signature import ModelInfo
 from inferencehub.gateway.json_codec.answer_json import encode
+from inferencehub.gateway.json_codec.json_text import too_deep
 from inferencehub.gateway.json_codec.openai import contract
 from inferencehub.gateway.json_codec.openai.errors import WrongField
 from inferencehub.gateway.json_codec.openai.fields import (
@@ -157,10 +158,22 @@ def generation_request(info: ModelInfo, form: Form, asked: Asked) -> InferReques
     outputs = contract.require(info, form.api)
     inputs = [contract.text_input(info, form.input, asked.text)]
     if contract.has_input(info, "parameters"):
-        inputs.append(contract.text_input(info, "parameters", encode(asked.parameters)))
+        inputs.append(contract.text_input(info, "parameters", parameters_text(asked.parameters)))
     else:
         refuse_unknown(info.name, asked.parameters)
     return InferRequest(info.name, "", tuple(inputs), outputs)
+
+
+def parameters_text(parameters: Fields) -> bytes:
+    """The JSON that the model's input `parameters` gets.
+
+    Raises:
+        HubError: BAD_INPUT if a field is nested too deeply.
+    """
+    try:
+        return encode(parameters)
+    except RecursionError:
+        raise too_deep() from None
 
 
 @dataclass(frozen=True, slots=True)
