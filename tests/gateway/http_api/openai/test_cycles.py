@@ -76,7 +76,7 @@ def test_a_caller_that_leaves_leaves_nothing(tmp_path: Path, stream: bool) -> No
         await eventually(lambda: (tmp_path / "chat.log").exists() and did(tmp_path, "chat").isdigit())
         writer.close()
         await eventually(lambda: did(tmp_path, "chat") == "closed")
-        await eventually(lambda: not [one for one in hub.gateway.http.connections if one])
+        await eventually(lambda: len(hub.gateway.http.connections) == 0)
 
     async def gone() -> str:
         async with running_hub(tmp_path, hold_s=20.0) as hub:
