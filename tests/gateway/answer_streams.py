@@ -37,7 +37,7 @@ async def events(port: int, model: str, count: int, **parameters: Any) -> AsyncI
         assert answer.status == 200, await answer.text()
 
         async def read() -> str:
-            event = await answer.content.readuntil(b"\n\n")
+            event = await answer.content.readuntil(b"\n\n", max_size=2**30)
             if not event:
                 return ""
             got = json.loads(event.removeprefix(b"data: "))
@@ -52,7 +52,8 @@ async def events(port: int, model: str, count: int, **parameters: Any) -> AsyncI
 @asynccontextmanager
 async def messages_of(port: int, model: str, count: int, **parameters: Any) -> AsyncIterator[Read]:
     """A ModelStreamInfer of the gateway or a pod, with one request."""
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+    any_size = (("grpc.max_receive_message_length", -1),)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", any_size) as channel:
         ask: Any = channel.stream_stream(messages.STREAM_METHOD, None, pb.ModelStreamInferResponse.FromString)
         call = ask()
         await call.write(count_to(count, "an-id", model, **parameters))
