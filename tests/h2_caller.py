@@ -47,11 +47,20 @@ class H2Caller:
         self.acked = False  # the last ping was answered
         self.going = False  # the server has sent GOAWAY
         self._reader, self._writer = reader, writer
-        self._changed = asyncio.Event()
+        self._changed = asyncio.Event()  # replaced at each change
+        self._sending: dict[int, asyncio.Task[None]] = {}
         self._flush()
         self._reading = asyncio.create_task(self._read())
 
-    def call(self, path: str, message: bytes, size: int | None = None, flag: int = 0, **fields: str) -> int:
+    def call(
+        self,
+        path: str,
+        message: bytes,
+        size: int | None = None,
+        flag: int = 0,
+        end: bool = True,
+        **fields: str,
+    ) -> int:
         """Begin a call; the number of its stream.
 
         Args:
@@ -59,21 +68,27 @@ class H2Caller:
             message: what is sent of its message.
             size: the length that its prefix tells; if it is larger, the message stays incomplete.
             flag: 1 says that the message is compressed.
+            end: whether it is the last message of the call, if it is whole.
             fields: more headers, "_" for "-".
         """
         number = self.h2.get_next_available_stream_id()
         more = [(name.replace("_", "-"), value) for name, value in fields.items()]
         self.h2.send_headers(number, [(":path", path), *HEADERS, *more])
         self.data[number] = b""
-        whole = size is None or size == len(message)
-        self.h2.send_data(number, pack(">BI", flag, len(message) if size is None else size))
+        whole = end and (size is None or size == len(message))
+        prefix = pack(">BI", flag, len(message) if size is None else size)
         self._flush()
-        self._sending = asyncio.create_task(self._send(number, message, whole))
+        self._sending[number] = asyncio.create_task(self._send(number, prefix + message, whole))
         return number
 
-    async def sent(self) -> None:
-        """Wait until the last call's message is sent, as far as the server takes it."""
-        await self._sending
+    async def rest(self, number: int, data: bytes, end: bool = True) -> None:
+        """Send more of a call's messages, after what is sent already, and its end."""
+        await self._sending[number]
+        await self._send(number, data, end)
+
+    def more(self, number: int, data: bytes) -> None:
+        """Send more of a call's messages, and its end, as the server takes it."""
+        self._sending[number] = asyncio.create_task(self._send(number, data, True))
 
     def read(self) -> None:
         """From now on, take all answers."""
@@ -108,7 +123,8 @@ class H2Caller:
 
     async def close(self) -> None:
         """End the connection."""
-        self._reading.cancel()
+        for task in (self._reading, *self._sending.values()):
+            task.cancel()
         self._writer.close()
 
     async def _send(self, number: int, message: bytes, whole: bool) -> None:
@@ -127,7 +143,6 @@ class H2Caller:
             self._flush()
 
     async def _change(self) -> None:
-        self._changed.clear()
         await self._changed.wait()
 
     async def _read(self) -> None:
@@ -136,11 +151,15 @@ class H2Caller:
                 for event in self.h2.receive_data(data):
                     self._took(event)
                 self._flush()
-                self._changed.set()
+                self._tell()
         except ConnectionError:
             pass
         self.lost = True
-        self._changed.set()
+        self._tell()
+
+    def _tell(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
 
     def _took(self, event: Event) -> None:
         if isinstance(event, DataReceived):

@@ -17,7 +17,6 @@ from starlette.routing import Router
 
 from inferencehub.core.grpc_server.infer_stream import InferStreams
 from inferencehub.core.grpc_server.server import GrpcServer
-from inferencehub.core.grpc_server.unread import UnreadAnswers
 from inferencehub.core.http1.asgi import AsgiHandler
 from inferencehub.core.http1.limits import Limits, allowed_connections
 from inferencehub.core.http1.server import HttpServer
@@ -107,11 +106,16 @@ class Gateway:
         """The port for callers that speak gRPC."""
         settings, largest = self.settings, self.fleet.most_message_bytes
         most_connections = max(1, limits.max_connections // 4)
-        server = GrpcServer(settings.grpc_port, options(settings, largest, most_connections))
-        self.grpc_unread = unread = UnreadAnswers(lambda: server.port, limits, self.bytes_held)
-        edge = GrpcEdge(self.calls, self.metrics.grpc, self.access, settings.max_body_bytes, largest, unread)
+        server = GrpcServer(
+            settings.grpc_port, options(settings, largest, most_connections), limits, self.bytes_held
+        )
+        edge = GrpcEdge(
+            self.calls, self.metrics.grpc, self.access, settings.max_body_bytes, largest, server.callers
+        )
         infer = Infer(self.calls)
-        streams = InferStreams(StreamedCalls(edge, infer).answer, MOST_WAITING, self.bytes_held, unread)
+        streams = InferStreams(
+            StreamedCalls(edge, infer).answer, MOST_WAITING, self.bytes_held, server.callers
+        )
         metadata = GrpcMetadata(self.queries, self.logs, self.serves)
         return GrpcPort(
             server,
@@ -133,9 +137,9 @@ class Gateway:
         )
 
     def _relieve(self, fits: Callable[[], bool]) -> None:
-        """Make room in the budget until `fits()` is true: end connections that do not read their answers."""
+        """Make room in the budget until `fits()` is true: end connections that do not read, or send half messages."""
         self.http.unread.relieve(fits)
-        self.grpc_unread.relieve(fits)
+        self.grpc.server.callers.relieve(fits)
 
     @property
     def port(self) -> int:

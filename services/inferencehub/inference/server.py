@@ -20,7 +20,6 @@ from inferencehub.core.grpc_server.health import Health
 from inferencehub.core.grpc_server.infer_stream import InferStreams
 from inferencehub.core.grpc_server.reflection import reflection_handlers
 from inferencehub.core.grpc_server.server import GrpcServer, options
-from inferencehub.core.grpc_server.unread import UnreadAnswers
 from inferencehub.core.http1.limits import Limits
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.oip import messages
@@ -67,17 +66,16 @@ class InferenceServer:
             ProcessRules(settings.model_grace_s, settings.max_message_bytes, settings.model_env),
         )
         self.servicer = Servicer(self.models, settings, access)
-        self.unread = UnreadAnswers(lambda: self.port, Limits(), self.models.bytes_held)
+        largest = settings.max_message_bytes
+        self.grpc = GrpcServer(settings.port, options(largest, largest), Limits(), self.models.bytes_held)
         self.streams = InferStreams(
-            StreamedCalls(self.servicer).answer, MOST_WAITING, self.models.bytes_held, self.unread
+            StreamedCalls(self.servicer).answer, MOST_WAITING, self.models.bytes_held, self.grpc.callers
         )
         self.models.bytes_held.relieve = self._relieve
         self.servicer.queries.ready = lambda: not self.not_ready()
         self.ops = ops_server(
             settings.ops_port, self.metrics.registry, self.not_ready, {"/address": self.address}
         )
-        largest = settings.max_message_bytes
-        self.grpc = GrpcServer(settings.port, options(largest, largest))
         self._loading: asyncio.Task[None] | None = None
 
     @property
@@ -100,9 +98,9 @@ class InferenceServer:
         services = (messages.SERVICE, PREDICT_SERVICE, HEALTH)
         await self.grpc.start(
             [
-                *handlers(self.servicer, self.streams.handler(), self.unread),
-                self.health.handlers(),
-                *reflection_handlers(services),
+                *handlers(self.servicer, self.streams.handler(), self.grpc.callers),
+                self.health.handlers(self.grpc.callers),
+                *reflection_handlers(services, self.grpc.callers),
             ]
         )
         self._loading = asyncio.get_running_loop().create_task(self.models.load())
@@ -116,7 +114,7 @@ class InferenceServer:
     def _relieve(self, fits: Callable[[], bool]) -> None:
         """Make room in the budget until `fits()` is true: end what does not come whole or is not read."""
         self.servicer.streams.relieve(fits)
-        self.unread.relieve(fits)
+        self.grpc.callers.relieve(fits)
 
     async def loaded(self) -> None:
         """Wait until all models have been loaded or have failed."""

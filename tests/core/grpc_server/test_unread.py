@@ -14,7 +14,6 @@ import pytest
 from inferencehub.core.grpc_server.infer_stream import InferStreams, Write
 from inferencehub.core.grpc_server.server import GrpcServer, options
 from inferencehub.core.grpc_server.unary import unary
-from inferencehub.core.grpc_server.unread import UnreadAnswers
 from inferencehub.core.http1.limits import Limits
 from inferencehub.core.lane.byte_budget import ByteBudget
 from tests.h2_caller import H2Caller, h2_caller
@@ -31,10 +30,12 @@ class Answering:
 
     def __init__(self, **limits: Any) -> None:
         self.budget = ByteBudget(64_000_000)
-        self.server = GrpcServer(0, options(2**26, 2**26))
-        self.unread = UnreadAnswers(lambda: self.server.port, Limits(**limits), self.budget)
-        self.budget.relieve = self.unread.relieve
+        self.server = GrpcServer(0, options(2**26, 2**26), Limits(**limits), self.budget)
+        self.budget.relieve = self.server.callers.relieve
         self.ended = 0
+        self.waiting = 0
+        self.go = asyncio.Event()
+        self.go.set()
 
     async def answer(self, data: bytes, context: Any) -> bytes:
         """A unary call."""
@@ -42,7 +43,9 @@ class Answering:
         return bytes(int(data))
 
     async def streamed(self, data: bytes, context: Any, write: Write) -> bytes:
-        """A call of a stream."""
+        """A call of a stream; it waits while the test says so."""
+        self.waiting += 1
+        await self.go.wait()
         return bytes(int(data))
 
     def _end(self, _: Any) -> None:
@@ -58,9 +61,9 @@ class Answering:
 async def answering(**limits: Any) -> AsyncIterator[Answering]:
     """A server that has begun."""
     found = Answering(**{"tick_s": 0.05, **limits})
-    streams = InferStreams(found.streamed, 4, found.budget, found.unread)
+    streams = InferStreams(found.streamed, 4, found.budget, found.server.callers)
     methods = {
-        "Unary": unary(found.answer, None, 2**26, found.budget, found.unread),
+        "Unary": unary(found.answer, None, 2**26, found.budget, found.server.callers),
         "Stream": streams.handler(),
     }
     await found.server.start([grpc.method_handlers_generic_handler("a.B", methods)])

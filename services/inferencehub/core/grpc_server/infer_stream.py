@@ -22,9 +22,9 @@ from typing import Any
 
 import grpc
 
+from inferencehub.core.grpc_server.callers import Callers
 from inferencehub.core.grpc_server.coding import ALGORITHMS, coding_of, pays
 from inferencehub.core.grpc_server.unary import written
-from inferencehub.core.grpc_server.unread import UnreadAnswers
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.lane.sink import AnswerQueue
 from inferencehub.core.oip import messages
@@ -74,15 +74,15 @@ class InferStream:
         answer: runs a request.
         most: requests that run, or whose answer is not written yet.
         bytes_held: the process's budget of bytes; it counts answers that wait for their turn.
-        unread: counts answers that the caller has not taken.
+        callers: the callers of the port.
     """
 
     def __init__(
-        self, context: Any, answer: Answer, most: int, bytes_held: ByteBudget, unread: UnreadAnswers
+        self, context: Any, answer: Answer, most: int, bytes_held: ByteBudget, callers: Callers
     ) -> None:
         self.ending = False
         self._bytes_held = bytes_held
-        self._unread = unread
+        self._callers = callers
         self._coding: bytes | None = None
         self._held = 0
         self._most = most
@@ -120,7 +120,9 @@ class InferStream:
         self._reading.cancel()
 
     async def _read(self) -> None:
+        sender = self._callers.arriving.sender(self._context)
         while (data := await self._context.read()) is not grpc.aio.EOF:
+            sender.took(len(data))
             if self._coding is None:  # the first request decides for all answers
                 self._coding = coding_of(data)
                 if self._coding:
@@ -129,9 +131,13 @@ class InferStream:
             del data
             task.add_done_callback(self._changed)
             self._answers.append(task)
-            while len(self._answers) + len(self._several) >= self._most:
-                self._room.clear()
-                await self._room.wait()
+            sender.held_back += 1
+            try:
+                while len(self._answers) + len(self._several) >= self._most:
+                    self._room.clear()
+                    await self._room.wait()
+            finally:
+                sender.held_back -= 1
 
     def _changed(self, _: asyncio.Task[Any]) -> None:
         self._came.set()
@@ -160,16 +166,16 @@ class InferStream:
     async def _write(self, data: bytes) -> None:
         """Write an answer that is held."""
         if data:
-            size = len(data)
+            size, unread = len(data), self._callers.unread
             async with self._writing:
                 self._hold(-size)
                 if self._coding and not pays(data, self._coding):
                     self._context.disable_next_message_compression()
-                caller = self._unread.add(size, self._context)
+                caller = unread.add(size, self._context)
                 try:
                     await self._context.write(data)
                 finally:
-                    self._unread.give(size, caller)
+                    unread.give(size, caller)
 
     def _hold(self, size: int) -> None:
         self._held += size
@@ -186,14 +192,14 @@ class InferStreams:
         answer: runs a request.
         most: requests of a stream that run or wait at a time.
         bytes_held: the process's budget of bytes.
-        unread: counts answers that their callers have not taken.
+        callers: the callers of the port.
     """
 
-    def __init__(self, answer: Answer, most: int, bytes_held: ByteBudget, unread: UnreadAnswers) -> None:
+    def __init__(self, answer: Answer, most: int, bytes_held: ByteBudget, callers: Callers) -> None:
         self._answer = answer
         self._most = most
         self._bytes_held = bytes_held
-        self._unread = unread
+        self._callers = callers
         self._open: set[InferStream] = set()
         self._ending = False
 
@@ -206,7 +212,7 @@ class InferStreams:
             if len(self._open) >= MOST_STREAMS:
                 sentence = f"{MOST_STREAMS} streams are open, which is the most"
                 await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, sentence)
-            stream = InferStream(context, self._answer, self._most, self._bytes_held, self._unread)
+            stream = InferStream(context, self._answer, self._most, self._bytes_held, self._callers)
             self._open.add(stream)
             try:
                 await stream.run()

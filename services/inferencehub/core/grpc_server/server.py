@@ -7,6 +7,10 @@ from collections.abc import Iterable, Sequence
 
 import grpc
 
+from inferencehub.core.grpc_server.callers import Callers
+from inferencehub.core.http1.handler import Budget
+from inferencehub.core.http1.limits import Limits
+
 GRPC_LOG = "grpc._cython.cygrpc"
 LEFT = "ExecuteBatchError raised in core"
 
@@ -44,10 +48,13 @@ class GrpcServer:
     Args:
         port: the port; 0 takes any free one.
         options: see `options`.
+        limits: the time that callers have.
+        budget: the process's budget of bytes.
     """
 
-    def __init__(self, port: int, options: Sequence[tuple[str, int]]) -> None:
+    def __init__(self, port: int, options: Sequence[tuple[str, int]], limits: Limits, budget: Budget) -> None:
         self.port = port
+        self.callers = Callers(lambda: self.port, limits, budget)
         self._server = grpc.aio.server(options=options)
 
     async def start(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
@@ -66,7 +73,9 @@ class GrpcServer:
         except RuntimeError:
             raise OSError(f"port {self.port} is taken") from None
         await self._server.start()
+        self.callers.arriving.start()
 
     async def stop(self, grace_s: float) -> None:
         """Tell callers to go elsewhere, refuse new calls, and end after the running ones or after `grace_s` seconds."""
         await self._server.stop(grace_s)
+        self.callers.arriving.stop()

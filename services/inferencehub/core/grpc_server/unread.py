@@ -11,7 +11,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
-from inferencehub.core.grpc_server.tcp import Address, acked, address_of, cut
+from inferencehub.core.grpc_server.tcp import Address, Connections, Counters, address_of
 from inferencehub.core.http1.handler import Budget
 from inferencehub.core.http1.limits import Limits
 from inferencehub.core.http1.unread import Unread
@@ -38,7 +38,7 @@ class Caller:
         """The bytes of its answers that have not been taken, as far as it is known."""
         now = monotonic()
         if now - self._since > SCAN_S:
-            sent = self._all.acked(self.peer, now)
+            sent = self._all.taken_by(self.peer, now)
             if self._base is None:
                 self._base = sent
             elif sent - self._base >= STEP:
@@ -60,16 +60,16 @@ class UnreadAnswers:
     """The unread answers of a gRPC port.
 
     Args:
-        port: returns the port.
+        connections: the port's connections.
         limits: how long a caller may read nothing, and when it may be ended to make room for others.
         budget: the process's budget of bytes.
     """
 
-    def __init__(self, port: Callable[[], int], limits: Limits, budget: Budget) -> None:
-        self._port = port
+    def __init__(self, connections: Connections, limits: Limits, budget: Budget) -> None:
+        self._connections = connections
         self._unread = Unread(limits.tick_s, limits.relief_s, limits.write_timeout_s, budget)
         self._callers: dict[str, Caller] = {}
-        self._acked: dict[Address, int] = {}
+        self._counters: dict[Address, Counters] = {}
         self._scanned = 0.0
 
     def hold(self, size: int, context: Any) -> None:
@@ -105,13 +105,14 @@ class UnreadAnswers:
         """End connections until `fits()` is true, the one without progress for the longest time first."""
         self._unread.relieve(fits)
 
-    def acked(self, peer: str, now: float) -> int:
+    def taken_by(self, peer: str, now: float) -> int:
         """How many bytes a caller has taken since it connected."""
         if now - self._scanned > SCAN_S:
-            self._acked, self._scanned = acked(self._port()), now
-        return self._acked.get(address_of(peer), 0)
+            self._counters, self._scanned = self._connections.counters(), now
+        found = self._counters.get(address_of(peer))
+        return found.taken if found is not None else 0
 
     def end(self, peer: str) -> None:
         """End a connection. Its calls end a moment later; they count no more."""
         self._callers.pop(peer, None)
-        cut(self._port(), address_of(peer))
+        self._connections.cut(address_of(peer))
