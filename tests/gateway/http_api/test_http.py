@@ -149,6 +149,13 @@ async def test_cors_for_the_origins_that_are_set(hub: Hub) -> None:
             assert preflight.status == 200
             assert preflight.headers["access-control-allow-origin"] == "https://app.example"
             assert "x-request-timeout-ms" in preflight.headers["access-control-allow-headers"].lower()
+            names = "authorization, content-type, x-stainless-lang, x-stainless-retry-count"
+            for wanted, status in ((names, 200), (f"{names}, x-other", 400), ('x-stainless-"', 400)):
+                asked = f"access-control-request-headers: {wanted}"
+                openai = await connection.ask("OPTIONS", "/v1/chat/completions", None, *PREFLIGHT[:2], asked)
+                assert openai.status == status
+                allowed = openai.headers.get("access-control-allow-headers", "").split(", ")
+                assert status == 400 or set(names.split(", ")) <= set(allowed)
             for body, status in ((GOOD, 200), (b"no", 400)):
                 answer = await connection.ask("POST", PREDICT, body, PREFLIGHT[0])
                 assert answer.status == status

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from inferencehub.core.values.errors import HubError
@@ -10,7 +11,14 @@ from inferencehub.gateway.http_api.call import HttpCall
 from inferencehub.gateway.http_api.response import Content
 from inferencehub.gateway.json_codec.answer_json import error_json
 
-ALLOWED = (b"x-request-id", b"x-request-timeout-ms", b"content-type", b"inference-header-content-length")
+ALLOWED = (
+    b"x-request-id",
+    b"x-request-timeout-ms",
+    b"content-type",
+    b"inference-header-content-length",
+    b"authorization",  # OpenAI's client sends a key, whatever it is
+)
+OPENAI = re.compile(rb"x-stainless-[a-z-]{1,40}")  # its other headers, which say what it runs on
 SHOWN = (
     b"x-request-id",
     b"server-timing",
@@ -76,10 +84,12 @@ class Cors:
         names = [name.strip().lower() for name in wanted.split(b",") if name.strip()]
         allowed = self._any or fields[b"origin"] in self._origins
         method = fields[b"access-control-request-method"]
-        if not allowed or method not in METHODS.split(b", ") or not set(names) <= {*ALLOWED, *SAFE}:
+        own = {name for name in names if OPENAI.fullmatch(name)}
+        may = {*ALLOWED, *SAFE, *own}
+        if not allowed or method not in METHODS.split(b", ") or not may.issuperset(names):
             return Preflight(400, TEXT, b"this origin, method or header is not allowed")
         lines = b"access-control-allow-methods: %b\r\naccess-control-max-age: %d\r\n" % (METHODS, MAX_AGE_S)
-        lines += b"access-control-allow-headers: %b\r\n" % b", ".join(sorted({*ALLOWED, *SAFE}))
+        lines += b"access-control-allow-headers: %b\r\n" % b", ".join(sorted(may))
         return Preflight(200, TEXT + lines, b"OK")
 
 
