@@ -6,7 +6,8 @@ from pathlib import Path
 
 from tests.hub import write_model
 
-# The last message, or the prompt, is JSON: `pieces` to give, and what else to do. Else it is the only piece.
+# The last message, or the prompt, is JSON: `pieces` to give, and what else to do, such as to wait after each piece for the
+# file whose path is `go` and the number of the piece. Else it is the only piece.
 # What it does goes into a file: the number of the piece that it gave last, or "closed".
 SCRIPTED = """
 import json, os, time, numpy as np
@@ -36,6 +37,8 @@ class Model:
                 self.say(made)
                 yield self.outputs(script, inputs, made)
                 time.sleep(script.get("pause_s", 0))
+                while "go" in script and not os.path.exists(script["go"] + str(made)):
+                    time.sleep(0.01)
             if "error" in script:
                 raise (RuntimeError if script.get("bug") else ValueError)(script["error"])
         finally:

@@ -227,14 +227,15 @@ async def test_completions(client: openai.AsyncOpenAI) -> None:
 
 
 async def test_the_first_chunk_comes_before_the_second_piece_is_made(
-    client: openai.AsyncOpenAI, models: Path
+    client: openai.AsyncOpenAI, models: Path, tmp_path: Path
 ) -> None:
-    script = says("a", "b", "c", pause_s=0.5)
+    script = says("a", "b", "c", go=str(tmp_path / "go"))
     stream = await client.chat.completions.create(model="chat", messages=script, stream=True)
     seen = []
     async for chunk in stream:
         if chunk.choices[0].delta.content:
             seen.append((chunk.choices[0].delta.content, did(models, "chat")))
+            (tmp_path / f"go{len(seen)}").touch()
     assert seen == [("a", "1"), ("b", "2"), ("c", "3")]
 
 
@@ -297,8 +298,8 @@ async def test_a_reader_that_stops_holds_the_model(hub: Hub, models: Path) -> No
         }
     ).encode()
     reader, writer = await asyncio.open_connection("127.0.0.1", hub.gateway.port, limit=4096)
-    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body)
-    writer.write(head + body)
+    head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nx-request-timeout-ms: 300000\r\n"
+    writer.write(head + b"content-length: %d\r\n\r\n" % len(body) + body)
 
     async def rests() -> bool:
         before = did(models, "chat")
@@ -332,7 +333,7 @@ async def test_a_comment_keeps_a_silent_stream_open(models: Path) -> None:
 
 async def test_a_whole_text_is_held_within_bounds(models: Path) -> None:
     async with running_hub(models, hold_s=20.0, max_body_bytes=2**20, queue_bytes=2**28) as own:
-        body = {"model": "chat", "messages": says("x" * 10_000, times=10_000)}
+        body = {"model": "chat", "messages": says("x" * 200_000, times=1000)}
         status, found, _ = await own.post("/v1/chat/completions", body)
         assert (status, found["error"]["type"], found["error"]["code"]) == (
             500,
