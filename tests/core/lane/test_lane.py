@@ -60,18 +60,18 @@ async def test_calls_that_come_in_one_pass_of_the_loop_leave_together() -> None:
 
 @pytest.mark.parametrize(
     ("patience", "runs"),
-    [(0, [[number] for number in range(10)]), (3, [[*range(8)], [8, 9]]), (1, [[n] for n in range(10)])],
+    [(0, [[n] for n in range(40)]), (3, [[*range(32)], [*range(32, 40)]]), (1, [[n] for n in range(40)])],
 )
 async def test_calls_that_follow_each_other_within_their_patience_leave_together(
     patience: int, runs: list[list[float]]
 ) -> None:
     async with running_lane(at_once, max_rows=100) as running:
         futures = []
-        for number in range(10):
+        for number in range(40):
             futures.append(running.ask(job(value=number), patience))
             await asyncio.sleep(0)
             await asyncio.sleep(0)
-        assert await outcomes(futures) == [[number] for number in range(10)]
+        assert await outcomes(futures) == [[number] for number in range(40)]
         assert running.pool.runs == runs
 
 

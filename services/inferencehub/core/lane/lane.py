@@ -38,7 +38,7 @@ from inferencehub.core.values.requests import InferResponse
 
 logger = logging.getLogger(__name__)
 
-ENOUGH = 8  # rows that do not wait for more: each has an eighth of the batch's shared cost already
+ENOUGH = 32  # rows that do not wait for more: each has a small part of the batch's shared cost already
 
 
 class Lane(Generic[S]):
