@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from struct import pack
@@ -181,9 +182,15 @@ class H2Caller:
 
 
 @asynccontextmanager
-async def h2_caller(port: int, host: str = "127.0.0.1") -> AsyncIterator[H2Caller]:
-    """A connection to a gRPC port."""
-    caller = H2Caller(*await asyncio.open_connection(host, port))
+async def h2_caller(
+    port: int, host: str = "127.0.0.1", local: tuple[str, int] | None = None
+) -> AsyncIterator[H2Caller]:
+    """A connection to a gRPC port, from an address of this machine if one is given."""
+    reader, writer = await asyncio.open_connection(host, port, local_addr=local)
+    if local is not None:  # it is reset at its end, so that the address is free at once
+        sock: socket.socket = writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, pack("ii", 1, 0))
+    caller = H2Caller(reader, writer)
     try:
         yield caller
     finally:

@@ -11,6 +11,7 @@ import pytest
 from tests.core.grpc_server.test_unread import PATHS, answering
 from tests.h2_caller import h2_caller
 from tests.hub import eventually
+from tests.ports import free_port
 
 HALF = 3_000_000
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux counts the bytes")
@@ -66,13 +67,26 @@ async def test_large_headers_are_not_taken_for_half_messages(path: str) -> None:
         caller.read()
         most = 0
         for _ in range(150):
-            number = caller.call(
-                path, b"7", more=token_hex(3000)
-            )  # another one each time, as a token or a trace is
+            number = caller.call(path, b"7", more=token_hex(3000))  # a new one each time, as traces are
             assert (await caller.until(number))["grpc-status"] == "0"
             most = max(most, server.budget.held)
         await asyncio.sleep(1)  # nothing may happen
         assert (most, server.budget.held, caller.lost) == (0, 0, False)
+
+
+async def test_a_new_connection_from_an_old_address_misses_nothing() -> None:
+    local = ("127.0.0.1", free_port())
+    async with answering(body_timeout_s=0.5) as server:
+        for pause_s in (0.0, 0.3, 0.0, 0.3):
+            async with h2_caller(server.port, local=local) as caller:
+                caller.read()
+                for _ in range(3):
+                    number = caller.call(PATHS[0], b"70".rjust(400_000))
+                    assert (await caller.until(number))["grpc-status"] == "0"
+                await asyncio.sleep(1)  # nothing may happen
+                assert not caller.lost
+            await asyncio.sleep(pause_s)  # the old one is seen to be gone, or not
+        await eventually(lambda: server.budget.held == 0)
 
 
 async def test_who_is_held_back_does_not_lose_the_connection() -> None:

@@ -29,9 +29,10 @@ class Sender:
     its streams that we do not read at the moment.
     """
 
-    __slots__ = ("_least", "_sent", "held_back", "messages", "missing", "since")
+    __slots__ = ("_least", "_sent", "held_back", "messages", "missing", "peer", "since")
 
     def __init__(self, now: float) -> None:
+        self.peer = ""  # what gRPC calls it, once a call of it is known
         self.held_back = 0
         self.messages = 0  # bytes of whole messages, with what is around them
         self.missing = 0
@@ -46,10 +47,11 @@ class Sender:
 
     def look(self, counters: Counters, now: float) -> int:
         """Compare with what TCP counts; the change of `missing`."""
-        if counters.sent < self._sent:  # it is another connection from the same address
-            self.messages = self._least = 0
+        again = counters.sent < self._sent  # it is another connection from the same address
         self._sent = counters.sent
         ahead = counters.sent - self.messages - counters.taken // 2  # answers are acknowledged, by bytes too
+        if again:
+            self._least = ahead
         self._least = min(self._least, ahead)
         missing = ahead - self._least
         before, self.missing = self.missing, missing if missing > SMALL else 0
@@ -100,6 +102,7 @@ class Arriving:
         if sender is None:
             sender = self._senders.setdefault(address_of(peer), Sender(monotonic()))
             self._known[peer] = sender
+            sender.peer = peer
         sender.messages += sum([len(name) + len(value) for name, value in context.invocation_metadata()])
         return sender
 
@@ -108,13 +111,13 @@ class Arriving:
         for address, sender in sorted(self._senders.items(), key=lambda item: -item[1].missing):
             if fits() or not sender.missing:
                 return
-            self._end(address, sender)
+            self._end(address)
 
     def _tick(self) -> None:
         began = monotonic()
         seen = self._connections.counters()
         for address in self._senders.keys() - seen.keys():
-            self._budget.give(self._senders.pop(address).missing)
+            self._forget(address)
         for address, counters in seen.items():
             sender = self._senders.setdefault(address, Sender(began))
             change = sender.look(counters, began)
@@ -122,20 +125,18 @@ class Arriving:
                 self._budget.give(-change)
             elif change > 0:
                 self._budget.add(change)
-        if len(self._known) > len(self._senders):
-            self._known = {
-                peer: sender
-                for peer, sender in self._known.items()
-                if self._senders.get(address_of(peer)) is sender
-            }
         for address, sender in list(self._senders.items()):
             if began - sender.since > self._body_timeout_s:
-                self._end(address, sender)
+                self._end(address)
         wait_s = max(self._tick_s, CAUTION * (monotonic() - began))
         self._timer = asyncio.get_running_loop().call_later(wait_s, self._tick)
 
-    def _end(self, address: Address, sender: Sender) -> None:
+    def _end(self, address: Address) -> None:
         """End a connection; it counts no more."""
-        del self._senders[address]
-        self._budget.give(sender.missing)
+        self._forget(address)
         self._connections.cut(address)
+
+    def _forget(self, address: Address) -> None:
+        sender = self._senders.pop(address)
+        self._known.pop(sender.peer, None)
+        self._budget.give(sender.missing)
