@@ -25,13 +25,13 @@ EARLY_S = 0.05  # a cancellation may overtake the deadline by so much
 DETAIL_LIMIT = 1000  # bytes; gRPC encodes one byte as up to three, and accepts headers of at most 8 KiB
 
 
-def written(answer: Message, model: str, limit: int) -> bytes:
-    """Serialize a model's answer.
+def written(answer: Message | bytes, model: str, limit: int) -> bytes:
+    """Serialize a model's answer, if it is not serialized yet.
 
     Raises:
         HubError: MODEL_FAILED if it has more than `limit` bytes.
     """
-    data = answer.SerializeToString()
+    data = answer if isinstance(answer, bytes) else answer.SerializeToString()
     if len(data) > limit:
         check_size(len(data), model, limit)
     return data

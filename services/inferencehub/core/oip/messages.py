@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from inferencehub.core.oip.extension import MEMBERS, OURS
+from inferencehub.core.oip.raw_fields import LARGE_ANSWER, written_answer
 from inferencehub.core.values.errors import HubError, bad_input
 from inferencehub.core.values.parameters import CLASSIFICATION, check_tensor_parameters, class_count, reserved
 from inferencehub.core.values.requests import InferRequest, InferResponse, Parameter
@@ -159,17 +160,44 @@ def typed_contents(
 
 def fill_response(message: pb.ModelInferResponse, response: InferResponse, id: str) -> None:
     """Write an answer into an empty message. The message may be a field of another message."""
+    fill_head(message, response, id)
+    add_contents(message, response)
+
+
+def fill_head(message: pb.ModelInferResponse, response: InferResponse, id: str) -> None:
+    """Write an answer without its raw contents into an empty message."""
     message.model_name, message.model_version, message.id = response.model, response.version, id
-    add_outputs(message, response)
+    describe_outputs(message, response)
     for name, value in response.parameters.items():
         set_parameter(message.parameters[name], value)
 
 
 def add_outputs(message: pb.ModelInferResponse, response: InferResponse) -> None:
     """Write the outputs of an answer behind those that the message has."""
+    describe_outputs(message, response)
+    add_contents(message, response)
+
+
+def describe_outputs(message: pb.ModelInferResponse, response: InferResponse) -> None:
+    """Write the names, dtypes and shapes of an answer's outputs."""
     for tensor in response.outputs:
         message.outputs.add(name=tensor.name, datatype=tensor.dtype, shape=tensor.shape)
+
+
+def add_contents(message: pb.ModelInferResponse, response: InferResponse) -> None:
+    """Write the raw contents of an answer's outputs."""
+    for tensor in response.outputs:
         message.raw_output_contents.append(bytes(tensor.data))
+
+
+def answer_to_proto(response: InferResponse, id: str) -> pb.ModelInferResponse | bytes:
+    """The message of an answer, serialized if it is large."""
+    message = pb.ModelInferResponse()
+    if response.size < LARGE_ANSWER:
+        fill_response(message, response, id)
+        return message
+    fill_head(message, response, id)
+    return written_answer(message, [tensor.data for tensor in response.outputs])
 
 
 def asks_for_end(message: pb.ModelInferRequest) -> bool:
@@ -179,8 +207,19 @@ def asks_for_end(message: pb.ModelInferRequest) -> bool:
     )
 
 
-def stream_answer(response: InferResponse, id: str, final: bool) -> pb.ModelStreamInferResponse:
-    """The message of an answer on a public stream; `final` if no other answer to its request follows."""
+def stream_answer(response: InferResponse, id: str, final: bool) -> pb.ModelStreamInferResponse | bytes:
+    """The message of an answer on a public stream, serialized if it is large.
+
+    Args:
+        response: the answer.
+        id: the request's id.
+        final: whether no other answer to its request follows.
+    """
+    if response.size >= LARGE_ANSWER:
+        head = pb.ModelInferResponse()
+        fill_head(head, response, id)
+        head.parameters[FINAL].bool_param = final
+        return written_answer(head, [tensor.data for tensor in response.outputs], streamed=True)
     reply = pb.ModelStreamInferResponse()
     fill_response(reply.infer_response, response, id)
     reply.infer_response.parameters[FINAL].bool_param = final

@@ -1,4 +1,4 @@
-"""Reads and writes large requests without copying their raw tensors.
+"""Reads and writes large requests without copying their raw tensors, and writes large answers with one copy.
 
 Protobuf would copy each tensor twice: into its message and out of it. So this file walks over the outermost fields of a
 large serialized message, cuts out the raw contents as views, and gives the small rest to protobuf. If the walk finds
@@ -19,9 +19,12 @@ from inferencehub.pb import open_inference_pb2 as pb
 MOST_FIELDS = 500  # a message with more fields goes to protobuf, because this walk is slow
 RAW = pb.ModelInferRequest.RAW_INPUT_CONTENTS_FIELD_NUMBER << 3 | 2
 RAW_INPUT = bytes((RAW,))  # the tag of one raw tensor
+RAW_OUTPUT = bytes((pb.ModelInferResponse.RAW_OUTPUT_CONTENTS_FIELD_NUMBER << 3 | 2,))
+INFER_RESPONSE = bytes((pb.ModelStreamInferResponse.INFER_RESPONSE_FIELD_NUMBER << 3 | 2,))
 PADDING = bytes((15 << 3 | 2,))
 # A message of at least this many bytes is read without a copy, so the alignment of its tensors matters.
 LARGE_REQUEST = 2**15
+LARGE_ANSWER = 2**15  # bytes from which on an answer is written by `written_answer`
 VARINT, FIXED64, SIZED, FIXED32 = 0, 1, 2, 5
 
 
@@ -51,6 +54,22 @@ def written(
             parts += (mark, *data)
         at += len(mark) + size
     return parts
+
+
+def written_answer(head: pb.ModelInferResponse, raw: Sequence[Buffer], streamed: bool = False) -> bytes:
+    """A serialized answer, with one copy of its raw contents; protobuf would make three.
+
+    Args:
+        head: the answer without its raw contents.
+        raw: the raw contents of each output.
+        streamed: whether the answer is the `infer_response` of a ModelStreamInferResponse.
+    """
+    parts: list[Buffer] = [head.SerializeToString()]
+    for data in raw:
+        parts += (RAW_OUTPUT, varint(len(data)), data)
+    if streamed:
+        parts = [INFER_RESPONSE, varint(sum(map(len, parts))), *parts]
+    return b"".join(parts)
 
 
 def padding(at: int) -> bytes:

@@ -38,8 +38,8 @@ OK_STATUS, OK = 200, "OK"
 PATIENCE = 40
 RETRIED = (Kind.BUSY, Kind.NOT_READY)
 
-# What a method does with a request's message, or with its bytes where it reads them itself.
-Work = Callable[[Exchange, Any], Awaitable[Message]]
+# What a method does with a request's message, or with its bytes where it reads them itself. Its answer may be serialized.
+Work = Callable[[Exchange, Any], Awaitable[Message | bytes]]
 
 
 class Edge:

@@ -26,8 +26,8 @@ class Infer:
     def __init__(self, calls: Calls) -> None:
         self.calls = calls
 
-    async def infer(self, exchange: Exchange, data: bytes) -> pb.ModelInferResponse:
-        """ModelInfer: run a model. `data` is a serialized ModelInferRequest.
+    async def infer(self, exchange: Exchange, data: bytes) -> pb.ModelInferResponse | bytes:
+        """ModelInfer: run a model. `data` is a serialized ModelInferRequest; the answer is serialized if it is large.
 
         Raises:
             HubError: if the call fails.
@@ -36,9 +36,7 @@ class Infer:
         id, sink = message.id, OneAnswer()
         self.submit(exchange, message, raw, sink)
         del data, message, raw  # the lane accounts for the request's bytes, and frees them once it has run
-        answer = pb.ModelInferResponse()
-        messages.fill_response(answer, await sink.future, id)
-        return answer
+        return messages.answer_to_proto(await sink.future, id)
 
     def submit(
         self, exchange: Exchange, message: pb.ModelInferRequest, raw: Sequence[Buffer], sink: Sink

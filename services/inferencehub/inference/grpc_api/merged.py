@@ -14,11 +14,10 @@ def members_of(message: pb.ModelInferRequest) -> str:
     return parameters["hub_members"].string_param if "hub_members" in parameters else ""
 
 
-def fill(answer: pb.ModelInferResponse, call: Call, response: InferResponse, id: str, merged: bool) -> None:
-    """Write a model's answer into a message. If the call is a merge, it comes from a gateway: add our parameters."""
+def fill(answer: pb.ModelInferResponse, call: Call, response: InferResponse, id: str) -> None:
+    """Write a model's answer to a merged call into a message, with our parameters."""
     messages.fill_response(answer, response, id)
-    if merged:
-        add_times(answer, call)
+    add_times(answer, call)
 
 
 def add_times(answer: pb.ModelInferResponse, call: Call) -> None:

@@ -73,10 +73,12 @@ class Servicer:
         model = self.models.get(message.model_name, message.model_version)
         call = Call(model, message.id, context, monotonic())
 
-        def reply(response: InferResponse) -> Message:
+        def reply(response: InferResponse) -> Message | bytes:
             check_size(response.size, model.name, self.settings.max_message_bytes)
+            if not members:
+                return messages.answer_to_proto(response, message.id)
             answer = pb.ModelInferResponse()
-            fill(answer, call, response, message.id, bool(members))
+            fill(answer, call, response, message.id)
             return answer
 
         return await self.infer(call, messages.request_from_proto(message, raw), members, reply)
@@ -126,7 +128,7 @@ class Servicer:
                 add_times(reply.infer_response, call)
             else:
                 check_size(end.size, call.model.name, limit)
-                fill(reply.infer_response, call, end, id, True)
+                fill(reply.infer_response, call, end, id)
             return written(reply, call.model.name, limit)
         except Exception as error:
             status = status_of(error)
@@ -156,7 +158,11 @@ class Servicer:
         return await self.infer(Call(model, "", context, now), request, "", reply)
 
     async def infer(
-        self, call: Call, request: InferRequest, members: str, reply: Callable[[InferResponse], Message]
+        self,
+        call: Call,
+        request: InferRequest,
+        members: str,
+        reply: Callable[[InferResponse], Message | bytes],
     ) -> bytes:
         """Put a call into its model's lane and wait for the answer. Writes one access line, however the call ends.
 
