@@ -22,7 +22,7 @@ from inferencehub.core.values.requests import InferRequest, InferResponse
 from inferencehub.core.values.signature import ModelInfo, TensorSpec
 from inferencehub.core.values.tensors import Tensor, checked_tensor, pack_bytes, unpack_bytes
 from inferencehub.gateway.json_codec.answer_json import elements, encode, finite_json
-from inferencehub.gateway.json_codec.json_text import convert, decode, load
+from inferencehub.gateway.json_codec.json_text import convert, decode, load, undecoded
 from inferencehub.gateway.json_codec.tensor_json import TensorBody, flatten, lengths, tensor_from_json
 
 WAY_OUT = "use /v2/models/{}/infer"
@@ -104,17 +104,26 @@ def objects_of(instance: msgspec.Raw, place: int) -> dict[str, msgspec.Raw]:
     Raises:
         HubError: BAD_INPUT if it is no object.
     """
+    found = values_by_key(instance)
+    if found is None:
+        raise bad_input(f"instance {place}: expected an object with a value for each input")
+    return found
+
+
+def values_by_key(text: msgspec.Raw) -> dict[str, msgspec.Raw] | None:
+    """The values of an object, not read yet; None if the text is no object."""
     try:
-        found: dict[str, msgspec.Raw] = _object.decode(instance)
+        found: dict[str, msgspec.Raw] = _object.decode(text)
         return found
     except msgspec.DecodeError:
-        raise bad_input(f"instance {place}: expected an object with a value for each input") from None
+        loaded = load(bytes(text))  # it may hold NaN
+    return {name: undecoded(value) for name, value in loaded.items()} if isinstance(loaded, dict) else None
 
 
 def is_b64(value: msgspec.Raw) -> bool:
     """Whether a value is bytes in base64."""
     text = bytes(value)
-    return len(text) > 7 and text.lstrip()[:1] == b"{" and set(_object.decode(text)) == {"b64"}
+    return len(text) > 7 and text.lstrip()[:1] == b"{" and set(values_by_key(value) or ()) == {"b64"}
 
 
 def column(spec: TensorSpec, values: list[msgspec.Raw]) -> Tensor:

@@ -132,6 +132,23 @@ async def test_what_cannot_be_mapped_is_refused(
 
 
 @pytest.mark.parametrize(
+    ("instances", "predictions"),
+    [
+        ('[{"x":[0.5,Infinity]},{"x":[1,2]}]', [[1.0, "Infinity"], [2.0, 4.0]]),
+        ('[{"x":[1,2]},{"x":[-Infinity,NaN]}]', [[2.0, 4.0], ["-Infinity", "NaN"]]),
+    ],
+)
+async def test_objects_may_hold_numbers_that_json_does_not_have(
+    hub: Hub, instances: str, predictions: list[Any]
+) -> None:
+    body = b'{"instances":%b}' % instances.encode()
+    assert (await hub.post("/v1/models/rows:predict", body))[:2] == (200, {"predictions": predictions})
+    body = b'{"instances":[{"x":[1,2]},NaN]}'
+    status, answer, _ = await hub.post("/v1/models/rows:predict", body)
+    assert (status, answer["error"][:32]) == (400, "instance 1: expected an object w")
+
+
+@pytest.mark.parametrize(
     "body",
     [
         b'{"instances":[{"\xff":[1,2]}]}',
