@@ -104,13 +104,9 @@ class Caller:
                 self.outcomes.answered()
 
     def options(self) -> dict[str, Any]:
-        """Metadata and a deadline, now and then."""
-        pick, found = self.fuzz.random, dict[str, Any]()
-        if pick.random() < 0.05:
-            found["metadata"] = (pick.choice(METADATA),)
-        if pick.random() < 0.03:
-            found["timeout"] = pick.choice([0.0001, 0.001, 0.01, 1e7])
-        return found
+        """Metadata, now and then."""
+        pick = self.fuzz.random
+        return {"metadata": (pick.choice(METADATA),)} if pick.random() < 0.05 else {}
 
     async def good(self) -> None:
         """A good request, whose answer is compared; and the log's level, which other requests may have changed."""
