@@ -54,7 +54,7 @@ unit: install
 	$(SAY) 'pytest, timing'
 	@$(VENV)/bin/python -m pytest -m 'timing and not tools and not images' $(PYTEST_ARGS) || [ $$? = 5 ]
 
-fuzz: install ## 20,000 changed requests to each service and kind of route, and 8,000 tensors there and back, 10 minutes
+fuzz: install ## 20,000 changed requests to each service and kind of route, and 8,000 tensors there and back, 15 minutes
 	$(SAY) 'pytest, fuzz'
 	@LONG_RUNS=1 $(VENV)/bin/python -m pytest -s tests/fuzz tests/gateway/test_round_trips.py $(PYTEST_ARGS)
 
