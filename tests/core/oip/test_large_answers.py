@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from inferencehub.core.oip import messages
+from inferencehub.core.oip import messages, stream_messages
 from inferencehub.core.values.requests import InferResponse
 from inferencehub.core.values.tensors import Tensor
 from inferencehub.pb import open_inference_pb2 as pb
@@ -40,5 +40,5 @@ def test_so_is_an_answer_on_a_stream(sizes: tuple[int, ...], final: bool) -> Non
     expected = pb.ModelStreamInferResponse()
     messages.fill_response(expected.infer_response, response, "an id")
     expected.infer_response.parameters["triton_final_response"].bool_param = final
-    found = messages.stream_answer(response, "an id", final)
+    found = stream_messages.stream_answer(response, "an id", final)
     assert (pb.ModelStreamInferResponse.FromString(found) if isinstance(found, bytes) else found) == expected

@@ -11,7 +11,7 @@ import grpc
 import pytest
 import pytest_asyncio
 
-from inferencehub.core.oip import messages
+from inferencehub.core.oip import messages, stream_messages
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.tensors import Tensor
 from inferencehub.pb import open_inference_pb2 as pb
@@ -71,7 +71,11 @@ async def ask(address: str, *sent: bytes) -> list[tuple[str, int | str, bool | N
 
 def shown(answer: Any) -> tuple[str, int | str, bool | None]:
     response = answer.infer_response
-    final = response.parameters[messages.FINAL].bool_param if messages.FINAL in response.parameters else None
+    final = (
+        response.parameters[stream_messages.FINAL].bool_param
+        if stream_messages.FINAL in response.parameters
+        else None
+    )
     if answer.error_message:
         return response.id, answer.error_message, final
     if not response.outputs:

@@ -14,8 +14,8 @@ import grpc
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 
-from inferencehub.core.grpc_server.callers import Callers
 from inferencehub.core.grpc_server.coding import decoded
+from inferencehub.core.grpc_server.connections.callers import Callers
 from inferencehub.core.grpc_server.refusal import no_message, refuse
 from inferencehub.core.values.errors import HubError
 

@@ -22,12 +22,12 @@ from typing import Any
 
 import grpc
 
-from inferencehub.core.grpc_server.callers import Callers
 from inferencehub.core.grpc_server.coding import ALGORITHMS, coding_of, pays
+from inferencehub.core.grpc_server.connections.callers import Callers
 from inferencehub.core.grpc_server.unary import written
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.lane.sink import AnswerQueue
-from inferencehub.core.oip import messages
+from inferencehub.core.oip import stream_messages
 from inferencehub.core.process.tasks import cancelled
 from inferencehub.core.values.requests import InferResponse
 
@@ -61,9 +61,9 @@ async def replies(
         if got is None:
             return b""
         response, weight = got
-        await write(written(messages.stream_answer(response, id, False), model, limit))
+        await write(written(stream_messages.stream_answer(response, id, False), model, limit))
         credit(weight)
-    return written(messages.stream_answer(got, id, True), model, limit)
+    return written(stream_messages.stream_answer(got, id, True), model, limit)
 
 
 class InferStream:

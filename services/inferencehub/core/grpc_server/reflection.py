@@ -16,8 +16,8 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from inferencehub.core.grpc_server.callers import Callers
 from inferencehub.core.grpc_server.coding import decoded
+from inferencehub.core.grpc_server.connections.callers import Callers
 from inferencehub.core.grpc_server.refusal import refuse
 from inferencehub.core.values.errors import HubError
 from inferencehub.pb._pool import POOL

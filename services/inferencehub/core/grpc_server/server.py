@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import grpc
 
-from inferencehub.core.grpc_server.callers import Callers
+from inferencehub.core.grpc_server.connections.callers import Callers
 from inferencehub.core.http1.handler import Budget
 from inferencehub.core.http1.limits import Limits
 

@@ -10,8 +10,8 @@ import grpc
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError, Message
 
-from inferencehub.core.grpc_server.callers import Callers
 from inferencehub.core.grpc_server.coding import decoded, encode
+from inferencehub.core.grpc_server.connections.callers import Callers
 from inferencehub.core.grpc_server.refusal import no_message
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.oip import extension

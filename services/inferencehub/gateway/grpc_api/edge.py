@@ -19,8 +19,8 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 
-from inferencehub.core.grpc_server.callers import Callers
 from inferencehub.core.grpc_server.coding import decoded, encode
+from inferencehub.core.grpc_server.connections.callers import Callers
 from inferencehub.core.grpc_server.unary import at_deadline, ending, own_limit, parsed, written
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.process.logs import now as wall_clock

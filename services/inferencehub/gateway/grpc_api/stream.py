@@ -10,7 +10,7 @@ from inferencehub.core.grpc_server.coding import decoded
 from inferencehub.core.grpc_server.infer_stream import Write, replies
 from inferencehub.core.grpc_server.unary import own_limit, sentence
 from inferencehub.core.lane.sink import AnswerQueue
-from inferencehub.core.oip import messages
+from inferencehub.core.oip import stream_messages
 from inferencehub.core.oip.raw_fields import read_request
 from inferencehub.core.values.errors import HubError
 from inferencehub.gateway.calls.answer_times import AnswerTimes
@@ -46,13 +46,13 @@ class StreamedCalls:
             exchange.size = len(data)
             message, raw = read_request(data)
             del data
-            id, ask_end = message.id, messages.asks_for_end(message)
+            id, ask_end = message.id, stream_messages.asks_for_end(message)
             sink = AnswerQueue()
             self.infer.submit(exchange, message, raw, sink)
             del message, raw  # the lane accounts for the request's bytes, and frees them once it has run
             delivered = AnswerTimes(exchange, edge.metrics).delivered
             last = await replies(sink, id, exchange.model, edge.most_answer_bytes, write, delivered)
-            return last or (messages.stream_end(id, exchange.model) if ask_end else b"")
+            return last or (stream_messages.stream_end(id, exchange.model) if ask_end else b"")
         except BaseException as raised:
             error = edge.failure(exchange, raised)
             if not isinstance(raised, Exception):
@@ -61,8 +61,10 @@ class StreamedCalls:
             edge.close(exchange, METHOD, error)
         assert isinstance(error, HubError)
         job = exchange.job
-        failure = messages.stream_failure(id, sentence(error), exchange.model if job is not None else "")
+        failure = stream_messages.stream_failure(
+            id, sentence(error), exchange.model if job is not None else ""
+        )
         if not (ask_end and job is not None and job.has_parts):
             return failure
         await write(failure)
-        return messages.stream_end(id, exchange.model)
+        return stream_messages.stream_end(id, exchange.model)

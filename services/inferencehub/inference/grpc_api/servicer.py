@@ -17,7 +17,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 
-from inferencehub.core.grpc_server.callers import Callers
+from inferencehub.core.grpc_server.connections.callers import Callers
 from inferencehub.core.grpc_server.unary import Method, check_size, ending, unary, written
 from inferencehub.core.lane.sink import End, OneAnswer, Sink
 from inferencehub.core.oip import extension, messages

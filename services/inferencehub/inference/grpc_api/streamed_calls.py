@@ -12,7 +12,7 @@ from inferencehub.core.grpc_server.coding import decoded
 from inferencehub.core.grpc_server.infer_stream import Write, replies
 from inferencehub.core.grpc_server.unary import ending
 from inferencehub.core.lane.sink import AnswerQueue
-from inferencehub.core.oip import messages
+from inferencehub.core.oip import messages, stream_messages
 from inferencehub.core.oip.raw_fields import read_request
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest
@@ -43,22 +43,22 @@ class StreamedCalls:
             data, _ = decoded(data, limit)
             message, raw = read_request(data)
             del data
-            id, ask_end = message.id, messages.asks_for_end(message)
+            id, ask_end = message.id, stream_messages.asks_for_end(message)
             call = Call(
                 servicer.models.get(message.model_name, message.model_version), id, context, monotonic()
             )
             request = messages.request_from_proto(message, raw)
             del message, raw
             last = await self._run(call, request, id, write)
-            return last or (messages.stream_end(id, call.model.name) if ask_end else b"")
+            return last or (stream_messages.stream_end(id, call.model.name) if ask_end else b"")
         except Exception as error:
             detail = ending(error, "model_stream_infer", None)[1]
         job, model = (call.job, call.model.name) if call is not None else (None, "")
-        failure = messages.stream_failure(id, detail, model if job is not None else "")
+        failure = stream_messages.stream_failure(id, detail, model if job is not None else "")
         if not (ask_end and job is not None and job.has_parts):
             return failure
         await write(failure)
-        return messages.stream_end(id, model)
+        return stream_messages.stream_end(id, model)
 
     async def _run(self, call: Call, request: InferRequest, id: str, write: Write) -> bytes:
         """Run a request, and count and log its end."""

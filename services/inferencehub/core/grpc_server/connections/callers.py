@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from inferencehub.core.grpc_server.arriving import Arriving
-from inferencehub.core.grpc_server.tcp import Connections
-from inferencehub.core.grpc_server.unread import UnreadAnswers
+from inferencehub.core.grpc_server.connections.arriving import Arriving
+from inferencehub.core.grpc_server.connections.tcp import Connections
+from inferencehub.core.grpc_server.connections.unread import UnreadAnswers
 from inferencehub.core.http1.handler import Budget
 from inferencehub.core.http1.limits import Limits
 

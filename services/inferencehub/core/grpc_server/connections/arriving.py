@@ -13,7 +13,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
-from inferencehub.core.grpc_server.tcp import Address, Connections, Counters, address_of
+from inferencehub.core.grpc_server.connections.tcp import Address, Connections, Counters, address_of
 from inferencehub.core.http1.handler import Budget
 
 AROUND = 400  # bytes of headers and frames around a message, without what the caller adds to its headers

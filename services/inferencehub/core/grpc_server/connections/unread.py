@@ -11,7 +11,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
-from inferencehub.core.grpc_server.tcp import Address, Connections, Counters, address_of
+from inferencehub.core.grpc_server.connections.tcp import Address, Connections, Counters, address_of
 from inferencehub.core.http1.handler import Budget
 from inferencehub.core.http1.limits import Limits
 from inferencehub.core.http1.unread import Unread
