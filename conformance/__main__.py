@@ -7,20 +7,24 @@ code is 1 where something is not as it is listed, and where a client is missing.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tempfile
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from random import SystemRandom
 from time import monotonic
 
-from bench.paths import TRITON
+from bench.paths import ROOT, TRITON
 from conformance import models, table
 from conformance.clients.plan import write
 from conformance.judge import Verdict, judge, listed
 from conformance.run import CLIENTS, Found, ask, install
 from conformance.servers import running
+
+LINES = ROOT / "build" / "conformance" / "lines.jsonl"  # all that the clients reported in the last run
 
 
 def main() -> None:
@@ -42,6 +46,8 @@ def main() -> None:
         with running(place / "drawn", plan.models, place, triton=bool(TRITON)) as targets:
             print(f"the servers are ready after {monotonic() - began:.0f} s", flush=True)
             ask(installed, place / "plan.json", targets, found)
+    LINES.parent.mkdir(parents=True, exist_ok=True)
+    LINES.write_text("".join(json.dumps(asdict(line)) + "\n" for line in found.lines))
     verdict = judge(found.lines, listed())
     print(f"all asked after {monotonic() - began:.0f} s")
     good = summary(found, verdict, whole=not names)

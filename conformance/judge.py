@@ -110,18 +110,16 @@ def key(line: Line) -> tuple[str, str, str, str]:
 
 
 def differing(line: Line, theirs: Line | None, compared: bool) -> Iterator[Found]:
-    """The differences of one call. Where Triton does not have the model, or is not there, the call has to succeed."""
-    if line.result == "cannot" and (theirs is None or theirs.result == "cannot"):
+    """The differences of one call. It has to succeed, whatever Triton does, unless the client can't make it."""
+    missing = ABSENT if compared else "*"
+    ours, other = outcome(line), missing if theirs is None else outcome(theirs)
+    if ours == "cannot" and other in ("cannot", missing):
         return
-    ours = outcome(line)
-    if theirs is None:
-        if ours != "ok":
-            yield Found(line, "result", ours, ABSENT if compared else "*")
-    elif ours != outcome(theirs):
-        yield Found(line, "result", ours, outcome(theirs))
-    elif ours == "ok":
-        for at, one, other in unequal(line.answer, theirs.answer, ""):
-            yield Found(line, at, one, other)
+    if ours != "ok" or (theirs is not None and other != "ok"):
+        yield Found(line, "result", ours, other)
+    elif theirs is not None:
+        for at, one, another in unequal(line.answer, theirs.answer, ""):
+            yield Found(line, at, one, another)
 
 
 def outcome(line: Line) -> str:

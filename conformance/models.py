@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
 from random import Random
@@ -143,6 +143,12 @@ class Drawing:
         rows = self.random.choice((0, 0, 1, 4, 8))
         return Drawn(self.name(), str(self.random.randint(1, 99)), runtime, rows, ports)
 
+    def table(self, *datatypes: str) -> Drawn:
+        """A model with rows of some datatypes, all sizes fixed."""
+        ports = [self.port(datatype, "python") for datatype in datatypes]
+        ports = [replace(port, dims=port.shape) for port in ports]
+        return Drawn(self.name(), "1", "python", 8, ports)
+
     def mixed(self) -> Drawn:
         """A model of all datatypes, which gives its inputs back."""
         ports = [
@@ -166,6 +172,10 @@ def make(seed: int, repository: Path) -> Plan:
     cases.append(mixed.case(drawing.random, "all datatypes", "mixed"))
     cases.append(mixed.asked("extremes", "mixed", [extremes(p.operation.datatype) for p in mixed.ports]))
     cases.append(mixed.asked("empty", "mixed", [extremes(p.operation.datatype)[:0] for p in mixed.ports]))
+    for kind, datatypes in (("rows", ("FP64", "INT64", "BOOL", "BYTES")), ("numbers", ("INT32",))):
+        rows = drawing.table(*datatypes)
+        write(rows, repository / "python")
+        cases.append(rows.case(drawing.random, kind, kind))
     cases.append(decoupled(drawing, repository / "python"))
     spare = drawing.model("FP32", "python")
     write(spare, repository / "python")

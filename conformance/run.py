@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from bench.paths import ROOT
+from bench.paths import REQUIREMENTS, ROOT
 from bench.servers.environment import NotInstalled, python_of, versions
 from conformance.clients.report import Target
 
@@ -37,7 +37,19 @@ class Client:
     libraries: tuple[str, ...] = ()
 
 
-CLIENTS = (Client("tritonclient", "tritonclient", "triton", OWN / "tritonclient.txt"),)
+CLIENTS = (
+    Client("tritonclient", "tritonclient", "triton", OWN / "tritonclient.txt"),
+    Client("mlserver", "mlserver", "mlserver_client", REQUIREMENTS / "mlserver.txt"),
+    Client("kserve", "kserve", "kserve_client", REQUIREMENTS / "kserve.txt"),
+    Client("pytriton", "nvidia-pytriton", "pytriton_client", REQUIREMENTS / "triton.txt"),
+    Client(
+        "perf_analyzer",
+        "tritonclient",
+        "perf_analyzer",
+        OWN / "perf_analyzer.txt",
+        ("lib/*/site-packages/nvidia/*/lib",),
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -52,6 +64,7 @@ class Line:
     result: str
     detail: str
     answer: object
+    seconds: float = 0.0
 
 
 @dataclass

@@ -61,6 +61,11 @@ def triton_of(repository: Path, trace: Path) -> tuple[Command, Target]:
     """A Triton whose models may be loaded and unloaded, and whose tracing may be changed."""
     http, front = free_port(), free_port()
     options = ["--metrics-port", free_port(), "--model-control-mode=explicit", "--load-model=*"]
+    # Beside other Tritons: memory of a name of its own. Models that load together were seen to crash it on a busy machine.
+    options += [
+        f"--backend-config=python,shm-region-prefix-name=conformance-{front}-",
+        "--model-load-thread-count=1",
+    ]
     options += ["--trace-config", f"triton,file={trace}", "--trace-config", "level=OFF"]
     argv = [*shlex.split(TRITON), *map(str, [repository, http, front, *options])]
     return Command(argv, {}, "triton"), Target(

@@ -39,7 +39,8 @@ class Case:
 
     Args:
         about: what it tries, the same in every run, such as `python FP32`.
-        kind: `datatype`, `mixed` (all datatypes in one request) or `decoupled`.
+        kind: `datatype`, `mixed` (all datatypes in one request), `rows` (of texts and numbers), `numbers` or
+            `decoupled`.
         runtime: what runs the model.
         model, version: which model.
         inputs: the request.

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 from typing import Any, TextIO
 
 from conformance.clients.plan import Case, Plan, difference, read
@@ -53,6 +54,7 @@ class Report:
         self, call: str, case: str, ask: Callable[..., Any], *arguments: Any, **options: Any
     ) -> None:
         """Make one call and write down how it went; `ask` returns the answer to compare, or an awaitable of it."""
+        began = monotonic()
         try:
             answer, result, detail = await settled(ask(*arguments, **options)), "ok", ""
         except CannotAskError as error:
@@ -66,6 +68,7 @@ class Report:
         line = {
             "client": self.client, "transport": self.transport, "tier": self.tier, "call": call, "case": case,
             "result": result, "detail": detail, "answer": answer,
+            "seconds": round(monotonic() - began, 3),
         }  # fmt: skip
         print(json.dumps(line), file=self.out, flush=True)
 

@@ -6,6 +6,8 @@ import asyncio
 import socket
 from contextlib import AsyncExitStack
 
+import pytest
+
 from inferencehub.core.lane.byte_budget import ByteBudget
 from tests.core.http1.server import Echo, on_both_loops, serving
 from tests.gateway.raw import Raw, request
@@ -52,7 +54,9 @@ async def _slow_is_not_ended() -> None:
             await asyncio.sleep(0.05)
             wanted = got + 200_000
             while got < wanted:
-                got += len(await loop.sock_recv(sock, wanted - got))
+                piece = await loop.sock_recv(sock, wanted - got)
+                assert piece, "it was ended"
+                got += len(piece)
             held.append(budget.held)
         while got < BIG:
             piece = await loop.sock_recv(sock, 2**20)
@@ -72,7 +76,9 @@ async def _next_one_waits() -> None:
         assert handler.planned.empty(), "no request begins while an answer is not read"
         loop, got = asyncio.get_running_loop(), 0
         while got < 4 * BIG:
-            got += len(await loop.sock_recv(sock, 2**20))
+            piece = await loop.sock_recv(sock, 2**20)
+            assert piece, "it was ended"
+            got += len(piece)
         assert handler.begun == 4
         sock.close()
 
@@ -170,7 +176,7 @@ async def _busy_bodies() -> None:
 
 
 test_answers_that_nobody_reads_are_counted_and_ended = on_both_loops(_counted_and_ended)
-test_a_caller_that_reads_slowly_is_not_ended = on_both_loops(_slow_is_not_ended)
+test_a_caller_that_reads_slowly_is_not_ended = pytest.mark.timing(on_both_loops(_slow_is_not_ended))
 test_no_request_begins_while_an_answer_waits = on_both_loops(_next_one_waits)
 test_callers_that_do_not_read_cost_others_no_refusal = on_both_loops(_others_are_served)
 test_pipelining_without_reading_is_bounded = on_both_loops(_pipelining_is_bounded)

@@ -263,7 +263,9 @@ async def test_of_a_client_that_does_not_read_nothing_more_is_read() -> None:
         came = 0
         async with asyncio.timeout(30):
             while came < 60 * 1_000_005:
-                came += len(await client.reader.read(2**20))
+                piece = await client.reader.read(2**20)
+                assert piece, "it was ended"
+                came += len(piece)
         assert echo.messages == 60
 
 
