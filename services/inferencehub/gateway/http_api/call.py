@@ -176,7 +176,8 @@ class HttpCall(Request):
         self.task.add_done_callback(self._ran)
 
     def _ran(self, task: asyncio.Task[None]) -> None:
-        self.task = None
+        if self.task is task:  # else another one has begun at its end
+            self.task = None
         if not task.cancelled() and (error := task.exception()) is not None:
             self.fail(error if isinstance(error, Exception) else RuntimeError(str(error)))
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inferencehub.gateway.http_api.openai.text_cut import TextCut
-from inferencehub.gateway.json_codec.openai.counting import count_tokens
+from inferencehub.gateway.json_codec.openai.counting import PIECE, TOKEN, count_tokens, is_word
 
 WORDS = st.text("ab .é_", max_size=12)
 STOPS = st.lists(st.text("ab .", min_size=1, max_size=4), max_size=4)
@@ -69,3 +69,11 @@ def test_nothing_of_a_stop_sequence_is_shown(
 def test_a_token_is_a_word_or_a_sign() -> None:
     assert count_tokens("It's 3.5 żółwie, snake_case!") == 10
     assert count_tokens(" \n") == 0
+
+
+@given(st.text(max_size=20), st.text("a_é. \n٣½", max_size=20), st.integers(0, 5), st.booleans())
+def test_tokens_are_those_of_the_rule(first: str, second: str, far: int, in_word: bool) -> None:
+    """Also where a text is counted in pieces."""
+    for text in (first + second, first.rjust(PIECE - far, ".") + second):
+        goes_on = in_word and is_word(text[:1])
+        assert count_tokens(text, in_word) == len(TOKEN.findall(text)) - goes_on

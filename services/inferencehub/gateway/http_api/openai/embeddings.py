@@ -11,6 +11,7 @@ from inferencehub.gateway.http_api.call import LARGE_JSON, HttpCall
 from inferencehub.gateway.http_api.response import JSON, Content
 from inferencehub.gateway.json_codec.openai.embeddings_json import (
     EmbeddingsAsked,
+    EmbeddingsWanted,
     decode_embeddings,
     embeddings_answer,
     embeddings_request,
@@ -35,15 +36,15 @@ class Embeddings:
         call.decode(decode_embeddings, partial(self._ask, call))
 
     def _ask(self, call: HttpCall, asked: EmbeddingsAsked) -> None:
-        call.wanted = asked
+        call.wanted = asked.wanted
         call.drop_body()
         request = partial(embeddings_request, asked=asked)
         large = call.exchange.size > LARGE_JSON
-        self.calls.submit_made(call.exchange, asked.model, "", request, call, beside=large)
+        self.calls.submit_made(call.exchange, asked.wanted.model, "", request, call, beside=large)
 
     def content(self, call: HttpCall, response: InferResponse) -> Content:
         """See `Endpoint`."""
-        assert isinstance(call.wanted, EmbeddingsAsked)
+        assert isinstance(call.wanted, EmbeddingsWanted)
         return JSON, (embeddings_answer(response, call.wanted),)
 
     def error(self, error: HubError) -> bytes:

@@ -10,7 +10,6 @@ from inferencehub.core.values.requests import InferResponse
 from inferencehub.core.values.tensors import Tensor, unpack_bytes
 from inferencehub.gateway.http_api.openai.text_cut import TextCut
 from inferencehub.gateway.json_codec.answer_json import elements
-from inferencehub.gateway.json_codec.openai.counting import count_tokens
 
 REASONS = ("", "stop", "length", "content_filter")
 
@@ -19,21 +18,20 @@ class Generated:
     """See the module's text.
 
     Args:
-        prompt: the texts of the prompt.
+        prompt_tokens: the tokens of the prompt, as the gateway counts them.
         stops: the stop sequences.
         most_tokens: the largest number of tokens; None for no limit.
 
     Tokens are those that the model counts, if it does; else those of the rule in `counting.py`.
     """
 
-    def __init__(self, prompt: Sequence[str], stops: Sequence[str], most_tokens: int | None) -> None:
-        self._prompt = prompt
+    def __init__(self, prompt_tokens: int, stops: Sequence[str], most_tokens: int | None) -> None:
         self._most = most_tokens
         self._cut = TextCut(stops, most_tokens)
         self._stops = stops
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._reason = ""  # the model's
-        self._prompt_tokens: int | None = None
+        self._prompt_tokens = prompt_tokens
         self._tokens: int | None = None  # the model's count
 
     def add(self, response: InferResponse) -> str:
@@ -82,8 +80,6 @@ class Generated:
     def usage(self) -> dict[str, int]:
         """The tokens of prompt and text."""
         prompt = self._prompt_tokens
-        if prompt is None:
-            prompt = sum(map(count_tokens, self._prompt))
         text = self._cut.tokens if self._tokens is None else self._tokens
         return {"prompt_tokens": prompt, "completion_tokens": text, "total_tokens": prompt + text}
 

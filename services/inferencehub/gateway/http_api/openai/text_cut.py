@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from inferencehub.gateway.json_codec.openai.counting import TOKEN, is_word
+from inferencehub.gateway.json_codec.openai.counting import TOKEN, count_tokens, is_word
 
 
 class TextCut:
@@ -66,6 +66,11 @@ class TextCut:
         """Count the tokens of the next text; the part of it that fits."""
         if not text:
             return ""
+        more = count_tokens(text, self._in_word)
+        if self._most is None or self.tokens + more < self._most:
+            self.tokens += more
+            self._in_word = is_word(text[-1])
+            return text
         end = 0
         for token in TOKEN.finditer(text):
             goes_on = self._in_word and not token.start() and is_word(text[0])

@@ -35,22 +35,36 @@ FORMATS = ("float", "base64")
 CODES = {"INT32": "i", "INT64": "q", "UINT32": "I", "UINT64": "Q"}
 
 
-class EmbeddingsAsked(Wanted):
-    """What a caller asks for.
+class EmbeddingsWanted(Wanted):
+    """What the answer is to be.
 
     Args:
         model: the model's name.
-        texts: the texts.
+        count: the number of texts.
+        tokens: the tokens of all texts, as the gateway counts them.
         base64: whether vectors are sent as base64.
         dimensions: the size of a vector; None for the model's own.
-        others: other fields of the body, which the model would get.
     """
 
     model: str = ""
-    texts: list[str] = msgspec.field(default_factory=list)
+    count: int = 0
+    tokens: int = 0
     base64: bool = False
     dimensions: int | None = None
-    others: Fields = msgspec.field(default_factory=dict)
+
+
+class EmbeddingsAsked(msgspec.Struct):
+    """What a caller asks for.
+
+    Args:
+        texts: the texts, as an input of BYTES.
+        others: other fields of the body, which the model would get.
+        wanted: what the answer is to be.
+    """
+
+    texts: bytes
+    others: Fields
+    wanted: EmbeddingsWanted
 
 
 def decode_embeddings(body: Body) -> EmbeddingsAsked:
@@ -68,9 +82,12 @@ def decode_embeddings(body: Body) -> EmbeddingsAsked:
             "encoding_format", f"'encoding_format': expected one of {', '.join(FORMATS)}, got {shown(form)}"
         )
     dimensions = whole_number(fields, "dimensions")
-    return EmbeddingsAsked(
-        model=model, texts=texts_of(fields), base64=form == "base64", dimensions=dimensions, others=others
+    texts = texts_of(fields)
+    tokens = sum(map(count_tokens, texts))
+    wanted = EmbeddingsWanted(
+        model=model, count=len(texts), tokens=tokens, base64=form == "base64", dimensions=dimensions
     )
+    return EmbeddingsAsked(pack_bytes([text.encode() for text in texts]), others, wanted)
 
 
 def texts_of(fields: Fields) -> list[str]:
@@ -104,15 +121,14 @@ def embeddings_request(info: ModelInfo, asked: EmbeddingsAsked) -> InferRequest:
     """
     outputs = contract.require(info, contract.EMBEDDING)
     refuse_unknown(info.name, asked.others)
-    most, count = info.signature.max_batch_size, len(asked.texts)
+    most, count = info.signature.max_batch_size, asked.wanted.count
     if most and count > most:
         raise WrongField(
             "input", f"'input' holds {count} texts, expected at most {most}, as model '{info.name}' takes"
         )
-    texts = pack_bytes([text.encode() for text in asked.texts])
-    inputs = [Tensor("input", "BYTES", (count, 1) if most else (count,), texts)]
-    if asked.dimensions is not None:
-        inputs.append(dimensions_of(info, asked.dimensions, count))
+    inputs = [Tensor("input", "BYTES", (count, 1) if most else (count,), asked.texts)]
+    if asked.wanted.dimensions is not None:
+        inputs.append(dimensions_of(info, asked.wanted.dimensions, count))
     return InferRequest(info.name, "", tuple(inputs), outputs)
 
 
@@ -134,16 +150,16 @@ def dimensions_of(info: ModelInfo, dimensions: int, count: int) -> Tensor:
     )
 
 
-def embeddings_answer(response: InferResponse, asked: EmbeddingsAsked) -> bytes:
+def embeddings_answer(response: InferResponse, wanted: EmbeddingsWanted) -> bytes:
     """The JSON of an answer.
 
     Raises:
         HubError: MODEL_FAILED if the vectors are not those that were asked for.
     """
     output = response.output("embedding")
-    count = len(asked.texts)
-    if len(output.shape) != 2 or output.shape[0] != count or asked.dimensions not in (None, output.shape[1]):
-        expected = [count, asked.dimensions or -1]
+    count = wanted.count
+    if len(output.shape) != 2 or output.shape[0] != count or wanted.dimensions not in (None, output.shape[1]):
+        expected = [count, wanted.dimensions or -1]
         raise HubError(
             Kind.MODEL_FAILED,
             f"model '{response.model}': output 'embedding' has shape {list(output.shape)}, expected {expected}",
@@ -153,11 +169,11 @@ def embeddings_answer(response: InferResponse, asked: EmbeddingsAsked) -> bytes:
     size = output.shape[1]
     for index in range(count):
         row = vectors[index * size : (index + 1) * size]
-        vector = b64encode(row.tobytes()).decode() if asked.base64 else row.tolist()
+        vector = b64encode(row.tobytes()).decode() if wanted.base64 else row.tolist()
         data.append({"object": "embedding", "index": index, "embedding": vector})
-    tokens = tokens_of(response, asked.texts)
+    tokens = tokens_of(response, wanted.tokens)
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-    return encode({"object": "list", "data": data, "model": asked.model, "usage": usage})
+    return encode({"object": "list", "data": data, "model": wanted.model, "usage": usage})
 
 
 def vectors_of(output: Tensor) -> array[float]:
@@ -165,13 +181,14 @@ def vectors_of(output: Tensor) -> array[float]:
     if output.dtype == "FP32":
         numbers = array("f")
         numbers.frombytes(output.data)
-        return numbers
-    return array("f", elements(output))
+    else:
+        numbers = array("f", elements(output))
+    return numbers
 
 
-def tokens_of(response: InferResponse, texts: list[str]) -> int:
-    """The tokens of all texts, as the model or the gateway counts them."""
+def tokens_of(response: InferResponse, counted: int) -> int:
+    """The tokens of all texts: those that the model counts, else `counted`."""
     for output in response.outputs:
         if output.name == "prompt_tokens":
             return sum(elements(output))
-    return sum(map(count_tokens, texts))
+    return counted

@@ -18,6 +18,7 @@ from inferencehub.core.values.signature import ModelInfo
 from inferencehub.gateway.json_codec.answer_json import encode
 from inferencehub.gateway.json_codec.json_text import too_deep
 from inferencehub.gateway.json_codec.openai import contract
+from inferencehub.gateway.json_codec.openai.counting import count_tokens
 from inferencehub.gateway.json_codec.openai.errors import WrongField
 from inferencehub.gateway.json_codec.openai.fields import (
     Fields,
@@ -74,7 +75,7 @@ class Asked(msgspec.Struct):
     Args:
         model: the model's name.
         text: the text of the model's input.
-        prompt: the texts of the prompt, whose tokens are counted.
+        prompt_tokens: the tokens of the prompt as the gateway counts them; 0 if nobody asks for the usage.
         parameters: what the model's input `parameters` gets.
         stops: the stop sequences.
         most_tokens: the largest number of tokens; None for no limit.
@@ -84,7 +85,7 @@ class Asked(msgspec.Struct):
 
     model: str
     text: bytes
-    prompt: list[str]
+    prompt_tokens: int
     parameters: Fields
     stops: list[str]
     most_tokens: int | None
@@ -110,7 +111,9 @@ def decode_asked(form: Form, body: Body) -> Asked:
     text, prompt = form.read(fields)
     stream = flag(fields, "stream")
     most = parameters.get("max_tokens")
-    return Asked(model, text, prompt, parameters, stops, most, stream, stream and wants_usage(fields))
+    usage = wants_usage(fields)
+    tokens = sum(map(count_tokens, prompt)) if usage or not stream else 0
+    return Asked(model, text, tokens, parameters, stops, most, stream, usage)
 
 
 def stops_of(fields: Fields) -> list[str]:
