@@ -34,9 +34,12 @@ class Model:
         rows = [[len(text) / 3] + [ord(c) for c in text[:size - 1].ljust(size - 1)] for text in texts]
         if texts[0] == "short":
             rows = rows[:-1]
+        if texts[-1].startswith("number "):
+            rows[-1][1] = float(texts[-1].split()[1])
         found = {"embedding": np.array(rows, self.dtype).reshape(len(rows), size)}
         if self.counts:
-            found["prompt_tokens"] = np.full((len(texts), 1)[:inputs["input"].ndim], 7)
+            tokens = -1 if texts[0] == "less" else 7
+            found["prompt_tokens"] = np.full((len(texts), 1)[:inputs["input"].ndim], tokens)
         return found
 """
 
@@ -140,6 +143,37 @@ async def test_what_is_wrong_is_named(
 ) -> None:
     answer, found, _ = await hub.post("/v1/embeddings", {"model": "batches", "input": "a", **body})
     assert (answer, found["error"]["param"], found["error"]["message"][: len(said)]) == (status, param, said)
+
+
+@pytest.mark.parametrize("form", ["float", "base64"])
+@pytest.mark.parametrize(
+    ("model", "number", "shown"),
+    [("batches", "nan", "nan"), ("batches", "-inf", "-inf"), ("sized", "inf", "inf"), ("all", "nan", "nan"),
+     ("all", "1e300", "inf")],
+)  # fmt: skip
+async def test_a_number_that_is_not_finite_is_the_models_fault(
+    client: openai.AsyncOpenAI, model: str, number: str, shown: str, form: Any
+) -> None:
+    with pytest.raises(openai.InternalServerError) as raised:
+        await client.embeddings.create(model=model, input=["a", f"number {number}"], encoding_format=form)
+    assert (raised.value.status_code, raised.value.code) == (500, "model_failed")
+    said = f"model '{model}': output 'embedding' holds {shown}, expected numbers that are finite as FP32"
+    assert isinstance(raised.value.body, dict)
+    assert raised.value.body["message"] == said
+
+
+async def test_the_largest_numbers_of_fp32_are_fine(client: openai.AsyncOpenAI) -> None:
+    for model in ("batches", "all"):
+        found = await client.embeddings.create(model=model, input=["number 3.4e38"] * 8)
+        assert [item.embedding[1] for item in found.data][-1] == pytest.approx(3.4e38)
+
+
+@pytest.mark.parametrize("model", ["all", "sized"])
+async def test_less_than_no_tokens_are_the_models_fault(client: openai.AsyncOpenAI, model: str) -> None:
+    with pytest.raises(
+        openai.InternalServerError, match=r"output 'prompt_tokens' is .-1.*expected numbers from 0"
+    ):
+        await client.embeddings.create(model=model, input=["less"])
 
 
 async def test_user_is_ignored(client: openai.AsyncOpenAI) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from array import array
 from base64 import b64encode
+from math import isfinite
 from typing import Any
 
 import msgspec
@@ -164,7 +165,7 @@ def embeddings_answer(response: InferResponse, wanted: EmbeddingsWanted) -> byte
             Kind.MODEL_FAILED,
             f"model '{response.model}': output 'embedding' has shape {list(output.shape)}, expected {expected}",
         )
-    vectors = vectors_of(output)
+    vectors = vectors_of(response, output)
     data: list[dict[str, Any]] = []
     size = output.shape[1]
     for index in range(count):
@@ -176,19 +177,39 @@ def embeddings_answer(response: InferResponse, wanted: EmbeddingsWanted) -> byte
     return encode({"object": "list", "data": data, "model": wanted.model, "usage": usage})
 
 
-def vectors_of(output: Tensor) -> array[float]:
-    """All numbers of an output, as FP32."""
+def vectors_of(response: InferResponse, output: Tensor) -> array[float]:
+    """All numbers of an output, as FP32.
+
+    Raises:
+        HubError: MODEL_FAILED if one is not finite.
+    """
     if output.dtype == "FP32":
         numbers = array("f")
         numbers.frombytes(output.data)
     else:
         numbers = array("f", elements(output))
+    if not isfinite(sum(numbers)):  # numbers of FP32 have a finite sum if they are finite
+        found = next(number for number in numbers if not isfinite(number))
+        raise HubError(
+            Kind.MODEL_FAILED,
+            f"model '{response.model}': output '{output.name}' holds {found}, expected numbers that are finite as FP32",
+        )
     return numbers
 
 
 def tokens_of(response: InferResponse, counted: int) -> int:
-    """The tokens of all texts: those that the model counts, else `counted`."""
+    """The tokens of all texts: those that the model counts, else `counted`.
+
+    Raises:
+        HubError: MODEL_FAILED if it counts less than none.
+    """
     for output in response.outputs:
         if output.name == "prompt_tokens":
-            return sum(elements(output))
+            found: list[int] = elements(output)
+            if min(found, default=0) < 0:
+                raise HubError(
+                    Kind.MODEL_FAILED,
+                    f"model '{response.model}': output '{output.name}' is {found[:4]}, expected numbers from 0",
+                )
+            return sum(found)
     return counted
