@@ -167,6 +167,34 @@ async def test_cors_for_the_origins_that_are_set(hub: Hub) -> None:
             assert (stranger.status, stranger.headers.get("access-control-allow-origin")) == (200, None)
 
 
+@pytest.mark.parametrize("origins", ["https://app.example", "*"])
+async def test_a_page_may_use_the_client_of_openai(hub: Hub, origins: str) -> None:
+    """It sends a key and headers about itself, which the answer must name: * does not stand for `authorization`."""
+    own = [
+        "authorization", "content-type", "openai-organization", "openai-project", "user-agent", "x-stainless-lang",
+        "x-stainless-retry-count", "x-stainless-runtime-version", "x-stainless-of-tomorrow",
+    ]  # fmt: skip
+
+    async def asked(*names: str, origin: str = "https://app.example") -> Any:
+        fields = (f"origin: {origin}", PREFLIGHT[1], f"access-control-request-headers: {', '.join(names)}")
+        return await connection.ask("OPTIONS", "/v1/chat/completions", None, *fields)
+
+    async with (
+        running_gateway((pod(hub),), cors_origins=(origins,)) as gateway,
+        Raw(gateway.port) as connection,
+    ):
+        answer = await asked(*own)
+        assert answer.status == 200
+        allowed = answer.headers["access-control-allow-headers"].split(", ")
+        assert set(own) <= set(allowed)
+        assert "*" not in allowed
+        assert (await asked("X-Stainless-Lang", "AUTHORIZATION")).status == 200
+        for name in ("x-other", "x-stainless-", "x-stainless-a b", "cookie"):
+            assert (await asked("authorization", name)).status == 400, name
+        stranger = await asked(*own, origin="https://other.example")
+        assert stranger.status == (200 if origins == "*" else 400)
+
+
 async def test_cors_for_all(hub: Hub) -> None:
     async with running_gateway((pod(hub),), cors_origins=("*",)) as gateway, Raw(gateway.port) as connection:
         answer = await connection.ask("GET", "/healthz", None, PREFLIGHT[0])

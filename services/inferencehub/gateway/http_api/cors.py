@@ -11,19 +11,25 @@ from inferencehub.gateway.http_api.call import HttpCall
 from inferencehub.gateway.http_api.response import Content
 from inferencehub.gateway.json_codec.answer_json import error_json
 
+# Headers that a page may set beside the safe ones. OpenAI's clients send the keys of their account, their name, and
+# STAINLESS about themselves. They are answered by name, because * does not stand for `authorization` (Fetch standard).
 ALLOWED = (
     b"x-request-id",
     b"x-request-timeout-ms",
     b"content-type",
     b"inference-header-content-length",
-    b"authorization",  # OpenAI's client sends a key, whatever it is
+    b"authorization",
+    b"openai-organization",
+    b"openai-project",
+    b"user-agent",
 )
-OPENAI = re.compile(rb"x-stainless-[a-z-]{1,40}")  # its other headers, which say what it runs on
+STAINLESS = re.compile(rb"x-stainless-[a-z0-9-]+")
 SHOWN = (
     b"x-request-id",
     b"server-timing",
     b"x-served-by",
     b"retry-after",
+    b"x-should-retry",
     b"inference-header-content-length",
 )
 TEXT = b"content-type: text/plain\r\n"
@@ -81,15 +87,14 @@ class Cors:
         if b"origin" not in fields or b"access-control-request-method" not in fields:
             return None
         wanted = fields.get(b"access-control-request-headers", b"")
-        names = [name.strip().lower() for name in wanted.split(b",") if name.strip()]
+        names = {name.strip().lower() for name in wanted.split(b",") if name.strip()}
+        stainless = {name for name in names if STAINLESS.fullmatch(name)}
         allowed = self._any or fields[b"origin"] in self._origins
         method = fields[b"access-control-request-method"]
-        own = {name for name in names if OPENAI.fullmatch(name)}
-        may = {*ALLOWED, *SAFE, *own}
-        if not allowed or method not in METHODS.split(b", ") or not may.issuperset(names):
+        if not allowed or method not in METHODS.split(b", ") or not names <= {*ALLOWED, *SAFE, *stainless}:
             return Preflight(400, TEXT, b"this origin, method or header is not allowed")
         lines = b"access-control-allow-methods: %b\r\naccess-control-max-age: %d\r\n" % (METHODS, MAX_AGE_S)
-        lines += b"access-control-allow-headers: %b\r\n" % b", ".join(sorted(may))
+        lines += b"access-control-allow-headers: %b\r\n" % b", ".join(sorted({*ALLOWED, *SAFE, *stainless}))
         return Preflight(200, TEXT + lines, b"OK")
 
 
