@@ -175,7 +175,10 @@ async def test_counts_and_reasons_of_the_model_hold(client: openai.AsyncOpenAI) 
         ("content_filter", {}, ("abc", "content_filter", 30)),
         ("", {}, ("abc", "stop", 30)),
         ("stop", {"max_tokens": 20}, ("ab", "length", 20)),
-        ("stop", {"max_tokens": 25}, ("abc", "stop", 30)),
+        ("stop", {"max_tokens": 25}, ("abc", "length", 30)),
+        ("stop", {"max_tokens": 30}, ("abc", "length", 30)),
+        ("content_filter", {"max_tokens": 30}, ("abc", "length", 30)),
+        ("stop", {"max_tokens": 31}, ("abc", "stop", 30)),
         ("length", {"stop": "c"}, ("ab", "stop", 30)),
         ("stop", {"stop": "cd"}, ("abc", "stop", 30)),
     ):

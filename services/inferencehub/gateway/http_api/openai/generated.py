@@ -71,10 +71,10 @@ class Generated:
 
     @property
     def finish_reason(self) -> str:
-        """Why the text ended."""
+        """Why the text ended: a stop sequence, the limit, or the model's reason."""
         if self._cut.reason:
             return self._cut.reason
-        return self._reason or ("length" if self._full or self._cut.full else "stop")
+        return "length" if self._full or self._cut.full else self._reason or "stop"
 
     @property
     def usage(self) -> dict[str, int]:
