@@ -19,6 +19,7 @@ from inferencehub.gateway.calls.exchange import Exchange
 from inferencehub.gateway.http_api.response import Content, WrongMethod, compressed, error_lines
 from inferencehub.gateway.json_codec.answer_json import encode, error_json
 from inferencehub.gateway.json_codec.json_text import decode
+from inferencehub.gateway.json_codec.openai.errors import asked_model, has_openai_errors, page_error
 
 # The pages that read a body. Others answer at once; a body that comes for them is dropped.
 BODIES = frozenset(("/v2/logging", "/v2/repository/index"))
@@ -74,7 +75,9 @@ def pages_with_errors(app: Any) -> Any:
             await app(scope, receive, send)
         except (HubError, HTTPException) as raised:
             # Not in a variable of this frame: the traceback refers to the frame, and both would stay in memory.
-            await send_error(raised if isinstance(raised, HubError) else routing_error(raised, scope), send)
+            await send_error(
+                raised if isinstance(raised, HubError) else routing_error(raised, scope), scope["path"], send
+            )
 
     return answering
 
@@ -111,11 +114,12 @@ def header_list(lines: bytes) -> list[list[bytes]]:
     return [line.split(b": ", 1) for line in lines.split(b"\r\n")[:-1]]
 
 
-async def send_error(error: HubError, send: Any) -> None:
-    """Answer with an error."""
+async def send_error(error: HubError, path: str, send: Any) -> None:
+    """Answer with an error, in the shape of the path's API."""
+    body = page_error(error, path) if has_openai_errors(path) else error_json(error)
     headers = header_list(error_lines(error))
     await send({"type": "http.response.start", "status": error.kind.http, "headers": headers})
-    await send({"type": "http.response.body", "body": error_json(error)})
+    await send({"type": "http.response.body", "body": body})
 
 
 def routing_error(error: HTTPException, scope: Any) -> HubError:
@@ -124,6 +128,8 @@ def routing_error(error: HTTPException, scope: Any) -> HubError:
         allow = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
         return WrongMethod(scope["method"], scope["raw_path"], allow)
     path = scope["path"][:120]
+    if model := asked_model(scope["path"]):
+        return HubError(Kind.NOT_FOUND, f"model '{model[:120]}' is unknown, expected a name without '/'")
     return HubError(
         Kind.NOT_FOUND, f"there is nothing at '{path}', expected one of the paths that /docs shows"
     )

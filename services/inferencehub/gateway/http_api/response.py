@@ -78,9 +78,15 @@ class WrongMethod(HubError):
         self.allow = allow
 
 
-def error_lines(error: HubError) -> bytes:
-    """Header lines of the answer to a request that failed."""
+# After these OpenAI's client would call again at once, though the model would only run, and fail, again.
+FINAL = frozenset((Kind.MODEL_FAILED, Kind.UNSUPPORTED, Kind.DEADLINE))
+
+
+def error_lines(error: HubError, openai: bool = False) -> bytes:
+    """Header lines of the answer to a request that failed; with `openai`, also those that OpenAI's client heeds."""
     lines = JSON
+    if openai and error.kind in FINAL:
+        lines += b"x-should-retry: false\r\n"
     if error.kind in (Kind.BUSY, Kind.NOT_READY):
         lines += b"retry-after: %d\r\n" % error.retry_after
     if isinstance(error, WrongMethod):

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import openai
 import pytest
 import pytest_asyncio
@@ -230,6 +231,35 @@ async def test_each_status_becomes_its_exception(client: openai.AsyncOpenAI, hub
         assert (found["error"]["type"], found["error"]["param"]) == ("invalid_request_error", None)
 
 
+async def test_what_would_fail_again_is_not_asked_again(hub: Hub, models: Path) -> None:
+    """The client as it is calls twice more, unless it is told that this is of no use."""
+    bug: Any = [{"role": "user", "content": json.dumps({"pieces": [], "error": "oh", "bug": True})}]
+    late: Any = [{"role": "user", "content": json.dumps({"pieces": ["a"] * 100, "pause_s": 1})}]
+    asked: list[int] = []
+
+    async def count(response: httpx.Response) -> None:
+        asked.append(response.status_code)
+
+    async with (
+        httpx.AsyncClient(event_hooks={"response": [count]}) as http,
+        openai.AsyncOpenAI(base_url=f"{hub.url}/v1", api_key="any", http_client=http) as client,
+    ):
+        for stream in (False, True):
+            for body, status in (
+                ({"messages": bug}, 500),
+                ({"model": "odd"}, 501),
+                ({"messages": late, "extra_headers": {"X-Request-Timeout-Ms": "500"}}, 504),
+            ):
+                if stream and status == 504:
+                    continue  # it comes as an event
+                asked.clear()
+                error = await one_refused(client, {**body, "stream": stream})
+                assert asked == [error.status_code] == [status]
+                assert error.response.headers["x-should-retry"] == "false"
+    _, _, headers = await hub.post("/v1/models/odd:predict", {"instances": [[1, 2]]})
+    assert "x-should-retry" not in headers
+
+
 async def test_what_is_too_large_or_too_much_has_its_exception(models: Path) -> None:
     small: dict[str, Any] = {"max_body_bytes": 10_000, "queue_length": 1, "hold_s": 5.0}
     async with (
@@ -247,6 +277,7 @@ async def test_what_is_too_large_or_too_much_has_its_exception(models: Path) -> 
         assert isinstance(error, openai.RateLimitError)
         assert (error.type, error.code) == ("rate_limit_error", "rate_limit_exceeded")
         assert error.response.headers["retry-after"]
+        assert "x-should-retry" not in error.response.headers
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)

@@ -91,6 +91,37 @@ async def test_errors_are_those_of_each_path(hub: Hub) -> None:
     assert (status, body) == (404, {"error": said})
 
 
+async def test_paths_that_are_not_there_say_so_to_the_client(hub: Hub, client: openai.AsyncOpenAI) -> None:
+    with pytest.raises(openai.NotFoundError) as raised:
+        await client.responses.create(model="chat", input="hello")
+    assert raised.value.body == {
+        "message": "there is nothing at '/v1/responses', expected one of the paths that /docs shows",
+        "type": "invalid_request_error", "param": None, "code": "unknown_url",
+    }  # fmt: skip
+    with pytest.raises(openai.NotFoundError) as raised:
+        await client.models.retrieve("a/b")
+    assert raised.value.body == {
+        "message": "model 'a/b' is unknown, expected a name without '/'",
+        "type": "invalid_request_error", "param": "model", "code": "model_not_found",
+    }  # fmt: skip
+    with pytest.raises(openai.APIStatusError) as wrong:
+        await client.models.delete("chat")
+    assert (wrong.value.status_code, wrong.value.code, wrong.value.response.headers["allow"]) == (
+        405, "wrong_method", "GET, HEAD",
+    )  # fmt: skip
+    assert isinstance(wrong.value.body, dict)
+    assert wrong.value.body["message"] == "'/v1/models/chat' does not take DELETE, expected GET, HEAD"
+
+
+async def test_errors_of_v1_and_v2_stay_sentences(hub: Hub) -> None:
+    for path in ("/v1/models/a/b:predict", "/v1/models/quick:explain", "/v1", "/v2/nothing", "/v10/x"):
+        status, body, _ = await hub.post(path, {})
+        assert status in (404, 405)
+        assert isinstance(body["error"], str)
+    status, body, _ = await hub.get("/v1/models/quick:predict")
+    assert (status, body) == (405, {"error": "'/v1/models/quick:predict' does not take GET, expected POST"})
+
+
 async def test_calls_of_both_protocols_at_one_gateway(hub: Hub, client: openai.AsyncOpenAI) -> None:
     answer = await client.chat.completions.create(
         model="chat", messages=[{"role": "user", "content": "hello"}]

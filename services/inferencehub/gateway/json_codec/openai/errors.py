@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.gateway.json_codec.answer_json import encode
 
+MODELS = "/v1/models/"
+# V1's calls of a model: their errors have the shape of the V1 protocol, `{"error": "<sentence>"}`.
+OF_V1 = re.compile(r"/v1/models/.*:(predict|explain)")
 # OpenAI's types and codes where it has any; the others are ours.
 TYPES = {
     Kind.UNAUTHENTICATED: "authentication_error",
@@ -38,10 +43,32 @@ def unsupported(param: str, detail: str) -> WrongField:
     return WrongField(param, detail, "unsupported_parameter")
 
 
+def has_openai_errors(path: str) -> bool:
+    """Whether errors at a path (decoded, without its query) have OpenAI's shape."""
+    return path.startswith("/v1/") and not OF_V1.fullmatch(path)
+
+
+def asked_model(path: str) -> str:
+    """The name of the model that a path of OpenAI's API asks for, which may have a slash; "" for other paths."""
+    return path.removeprefix(MODELS) if path.startswith(MODELS) and has_openai_errors(path) else ""
+
+
+def page_error(error: HubError, path: str) -> bytes:
+    """The JSON of an error at a path that is no endpoint."""
+    if error.kind is Kind.NOT_FOUND and not asked_model(path):
+        return encode({"error": described(error) | {"param": None, "code": "unknown_url"}})
+    return openai_error(error)
+
+
 def openai_error(error: HubError) -> bytes:
     """The JSON of an error."""
+    return encode({"error": described(error)})
+
+
+def described(error: HubError) -> dict[str, str | None]:
+    """An error as OpenAI's object."""
     kind = error.kind
-    found = {
+    found: dict[str, str | None] = {
         "message": error.detail,
         "type": TYPES.get(kind) or ("invalid_request_error" if kind.http < 500 else "server_error"),
         "param": "model" if kind is Kind.NOT_FOUND else None,
@@ -49,4 +76,4 @@ def openai_error(error: HubError) -> bytes:
     }
     if isinstance(error, WrongField):
         found |= {"param": error.param, "code": error.code}
-    return encode({"error": found})
+    return found
