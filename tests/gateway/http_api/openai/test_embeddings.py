@@ -130,8 +130,9 @@ async def test_dimensions_are_done_by_a_model_that_has_them(client: openai.Async
         ({"input": None}, 400, "input", "'input' is missing, expected a string"),
         ({"input": ["a"] * 33}, 400, "input", "'input' holds 33 texts, expected at most 32, as model 'batches' takes"),
         ({"encoding_format": "hex"}, 400, "encoding_format", "'encoding_format': expected one of float, base64, got 'hex'"),
-        ({"dimensions": 0}, 400, "dimensions", "'dimensions': expected a whole number from 1, got 0"),
-        ({"truncate": True}, 400, "truncate", "'truncate' is unknown, and model 'batches' has no input 'parameters'"),
+        ({"dimensions": 0}, 400, "dimensions", "'dimensions': expected a whole number from 1 to 2147483647, got 0"),
+        ({"truncate": True}, 400, "truncate", "'truncate' is no field of embeddings, expected dimensions, encoding_format, input, model or user"),
+        ({"model": ""}, 400, "model", "'model' is empty, expected the name of a model"),
         ({"model": "absent"}, 404, "model", "model 'absent' is unknown"),
         ({"model": "three"}, 501, None, "model 'three' has the parameter api \"openai-embedding\", but has output 'embedding'"),
         ({"input": ["short", "a"]}, 500, None, "model 'batches'"),
@@ -174,6 +175,22 @@ async def test_less_than_no_tokens_are_the_models_fault(client: openai.AsyncOpen
         openai.InternalServerError, match=r"output 'prompt_tokens' is .-1.*expected numbers from 0"
     ):
         await client.embeddings.create(model=model, input=["less"])
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"stop": "x"}, {"temperature": 0.5}, {"top_p": 1}, {"max_tokens": 5}, {"max_completion_tokens": 5}, {"seed": 7},
+     {"frequency_penalty": 0}, {"presence_penalty": 0}, {"reasoning_effort": "low"}, {"stream": True},
+     {"stream_options": {"include_usage": True}}, {"messages": []}, {"prompt": "x"}],
+)  # fmt: skip
+async def test_what_is_for_generated_text_is_refused(
+    client: openai.AsyncOpenAI, more: dict[str, Any]
+) -> None:
+    with pytest.raises(openai.BadRequestError) as raised:
+        await client.embeddings.create(model="batches", input="a", extra_body=more)
+    (name,) = more
+    assert (raised.value.param, raised.value.code) == (name, "unknown_parameter")
+    assert f"'{name}' is no field of embeddings, expected dimensions, " in raised.value.message
 
 
 async def test_user_is_ignored(client: openai.AsyncOpenAI) -> None:

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import openai
 import pytest
 import pytest_asyncio
@@ -127,10 +126,11 @@ async def test_what_changes_nothing_is_taken(client: openai.AsyncOpenAI) -> None
         ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content[0].text", "'messages[0].content[0]"),
         ({"messages": [{"role": "user", "content": "x", "name": 5}]}, "messages[0].name", "'messages[0].name': expected a str"),
         ({"messages": [{"role": "assistant", "content": "", "tool_calls": [{"id": "1"}]}]}, "messages[0].tool_calls", "'messages[0].tool_c"),
-        ({"max_tokens": 0}, "max_tokens", "'max_tokens': expected a whole number from 1, got 0"),
-        ({"max_tokens": "9"}, "max_tokens", "'max_tokens': expected a whole number from 1, got '9'"),
+        ({"max_tokens": 0}, "max_tokens", "'max_tokens': expected a whole number from 1 to 2147483647, got 0"),
+        ({"max_tokens": "9"}, "max_tokens", "'max_tokens': expected a whole number from 1 to 2147483647, got '9'"),
+        ({"max_tokens": 2**31}, "max_tokens", "'max_tokens': expected a whole number from 1 to 2147483647, got 2147483648"),
         ({"max_completion_tokens": 1.5}, "max_completion_tokens", "'max_completion_tokens': expected a whole number from 1"),
-        ({"max_tokens": True}, "max_tokens", "'max_tokens': expected a whole number from 1, got True"),
+        ({"max_tokens": True}, "max_tokens", "'max_tokens': expected a whole number from 1 to 2147483647, got True"),
         ({"temperature": 3}, "temperature", "'temperature': expected a number from 0 to 2, got 3"),
         ({"temperature": "hot"}, "temperature", "'temperature': expected a number from 0 to 2, got 'hot'"),
         ({"top_p": -0.5}, "top_p", "'top_p': expected a number from 0 to 1, got -0.5"),
@@ -143,6 +143,13 @@ async def test_what_changes_nothing_is_taken(client: openai.AsyncOpenAI) -> None
         ({"stop": "x" * 257}, "stop", "'stop': expected strings of 1 to 256 characters"),
         ({"stream_options": [], "stream": True}, "stream_options", "'stream_options': expected an object, got []"),
         ({"stream_options": {"include_usage": 1}, "stream": True}, "stream_options.include_usage", "'stream_options.include_usage':"),
+        ({"stream_options": [], "stream": False}, "stream_options", "'stream_options': expected an object, got []"),
+        ({"stream_options": {"include_usage": 1}, "stream": False}, "stream_options.include_usage", "'stream_options.include_usage': e"),
+        ({"stream_options": {"include_usage": True}}, "stream_options", "'stream_options' is only allowed when 'stream' is true, got None"),
+        ({"stream_options": {}, "stream": False}, "stream_options", "'stream_options' is only allowed when 'stream' is true, got False"),
+        ({"model": ""}, "model", "'model' is empty, expected the name of a model"),
+        ({"extra_body": {"prompt": "x"}}, "prompt", "'prompt' is not supported at /v1/chat/completions, expected 'messages'; "
+         "/v1/completions takes 'prompt'"),
         ({"extra_body": {"stream": "yes"}}, "stream", "'stream': expected true or false, got 'yes'"),
         ({"extra_body": {"model": 5}}, "model", "'model': expected a string, got 5"),
         ({"extra_body": {"model": None}}, "model", "'model' is missing, expected a string"),
@@ -168,6 +175,44 @@ async def one_refused(client: openai.AsyncOpenAI, body: dict[str, Any]) -> opena
     with pytest.raises(openai.APIStatusError) as raised:
         await client.chat.completions.create(**{"model": "chat", "messages": HELLO, **body})
     return raised.value
+
+
+@pytest.mark.parametrize(
+    ("messages", "code"),
+    [
+        (None, "missing_required_parameter"), ([], "empty_array"), ("hello", "invalid_type"), ({}, "invalid_type"),
+        (5, "invalid_type"), (False, "invalid_type"),
+    ],
+)  # fmt: skip
+async def test_messages_that_are_none(client: openai.AsyncOpenAI, messages: Any, code: str) -> None:
+    error = await one_refused(client, {"messages": messages})
+    assert (error.status_code, error.param, error.code) == (400, "messages", code)
+
+
+async def test_both_limits_hold_for_completions(client: openai.AsyncOpenAI) -> None:
+    prompt = json.dumps({"pieces": ["one ", "two ", "three ", "four"]})
+    for more, expected in (
+        ({"max_completion_tokens": 2}, "one two"),
+        ({"max_completion_tokens": 2, "max_tokens": 3}, "one two"),
+        ({"max_completion_tokens": 3, "max_tokens": 1}, "one"),
+    ):
+        answer = await client.completions.create(model="completion", prompt=prompt, extra_body=more)
+        assert (answer.choices[0].text, answer.choices[0].finish_reason) == (expected, "length")
+    shown = await client.completions.create(
+        model="completion",
+        prompt='{"show":1,"pieces":[]}',
+        extra_body={"max_completion_tokens": 900, "max_tokens": 901},
+    )
+    assert json.loads(json.loads(shown.choices[0].text)["parameters"]) == {"max_tokens": 900}
+
+
+async def test_messages_are_no_prompt(client: openai.AsyncOpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as raised:
+        await client.completions.create(model="completion", prompt="x", extra_body={"messages": HELLO})
+    assert (raised.value.param, raised.value.code) == ("messages", "unsupported_parameter")
+    assert message(raised.value) == (
+        "'messages' is not supported at /v1/completions, expected 'prompt'; /v1/chat/completions takes 'messages'"
+    )
 
 
 async def test_drawing_is_ignored_by_a_model_without_parameters(client: openai.AsyncOpenAI) -> None:
@@ -237,11 +282,11 @@ async def test_what_would_fail_again_is_not_asked_again(hub: Hub, models: Path) 
     late: Any = [{"role": "user", "content": json.dumps({"pieces": ["a"] * 100, "pause_s": 1})}]
     asked: list[int] = []
 
-    async def count(response: httpx.Response) -> None:
+    async def count(response: Any) -> None:
         asked.append(response.status_code)
 
     async with (
-        httpx.AsyncClient(event_hooks={"response": [count]}) as http,
+        openai.DefaultAsyncHttpxClient(event_hooks={"response": [count]}) as http,
         openai.AsyncOpenAI(base_url=f"{hub.url}/v1", api_key="any", http_client=http) as client,
     ):
         for stream in (False, True):

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from inferencehub.gateway.http_api.pages.schemas import BOOL, Json, listed, record, ref, text
+from inferencehub.gateway.json_codec.openai.fields import LARGEST
 
 COUNT = {"type": "integer", "minimum": 0}
-LIMIT = {"type": "integer", "minimum": 1, "description": "the largest number of tokens of the answer"}
+LIMIT = {
+    "type": "integer",
+    "minimum": 1,
+    "maximum": LARGEST,
+    "description": "the largest number of tokens of the answer",
+}
 COMMON: dict[str, Json] = {
     "model": text("a model whose config has the parameter `api` of this path"),
     "stream": {
         **BOOL,
         "description": "whether the answer is sent as server-sent events, each with a chunk of it",
     },
-    "stream_options": {"type": "object", "properties": {"include_usage": BOOL}},
+    "stream_options": {
+        "type": "object",
+        "properties": {"include_usage": BOOL},
+        "description": "only allowed with a stream",
+    },
     "max_tokens": LIMIT,
+    "max_completion_tokens": LIMIT,
     "stop": {"description": "a string, or up to 4, at which the text ends; it is not part of the text"},
     "temperature": {"type": "number", "minimum": 0, "maximum": 2},
 }
@@ -37,7 +48,7 @@ def answer(choice: Json, kind: str) -> Json:
 
 OPENAI_SCHEMAS: dict[str, Json] = {
     "ChatRequest": {
-        **record("model messages", **COMMON, messages=listed(MESSAGE, minItems=1), max_completion_tokens=LIMIT),
+        **record("model messages", **COMMON, messages=listed(MESSAGE, minItems=1)),
         "additionalProperties": OTHERS,
         "example": {"model": "markov-chat", "messages": [{"role": "user", "content": "How do I make soup?"}]},
     },
@@ -59,7 +70,7 @@ OPENAI_SCHEMAS: dict[str, Json] = {
             model=COMMON["model"],
             input={"description": "a string or an array of strings; no token ids"},
             encoding_format={"enum": ["float", "base64"], "description": "base64 is that of FP32, little-endian"},
-            dimensions={"type": "integer", "minimum": 1, "description": "the size of a vector, for a model that has this input"},
+            dimensions={"type": "integer", "minimum": 1, "maximum": LARGEST, "description": "the size of a vector, for a model that has this input"},
             user=text("ignored"),
         ),
         "example": {"model": "letter-grams", "input": ["soup", "a bowl of soup"]},

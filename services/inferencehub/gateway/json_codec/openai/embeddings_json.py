@@ -25,8 +25,7 @@ from inferencehub.gateway.json_codec.openai.fields import (
     Fields,
     decode_fields,
     for_model,
-    refuse_unknown,
-    text_of,
+    model_of,
     whole_number,
 )
 from inferencehub.gateway.json_codec.openai.prompts import TOKEN_IDS, are_tokens
@@ -59,12 +58,10 @@ class EmbeddingsAsked(msgspec.Struct):
 
     Args:
         texts: the texts, as an input of BYTES.
-        others: other fields of the body, which the model would get.
         wanted: what the answer is to be.
     """
 
     texts: bytes
-    others: Fields
     wanted: EmbeddingsWanted
 
 
@@ -75,8 +72,13 @@ def decode_embeddings(body: Body) -> EmbeddingsAsked:
         HubError: BAD_INPUT naming the field, what was expected and what came.
     """
     fields = decode_fields(body)
-    model = text_of(fields, "model")
-    others = for_model(fields, DONE)
+    model = model_of(fields)
+    for name in for_model(fields, DONE):
+        raise WrongField(
+            name[:80],
+            f"'{name[:80]}' is no field of embeddings, expected {', '.join(sorted(DONE))} or user",
+            "unknown_parameter",
+        )
     form = fields.get("encoding_format", "float")
     if form not in FORMATS:
         raise WrongField(
@@ -88,7 +90,7 @@ def decode_embeddings(body: Body) -> EmbeddingsAsked:
     wanted = EmbeddingsWanted(
         model=model, count=len(texts), tokens=tokens, base64=form == "base64", dimensions=dimensions
     )
-    return EmbeddingsAsked(pack_bytes([text.encode() for text in texts]), others, wanted)
+    return EmbeddingsAsked(pack_bytes([text.encode() for text in texts]), wanted)
 
 
 def texts_of(fields: Fields) -> list[str]:
@@ -121,7 +123,6 @@ def embeddings_request(info: ModelInfo, asked: EmbeddingsAsked) -> InferRequest:
             does not keep the contract.
     """
     outputs = contract.require(info, contract.EMBEDDING)
-    refuse_unknown(info.name, asked.others)
     most, count = info.signature.max_batch_size, asked.wanted.count
     if most and count > most:
         raise WrongField(

@@ -27,10 +27,11 @@ Fields = dict[str, Any]
 IGNORED = frozenset(
     (
         "user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "prompt_cache_options",
-        "prompt_cache_retention", "parallel_tool_calls", "stream_options",
+        "prompt_cache_retention", "parallel_tool_calls",
     )
 )  # fmt: skip
 NOTHING: tuple[Any, Any] = ([], {})
+LARGEST = 2**31 - 1  # number of tokens or dimensions
 # The values at which a field changes nothing, and what to expect.
 NEUTRAL: dict[str, tuple[Callable[[Any], bool], str]] = {
     "n": (lambda value: type(value) is int and value == 1, "1: there is one answer to a request"),
@@ -75,8 +76,8 @@ def decode_fields(body: Body) -> Fields:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def text_of(fields: Fields, name: str) -> str:
-    """A field that must be there and be a string.
+def model_of(fields: Fields, name: str = "model") -> str:
+    """The name of the model, which must be there.
 
     Raises:
         WrongField: if it is not.
@@ -84,6 +85,8 @@ def text_of(fields: Fields, name: str) -> str:
     if name not in fields:
         raise WrongField(name, f"'{name}' is missing, expected a string", "missing_required_parameter")
     text: str = typed(fields, name, str, "a string")
+    if not text:
+        raise WrongField(name, f"'{name}' is empty, expected the name of a model")
     return text
 
 
@@ -100,14 +103,14 @@ def typed(fields: Fields, name: str, kind: type, expected: str) -> Any:
 
 
 def whole_number(fields: Fields, name: str) -> int | None:
-    """A field that is a whole number from 1; None if it is left out.
+    """A field that is a whole number from 1 to `LARGEST`; None if it is left out.
 
     Raises:
         WrongField: if it is something else.
     """
     value: int | None = fields.get(name)
-    if value is not None and (type(value) is not int or not 1 <= value < 2**31):
-        raise WrongField(name, f"'{name}': expected a whole number from 1, got {shown(value)}")
+    if value is not None and (type(value) is not int or not 1 <= value <= LARGEST):
+        raise WrongField(name, f"'{name}': expected a whole number from 1 to {LARGEST}, got {shown(value)}")
     return value
 
 

@@ -19,14 +19,14 @@ from inferencehub.gateway.json_codec.answer_json import encode
 from inferencehub.gateway.json_codec.json_text import too_deep
 from inferencehub.gateway.json_codec.openai import contract
 from inferencehub.gateway.json_codec.openai.counting import count_tokens
-from inferencehub.gateway.json_codec.openai.errors import WrongField
+from inferencehub.gateway.json_codec.openai.errors import WrongField, unsupported
 from inferencehub.gateway.json_codec.openai.fields import (
     Fields,
     decode_fields,
     flag,
     for_model,
+    model_of,
     refuse_unknown,
-    text_of,
     typed,
     whole_number,
 )
@@ -58,9 +58,9 @@ class Form:
     chunk: str
 
 
-DONE = ("model", "stream", "stop", "max_tokens")
+DONE = ("model", "stream", "stream_options", "stop", *LIMITS)
 CHAT = Form(
-    contract.CHAT, "messages", messages_text, frozenset((*DONE, "messages", "max_completion_tokens")),
+    contract.CHAT, "messages", messages_text, frozenset((*DONE, "messages")),
     "chatcmpl-", "chat.completion", "chat.completion.chunk",
 )  # fmt: skip
 COMPLETION = Form(
@@ -100,9 +100,10 @@ def decode_asked(form: Form, body: Body) -> Asked:
         HubError: BAD_INPUT naming the field, what was expected and what came.
     """
     fields = decode_fields(body)
-    model = text_of(fields, "model")
+    model = model_of(fields)
+    refuse_other_input(fields, form)
     parameters = for_model(fields, form.done)
-    limits = [limit for name in LIMITS if name in form.done and (limit := whole_number(fields, name))]
+    limits = [limit for name in LIMITS if (limit := whole_number(fields, name))]
     stops = stops_of(fields)
     if limits:
         parameters["max_tokens"] = min(limits)
@@ -111,9 +112,24 @@ def decode_asked(form: Form, body: Body) -> Asked:
     text, prompt = form.read(fields)
     stream = flag(fields, "stream")
     most = parameters.get("max_tokens")
-    usage = wants_usage(fields)
+    usage = wants_usage(fields, stream)
     tokens = sum(map(count_tokens, prompt)) if usage or not stream else 0
     return Asked(model, text, tokens, parameters, stops, most, stream, usage)
+
+
+def refuse_other_input(fields: Fields, form: Form) -> None:
+    """Refuse the input of the other endpoint: a model would not get it.
+
+    Raises:
+        WrongField: if it is there.
+    """
+    other = COMPLETION if form is CHAT else CHAT
+    if other.input in fields:
+        raise unsupported(
+            other.input,
+            f"'{other.input}' is not supported at {contract.PATHS[form.api]}, expected '{form.input}'; "
+            f"{contract.PATHS[other.api]} takes '{other.input}'",
+        )
 
 
 def stops_of(fields: Fields) -> list[str]:
@@ -135,11 +151,11 @@ def stops_of(fields: Fields) -> list[str]:
     return stops
 
 
-def wants_usage(fields: Fields) -> bool:
+def wants_usage(fields: Fields, stream: bool) -> bool:
     """Whether `stream_options` ask for the usage.
 
     Raises:
-        WrongField: if they are no object, or `include_usage` is not true or false.
+        WrongField: if they are no object, `include_usage` is not true or false, or there is no stream.
     """
     if "stream_options" not in fields:
         return False
@@ -148,6 +164,11 @@ def wants_usage(fields: Fields) -> bool:
     if wanted is not None and type(wanted) is not bool:
         param = "stream_options.include_usage"
         raise WrongField(param, f"'{param}': expected true or false, got {shown(wanted)}", "invalid_type")
+    if not stream:
+        raise WrongField(
+            "stream_options",
+            f"'stream_options' is only allowed when 'stream' is true, got {shown(fields.get('stream'))}",
+        )
     return bool(wanted)
 
 

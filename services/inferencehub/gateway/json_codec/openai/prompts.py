@@ -25,9 +25,9 @@ def messages_text(fields: Fields) -> tuple[bytes, list[str]]:
     messages = fields.get("messages")
     if type(messages) is not list or not messages:
         what = "is missing" if messages is None else f"is {shown(messages)}"
-        raise WrongField(
-            "messages", f"'messages' {what}, expected an array of messages", "missing_required_parameter"
-        )
+        code = "missing_required_parameter" if messages is None else "invalid_type"
+        code = "empty_array" if messages == [] else code
+        raise WrongField("messages", f"'messages' {what}, expected an array of messages", code)
     found = [message_of(message, f"messages[{place}]") for place, message in enumerate(messages)]
     return encode(found), [message["content"] for message in found]
 
