@@ -164,6 +164,23 @@ async def test_many_small_pieces_are_counted_by_their_bytes(models: Path) -> Non
         assert own.gateway.bytes_held.held == 0
 
 
+@pytest.mark.parametrize("pause_s", [0, 0.2])
+async def test_a_caller_that_leaves_behind_large_pieces_leaves_nothing(models: Path, pause_s: float) -> None:
+    """Without a pause a thread reads a piece when the caller leaves; with one the text waits for more."""
+    script = {"pieces": ["a ", "b " * MIB], "times": 1000, "pause_s": pause_s}
+    body = {"model": "chat", "messages": [{"role": "user", "content": json.dumps(script)}]}
+    (models / "chat.log").write_text("")
+    async with running_hub(models, hold_s=20.0, **ROOMY) as own:
+        calling = asyncio.create_task(own.post("/v1/chat/completions", body))
+        # A piece is made when those before have been added to the text.
+        await eventually(lambda: did(models, "chat").isdigit() and int(did(models, "chat")) > 4)
+        assert own.gateway.bytes_held.held > 2 * MIB
+        calling.cancel()
+        await asyncio.gather(calling, return_exceptions=True)
+        await eventually(lambda: did(models, "chat") == "closed")
+        await eventually(lambda: own.gateway.bytes_held.held == 0)
+
+
 @pytest.mark.timing
 @pytest.mark.parametrize("kind", ["prompt", "embedding", "text"])
 async def test_large_texts_hold_nobody_up(hub: Hub, models: Path, kind: str) -> None:

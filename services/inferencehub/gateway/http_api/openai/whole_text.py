@@ -85,20 +85,18 @@ class WholeText:
     async def _take_beside(self) -> None:
         later, call = self._later, self._call
         while later and not self._over:
-            end, weight = later.popleft()
+            end, weight = later[0]  # what comes meanwhile waits behind it
             if isinstance(end, InferResponse) and end.size >= LARGE_JSON:
-                later.appendleft((end, weight))  # what comes meanwhile waits behind it
                 try:
                     self._add(end, weight, await call.beside(self._read, end))
                 except HubError as error:
                     self._refuse(error, weight)
-                later.popleft()
             else:
                 self._do(end, weight)
+            later.popleft()
 
     def _took(self, task: asyncio.Task[None]) -> None:
-        self._later.clear()
-        if self._over:
+        if self._over:  # the caller has left, perhaps behind the last answer
             self._release()
 
     @property
