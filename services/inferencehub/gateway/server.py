@@ -110,11 +110,11 @@ class Gateway:
             settings.grpc_port, options(settings, largest, most_connections), limits, self.bytes_held
         )
         edge = GrpcEdge(
-            self.calls, self.metrics.grpc, self.access, settings.max_body_bytes, largest, server.callers
+            self.calls, self.metrics.grpc, self.access, settings.max_body_bytes, largest, server.unread
         )
         infer = Infer(self.calls)
         streams = InferStreams(
-            StreamedCalls(edge, infer).answer, MOST_WAITING, self.bytes_held, server.callers
+            StreamedCalls(edge, infer).answer, MOST_WAITING, self.bytes_held, server.unread
         )
         metadata = GrpcMetadata(self.queries, self.logs, self.serves)
         return GrpcPort(
@@ -137,9 +137,9 @@ class Gateway:
         )
 
     def _relieve(self, fits: Callable[[], bool]) -> None:
-        """Make room in the budget until `fits()` is true: end connections that do not read, or send half messages."""
+        """Make room in the budget until `fits()` is true: end connections that do not read their answers."""
         self.http.unread.relieve(fits)
-        self.grpc.server.callers.relieve(fits)
+        self.grpc.server.unread.relieve(fits)
 
     @property
     def port(self) -> int:

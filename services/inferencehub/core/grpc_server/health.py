@@ -15,7 +15,6 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 
 from inferencehub.core.grpc_server.coding import decoded
-from inferencehub.core.grpc_server.connections.callers import Callers
 from inferencehub.core.grpc_server.refusal import no_message, refuse
 from inferencehub.core.values.errors import HubError
 
@@ -36,15 +35,9 @@ class Health:
         self._serving = dict(serving)
         self._change = asyncio.Event()  # at each change it is set and replaced by a new one
         self._ended = False
-        self._callers: Callers | None = None
 
-    def handlers(self, callers: Callers) -> grpc.GenericRpcHandler:
-        """The gRPC handlers of the service. They read requests themselves: bytes that are none get a clear status.
-
-        Args:
-            callers: the callers of the port.
-        """
-        self._callers = callers
+    def handlers(self) -> grpc.GenericRpcHandler:
+        """The gRPC handlers of the service. They read requests themselves: bytes that are none get a clear status."""
         unary: Any = grpc.unary_unary_rpc_method_handler(self._check, None, Status.SerializeToString)
         stream: Any = grpc.unary_stream_rpc_method_handler(self._watch, None, Status.SerializeToString)
         return grpc.method_handlers_generic_handler(SERVICE, {"Check": unary, "Watch": stream})
@@ -66,7 +59,7 @@ class Health:
 
     async def _check(self, data: bytes, context: Any) -> Any:
         """Check: the status of one name; gRPC status NOT_FOUND if the name is unknown."""
-        name = self._service_of(data, context)
+        name = service_of(data)
         if name is None:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, no_message(REQUEST))
             return None
@@ -77,7 +70,7 @@ class Health:
 
     async def _watch(self, data: bytes, context: Any) -> AsyncIterator[Any]:
         """Watch: the status of one name, now and at each change; SERVICE_UNKNOWN as long as the name is unknown."""
-        name = self._service_of(data, context)
+        name = service_of(data)
         if name is None:
             refuse(context, REQUEST)
             return
@@ -97,12 +90,11 @@ class Health:
                 yield Status(status=status)
             await change.wait()
 
-    def _service_of(self, data: bytes, context: Any) -> str | None:
-        """The name that a request asks for; None if the bytes are no request."""
-        assert self._callers is not None
-        self._callers.arriving.took(context, len(data))
-        try:
-            name: str = health_pb2.HealthCheckRequest.FromString(decoded(data, LONGEST)[0]).service
-        except (DecodeError, HubError):
-            return None
-        return name
+
+def service_of(data: bytes) -> str | None:
+    """The name that a request asks for; None if the bytes are no request."""
+    try:
+        name: str = health_pb2.HealthCheckRequest.FromString(decoded(data, LONGEST)[0]).service
+    except (DecodeError, HubError):
+        return None
+    return name

@@ -23,7 +23,7 @@ from typing import Any
 import grpc
 
 from inferencehub.core.grpc_server.coding import ALGORITHMS, coding_of, pays
-from inferencehub.core.grpc_server.connections.callers import Callers
+from inferencehub.core.grpc_server.connections.unread import UnreadAnswers
 from inferencehub.core.grpc_server.unary import written
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.lane.sink import AnswerQueue
@@ -74,15 +74,15 @@ class InferStream:
         answer: runs a request.
         most: requests that run, or whose answer is not written yet.
         bytes_held: the process's budget of bytes; it counts answers that wait for their turn.
-        callers: the callers of the port.
+        unread: counts answers that their callers have not taken.
     """
 
     def __init__(
-        self, context: Any, answer: Answer, most: int, bytes_held: ByteBudget, callers: Callers
+        self, context: Any, answer: Answer, most: int, bytes_held: ByteBudget, unread: UnreadAnswers
     ) -> None:
         self.ending = False
         self._bytes_held = bytes_held
-        self._callers = callers
+        self._unread = unread
         self._coding: bytes | None = None
         self._held = 0
         self._most = most
@@ -120,9 +120,7 @@ class InferStream:
         self._reading.cancel()
 
     async def _read(self) -> None:
-        sender = self._callers.arriving.sender(self._context)
         while (data := await self._context.read()) is not grpc.aio.EOF:
-            sender.took(len(data))
             if self._coding is None:  # the first request decides for all answers
                 self._coding = coding_of(data)
                 if self._coding:
@@ -131,13 +129,9 @@ class InferStream:
             del data
             task.add_done_callback(self._changed)
             self._answers.append(task)
-            sender.held_back += 1
-            try:
-                while len(self._answers) + len(self._several) >= self._most:
-                    self._room.clear()
-                    await self._room.wait()
-            finally:
-                sender.held_back -= 1
+            while len(self._answers) + len(self._several) >= self._most:
+                self._room.clear()
+                await self._room.wait()
 
     def _changed(self, _: asyncio.Task[Any]) -> None:
         self._came.set()
@@ -166,7 +160,7 @@ class InferStream:
     async def _write(self, data: bytes) -> None:
         """Write an answer that is held."""
         if data:
-            size, unread = len(data), self._callers.unread
+            size, unread = len(data), self._unread
             async with self._writing:
                 self._hold(-size)
                 if self._coding and not pays(data, self._coding):
@@ -192,14 +186,14 @@ class InferStreams:
         answer: runs a request.
         most: requests of a stream that run or wait at a time.
         bytes_held: the process's budget of bytes.
-        callers: the callers of the port.
+        unread: counts answers that their callers have not taken.
     """
 
-    def __init__(self, answer: Answer, most: int, bytes_held: ByteBudget, callers: Callers) -> None:
+    def __init__(self, answer: Answer, most: int, bytes_held: ByteBudget, unread: UnreadAnswers) -> None:
         self._answer = answer
         self._most = most
         self._bytes_held = bytes_held
-        self._callers = callers
+        self._unread = unread
         self._open: set[InferStream] = set()
         self._ending = False
 
@@ -212,7 +206,7 @@ class InferStreams:
             if len(self._open) >= MOST_STREAMS:
                 sentence = f"{MOST_STREAMS} streams are open, which is the most"
                 await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, sentence)
-            stream = InferStream(context, self._answer, self._most, self._bytes_held, self._callers)
+            stream = InferStream(context, self._answer, self._most, self._bytes_held, self._unread)
             self._open.add(stream)
             try:
                 await stream.run()

@@ -17,7 +17,6 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from inferencehub.core.grpc_server.coding import decoded
-from inferencehub.core.grpc_server.connections.callers import Callers
 from inferencehub.core.grpc_server.refusal import refuse
 from inferencehub.core.values.errors import HubError
 from inferencehub.pb._pool import POOL
@@ -26,12 +25,11 @@ LONGEST = 2**16  # bytes of a request
 SERVICES = ("grpc.reflection.v1.ServerReflection", reflection.SERVICE_NAME)
 
 
-def reflection_handlers(services: Sequence[str], callers: Callers) -> list[grpc.GenericRpcHandler]:
+def reflection_handlers(services: Sequence[str]) -> list[grpc.GenericRpcHandler]:
     """The handlers of both versions.
 
     Args:
         services: names of the other services of the port.
-        callers: the callers of the port.
     """
     alpha = FileDescriptorProto.FromString(reflection_pb2.DESCRIPTOR.serialized_pb)
     newer = text_format.Parse(str(alpha).replace("v1alpha", "v1"), FileDescriptorProto())
@@ -40,7 +38,7 @@ def reflection_handlers(services: Sequence[str], callers: Callers) -> list[grpc.
     servicer: Any = reflection.aio.ReflectionServicer((*services, *SERVICES), pool=POOL)
 
     async def answers(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[Any]:
-        async for answer in servicer.ServerReflectionInfo(parsed(requests, context, callers), context):
+        async for answer in servicer.ServerReflectionInfo(parsed(requests, context), context):
             yield answer
 
     info: Any = grpc.stream_stream_rpc_method_handler(
@@ -50,11 +48,10 @@ def reflection_handlers(services: Sequence[str], callers: Callers) -> list[grpc.
 
 
 async def parsed(
-    requests: AsyncIterator[bytes], context: Any, callers: Callers
+    requests: AsyncIterator[bytes], context: Any
 ) -> AsyncIterator[reflection_pb2.ServerReflectionRequest]:
     """The messages of a stream. Bytes that are none end it with a clear status; gRPC itself would show a class name."""
     async for data in requests:
-        callers.arriving.took(context, len(data))
         try:
             request = reflection_pb2.ServerReflectionRequest.FromString(decoded(data, LONGEST)[0])
         except (DecodeError, HubError):

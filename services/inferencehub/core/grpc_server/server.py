@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 
 import grpc
 
-from inferencehub.core.grpc_server.connections.callers import Callers
+from inferencehub.core.grpc_server.connections.tcp import Connections
+from inferencehub.core.grpc_server.connections.unread import UnreadAnswers
 from inferencehub.core.http1.handler import Budget
 from inferencehub.core.http1.limits import Limits
 
@@ -54,7 +55,7 @@ class GrpcServer:
 
     def __init__(self, port: int, options: Sequence[tuple[str, int]], limits: Limits, budget: Budget) -> None:
         self.port = port
-        self.callers = Callers(lambda: self.port, limits, budget)
+        self.unread = UnreadAnswers(Connections(lambda: self.port), limits, budget)
         self._server = grpc.aio.server(options=options)
 
     async def start(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
@@ -73,9 +74,7 @@ class GrpcServer:
         except RuntimeError:
             raise OSError(f"port {self.port} is taken") from None
         await self._server.start()
-        self.callers.arriving.start()
 
     async def stop(self, grace_s: float) -> None:
         """Tell callers to go elsewhere, refuse new calls, and end after the running ones or after `grace_s` seconds."""
         await self._server.stop(grace_s)
-        self.callers.arriving.stop()

@@ -137,6 +137,10 @@ class Lifetime(asyncio.BufferedProtocol, ABC):
         size: int = self._transport.get_write_buffer_size()
         return size
 
+    def moved(self) -> bool:
+        """See `Slow`: `unsent` shows all."""
+        return False
+
     def pause_writing(self) -> None:
         """See `asyncio.BaseProtocol`: bytes wait to be sent."""
         self._stuck = True

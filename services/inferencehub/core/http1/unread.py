@@ -20,6 +20,9 @@ class Slow(Protocol):
     def unsent(self) -> int:
         """The number of bytes that wait to be sent."""
 
+    def moved(self) -> bool:
+        """Whether its caller has read anything since the last time that `unsent` does not show."""
+
     def abort(self) -> None:
         """Abort the connection, and drop its bytes at once."""
 
@@ -79,24 +82,34 @@ class Unread:
             return  # `_look_at` below may call this method again, through the budget
         self._relieving = True
         now = asyncio.get_running_loop().time()
-        for connection in self._waiting:
-            self._look_at(connection, now)
-        for connection, waiting in sorted(self._waiting.items(), key=lambda item: item[1].since):
-            if fits() or now - waiting.since < self._relief_s:
-                break
-            self._drop(connection)
-        self._relieving = False
+        try:
+            for connection in self._waiting:
+                self._look_closely(connection, now)
+            for connection, waiting in sorted(self._waiting.items(), key=lambda item: item[1].since):
+                if fits() or now - waiting.since < self._relief_s:
+                    break
+                self._drop(connection)
+        finally:
+            self._relieving = False
 
     def _tick(self) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
-        for connection, waiting in list(self._waiting.items()):
-            if connection not in self._waiting:
-                continue  # dropped to make room for another one
-            self._look_at(connection, now)
-            if now - waiting.since >= self._write_timeout_s:
-                self._drop(connection)
-        self._timer = loop.call_later(self._tick_s, self._tick) if self._waiting else None
+        try:
+            for connection, waiting in list(self._waiting.items()):
+                if connection not in self._waiting:
+                    continue  # dropped to make room for another one
+                self._look_closely(connection, now)
+                if now - waiting.since >= self._write_timeout_s:
+                    self._drop(connection)
+        finally:
+            self._timer = loop.call_later(self._tick_s, self._tick) if self._waiting else None
+
+    def _look_closely(self, connection: Slow, now: float) -> None:
+        self._look_at(connection, now)
+        waiting = self._waiting.get(connection)  # the budget may have dropped it meanwhile
+        if waiting is not None and waiting.since < now and connection.moved():
+            waiting.since = now
 
     def _look_at(self, connection: Slow, now: float) -> None:
         """Give back the bytes that were sent since the last check, and account for new ones."""

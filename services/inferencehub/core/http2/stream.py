@@ -92,6 +92,10 @@ class Stream(asyncio.BufferedProtocol, ABC):
         waiting = self._transport.get_write_buffer_size() if self._transport is not None else 0
         return self._outgoing.held + waiting
 
+    def moved(self) -> bool:
+        """Whether bytes were sent that `unsent` does not show: never."""
+        return False
+
     # --- for the two ends ---
 
     @abstractmethod

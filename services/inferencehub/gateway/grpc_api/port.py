@@ -114,10 +114,7 @@ class GrpcPort:
         Raises:
             OSError: if the port is taken.
         """
-        callers = self.server.callers
-        await self.server.start(
-            [*self.handlers, self.health.handlers(callers), *reflection_handlers(SERVICES, callers)]
-        )
+        await self.server.start([*self.handlers, self.health.handlers(), *reflection_handlers(SERVICES)])
         self._watching = asyncio.get_running_loop().create_task(self._watch())
 
     def show_health(self) -> None:

@@ -74,9 +74,12 @@ class EventStream:
 
     def end(self, end: End) -> None:
         """See `Sink`."""
+        if self._call.ended:
+            self._later.clear()
+            self._stop()
+            return
         if isinstance(end, InferResponse):
-            if not self._call.ended:
-                self._take(end, 0)
+            self._take(end, 0)
             end = None
         if self._later:
             self._later.append(end)

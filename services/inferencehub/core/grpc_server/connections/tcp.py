@@ -1,6 +1,7 @@
-"""The TCP connections behind a gRPC port. gRPC does not show them: how much a caller has sent and read, and how to end one.
+"""The TCP connections behind a gRPC port. gRPC does not show them: how much a caller has read, and how to end one.
 
-They are found among the process's open files, by the port and the caller's address. Only Linux says what was sent.
+A connection is found among the process's open files, by the port and the caller's address. Where it lies is kept, because
+a look through thousands of files takes long. Only Linux says how much was read.
 """
 
 from __future__ import annotations
@@ -8,25 +9,19 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing, suppress
 from ipaddress import ip_address
-from typing import NamedTuple
+from time import monotonic
 from urllib.parse import unquote
 
 FILES = "/dev/fd"  # the open files of this process
 FAMILIES = (socket.AF_INET, socket.AF_INET6)
-COUNTERS = struct.Struct("QQ")  # `tcpi_bytes_acked` and `tcpi_bytes_received` of Linux's struct tcp_info
-COUNTERS_AT = 120
+ACKED_AT = 120  # where `tcpi_bytes_acked`, an u64, is in Linux's struct tcp_info
+SCAN_S = 0.5  # all files are looked through at most so often,
+CAUTION = 50  # and for at most one part in so many of the time
 
 Address = tuple[str, int]
-
-
-class Counters(NamedTuple):
-    """Bytes since a connection began: those that its caller has taken, and those that it has sent."""
-
-    taken: int
-    sent: int
 
 
 def address_of(peer: str) -> Address:
@@ -50,45 +45,67 @@ class Connections:
 
     def __init__(self, port: Callable[[], int]) -> None:
         self._port = port
-        self._others: dict[int, int] = {}  # files that are no connection of the port: number and inode
+        self._files: dict[Address, int] = {}  # where each connection lay at the last look through all files
+        self._next_scan = 0.0
 
-    def counters(self) -> dict[Address, Counters]:
-        """The counters of each connection, by its caller's address; empty where the system does not tell."""
-        found = {}
-        if hasattr(socket, "TCP_INFO"):
-            for address, sock in self._all():
-                with suppress(OSError, struct.error):  # an old kernel gives less
-                    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, COUNTERS_AT + COUNTERS.size)
-                    found[address] = Counters(*COUNTERS.unpack_from(info, COUNTERS_AT))
-        return found
+    def acked(self, address: Address) -> int | None:
+        """How many bytes a caller has taken since it connected, as TCP knows; None where that is not known."""
+        sock = self._find(address)
+        if sock is None or not hasattr(socket, "TCP_INFO"):
+            return None
+        with closing(sock), suppress(OSError, struct.error):  # an old kernel gives less
+            info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, ACKED_AT + 8)
+            acked: int = struct.unpack_from("Q", info, ACKED_AT)[0]
+            return acked
+        return None
 
     def cut(self, address: Address) -> None:
-        """End a connection at once, if it is still open."""
-        for found, sock in self._all():
-            if found == address:
-                with suppress(OSError):
-                    sock.shutdown(socket.SHUT_RDWR)
-                return
+        """End a caller's connection at once, if it is still open and can be found."""
+        sock = self._find(address)
+        if sock is not None:
+            with closing(sock), suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
 
-    def _all(self) -> Iterator[tuple[Address, socket.socket]]:
-        """Each connection. The socket is a copy, which is closed afterwards."""
-        port, others = self._port(), self._others
-        for name in os.listdir(FILES):
-            with suppress(OSError):  # it has been closed meanwhile, or was not connected
-                number = int(name)
-                inode = os.fstat(number).st_ino
-                if others.get(number) == inode:
-                    continue
-                copy = os.dup(number)
-                try:
-                    sock = socket.socket(fileno=copy)
-                except OSError:
-                    os.close(copy)
-                    others[number] = inode
-                    continue
-                with closing(sock):
-                    if sock.family not in FAMILIES or sock.getsockname()[1] != port:
-                        others[number] = inode
-                        continue
-                    host, remote = sock.getpeername()[:2]
-                    yield (plain(host), remote), sock
+    def _find(self, address: Address) -> socket.socket | None:
+        """A copy of a connection's socket."""
+        for _ in range(2):
+            number = self._files.get(address)
+            if number is not None and (found := self._at(number)) is not None:
+                if found[0] == address:
+                    return found[1]
+                found[1].close()
+            if monotonic() < self._next_scan:
+                return None
+            self._scan()
+        return None
+
+    def _scan(self) -> None:
+        began = monotonic()
+        self._files = {}
+        names: list[str] = []
+        with suppress(OSError):  # there may be no file left to read the names from
+            names = os.listdir(FILES)
+        for name in names:
+            if (found := self._at(int(name))) is not None:
+                self._files[found[0]] = int(name)
+                found[1].close()
+        now = monotonic()
+        self._next_scan = now + max(SCAN_S, CAUTION * (now - began))
+
+    def _at(self, number: int) -> tuple[Address, socket.socket] | None:
+        """The caller's address and a copy of the socket, if this file is a connection of the port."""
+        try:
+            copy = os.dup(number)
+        except OSError:
+            return None
+        try:
+            sock = socket.socket(fileno=copy)
+        except OSError:
+            os.close(copy)
+            return None
+        with suppress(OSError):  # it is not connected
+            if sock.family in FAMILIES and sock.getsockname()[1] == self._port():
+                host, remote = sock.getpeername()[:2]
+                return (plain(host), remote), sock
+        sock.close()
+        return None
