@@ -96,7 +96,8 @@ def judge(sent: bytes, answer: Answer, outcomes: Outcomes) -> None:
             assert (found["class_id"], found["confidence"]) == (-1, 0)
         else:
             assert found.keys() == {"error"}
-        outcomes.refused(str(answer.status), found["error"], sent)
+        error = found["error"]  # OpenAI's clients get an object
+        outcomes.refused(str(answer.status), error["message"] if isinstance(error, dict) else error, sent)
         return
     outcomes.answered(str(answer.status))
     if sent.startswith(b"POST /predict ") and answer.json["error"]:

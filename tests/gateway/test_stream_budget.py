@@ -72,8 +72,10 @@ async def test_what_a_reader_has_not_taken_counts_until_it_takes_it_or_leaves(
 
 
 @pytest.mark.parametrize("front", ["gateway", "events"])
-async def test_others_have_what_it_leaves_of_the_budget(hub: Hub, models: Path, front: str) -> None:
-    """Events that nobody takes are dropped to make room; a gRPC stream goes on, and others are refused meanwhile."""
+async def test_others_have_what_it_leaves_of_the_budget(
+    hub: Hub, models: Path, front: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Answers that nobody takes are dropped to make room."""
 
     async def ask() -> int:
         body = {"count": 1, "text_input": "x" * (LIMIT - LEAST + 1)}
@@ -81,14 +83,11 @@ async def test_others_have_what_it_leaves_of_the_budget(hub: Hub, models: Path, 
 
     await eventually(lambda: budget(hub, front).held == 0)
     async with AsyncExitStack() as stack:
-        read = await stopped(stack, hub, models, front)
-        if front == "gateway":
-            assert await ask() == 429
-            assert (await read()).strip(".") == "2"
-        else:
-            status = 0
-            async with asyncio.timeout(60):
-                while status != 200:  # its reader must have taken nothing for a second
-                    status = await ask()
+        await stopped(stack, hub, models, front)
+        status = 0
+        async with asyncio.timeout(60):
+            while status != 200:  # its reader must have taken nothing for a second or two
+                status = await ask()
     await eventually(lambda: budget(hub, front).held == 0)
     assert await ask() == 200
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]

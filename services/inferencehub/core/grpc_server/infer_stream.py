@@ -29,6 +29,7 @@ from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.lane.sink import AnswerQueue
 from inferencehub.core.oip import stream_messages
 from inferencehub.core.process.tasks import cancelled
+from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferResponse
 
 MOST_STREAMS = 1000  # of a process
@@ -90,6 +91,7 @@ class InferStream:
         self._answer = answer
         self._loop = asyncio.get_running_loop()
         self._answers: deque[asyncio.Task[bytes]] = deque()  # in the order of the requests
+        self._left = False  # whether nothing can be written any more
         self._several: set[asyncio.Task[bytes]] = set()  # requests that have an answer, and get another
         self._writing = asyncio.Lock()  # gRPC takes one message at a time
         self._came = asyncio.Event()  # there may be an answer to write, or an end
@@ -149,17 +151,23 @@ class InferStream:
         return b""
 
     async def _part(self, task: asyncio.Task[bytes], data: bytes) -> None:
-        """Write one of several answers. The request leaves the order of those that get one."""
+        """Write one of several answers. The request leaves the order of those that get one.
+
+        Raises:
+            HubError: CALLER_LEFT if it cannot be written.
+        """
         if task not in self._several:
             self._answers.remove(task)
             self._several.add(task)
             self._came.set()
         self._hold(len(data))
         await self._write(data)
+        if self._left:
+            raise HubError(Kind.CALLER_LEFT, "the caller of the stream has left")
 
     async def _write(self, data: bytes) -> None:
-        """Write an answer that is held."""
-        if data:
+        """Write an answer that is held, unless the caller has left."""
+        if data and not self._left:
             size, unread = len(data), self._unread
             async with self._writing:
                 self._hold(-size)
@@ -168,6 +176,8 @@ class InferStream:
                 caller = unread.add(size, self._context)
                 try:
                     await self._context.write(data)
+                except Exception:  # gRPC has several, none of them public
+                    self._left = True
                 finally:
                     unread.give(size, caller)
 
