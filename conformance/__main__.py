@@ -31,6 +31,9 @@ def main() -> None:
     """One run."""
     seed = int(os.environ.get("SEED") or SystemRandom().randrange(10**9))
     names = [name for name in os.environ.get("CLIENTS", "").split(",") if name]
+    if unknown := set(names) - {client.name for client in CLIENTS}:
+        known = ", ".join(client.name for client in CLIENTS)
+        raise SystemExit(f"no client is called {', '.join(sorted(unknown))}; expected some of {known}")
     clients = [client for client in CLIENTS if not names or client.name in names]
     print(
         f"SEED={seed}; compared with numpy{' and a live Triton' if TRITON else ', and not with Triton: TRITON_SERVER is not set'}"

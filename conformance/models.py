@@ -101,7 +101,7 @@ class Drawn:
 
     def case(self, random: Random, about: str, kind: str) -> Case:
         """A request with values at random, and its answer."""
-        batch = [random.randint(1, self.rows)] if self.rows else []
+        batch = [random.randint(1, min(self.rows, 8))] if self.rows else []
         return self.asked(
             about, kind, [values(random, p.operation.datatype, [*batch, *p.shape]) for p in self.ports]
         )
@@ -144,10 +144,10 @@ class Drawing:
         return Drawn(self.name(), str(self.random.randint(1, 99)), runtime, rows, ports)
 
     def table(self, *datatypes: str) -> Drawn:
-        """A model with rows of some datatypes, all sizes fixed."""
+        """A model with rows of some datatypes, all sizes fixed; a pod lets so many rows wait that none is refused."""
         ports = [self.port(datatype, "python") for datatype in datatypes]
         ports = [replace(port, dims=port.shape) for port in ports]
-        return Drawn(self.name(), "1", "python", 8, ports)
+        return Drawn(self.name(), "1", "python", 128, ports)
 
     def mixed(self) -> Drawn:
         """A model of all datatypes, which gives its inputs back."""

@@ -38,14 +38,14 @@ class Client:
 
 
 CLIENTS = (
-    Client("tritonclient", "tritonclient", "triton", OWN / "tritonclient.txt"),
+    Client("tritonclient", "tritonclient", "triton_client", OWN / "tritonclient.txt"),
     Client("mlserver", "mlserver", "mlserver_client", REQUIREMENTS / "mlserver.txt"),
     Client("kserve", "kserve", "kserve_client", REQUIREMENTS / "kserve.txt"),
     Client("pytriton", "nvidia-pytriton", "pytriton_client", REQUIREMENTS / "triton.txt"),
     Client(
         "perf_analyzer",
         "tritonclient",
-        "perf_analyzer",
+        "perf_analyzer_client",
         OWN / "perf_analyzer.txt",
         ("lib/*/site-packages/nvidia/*/lib",),
     ),

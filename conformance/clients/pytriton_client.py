@@ -19,7 +19,7 @@ from conformance.clients.plan import Case, Plan
 from conformance.clients.report import Answer, CannotAskError, Report, Target, checked, run
 
 READY_S = 60.0
-AT_ONCE = 2  # a pod lets as many rows wait as it has room for in a run, and leaves the rest to the gateway
+AT_ONCE = 4
 
 
 def refusal(error: BaseException) -> str | None:
