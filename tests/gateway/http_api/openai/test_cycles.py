@@ -31,7 +31,7 @@ CALLS: dict[str, tuple[int, dict[str, Any], dict[str, Any]]] = {
 def test_a_text_that_ended_leaves_nothing(tmp_path: Path, stream: bool) -> None:
     async def gone() -> dict[str, str]:
         found = {}
-        async with running_hub(tmp_path, hold_s=20.0) as hub:
+        async with running_hub(tmp_path, hold_s=20.0, pod={"model_grace_s": 20.0}) as hub:
             for what, (status, script, more) in CALLS.items():
                 body = {"model": "chat", "messages": messages(script), "stream": stream, **more}
                 await asked(hub, body, status)  # what the first call makes once is no garbage
@@ -79,7 +79,7 @@ def test_a_caller_that_leaves_leaves_nothing(tmp_path: Path, stream: bool) -> No
         await eventually(lambda: len(hub.gateway.http.connections) == 0)
 
     async def gone() -> str:
-        async with running_hub(tmp_path, hold_s=20.0) as hub:
+        async with running_hub(tmp_path, hold_s=20.0, pod={"model_grace_s": 20.0}) as hub:
             await left(hub)
             with without_collector():
                 await left(hub)
