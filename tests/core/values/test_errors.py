@@ -57,4 +57,5 @@ def test_what_a_caller_sent_is_shown_cut() -> None:
     deep: list[object] = []
     for _ in range(5000):
         deep = [deep]
-    assert shown(deep) == "a value that is nested too deeply"
+    # Python 3.14 shows what older ones cannot.
+    assert shown(deep) in ("a value that is nested too deeply", "[" * 59 + "…")
