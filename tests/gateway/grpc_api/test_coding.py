@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import resource
 import sys
@@ -16,6 +17,7 @@ import pytest
 import pytest_asyncio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from inferencehub.core.grpc_server.coding import decode
 from inferencehub.core.oip import messages
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.tensors import Tensor
@@ -179,3 +181,13 @@ async def test_health_and_reflection_read_compressed_requests(hub: Hub, tier: st
     async with channel_to(hub, tier, grpc.Compression.Gzip) as channel:
         health: Any = health_pb2_grpc.HealthStub(channel)
         assert (await health.Check(health_pb2.HealthCheckRequest(service=""))).status == 1
+
+
+async def test_a_large_message_is_decompressed_beside_the_loop() -> None:
+    plain = bytes(30_000_000)
+    decoding, passes = asyncio.create_task(decode(gzip.compress(plain), 2**26)), 0
+    while not decoding.done():
+        await asyncio.sleep(0)
+        passes += 1
+    assert decoding.result()[0] == plain
+    assert passes > 10, "the loop goes on meanwhile"

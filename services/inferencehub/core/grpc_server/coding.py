@@ -9,6 +9,7 @@ checksum included.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import grpc
@@ -19,6 +20,7 @@ from inferencehub.core.values.errors import HubError, Kind, bad_input
 
 GZIP_MAGIC = b"\x1f\x8b"
 ALGORITHMS = {GZIP: grpc.Compression.Gzip, DEFLATE: grpc.Compression.Deflate}
+SMALL_CODED = 2**10  # bytes of a compressed message that becomes 1 MiB at most (RFC 1951): some ms
 MOST_CODED = 2**17  # bytes; grpcio compresses answers in the event loop, and this many take some ms
 
 
@@ -55,13 +57,20 @@ def decoded(data: bytes, most: int) -> tuple[bytes, bytes]:
     return data, b""
 
 
+async def decode(data: bytes, most: int) -> tuple[bytes, bytes]:
+    """As `decoded`; a thread decompresses what may become large."""
+    if len(data) > SMALL_CODED and coding_of(data):
+        return await asyncio.to_thread(decoded, data, most)
+    return decoded(data, most)
+
+
 def pays(answer: bytes, coding: bytes) -> bool:
     """Whether an answer is compressed for a caller that used this coding: as over HTTP, but not if it is large."""
-    return bool(coding) and WORTH <= len(answer) <= MOST_CODED and shrinks(answer, coding)
+    return WORTH <= len(answer) <= MOST_CODED and shrinks(answer, coding)
 
 
 async def encode(answer: bytes, coding: bytes, context: Any) -> None:
     """Let gRPC compress the answer to a unary call, if it pays."""
-    if coding and pays(answer, coding):
+    if pays(answer, coding):
         context.set_compression(ALGORITHMS[coding])
         await context.send_initial_metadata(())  # grpcio forgets the algorithm if it sends it with the answer

@@ -10,7 +10,7 @@ import grpc
 from google.protobuf import text_format
 from google.protobuf.message import DecodeError, Message
 
-from inferencehub.core.grpc_server.coding import decoded, encode
+from inferencehub.core.grpc_server.coding import decode, encode
 from inferencehub.core.grpc_server.connections.unread import UnreadAnswers
 from inferencehub.core.grpc_server.refusal import no_message
 from inferencehub.core.lane.byte_budget import ByteBudget
@@ -74,11 +74,12 @@ def unary(
             if beyond:
                 bytes_held.add(beyond)
                 raise HubError(Kind.TOO_LARGE, f"the request has {len(data)} bytes, expected at most {limit}")
-            data, coding = decoded(data, limit)
+            data, coding = await decode(data, limit)
             message = data if request is None else parsed(request, data)
             answer = await method(message, context)
             data = answer if isinstance(answer, bytes) else answer.SerializeToString()
-            await encode(data, coding, context)
+            if coding:
+                await encode(data, coding, context)
             unread.hold(len(data), context)
             return data
         except Exception as error:

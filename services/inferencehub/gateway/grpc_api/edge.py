@@ -19,7 +19,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 
-from inferencehub.core.grpc_server.coding import decoded, encode
+from inferencehub.core.grpc_server.coding import decode, encode
 from inferencehub.core.grpc_server.connections.unread import UnreadAnswers
 from inferencehub.core.grpc_server.unary import at_deadline, ending, own_limit, parsed, written
 from inferencehub.core.process.logs import AccessLog
@@ -90,13 +90,14 @@ class Edge:
             try:
                 exchange.limit_s = own_limit(context)
                 self.check(exchange, metadata, len(data))
-                data, coding = decoded(data, self.most_bytes)
+                data, coding = await decode(data, self.most_bytes)
                 exchange.size = len(data)
                 message = data if request is None else parsed(request, data)
                 answer = written(await work(exchange, message), exchange.model, self.most_answer_bytes)
                 if self.held is not None:
                     await self.held.wait()
-                await encode(answer, coding, context)
+                if coding:
+                    await encode(answer, coding, context)
                 context.set_trailing_metadata(self.trailers(exchange, None))
                 self.unread.hold(len(answer), context)
                 return answer

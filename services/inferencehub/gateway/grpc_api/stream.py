@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from inferencehub.core.grpc_server.coding import decoded
+from inferencehub.core.grpc_server.coding import decode
 from inferencehub.core.grpc_server.infer_stream import Write, replies
 from inferencehub.core.grpc_server.unary import own_limit, sentence
 from inferencehub.core.lane.sink import AnswerQueue
@@ -42,7 +42,7 @@ class StreamedCalls:
         try:
             exchange.limit_s = own_limit(context)
             edge.check(exchange, metadata, len(data))
-            data, _ = decoded(data, edge.most_bytes)
+            data, _ = await decode(data, edge.most_bytes)
             exchange.size = len(data)
             message, raw = read_request(data)
             del data

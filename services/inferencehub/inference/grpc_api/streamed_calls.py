@@ -8,7 +8,7 @@ from __future__ import annotations
 from time import monotonic
 from typing import Any
 
-from inferencehub.core.grpc_server.coding import decoded
+from inferencehub.core.grpc_server.coding import decode
 from inferencehub.core.grpc_server.infer_stream import Write, replies
 from inferencehub.core.grpc_server.unary import ending
 from inferencehub.core.lane.sink import AnswerQueue
@@ -40,7 +40,7 @@ class StreamedCalls:
         try:
             if len(data) > (limit := servicer.settings.max_message_bytes):
                 raise HubError(Kind.TOO_LARGE, f"the request has {len(data)} bytes, expected at most {limit}")
-            data, _ = decoded(data, limit)
+            data, _ = await decode(data, limit)
             message, raw = read_request(data)
             del data
             id, ask_end = message.id, stream_messages.asks_for_end(message)
