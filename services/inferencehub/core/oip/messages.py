@@ -24,8 +24,6 @@ from inferencehub.pb import open_inference_pb2 as pb
 
 SERVICE = "inference.GRPCInferenceService"
 STREAM_METHOD = f"/{SERVICE}/ModelStreamInfer"
-# Parameter of an answer on a public stream: whether it is the last one to its request. Triton sets it on each answer of
-# a model, whether or not the request has `triton_enable_empty_final_response`.
 # Typed contents of each dtype: the field, and the array type code of one element ("" for those that are not numbers).
 CONTENTS = {
     "BOOL": ("bool_contents", "b"),

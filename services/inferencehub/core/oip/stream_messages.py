@@ -7,6 +7,8 @@ from inferencehub.core.oip.raw_fields import LARGE_ANSWER, written_answer
 from inferencehub.core.values.requests import InferResponse
 from inferencehub.pb import open_inference_pb2 as pb
 
+# Parameter of an answer: whether it is the last one to its request. Triton sets it on each answer of a model, whether or
+# not the request has `triton_enable_empty_final_response`.
 FINAL = "triton_final_response"
 
 

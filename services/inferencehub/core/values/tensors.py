@@ -90,9 +90,8 @@ def element_count(name: str, shape: Sequence[int]) -> int:
                 f"tensor '{name[:80]}': dimension {shown(dim)} in shape, expected 0 to {MAX_ELEMENTS}"
             )
     count = prod(shape)
-    if (
-        not count and prod(filter(None, shape)) > MAX_ELEMENTS
-    ):  # numpy has no such array, though it would be empty
+    # numpy has no such array, though it would be empty.
+    if not count and prod(filter(None, shape)) > MAX_ELEMENTS:
         raise bad_input(
             f"tensor '{name[:80]}': shape {shown(list(shape))} is too large, expected at most {MAX_ELEMENTS} elements in "
             "its dimensions that are not 0"

@@ -25,8 +25,8 @@ class AnswerTimes:
         self._last = 0.0
         self._between: Observations | None = None  # None until the first answer
 
-    def sent(self) -> float:
-        """Count an answer that was sent just now; returns the time, on the clock of `time.monotonic`."""
+    def sent(self) -> None:
+        """Count an answer that was sent just now."""
         now = monotonic()
         if self._between is None:
             front = self._metrics.front
@@ -36,7 +36,6 @@ class AnswerTimes:
         else:
             self._between.observe(now - self._last)
         self._last = now
-        return now
 
     def delivered(self, weight: int) -> None:
         """Count an answer that was sent just now, and credit its weight."""

@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from secrets import token_hex
 from time import monotonic
-from urllib.parse import unquote
 
 from inferencehub.core.http1.asgi import AsgiHandler
 from inferencehub.core.http1.handler import Head, Reply, Request
@@ -29,7 +28,6 @@ from inferencehub.gateway.http_api.call import Endpoint, HttpCall
 from inferencehub.gateway.http_api.cors import Cors
 from inferencehub.gateway.http_api.page import PageCall
 from inferencehub.gateway.http_api.response import SharedLines, WrongMethod, error_lines
-from inferencehub.gateway.json_codec.openai.errors import has_openai_errors
 from inferencehub.gateway.metrics import FrontMetrics
 
 SOUND_ID = re.compile(rb"[!-~]{1,128}")
@@ -174,8 +172,7 @@ class Edge:
         refused = as_hub_error(call.exchange, error)
         if refused.kind is Kind.TOO_SLOW:
             call.reply.close = True  # else the rest of the body would be read as the next request
-        openai = has_openai_errors(unquote(call.head.path.decode("latin-1")))
-        return refused.kind.http, error_lines(refused, openai), (call.endpoint.error(refused),)
+        return refused.kind.http, error_lines(refused), (call.endpoint.error(refused),)
 
     def close(self, call: HttpCall | PageCall, status: int, now: float) -> None:
         """See `WayOut`: count the request, and write its access line."""

@@ -78,14 +78,14 @@ class WrongMethod(HubError):
         self.allow = allow
 
 
-# After these OpenAI's client would call again at once, though the model would only run, and fail, again.
+# After these a second call would only make the model run, and fail, again. OpenAI's client would make it at once.
 FINAL = frozenset((Kind.MODEL_FAILED, Kind.UNSUPPORTED, Kind.DEADLINE))
 
 
-def error_lines(error: HubError, openai: bool = False) -> bytes:
-    """Header lines of the answer to a request that failed; with `openai`, also those that OpenAI's client heeds."""
+def error_lines(error: HubError) -> bytes:
+    """Header lines of the answer to a request that failed."""
     lines = JSON
-    if openai and error.kind in FINAL:
+    if error.kind in FINAL:
         lines += b"x-should-retry: false\r\n"
     if error.kind in (Kind.BUSY, Kind.NOT_READY):
         lines += b"retry-after: %d\r\n" % error.retry_after

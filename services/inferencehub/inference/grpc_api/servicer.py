@@ -107,7 +107,7 @@ class Servicer:
         Raises:
             HubError: MODEL_FAILED if they have more than `limit` bytes.
         """
-        check_size(answers[0][0].size, call.model.name, limit)
+        check_size(sum([response.size for response, _ in answers]), call.model.name, limit)
         reply = pb.ModelStreamInferResponse()
         fill_parts(reply.infer_response, answers, id)
         add_dropped(reply.infer_response, call)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from inferencehub.core.values.errors import shown
@@ -116,4 +115,4 @@ def are_tokens(value: Any) -> bool:
 
 def are_ids(value: Any) -> bool:
     """Whether a value is a list that begins with a token id."""
-    return isinstance(value, Sequence) and type(value) is list and bool(value) and type(value[0]) is int
+    return type(value) is list and bool(value) and type(value[0]) is int
