@@ -1,4 +1,4 @@
-"""Calls of models over gRPC at the gateway: values, ids, errors, deadlines, callers that leave, access lines."""
+"""Calls of models over gRPC at the gateway: values, ids, errors, callers that leave, access lines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ import pytest_asyncio
 import tritonclient.grpc as triton
 import tritonclient.grpc.aio as triton_aio
 
-from inferencehub.core.oip import messages
 from inferencehub.core.oip.admin.message_json import message_json
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.tensors import Tensor
@@ -305,16 +304,6 @@ async def test_what_is_not_there_can_be_asked_for_and_ended(caller: Caller, name
     assert await caller.method(name, answer)(b"") == answer()
 
 
-async def test_a_deadline_of_grpc_is_the_one_deadline(caller: Caller) -> None:
-    caller.written()
-    code, _, _ = await caller.refusal(caller.infer(features("stuck", 1), timeout=0.2))
-    assert code == "DEADLINE_EXCEEDED"
-    line = await caller.line()
-    assert (line["kind"], line["status"], line["code"]) == ("deadline", 504, "DEADLINE_EXCEEDED")
-    lane = caller.gateway.table.routes[("stuck", "")][0].lane
-    await eventually(lambda: lane.idle)
-
-
 async def test_a_caller_that_leaves_ends_the_pods_call(caller: Caller) -> None:
     caller.written()
     lane = caller.gateway.table.routes[("stuck", "")][0].lane
@@ -372,59 +361,3 @@ async def test_a_request_is_not_larger_than_over_http(caller: Caller) -> None:
     message.id = "x" * 200_000
     code, _, _ = await caller.refusal(caller.infer(message))
     assert code == "RESOURCE_EXHAUSTED", "gRPC itself refuses what is more than twice as large"
-
-
-# --- deadlines of gRPC ---
-
-
-def counted(caller: Caller, status: int, model: str = "") -> float:
-    """How many calls over gRPC ended with a status of HTTP."""
-    labels = {"front": "grpc", "model": model, "status": str(status)}
-    name = "inferencehub_gateway_request_seconds_count"
-    return caller.gateway.metrics.registry.get_sample_value(name, labels) or 0.0
-
-
-@pytest.mark.parametrize("name", ["ModelMetadata", "ModelConfig", "ModelStatistics"])
-async def test_a_question_that_waits_until_its_deadline_is_late_and_nobody_has_left(name: str) -> None:
-    async with calling_gateway((f"127.0.0.1:{free_port()}",), on_demand_models=("pool/later:1",)) as caller:
-        request = getattr(pb, f"{name}Request")(name="later").SerializeToString()
-        ask = caller.method(name, getattr(pb, f"{name}Response"))
-        code, _, _ = await caller.refusal(ask(request, timeout=0.5))
-        assert code == "DEADLINE_EXCEEDED"
-        line = await caller.line()
-        assert (line["kind"], line["status"], line["code"]) == ("deadline", 504, "DEADLINE_EXCEEDED")
-        assert (counted(caller, 504), counted(caller, 499)) == (1, 0)
-        for limit in (None, 60):
-            call = ask(request, timeout=limit)
-            await eventually(lambda: caller.gateway.metrics.in_flight == 1)
-            call.cancel()
-            line = await caller.line()
-            assert (line["kind"], line["status"], line["code"]) == ("caller_left", 499, "CANCELLED")
-        assert (counted(caller, 504), counted(caller, 499)) == (1, 2)
-
-
-async def test_a_stream_that_runs_until_its_deadline_is_late(caller: Caller) -> None:
-    caller.written()
-    stream: Any = caller.channel.stream_stream(messages.STREAM_METHOD)
-    before = counted(caller, 504, "stuck"), counted(caller, 499, "stuck")
-    call = stream(timeout=0.5)
-    await call.write(features("stuck", 1).SerializeToString())
-    assert (await call.code()).name == "DEADLINE_EXCEEDED"
-    line = await caller.line()
-    assert (line["kind"], line["status"], line["code"]) == ("deadline", 504, "DEADLINE_EXCEEDED")
-    call = stream(timeout=60)
-    await call.write(features("stuck", 1).SerializeToString())
-    await eventually(lambda: caller.gateway.metrics.in_flight == 1)
-    call.cancel()
-    line = await caller.line()
-    assert (line["kind"], line["status"], line["code"]) == ("caller_left", 499, "CANCELLED")
-    assert (counted(caller, 504, "stuck"), counted(caller, 499, "stuck")) == (before[0] + 1, before[1] + 1)
-
-
-async def test_predict_has_the_deadline_too(caller: Caller) -> None:
-    caller.written()
-    ask = predict_pb.PredictRequest(features=[1], model_name="stuck")
-    code, _, _ = await caller.refusal(caller.predict(ask, timeout=0.3))
-    assert code == "DEADLINE_EXCEEDED"
-    line = await caller.line()
-    assert (line["kind"], line["method"], line["code"]) == ("deadline", "Predict", "DEADLINE_EXCEEDED")

@@ -71,12 +71,6 @@ async def hub(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hub]:
         yield hub
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def client(hub: Hub) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(base_url=f"{hub.url}/v1", api_key="any", max_retries=0) as client:
-        yield client
-
-
 @pytest.mark.parametrize(("model", "least"), [("batches", 2e-7), ("all", 2e-7), ("sized", 1e-3)])
 async def test_vectors_are_those_of_the_texts(client: openai.AsyncOpenAI, model: str, least: float) -> None:
     texts = ["hello", "", "żółw"]

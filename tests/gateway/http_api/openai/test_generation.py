@@ -37,12 +37,6 @@ async def hub(models: Path) -> AsyncIterator[Hub]:
         yield hub
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def client(hub: Hub) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(base_url=f"{hub.url}/v1", api_key="any", max_retries=0) as client:
-        yield client
-
-
 def says(*pieces: str, **script: Any) -> Any:
     """The messages, or the prompt, that make a model say these pieces."""
     return [{"role": "user", "content": json.dumps({"pieces": pieces, **script})}]

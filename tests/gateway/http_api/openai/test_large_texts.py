@@ -57,12 +57,6 @@ async def hub(models: Path) -> AsyncIterator[Hub]:
         yield hub
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def client(hub: Hub) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(base_url=f"{hub.url}/v1", api_key="any", max_retries=0) as client:
-        yield client
-
-
 def asks(text: str) -> dict[str, dict[str, Any]]:
     """A body for each path whose model has not ended before the test lets it, with `text` in its prompt."""
     waits = {"pieces": ["a"], "times": 1000, "pause_s": 0.05}

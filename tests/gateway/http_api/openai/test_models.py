@@ -40,12 +40,6 @@ async def hub(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hub]:
         yield hub
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def client(hub: Hub) -> AsyncIterator[openai.AsyncOpenAI]:
-    async with openai.AsyncOpenAI(base_url=f"{hub.url}/v1", api_key="any", max_retries=0) as client:
-        yield client
-
-
 async def test_the_list_is_both_kinds_of_lists(hub: Hub, client: openai.AsyncOpenAI) -> None:
     listed = [model async for model in await client.models.list()]
     assert sorted(model.id for model in listed) == ["chat", "quick", "rows"]
