@@ -1,7 +1,7 @@
 """One timer for the deadlines of many jobs. Nearly all jobs end long before, and a timer for each one would cost more.
 
 The timer is set to the earliest deadline, and checks all jobs when it fires. If the job with this deadline has ended,
-it fires in vain; then it is set to the next deadline.
+it fires in vain; then it is set to the next deadline. It keeps nothing in memory: a lane may be gone long before.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Collection
 from math import inf
 from time import monotonic
+from weakref import ref
 
 from inferencehub.core.lane.job import Job
 
@@ -40,9 +41,10 @@ class Deadlines:
         if self._timer is not None:
             self._timer.cancel()
         self.at = deadline
-        self._timer = self._loop.call_later(max(STEP_S, deadline - now), self._look)
+        self._timer = self._loop.call_later(max(STEP_S, deadline - now), look, ref(self))
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Expire the jobs whose deadline has passed, and set the timer to the next deadline."""
         now = monotonic()
         self._timer, self.at = None, inf
         for job in [job for job in self._jobs if job.deadline <= now]:
@@ -50,3 +52,10 @@ class Deadlines:
         earliest = min([job.deadline for job in self._jobs], default=inf)
         if earliest < self.at:
             self.set(earliest, now)
+
+
+def look(deadlines: ref[Deadlines]) -> None:
+    """The timer has fired."""
+    found = deadlines()
+    if found is not None:
+        found.look()
