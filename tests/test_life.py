@@ -20,6 +20,7 @@ from tests.gateway.pod_processes import gateway_to, pods_of
 from tests.gateway.python_model import double, python_model, runs
 from tests.hub import MODELS, ROOT, Hub, Process, eventually, mock_model
 from tests.load import Load
+from tests.machine import slowed
 
 NOISE = ("Traceback", "never retrieved", "was destroyed", "never awaited", "fork_posix", "Exception ignored")
 
@@ -174,7 +175,7 @@ async def test_a_gateway_drains_finishes_and_then_refuses(models: Path, tmp_path
             while status == 200:
                 async with ops.get("/readyz") as answer:
                     status = answer.status
-            assert monotonic() - began < 0.2
+            assert monotonic() - began < slowed(0.2)
             async with client.get("/readyz") as answer:
                 assert answer.status == 503
                 assert answer.headers["connection"] == "close"
@@ -257,4 +258,4 @@ async def test_health_does_not_wait_for_models() -> None:
         print(
             f"slowest of 100 checks {await measured * 1e3:.1f} ms, while {sum(answered)} requests were answered"
         )
-        assert await measured < 0.25
+        assert await measured < slowed(0.25)

@@ -18,6 +18,7 @@ from inferencehub.core.values.tensors import Tensor, pack_bytes
 from inferencehub.pb import open_inference_pb2 as pb
 from tests.hub import MODELS, Process, write_model
 from tests.inference.pod_processes import features
+from tests.machine import slowed
 from tests.written import request_to_proto
 
 BURNER = """backend: "python"
@@ -102,5 +103,5 @@ async def test_health_answers_while_every_model_works(tmp_path: Path) -> None:
     )
     # On a quiet machine all 100 are under 50 ms. Where others compute too the last ones are later, but with a switch
     # interval of 5 ms instead of 0.5 ms the p99 was 340 ms on a quiet one.
-    assert took[90] <= 0.1
-    assert p99 <= 0.200
+    assert took[90] <= slowed(0.1)
+    assert p99 <= slowed(0.2)
