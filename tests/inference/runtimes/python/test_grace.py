@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from time import sleep
 
 import pytest
 
@@ -55,6 +56,18 @@ async def test_a_run_that_outlives_its_deadline_ends_in_its_own_time(tmp_path: P
             assert await ask(runtime, "count") == [2 * count]
         assert pid_of(runtime, 0) == pid
         assert runtime.recovery(0) is None
+
+
+async def test_a_run_does_not_hang_because_the_service_was_held_up(tmp_path: Path) -> None:
+    """It ends in its grace, but the event loop reads that later."""
+    async with loaded(source(tmp_path)) as runtime:
+        pid = pid_of(runtime, 0)
+        late = asyncio.create_task(refusal(runtime, "nap 1", seconds=0.1))
+        await until((tmp_path / "begun").exists)
+        sleep(LEAST_S + 1.5)
+        assert (await late).kind is Kind.DEADLINE
+        assert pid_of(runtime, 0) == pid
+        assert await ask(runtime, "count") == [2]
 
 
 async def test_a_run_that_hangs_is_ended_after_its_grace(tmp_path: Path) -> None:
