@@ -110,11 +110,11 @@ class Gateway:
             settings.grpc_port, options(settings, largest, most_connections), limits, self.bytes_held
         )
         edge = GrpcEdge(
-            self.calls, self.metrics.grpc, self.access, settings.max_body_bytes, largest, server.unread
+            self.calls, self.metrics.grpc, self.access, settings.max_body_bytes, largest, server.callers
         )
         infer = Infer(self.calls)
         streams = InferStreams(
-            StreamedCalls(edge, infer).answer, MOST_WAITING, self.bytes_held, server.unread
+            StreamedCalls(edge, infer).answer, MOST_WAITING, self.bytes_held, server.callers
         )
         metadata = GrpcMetadata(self.queries, self.logs, self.serves)
         return GrpcPort(
@@ -139,7 +139,7 @@ class Gateway:
     def _relieve(self, fits: Callable[[], bool]) -> None:
         """Make room in the budget until `fits()` is true: end connections that do not read their answers."""
         self.http.unread.relieve(fits)
-        self.grpc.server.unread.relieve(fits)
+        self.grpc.server.callers.unread.relieve(fits)
 
     @property
     def port(self) -> int:

@@ -69,7 +69,7 @@ class InferenceServer:
         largest = settings.max_message_bytes
         self.grpc = GrpcServer(settings.port, options(largest, largest), Limits(), self.models.bytes_held)
         self.streams = InferStreams(
-            StreamedCalls(self.servicer).answer, MOST_WAITING, self.models.bytes_held, self.grpc.unread
+            StreamedCalls(self.servicer).answer, MOST_WAITING, self.models.bytes_held, self.grpc.callers
         )
         self.models.bytes_held.relieve = self._relieve
         self.servicer.queries.ready = lambda: not self.not_ready()
@@ -98,7 +98,7 @@ class InferenceServer:
         services = (messages.SERVICE, PREDICT_SERVICE, HEALTH)
         await self.grpc.start(
             [
-                *handlers(self.servicer, self.streams.handler(), self.grpc.unread),
+                *handlers(self.servicer, self.streams.handler(), self.grpc.callers),
                 self.health.handlers(),
                 *reflection_handlers(services),
             ]
@@ -114,7 +114,7 @@ class InferenceServer:
     def _relieve(self, fits: Callable[[], bool]) -> None:
         """Make room in the budget until `fits()` is true: end what does not come whole or is not read."""
         self.servicer.streams.relieve(fits)
-        self.grpc.unread.relieve(fits)
+        self.grpc.callers.unread.relieve(fits)
 
     async def loaded(self) -> None:
         """Wait until all models have been loaded or have failed."""

@@ -32,7 +32,7 @@ class Answering:
     def __init__(self, **limits: Any) -> None:
         self.budget = ByteBudget(64_000_000)
         self.server = GrpcServer(0, options(2**26, 2**26), Limits(**limits), self.budget)
-        self.budget.relieve = self.server.unread.relieve
+        self.budget.relieve = self.server.callers.unread.relieve
         self.ended = 0
         self.waiting = 0
         self.go = asyncio.Event()
@@ -62,9 +62,9 @@ class Answering:
 async def answering(**limits: Any) -> AsyncIterator[Answering]:
     """A server that has begun."""
     found = Answering(**{"tick_s": 0.05, **limits})
-    streams = InferStreams(found.streamed, 4, found.budget, found.server.unread)
+    streams = InferStreams(found.streamed, 4, found.budget, found.server.callers)
     methods = {
-        "Unary": unary(found.answer, None, 2**26, found.budget, found.server.unread),
+        "Unary": unary(found.answer, None, 2**26, found.budget, found.server.callers),
         "Stream": streams.handler(),
     }
     await found.server.start([grpc.method_handlers_generic_handler("a.B", methods)])

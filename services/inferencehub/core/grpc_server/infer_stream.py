@@ -23,7 +23,7 @@ from typing import Any
 import grpc
 
 from inferencehub.core.grpc_server.coding import ALGORITHMS, coding_of, pays
-from inferencehub.core.grpc_server.connections.unread import UnreadAnswers
+from inferencehub.core.grpc_server.connections.callers import Callers
 from inferencehub.core.grpc_server.unary import written
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.lane.sink import AnswerQueue
@@ -75,15 +75,15 @@ class InferStream:
         answer: runs a request.
         most: requests that run, or whose answer is not written yet.
         bytes_held: the process's budget of bytes; it counts answers that wait for their turn.
-        unread: counts answers that their callers have not taken.
+        callers: counts what has come, and answers that their callers have not taken.
     """
 
     def __init__(
-        self, context: Any, answer: Answer, most: int, bytes_held: ByteBudget, unread: UnreadAnswers
+        self, context: Any, answer: Answer, most: int, bytes_held: ByteBudget, callers: Callers
     ) -> None:
         self.ending = False
         self._bytes_held = bytes_held
-        self._unread = unread
+        self._callers = callers
         self._coding: bytes | None = None
         self._held = 0
         self._most = most
@@ -123,6 +123,8 @@ class InferStream:
 
     async def _read(self) -> None:
         while (data := await self._context.read()) is not grpc.aio.EOF:
+            metadata = self._context.invocation_metadata() if self._coding is None else ()
+            self._callers.half.took(len(data), self._context, metadata or ())
             if self._coding is None:  # the first request decides for all answers
                 self._coding = coding_of(data)
                 if self._coding:
@@ -168,7 +170,7 @@ class InferStream:
     async def _write(self, data: bytes) -> None:
         """Write an answer that is held, unless the caller has left."""
         if data and not self._left:
-            size, unread = len(data), self._unread
+            size, unread = len(data), self._callers.unread
             async with self._writing:
                 self._hold(-size)
                 if self._coding and not pays(data, self._coding):
@@ -196,14 +198,14 @@ class InferStreams:
         answer: runs a request.
         most: requests of a stream that run or wait at a time.
         bytes_held: the process's budget of bytes.
-        unread: counts answers that their callers have not taken.
+        callers: counts what has come, and answers that their callers have not taken.
     """
 
-    def __init__(self, answer: Answer, most: int, bytes_held: ByteBudget, unread: UnreadAnswers) -> None:
+    def __init__(self, answer: Answer, most: int, bytes_held: ByteBudget, callers: Callers) -> None:
         self._answer = answer
         self._most = most
         self._bytes_held = bytes_held
-        self._unread = unread
+        self._callers = callers
         self._open: set[InferStream] = set()
         self._ending = False
 
@@ -216,7 +218,7 @@ class InferStreams:
             if len(self._open) >= MOST_STREAMS:
                 sentence = f"{MOST_STREAMS} streams are open, which is the most"
                 await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, sentence)
-            stream = InferStream(context, self._answer, self._most, self._bytes_held, self._unread)
+            stream = InferStream(context, self._answer, self._most, self._bytes_held, self._callers)
             self._open.add(stream)
             try:
                 await stream.run()

@@ -7,10 +7,12 @@ from collections.abc import Iterable, Sequence
 
 import grpc
 
+from inferencehub.core.grpc_server.connections.callers import Callers
+from inferencehub.core.grpc_server.connections.half_messages import HalfMessages
 from inferencehub.core.grpc_server.connections.tcp import Connections
 from inferencehub.core.grpc_server.connections.unread import UnreadAnswers
-from inferencehub.core.http1.handler import Budget
 from inferencehub.core.http1.limits import Limits
+from inferencehub.core.lane.byte_budget import ByteBudget
 
 GRPC_LOG = "grpc._cython.cygrpc"
 LEFT = "ExecuteBatchError raised in core"
@@ -53,9 +55,12 @@ class GrpcServer:
         budget: the process's budget of bytes.
     """
 
-    def __init__(self, port: int, options: Sequence[tuple[str, int]], limits: Limits, budget: Budget) -> None:
+    def __init__(
+        self, port: int, options: Sequence[tuple[str, int]], limits: Limits, budget: ByteBudget
+    ) -> None:
         self.port = port
-        self.unread = UnreadAnswers(Connections(lambda: self.port), limits, budget)
+        connections = Connections(lambda: self.port)
+        self.callers = Callers(UnreadAnswers(connections, limits, budget), HalfMessages(connections, budget))
         self._server = grpc.aio.server(options=options)
 
     async def start(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
@@ -74,7 +79,9 @@ class GrpcServer:
         except RuntimeError:
             raise OSError(f"port {self.port} is taken") from None
         await self._server.start()
+        self.callers.half.start()
 
     async def stop(self, grace_s: float) -> None:
         """Tell callers to go elsewhere, refuse new calls, and end after the running ones or after `grace_s` seconds."""
         await self._server.stop(grace_s)
+        self.callers.half.stop()

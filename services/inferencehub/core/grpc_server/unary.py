@@ -11,7 +11,7 @@ from google.protobuf import text_format
 from google.protobuf.message import DecodeError, Message
 
 from inferencehub.core.grpc_server.coding import decode, encode
-from inferencehub.core.grpc_server.connections.unread import UnreadAnswers
+from inferencehub.core.grpc_server.connections.callers import Callers
 from inferencehub.core.grpc_server.refusal import no_message
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.oip import extension
@@ -53,7 +53,7 @@ def unary(
     request: type[Message] | None,
     limit: int,
     bytes_held: ByteBudget,
-    unread: UnreadAnswers,
+    callers: Callers,
 ) -> Any:
     """Make a unary gRPC handler from a method. If the method raises, the handler answers with the error's status code.
 
@@ -64,11 +64,12 @@ def unary(
             status that means "busy", and without a sentence of ours.
         bytes_held: the process's budget of bytes. A request beyond the limit counts in it until it is answered; others
             count as soon as they are in a lane.
-        unread: counts large answers until their callers have taken them.
+        callers: counts what has come, and large answers until their callers have taken them.
     """
 
     async def call(data: bytes, context: Any) -> bytes | None:
         message: Any = None
+        callers.half.took(len(data), context, context.invocation_metadata() or ())
         beyond = len(data) if len(data) > limit else 0
         try:
             if beyond:
@@ -80,7 +81,7 @@ def unary(
             data = answer if isinstance(answer, bytes) else answer.SerializeToString()
             if coding:
                 await encode(data, coding, context)
-            unread.hold(len(data), context)
+            callers.unread.hold(len(data), context)
             return data
         except Exception as error:
             kind, detail = ending(error, method.__name__, message if request else None)

@@ -20,7 +20,7 @@ import grpc
 from google.protobuf.message import Message
 
 from inferencehub.core.grpc_server.coding import decode, encode
-from inferencehub.core.grpc_server.connections.unread import UnreadAnswers
+from inferencehub.core.grpc_server.connections.callers import Callers
 from inferencehub.core.grpc_server.unary import at_deadline, ending, own_limit, parsed, written
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.process.logs import now as wall_clock
@@ -51,7 +51,7 @@ class Edge:
         access: where access lines go; None to write none.
         most_bytes: the largest request that is accepted.
         most_answer_bytes: the largest answer that is sent.
-        unread: counts large answers until their callers have taken them.
+        callers: counts what has come, and large answers until their callers have taken them.
     """
 
     def __init__(
@@ -61,14 +61,14 @@ class Edge:
         access: AccessLog | None,
         most_bytes: int,
         most_answer_bytes: int,
-        unread: UnreadAnswers,
+        callers: Callers,
     ) -> None:
         self.calls = calls
         self.metrics = metrics
         self.access = access
         self.most_bytes = most_bytes
         self.most_answer_bytes = most_answer_bytes
-        self.unread = unread
+        self.callers = callers
         self.held: asyncio.Event | None = None  # while the port ends, answers wait for this event
         self._prefix = token_hex(6)
         self._number = 0
@@ -86,6 +86,7 @@ class Edge:
         async def call(data: bytes, context: Any) -> bytes | None:
             metadata = context.invocation_metadata() or ()
             exchange = self.begin(metadata)
+            self.callers.half.took(len(data), context, metadata)
             error: HubError | None = None
             try:
                 exchange.limit_s = own_limit(context)
@@ -99,7 +100,7 @@ class Edge:
                 if coding:
                     await encode(answer, coding, context)
                 context.set_trailing_metadata(self.trailers(exchange, None))
-                self.unread.hold(len(answer), context)
+                self.callers.unread.hold(len(answer), context)
                 return answer
             except BaseException as raised:
                 error = self.failure(exchange, raised)

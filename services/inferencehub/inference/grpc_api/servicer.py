@@ -17,7 +17,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 
-from inferencehub.core.grpc_server.connections.unread import UnreadAnswers
+from inferencehub.core.grpc_server.connections.callers import Callers
 from inferencehub.core.grpc_server.unary import Method, check_size, ending, unary, written
 from inferencehub.core.lane.sink import End, OneAnswer, Sink
 from inferencehub.core.oip import extension, messages
@@ -193,13 +193,13 @@ class Servicer:
             self.calls.end(call, status)
 
 
-def handlers(servicer: Servicer, stream: Any, unread: UnreadAnswers) -> list[grpc.GenericRpcHandler]:
+def handlers(servicer: Servicer, stream: Any, callers: Callers) -> list[grpc.GenericRpcHandler]:
     """The gRPC handlers of both services. They answer errors with status codes.
 
     Args:
         servicer: has the methods.
         stream: the handler of ModelStreamInfer.
-        unread: counts large answers until their callers have taken them.
+        callers: counts what has come, and large answers until their callers have taken them.
     """
     limit, bytes_held = servicer.settings.max_message_bytes, servicer.models.bytes_held
     oip: dict[str, tuple[Method, type[Message] | None]] = {
@@ -209,11 +209,11 @@ def handlers(servicer: Servicer, stream: Any, unread: UnreadAnswers) -> list[grp
     small: dict[str, tuple[Method, type[Message] | None]] = {
         "Predict": (servicer.predict, predict_pb.PredictRequest)
     }
-    made = {name: unary(*method, limit, bytes_held, unread) for name, method in oip.items()}
+    made = {name: unary(*method, limit, bytes_held, callers) for name, method in oip.items()}
     return [
         grpc.method_handlers_generic_handler(messages.SERVICE, {**made, "ModelStreamInfer": stream}),
         grpc.method_handlers_generic_handler(
             PREDICT_SERVICE,
-            {name: unary(*method, limit, bytes_held, unread) for name, method in small.items()},
+            {name: unary(*method, limit, bytes_held, callers) for name, method in small.items()},
         ),
     ]

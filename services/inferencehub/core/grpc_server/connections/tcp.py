@@ -1,7 +1,7 @@
-"""The TCP connections behind a gRPC port. gRPC does not show them: how much a caller has read, and how to end one.
+"""The TCP connections behind a gRPC port. gRPC does not show them: what a caller has read and sent, and how to end one.
 
 A connection is found among the process's open files, by the port and the caller's address. Where it lies is kept, because
-a look through thousands of files takes long. Only Linux says how much was read.
+a look through thousands of files takes long. Only Linux says how much was read and sent.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from urllib.parse import unquote
 
 FILES = "/dev/fd"  # the open files of this process
 FAMILIES = (socket.AF_INET, socket.AF_INET6)
-ACKED_AT = 120  # where `tcpi_bytes_acked`, an u64, is in Linux's struct tcp_info
-SCAN_S = 0.5  # all files are looked through at most so often,
-CAUTION = 50  # and for at most one part in so many of the time
+# Where `tcpi_bytes_acked` and `tcpi_bytes_received`, both u64, are in Linux's struct tcp_info.
+ACKED_AT, RECEIVED_AT = 120, 128
+SCAN_S = 0.5  # for a connection that is not found, all files are looked through at most so often
+CAUTION = 50  # a look through all files takes at most one part in so many of the time
 
 Address = tuple[str, int]
 
@@ -36,6 +37,17 @@ def plain(host: str) -> str:
     return str(getattr(address, "ipv4_mapped", None) or address)
 
 
+def counted(sock: socket.socket, at: int) -> int | None:
+    """A number of bytes that TCP has counted; None where it does not."""
+    if not hasattr(socket, "TCP_INFO"):
+        return None
+    with suppress(OSError, struct.error):  # an old kernel gives less
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, at + 8)
+        size: int = struct.unpack_from("Q", info, at)[0]
+        return size
+    return None
+
+
 class Connections:
     """The connections of a port.
 
@@ -46,18 +58,29 @@ class Connections:
     def __init__(self, port: Callable[[], int]) -> None:
         self._port = port
         self._files: dict[Address, int] = {}  # where each connection lay at the last look through all files
-        self._next_scan = 0.0
+        self._next_scan = 0.0  # for one connection,
+        self._next_survey = 0.0  # and for all
 
     def acked(self, address: Address) -> int | None:
         """How many bytes a caller has taken since it connected, as TCP knows; None where that is not known."""
         sock = self._find(address)
-        if sock is None or not hasattr(socket, "TCP_INFO"):
+        if sock is None:
             return None
-        with closing(sock), suppress(OSError, struct.error):  # an old kernel gives less
-            info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, ACKED_AT + 8)
-            acked: int = struct.unpack_from("Q", info, ACKED_AT)[0]
-            return acked
-        return None
+        with closing(sock):
+            return counted(sock, ACKED_AT)
+
+    def received(self) -> dict[Address, int] | None:
+        """How many bytes each caller has sent since it connected; None if all files were looked through just now."""
+        if monotonic() < self._next_survey:
+            return None
+        self._scan()
+        sizes = {}
+        for address, number in self._files.items():
+            if (found := self._at(number)) is not None:
+                with closing(found[1]):
+                    if found[0] == address and (size := counted(found[1], RECEIVED_AT)) is not None:
+                        sizes[address] = size
+        return sizes
 
     def cut(self, address: Address) -> None:
         """End a caller's connection at once, if it is still open and can be found."""
@@ -90,7 +113,8 @@ class Connections:
                 self._files[found[0]] = int(name)
                 found[1].close()
         now = monotonic()
-        self._next_scan = now + max(SCAN_S, CAUTION * (now - began))
+        self._next_survey = now + CAUTION * (now - began)
+        self._next_scan = max(self._next_survey, now + SCAN_S)
 
     def _at(self, number: int) -> tuple[Address, socket.socket] | None:
         """The caller's address and a copy of the socket, if this file is a connection of the port."""

@@ -35,6 +35,7 @@ from inferencehub.inference.runtimes.python.channel import (
 from inferencehub.inference.runtimes.python.ends import Outbox
 from inferencehub.inference.runtimes.python.environment import ModelEnvironment
 from inferencehub.inference.runtimes.python.failures import ProcessEnded, log_trace
+from inferencehub.inference.runtimes.python.grace import Timer
 from inferencehub.inference.runtimes.runtime import EmitOutputs
 
 logger = logging.getLogger(__name__)
@@ -45,7 +46,6 @@ READS, FRAMES, ALL = 8, 16, 2**31  # of a socket, and of answers, in one turn of
 SEND_BUFFER = 1 << 20  # bytes; the kernel limits it to net.core.wmem_max
 EXIT_TIME = 0.1  # seconds for a process to exit after its channel was closed; then it is killed
 UNLOAD_TIME = 2.0
-HELD_UP_TIME = 0.25  # if a timer is later than this, the event loop was held up
 
 
 class Process(asyncio.SubprocessProtocol):
@@ -72,7 +72,6 @@ class Process(asyncio.SubprocessProtocol):
         self._reply: tuple[Message, memoryview] | None = None
         self._hung = self._unread = self._gave = self._closed = False
         self._emit: EmitOutputs | None = None
-        self._timer: asyncio.TimerHandle | None = None  # when the call at hand hangs
         self._transport: asyncio.SubprocessTransport | None = None
 
     @classmethod
@@ -127,8 +126,7 @@ class Process(asyncio.SubprocessProtocol):
         self._reply, self._emit = None, emit
         self._hung = self._unread = self._gave = False
         self._inbox.most = most + HEADERS
-        if end is not None:
-            self._kill_at(max(end, monotonic()))
+        timer = None if end is None else Timer(self.loop, max(end, monotonic()), self._kill_hung)
         if self._closed:
             self._unread = True
         else:
@@ -145,9 +143,8 @@ class Process(asyncio.SubprocessProtocol):
                     self._outbox.send(frame(Stop()))  # a model may look at it, and end early
                 cancelled = True
                 self._emit = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if timer is not None:
+            timer.cancel()
         # Keep no answer until the next call, and no request: `emit` has it.
         reply, self._reply, self._emit = self._reply, None, None
         if cancelled:
@@ -288,15 +285,7 @@ class Process(asyncio.SubprocessProtocol):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _kill_at(self, due: float) -> None:
-        self._timer = self.loop.call_later(due - monotonic(), self._kill_hung, due)
-
-    def _kill_hung(self, due: float) -> None:
-        late = monotonic() - due
-        if late > HELD_UP_TIME:
-            # The loop has not read what came meanwhile, and perhaps not told the process to stop: give it as much time.
-            self._kill_at(monotonic() + late)
-            return
+    def _kill_hung(self) -> None:
         logger.warning("model run hangs, its process is killed", extra={"pid": self.pid})
         self._hung = True
         self.kill()
