@@ -123,8 +123,7 @@ class InferStream:
 
     async def _read(self) -> None:
         while (data := await self._context.read()) is not grpc.aio.EOF:
-            metadata = self._context.invocation_metadata() if self._coding is None else ()
-            self._callers.half.took(len(data), self._context, metadata or ())
+            self._callers.half.took(len(data), self._context)
             if self._coding is None:  # the first request decides for all answers
                 self._coding = coding_of(data)
                 if self._coding:

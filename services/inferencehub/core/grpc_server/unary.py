@@ -69,7 +69,7 @@ def unary(
 
     async def call(data: bytes, context: Any) -> bytes | None:
         message: Any = None
-        callers.half.took(len(data), context, context.invocation_metadata() or ())
+        callers.half.took(len(data), context)
         beyond = len(data) if len(data) > limit else 0
         try:
             if beyond:

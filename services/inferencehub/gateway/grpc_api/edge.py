@@ -86,7 +86,7 @@ class Edge:
         async def call(data: bytes, context: Any) -> bytes | None:
             metadata = context.invocation_metadata() or ()
             exchange = self.begin(metadata)
-            self.callers.half.took(len(data), context, metadata)
+            self.callers.half.took(len(data), context)
             error: HubError | None = None
             try:
                 exchange.limit_s = own_limit(context)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from time import sleep
+from time import monotonic, sleep
 
 import pytest
 
 from inferencehub.core.values.errors import Kind
-from inferencehub.inference.runtimes.python.grace import FADES, LEAST_S, Grace
+from inferencehub.inference.runtimes.python.grace import FADES, LEAST_S, Grace, Timer
 from inferencehub.inference.runtimes.runtime import ProcessRules
 from tests.hub import write_model
 from tests.inference.pod_processes import Request, calling_pod
@@ -68,6 +68,17 @@ async def test_a_run_does_not_hang_because_the_service_was_held_up(tmp_path: Pat
         assert (await late).kind is Kind.DEADLINE
         assert pid_of(runtime, 0) == pid
         assert await ask(runtime, "count") == [2]
+
+
+async def test_a_service_that_is_held_up_again_and_again_ends_what_hangs() -> None:
+    over = asyncio.Event()
+    Timer(asyncio.get_running_loop(), monotonic() + 0.3, over.set)
+    times = 0
+    while not over.is_set():
+        times += 1
+        assert times < 30
+        sleep(0.6)  # noqa: ASYNC251  # the timer is 0.3 s late again, or later
+        await asyncio.sleep(0)
 
 
 async def test_a_run_that_hangs_is_ended_after_its_grace(tmp_path: Path) -> None:

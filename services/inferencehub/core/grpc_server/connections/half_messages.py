@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
 from time import monotonic
 from typing import Any
 
@@ -22,13 +21,14 @@ from inferencehub.core.grpc_server.connections.tcp import Address, Connections, 
 from inferencehub.core.lane.byte_budget import ByteBudget
 
 LOOK_S = 0.1
+HELD_UP_S = 0.25  # after a longer pause of the event loop, messages may be whole and not handed over yet
+IDLE_LOOKS = 10  # in a row without requests: then nobody waits for the event loop
+LEAST = 2**24  # bytes of half messages that are no reason to act
 FREED_S = 1.0  # after its end, the messages of a connection are in memory for so long at most
 SMALL = 2**20  # missing bytes of a connection that do not count: settings, pings, headers of cancelled calls
-AROUND = 400  # bytes of headers and frames around a message, without what the caller adds to its headers
+AROUND = 400  # bytes of headers and frames around a message
 FRAMES = 100  # frames of a large message are at most one part in so many of it
-MOST_KNOWN = 1000  # connections; if there are more, those that have gone are forgotten
-
-Metadata = Iterable[tuple[str, str | bytes]]
+MOST_KNOWN = 10_000  # connections; if there are more, those that have gone are forgotten
 
 logger = logging.getLogger(__name__)
 
@@ -44,19 +44,25 @@ class HalfMessages:
     def __init__(self, connections: Connections, budget: ByteBudget) -> None:
         self._connections = connections
         self._budget = budget
-        self._most = budget.limit // 2
+        self._most = max(budget.limit // 2, LEAST)
         self._whole: dict[str, int] = {}  # bytes of whole messages, by what gRPC calls a peer
         self._most_known = MOST_KNOWN
         self._rest = 0  # memory that neither accounted requests nor half messages use
-        self._leaving = 0  # bytes of connections that were ended just now,
-        self._freed_at = 0.0  # and when they are free at the latest
+        self._too_many = False  # so the last look has found
+        self._ended: dict[
+            Address, tuple[int, float]
+        ] = {}  # bytes of connections ended just now, and until when
+        self._idle = 0  # looks in a row
         self._trimmer = Trimmer()
+        self._next = 0.0  # when the next look is due
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Look from now on."""
-        self._rest = self._other()
-        self._again()
+        """Look from now on, where that is possible."""
+        used = memory()
+        if used is not None:
+            self._rest = used - self._budget.held
+            self._again()
 
     def stop(self) -> None:
         """Look no more."""
@@ -64,43 +70,43 @@ class HalfMessages:
             self._timer.cancel()
             self._timer = None
 
-    def took(self, size: int, context: Any, metadata: Metadata = ()) -> None:
-        """A call has brought a whole message.
-
-        Args:
-            size: its bytes as they came.
-            context: gRPC's side of the call.
-            metadata: the call's metadata, at its first message.
-        """
+    def took(self, size: int, context: Any) -> None:
+        """A call has brought a whole message, which had `size` bytes as it came."""
         peer = context.peer()
-        for name, value in metadata:
-            size += len(name) + len(value)
         self._whole[peer] = self._whole.get(peer, 0) + size + size // FRAMES + AROUND
+        self._idle = 0
 
     def _again(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(LOOK_S, self._look)
+        self._next = monotonic() + LOOK_S
+        self._timer = asyncio.get_running_loop().call_later(LOOK_S, self._on_time)
 
-    def _look(self) -> None:
+    def _on_time(self) -> None:
         try:
-            grown = self._grown()
-            if grown > self._most:
-                trim()
-                if self._grown() > self._most:
-                    self._ask_tcp()
-            elif grown > CHANGE and not self._budget.held:
-                self._trimmer.look()
-            elif len(self._whole) > self._most_known:
-                self._missing()
+            if monotonic() - self._next < HELD_UP_S:
+                self._look()
         finally:
             self._again()
 
-    def _other(self) -> int:
-        """Bytes in memory that are not accounted for."""
-        return memory() - self._budget.held
+    def _look(self) -> None:
+        grown = self._grown()
+        too_many = grown > self._most and self._connections.may_survey()
+        if too_many and self._too_many:  # two looks in a row
+            trim()
+            if self._grown() > self._most:
+                self._ask_tcp()
+        self._too_many = too_many
+        self._idle = 0 if self._budget.held else self._idle + 1
+        if self._idle > IDLE_LOOKS and grown > CHANGE:
+            self._trimmer.look()
+        if len(self._whole) > self._most_known:
+            self._missing()
 
     def _grown(self) -> int:
-        """By how many of them there are more than at rest."""
-        other = self._other()
+        """By how much more memory is used than at rest, without requests that are accounted for."""
+        used = memory()
+        if used is None:
+            return 0
+        other = used - self._budget.held
         self._rest = min(self._rest, other)
         return other - self._rest
 
@@ -109,17 +115,16 @@ class HalfMessages:
         missing, now = self._missing(), monotonic()
         if missing is None:
             return
-        if now >= self._freed_at:
-            self._leaving = 0
-        known = sum(missing.values()) + self._leaving
-        self._rest = max(self._rest, self._other() - known)  # it has grown for another reason
-        over = self._grown() - self._most
+        self._ended = {address: ended for address, ended in self._ended.items() if now < ended[1]}
+        there = sum(missing.values())
+        known = there + sum(size for size, _ in self._ended.values())
+        self._rest += max(0, self._grown() - known)  # it has grown for another reason
+        over = min(self._grown(), there) - self._most
         for address, size in sorted(missing.items(), key=lambda item: -item[1]):
             if over <= 0:
                 return
             over -= size
-            self._leaving += size
-            self._freed_at = now + FREED_S
+            self._ended[address] = size, now + FREED_S
             self._connections.cut(address)
             logger.warning(
                 "half messages use too much memory, so the connection with the most is ended",
@@ -134,5 +139,8 @@ class HalfMessages:
         whole = {address_of(peer): (peer, size) for peer, size in self._whole.items()}
         self._whole = dict(whole[address] for address in received if address in whole)
         self._most_known = max(MOST_KNOWN, 2 * len(self._whole))
+        small = min(SMALL, self._most // (2 * max(1, len(received))))  # so that many do not hide much
         missing = {address: size - whole.get(address, ("", 0))[1] for address, size in received.items()}
-        return {address: size for address, size in missing.items() if size > SMALL}
+        return {
+            address: size for address, size in missing.items() if size > small and address not in self._ended
+        }

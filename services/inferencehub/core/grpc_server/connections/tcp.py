@@ -58,6 +58,7 @@ class Connections:
     def __init__(self, port: Callable[[], int]) -> None:
         self._port = port
         self._files: dict[Address, int] = {}  # where each connection lay at the last look through all files
+        self._received: dict[Address, int] = {}  # what each had sent then
         self._next_scan = 0.0  # for one connection,
         self._next_survey = 0.0  # and for all
 
@@ -70,17 +71,14 @@ class Connections:
             return counted(sock, ACKED_AT)
 
     def received(self) -> dict[Address, int] | None:
-        """How many bytes each caller has sent since it connected; None if all files were looked through just now."""
-        if monotonic() < self._next_survey:
+        """How many bytes each caller has sent since it connected; None if that cannot be asked now."""
+        if not self.may_survey() or not self._scan():
             return None
-        self._scan()
-        sizes = {}
-        for address, number in self._files.items():
-            if (found := self._at(number)) is not None:
-                with closing(found[1]):
-                    if found[0] == address and (size := counted(found[1], RECEIVED_AT)) is not None:
-                        sizes[address] = size
-        return sizes
+        return self._received
+
+    def may_survey(self) -> bool:
+        """Whether the last look through all files is long enough ago."""
+        return monotonic() >= self._next_survey
 
     def cut(self, address: Address) -> None:
         """End a caller's connection at once, if it is still open and can be found."""
@@ -102,19 +100,24 @@ class Connections:
             self._scan()
         return None
 
-    def _scan(self) -> None:
+    def _scan(self) -> bool:
+        """Look through all files; False if there is no file left to read their names from."""
         began = monotonic()
-        self._files = {}
-        names: list[str] = []
-        with suppress(OSError):  # there may be no file left to read the names from
+        self._files, self._received = {}, {}
+        try:
             names = os.listdir(FILES)
+        except OSError:
+            return False
         for name in names:
             if (found := self._at(int(name))) is not None:
-                self._files[found[0]] = int(name)
-                found[1].close()
+                with closing(found[1]):
+                    self._files[found[0]] = int(name)
+                    if (size := counted(found[1], RECEIVED_AT)) is not None:
+                        self._received[found[0]] = size
         now = monotonic()
         self._next_survey = now + CAUTION * (now - began)
         self._next_scan = max(self._next_survey, now + SCAN_S)
+        return True
 
     def _at(self, number: int) -> tuple[Address, socket.socket] | None:
         """The caller's address and a copy of the socket, if this file is a connection of the port."""

@@ -12,6 +12,7 @@ from time import monotonic
 
 LEAST_S = 2.0
 FADES = 0.98  # factor by which a long run is forgotten with each run after it
+MOST_TIMES = 3
 HELD_UP_S = 0.25  # if a timer is later than this, the event loop was held up
 
 
@@ -45,8 +46,8 @@ class Grace:
 class Timer:
     """Calls a function at a time, unless it is cancelled before.
 
-    If the loop was held up then, it has not read what came meanwhile, and perhaps not sent what it had to. So it gets as
-    much time as it has lost.
+    If the loop was held up then, it has not read what came meanwhile, and perhaps not sent what it had to. So it gets
+    the time that it has lost, but at most two seconds, and three times.
 
     Args:
         loop: the event loop.
@@ -54,11 +55,12 @@ class Timer:
         over: the function.
     """
 
-    __slots__ = ("_due", "_handle", "_loop", "_over")
+    __slots__ = ("_due", "_handle", "_loop", "_over", "_times")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, due: float, over: Callable[[], None]) -> None:
         self._loop = loop
         self._over = over
+        self._times = 0
         self._set(due)
 
     def cancel(self) -> None:
@@ -71,7 +73,9 @@ class Timer:
 
     def _on_time(self) -> None:
         now = monotonic()
-        if now - self._due > HELD_UP_S:
-            self._set(2 * now - self._due)
+        late = now - self._due
+        if late > HELD_UP_S and self._times < MOST_TIMES:
+            self._times += 1
+            self._set(now + min(late, LEAST_S))
         else:
             self._over()
