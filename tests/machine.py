@@ -1,8 +1,11 @@
-"""How slow this machine is just now: limits of wall time are those of a machine at rest.
+"""What is measured of this machine and its processes.
 
-A machine that is shared with others loses up to three quarters of its speed for some seconds, while nothing here runs.
+Limits of wall time are those of a machine at rest. A machine that is shared with others loses up to three quarters of
+its speed for some seconds, while nothing here runs.
 """
 
+import os
+from pathlib import Path
 from time import perf_counter, sleep
 
 TURNS = 200_000
@@ -27,3 +30,8 @@ def slowness() -> float:
 def slowed(seconds: float) -> float:
     """What takes `seconds` on a machine at rest may take this long on the one that this is just now."""
     return seconds * slowness()
+
+
+def resident(pid: int) -> int:
+    """Bytes of a process in memory; Linux tells."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

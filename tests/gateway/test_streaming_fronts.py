@@ -15,6 +15,7 @@ import pytest_asyncio
 
 from tests.gateway.answer_streams import FRONTS, ports_of, stream
 from tests.hub import Hub, Process, eventually, running_hub
+from tests.machine import resident
 from tests.several_answers import counting_model, moment, word
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -99,11 +100,6 @@ async def at_rest(models: Path) -> dict[str, str]:
             await asyncio.sleep(3)
             if words(models) == before:
                 return before
-
-
-def resident(pid: int) -> int:
-    """Bytes of memory of a process."""
-    return 4096 * int(Path(f"/proc/{pid}/statm").read_text().split()[1])
 
 
 @pytest.mark.parametrize("front", FRONTS)

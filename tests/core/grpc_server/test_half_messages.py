@@ -10,10 +10,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
-from inferencehub.core.grpc_server.connections.memory import PAGE, memory
+from inferencehub.core.grpc_server.connections.memory import memory
 from tests.core.grpc_server.test_unread import PATHS, answering
 from tests.h2_caller import H2Caller, h2_caller
 from tests.hub import MODELS, Process, eventually
+from tests.machine import resident
 
 MB = 10**6
 INFER = "/inference.GRPCInferenceService/ModelInfer"
@@ -24,8 +25,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux coun
 def memory_of(process: Process) -> int:
     """Bytes of a process in memory."""
     assert process._process is not None
-    with open(f"/proc/{process._process.pid}/statm") as file:
-        return int(file.read().split()[1]) * PAGE
+    return resident(process._process.pid)
 
 
 def lost(callers: list[H2Caller]) -> int:

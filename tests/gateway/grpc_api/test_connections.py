@@ -24,6 +24,7 @@ from tests.h2_caller import h2_caller
 from tests.hub import Process, eventually, mock_model
 from tests.inference.pod_processes import features, infer_of
 from tests.long_runs import part_of
+from tests.machine import resident
 
 INFER = f"/{messages.SERVICE}/ModelInfer"
 PREDICT_SERVICE = "inference.ModelInference"
@@ -125,11 +126,6 @@ async def run_mixture(infer: Any, count: int) -> Counter[str]:
 
     await asyncio.gather(*[some() for _ in range(32)])
     return ended
-
-
-def resident(pid: int) -> int:
-    """Resident bytes of a process."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc")

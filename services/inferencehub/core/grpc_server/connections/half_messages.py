@@ -49,9 +49,8 @@ class HalfMessages:
         self._most_known = MOST_KNOWN
         self._rest = 0  # memory that neither accounted requests nor half messages use
         self._too_many = False  # so the last look has found
-        self._ended: dict[
-            Address, tuple[int, float]
-        ] = {}  # bytes of connections ended just now, and until when
+        # Connections that were ended just now: their bytes, and when these are free at the latest.
+        self._ended: dict[Address, tuple[int, float]] = {}
         self._idle = 0  # looks in a row
         self._trimmer = Trimmer()
         self._next = 0.0  # when the next look is due
@@ -112,10 +111,11 @@ class HalfMessages:
 
     def _ask_tcp(self) -> None:
         """End the connections with the most bytes of half messages, until the rest of them is within the limit."""
-        missing, now = self._missing(), monotonic()
+        now = monotonic()
+        self._ended = {address: ended for address, ended in self._ended.items() if now < ended[1]}
+        missing = self._missing()
         if missing is None:
             return
-        self._ended = {address: ended for address, ended in self._ended.items() if now < ended[1]}
         there = sum(missing.values())
         known = there + sum(size for size, _ in self._ended.values())
         self._rest += max(0, self._grown() - known)  # it has grown for another reason
