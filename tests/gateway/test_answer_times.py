@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -41,38 +42,56 @@ async def observed(hub: Hub, name: str) -> dict[tuple[str, str], tuple[int, floa
     return {key: (int(found[*key, "_count"]), found[*key, "_sum"]) for key in keys}
 
 
-async def by_http(hub: Hub, count: int, pause_s: float) -> None:
-    body = {"count": count, "pause_s": pause_s}
+async def by_http(hub: Hub, count: int, **parameters: str) -> None:
+    body = {"count": count, **parameters}
     async with hub.client.post(f"{hub.url}/v2/models/counter/generate_stream", json=body) as answer:
         assert (await answer.text()).count('"text_output"') == abs(count)
 
 
-async def by_grpc(hub: Hub, count: int, pause_s: float) -> None:
+async def by_grpc(hub: Hub, count: int, **parameters: str) -> None:
     async with grpc.aio.insecure_channel(f"127.0.0.1:{hub.gateway.grpc.port}") as channel:
         ask: Any = channel.stream_stream(messages.STREAM_METHOD)
-        sent = count_to(count, pause_s=pause_s)
+        sent = count_to(count, **parameters)
         answers = [answer async for answer in ask(iter([sent]))]
         assert len(answers) == abs(count) + (count < 0)
 
 
-async def test_each_stream_has_one_first_answer_and_the_times_between_the_others(hub: Hub) -> None:
+def let(steps: Path, number: int) -> None:
+    """Let the model go on after its answer `number`."""
+    steps.write_bytes(b"1" * number)
+
+
+async def held_up(hub: Hub, key: tuple[str, str], steps: Path) -> None:
+    """Let the model give its second and third answer each 0.1 s after the one before was counted."""
+    for number, (name, count) in enumerate(((FIRST, 2), (BETWEEN, 1)), 1):
+        while (await observed(hub, name)).get(key, (0, 0.0))[0] < count:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)  # only the page of metrics tells
+        await asyncio.sleep(0.1)
+        let(steps, number)
+
+
+async def test_each_stream_has_one_first_answer_and_the_times_between_the_others(
+    hub: Hub, tmp_path: Path
+) -> None:
     for front, ask in (("http", by_http), ("grpc", by_grpc)):
         key = (front, "counter")
         assert (await observed(hub, FIRST)).get(key) is None
-        await ask(hub, 0, 0.0)  # it has no answer
+        await ask(hub, 0)  # it has no answer
         assert (await observed(hub, FIRST)).get(key) is None
-        await ask(hub, 1, 0.0)
+        await ask(hub, 1)
         (count, seconds) = (await observed(hub, FIRST))[key]
         assert count == 1
         assert 0 < seconds < 60
         assert (await observed(hub, BETWEEN)).get(key, (0, 0.0)) == (0, 0.0)
-        await ask(hub, -3, 0.05)  # an error is no answer
+        steps = tmp_path / front
+        async with asyncio.timeout(60):  # an error is no answer
+            await asyncio.gather(ask(hub, -3, steps=str(steps)), held_up(hub, key, steps))
         (count, longer) = (await observed(hub, FIRST))[key]
         assert count == 2
         assert longer > seconds
         (count, seconds) = (await observed(hub, BETWEEN))[key]
         assert count == 2
-        assert seconds >= 0.09, "two pauses of the model"
+        assert 0.19 < seconds < 60, "two pauses of the model"
 
 
 async def test_a_call_with_one_answer_is_not_among_them(hub: Hub) -> None:
