@@ -37,6 +37,7 @@ class Load:
         self.headers = {"x-request-timeout-ms": str(round(timeout_s * 1000))}
         self.good = 0
         self.failed: list[str] = []
+        self.first_failure = 0.0  # when; monotonic
         self.served: Counter[str] = Counter()
         self.first: dict[str, float] = {}  # by pod, when its first answer came
         self.longest_gap = 0.0
@@ -73,6 +74,7 @@ class Load:
                 self.served[pod] += 1
                 self.first.setdefault(pod, now)
             else:
+                self.first_failure = self.first_failure or now
                 self.failed.append(str(found))
                 await asyncio.sleep(0.05)
 

@@ -19,14 +19,19 @@ class Model:
         self.seconds = float(parameters["seconds"])
         if (directory / "broken").exists():
             raise ValueError("it is broken")
-        time.sleep(float(parameters["load_s"]))
-        self.log.with_suffix(".loaded").write_text(str(time.monotonic()))
+        self.held = directory / "held"
+        self.wait()
+
+    def wait(self):
+        while self.held.exists():
+            time.sleep(0.01)
 
     def predict(self, inputs):
         x = inputs["x"]
         with self.log.open("a") as log:
             log.write(f"{x.tolist()}\\n")
         time.sleep(self.seconds)
+        self.wait()
         if (x < 0).any():
             os._exit(9)
         return {"y": x * 2}
@@ -34,16 +39,23 @@ class Model:
 
 
 def python_model(
-    repository: Path, name: str, log: Path, seconds: float = 0.0, load_s: float = 0.0, more: str = ""
+    repository: Path,
+    name: str,
+    log: Path,
+    seconds: float = 0.0,
+    held: bool = False,
+    slots: int = 1,
+    more: str = "",
 ) -> None:
     """A model that doubles its FP32 input `x` of any length, in `seconds`; it dies of a negative number.
 
     Args:
         repository: where to write it.
         name: its name.
-        log: the file that gets one line a run; its neighbour `.loaded` gets the monotonic time when it is loaded.
+        log: the file that gets one line a run.
         seconds: how long a run takes.
-        load_s: how long loading takes; a file `broken` in the version directory makes it fail.
+        held: loading waits for `release`, as a run does after `hold`; a file `broken` in the version directory makes it fail.
+        slots: its instances.
         more: of its config.
     """
     write_model(
@@ -52,13 +64,24 @@ def python_model(
         f"""backend: "python"
         input {{ name: "x" data_type: TYPE_FP32 dims: [-1] }}
         output {{ name: "y" data_type: TYPE_FP32 dims: [-1] }}
-        instance_group {{ count: 1 kind: KIND_CPU }}
+        instance_group {{ count: {slots} kind: KIND_CPU }}
         parameters {{ key: "log" value {{ string_value: "{log}" }} }}
         parameters {{ key: "seconds" value {{ string_value: "{seconds}" }} }}
-        parameters {{ key: "load_s" value {{ string_value: "{load_s}" }} }}
         {more}""",
         {"1/model.py": SOURCE},
     )
+    if held:
+        hold(repository, name)
+
+
+def hold(repository: Path, name: str) -> None:
+    """Let each run of a model wait before its end, until `release`."""
+    (repository / name / "1" / "held").touch()
+
+
+def release(repository: Path, name: str) -> None:
+    """Let a model end its loading, or its runs."""
+    (repository / name / "1" / "held").unlink()
 
 
 def runs(log: Path) -> list[str]:

@@ -122,7 +122,6 @@ def test_such_a_watch_is_found_out_while_there_is_still_a_reading() -> None:
     assert module.WATCH_S + module.LATE_S + module.PAUSE_S + module.CALL_S < PATIENCE_S
 
 
-@pytest.mark.timing
 async def test_watches_that_end_at_once_are_no_flood(tmp_path: Path) -> None:
     async with kubernetes(tmp_path) as (server, kube):
         server.short = True

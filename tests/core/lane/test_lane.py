@@ -133,22 +133,21 @@ async def test_a_model_that_does_not_batch_gets_one_call_at_a_time() -> None:
         assert running.seen.batches == [1, 1, 1]
 
 
-@pytest.mark.timing
 async def test_answers_tell_where_the_time_went() -> None:
     async with running_lane(Gate()) as running:
         gate = running.pool.work
         assert isinstance(gate, Gate)
         jobs = [job(arrived=monotonic()), job(2, arrived=monotonic()), job(arrived=monotonic())]
         futures = running.submit(*jobs)
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.3)
         gate.open()
         await asyncio.gather(*futures)
         assert [one.batch_rows for one in jobs] == [1, 3, 3]
         assert {one.served_by for one in jobs} == {"a pod"}
         first, second = jobs[0].times, jobs[1].times
         assert (second.batch, second.compute) == (0.001, 0.002)
-        assert first.queue < 0.05 <= second.queue, "only the second one waited in the lane"
-        assert second.network < 0.04 < first.network, "only the first one waited on its way"
+        assert first.queue + 0.3 <= second.queue, "only the second one waited in the lane"
+        assert second.network < 0.29 < first.network, "only the first one waited on its way"
 
 
 async def test_of_eight_merged_calls_only_the_poison_one_fails() -> None:
@@ -314,7 +313,6 @@ async def test_a_deadline_passes_while_waiting_and_the_call_never_runs() -> None
         assert running.pool.runs == [[1], [3]]
 
 
-@pytest.mark.timing
 async def test_deadlines_are_kept_in_whatever_order_they_come_and_whatever_was_answered() -> None:
     gates = {number: asyncio.Event() for number in (1.0, 2.0)}
 
@@ -326,14 +324,17 @@ async def test_deadlines_are_kept_in_whatever_order_they_come_and_whatever_was_a
         began = monotonic()
         soon, held = running.submit(job(value=1, deadline=began + 0.02), job(value=2, deadline=began + 5))
         later, sooner = running.submit(job(deadline=began + 0.4), job(deadline=began + 0.06))
+        order: list[asyncio.Future[InferResponse]] = []
+        for one in (later, sooner):
+            one.add_done_callback(order.append)
         gates[1.0].set()  # the earliest deadline is met; both others wait behind it
         running.pool.closed = True
         assert await outcomes([soon]) == [[1]]
         assert await outcomes([sooner]) == [Kind.DEADLINE]
         assert monotonic() - began >= 0.06
-        assert not later.done()
         assert await outcomes([later]) == [Kind.DEADLINE]
-        assert 0.4 <= monotonic() - began < 2
+        assert monotonic() - began >= 0.4
+        assert order == [sooner, later]
         gates[2.0].set()
         assert await outcomes([held]) == [[2]]
 

@@ -112,16 +112,16 @@ async def test_what_has_less_time_than_a_run_takes_does_not_run() -> None:
     async def work(batch: Batch) -> InferResponse:
         nonlocal runs
         runs += 1
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(1.0)
         return echo(batch)
 
     async with running_lane(work) as running:
         now = monotonic()
-        await running.answer(job(arrived=now, deadline=now + 1))
+        await running.answer(job(arrived=now, deadline=now + 30))
         began = monotonic()
         with pytest.raises(HubError, match="before the request's deadline"):
-            await running.answer(job(arrived=began, deadline=began + 0.05))
-        assert monotonic() - began < slowed(0.03)
+            await running.answer(job(arrived=began, deadline=began + 0.5))
+        assert monotonic() - began < 0.4, "it is said at once"
         assert runs == 1
 
 

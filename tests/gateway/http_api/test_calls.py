@@ -205,25 +205,24 @@ async def test_who_waits_longer_than_the_gateway_lives_is_told(hub: Hub) -> None
     assert await raw.closed() == b""
 
 
-@pytest.mark.timing
 @pytest.mark.parametrize("whole", [True, False])
 async def test_idle_connections_are_closed_and_busy_ones_are_not(hub: Hub, whole: bool) -> None:
     pod = (f"127.0.0.1:{hub.pods[0].port}",)
-    async with running_gateway(pod, default_model="quick", keep_alive_s=0.4) as gateway:
+    async with running_gateway(pod, default_model="quick", keep_alive_s=1.2) as gateway:
         await eventually(lambda: gateway.fleet.ready)
         async with Raw(gateway.port) as raw:
             data = request("POST", "/predict", b'{"features":[1]}')
             began = monotonic()
-            while monotonic() - began < 1.0:
+            while monotonic() - began < 1.8:
                 for part in (data,) if whole else (data[:-3], data[-3:]):
                     await raw.send(part)
                 assert (await raw.read()).status == 200
-                await asyncio.sleep(0.1)
-            await raw.send(request("POST", "/predict", STUCK, "x-request-timeout-ms: 700"))
+                await asyncio.sleep(0.3)
+            await raw.send(request("POST", "/predict", STUCK, "x-request-timeout-ms: 1800"))
             assert (await raw.read()).status == 504, "one that waits is not idle"
             last = monotonic()
             assert await raw.closed() == b""
-            assert 0.3 < monotonic() - last < 1.0
+            assert 1.1 < monotonic() - last < 10.0
 
 
 PREDICT = "/predict"

@@ -142,7 +142,6 @@ async def test_a_model_that_is_listed_and_not_described_is_there() -> None:
             assert not service.seen, "it is not the only model"
 
 
-@pytest.mark.timing
 @pytest.mark.parametrize("lists", [True, False], ids=["with an index", "without an index"])
 async def test_a_plain_server_is_found_served_and_taken_out_by_polling(lists: bool) -> None:
     async with plain_server(lists) as (service, address), gateway_client(address, hold_s=0.1) as client:
@@ -159,8 +158,8 @@ async def test_a_plain_server_is_found_served_and_taken_out_by_polling(lists: bo
         assert (await infer(client))[0] == 503
         back = await until_status(client, 200, service, ready=True)
         print(f"out after {out:.2f} s, back after {back:.2f} s")
-        assert out < 3
-        assert back < 3
+        assert out < 15
+        assert back < 15
 
 
 async def test_a_server_that_answers_with_typed_contents_is_read() -> None:

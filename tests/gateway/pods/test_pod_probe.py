@@ -35,7 +35,6 @@ async def balancer(ports: list[int]) -> AsyncIterator[int]:
         server.close()
 
 
-@pytest.mark.timing
 async def test_pods_behind_a_balancer_are_found_whatever_dns_says(tmp_path: Path) -> None:
     mock_model(tmp_path)
     async with running_pod(tmp_path) as first, running_pod(tmp_path) as second:
@@ -46,8 +45,7 @@ async def test_pods_behind_a_balancer_are_found_whatever_dns_says(tmp_path: Path
                 await eventually(lambda: set(gateway.fleet.pods) == {f"127.0.0.1:{first.port}"})
                 await eventually(lambda: gateway.fleet.ready)
                 ports.append(second.ops.port)
-                took = await eventually(lambda: len(gateway.fleet.pods) == 2)
-                assert took < 2.0
+                await eventually(lambda: len(gateway.fleet.pods) == 2)
 
 
 async def test_a_balancer_without_pods_is_asked_again(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from inferencehub.core.values.demand import ModelDemand, Report
 from inferencehub.gateway.routing.demand import SECOND_S, WINDOW_S, Demand
 from inferencehub.gateway.server import Gateway
 from inferencehub.gateway.settings import GatewaySettings, OnDemand
-from tests.gateway.python_model import python_model
+from tests.gateway.python_model import hold, python_model, release
 from tests.hub import Hub, eventually, mock_model, running_gateway, running_hub, running_pod
 from tests.ports import free_port
 
@@ -26,8 +26,12 @@ def tell(demand: Demand, model: str = "quick") -> ModelDemand:
 
 
 async def ask(hub: Hub, count: int, model: str = "quick") -> list[asyncio.Task[Any]]:
-    body = {"features": [1.0], "model_name": model}
-    asked = [asyncio.create_task(hub.post("/predict", body)) for _ in range(count)]
+    """`count` requests, all of them at the lanes; for a model with an input `x`, or one that /predict serves."""
+    x = {"name": "x", "datatype": "FP32", "shape": [1], "data": [1.0]}
+    path, body = "/predict", {"features": [1.0], "model_name": model}
+    if model == "double":
+        path, body = f"/v2/models/{model}/infer", {"inputs": [x]}
+    asked = [asyncio.create_task(hub.post(path, body)) for _ in range(count)]
     await eventually(
         lambda: sum(lane.lane.running + len(lane.lane.queue) for lane in lanes(hub, model)) == count
     )
@@ -43,31 +47,32 @@ def lanes(hub: Hub, model: str) -> list[Any]:
     return hub.gateway.table.routes[model, ""]
 
 
-@pytest.mark.timing
 async def test_what_runs_and_what_waits_needs_slots(tmp_path: Path) -> None:
-    mock_model(tmp_path, delay_ms=800, slots=2)
+    python_model(tmp_path, "double", tmp_path / "log", slots=2)
     async with running_hub(tmp_path, pod={"pool": "cpu"}) as hub:
-        asked = await ask(hub, 7)
+        hold(tmp_path, "double")
+        asked = await ask(hub, 7, "double")
         demand = watch(hub)
         await asyncio.sleep(0.3)
         demand.tick()
-        told = tell(demand)
+        told = tell(demand, "double")
         # Two slots and the one call on its way hold three, the other four wait.
         assert (told.pool, told.version, told.slots, told.queued) == ("cpu", "1", 2, 4.0)
         assert told.running == pytest.approx(3.0, abs=0.05)
         assert told.pods == pytest.approx(3.5, abs=0.05)
+        release(tmp_path, "double")
         await asyncio.gather(*asked)
-        await asyncio.sleep(0.1)
+        await eventually(lambda: not any(lane.lane.running for lane in lanes(hub, "double")))
         demand = watch(hub)
         await asyncio.sleep(0.05)
         demand.tick()
-        assert tell(demand).pods == 0.0
+        assert tell(demand, "double").pods == 0.0
 
 
-@pytest.mark.timing
 async def test_a_merged_batch_holds_one_slot(tmp_path: Path) -> None:
-    python_model(tmp_path, "batches", tmp_path / "log", seconds=0.6, more="max_batch_size: 8")
+    python_model(tmp_path, "batches", tmp_path / "log", more="max_batch_size: 8")
     async with running_hub(tmp_path) as hub:
+        hold(tmp_path, "batches")
         x = {"name": "x", "datatype": "FP32", "shape": [1, 1], "data": [1.0]}
         infer = "/v2/models/batches/infer"
         (lane,) = lanes(hub, "batches")
@@ -82,6 +87,7 @@ async def test_a_merged_batch_holds_one_slot(tmp_path: Path) -> None:
         told = tell(demand, "batches")
         assert told.running == pytest.approx(2.0, abs=0.05)
         assert told.queued == 3.0
+        release(tmp_path, "batches")
         assert {status for status, _, _ in await asyncio.gather(*asked)} == {200}
 
 
@@ -109,7 +115,6 @@ async def test_a_window_is_a_mean_over_time(tmp_path: Path) -> None:
         assert tell(demand).running == pytest.approx(ran / (monotonic() - began), rel=0.3)
 
 
-@pytest.mark.timing
 async def test_the_last_second_is_told_apart_from_the_window(tmp_path: Path) -> None:
     mock_model(tmp_path, delay_ms=300, slots=1)
     async with running_hub(tmp_path) as hub:
@@ -121,23 +126,24 @@ async def test_the_last_second_is_told_apart_from_the_window(tmp_path: Path) -> 
             await asyncio.sleep(0.05)
             demand.tick()
         assert [one.running for one in demand.report(SECOND_S).models] == [0.0]
-        assert [one.running > 0.5 for one in demand.report(WINDOW_S).models] == [True]
+        assert [one.running > 0 for one in demand.report(WINDOW_S).models] == [True]
 
 
-@pytest.mark.timing
 async def test_two_pools_that_serve_a_model_share_what_waits(tmp_path: Path) -> None:
-    mock_model(tmp_path, delay_ms=600, slots=1)
+    python_model(tmp_path, "double", tmp_path / "log")
     async with running_pod(tmp_path, pool="a") as one, running_pod(tmp_path, pool="b") as other:
         addresses = tuple(f"127.0.0.1:{pod.port}" for pod in (one, other))
         async with running_gateway(addresses) as gateway, aiohttp.ClientSession() as client:
             hub = Hub(gateway, [one, other], client)
             await eventually(lambda: sum(backend.up for backend in gateway.fleet.pods.values()) == 2)
-            asked = await ask(hub, 10)
+            hold(tmp_path, "double")
+            asked = await ask(hub, 10, "double")
             demand = Demand(gateway.fleet, gateway.table, gateway.unknown)
             await asyncio.sleep(0.1)
             demand.tick()
             told = {one.pool: (round(one.running), one.queued) for one in demand.report(WINDOW_S).models}
             assert told == {"a": (2, 3.0), "b": (2, 3.0)}
+            release(tmp_path, "double")
             await asyncio.gather(*asked)
 
 
@@ -216,11 +222,10 @@ async def test_held_requests_of_a_model_that_batches_share_slots() -> None:
         assert {headers["Retry-After"] for _, _, headers in answers} == {"2"}
 
 
-@pytest.mark.timing
 async def test_no_more_are_held_than_may_wait() -> None:
     async with (
         running_gateway(
-            ("127.0.0.1:1",), on_demand_models=("cpu/quick:4",), activation_s=1.0, queue_length=3
+            ("127.0.0.1:1",), on_demand_models=("cpu/quick:4",), activation_s=3.0, queue_length=3
         ) as gateway,
         aiohttp.ClientSession() as client,
     ):
@@ -228,14 +233,13 @@ async def test_no_more_are_held_than_may_wait() -> None:
         body = {"features": [1.0], "model_name": "quick"}
         asked = [asyncio.create_task(hub.post("/predict", body)) for _ in range(3)]
         await eventually(lambda: gateway.unknown.held == {"quick": 3})
-        began = monotonic()
         status, said, headers = await hub.post("/predict", body)
         assert (status, headers["Retry-After"]) == (503, "2")
         assert (
             said["error"]
             == "model 'quick' cannot be reached: 3 requests wait already for models that are not there"
         )
-        assert monotonic() - began < 0.5
+        assert not any(task.done() for task in asked), "it is said at once"
         assert {(await task)[0] for task in asked} == {503}
 
 
@@ -279,7 +283,6 @@ async def test_a_lane_whose_pods_went_holds_no_more_than_may_wait(tmp_path: Path
         assert told == [("default", "1")]
 
 
-@pytest.mark.timing
 @pytest.mark.parametrize("path", ["quick/versions/9", "typo"])
 async def test_what_a_pod_of_the_pool_does_not_have_is_not_waited_for(tmp_path: Path, path: str) -> None:
     mock_model(tmp_path)
@@ -288,7 +291,7 @@ async def test_what_a_pod_of_the_pool_does_not_have_is_not_waited_for(tmp_path: 
         x = {"name": "features", "datatype": "FP32", "shape": [1], "data": [1.0]}
         began = monotonic()
         status, said, _ = await hub.post(f"/v2/models/{path}/infer", {"inputs": [x]})
-        assert (status, monotonic() - began < 0.5) == (404, True), said
+        assert (status, monotonic() - began < 15) == (404, True), said
         assert "unknown" in said["error"] or "has no version '9'" in said["error"]
 
 

@@ -23,16 +23,15 @@ async def ask(port: int, body: str, **headers: str) -> tuple[int, str]:
         return answer.status, (await answer.json())["error"]
 
 
-@pytest.mark.timing
 async def test_requests_for_models_not_heard_of_yet_are_counted() -> None:
-    async with running_gateway(NOBODY, queue_length=2, hold_s=1.0) as gateway:
+    async with running_gateway(NOBODY, queue_length=2, hold_s=2.0) as gateway:
         asked = [asyncio.create_task(ask(gateway.port, '{"features":[1]}')) for _ in range(5)]
         began = monotonic()
         answers = [await task for task in asked]
         assert [status for status, _ in answers] == [503] * 5
         refused = [said for _, said in answers if "2 requests wait already" in said]
         assert len(refused) == 3
-        assert monotonic() - began >= 0.8
+        assert monotonic() - began >= 1.8
 
 
 async def test_the_bytes_of_a_body_count_from_its_first_to_its_answer() -> None:
@@ -51,22 +50,20 @@ async def test_the_bytes_of_a_body_count_from_its_first_to_its_answer() -> None:
         await eventually(lambda: gateway.bytes_held.held == 0)
 
 
-@pytest.mark.timing
 async def test_a_caller_that_hangs_up_while_nobody_is_there_is_forgotten() -> None:
     async with running_gateway(NOBODY, hold_s=30.0) as gateway:
         async with Raw(gateway.port) as raw:
             await raw.send(request("POST", "/predict", b'{"features":[1]}'))
             await eventually(lambda: gateway.bytes_held.held > 0)
-        assert await eventually(lambda: gateway.bytes_held.held == 0) < 2.0
+        assert await eventually(lambda: gateway.bytes_held.held == 0) < 15.0
 
 
-@pytest.mark.timing
 async def test_a_deadline_before_the_end_of_the_holding_time_is_a_deadline() -> None:
-    async with running_gateway(NOBODY, hold_s=5.0) as gateway:
+    async with running_gateway(NOBODY, hold_s=20.0) as gateway:
         began = monotonic()
         status, said = await ask(gateway.port, '{"features":[1]}', **{"x-request-timeout-ms": "200"})
         assert (status, "deadline" in said) == (504, True)
-        assert monotonic() - began < 1.0
+        assert monotonic() - began < 15.0
 
 
 @pytest.mark.parametrize("first", ["class_id", "klass"])

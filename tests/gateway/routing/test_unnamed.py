@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from inferencehub.inference.server import InferenceServer
 from inferencehub.inference.settings import InferenceSettings
 from inferencehub.pb import inference_pb2 as predict_pb
-from tests.gateway.python_model import python_model
+from tests.gateway.python_model import python_model, release
 from tests.hub import MODELS, Hub, eventually, mock_model, running_gateway, running_hub, write_model
 from tests.inference.pod_processes import predict_of
 
@@ -116,7 +117,7 @@ async def test_it_waits_for_the_first_pod() -> None:
 
 
 async def test_it_waits_for_models_that_are_being_loaded(tmp_path: Path) -> None:
-    python_model(tmp_path, "slow", tmp_path / "log", load_s=1.0, more=DEFAULT)
+    python_model(tmp_path, "slow", tmp_path / "log", held=True, more=DEFAULT)
     mock_model(tmp_path, "quick")
     settings = InferenceSettings(port=0, ops_port=0, models=str(tmp_path), drain_wait_s=0.0)
     pod = InferenceServer(settings)
@@ -128,7 +129,11 @@ async def test_it_waits_for_models_that_are_being_loaded(tmp_path: Path) -> None
                 hub = Hub(gateway, [pod], client)
                 said = "UNAVAILABLE model 'slow' does not serve: it is still loading"
                 assert await predict_at_pod(hub, **FEATURES) == said
-                status, _, said = await predict(hub, {"features": [1, 3, 2]})
+                asked = asyncio.create_task(predict(hub, {"features": [1, 3, 2]}))
+                await asyncio.sleep(0.2)
+                assert not asked.done()
+                release(tmp_path, "slow")
+                status, _, said = await asked
                 assert (status, "/predict cannot serve model 'slow'" in said) == (501, True), said
     finally:
         await pod.stop()

@@ -17,6 +17,7 @@ from inferencehub.core.oip import messages
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.tensors import Tensor, pack_bytes
 from tests.hub import Process, write_model
+from tests.machine import slowed
 from tests.written import request_to_proto
 
 TEXT = (b"not good. " * 6554)[:65536]
@@ -40,13 +41,12 @@ async def test_a_thread_that_works_does_not_hold_the_process() -> None:
         calls = [asyncio.ensure_future(infer(request, timeout=30)) for _ in range(2)]
         await asyncio.sleep(0.3)
         assert not [call for call in calls if call.done()]
-        assert await ended_after(pod) < 1.5
+        assert await ended_after(pod) < slowed(1.5)
         for call in calls:
             with pytest.raises(grpc.aio.AioRpcError):
                 await call
 
 
-@pytest.mark.timing
 async def test_a_thread_that_loads_does_not_hold_the_process(tmp_path: Path) -> None:
     write_model(tmp_path, "stuck", 'backend: "onnxruntime"')
     os.mkfifo(
@@ -63,7 +63,7 @@ async def test_a_thread_that_loads_does_not_hold_the_process(tmp_path: Path) -> 
                 assert reply.status == health_pb2.HealthCheckResponse.ServingStatus.Value(status)
             await asyncio.sleep(0.3)  # onnxruntime is imported, and the load under way
             assert not start.done()
-            assert await ended_after(pod) < 2
+            assert await ended_after(pod) < 15
     finally:
         start.cancel()
         await pod.__aexit__()
