@@ -6,11 +6,13 @@ import ast
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+
+from tests.each import for_each
 
 SERVICES = Path(__file__).resolve().parents[1] / "services"
 PACKAGE = SERVICES / "inferencehub"
@@ -47,25 +49,29 @@ CORE_MAY = {
 HANDS_ENVIRONMENT_ON = {"inference/runtimes/python/process.py"}
 
 
+@cache
 def tree_of(source: str) -> ast.Module:
     return ast.parse((PACKAGE / source).read_text())
 
 
-def imports_of(source: str) -> Iterator[str]:
+@cache
+def imports_of(source: str) -> list[str]:
     """The full name of everything that a file imports, wherever in the file."""
+    names: list[str] = []
     for node in ast.walk(tree_of(source)):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{source}: imports are written in full"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            names += [f"{node.module}.{alias.name}" for alias in node.names]
+    return names
 
 
 def within(name: str, package: str) -> bool:
     return f"{name}.".startswith(f"{package}.")
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@for_each(SOURCES)
 def test_a_tier_imports_no_other_tier_and_core_imports_none(source: str) -> None:
     own = source.split("/")[0]
     for name in imports_of(source):
@@ -75,7 +81,7 @@ def test_a_tier_imports_no_other_tier_and_core_imports_none(source: str) -> None
             assert own == tier or not within(name, f"inferencehub.{tier}"), f"{source} imports {name}"
 
 
-@pytest.mark.parametrize("source", SOURCES)
+@for_each(SOURCES)
 def test_the_command_line_is_above_all_and_click_stays_in_it(source: str) -> None:
     above = source.startswith("cli/")
     for name in imports_of(source):
@@ -84,7 +90,7 @@ def test_the_command_line_is_above_all_and_click_stays_in_it(source: str) -> Non
         assert allowed or not within(name, "inferencehub.cli"), f"{source} imports {name}"
 
 
-@pytest.mark.parametrize("source", [source for source in SOURCES if source.startswith("core/")])
+@for_each([source for source in SOURCES if source.startswith("core/")])
 def test_core_knows_no_framework(source: str) -> None:
     room = source.split("/")[1]
     for name in imports_of(source):
@@ -104,14 +110,14 @@ def module_of(source: str) -> str:
     return "inferencehub." + source.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
-@pytest.mark.parametrize("tier", ROOMS)
+@for_each(ROOMS)
 def test_each_tier_has_the_rooms_that_the_table_names(tier: str) -> None:
     found = {room_of(module_of(source))[1] for source in SOURCES if source.startswith(f"{tier}/")} - {""}
     assert found <= set(ROOMS[tier])
     assert len(found) <= MOST_ROOMS
 
 
-@pytest.mark.parametrize("source", [source for source in SOURCES if source.count("/")])
+@for_each([source for source in SOURCES if source.count("/")])
 def test_imports_run_down(source: str) -> None:
     tier, room = room_of(module_of(source))
     rooms = ROOMS[tier]
@@ -148,7 +154,7 @@ def is_part(one: str, other: str) -> bool:
 FOLDERS = sorted({source.rpartition("/")[0] for source in SOURCES} - {""})
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
+@for_each(FOLDERS)
 def test_folders_are_small_and_say_what_is_inside(folder: str) -> None:
     assert folder.count("/") <= DEEPEST
     files = [source for source in SOURCES if source.rpartition("/")[0] == folder]
@@ -159,13 +165,13 @@ def test_folders_are_small_and_say_what_is_inside(folder: str) -> None:
     assert "mport" in init, "it says what it may import, or what imports it"
 
 
-@pytest.mark.parametrize("source", [source for source in SOURCES if source.startswith("gateway/")])
+@for_each([source for source in SOURCES if source.startswith("gateway/")])
 def test_the_gateway_has_no_arrays(source: str) -> None:
     for name in imports_of(source):
         assert name.split(".")[0] not in ("numpy", "onnxruntime"), f"{source} imports {name}"
 
 
-@pytest.mark.parametrize("source", [s for s in SOURCES if Path(s).name != "__main__.py"])
+@for_each([s for s in SOURCES if Path(s).name != "__main__.py"])
 def test_only_main_reads_the_environment(source: str) -> None:
     if source in HANDS_ENVIRONMENT_ON:
         return

@@ -36,6 +36,8 @@ from tests.cycles import unfreed, without_collector
 from tests.hub import Process, eventually, mock_model, running_gateway, running_hub, running_pod, write_model
 from tests.inference.pod_processes import calling_pod, features
 
+pytestmark = pytest.mark.long
+
 BEGIN = (
     PREFACE
     + settings()

@@ -6,11 +6,10 @@ import ast
 import re
 import tomllib
 
-import pytest
-
 from inferencehub import __version__
 from inferencehub.core.process.settings import variables
 from inferencehub.gateway.settings import GatewaySettings
+from tests.each import for_each
 from tests.hub import ROOT
 
 PAGES = ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md")
@@ -36,7 +35,7 @@ def test_it_finds_paths() -> None:
     assert {"pyproject.toml", "services/inferencehub/core/lane/", "tests/test_arrows.py"} <= paths()
 
 
-@pytest.mark.parametrize("path", sorted(paths()))
+@for_each(sorted(paths()))
 def test_a_path_that_contributors_are_sent_to_exists(path: str) -> None:
     parent, invented, _ = path.partition("<")  # a newcomer chooses the name; its folder is there
     place = ROOT / (parent.rpartition("/")[0] if invented else path)
@@ -45,7 +44,7 @@ def test_a_path_that_contributors_are_sent_to_exists(path: str) -> None:
     assert place.is_dir() if path.endswith("/") else place.exists()
 
 
-@pytest.mark.parametrize("page", PAGES)
+@for_each(PAGES)
 def test_links_between_the_pages_work(page: str) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
         assert target.startswith("https://") or (ROOT / target).exists(), target

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
+from functools import cache
 from pathlib import Path
 
-import pytest
+from tests.each import for_each
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted(
@@ -20,39 +21,44 @@ CLOCKS = {"monotonic", "perf_counter", "process_time", "thread_time"}
 WIDE_S = 10.0
 
 
+@cache
+def tree_of(file: str) -> ast.Module:
+    return ast.parse((ROOT / file).read_text())
+
+
 def test_the_files_are_found() -> None:
     assert {"services/inferencehub/core/lane/lane.py", "tests/hub.py"} <= set(FILES)
 
 
-@pytest.mark.parametrize("file", FILES)
+@for_each(FILES)
 def test_no_file_is_too_long_to_read_at_once(file: str) -> None:
     lines = len((ROOT / file).read_text().splitlines())
     most = 300 if file.startswith("services/") else 700 if file.startswith("tests/") else 400
     assert lines <= most, f"{file} has {lines} lines"
 
 
-@pytest.mark.parametrize("file", [file for file in FILES if file.startswith("services/")])
+@for_each([file for file in FILES if file.startswith("services/")])
 def test_no_class_is_too_long_to_keep_in_mind(file: str) -> None:
-    for node in ast.walk(ast.parse((ROOT / file).read_text())):
+    for node in ast.walk(tree_of(file)):
         if isinstance(node, ast.ClassDef):
             assert node.end_lineno is not None
             assert node.end_lineno - node.lineno < 250, f"{file}: {node.name}"
 
 
-@pytest.mark.parametrize("file", FILES)
+@for_each(FILES)
 def test_every_file_and_folder_says_what_it_is(file: str) -> None:
     assert not EMPTY_NAMES & set(Path(file).with_suffix("").parts)
 
 
-@pytest.mark.parametrize("file", FILES)
+@for_each(FILES)
 def test_every_file_begins_with_its_purpose(file: str) -> None:
     text = (ROOT / file).read_text().removeprefix("#!/usr/bin/env python3\n")
     assert text.startswith('"""'), f"{file} has no docstring"
 
 
-@pytest.mark.parametrize("file", [file for file in FILES if Path(file).name.startswith("test_")])
+@for_each([file for file in FILES if Path(file).name.startswith("test_")])
 def test_only_tests_marked_timing_have_tight_limits_of_time(file: str) -> None:
-    for test in ast.parse((ROOT / file).read_text()).body:
+    for test in tree_of(file).body:
         if isinstance(test, ast.FunctionDef | ast.AsyncFunctionDef) and test.name.startswith("test_"):
             marked = any("timing" in ast.unparse(decorator) for decorator in test.decorator_list)
             assert marked or not has_tight_limit(test), f"{test.name} is not marked timing"

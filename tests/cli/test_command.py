@@ -37,6 +37,7 @@ def say(*command: str | Path, **environ: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
+@pytest.mark.long
 def test_the_console_script_tells_its_version_and_commands(installed: Path) -> None:
     script, path = installed / "bin" / "inferencehub", str(installed)
     assert say(script, "--version", PYTHONPATH=path) == (0, f"inferencehub {__version__}\n", "")

@@ -42,6 +42,7 @@ async def test_with_models_of_ones_own_the_curl_line_lists_them(tmp_path: Path) 
             assert [model["name"] for model in (await answer.json())["models"]] == ["mine"]
 
 
+@pytest.mark.long
 async def test_several_inference_services_share_the_requests(tmp_path: Path) -> None:
     mock_model(tmp_path, "quick", delay_ms=5, slots=1)
     async with running(tmp_path, pods=3) as run, asyncio.timeout(READY_S), aiohttp.ClientSession() as client:
@@ -90,6 +91,7 @@ async def test_without_models_it_says_so_within_a_second(tmp_path: Path) -> None
     assert min(took) < slowed(1.0)
 
 
+@pytest.mark.long
 async def test_a_second_one_says_which_ports_are_taken_and_what_moves_them() -> None:
     async with running() as first, asyncio.timeout(READY_S):
         await first.until(READY)

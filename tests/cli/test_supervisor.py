@@ -16,6 +16,8 @@ from tests.cli.run_process import READY, READY_S, Run, running
 from tests.hub import eventually, mock_model, write_model
 from tests.machine import slowed
 
+pytestmark = pytest.mark.long
+
 AGAIN = r"is started again in 0.25 s$"
 KILLS_ITS_POD = """
 import os, signal

@@ -28,7 +28,7 @@ from tests.fuzz.servers import PARTS, WARM_UP, Level, Server, Servers, running_s
 from tests.inference.pod_processes import infer_of
 from tests.long_runs import part_of
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.long]
 
 MESSAGES = part_of(20_000, 100)
 SEED = int(os.environ.get("FUZZ_SEED", "1"))

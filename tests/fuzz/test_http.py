@@ -24,7 +24,7 @@ from tests.fuzz.servers import PARTS, WARM_UP, Level, Servers, running_servers
 from tests.gateway.raw import Answer, Raw, request
 from tests.long_runs import part_of
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.long]
 
 BODIES = part_of(20_000, 20)
 SEED = int(os.environ.get("FUZZ_SEED", "1"))

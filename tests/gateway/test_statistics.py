@@ -21,6 +21,8 @@ from inferencehub.core.oip.admin.message_json import message_json
 from inferencehub.pb import open_inference_pb2 as pb
 from tests.hub import Hub, Process, eventually, mock_model, running_gateway, running_hub, write_model
 
+pytestmark = pytest.mark.long
+
 ECHO = """
 class Model:
     def __init__(self, directory, parameters):

@@ -15,7 +15,7 @@ from tests.gateway.answer_streams import FRONTS, Read, ports_of, stream
 from tests.hub import Hub, eventually, running_hub
 from tests.several_answers import counting_model, word
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.long]
 
 SIZE = 16_000_000  # bytes of an answer: more than sockets hold
 LEAST = 4_000_000  # bytes of it that no socket has taken

@@ -18,7 +18,7 @@ from tests.hub import Hub, Process, eventually, running_hub
 from tests.machine import resident
 from tests.several_answers import counting_model, moment, word
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.long]
 
 LEVEL = 5_000_000  # bytes that a process may gain or lose while nobody reads
 

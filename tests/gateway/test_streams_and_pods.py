@@ -13,6 +13,8 @@ from tests.gateway.pod_processes import gateway_to, pods_of
 from tests.hub import Hub, eventually
 from tests.several_answers import counting_model
 
+pytestmark = pytest.mark.long
+
 STREAMS, INSTANCES = 50, 3
 
 

@@ -10,6 +10,8 @@ import pytest
 
 from tests.hub import ROOT
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize(("environ", "known"), [({}, True), ({"GRPC_EXPERIMENTS": "-no_such"}, False)])
 def test_grpc_knows_the_experiments(environ: dict[str, str], known: bool) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from bench.guard.calls import Calls, asked, counting_tiers, counts, middle
+
+pytestmark = pytest.mark.long
 
 
 def test_both_tiers_count_while_they_answer() -> None:

@@ -38,7 +38,10 @@ group.pause()
 print(*group.members(), flush=True)
 time.sleep(60)
 """
-pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+pytestmark = [
+    pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc"),
+    pytest.mark.long,
+]
 
 
 def group(tmp_path: Path, code: str) -> Group:

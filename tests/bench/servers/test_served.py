@@ -14,7 +14,10 @@ from bench.servers.processes import Command, Group
 from bench.servers.served import NotServing, Served, serving, until_ready
 from tests.bench.servers.processes_seen import states
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+pytestmark = [
+    pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc"),
+    pytest.mark.long,
+]
 
 
 def test_a_peer_that_ends_says_why(tmp_path: Path) -> None:

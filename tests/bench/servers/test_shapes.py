@@ -13,6 +13,8 @@ from bench.load.questions import predict
 from bench.servers.processes import can_pin
 from bench.servers.shapes import DIRECT, ONE, TWO, WIDE, started
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.skipif(not can_pin(), reason="needs two cores")
 def test_each_pair_keeps_to_its_core_and_all_requests_are_counted(tmp_path: Path) -> None:

@@ -19,7 +19,10 @@ from tests.machine import resident
 MB = 10**6
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 LIVE = "/inference.GRPCInferenceService/ServerLive"
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts the bytes")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts the bytes"),
+    pytest.mark.long,
+]
 
 
 def memory_of(process: Process) -> int:

@@ -23,7 +23,10 @@ from tests.hub import eventually
 LARGE = 4_000_000
 UNARY, STREAM = "/a.B/Unary", "/a.B/Stream"
 PATHS = (UNARY, STREAM)
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how much was read")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how much was read"),
+    pytest.mark.long,
+]
 
 
 class Answering:

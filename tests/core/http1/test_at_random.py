@@ -16,6 +16,8 @@ from tests.core.http1.server import RUN, Echo, serving
 from tests.core.http1.test_cut_anywhere import GOOD, LAST
 from tests.gateway.raw import request
 
+pytestmark = pytest.mark.long
+
 LARGE = (
     request("POST", "/held", b"abc"), request("GET", "/big?3000000"), request("GET", "/eager?40"),
     request("POST", "/", b"x" * 9_000), request("POST", "/", b"y" * 50_000),

@@ -11,10 +11,13 @@ import gzip
 import re
 from itertools import permutations
 
+import pytest
 import uvloop
 
 from tests.core.http1.server import Echo, serving
 from tests.gateway.raw import request
+
+pytestmark = pytest.mark.long
 
 OFFER = ("connection: Upgrade, HTTP2-Settings", "upgrade: h2c", "http2-settings: AA")
 CHUNKED = "transfer-encoding: chunked"

@@ -213,6 +213,7 @@ async def test_a_connection_that_begins_no_stream_is_closed(sent: bytes) -> None
         assert echo.broken == "it is silent"
 
 
+@pytest.mark.long
 async def test_a_client_that_is_never_heard_of_again_is_given_up() -> None:
     async with connected(patience_s=1.0, silent_s=1.0) as (client, echo):
         client.begin()
@@ -303,6 +304,7 @@ async def test_a_client_that_does_not_read_and_is_given_up_leaves_no_connection(
 HALF = frame(0, 0, 1, struct.pack(">BI", 0, 1_000_000) + bytes(400_000))
 
 
+@pytest.mark.long
 async def test_a_message_that_does_not_arrive_in_time_is_given_up_and_nothing_else() -> None:
     """Even if frames come in between; one large message after another is no such message."""
     async with connected(patience_s=0.1, message_s=1.0) as (client, echo):

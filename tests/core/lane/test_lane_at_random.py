@@ -19,6 +19,8 @@ from inferencehub.core.values.requests import InferResponse
 from tests.core.lane.jobs import echo, job, values
 from tests.core.lane.slots import Running, no_stray_errors, running_lane
 
+pytestmark = pytest.mark.long
+
 
 async def ten_thousand_calls(seed: int) -> None:
     """Callers that leave, slots that fail in all ways, deadlines that pass: each call ends once, nothing stays."""

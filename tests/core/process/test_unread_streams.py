@@ -25,6 +25,8 @@ from tests.inference.pod_processes import features, infer_of
 from tests.pipe import pipe
 from tests.ports import free_port
 
+pytestmark = pytest.mark.long
+
 
 class Tier(NamedTuple):
     """A tier that runs as a process."""

@@ -31,6 +31,7 @@ print(announced - before, resident() - announced)
 """
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not STATM.exists(), reason="no /proc")
 def test_what_is_announced_takes_no_memory_until_it_comes() -> None:
     """In a process of its own: what other tests have freed would be measured, too."""

@@ -117,6 +117,7 @@ async def test_the_first_request_of_a_stream_decides_for_its_answers(
         assert (np.frombuffer(answer.infer_response.raw_output_contents[0]) == array * 2).all()
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux")
 @pytest.mark.parametrize("tier", TIERS)
 async def test_a_small_message_that_becomes_a_large_one_is_too_large_and_is_not_kept(

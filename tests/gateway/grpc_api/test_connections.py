@@ -69,6 +69,7 @@ async def test_a_client_that_keeps_alive_is_served(tmp_path: Path) -> None:
 # --- age ---
 
 
+@pytest.mark.long
 async def test_calls_that_are_longer_than_a_connection_may_live_are_all_answered(tmp_path: Path) -> None:
     mock_model(tmp_path, delay_ms=700, slots=8)
     async with calling(tmp_path, grpc_max_connection_age_s=0.3) as caller:
@@ -128,6 +129,7 @@ async def run_mixture(infer: Any, count: int) -> Counter[str]:
     return ended
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc")
 async def test_many_calls_good_broken_and_left_leave_nothing_behind(tmp_path: Path) -> None:
     mock_model(tmp_path)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
 from grpc_health.v1 import health_pb2
 
 from inferencehub.core.oip import messages
@@ -43,6 +44,7 @@ async def test_health_is_that_of_the_ready_page_and_a_watch_sees_the_drain(tmp_p
         watch.cancel()
 
 
+@pytest.mark.long
 async def test_no_call_is_lost_when_a_gateway_ends_under_load(tmp_path: Path) -> None:
     """gRPC's own stop cancels what it has received and not begun: about 25 of these 32 calls."""
     mock_model(tmp_path, delay_ms=2, slots=8)

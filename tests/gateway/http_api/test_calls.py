@@ -205,6 +205,7 @@ async def test_who_waits_longer_than_the_gateway_lives_is_told(hub: Hub) -> None
     assert await raw.closed() == b""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("whole", [True, False])
 async def test_idle_connections_are_closed_and_busy_ones_are_not(hub: Hub, whole: bool) -> None:
     pod = (f"127.0.0.1:{hub.pods[0].port}",)
@@ -246,6 +247,7 @@ OF_SERVERS = (
 )  # a server of an earlier test that has ended by now
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("whole", [True, False])
 @pytest.mark.parametrize(
     ("data", "status"),

@@ -86,7 +86,7 @@ def test_the_coding_is_the_one_that_the_caller_likes_best(accepted: str, coding:
 
 
 @pytest.mark.parametrize("binary", [False, True])
-@pytest.mark.parametrize("size", [3000, 60_000, 400_000])  # in the loop, and in a thread
+@pytest.mark.parametrize("size", [3000, 100_000])  # in the loop, and in a thread
 @pytest.mark.parametrize("coding", ["gzip", "deflate", ""])
 async def test_large_answers_are_compressed_as_the_caller_accepts(
     hub: Hub, coding: str, size: int, binary: bool

@@ -15,10 +15,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.gateway.http_api.corpus.all_shapes import CORPUS
 from tests.gateway.http_api.corpus.pieces import BODY, CHUNKED, CHUNKS, SIZED, get, post
 from tests.gateway.http_api.probing import MARKER, Probe, connect, settled
 from tests.hub import Hub, eventually, mock_model, running_hub
+
+pytestmark = pytest.mark.long
 
 REQUESTS = int(os.environ.get("FUZZ_REQUESTS", "1500"))
 BATCH = 100  # connections that are open at a time

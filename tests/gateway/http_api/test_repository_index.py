@@ -72,6 +72,7 @@ async def test_a_body_may_ask_for_models_that_serve(models: Path) -> None:
         assert status == 405
 
 
+@pytest.mark.long
 async def test_several_pods_are_counted(models: Path) -> None:
     async with (
         Process("inference", HUB_MODELS=str(models)) as first,

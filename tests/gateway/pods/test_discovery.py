@@ -34,6 +34,7 @@ async def test_a_pod_that_answers_on_one_of_two_families_is_found(tmp_path: Path
             assert (status, headers["x-served-by"]) == (200, f"{listens}:{pod.port}")
 
 
+@pytest.mark.long
 async def test_a_pod_that_answers_on_both_families_is_one_pod_and_stays_so(tmp_path: Path) -> None:
     mock_model(tmp_path)
     name = Name()

@@ -19,6 +19,8 @@ from tests.hub import Process, eventually, mock_model
 from tests.load import Load
 from tests.machine import slowed
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def models(tmp_path: Path) -> Path:

@@ -14,6 +14,8 @@ from tests.gateway.pod_processes import gateway_to, pods_of
 from tests.hub import Hub, eventually, write_model
 from tests.onnx_files import INT64, one_node, tensor_type
 
+pytestmark = pytest.mark.long
+
 SOURCE = """
 import os
 import signal

@@ -13,6 +13,8 @@ from tests.gateway.pod_processes import gateway_to, pods_of
 from tests.gateway.pods.test_poison import KILLED, ask, deadly_model, up
 from tests.hub import Hub, eventually
 
+pytestmark = pytest.mark.long
+
 CLIENTS = 12  # of each gateway
 
 

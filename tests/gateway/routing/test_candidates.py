@@ -19,6 +19,8 @@ from tests.gateway.python_model import double, python_model, runs
 from tests.hub import Hub, eventually, mock_model, write_model
 from tests.load import Load
 
+pytestmark = pytest.mark.long
+
 AT_MOST_ONCE = """parameters { key: "run_at_most_once" value { string_value: "true" } }"""
 
 

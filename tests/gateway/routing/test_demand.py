@@ -147,6 +147,7 @@ async def test_two_pools_that_serve_a_model_share_what_waits(tmp_path: Path) -> 
             await asyncio.gather(*asked)
 
 
+@pytest.mark.long
 async def test_a_pod_of_another_pool_at_the_same_address_counts_for_its_own_pool(tmp_path: Path) -> None:
     mock_model(tmp_path, delay_ms=600, slots=1)
     port = free_port()

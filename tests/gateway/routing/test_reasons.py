@@ -16,6 +16,8 @@ from tests.gateway.pod_processes import Name, gateway_to, pods_of
 from tests.gateway.python_model import double, python_model
 from tests.hub import Hub, eventually, mock_model, running_gateway, running_hub, running_pod
 
+pytestmark = pytest.mark.long
+
 
 async def reasons(hub: Hub, model: str) -> tuple[str, str]:
     """What /v2/models and the model's ready page say about a model that does not serve."""

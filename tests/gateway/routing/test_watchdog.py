@@ -12,6 +12,8 @@ from inferencehub.gateway.pods.pod import Pod
 from inferencehub.gateway.routing.watchdog import MOST_IDLE
 from tests.hub import Hub, eventually, mock_model, running_hub
 
+pytestmark = pytest.mark.long
+
 
 class Stuck(Pod):
     """A pod whose task waits for something that never comes, and loses its first cancellation."""

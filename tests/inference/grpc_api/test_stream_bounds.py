@@ -21,6 +21,8 @@ from inferencehub.pb import open_inference_pb2 as pb
 from tests.hub import eventually, mock_model, running_pod, write_model
 from tests.inference.pod_processes import features
 
+pytestmark = pytest.mark.long
+
 REQUEST = [
     (":method", "POST"),
     (":scheme", "http"),

@@ -17,6 +17,8 @@ from inferencehub.scaler.kube import Kube
 from tests.hub import Hub, eventually, mock_model, running_gateway, running_hub
 from tests.scaler.kubernetes import TOKEN, kubernetes
 
+pytestmark = pytest.mark.long
+
 HUB = Release("prod", "hub")
 
 

@@ -14,6 +14,8 @@ from tests.cycles import unfreed, without_collector
 from tests.gateway.http_api.openai.scripted import did, scripted
 from tests.hub import Hub, eventually, running_hub
 
+pytestmark = pytest.mark.long
+
 ENDLESS = {"pieces": ["a "], "times": 10_000_000}
 CALLS: dict[str, tuple[int, dict[str, Any], dict[str, Any]]] = {
     "whole": (200, {"pieces": ["a", "b"]}, {}),

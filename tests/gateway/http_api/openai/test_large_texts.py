@@ -18,7 +18,7 @@ from tests.gateway.http_api.openai.scripted import API, did, scripted
 from tests.hub import Hub, eventually, running_hub, write_model
 from tests.machine import slowed
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.long]
 MIB = 2**20
 ROOMY: dict[str, Any] = {"max_body_bytes": 64 * MIB, "queue_bytes": 2**29}
 

@@ -27,6 +27,8 @@ from tests.inference.runtimes.python.acting_model import (
 )
 from tests.written import request_to_proto
 
+pytestmark = pytest.mark.long
+
 
 def test_a_grace_is_as_long_as_a_start_and_as_recent_runs() -> None:
     grace = Grace(30.0)
