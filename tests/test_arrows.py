@@ -22,7 +22,7 @@ SOURCES = sorted(
 )
 # Each tier and core from the top down: a room is a folder or a file, and imports only rooms below itself.
 ROOMS = {
-    "core": ("grpc_server", "process", "http2", "http1", "oip", "lane", "values"),
+    "core": ("grpc_server", "process", "http2", "http1", "oip", "lane", "tls", "values"),
     "gateway": (
         "__main__", "server", "http_api", "grpc_api", "calls", "routing", "pods", "json_codec", "metrics", "settings"
     ),
@@ -185,7 +185,7 @@ def run_fresh(program: str, *arguments: str) -> str:
     """The output of a program in a new interpreter that has our package."""
     done = subprocess.run(
         [sys.executable, "-c", program, *arguments],
-        env={**os.environ, "PYTHONPATH": str(SERVICES)},
+        env={**os.environ, "PYTHONPATH": str(SERVICES), "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
         timeout=60,
