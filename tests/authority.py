@@ -1,4 +1,4 @@
-"""Certificates like those of a cluster: an authority, and client certificates that it signed."""
+"""Certificates like those of a cluster: an authority, and certificates of clients and servers that it signed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def openssl(*arguments: str) -> None:
 
 
 class Authority:
-    """Signs client certificates.
+    """Signs certificates.
 
     Args:
         directory: where its files go.
@@ -38,11 +38,22 @@ class Authority:
         openssl(*new, "-subj", f"/CN={name}", "-keyout", str(self.key), "-out", str(self.certificate))
 
     def signed(self, name: str) -> tuple[Path, Path]:
-        """Certificate and key of a client with that common name."""
+        """Certificate and key of a client with that common name, or of a server on this machine."""
         key, asked, signed = (self.directory / f"{name}.{kind}" for kind in ("key", "csr", "crt"))
         new = ("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc")
-        openssl(*new, "-subj", f"/CN={name}", "-keyout", str(key), "-out", str(asked))
-        by = ("-CA", str(self.certificate), "-CAkey", str(self.key), "-CAcreateserial", "-days", "1")
+        here = ("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1")
+        openssl(*new, "-subj", f"/CN={name}", *here, "-keyout", str(key), "-out", str(asked))
+        by = (
+            "-CA",
+            str(self.certificate),
+            "-CAkey",
+            str(self.key),
+            "-CAcreateserial",
+            "-days",
+            "1",
+            "-copy_extensions",
+            "copy",
+        )
         openssl("x509", "-req", "-in", str(asked), *by, "-out", str(signed))
         return signed, key
 

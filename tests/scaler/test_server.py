@@ -19,8 +19,8 @@ from inferencehub.scaler.metrics_api.certificate import Certificate, from_secret
 from inferencehub.scaler.metrics_api.registration import APISERVICE, Pace
 from inferencehub.scaler.server import Scaler
 from inferencehub.scaler.settings import ScalerSettings
+from tests.authority import Authority, client
 from tests.hub import eventually
-from tests.scaler.authority import Authority, client
 from tests.scaler.kubernetes import Kubernetes, Object, kubernetes
 
 BASE = "/apis/external.metrics.k8s.io/v1beta1"

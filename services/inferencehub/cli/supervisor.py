@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import ssl
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -124,19 +125,19 @@ def ended(code: int) -> str:
     return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
 
 
-async def until_answers(port: int, path: str) -> None:
-    """Wait until a GET of `path` at a port of this machine gets status 200."""
+async def until_answers(port: int, path: str, tls: ssl.SSLContext | None = None) -> None:
+    """Wait until a GET of `path` at a port of this machine gets status 200; through TLS if `tls` is given."""
     while True:
-        if await answers(port, path):
+        if await answers(port, path, tls):
             return
         await asyncio.sleep(ASK_EVERY_S)
 
 
-async def answers(port: int, path: str) -> bool:
-    """Whether a GET of `path` at a port of this machine gets status 200."""
+async def answers(port: int, path: str, tls: ssl.SSLContext | None) -> bool:
+    """Whether a GET of `path` at a port of this machine gets status 200; through TLS if `tls` is given."""
     try:
         async with asyncio.timeout(ANSWER_S):
-            reader, writer = await asyncio.open_connection("localhost", port)
+            reader, writer = await asyncio.open_connection("localhost", port, ssl=tls)
             try:
                 writer.write(f"GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n".encode())
                 return (await reader.readline()).startswith(b"HTTP/1.1 200")

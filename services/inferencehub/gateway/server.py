@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 from starlette.routing import Router
 
+from inferencehub.core.grpc_server.credentials import server_credentials
 from inferencehub.core.grpc_server.infer_stream import InferStreams
 from inferencehub.core.grpc_server.server import GrpcServer
 from inferencehub.core.http1.asgi import AsgiHandler
@@ -24,6 +25,8 @@ from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.oip.admin.log_settings import LogSettings
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.process.ops_port import ops_server
+from inferencehub.core.process.settings import SettingError
+from inferencehub.core.tls.certificate import BadCertificate, Certificate
 from inferencehub.gateway.calls.stages import LoadShedding, Memory
 from inferencehub.gateway.calls.submit import Calls
 from inferencehub.gateway.grpc_api.edge import Edge as GrpcEdge
@@ -57,11 +60,15 @@ class Gateway:
     Args:
         settings: the gateway's settings.
         access: where access lines go; None to write none.
+
+    Raises:
+        SettingError: if the certificate cannot be used.
     """
 
     def __init__(self, settings: GatewaySettings, access: AccessLog | None = None) -> None:
         self.settings = settings
         self.access = access
+        self.certificate = certificate_of(settings)
         self.started = False
         self.draining = False
         self.metrics = Metrics(access)
@@ -76,7 +83,8 @@ class Gateway:
         self.metrics.registry.register(self.demand)
         limits = self._limits()
         self.edge = self._make_edge()
-        self.http = HttpServer(self.edge, settings.port, limits, self.bytes_held)
+        tls = None if self.certificate is None else self.certificate.server_context()
+        self.http = HttpServer(self.edge, settings.port, limits, self.bytes_held, tls)
         self.grpc = self._make_grpc(limits)
         self.bytes_held.relieve = self._relieve
         self.ops = ops_server(
@@ -107,7 +115,11 @@ class Gateway:
         settings, largest = self.settings, self.fleet.most_message_bytes
         most_connections = max(1, limits.max_connections // 4)
         server = GrpcServer(
-            settings.grpc_port, options(settings, largest, most_connections), limits, self.bytes_held
+            settings.grpc_port,
+            options(settings, largest, most_connections),
+            limits,
+            self.bytes_held,
+            None if self.certificate is None else server_credentials(self.certificate),
         )
         edge = GrpcEdge(
             self.calls, self.metrics.grpc, self.access, settings.max_body_bytes, largest, server.callers
@@ -160,6 +172,8 @@ class Gateway:
         Raises:
             OSError: if a port is taken.
         """
+        if self.certificate is not None:
+            self.certificate.start()
         await self.ops.start()
         await self.fleet.start()
         self.demand.start()
@@ -185,8 +199,21 @@ class Gateway:
         await self.demand.stop()
         self.http.cut_off()
         self.edge.threads.shutdown(wait=False, cancel_futures=True)
+        if self.certificate is not None:
+            await self.certificate.stop()
         await self.fleet.stop()
         await self.ops.stop(1)
         if self.access is not None:
             await self.access.close()
         logger.info("stopped")
+
+
+def certificate_of(settings: GatewaySettings) -> Certificate | None:
+    """The certificate for callers, if there is one."""
+    if not settings.tls_cert:
+        return None
+    names = ("HUB_TLS_CERT", "HUB_TLS_KEY")
+    try:
+        return Certificate(settings.tls_cert, settings.tls_key, names, ["http/1.1"])
+    except BadCertificate as error:
+        raise SettingError(str(error)) from None

@@ -94,6 +94,12 @@ class GatewaySettings(TierSettings):
         least=0,
         most=1_000_000,
     )
+    tls_cert: str = setting(
+        "",
+        "file with the certificate for callers, followed by those that signed it, as PEM; HTTP and gRPC are then TLS "
+        "only; read again when it changes",
+    )
+    tls_key: str = setting("", "file with the key of this certificate, as PEM, without a password")
     cors_origins: tuple[str, ...] = setting(
         (),
         "origins whose pages may call from a browser, separated by commas; * for all; no CORS headers if empty",
@@ -107,6 +113,8 @@ class GatewaySettings(TierSettings):
                 if not sound:
                     raise SettingError(f"{name} has '{target}', expected host:port")
         self.on_demand()
+        if bool(self.tls_cert) is not bool(self.tls_key):
+            raise SettingError("HUB_TLS_CERT and HUB_TLS_KEY belong together, expected both or none")
         if not self.backends:
             raise SettingError("GRPC_SERVER_URL is empty, expected host:port")
         for origin in self.cors_origins:

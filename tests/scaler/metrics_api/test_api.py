@@ -23,8 +23,8 @@ from inferencehub.scaler.kube import Kube
 from inferencehub.scaler.metrics_api import certificate
 from inferencehub.scaler.metrics_api.api import MetricsApi, Refused, selector
 from inferencehub.scaler.metrics_api.callers import Callers
+from tests.authority import Authority, client
 from tests.long_runs import part_of
-from tests.scaler.authority import Authority, client
 
 BASE = "/apis/external.metrics.k8s.io/v1beta1"
 VALUES = f"{BASE}/namespaces/prod/inferencehub_demand"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from inferencehub.scaler.metrics_api.certificate import Certificate, from_secret, make, to_secret
-from tests.scaler.authority import Authority, client
+from tests.authority import Authority, client
 
 NAMES = ("localhost", "scaler.prod", "scaler.prod.svc")
 

@@ -53,12 +53,19 @@ class GrpcServer:
         options: see `options`.
         limits: the time that callers have.
         budget: the process's budget of bytes.
+        credentials: for TLS.
     """
 
     def __init__(
-        self, port: int, options: Sequence[tuple[str, int]], limits: Limits, budget: ByteBudget
+        self,
+        port: int,
+        options: Sequence[tuple[str, int]],
+        limits: Limits,
+        budget: ByteBudget,
+        credentials: grpc.ServerCredentials | None = None,
     ) -> None:
         self.port = port
+        self._credentials = credentials
         connections = Connections(lambda: self.port)
         self.callers = Callers(UnreadAnswers(connections, limits, budget), HalfMessages(connections, budget))
         self._server = grpc.aio.server(options=options)
@@ -75,7 +82,12 @@ class GrpcServer:
         self._server.add_registered_method_handlers = lambda *_: None  # type: ignore[method-assign]
         self._server.add_generic_rpc_handlers(list(handlers))
         try:
-            self.port = self._server.add_insecure_port(f"[::]:{self.port}")
+            address = f"[::]:{self.port}"
+            self.port = (
+                self._server.add_insecure_port(address)
+                if self._credentials is None
+                else self._server.add_secure_port(address, self._credentials)
+            )
         except RuntimeError:
             raise OSError(f"port {self.port} is taken") from None
         await self._server.start()

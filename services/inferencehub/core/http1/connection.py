@@ -27,11 +27,11 @@ SMALL = 4096  # a head, or a body that came with it, of up to so many bytes is n
 
 
 class Connection(Lifetime):
-    """See the module's text. uvicorn makes one object for each connection, and shuts it down."""
+    """See the module's text. A server makes one object for each connection, and uvicorn shuts it down."""
 
     __slots__ = ("_busy", "_coming", "_counted", "_parser", "_unfed")
 
-    def __init__(self, serving: Serving, server_state: Any, **_: Any) -> None:
+    def __init__(self, serving: Serving, server_state: Any) -> None:
         super().__init__(serving, server_state)
         self._parser = Parser()
         self._unfed = b""  # bytes behind a request that is not answered; the parser has not seen them

@@ -1,13 +1,16 @@
 """An HTTP server inside a running event loop: uvicorn without its signal handlers, and with our own way to stop.
 
-uvicorn listens, keeps the set of connections and the date, and waits for the connections at the end. When it stops, it
-closes its listening socket at once. So a process that drains keeps serving first, and then calls `stop`.
+uvicorn keeps the set of connections and the date, and waits for the connections at the end. The listening socket is our
+own, because uvicorn does not count TLS handshakes and gives each a minute, and because it stops to listen as soon as it is told to end. A
+process that drains keeps serving first, and then calls `stop`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Any, cast
@@ -17,14 +20,17 @@ import uvicorn
 from inferencehub.core.http1.connection import Connection
 from inferencehub.core.http1.handler import Budget, Handler
 from inferencehub.core.http1.limits import Limits, Serving
+from inferencehub.core.tls.opening import Handshakes, Opening
+
+BACKLOG = 2048
 
 
 def listen(port: int) -> socket.socket:
     """A listening socket on all addresses, for IPv6 and IPv4 if the machine has both; port 0 takes any free port."""
     if socket.has_dualstack_ipv6():
-        sock = socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=2048)
+        sock = socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=BACKLOG)
     else:
-        sock = socket.create_server(("", port), backlog=2048)
+        sock = socket.create_server(("", port), backlog=BACKLOG)
     # Accepted sockets inherit this option. asyncio sets it only on sockets that were made with proto TCP, and this one
     # was not. Without the option, an answer in two writes could wait 40 ms for the other side's ACK.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -39,18 +45,18 @@ class HttpServer:
         port: 0 takes any free port; after `start`, the attribute `port` has the port in use.
         limits: limits on what callers use.
         budget: the process's budget of bytes; its `relieve` may be set to `unread.relieve`.
+        tls: for HTTPS.
     """
 
-    def __init__(self, handler: Handler, port: int, limits: Limits, budget: Budget) -> None:
+    def __init__(
+        self, handler: Handler, port: int, limits: Limits, budget: Budget, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.port = port
         serving = Serving(handler, limits, budget)
         self.unread = serving.unread
-        self._make = cast(
-            Any, partial(Connection, serving)
-        )  # uvicorn makes connections with it, as with a class
         self._config = uvicorn.Config(
             handler,  # type: ignore[arg-type]  # no ASGI application: the connection knows whom to ask
-            http=self._make,
+            http=cast(Any, Connection),
             ws="none",
             interface="asgi3",
             lifespan="off",
@@ -60,6 +66,12 @@ class HttpServer:
             proxy_headers=False,
         )
         self._server = uvicorn.Server(self._config)
+        state = self._server.server_state
+        self._make: Callable[[], asyncio.BaseProtocol] = partial(Connection, serving, state)
+        if tls is not None:
+            handshakes = Handshakes(tls, limits.header_timeout_s, limits.linger_s, limits.max_connections)
+            connections: Any = state.connections
+            self._make = partial(Opening, handshakes, connections, partial(Connection, serving, state))
         self._loop: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -72,12 +84,14 @@ class HttpServer:
         self.port = sock.getsockname()[1]
         self._config.load()
         self._server.lifespan = self._config.lifespan_class(self._config)
-        await self._server.startup(sockets=[sock])
-        self._loop = asyncio.get_running_loop().create_task(self._server.main_loop())
+        await self._server.startup(sockets=[])
+        loop = asyncio.get_running_loop()
+        self._listening = await loop.create_server(self._make, sock=sock, backlog=BACKLOG)
+        self._loop = loop.create_task(self._server.main_loop())
         self._sock = sock
 
     @property
-    def connections(self) -> list[Connection]:
+    def connections(self) -> list[Connection | Opening]:
         """The connections that are open."""
         connections: Any = self._server.server_state.connections
         return list(connections)
@@ -100,15 +114,13 @@ class HttpServer:
 
     async def _accept_the_last(self) -> None:
         """Accept the connections that the kernel has already made: closing the socket would reset them."""
-        loop, server = asyncio.get_running_loop(), self._server
+        loop = asyncio.get_running_loop()
         with self._sock.dup() as last:
-            for listening in server.servers:
-                listening.close()
+            self._listening.close()
             await asyncio.sleep(0)
             made = []
             with suppress(BlockingIOError):
                 while True:
                     made.append(last.accept()[0])
-        make = partial(self._make, config=self._config, server_state=server.server_state, app_state={})
         for connection in made:
-            await loop.connect_accepted_socket(make, connection)
+            await loop.connect_accepted_socket(self._make, connection)
