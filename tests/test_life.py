@@ -79,7 +79,7 @@ class Probes:
         """Started, ready, live; `wait` until it listens."""
         names = ("probe/started", "probe/ready", "probe/live")
         asked = [health_pb2.HealthCheckRequest(service=name) for name in names]
-        answers = [await self._health.Check(one, wait_for_ready=wait, timeout=15) for one in asked]
+        answers = [await self._health.Check(one, wait_for_ready=wait, timeout=60) for one in asked]
         return [answer.status == health_pb2.HealthCheckResponse.SERVING for answer in answers]
 
     async def started(self) -> list[bool]:

@@ -148,7 +148,7 @@ async def test_a_second_ctrl_c_does_not_wait_for_what_runs(tmp_path: Path) -> No
         run.process.send_signal(signal.SIGINT)
         await run.until("gateway.*draining")
         run.process.send_signal(signal.SIGINT)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(20):
             assert await run.end() == 0
         await asyncio.gather(asked, return_exceptions=True)
 

@@ -26,7 +26,7 @@ def test_each_pair_keeps_to_its_core_and_all_requests_are_counted(tmp_path: Path
                 request = urllib.request.Request(
                     f"http://127.0.0.1:{port}{question.path}", question.body, dict(question.headers)
                 )
-                with DIRECT.open(request, timeout=10) as answer:
+                with DIRECT.open(request, timeout=60) as answer:
                     assert "class_id" in json.loads(answer.read())
         after = running.batches("three")
     assert pinned == [{0}, {1}, {0}, {1}]

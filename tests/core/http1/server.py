@@ -122,7 +122,7 @@ async def serving(
     finally:
         await server.stop(0)
         server.cut_off()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while server.connections:  # noqa: ASYNC110  the server tells nobody
                 await asyncio.sleep(0.001)
         assert budget.held == 0

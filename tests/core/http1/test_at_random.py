@@ -95,7 +95,7 @@ async def everything(seed: int) -> None:
             callers = [one_caller(server.port, random) for _ in range(AT_ONCE)]
             for outcome in await asyncio.gather(*callers, return_exceptions=True):
                 assert outcome is None or isinstance(outcome, OSError)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while server.connections:  # each ends by its own limits  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         assert budget.held == 0

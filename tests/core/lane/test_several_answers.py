@@ -62,7 +62,7 @@ async def collected(running: Running, slot: Telling, *jobs: Job) -> list[Collect
     for one, sink in zip(jobs, sinks, strict=True):
         running.lane.accept(one, sink)
     for sink in sinks:
-        await asyncio.wait_for(sink.over.wait(), 5)
+        await asyncio.wait_for(sink.over.wait(), 60)
     return sinks
 
 
@@ -109,7 +109,7 @@ async def test_a_caller_that_leaves_gets_no_more(  # and the others do
         for one, sink in zip((leaving, staying), sinks, strict=True):
             running.lane.accept(one, sink)
         for sink in sinks:
-            await asyncio.wait_for(sink.over.wait(), 5)
+            await asyncio.wait_for(sink.over.wait(), 60)
     assert sinks[0].parts == [[1]]
     assert isinstance(sinks[0].ended, HubError)
     assert sinks[0].ended.kind is Kind.CALLER_LEFT
@@ -123,10 +123,10 @@ async def test_a_caller_that_has_enough_is_answered() -> None:
         slot = Endless(0)
         running.pool.free = [slot]  # type: ignore[list-item]
         running.lane.accept(enough, sink)
-        await asyncio.wait_for(slot.began.wait(), 5)
+        await asyncio.wait_for(slot.began.wait(), 60)
         running.lane.leave(enough, "3")
-        await asyncio.wait_for(slot.closed.wait(), 5)
-        await asyncio.wait_for(sink.over.wait(), 5)
+        await asyncio.wait_for(slot.closed.wait(), 60)
+        await asyncio.wait_for(sink.over.wait(), 60)
     assert (sink.parts, sink.ended) == ([[1]], None)
     assert (running.seen.answers, running.seen.failures) == (1, 0)
 

@@ -62,7 +62,7 @@ async def test_an_endless_head_is_refused() -> None:
         await raw.send(b"GET /healthz HTTP/1.1\r\nhost: h\r\nx: ")
         await raw.send(b"x" * 200_000)
         assert (await raw.read()).status == 431
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             with pytest.raises(ConnectionError):  # noqa: PT012  until the server has closed
                 while True:
                     await raw.send(b"x" * 65_536)

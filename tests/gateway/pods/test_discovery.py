@@ -100,5 +100,5 @@ async def test_proxies_in_the_environment_are_not_used_for_pods(
         running_pod(tmp_path) as pod,
         running_gateway((f"127.0.0.1:{pod.port}",)) as gateway,
     ):
-        await eventually(lambda: gateway.fleet.ready, 10)
+        await eventually(lambda: gateway.fleet.ready, 60)
         assert not asked

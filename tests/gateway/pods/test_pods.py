@@ -124,7 +124,7 @@ async def test_a_frozen_pod_is_out_soon_its_work_done_elsewhere_and_it_comes_bac
         one.send(signal.SIGSTOP)
         silent = await eventually(lambda: not frozen.up)
         lost = silent + await eventually(lambda: frozen.state is PodState.LOST)
-        await eventually(lambda: not any(place.in_flight for place in frozen.replicas.values()), 5.0)
+        await eventually(lambda: not any(place.in_flight for place in frozen.replicas.values()))
         one.send(signal.SIGCONT)
         back = await eventually(lambda: frozen.up)
         before = load.served[one.address]

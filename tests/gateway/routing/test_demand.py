@@ -247,7 +247,7 @@ async def test_no_more_are_held_than_may_wait() -> None:
 async def test_names_that_nobody_expects_leave_room_for_those_that_wake_a_pool() -> None:
     async with (
         running_gateway(
-            ("127.0.0.1:1",), on_demand_models=("cpu/quick:4",), activation_s=1.0, queue_length=3
+            ("127.0.0.1:1",), on_demand_models=("cpu/quick:4",), activation_s=4.0, hold_s=4.0, queue_length=3
         ) as gateway,
         aiohttp.ClientSession() as client,
     ):
@@ -257,7 +257,7 @@ async def test_names_that_nobody_expects_leave_room_for_those_that_wake_a_pool()
         for count, name in enumerate(names, start=1):
             body = {"features": [1.0], "model_name": name}
             asked.append(asyncio.create_task(hub.post("/predict", body)))
-            await eventually(lambda count=count: sum(gateway.unknown.held.values()) == count, 0.5)
+            await eventually(lambda count=count: sum(gateway.unknown.held.values()) == count)
         assert gateway.unknown.held["quick"] == 1
         await asyncio.gather(*asked)
 

@@ -34,7 +34,7 @@ async def predict_at_pod(hub: Hub, **fields: Any) -> int | str:
     async with grpc.aio.insecure_channel(f"127.0.0.1:{hub.pods[0].port}") as channel:
         call = predict_of(channel)
         try:
-            return int((await call(predict_pb.PredictRequest(**fields), timeout=10)).class_id)
+            return int((await call(predict_pb.PredictRequest(**fields), timeout=60)).class_id)
         except grpc.aio.AioRpcError as error:
             return f"{error.code().name} {error.details()}"
 

@@ -59,7 +59,7 @@ async def test_a_thread_that_loads_does_not_hold_the_process(tmp_path: Path) -> 
             health: Any = health_pb2_grpc.HealthStub(channel)
             for service, status in (("probe/live", "SERVING"), ("probe/ready", "NOT_SERVING")):
                 question = health_pb2.HealthCheckRequest(service=service)
-                reply = await health.Check(question, wait_for_ready=True, timeout=10)
+                reply = await health.Check(question, wait_for_ready=True, timeout=60)
                 assert reply.status == health_pb2.HealthCheckResponse.ServingStatus.Value(status)
             await asyncio.sleep(0.3)  # onnxruntime is imported, and the load under way
             assert not start.done()
