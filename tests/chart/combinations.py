@@ -92,6 +92,7 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
         "extraVolumeMounts": [{"name": "more", "mountPath": "/more"}], "image": {"digest": DIGEST}, **MORE}),
     "everything-of-a-pool": at("inference.pools.gpu", {**MORE, "models": {"source": "initContainer", "initContainer": {
         "image": "models:3", "resources": {"limits": {"memory": "64Mi"}}}}}),
+    "tls-callers": merge(at("tls.callers.existingSecret", "gateway-tls"), {"ingress": {"enabled": True, "hosts": ["hub.example.com"]}}),
     "connections": at("gateway", {"keepAliveSeconds": 620, "maxConnections": 20_000}),
     "names-and-labels": {"fullnameOverride": "hub", "commonLabels": {"team": "ml"}, "imagePullSecrets": [{"name": "pull"}],
                          "clusterDomain": "example.org"},

@@ -51,7 +51,9 @@ def test_services_lead_to_ports_that_are_there(name: str) -> None:
     http, grpc = one(objects, "Service", "gateway")["spec"]["ports"]
     assert (http["port"], grpc["port"]) in ((3000, 3001), (80, 3001))
     assert (http["targetPort"], grpc["targetPort"]) == ("http", "grpc")
-    assert (http["appProtocol"], grpc["appProtocol"]) == ("http", "kubernetes.io/h2c")
+    secure = "tls" in COMBINATIONS[name]
+    spoken = ("https", "https") if secure else ("http", "kubernetes.io/h2c")
+    assert (http["appProtocol"], grpc["appProtocol"]) == spoken
 
 
 def test_a_service_has_no_port_for_grpc_where_none_is_wanted() -> None:

@@ -40,7 +40,7 @@ class Secret:
             (directory / name).symlink_to(Path("..data", name))
 
     @property
-    def settings(self) -> dict[str, str]:
+    def settings(self) -> dict[str, Any]:
         """What names the two files."""
         return {
             "tls_cert": str(self.directory / "tls.crt"),

@@ -1,3 +1,20 @@
+{{/* The part of NOTES.txt about TLS: where it ends, and where callers from outside get in without it. */}}
+
+{{- define "inferencehub.notes.tls" -}}
+{{- $routed := or .Values.ingress.enabled .Values.httpRoute.enabled }}
+{{- if .Values.tls.callers.existingSecret }}
+{{- if $routed }}
+
+The gateway speaks TLS only, so what stands in front of it must speak TLS to it: ingress-nginx does with the annotation
+nginx.ingress.kubernetes.io/backend-protocol: HTTPS, the Gateway API with a BackendTLSPolicy.
+{{- end }}
+{{- else if or (ne .Values.gateway.service.type "ClusterIP") (and .Values.ingress.enabled (not .Values.ingress.tls)) }}
+
+Callers from outside of the cluster reach the gateway in plain. For TLS, set tls.callers.existingSecret
+{{- if .Values.ingress.enabled }} or ingress.tls{{ end }}.
+{{- end }}
+{{- end }}
+
 {{/* The part of NOTES.txt about the models: which pools serve those of their image, and thus the samples where it has none. */}}
 
 {{- define "inferencehub.notes.models" -}}

@@ -13,6 +13,12 @@
   value: {{ int .values.keepAliveSeconds | quote }}
 - name: HUB_MAX_CONNECTIONS
   value: {{ int .values.maxConnections | quote }}
+{{- if .root.Values.tls.callers.existingSecret }}
+- name: HUB_TLS_CERT
+  value: /etc/inferencehub/tls/tls.crt
+- name: HUB_TLS_KEY
+  value: /etc/inferencehub/tls/tls.key
+{{- end }}
 {{- $demand := dict }}{{ include "inferencehub.demand" (list .root $demand) }}
 {{- with $demand.models }}
 - name: HUB_ON_DEMAND_MODELS

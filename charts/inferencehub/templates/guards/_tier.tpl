@@ -16,7 +16,7 @@
 {{- end }}
 {{- end }}
 {{- range .values.extraVolumes }}
-{{- if has .name (list "tmp" "models") }}
+{{- if has .name (list "tmp" "models" "tls") }}
 {{- fail (printf "%s.extraVolumes has a volume '%s', but the chart uses that name itself: choose another name." $.at .name) }}
 {{- end }}
 {{- end }}

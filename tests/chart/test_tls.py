@@ -1,0 +1,88 @@
+"""TLS by the chart: what the settings say, where the files lie, and what is said to who installs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inferencehub.core.process.settings import read_settings
+from inferencehub.gateway.settings import GatewaySettings
+from tests.authority import Authority
+from tests.chart.combinations import COMBINATIONS
+from tests.chart.rendering import at, environ, merge, one, render, texts
+from tests.chart.test_release_test import run
+from tests.gateway.test_tls import Secret
+from tests.hub import MODELS, running_hub
+
+SECURE = at("tls.callers.existingSecret", "gateway-tls")
+
+
+def test_a_gateway_without_a_secret_has_no_files_and_speaks_in_plain() -> None:
+    pod = one(render(), "Deployment", "gateway")["spec"]["template"]["spec"]
+    assert not read_settings(GatewaySettings, environ(pod)).tls_cert
+    assert [volume["name"] for volume in pod["volumes"]] == ["tmp"]
+    ports = one(render(), "Service", "gateway")["spec"]["ports"]
+    assert [port["appProtocol"] for port in ports] == ["http", "kubernetes.io/h2c"]
+
+
+def test_the_settings_name_files_of_the_mounted_secret() -> None:
+    objects = render(SECURE)
+    pod = one(objects, "Deployment", "gateway")["spec"]["template"]["spec"]
+    settings = read_settings(GatewaySettings, environ(pod))
+    (volume,) = [volume for volume in pod["volumes"] if volume["name"] == "tls"]
+    (mount,) = [mount for mount in pod["containers"][0]["volumeMounts"] if mount["name"] == "tls"]
+    assert volume["secret"]["secretName"] == "gateway-tls"
+    assert "subPath" not in mount, "such a file would never change"
+    assert [settings.tls_cert, settings.tls_key] == [
+        f"{mount['mountPath']}/tls.crt",
+        f"{mount['mountPath']}/tls.key",
+    ]
+    ports = one(objects, "Service", "gateway")["spec"]["ports"]
+    assert [port["appProtocol"] for port in ports] == ["https", "https"]
+
+
+def test_a_line_for_the_local_machine_speaks_tls() -> None:
+    notes = texts(SECURE)["NOTES.txt"]
+    assert "\n  curl -sk https://localhost:3000/predict -d" in notes
+    assert "http://" not in notes
+    assert "in plain" not in notes
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({}, False),
+        (at("gateway.service.type", "LoadBalancer"), True),
+        (at("gateway.service.type", "NodePort"), True),
+        (merge(SECURE, at("gateway.service.type", "NodePort")), False),
+        (COMBINATIONS["ingress"], True),
+        (COMBINATIONS["ingress-tls"], False),
+        (COMBINATIONS["tls-callers"], False),
+    ],
+)
+def test_a_way_in_from_outside_in_plain_is_said(values: dict[str, Any], said: bool) -> None:
+    assert ("reach the gateway in plain" in texts(values)["NOTES.txt"]) is said
+
+
+def test_what_stands_in_front_must_speak_tls() -> None:
+    said = "what stands in front of it must speak TLS"
+    assert said in texts(COMBINATIONS["tls-callers"])["NOTES.txt"]
+    assert said not in texts(SECURE)["NOTES.txt"]
+
+
+async def test_helm_test_asks_through_tls(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "v1-mock").symlink_to(MODELS / "v1-mock")
+    secret = Secret(tmp_path / "secret")
+    secret.hold(*Authority(tmp_path, "private").signed("gateway"))
+    (url,) = [
+        variable["value"]
+        for variable in one(render(SECURE), "Pod", "-test")["spec"]["containers"][0]["env"]
+        if variable["name"] == "URL"
+    ]
+    assert url.startswith("https://")
+    async with running_hub(tmp_path / "models", **secret.settings) as hub:
+        code, output = await run(f"https://localhost:{hub.gateway.port}")
+    assert (code, output.count("class_id")) == (0, 1), output
