@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -94,16 +95,21 @@ class OpenLoop:
 
 @asynccontextmanager
 async def open_loop(
-    url: str, model: str = "v1-mock", deadline_s: float = 90.0, fresh: bool = False
+    url: str,
+    model: str = "v1-mock",
+    deadline_s: float = 90.0,
+    fresh: bool = False,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[OpenLoop]:
     """A stream of requests on a gateway, at first none. At the end it waits for the answers that are missing.
 
     Args:
         url, model, deadline_s: see `OpenLoop`.
         fresh: a new connection for each, so that a load balancer spreads them over all gateways.
+        tls: whom to trust; for https.
     """
     timeout = aiohttp.ClientTimeout(total=deadline_s + 10)
-    connector = aiohttp.TCPConnector(limit=0, force_close=fresh)
+    connector = aiohttp.TCPConnector(limit=0, force_close=fresh, ssl=tls or True)
     async with (
         aiohttp.ClientSession(connector=connector, timeout=timeout) as client,
         asyncio.TaskGroup() as tasks,

@@ -227,7 +227,7 @@ class Process:
         async with aiohttp.ClientSession() as client, asyncio.timeout(START_S):
             while True:
                 try:
-                    async with client.get(f"{self.url}/readyz") as answer:
+                    async with client.get(f"http://127.0.0.1:{self.ops_port}/readyz") as answer:
                         if answer.status == 200:
                             return
                 except aiohttp.ClientConnectionError:

@@ -22,7 +22,7 @@ from inferencehub.gateway.settings import GatewaySettings
 from inferencehub.pb import inference_pb2 as pb
 from tests.authority import Authority, openssl
 from tests.gateway.raw import Raw, request
-from tests.hub import eventually, mock_model, running_gateway, running_pod
+from tests.hub import Process, eventually, mock_model, running_gateway, running_pod
 from tests.load import drawn
 
 PREDICT = "/inference.ModelInference/Predict"
@@ -295,6 +295,28 @@ async def test_a_connection_of_the_last_moment_is_answered(
             assert (await reader.readline()).split()[1] == b"200"
             writer.transport.abort()
         await stopping
+
+
+async def test_every_handshake_ends_also_under_uvloop(authority: Authority, secret: Secret) -> None:
+    """One after the other, and many at a time: no byte that comes early may be lost."""
+    trusted, answered = client(authority.certificate), 0
+
+    async def ask(port: int) -> None:
+        nonlocal answered
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trusted)
+        writer.write(request("GET", "/healthz", None, "connection: close"))
+        assert (await reader.readline()).split()[1] == b"200"
+        assert await reader.read()
+        writer.close()
+        answered += 1
+
+    settings = {f"HUB_{name.upper()}": file for name, file in secret.settings.items()}
+    async with Process("gateway", GRPC_SERVER_URL="127.0.0.1:9", **settings) as gateway, asyncio.timeout(60):
+        for _ in range(200):
+            await ask(gateway.port)
+        for _ in range(5):
+            await asyncio.gather(*[ask(gateway.port) for _ in range(40)])
+    assert answered == 400
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable
+import sys
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
@@ -20,7 +21,7 @@ import uvicorn
 from inferencehub.core.http1.connection import Connection
 from inferencehub.core.http1.handler import Budget, Handler
 from inferencehub.core.http1.limits import Limits, Serving
-from inferencehub.core.tls.opening import Handshakes, Opening
+from inferencehub.core.tls.opening import Handshakes, Listener, Opening
 
 BACKLOG = 2048
 
@@ -52,7 +53,9 @@ class HttpServer:
         self, handler: Handler, port: int, limits: Limits, budget: Budget, tls: ssl.SSLContext | None = None
     ) -> None:
         self.port = port
-        serving = Serving(handler, limits, budget)
+        # Through TLS, connections are counted before there is an object for them.
+        own = limits if tls is None else replace(limits, max_connections=sys.maxsize)
+        serving = Serving(handler, own, budget)
         self.unread = serving.unread
         self._config = uvicorn.Config(
             handler,  # type: ignore[arg-type]  # no ASGI application: the connection knows whom to ask
@@ -66,12 +69,13 @@ class HttpServer:
             proxy_headers=False,
         )
         self._server = uvicorn.Server(self._config)
-        state = self._server.server_state
-        self._make: Callable[[], asyncio.BaseProtocol] = partial(Connection, serving, state)
+        self._make = partial(Connection, serving, self._server.server_state)
+        self._handshakes: Handshakes | None = None
         if tls is not None:
-            handshakes = Handshakes(tls, limits.header_timeout_s, limits.linger_s, limits.max_connections)
-            connections: Any = state.connections
-            self._make = partial(Opening, handshakes, connections, partial(Connection, serving, state))
+            connections: Any = self._server.server_state.connections
+            self._handshakes = Handshakes(
+                tls, limits.header_timeout_s, limits.linger_s, limits.max_connections, connections, self._make
+            )
         self._loop: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -86,7 +90,11 @@ class HttpServer:
         self._server.lifespan = self._config.lifespan_class(self._config)
         await self._server.startup(sockets=[])
         loop = asyncio.get_running_loop()
-        self._listening = await loop.create_server(self._make, sock=sock, backlog=BACKLOG)
+        self._listening: Listener | asyncio.Server = (
+            await loop.create_server(self._make, sock=sock, backlog=BACKLOG)
+            if self._handshakes is None
+            else Listener(sock, self._handshakes)
+        )
         self._loop = loop.create_task(self._server.main_loop())
         self._sock = sock
 
@@ -123,4 +131,7 @@ class HttpServer:
                 while True:
                     made.append(last.accept()[0])
         for connection in made:
-            await loop.connect_accepted_socket(self._make, connection)
+            if self._handshakes is None:
+                await loop.connect_accepted_socket(self._make, connection)
+            else:
+                self._handshakes.take(connection)

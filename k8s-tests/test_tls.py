@@ -1,0 +1,105 @@
+"""TLS for callers on the cluster: a new certificate, taken from a changed Secret, costs no request."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from base64 import b64encode
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import aiohttp
+import pytest
+import yaml
+from cluster import QUICK, Release, eventually, mock_models, release, run
+from open_loop import open_loop
+
+from tests.authority import Authority
+
+SECRET = "gateway-tls"
+
+
+def secret(chain: Path, key: Path) -> dict[str, Any]:
+    """A Secret with a certificate and its key."""
+    data = {"tls.crt": chain, "tls.key": key}
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "kubernetes.io/tls",
+        "metadata": {"name": SECRET},
+        "data": {name: b64encode(file.read_bytes()).decode() for name, file in data.items()},
+    }
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("first"), "first")
+
+
+@pytest.fixture(scope="module")
+def hub(authority: Authority) -> Iterator[Release]:
+    values = {
+        "models": mock_models(quick=QUICK),
+        "example": {"body": '{"features":[1],"model_name":"quick"}', "classId": None},
+        "gateway": {"replicas": 2, "service": {"type": "NodePort"}},
+        "tls": {"callers": {"existingSecret": SECRET}},
+        "extraObjects": [secret(*authority.signed("gateway"))],
+    }
+    with release(values, "hub-tls") as hub:
+        yield hub
+
+
+def shown(hub: Release) -> set[str]:
+    """The certificates that the gateways show, as PEM."""
+    found = set()
+    for pod in hub.ready("gateway"):
+        with hub.forwarded(f"pod/{pod.name}", 3000) as address:
+            host, port = address.split(":")
+            found.add(ssl.get_server_certificate((host, int(port)), timeout=10))
+    return found
+
+
+async def test_a_new_certificate_costs_no_request(
+    hub: Release, authority: Authority, tmp_path: Path, figure: Any
+) -> None:
+    """100 requests a second, half of them on new connections; their callers trust the old and the new authority."""
+    new = Authority(tmp_path, "new")
+    tls = ssl.create_default_context(cafile=str(authority.certificate))
+    tls.load_verify_locations(cafile=str(new.certificate))
+    tls.check_hostname = False  # nodes have addresses that the certificate does not know
+    url = hub.url().replace("http://", "https://")
+    async with (
+        open_loop(url, "quick", 30.0, fresh=True, tls=tls) as fresh,
+        open_loop(url, "quick", 30.0, tls=tls) as kept,
+    ):
+        fresh.rate = kept.rate = 50.0
+        await asyncio.sleep(3)
+        before = await asyncio.to_thread(shown, hub)
+        manifest = secret(*new.signed("gateway"))
+        await asyncio.to_thread(hub.kubectl, "apply", "-f", "-", stdin=yaml.safe_dump(manifest))
+        changed = monotonic()
+        # The kubelet looks at a pod's Secrets once a minute, and at once where the pod changes.
+        for pod in hub.ready("gateway"):
+            hub.kubectl("annotate", "pod", pod.name, "tests/looked-at=now")
+        await asyncio.to_thread(
+            eventually, lambda: not before & shown(hub), "all gateways show the new certificate", 120
+        )
+        took = monotonic() - changed
+        await asyncio.sleep(3)
+    sent, failed = fresh.sent + kept.sent, fresh.failed + kept.failed
+    figure(f"{sent} requests, {len(failed)} failed; new certificate shown by all after {took:.1f} s")
+    assert not failed
+    assert sent > 500
+    assert all(pod.restarts == 0 for pod in hub.pods("gateway"))
+
+
+async def test_nothing_is_answered_in_plain(hub: Release) -> None:
+    async with aiohttp.ClientSession() as client:
+        with pytest.raises(aiohttp.ClientError):
+            await client.get(f"{hub.url()}/v2")
+
+
+def test_helm_test_speaks_tls(hub: Release) -> None:
+    run("helm", "test", hub.name, "-n", hub.namespace, "--timeout", "60s")
