@@ -1,8 +1,8 @@
 """An HTTP server inside a running event loop: uvicorn without its signal handlers, and with our own way to stop.
 
 uvicorn keeps the set of connections and the date, and waits for the connections at the end. The listening socket is our
-own, because uvicorn does not count TLS handshakes and gives each a minute, and because it stops to listen as soon as it is told to end. A
-process that drains keeps serving first, and then calls `stop`.
+own: uvicorn would close it as soon as it is told to end, and a process that drains keeps serving first, and then calls
+`stop`. And it would leave TLS handshakes uncounted.
 """
 
 from __future__ import annotations

@@ -86,9 +86,12 @@ class Certificate:
         found: Pair | str = ""
         try:
             found = self._contents()
-            if found in (self.pair, self._refused):
+            if found == self._refused:
                 return
-            self.pair, self._context = self._read()
+            if found != self.pair:
+                self.pair, self._context = self._read()
+                logger.info("certificate reloaded", extra={"file": str(self._files[0])})
+            self._refused = None
         except (OSError, ValueError) as error:
             # A pair in the middle of a change is refused now, and is looked at again when it has changed.
             if isinstance(found, str):
@@ -97,9 +100,6 @@ class Certificate:
                 self._refused = found
                 text = "the new certificate is not used, the last one serves on"
                 logger.error(text, extra={"reason": self._sentence(error)})
-            return
-        self._refused = None
-        logger.info("certificate reloaded", extra={"file": str(self._files[0])})
 
     def _contents(self) -> Pair:
         chain, key = self._files
