@@ -6,6 +6,11 @@ import ssl
 import subprocess
 from pathlib import Path
 
+EXTENSIONS = """subjectAltName = DNS:localhost, IP:127.0.0.1
+subjectKeyIdentifier = hash
+authorityKeyIdentifier = keyid
+"""
+
 
 def openssl(*arguments: str) -> None:
     """Run openssl."""
@@ -35,26 +40,19 @@ class Authority:
             "-days",
             "2",
         )
-        openssl(*new, "-subj", f"/CN={name}", "-keyout", str(self.key), "-out", str(self.certificate))
+        # Python 3.13 and newer want the extension of an authority that they trust.
+        usage = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")
+        openssl(*new, "-subj", f"/CN={name}", *usage, "-keyout", str(self.key), "-out", str(self.certificate))
 
     def signed(self, name: str) -> tuple[Path, Path]:
         """Certificate and key of a client with that common name, or of a server on this machine."""
         key, asked, signed = (self.directory / f"{name}.{kind}" for kind in ("key", "csr", "crt"))
         new = ("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc")
-        here = ("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1")
-        openssl(*new, "-subj", f"/CN={name}", *here, "-keyout", str(key), "-out", str(asked))
-        by = (
-            "-CA",
-            str(self.certificate),
-            "-CAkey",
-            str(self.key),
-            "-CAcreateserial",
-            "-days",
-            "1",
-            "-copy_extensions",
-            "copy",
-        )
-        openssl("x509", "-req", "-in", str(asked), *by, "-out", str(signed))
+        openssl(*new, "-subj", f"/CN={name}", "-keyout", str(key), "-out", str(asked))
+        extensions = self.directory / f"{name}.ext"
+        extensions.write_text(EXTENSIONS)
+        by = ("-CA", str(self.certificate), "-CAkey", str(self.key), "-CAcreateserial", "-days", "1")
+        openssl("x509", "-req", "-in", str(asked), *by, "-extfile", str(extensions), "-out", str(signed))
         return signed, key
 
 

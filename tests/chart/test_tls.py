@@ -11,7 +11,7 @@ from inferencehub.core.process.settings import read_settings
 from inferencehub.gateway.settings import GatewaySettings
 from tests.authority import Authority
 from tests.chart.combinations import COMBINATIONS
-from tests.chart.rendering import at, environ, merge, one, render, texts
+from tests.chart.rendering import at, environ, helm, merge, one, render, texts
 from tests.chart.test_release_test import run
 from tests.gateway.test_tls import Secret
 from tests.hub import MODELS, running_hub
@@ -70,6 +70,16 @@ def test_what_stands_in_front_must_speak_tls() -> None:
     said = "what stands in front of it must speak TLS"
     assert said in texts(COMBINATIONS["tls-callers"])["NOTES.txt"]
     assert said not in texts(SECURE)["NOTES.txt"]
+
+
+def test_names_of_the_chart_are_refused_only_where_it_uses_them() -> None:
+    more = {"extraVolumes": [{"name": "tls", "emptyDir": {}}]}
+    for values in (at("gateway", more), merge(SECURE, at("inference", more))):
+        assert render(values)
+    with pytest.raises(helm.HelmRenderError, match="the chart uses that name itself"):
+        render(merge(SECURE, at("gateway", more)))
+    with pytest.raises(helm.HelmRenderError, match=r"gateway\.extraEnv sets HUB_TLS_CERT"):
+        render(at("gateway.extraEnv", [{"name": "HUB_TLS_CERT", "value": "/x"}]))
 
 
 async def test_helm_test_asks_through_tls(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -35,18 +36,21 @@ def request(method: str, path: str, body: bytes | None = None, *headers: str) ->
 
 
 class Raw:
-    """One connection: `async with Raw(port) as raw`."""
+    """One connection: `async with Raw(port) as raw`; through TLS to "localhost" if `tls` is given."""
 
-    def __init__(self, port: int, made: socket.socket | None = None) -> None:
+    def __init__(
+        self, port: int, made: socket.socket | None = None, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.port = port
+        self.tls: dict[str, Any] = {"ssl": tls, "server_hostname": "localhost"} if tls is not None else {}
         self.made = made  # the connection if it is there already
         self.sent = 0
 
     async def __aenter__(self) -> Self:
         if self.made is None:
-            self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
+            self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port, **self.tls)
         else:
-            self.reader, self.writer = await asyncio.open_connection(sock=self.made)
+            self.reader, self.writer = await asyncio.open_connection(sock=self.made, **self.tls)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -58,7 +62,7 @@ class Raw:
         await self.writer.drain()
         self.sent += len(data)
 
-    async def read(self, within_s: float = 10.0) -> Answer:
+    async def read(self, within_s: float = 60.0) -> Answer:
         """The next answer."""
         async with asyncio.timeout(within_s):
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
@@ -87,7 +91,7 @@ class Raw:
         await self.send(whole)
         return await self.read()
 
-    async def closed(self, within_s: float = 5.0) -> bytes:
+    async def closed(self, within_s: float = 30.0) -> bytes:
         """What still came until the other side closed; fails where it does not."""
         async with asyncio.timeout(within_s):
             try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -85,7 +86,7 @@ class Echo:
         """Answer the request that is held for longest."""
         tell(*self.held.pop(0))
 
-    async def until(self, condition: Callable[[], bool], within_s: float = 10.0) -> None:
+    async def until(self, condition: Callable[[], bool], within_s: float = 60.0) -> None:
         """Wait until something has happened to the handler that makes the condition true."""
         async with asyncio.timeout(within_s):
             while not condition():
@@ -110,11 +111,11 @@ def tell(request: Request, reply: Reply) -> None:
 
 @asynccontextmanager
 async def serving(
-    handler: Handler, budget: ByteBudget | None = None, **limits: Any
+    handler: Handler, budget: ByteBudget | None = None, tls: ssl.SSLContext | None = None, **limits: Any
 ) -> AsyncIterator[HttpServer]:
     """A server with this handler; what it does not end by itself fails the test."""
     budget = budget or ByteBudget(2**30)
-    server = HttpServer(handler, 0, Limits(**limits), budget)
+    server = HttpServer(handler, 0, Limits(**limits), budget, tls)
     budget.relieve = server.unread.relieve
     await server.start()
     try:

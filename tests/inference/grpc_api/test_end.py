@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from importlib.metadata import version
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -47,6 +48,10 @@ async def test_a_thread_that_works_does_not_hold_the_process() -> None:
                 await call
 
 
+@pytest.mark.skipif(
+    version("onnxruntime").startswith("1.20."),
+    reason="onnxruntime 1.20 holds the interpreter's lock while it opens a file, so nothing answers meanwhile",
+)
 async def test_a_thread_that_loads_does_not_hold_the_process(tmp_path: Path) -> None:
     write_model(tmp_path, "stuck", 'backend: "onnxruntime"')
     os.mkfifo(

@@ -15,15 +15,17 @@
 {{- fail (printf "%s has a further container '%s', but the chart uses that name itself: choose another name." $.at .name) }}
 {{- end }}
 {{- end }}
+{{- $taken := list "tmp" "models" }}
+{{- range .env }}{{ if eq .name "HUB_TLS_CERT" }}{{ $taken = append $taken "tls" }}{{ end }}{{ end }}
 {{- range .values.extraVolumes }}
-{{- if has .name (list "tmp" "models" "tls") }}
+{{- if has .name $taken }}
 {{- fail (printf "%s.extraVolumes has a volume '%s', but the chart uses that name itself: choose another name." $.at .name) }}
 {{- end }}
 {{- end }}
 {{- end }}
 
 {{- define "inferencehub.guard.env" -}}
-{{- $own := list "HUB_MODELS" "HUB_REQUIRED_MODELS" "HUB_READY_AFTER" "HUB_ON_DEMAND_MODELS" }}
+{{- $own := list "HUB_MODELS" "HUB_REQUIRED_MODELS" "HUB_READY_AFTER" "HUB_ON_DEMAND_MODELS" "HUB_TLS_CERT" "HUB_TLS_KEY" }}
 {{- range .env }}{{ $own = append $own .name }}{{ end }}
 {{- $seen := list }}
 {{- range .values.extraEnv }}

@@ -68,7 +68,8 @@ class GrpcServer:
         self._credentials = credentials
         connections = Connections(lambda: self.port)
         self.callers = Callers(UnreadAnswers(connections, limits, budget), HalfMessages(connections, budget))
-        self._server = grpc.aio.server(options=options)
+        handshake = ("grpc.server_handshake_timeout_ms", round(limits.header_timeout_s * 1000))
+        self._server = grpc.aio.server(options=[*options, handshake])
 
     async def start(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
         """Listen.

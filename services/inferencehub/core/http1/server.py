@@ -2,7 +2,7 @@
 
 uvicorn keeps the set of connections and the date, and waits for the connections at the end. The listening socket is our
 own: uvicorn would close it as soon as it is told to end, and a process that drains keeps serving first, and then calls
-`stop`. And it would leave TLS handshakes uncounted.
+`stop`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-import sys
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
@@ -21,7 +20,8 @@ import uvicorn
 from inferencehub.core.http1.connection import Connection
 from inferencehub.core.http1.handler import Budget, Handler
 from inferencehub.core.http1.limits import Limits, Serving
-from inferencehub.core.tls.opening import Handshakes, Listener, Opening
+from inferencehub.core.tls.connection import TlsConnection
+from inferencehub.core.tls.handshakes import Handshakes
 
 BACKLOG = 2048
 
@@ -53,9 +53,7 @@ class HttpServer:
         self, handler: Handler, port: int, limits: Limits, budget: Budget, tls: ssl.SSLContext | None = None
     ) -> None:
         self.port = port
-        # Through TLS, connections are counted before there is an object for them.
-        own = limits if tls is None else replace(limits, max_connections=sys.maxsize)
-        serving = Serving(handler, own, budget)
+        serving = Serving(handler, limits, budget)
         self.unread = serving.unread
         self._config = uvicorn.Config(
             handler,  # type: ignore[arg-type]  # no ASGI application: the connection knows whom to ask
@@ -69,13 +67,13 @@ class HttpServer:
             proxy_headers=False,
         )
         self._server = uvicorn.Server(self._config)
-        self._make = partial(Connection, serving, self._server.server_state)
-        self._handshakes: Handshakes | None = None
+        state = self._server.server_state
+        make = partial(Connection, serving, state)
+        self._make: Callable[[], Connection | TlsConnection] = make
         if tls is not None:
-            connections: Any = self._server.server_state.connections
-            self._handshakes = Handshakes(
-                tls, limits.header_timeout_s, limits.linger_s, limits.max_connections, connections, self._make
-            )
+            connections: Any = state.connections
+            shared = Handshakes(tls, limits.header_timeout_s, limits.max_connections, connections, make)
+            self._make = partial(TlsConnection, shared)
         self._loop: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -90,16 +88,12 @@ class HttpServer:
         self._server.lifespan = self._config.lifespan_class(self._config)
         await self._server.startup(sockets=[])
         loop = asyncio.get_running_loop()
-        self._listening: Listener | asyncio.Server = (
-            await loop.create_server(self._make, sock=sock, backlog=BACKLOG)
-            if self._handshakes is None
-            else Listener(sock, self._handshakes)
-        )
+        self._listening = await loop.create_server(self._make, sock=sock, backlog=BACKLOG)
         self._loop = loop.create_task(self._server.main_loop())
         self._sock = sock
 
     @property
-    def connections(self) -> list[Connection | Opening]:
+    def connections(self) -> list[Connection | TlsConnection]:
         """The connections that are open."""
         connections: Any = self._server.server_state.connections
         return list(connections)
@@ -131,7 +125,4 @@ class HttpServer:
                 while True:
                     made.append(last.accept()[0])
         for connection in made:
-            if self._handshakes is None:
-                await loop.connect_accepted_socket(self._make, connection)
-            else:
-                self._handshakes.take(connection)
+            await loop.connect_accepted_socket(self._make, connection)

@@ -1,1 +1,1 @@
-"""TLS of this process's ports: certificates that are read again when their files change, and handshakes; servers import it, it imports only the standard library."""
+"""TLS of this process's ports: certificates that are read again when their files change, and handshakes; servers import it, it imports `values`."""

@@ -93,8 +93,8 @@ class Certificate:
                 logger.info("certificate reloaded", extra={"file": str(self._files[0])})
             self._refused = None
         except (OSError, ValueError) as error:
-            # A pair in the middle of a change is refused now, and is looked at again when it has changed.
-            if isinstance(found, str):
+            # A pair that is bad itself is looked at again when it has changed; one that could not be read, at once.
+            if not isinstance(error, ssl.SSLError):
                 found = str(error)
             if found != self._refused:
                 self._refused = found

@@ -1,0 +1,231 @@
+"""A connection through TLS: the protocol of the TCP connection, and the transport of what speaks through it.
+
+The TLS of an event loop has a write buffer of its own, hides what waits below it, and cuts it off a moment after the
+connection is closed. So it can't be told how much of an answer its caller has not read, which must count in the budget of
+bytes, nor can a slow reader get the whole of its last answer. Here what is written is encrypted at once, and waits where
+it would wait without TLS: the buffer of the TCP transport is the only one.
+
+A connection counts from its first moment, before its handshake. The end is told by "close notify", and none is waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from contextlib import suppress
+from typing import Any
+
+from inferencehub.core.tls.handshakes import Handshakes, reason_of
+from inferencehub.core.values.tensors import Buffer
+
+# All connections read into this buffer; its bytes are taken out before the next read.
+BUFFER = memoryview(bytearray(2**18))
+PIECE = 2**18  # bytes that are encrypted before they are handed on
+
+
+class TlsConnection(asyncio.BufferedProtocol):
+    """See the module's text.
+
+    Args:
+        shared: what the connections of the server share.
+    """
+
+    __slots__ = (
+        "_app", "_closing", "_ending", "_incoming", "_loop", "_outgoing", "_paused", "_shared", "_tcp", "_timer", "_tls",
+    )  # fmt: skip
+
+    def __init__(self, shared: Handshakes) -> None:
+        self._shared = shared
+        self._loop = asyncio.get_running_loop()
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = shared.context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._app: Any = None  # what speaks through TLS, once the handshake has ended
+        self._tcp: Any = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._paused = False  # reading is paused
+        self._closing = False  # bytes that arrive are dropped
+        self._ending = False  # the server ends
+
+    # --- the protocol of the TCP connection ---
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin the handshake; if there are too many connections, close this one."""
+        self._tcp, shared = transport, self._shared
+        if len(shared.connections) >= shared.most:
+            self._closing = True
+            transport.abort()
+            return
+        shared.connections.add(self)
+        self._timer = self._loop.call_later(shared.within_s, self._late)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """See `asyncio.BufferedProtocol`."""
+        return BUFFER
+
+    def buffer_updated(self, size: int) -> None:
+        """See `asyncio.BufferedProtocol`: `size` encrypted bytes have arrived."""
+        if self._closing:
+            return
+        self._incoming.write(BUFFER[:size])
+        if self._app is not None or self._shake():
+            self._deliver()
+
+    def eof_received(self) -> None:
+        """The other side has hung up; the transport closes itself."""
+        if self._app is not None:
+            self._app.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is closed, by either side."""
+        self._closing = True
+        self._shared.connections.discard(self)
+        self._disarm()
+        app, self._app = self._app, None
+        if app is not None:
+            app.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """See `asyncio.BaseProtocol`."""
+        if self._app is not None:
+            self._app.pause_writing()
+
+    def resume_writing(self) -> None:
+        """See `asyncio.BaseProtocol`."""
+        if self._app is not None:
+            self._app.resume_writing()
+
+    # --- the handshake ---
+
+    def _shake(self) -> bool:
+        """Go on with the handshake; whether it has ended well."""
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            self._flush()
+            return False
+        except ssl.SSLError as error:
+            self._shared.failed(reason_of(error), self._tcp.get_extra_info("peername"))
+            self._closing = True
+            self._flush()  # it tells the other side why
+            self._tcp.close()
+            return False
+        self._flush()
+        self._disarm()
+        self._shared.connections.discard(self)  # from now on what speaks through it counts
+        self._app = self._shared.make()
+        self._app.connection_made(self)
+        if self._ending and not self._closing:
+            self._app.shutdown()
+        return True
+
+    def _late(self) -> None:
+        self._timer = None
+        self._shared.failed("no answer", self._tcp.get_extra_info("peername"))
+        self.abort()
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def shutdown(self) -> None:
+        """The server ends, while the handshake is under way: end after the first request."""
+        self._ending = True
+
+    def cut_off(self) -> None:
+        """The process ends and waits no longer."""
+        self.abort()
+
+    # --- the transport of what speaks through TLS ---
+
+    def _deliver(self) -> None:
+        """Hand on what has been decrypted, until there is no more or reading is paused."""
+        while not self._paused and not self._closing:
+            place = self._app.get_buffer(-1)
+            try:
+                size = self._tls.read(len(place), place)
+            except ssl.SSLWantReadError:
+                break
+            except ssl.SSLError:  # somebody has changed bytes on their way
+                self.abort()
+                return
+            if not size:  # "close notify"
+                self._app.eof_received()
+                self.close()
+                return
+            self._app.buffer_updated(size)
+        if self._outgoing.pending:
+            self._flush()
+
+    def _flush(self) -> None:
+        data = self._outgoing.read()
+        if data:
+            self._tcp.write(data)
+
+    def write(self, data: Buffer) -> None:
+        """See `asyncio.Transport`."""
+        if self._closing:
+            return
+        rest = memoryview(data).cast("B")
+        while rest:
+            sent = self._tls.write(rest[:PIECE])
+            rest = rest[sent:]
+            if self._outgoing.pending >= PIECE:
+                self._flush()
+        self._flush()
+
+    def write_eof(self) -> None:
+        """Send no more; bytes that arrive are dropped."""
+        self._end()
+        self._tcp.write_eof()
+
+    def close(self) -> None:
+        """Close when all bytes are sent."""
+        self._end()
+        self._tcp.close()
+
+    def _end(self) -> None:
+        """Tell the other side that nothing follows."""
+        if not self._closing:
+            self._closing = True
+            with suppress(ssl.SSLError):  # it wants the other side's "close notify"
+                self._tls.unwrap()
+            self._flush()
+
+    def abort(self) -> None:
+        """Close at once; what waits is dropped."""
+        self._closing = True
+        self._tcp.abort()
+
+    def is_closing(self) -> bool:
+        """See `asyncio.BaseTransport`."""
+        return self._closing
+
+    def pause_reading(self) -> None:
+        """See `asyncio.ReadTransport`."""
+        self._paused = True
+        self._tcp.pause_reading()
+
+    def resume_reading(self) -> None:
+        """See `asyncio.ReadTransport`."""
+        self._paused = False
+        self._tcp.resume_reading()
+        self._loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        """Hand on what was decrypted or waited when reading was paused."""
+        if self._app is not None and not self._closing:
+            self._deliver()
+
+    def get_write_buffer_size(self) -> int:
+        """Bytes that wait to be sent, encrypted."""
+        size: int = self._tcp.get_write_buffer_size()
+        return size
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """See `asyncio.WriteTransport`."""
+        self._tcp.set_write_buffer_limits(high, low)
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """See `asyncio.BaseTransport`."""
+        return self._tls if name == "ssl_object" else self._tcp.get_extra_info(name, default)
