@@ -277,7 +277,7 @@ async def test_a_good_pair_that_could_not_be_read_once_is_used_later(
     before = certificate.pair
     secret.hold(*authority.signed("later"))
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/dev/fd")) - 1, limits[1]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))  # the three that are always open
     try:
         certificate.look()
     finally:
