@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import resource
 import shutil
 import socket
 import ssl
@@ -18,7 +17,6 @@ import grpc
 import pytest
 
 from inferencehub.core.process.settings import SettingError
-from inferencehub.core.tls.certificate import Certificate
 from inferencehub.gateway.server import Gateway
 from inferencehub.gateway.settings import GatewaySettings
 from inferencehub.pb import inference_pb2 as pb
@@ -265,26 +263,6 @@ async def test_a_certificate_in_the_middle_of_a_change_breaks_nothing(
         assert await ask(gateway, authority.certificate) == drawn(*FEATURES)
         secret.hold(chain, key)
         await eventually_trusts(ask, gateway, new.certificate)
-
-
-async def test_a_good_pair_that_could_not_be_read_once_is_used_later(
-    tmp_path: Path, authority: Authority, secret: Secret
-) -> None:
-    """For example while the process has no file left."""
-    certificate = Certificate(
-        secret.settings["tls_cert"], secret.settings["tls_key"], ("CERT", "KEY"), ["http/1.1"]
-    )
-    before = certificate.pair
-    secret.hold(*authority.signed("later"))
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))  # the three that are always open
-    try:
-        certificate.look()
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-    assert certificate.pair is before
-    certificate.look()
-    assert certificate.pair != before
 
 
 async def test_who_never_ends_a_handshake_is_limited_as_all_others(tmp_path: Path, secret: Secret) -> None:
