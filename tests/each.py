@@ -21,8 +21,8 @@ def for_each(things: Iterable[str]) -> Callable[[Callable[[str], None]], Callabl
                     check(thing)
                 except AssertionError as error:
                     broken[thing] = str(error)
-            assert not broken
             assert checked
+            assert not broken, "\n".join(f"{thing}: {error}" for thing, error in broken.items())
 
         test.__doc__ = check.__doc__
         return test

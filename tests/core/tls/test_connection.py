@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import socket
 import ssl
+import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 
@@ -17,8 +19,26 @@ from inferencehub.core.tls.certificate import Certificate
 from tests.authority import Authority
 from tests.core.http1.server import Echo, on_both_loops, serving
 from tests.gateway.raw import Raw, request
+from tests.machine import resident
 
 BIG = 20_000_000
+CLIENTS = """
+import socket, ssl, sys
+port, count, size = map(int, sys.argv[1:])
+trusting = ssl.create_default_context()
+trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+all = [trusting.wrap_socket(socket.create_connection(("127.0.0.1", port))) for _ in range(count)]
+for at_once in (all[:2], all):  # the first ones warm the server up
+    for one in at_once:
+        one.sendall(b"POST / HTTP/1.1\\r\\nhost: h\\r\\ncontent-length: %d\\r\\n\\r\\n" % size + bytes(size))
+        one.recv(2**16)
+        one.sendall(b"GET /big?%d HTTP/1.1\\r\\nhost: h\\r\\n\\r\\n" % size)
+        got = 0
+        while got < size:
+            got += len(one.recv(2**16))
+    print("done", flush=True)
+    sys.stdin.readline()
+"""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -36,21 +56,19 @@ server: Callable[[], ssl.SSLContext]
 trusting: ssl.SSLContext
 
 
-@contextmanager
-def connected(port: int, buffer_bytes: int = 0) -> Iterator[ssl.SSLSocket]:
-    """A client that blocks, for a thread."""
+def connect(port: int, buffer_bytes: int) -> ssl.SSLSocket:
+    """A client that blocks, for a thread, with a receive buffer of this size."""
     plain = socket.socket()
-    if buffer_bytes:
-        plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
+    plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
     plain.connect(("127.0.0.1", port))
-    with trusting.wrap_socket(plain, server_hostname="localhost") as sock:
-        sock.settimeout(60)
-        yield sock
+    sock = trusting.wrap_socket(plain, server_hostname="localhost")
+    sock.settimeout(60)
+    return sock
 
 
-def whole(port: int, asked: bytes, pause_s: float = 0.0, buffer_bytes: int = 0) -> int:
+def whole(port: int, asked: bytes, pause_s: float = 0.0, buffer_bytes: int = 2**20) -> int:
     """The bytes that come back until the server closes; `pause_s` after each megabyte."""
-    with connected(port, buffer_bytes) as sock:
+    with connect(port, buffer_bytes) as sock:
         sock.sendall(asked)
         got = due = 0
         while piece := sock.recv(2**16):
@@ -114,7 +132,7 @@ async def _a_slow_reader_gets_the_whole_of_its_last_answer() -> None:
 async def _an_answer_that_nobody_reads_counts_and_ends_its_connection() -> None:
     budget = ByteBudget(2**30)
     async with serving(Echo(), budget, tls=server(), write_timeout_s=1.0, tick_s=0.05) as http:
-        with connected_now(await asyncio.to_thread(open_unread, http.port)):
+        with closing(await asyncio.to_thread(open_unread, http.port)):
             async with asyncio.timeout(30):
                 while budget.held < BIG // 2:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
@@ -125,21 +143,30 @@ async def _an_answer_that_nobody_reads_counts_and_ends_its_connection() -> None:
 
 def open_unread(port: int) -> ssl.SSLSocket:
     """A connection that asks for a large answer and reads nothing of it."""
-    plain = socket.socket()
-    plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
-    plain.connect(("127.0.0.1", port))
-    sock = trusting.wrap_socket(plain, server_hostname="localhost")
+    sock = connect(port, 2**16)
     sock.sendall(request("GET", f"/big?{BIG}"))
     return sock
 
 
-@contextmanager
-def connected_now(sock: ssl.SSLSocket) -> Iterator[None]:
-    """Close it at the end."""
-    try:
-        yield
-    finally:
-        sock.close()
+async def _an_idle_connection_keeps_little_of_what_it_carried() -> None:
+    """OpenSSL's buffers grow with what is in them, and shrink only with the connection. Clients are another process."""
+    count, size = 60, 900_000
+    async with serving(Echo(), tls=server()) as http:
+        client = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", CLIENTS, str(http.port), str(count), str(size), stdin=-1, stdout=-1
+        )
+        assert client.stdin is not None
+        assert client.stdout is not None
+        await client.stdout.readline()
+        before = resident(os.getpid())
+        client.stdin.write(b"\n")
+        await client.stdout.readline()
+        assert len(http.connections) == count
+        grown = (resident(os.getpid()) - before) / count
+        client.stdin.close()
+        await client.wait()
+        print(f"{grown / 1024:.0f} KiB for each idle connection")
+        assert grown < 150_000
 
 
 async def _a_refusal_arrives_and_logs_no_fault() -> None:
@@ -195,6 +222,9 @@ test_a_slow_reader_gets_the_whole_of_its_last_answer = on_both_loops(
 )
 test_an_answer_that_nobody_reads_counts_and_ends_its_connection = on_both_loops(
     _an_answer_that_nobody_reads_counts_and_ends_its_connection
+)
+test_an_idle_connection_keeps_little_of_what_it_carried = on_both_loops(
+    _an_idle_connection_keeps_little_of_what_it_carried
 )
 test_a_refusal_arrives_and_logs_no_fault = on_both_loops(_a_refusal_arrives_and_logs_no_fault)
 test_nothing_is_left_for_the_collector = on_both_loops(_nothing_is_left_for_the_collector)

@@ -142,10 +142,10 @@ def no_password() -> str:
 
 
 def new_context(protocols: list[str]) -> ssl.SSLContext:
-    """A context for a server: TLS 1.2 or newer, and no session that outlives a certificate."""
+    """A context for a server: TLS 1.2 or newer, one handshake a connection, no session that outlives a certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_NO_TICKET
+    context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION
     context.num_tickets = 0
     context.set_alpn_protocols(protocols)
     return context

@@ -19,8 +19,9 @@ from inferencehub.core.tls.handshakes import Handshakes, reason_of
 from inferencehub.core.values.tensors import Buffer
 
 # All connections read into this buffer; its bytes are taken out before the next read.
-BUFFER = memoryview(bytearray(2**18))
-PIECE = 2**18  # bytes that are encrypted before they are handed on
+BUFFER = memoryview(bytearray(2**16))
+# Bytes that OpenSSL gets at a time, a record. Its buffers grow with what is in them, and shrink only with the connection.
+PIECE = 2**14
 
 
 class TlsConnection(asyncio.BufferedProtocol):
@@ -66,9 +67,12 @@ class TlsConnection(asyncio.BufferedProtocol):
         """See `asyncio.BufferedProtocol`: `size` encrypted bytes have arrived."""
         if self._closing:
             return
-        self._incoming.write(BUFFER[:size])
-        if self._app is not None or self._shake():
-            self._deliver()
+        for at in range(0, size, PIECE):
+            self._incoming.write(BUFFER[at : min(at + PIECE, size)])
+            if self._app is not None or self._shake():
+                self._deliver()
+            if self._closing:
+                return
 
     def eof_received(self) -> None:
         """The other side has hung up; the transport closes itself."""
@@ -166,13 +170,11 @@ class TlsConnection(asyncio.BufferedProtocol):
         """See `asyncio.Transport`."""
         if self._closing:
             return
-        rest = memoryview(data).cast("B")
-        while rest:
-            sent = self._tls.write(rest[:PIECE])
-            rest = rest[sent:]
-            if self._outgoing.pending >= PIECE:
-                self._flush()
-        self._flush()
+        plain, records, at = memoryview(data).cast("B"), [], 0
+        while at < len(plain):
+            at += self._tls.write(plain[at : at + PIECE])
+            records.append(self._outgoing.read())
+        self._tcp.write(records[0] if len(records) == 1 else b"".join(records))
 
     def write_eof(self) -> None:
         """Send no more; bytes that arrive are dropped."""
@@ -197,10 +199,6 @@ class TlsConnection(asyncio.BufferedProtocol):
         self._closing = True
         self._tcp.abort()
 
-    def is_closing(self) -> bool:
-        """See `asyncio.BaseTransport`."""
-        return self._closing
-
     def pause_reading(self) -> None:
         """See `asyncio.ReadTransport`."""
         self._paused = True
@@ -222,10 +220,10 @@ class TlsConnection(asyncio.BufferedProtocol):
         size: int = self._tcp.get_write_buffer_size()
         return size
 
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+    def set_write_buffer_limits(self, high: int) -> None:
         """See `asyncio.WriteTransport`."""
-        self._tcp.set_write_buffer_limits(high, low)
+        self._tcp.set_write_buffer_limits(high)
 
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
+    def get_extra_info(self, name: str) -> Any:
         """See `asyncio.BaseTransport`."""
-        return self._tls if name == "ssl_object" else self._tcp.get_extra_info(name, default)
+        return self._tcp.get_extra_info(name)
