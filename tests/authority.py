@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import ssl
 import subprocess
 from pathlib import Path
+from typing import Any
 
-EXTENSIONS = """subjectAltName = DNS:localhost, IP:127.0.0.1
+EXTENSIONS = """subjectAltName = DNS:{name}, DNS:localhost, IP:127.0.0.1
 subjectKeyIdentifier = hash
 authorityKeyIdentifier = keyid
 """
@@ -45,15 +48,53 @@ class Authority:
         openssl(*new, "-subj", f"/CN={name}", *usage, "-keyout", str(self.key), "-out", str(self.certificate))
 
     def signed(self, name: str) -> tuple[Path, Path]:
-        """Certificate and key of a client with that common name, or of a server on this machine."""
+        """Certificate and key for that name, and for a server on this machine."""
         key, asked, signed = (self.directory / f"{name}.{kind}" for kind in ("key", "csr", "crt"))
         new = ("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc")
         openssl(*new, "-subj", f"/CN={name}", "-keyout", str(key), "-out", str(asked))
         extensions = self.directory / f"{name}.ext"
-        extensions.write_text(EXTENSIONS)
+        extensions.write_text(EXTENSIONS.format(name=name))
         by = ("-CA", str(self.certificate), "-CAkey", str(self.key), "-CAcreateserial", "-days", "1")
         openssl("x509", "-req", "-in", str(asked), *by, "-extfile", str(extensions), "-out", str(signed))
         return signed, key
+
+
+class Secret:
+    """Files in a directory, as Kubernetes mounts a Secret: a change is one swap of a symlink."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.swaps = 0
+        directory.mkdir()
+        for name in ("tls.crt", "tls.key", "ca.crt"):
+            (directory / name).symlink_to(Path("..data", name))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What names the two files."""
+        return {
+            "tls_cert": str(self.directory / "tls.crt"),
+            "tls_key": str(self.directory / "tls.key"),
+        }
+
+    @property
+    def tier_settings(self) -> dict[str, Any]:
+        """What names all three, for TLS between the tiers."""
+        ca = str(self.directory / "ca.crt")
+        return {**{f"tier_{name}": file for name, file in self.settings.items()}, "tier_tls_ca": ca}
+
+    def hold(self, chain: Path, key: Path, *authorities: Authority) -> None:
+        """Put other files there; with authorities, also a file of all of them."""
+        self.swaps += 1
+        new = self.directory / f"..{self.swaps}"
+        new.mkdir()
+        shutil.copy(chain, new / "tls.crt")
+        shutil.copy(key, new / "tls.key")
+        if authorities:
+            (new / "ca.crt").write_text("".join(one.certificate.read_text() for one in authorities))
+        link = self.directory / "..new"
+        link.symlink_to(new.name)
+        os.replace(link, self.directory / "..data")
 
 
 def client(trusted: str, shows: tuple[Path, Path] | None = None) -> ssl.SSLContext:

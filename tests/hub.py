@@ -213,7 +213,8 @@ class Process:
         await (self._serving() if self.tier == "inference" else self._answering())
 
     async def _serving(self) -> None:
-        async with grpc.aio.insecure_channel(self.address) as channel:
+        port = self.environ.get("HUB_HEALTH_PORT", str(self.port))
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             call = health_pb2_grpc.HealthStub(channel).Watch(  # type: ignore[attr-defined]
                 health_pb2.HealthCheckRequest(service=""), wait_for_ready=True, timeout=START_S
             )

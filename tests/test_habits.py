@@ -9,6 +9,7 @@ import tomllib
 from inferencehub import __version__
 from inferencehub.core.process.settings import variables
 from inferencehub.gateway.settings import GatewaySettings
+from inferencehub.inference.settings import InferenceSettings
 from tests.each import for_each
 from tests.hub import ROOT
 
@@ -64,7 +65,7 @@ def test_the_changelog_has_what_comes_and_this_version() -> None:
 
 
 def test_settings_that_security_names_exist() -> None:
-    names = {name for name, _ in variables(GatewaySettings)}
+    names = {name for cls in (GatewaySettings, InferenceSettings) for name, _ in variables(cls)}
     assert set(re.findall(r"HUB_\w+", (ROOT / "SECURITY.md").read_text())) <= names
 
 

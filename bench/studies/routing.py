@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
+from functools import partial
 from time import perf_counter
 
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.values.signature import ModelInfo, Signature, TensorSpec
 from inferencehub.gateway.metrics import Metrics
+from inferencehub.gateway.pods.channel import Channel
 from inferencehub.gateway.pods.pod import Pod
 from inferencehub.gateway.routing.fleet import Fleet
 from inferencehub.gateway.routing.table import RoutingTable
@@ -42,7 +44,9 @@ async def main() -> None:
     fleet = Fleet(GatewaySettings(backends=("127.0.0.1:1",)))
     table = RoutingTable(fleet, ByteBudget(10**9), Metrics(None).lane)
     addresses = [f"127.0.0.1:{port}" for port in range(1, PODS + 1)]
-    pods = [Pod(address, 4, 2**26, lambda: fleet.changed()) for address in addresses]
+    pods = [
+        Pod(address, 4, partial(Channel, address, 2**26), lambda: fleet.changed()) for address in addresses
+    ]
     fleet.pods = dict(zip(addresses, pods, strict=True))
 
     def report() -> None:

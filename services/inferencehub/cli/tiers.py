@@ -34,6 +34,8 @@ def tiers(environ: Mapping[str, str], pods: int, port: Port, ops_port: Port) -> 
     ports = {"PORT": port, "HUB_OPS_PORT": ops_port}
     if read.stream_port:  # with 0, each process takes a free one
         ports["HUB_STREAM_PORT"] = Port(read.stream_port, "HUB_STREAM_PORT")
+    if read.tier_tls_cert and read.health_port:
+        ports["HUB_HEALTH_PORT"] = Port(read.health_port, "HUB_HEALTH_PORT")
     used: list[Port] = []
     inference = []
     for place in range(pods):

@@ -25,8 +25,6 @@ from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.oip.admin.log_settings import LogSettings
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.process.ops_port import ops_server
-from inferencehub.core.process.settings import SettingError
-from inferencehub.core.tls.certificate import BadCertificate, Certificate
 from inferencehub.gateway.calls.stages import LoadShedding, Memory
 from inferencehub.gateway.calls.submit import Calls
 from inferencehub.gateway.grpc_api.edge import Edge as GrpcEdge
@@ -62,13 +60,13 @@ class Gateway:
         access: where access lines go; None to write none.
 
     Raises:
-        SettingError: if the certificate cannot be used.
+        BadCertificate: if a certificate can't be used.
     """
 
     def __init__(self, settings: GatewaySettings, access: AccessLog | None = None) -> None:
         self.settings = settings
         self.access = access
-        self.certificate = certificate_of(settings)
+        self.certificate = settings.certificate()
         self.started = False
         self.draining = False
         self.metrics = Metrics(access)
@@ -83,8 +81,7 @@ class Gateway:
         self.metrics.registry.register(self.demand)
         limits = self._limits()
         self.edge = self._make_edge()
-        tls = None if self.certificate is None else self.certificate.server_context()
-        self.http = HttpServer(self.edge, settings.port, limits, self.bytes_held, tls)
+        self.http = HttpServer(self.edge, settings.port, limits, self.bytes_held, self.certificate)
         self.grpc = self._make_grpc(limits)
         self.bytes_held.relieve = self._relieve
         self.ops = ops_server(
@@ -206,14 +203,3 @@ class Gateway:
         if self.access is not None:
             await self.access.close()
         logger.info("stopped")
-
-
-def certificate_of(settings: GatewaySettings) -> Certificate | None:
-    """The certificate for callers, if there is one."""
-    if not settings.tls_cert:
-        return None
-    names = ("HUB_TLS_CERT", "HUB_TLS_KEY")
-    try:
-        return Certificate(settings.tls_cert, settings.tls_key, names, ["http/1.1"])
-    except BadCertificate as error:
-        raise SettingError(str(error)) from None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from inferencehub.core.process.settings import SettingError, TierSettings, setting
+from inferencehub.core.tls.certificate import Certificate
 
 
 class OnDemand(NamedTuple):
@@ -100,6 +101,9 @@ class GatewaySettings(TierSettings):
         "only; read again when it changes",
     )
     tls_key: str = setting("", "file with the key of this certificate, as PEM, without a password")
+    tier_tls_server_name: str = setting(
+        "inference", "name that the certificate of each pod must have; pods are called by their addresses"
+    )
     cors_origins: tuple[str, ...] = setting(
         (),
         "origins whose pages may call from a browser, separated by commas; * for all; no CORS headers if empty",
@@ -120,7 +124,17 @@ class GatewaySettings(TierSettings):
         for origin in self.cors_origins:
             if origin != "*" and not origin.startswith(("http://", "https://")):
                 raise SettingError(f"HUB_CORS_ORIGINS has '{origin}', expected * or https://host")
-        self.check_timeouts()
+        self.check()
+
+    def certificate(self) -> Certificate | None:
+        """The certificate for callers; None if they are answered in plain.
+
+        Raises:
+            BadCertificate: if it can't be used.
+        """
+        if not self.tls_cert:
+            return None
+        return Certificate("HUB_TLS", self.tls_cert, self.tls_key, protocols=["http/1.1"])
 
     def on_demand(self) -> dict[str, OnDemand]:
         """`on_demand_models` as a dict by model name.

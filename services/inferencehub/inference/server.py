@@ -15,6 +15,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from inferencehub.core.grpc_server.credentials import Admitting, server_credentials
 from inferencehub.core.grpc_server.health import SERVICE as HEALTH
 from inferencehub.core.grpc_server.health import Health
 from inferencehub.core.grpc_server.infer_stream import InferStreams
@@ -25,6 +26,7 @@ from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.oip import messages
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.process.ops_port import Answer, Asked, ops_server
+from inferencehub.core.tls.certificate import Certificate, Contents
 from inferencehub.core.values.errors import listed
 from inferencehub.inference.grpc_api.health import AT_START, OPEN, READY, STARTED
 from inferencehub.inference.grpc_api.servicer import PREDICT_SERVICE, Servicer, handlers
@@ -36,6 +38,7 @@ from inferencehub.inference.settings import InferenceSettings
 
 logger = logging.getLogger(__name__)
 
+TRUSTED_S = 10.0  # how long a TLS connection of gRPC takes calls; the next one shows its certificate again
 LOAD_END_S = (
     0.5  # a cancelled load ends its processes within this time; a thread inside a library may never end
 )
@@ -50,6 +53,7 @@ class InferenceServer:
 
     Raises:
         SettingError: if there is no model repository.
+        BadCertificate: if the certificate for the gateways can't be used.
     """
 
     def __init__(self, settings: InferenceSettings, access: AccessLog | None = None) -> None:
@@ -65,9 +69,10 @@ class InferenceServer:
             self._show_health,
             ProcessRules(settings.model_grace_s, settings.max_message_bytes, settings.model_env),
         )
-        self.servicer = Servicer(self.models, settings, access)
-        largest = settings.max_message_bytes
-        self.grpc = GrpcServer(settings.port, options(largest, largest), Limits(), self.models.bytes_held)
+        self.certificate = settings.tier_certificate(admits=settings.tier_tls_client_names)
+        self.servicer = Servicer(self.models, settings, access, self.certificate)
+        self.grpc = self._make_grpc(settings.port, self.certificate)
+        self.plain_health = None if self.certificate is None else self._make_grpc(settings.health_port, None)
         self.streams = InferStreams(
             StreamedCalls(self.servicer).answer, MOST_WAITING, self.models.bytes_held, self.grpc.callers
         )
@@ -77,6 +82,16 @@ class InferenceServer:
             settings.ops_port, self.metrics.registry, self.not_ready, {"/address": self.address}
         )
         self._loading: asyncio.Task[None] | None = None
+
+    def _make_grpc(self, port: int, certificate: Certificate | None) -> GrpcServer:
+        """A gRPC port that speaks TLS if there is a certificate."""
+        largest, credentials = self.settings.max_message_bytes, None
+        chosen = options(largest, largest)
+        if certificate is not None:
+            credentials = server_credentials(certificate)
+            # A connection is trusted as long as it lives. Calls that run when it has lived so long are not cut off.
+            chosen.append(("grpc.max_connection_age_ms", round(TRUSTED_S * 1000)))
+        return GrpcServer(port, chosen, Limits(), self.models.bytes_held, credentials)
 
     @property
     def port(self) -> int:
@@ -95,14 +110,7 @@ class InferenceServer:
             )
         await self.ops.start()
         await self.servicer.streams.start(self.settings.stream_port)
-        services = (messages.SERVICE, PREDICT_SERVICE, HEALTH)
-        await self.grpc.start(
-            [
-                *handlers(self.servicer, self.streams.handler(), self.grpc.callers),
-                self.health.handlers(),
-                *reflection_handlers(services),
-            ]
-        )
+        await self._start_grpc()
         self._loading = asyncio.get_running_loop().create_task(self.models.load())
         ports = {
             "port": self.port,
@@ -110,6 +118,28 @@ class InferenceServer:
             "ops_port": self.ops.port,
         }
         logger.info("listening", extra=ports)
+
+    async def _start_grpc(self) -> None:
+        services = (messages.SERVICE, PREDICT_SERVICE, HEALTH)
+        served = [
+            *handlers(self.servicer, self.streams.handler(), self.grpc.callers),
+            self.health.handlers(),
+            *reflection_handlers(services),
+        ]
+        if self.certificate is None or self.plain_health is None:
+            await self.grpc.start(served)
+            return
+        self.certificate.changed = self._renew
+        self.certificate.start()
+        await self.grpc.start([Admitting(one, self.certificate) for one in served])
+        await self.plain_health.start([self.health.handlers()])
+        logger.info("listening for health in plain", extra={"health_port": self.plain_health.port})
+
+    def _renew(self, before: Contents) -> None:
+        """Let streams begin anew if who signed their clients' certificates may not be trusted any more."""
+        if self.certificate is not None and before.authorities != self.certificate.contents.authorities:
+            self.servicer.streams.renew()
+            self.streams.renew()
 
     def _relieve(self, fits: Callable[[], bool]) -> None:
         """Make room in the budget until `fits()` is true: end what does not come whole or is not read."""
@@ -169,6 +199,10 @@ class InferenceServer:
         self.streams.end()
         grace_s = self.settings.drain_timeout_s
         await asyncio.gather(self.grpc.stop(grace_s), self.servicer.streams.stop(grace_s))
+        if self.plain_health is not None:
+            await self.plain_health.stop(0)
+        if self.certificate is not None:
+            await self.certificate.stop()
         if self._loading is not None and not self._loading.done():
             self._loading.cancel()
             await asyncio.wait([self._loading], timeout=LOAD_END_S)

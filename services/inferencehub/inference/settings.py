@@ -51,6 +51,23 @@ class InferenceSettings(TierSettings):
         64 * 2**20, "largest gRPC message that is received or sent, in bytes", least=2**10, most=2**31 - 1
     )
 
+    tier_tls_client_names: tuple[str, ...] = setting(
+        ("gateway",),
+        "names of which the certificate of each client must have one, separated by commas, if the tiers speak TLS",
+    )
+    health_port: int = setting(
+        50053,
+        "port for health over plain gRPC and nothing else, if the tiers speak TLS, which kubelets do not; "
+        "0 takes any free port",
+        least=0,
+        most=65535,
+    )
+
+    def __post_init__(self) -> None:
+        self.check()
+        if not self.tier_tls_client_names:
+            raise SettingError("HUB_TIER_TLS_CLIENT_NAMES is empty, expected at least one name")
+
     def repository(self) -> Path:
         """The directory whose models are served.
 

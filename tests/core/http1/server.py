@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -18,6 +17,7 @@ from inferencehub.core.http1.limits import Limits
 from inferencehub.core.http1.response import JSON
 from inferencehub.core.http1.server import HttpServer
 from inferencehub.core.lane.byte_budget import ByteBudget
+from inferencehub.core.tls.certificate import Certificate
 from inferencehub.core.values.errors import HubError, Kind
 
 RUN: dict[str, Callable[[Any], Any]] = {"asyncio": asyncio.run, "uvloop": uvloop.run}
@@ -111,7 +111,7 @@ def tell(request: Request, reply: Reply) -> None:
 
 @asynccontextmanager
 async def serving(
-    handler: Handler, budget: ByteBudget | None = None, tls: ssl.SSLContext | None = None, **limits: Any
+    handler: Handler, budget: ByteBudget | None = None, tls: Certificate | None = None, **limits: Any
 ) -> AsyncIterator[HttpServer]:
     """A server with this handler; what it does not end by itself fails the test."""
     budget = budget or ByteBudget(2**30)

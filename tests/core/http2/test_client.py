@@ -335,12 +335,12 @@ BROKEN: dict[str, tuple[Callable[[Server], None], str]] = {
 async def test_whatever_breaks_it_is_said(what: str) -> None:
     act, reason = BROKEN[what]
     async with connected() as one:
+        transport = one.stream._transport
+        assert transport is not None
         await one.says(act)
         status, detail = await one.ended()
         assert status == -1
         assert reason in detail
-        transport = one.stream._transport
-        assert transport is not None
         assert transport.is_closing()
 
 

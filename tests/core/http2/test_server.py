@@ -42,9 +42,9 @@ class Echo(ServerStream):
         self.messages = 0
         self.given: list[tuple[bytes, GivenUp]] = []
 
-    @property
-    def transport(self) -> Any:
-        return self._transport
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        super().connection_made(transport)
 
     def _headed(self, headers: Mapping[str, str], last: bool) -> None:
         if self._begun:  # trailers

@@ -9,7 +9,6 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Callable
 from contextlib import closing
 
 import pytest
@@ -48,11 +47,11 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> None:
     directory = tmp_path_factory.mktemp("certificate")
     authority = Authority(directory, "authority")
     chain, key = authority.signed("server")
-    server = Certificate(str(chain), str(key), ("CERT", "KEY"), ["http/1.1"]).server_context
+    server = Certificate("HUB_TLS", str(chain), str(key), protocols=["http/1.1"])
     trusting = ssl.create_default_context(cafile=str(authority.certificate))
 
 
-server: Callable[[], ssl.SSLContext]
+server: Certificate
 trusting: ssl.SSLContext
 
 
@@ -81,7 +80,7 @@ def whole(port: int, asked: bytes, pause_s: float = 0.0, buffer_bytes: int = 2**
 
 async def _bodies() -> None:
     """Each size, in one piece and in two, comes as it was sent."""
-    async with serving(Echo(), tls=server()) as http, Raw(http.port, tls=trusting) as raw:
+    async with serving(Echo(), tls=server) as http, Raw(http.port, tls=trusting) as raw:
         for size in (1, 10, 4096, 16_384, 16_385, 70_000, 300_000, 1_000_000):
             body = bytes(range(256)) * (size // 256 + 1)
             for cut in (0, size // 2):
@@ -94,7 +93,7 @@ async def _bodies() -> None:
 
 
 async def _a_stream_is_whole() -> None:
-    async with serving(Echo(), tls=server(), write_timeout_s=0.5, tick_s=0.05) as http:
+    async with serving(Echo(), tls=server, write_timeout_s=0.5, tick_s=0.05) as http:
         got = await asyncio.to_thread(
             whole, http.port, request("GET", "/eager?100", None, "connection: close")
         )
@@ -105,7 +104,7 @@ async def _a_long_request_is_answered() -> None:
     """It runs longer than an answer may be unread."""
     handler = Echo()
     async with (
-        serving(handler, tls=server(), write_timeout_s=0.3, tick_s=0.05) as http,
+        serving(handler, tls=server, write_timeout_s=0.3, tick_s=0.05) as http,
         Raw(http.port, tls=trusting) as raw,
     ):
         await raw.send(request("POST", "/held", b"a"))
@@ -116,14 +115,14 @@ async def _a_long_request_is_answered() -> None:
 
 
 async def _pipelined_requests_are_all_answered() -> None:
-    async with serving(Echo(), tls=server()) as http, Raw(http.port, tls=trusting) as raw:
+    async with serving(Echo(), tls=server) as http, Raw(http.port, tls=trusting) as raw:
         await raw.send(request("POST", "/", b"x") * 40)
         assert [(await raw.read()).status for _ in range(40)] == [200] * 40
 
 
 async def _a_slow_reader_gets_the_whole_of_its_last_answer() -> None:
     """It takes longer than a connection lingers, and than it may be idle."""
-    async with serving(Echo(), tls=server(), linger_s=0.1, keep_alive_s=0.2) as http:
+    async with serving(Echo(), tls=server, linger_s=0.1, keep_alive_s=0.2) as http:
         for more in ((), ("connection: close",)):
             asked = request("GET", f"/big?{BIG}", None, *more)
             assert await asyncio.to_thread(whole, http.port, asked, 0.05, 2**16) > BIG
@@ -131,7 +130,7 @@ async def _a_slow_reader_gets_the_whole_of_its_last_answer() -> None:
 
 async def _an_answer_that_nobody_reads_counts_and_ends_its_connection() -> None:
     budget = ByteBudget(2**30)
-    async with serving(Echo(), budget, tls=server(), write_timeout_s=1.0, tick_s=0.05) as http:
+    async with serving(Echo(), budget, tls=server, write_timeout_s=1.0, tick_s=0.05) as http:
         with closing(await asyncio.to_thread(open_unread, http.port)):
             async with asyncio.timeout(30):
                 while budget.held < BIG // 2:  # noqa: ASYNC110
@@ -151,7 +150,7 @@ def open_unread(port: int) -> ssl.SSLSocket:
 async def _an_idle_connection_keeps_little_of_what_it_carried() -> None:
     """OpenSSL's buffers grow with what is in them, and shrink only with the connection. Clients are another process."""
     count, size = 60, 900_000
-    async with serving(Echo(), tls=server()) as http:
+    async with serving(Echo(), tls=server) as http:
         client = await asyncio.create_subprocess_exec(
             sys.executable, "-c", CLIENTS, str(http.port), str(count), str(size), stdin=-1, stdout=-1
         )
@@ -172,7 +171,7 @@ async def _an_idle_connection_keeps_little_of_what_it_carried() -> None:
 async def _a_refusal_arrives_and_logs_no_fault() -> None:
     faults: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
-    async with serving(Echo(), tls=server(), linger_s=0.1) as http:
+    async with serving(Echo(), tls=server, linger_s=0.1) as http:
         for wrong in (b"rubbish\r\n\r\n", b"GET / HTTP/1.1\r\nx: " + b"x" * 200_000):
             async with Raw(http.port, tls=trusting) as raw:
                 await raw.send(wrong)
@@ -183,7 +182,7 @@ async def _a_refusal_arrives_and_logs_no_fault() -> None:
 
 async def _nothing_is_left_for_the_collector() -> None:
     """Of good connections, of handshakes that fail, of those that are given up or too late."""
-    async with serving(Echo(), tls=server(), header_timeout_s=0.3) as http:
+    async with serving(Echo(), tls=server, header_timeout_s=0.3) as http:
         gc.collect()
         gc.disable()
         try:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from inferencehub.gateway.pods.channel import Channel
 from inferencehub.gateway.pods.pod import Pod
 from inferencehub.gateway.routing.watchdog import MOST_IDLE
 from tests.hub import Hub, eventually, mock_model, running_hub
@@ -42,7 +44,7 @@ async def test_a_pod_whose_task_is_stuck_is_replaced_and_logged(
         fleet = hub.gateway.fleet
         [(address, pod)] = fleet.pods.items()
         assert await predicted(hub) == 200
-        stuck = fleet.pods[address] = Stuck(address, 4, 2**26, fleet.changed)
+        stuck = fleet.pods[address] = Stuck(address, 4, partial(Channel, address, 2**26), fleet.changed)
         await pod.stop()
         fleet.changed()
         assert await predicted(hub) == 503

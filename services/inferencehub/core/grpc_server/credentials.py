@@ -1,28 +1,94 @@
-"""A certificate as gRPC's servers take it: asked for at each handshake, so a new one needs no restart."""
+"""A certificate as gRPC's servers and channels take it, and the rule about the names of clients.
+
+A server asks for the certificate at each handshake, so a new one needs no restart. A channel keeps the one that it was
+made with.
+"""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from inspect import isasyncgenfunction
+from typing import Any
+
 import grpc
 
-from inferencehub.core.tls.certificate import Certificate, Pair
+from inferencehub.core.tls.certificate import Certificate, Contents
+
+NAMES = "x509_subject_alternative_name"
+KINDS = "unary_unary", "unary_stream", "stream_unary", "stream_stream"
 
 
 def server_credentials(certificate: Certificate) -> grpc.ServerCredentials:
-    """Credentials of a port that shows the newest pair of `certificate`."""
-    used = certificate.pair
+    """Credentials of a port that shows the newest `certificate`; with authorities, clients must show one too."""
+    used = certificate.contents
 
     def newest() -> grpc.ServerCertificateConfiguration | None:
         """None for "as before"; gRPC calls it in a thread of its own."""
         nonlocal used
-        if certificate.pair is used:
+        if certificate.contents is used:
             return None
-        used = certificate.pair
+        used = certificate.contents
         return configuration(used)
 
+    mutual = bool(used.authorities)
     # grpc's annotation leaves out the None that its documentation asks for.
-    return grpc.dynamic_ssl_server_credentials(configuration(used), newest)  # type: ignore[arg-type]
+    return grpc.dynamic_ssl_server_credentials(configuration(used), newest, mutual)  # type: ignore[arg-type]
 
 
-def configuration(pair: Pair) -> grpc.ServerCertificateConfiguration:
-    """A pair as gRPC's type."""
-    return grpc.ssl_server_certificate_configuration([(pair.key, pair.chain)])
+def configuration(contents: Contents) -> grpc.ServerCertificateConfiguration:
+    """A certificate as gRPC's type."""
+    pairs = [(contents.key, contents.chain)]
+    return grpc.ssl_server_certificate_configuration(pairs, contents.authorities or None)
+
+
+def secure_channel(
+    address: str, options: list[tuple[str, int]], certificate: Certificate
+) -> grpc.aio.Channel:
+    """A channel with the newest `certificate`, which says which name the server must show, whatever its address is."""
+    contents = certificate.contents
+    credentials = grpc.ssl_channel_credentials(contents.authorities, contents.key, contents.chain)
+    name = ("grpc.ssl_target_name_override", certificate.calls)
+    return grpc.aio.secure_channel(address, credentials, [*options, name])
+
+
+class Admitting(grpc.GenericRpcHandler):
+    """Handlers for clients whose certificate has a name that is admitted; calls of others end with UNAUTHENTICATED.
+
+    Args:
+        handlers: of one or more services.
+        certificate: says which names are admitted.
+    """
+
+    def __init__(self, handlers: grpc.GenericRpcHandler, certificate: Certificate) -> None:
+        self._handlers = handlers
+        self._certificate = certificate
+
+    def service(self, handler_call_details: Any) -> Any:
+        """See `grpc.GenericRpcHandler`."""
+        found: Any = self._handlers.service(handler_call_details)
+        if found is None:
+            return None
+        return found._replace(**{kind: self._checked(getattr(found, kind)) for kind in KINDS})
+
+    def _checked(self, method: Any) -> Any:
+        """A method that checks its caller first; None for None."""
+        if method is None:
+            return None
+
+        async def one(request: Any, context: Any) -> Any:
+            await self._check(context)
+            return await method(request, context)
+
+        async def several(request: Any, context: Any) -> AsyncIterator[Any]:
+            await self._check(context)
+            async with aclosing(method(request, context)) as answers:
+                async for answer in answers:
+                    yield answer
+
+        return several if isasyncgenfunction(method) else one
+
+    async def _check(self, context: Any) -> None:
+        names = [name.decode() for name in context.auth_context().get(NAMES, ())]
+        if objection := self._certificate.objection(names):
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, objection)

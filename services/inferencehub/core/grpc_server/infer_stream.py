@@ -33,7 +33,7 @@ from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferResponse
 
 MOST_STREAMS = 1000  # of a process
-ENDS = "the server ends; what it has not answered was not begun, open the stream again"
+ENDS = "the server ends the stream; what it has not answered was not begun, open it again"
 
 # Writes a serialized ModelStreamInferResponse.
 Write = Callable[[bytes], Awaitable[None]]
@@ -231,5 +231,9 @@ class InferStreams:
     def end(self) -> None:
         """Ask all streams to end, and accept no other."""
         self._ending = True
+        self.renew()
+
+    def renew(self) -> None:
+        """Ask all streams to end; their callers may open others."""
         for stream in list(self._open):
             stream.end()

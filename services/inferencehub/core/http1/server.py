@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -20,6 +19,7 @@ import uvicorn
 from inferencehub.core.http1.connection import Connection
 from inferencehub.core.http1.handler import Budget, Handler
 from inferencehub.core.http1.limits import Limits, Serving
+from inferencehub.core.tls.certificate import Certificate
 from inferencehub.core.tls.connection import TlsConnection
 from inferencehub.core.tls.handshakes import Handshakes
 
@@ -46,11 +46,11 @@ class HttpServer:
         port: 0 takes any free port; after `start`, the attribute `port` has the port in use.
         limits: limits on what callers use.
         budget: the process's budget of bytes; its `relieve` may be set to `unread.relieve`.
-        tls: for HTTPS.
+        tls: the certificate for HTTPS.
     """
 
     def __init__(
-        self, handler: Handler, port: int, limits: Limits, budget: Budget, tls: ssl.SSLContext | None = None
+        self, handler: Handler, port: int, limits: Limits, budget: Budget, tls: Certificate | None = None
     ) -> None:
         self.port = port
         serving = Serving(handler, limits, budget)

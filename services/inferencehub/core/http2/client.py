@@ -70,6 +70,10 @@ class ClientStream(Stream):
             self._write(self._reset(CANCEL))
             self._break("closed")
 
+    def refused(self, reason: str) -> None:
+        """There is no connection."""
+        self._break(reason)
+
     def _opening(self) -> bytes:
         no_push = settings((ENABLE_PUSH, 0))
         return PREFACE + no_push + super()._opening() + self._head(self._request, last=False)

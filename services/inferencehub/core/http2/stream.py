@@ -188,6 +188,7 @@ class Stream(asyncio.BufferedProtocol, ABC):
     def connection_lost(self, error: Exception | None) -> None:
         """The connection is closed, so the stream is over."""
         self._break(str(error or "the connection was closed"))
+        self._transport = None  # with TLS it refers to what makes this object: a cycle
 
     # --- what its user calls ---
 

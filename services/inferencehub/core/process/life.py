@@ -19,6 +19,7 @@ import uvloop
 
 from inferencehub.core.process.collector import collect_when_idle, spare_the_collector
 from inferencehub.core.process.settings import SettingError
+from inferencehub.core.tls.certificate import BadCertificate
 from inferencehub.core.values.errors import HubError
 
 logger = logging.getLogger(__name__)
@@ -122,13 +123,13 @@ def run(main: Callable[[], Awaitable[None]]) -> int:
     """Run a tier's `main` and exit with 0 after it.
 
     Returns:
-        2 after an error that the operator must fix (`SettingError` or `HubError`). Its sentence is on stderr.
+        2 after an error that the operator must fix (`SettingError`, `BadCertificate` or `HubError`). Its sentence is on stderr.
     """
     open_standard_streams()
     keep_freed_memory()
     try:
         uvloop.run(main())  # type: ignore[arg-type]
-    except SettingError as error:
+    except (SettingError, BadCertificate) as error:
         sentence = str(error)
     except HubError as error:
         sentence = error.detail

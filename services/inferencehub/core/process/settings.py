@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, get_type_hints
 
+from inferencehub.core.tls.certificate import Certificate
 from inferencehub.core.values.call_rules import TimeLimits
 
 PREFIX = "HUB_"
@@ -92,9 +93,27 @@ class TierSettings(ProcessSettings):
     drain_timeout_s: float = setting(
         30.0, "seconds to wait at the end for requests that still run", least=0, most=3600
     )
+    tier_tls_cert: str = setting(
+        "",
+        "file with the certificate that this tier shows to the other one, followed by those that signed it, as PEM; "
+        "the tiers then speak mutual TLS only; read again when it changes",
+    )
+    tier_tls_key: str = setting("", "file with the key of this certificate, as PEM, without a password")
+    tier_tls_ca: str = setting(
+        "",
+        "file with the authorities that sign the other tier's certificates, as PEM; read again when it changes",
+    )
 
     def __post_init__(self) -> None:
+        self.check()
+
+    def check(self) -> None:
+        """Raise `SettingError` if settings do not go together."""
         self.check_timeouts()
+        files = (self.tier_tls_cert, self.tier_tls_key, self.tier_tls_ca)
+        if any(files) and not all(files):
+            names = "HUB_TIER_TLS_CERT, HUB_TIER_TLS_KEY and HUB_TIER_TLS_CA"
+            raise SettingError(f"{names} belong together, expected all or none")
 
     @property
     def time_limits(self) -> TimeLimits:
@@ -104,6 +123,20 @@ class TierSettings(ProcessSettings):
     def model_for(self, text: str | None) -> str:
         """The model set for a /predict that names none, "" if none is set; `text` is None for features."""
         return self.default_model if text is None else self.default_text_model
+
+    def tier_certificate(self, admits: Sequence[str] = (), calls: str = "") -> Certificate | None:
+        """What this tier shows to the other one, and whom it trusts; None if the tiers speak in plain.
+
+        Args:
+            admits, calls: see `Certificate`.
+
+        Raises:
+            BadCertificate: if it can't be used.
+        """
+        if not self.tier_tls_cert:
+            return None
+        files = (self.tier_tls_cert, self.tier_tls_key, self.tier_tls_ca)
+        return Certificate("HUB_TIER_TLS", *files, admits=admits, calls=calls)
 
     def check_timeouts(self) -> None:
         """Raise `SettingError` if the default deadline is longer than the longest allowed one."""

@@ -1,11 +1,11 @@
-"""The certificate of a port, read again when its files change, without a restart and without a lost connection.
+"""The certificate of a process, read again when its files change, without a restart and without a lost connection.
 
 A Secret that Kubernetes mounts changes all its files at once, and other tools write one file after the other. So every
-change is read whole, held against its key, and only then used: a pair that does not fit, is half written or can't be
-read changes nothing, and the last good one serves on.
+change is read whole, the certificate is held against its key, and only then all is used: files that do not fit, are half
+written or can't be read change nothing, and the last good ones serve on.
 
-A context that serves is never changed, because an error would leave it without a key. Instead each handshake is given
-the context of the newest pair, as `SSLContext.sni_callback` allows, also to callers that name no server.
+A context that serves is never changed, because an error would leave it without a key. Each connection is given the
+context of the newest files.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from inferencehub.core.tls.contexts import UnusableAuthorities, client_context, server_context, trust
 
 logger = logging.getLogger(__name__)
 
@@ -26,45 +28,72 @@ class BadCertificate(Exception):
     """A certificate cannot be used. The text names its settings and files, what was expected and what came."""
 
 
-class Pair(NamedTuple):
-    """A certificate with its chain, and its key; both as PEM."""
+class Contents(NamedTuple):
+    """A certificate with its chain, its key, and the authorities that sign those of the other side; all as PEM.
+
+    `authorities` is empty where the other side shows no certificate.
+    """
 
     chain: bytes
     key: bytes
+    authorities: bytes
 
 
 class Certificate:
-    """A certificate and its key in two files.
+    """A certificate and its key in two files, and in a third one the authorities that the process trusts.
 
     Args:
+        setting: the beginning of the names of the settings that name the files, for errors: "HUB_TLS" for
+            HUB_TLS_CERT, HUB_TLS_KEY and HUB_TLS_CA.
         chain: the file of the certificate, followed by those that signed it, as PEM.
         key: the file of its key, as PEM, without a password.
-        names: of the settings that name the two files, for errors.
-        protocols: that the port speaks, for ALPN, such as "http/1.1".
+        authorities: the file with the certificates of the authorities, as PEM. With it, both sides show a certificate,
+            and TLS is 1.3.
+        protocols: that a server speaks, for ALPN, such as "http/1.1".
+        admits: names of which the certificate of a client must have one.
+        calls: the name that the certificate of a server must have, if this is the side that calls.
+
+    `changed` is called with the former contents when new ones are used.
 
     Raises:
-        BadCertificate: if a file can't be read, or if the pair can't be used.
+        BadCertificate: if a file can't be read, or if the contents can't be used.
     """
 
-    def __init__(self, chain: str, key: str, names: tuple[str, str], protocols: Sequence[str]) -> None:
-        self._files = Path(chain), Path(key)
-        self._names = names
+    def __init__(
+        self,
+        setting: str,
+        chain: str,
+        key: str,
+        authorities: str = "",
+        protocols: Sequence[str] = (),
+        admits: Sequence[str] = (),
+        calls: str = "",
+    ) -> None:
+        self.changed: Callable[[Contents], None] = lambda before: None
+        self.calls = calls
+        self.admits = tuple(admits)
+        self._setting = setting
+        self._chain, self._key = Path(chain), Path(key)
+        self._authorities = Path(authorities) if authorities else None
         self._protocols = list(protocols)
         try:
-            self.pair, self._context = self._read()
+            self.contents, self.context = self._read()
         except (OSError, ValueError) as error:
             raise BadCertificate(self._sentence(error)) from None
-        self._refused: Pair | str | None = None
+        self._refused: Contents | str | None = None
         self._looking: asyncio.Task[None] | None = None
 
-    def server_context(self) -> ssl.SSLContext:
-        """A context for listening, whose handshakes use the newest pair."""
-        context = new_context(self._protocols)
-        context.sni_callback = self._newest
-        return context
+    def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:
+        """The TLS of a new connection."""
+        name = self.calls or None
+        return self.context.wrap_bio(incoming, outgoing, server_side=not name, server_hostname=name)
 
-    def _newest(self, connection: ssl.SSLSocket | ssl.SSLObject, *_: Any) -> None:
-        connection.context = self._context
+    def objection(self, names: Sequence[str]) -> str:
+        """Why a client whose certificate has these names, and is of a right authority, is refused; "" if it is not."""
+        if not self.admits or set(names) & set(self.admits):
+            return ""
+        shown = ", ".join(names)[:200] or "no name"
+        return f"the certificate is for {shown}, expected {' or '.join(self.admits)}"
 
     def start(self) -> None:
         """Look for changes from now on."""
@@ -82,18 +111,20 @@ class Certificate:
             self.look()
 
     def look(self) -> None:
-        """Use the pair that the files have now, if it is new and good; else log once what is wrong with it."""
-        found: Pair | str = ""
+        """Use what the files hold now, if it is new and good; else log once what is wrong with it."""
+        found: Contents | str = ""
         try:
-            found = self._contents()
+            found = self._now()
             if found == self._refused:
                 return
-            if found != self.pair:
-                self.pair, self._context = self._read()
-                logger.info("certificate reloaded", extra={"file": str(self._files[0])})
+            if found != self.contents:
+                before = self.contents
+                self.contents, self.context = self._read()
+                logger.info("certificate reloaded", extra={"file": str(self._chain)})
+                self.changed(before)
             self._refused = None
         except (OSError, ValueError) as error:
-            # A pair that is bad itself is looked at again when it has changed; one that could not be read, at once.
+            # Contents that are bad are looked at again when they have changed; what could not be read, at once.
             if not isinstance(error, ssl.SSLError):
                 found = str(error)
             if found != self._refused:
@@ -101,51 +132,44 @@ class Certificate:
                 text = "the new certificate is not used, the last one serves on"
                 logger.error(text, extra={"reason": self._sentence(error)})
 
-    def _contents(self) -> Pair:
-        chain, key = self._files
-        return Pair(chain.read_bytes(), key.read_bytes())
+    def _now(self) -> Contents:
+        authorities = self._authorities.read_bytes() if self._authorities else b""
+        return Contents(self._chain.read_bytes(), self._key.read_bytes(), authorities)
 
-    def _read(self) -> tuple[Pair, ssl.SSLContext]:
-        """The pair in the files, and a context that has it.
+    def _read(self) -> tuple[Contents, ssl.SSLContext]:
+        """What is in the files, and a context that has it.
 
         Raises:
             OSError: if a file can't be read.
-            ssl.SSLError: if the pair can't be used; it is an `OSError`.
+            ssl.SSLError: if the contents can't be used; it is an `OSError`.
             ValueError: if the key has a password, or if the files changed meanwhile.
         """
-        pair = self._contents()
-        context = new_context(self._protocols)
-        context.load_cert_chain(*self._files, password=no_password)
-        if self._contents() != pair:
+        contents = self._now()
+        context = client_context() if self.calls else server_context(self._protocols)
+        context.load_cert_chain(self._chain, self._key, password=no_password)
+        if contents.authorities:
+            trust(context, contents.authorities)
+        if self._now() != contents:
             raise ValueError("the files change just now")
-        return pair, context
+        return contents, context
 
     def _sentence(self, error: Exception) -> str:
-        """What is wrong with the pair, by the names of the settings."""
-        chain, key = self._names
+        """What is wrong, by the names of the settings."""
+        chain, key = f"{self._setting}_CERT ({self._chain})", f"{self._setting}_KEY ({self._key})"
+        if isinstance(error, UnusableAuthorities):
+            return f"{self._setting}_CA ({self._authorities}) cannot be used, expected certificates as PEM: {error}"
         if isinstance(error, ssl.SSLError):
             if error.reason == "KEY_VALUES_MISMATCH":
-                return f"the key in {key} ({self._files[1]}) does not belong to the certificate in {chain} ({self._files[0]})"
-            return (
-                f"{chain} ({self._files[0]}) and {key} ({self._files[1]}) cannot be used, expected a certificate and "
-                f"its key as PEM: {error.reason or error}"
-            )
+                return f"the key in {key} does not belong to the certificate in {chain}"
+            expected = "expected a certificate and its key as PEM"
+            return f"{chain} and {key} cannot be used, {expected}: {error.reason or error}"
         if isinstance(error, OSError):
-            name = key if str(error.filename) == str(self._files[1]) else chain
+            names = {str(self._key): "KEY", str(self._authorities): "CA"}
+            name = f"{self._setting}_{names.get(str(error.filename), 'CERT')}"
             return f"{name} names {error.filename}, which cannot be read: {error.strerror}"
-        return f"{key} ({self._files[1]}): {error}"
+        return f"{key}: {error}"
 
 
 def no_password() -> str:
     """Called where a key is encrypted: without it, OpenSSL would ask at the terminal."""
     raise ValueError("the key has a password, expected one without")
-
-
-def new_context(protocols: list[str]) -> ssl.SSLContext:
-    """A context for a server: TLS 1.2 or newer, one handshake a connection, no session that outlives a certificate."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION
-    context.num_tickets = 0
-    context.set_alpn_protocols(protocols)
-    return context

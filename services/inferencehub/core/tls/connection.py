@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from inferencehub.core.tls.contexts import names_of
 from inferencehub.core.tls.handshakes import Handshakes, reason_of
 from inferencehub.core.values.tensors import Buffer
 
@@ -33,19 +35,21 @@ class TlsConnection(asyncio.BufferedProtocol):
 
     __slots__ = (
         "_app", "_closing", "_ending", "_incoming", "_loop", "_outgoing", "_paused", "_shared", "_tcp", "_timer", "_tls",
+        "_why",
     )  # fmt: skip
 
     def __init__(self, shared: Handshakes) -> None:
         self._shared = shared
         self._loop = asyncio.get_running_loop()
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = shared.context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._tls = shared.certificate.wrap(self._incoming, self._outgoing)
         self._app: Any = None  # what speaks through TLS, once the handshake has ended
         self._tcp: Any = None
         self._timer: asyncio.TimerHandle | None = None
         self._paused = False  # reading is paused
         self._closing = False  # bytes that arrive are dropped
         self._ending = False  # the server ends
+        self._why: Exception | None = None  # why this side has closed it
 
     # --- the protocol of the TCP connection ---
 
@@ -58,6 +62,8 @@ class TlsConnection(asyncio.BufferedProtocol):
             return
         shared.connections.add(self)
         self._timer = self._loop.call_later(shared.within_s, self._late)
+        if shared.certificate.calls:
+            self._shake()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """See `asyncio.BufferedProtocol`."""
@@ -84,9 +90,12 @@ class TlsConnection(asyncio.BufferedProtocol):
         self._closing = True
         self._shared.connections.discard(self)
         self._disarm()
+        why = self._why or exc
         app, self._app = self._app, None
         if app is not None:
-            app.connection_lost(exc)
+            app.connection_lost(why)
+        else:
+            self._shared.refused(str(why or "the connection was closed"))
 
     def pause_writing(self) -> None:
         """See `asyncio.BaseProtocol`."""
@@ -104,16 +113,17 @@ class TlsConnection(asyncio.BufferedProtocol):
         """Go on with the handshake; whether it has ended well."""
         try:
             self._tls.do_handshake()
+            objection = self._shared.certificate.objection(names_of(self._tls.getpeercert()))
         except ssl.SSLWantReadError:
             self._flush()
             return False
         except ssl.SSLError as error:
-            self._shared.failed(reason_of(error), self._tcp.get_extra_info("peername"))
-            self._closing = True
-            self._flush()  # it tells the other side why
+            objection = reason_of(error)
+        self._flush()  # where the handshake failed, it tells the other side why
+        if objection:
+            self._fail(objection)
             self._tcp.close()
             return False
-        self._flush()
         self._disarm()
         self._shared.connections.discard(self)  # from now on what speaks through it counts
         self._app = self._shared.make()
@@ -122,10 +132,15 @@ class TlsConnection(asyncio.BufferedProtocol):
             self._app.shutdown()
         return True
 
+    def _fail(self, reason: str) -> None:
+        self._closing = True
+        self._why = ConnectionError(reason)
+        self._shared.failed(reason, self._tcp.get_extra_info("peername"))
+
     def _late(self) -> None:
         self._timer = None
-        self._shared.failed("no answer", self._tcp.get_extra_info("peername"))
-        self.abort()
+        self._fail("no answer")
+        self._tcp.abort()
 
     def _disarm(self) -> None:
         if self._timer is not None:
@@ -150,7 +165,10 @@ class TlsConnection(asyncio.BufferedProtocol):
                 size = self._tls.read(len(place), place)
             except ssl.SSLWantReadError:
                 break
-            except ssl.SSLError:  # somebody has changed bytes on their way
+            except (
+                ssl.SSLError
+            ) as error:  # the other side refuses this one, or bytes were changed on their way
+                self._why = ConnectionError(reason_of(error))
                 self.abort()
                 return
             if not size:  # "close notify"
@@ -168,13 +186,26 @@ class TlsConnection(asyncio.BufferedProtocol):
 
     def write(self, data: Buffer) -> None:
         """See `asyncio.Transport`."""
+        if not self._closing:
+            records = self._records(data)
+            self._tcp.write(records[0] if len(records) == 1 else b"".join(records))
+
+    def writelines(self, data: Sequence[Buffer]) -> None:
+        """See `asyncio.WriteTransport`."""
         if self._closing:
             return
+        if sum(map(len, data)) <= PIECE:
+            self.write(b"".join(data))
+        else:
+            self._tcp.write(b"".join([record for one in data for record in self._records(one)]))
+
+    def _records(self, data: Buffer) -> list[bytes]:
+        """`data`, encrypted."""
         plain, records, at = memoryview(data).cast("B"), [], 0
         while at < len(plain):
             at += self._tls.write(plain[at : at + PIECE])
             records.append(self._outgoing.read())
-        self._tcp.write(records[0] if len(records) == 1 else b"".join(records))
+        return records
 
     def write_eof(self) -> None:
         """Send no more; bytes that arrive are dropped."""

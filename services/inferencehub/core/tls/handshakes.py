@@ -12,28 +12,36 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
+from inferencehub.core.tls.certificate import Certificate
+
 logger = logging.getLogger(__name__)
 
 LOG_EVERY_S = 1.0
 
 
+def nothing(reason: str) -> None:
+    """For sides that need not be told."""
+
+
 @dataclass(eq=False, slots=True)
 class Handshakes:
-    """What the TLS connections of a server share.
+    """What the TLS connections of a server share, or those of a side that calls.
 
     Args:
-        context: its certificate and rules.
+        certificate: of this side, and whom it trusts.
         within_s: the longest time for a handshake, in seconds.
         most: connections that are open at a time, those with a handshake under way included; others are closed at once.
-        connections: the open connections of the server.
+        connections: the open connections.
         make: makes the protocol that speaks through TLS, an `asyncio.BufferedProtocol` with a method `shutdown`.
+        refused: called with the reason if a connection ends before its handshake has.
     """
 
-    context: ssl.SSLContext
+    certificate: Certificate
     within_s: float
     most: int
     connections: set[Any]
     make: Callable[[], Any]
+    refused: Callable[[str], None] = nothing
     _logged: float = field(default=float("-inf"), init=False)
     _silent: int = field(default=0, init=False)
 

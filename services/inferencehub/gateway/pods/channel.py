@@ -19,7 +19,9 @@ from typing import Any, Self
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from inferencehub.core.grpc_server.credentials import secure_channel
 from inferencehub.core.oip import extension, messages, raw_fields
+from inferencehub.core.tls.certificate import Certificate
 from inferencehub.core.values.tensors import Buffer
 from inferencehub.gateway.pods.link import Failed, Lost, Part, failed
 from inferencehub.gateway.pods.reconnect import ReconnectingStream
@@ -38,9 +40,10 @@ class Channel:
     Args:
         address: host:port.
         max_message_bytes: largest message that is sent or received.
+        certificate: for TLS; None to speak in plain.
     """
 
-    def __init__(self, address: str, max_message_bytes: int) -> None:
+    def __init__(self, address: str, max_message_bytes: int, certificate: Certificate | None = None) -> None:
         options = [
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.max_send_message_length", max_message_bytes),
@@ -53,7 +56,12 @@ class Channel:
         ]
         self.address = address
         self.max_message_bytes = max_message_bytes
-        self._channel = grpc.aio.insecure_channel(address, options=options)
+        self._certificate = certificate
+        self._channel = (
+            grpc.aio.insecure_channel(address, options)
+            if certificate is None
+            else secure_channel(address, options, certificate)
+        )
         self.server_name = ""  # the health name of the whole server; see `has_watch`
         self._health: Any = health_pb2_grpc.HealthStub(self._channel)
         self._infer: Any = self._channel.unary_unary(
@@ -90,7 +98,7 @@ class Channel:
     def stand(self, port: int) -> None:
         """Keep two streams to `port` at the service's host from now on."""
         address = f"{self.address.rpartition(':')[0]}:{port}"
-        make = partial(PodStream, address, self.max_message_bytes, ANSWER_S)
+        make = partial(PodStream, address, self.max_message_bytes, ANSWER_S, self._certificate)
         self._kept = (ReconnectingStream(make), ReconnectingStream(make))
 
     @property

@@ -51,13 +51,14 @@ class Pod:
     Args:
         address: host:port.
         slots: batches that a model gets at a time if the pod does not report its number of instances.
-        max_message_bytes: largest message that is sent or received.
+        channel: makes a channel to the pod.
         changed: called when the pod's models or its state have changed.
     """
 
-    def __init__(self, address: str, slots: int, max_message_bytes: int, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, address: str, slots: int, channel: Callable[[], Channel], changed: Callable[[], None]
+    ) -> None:
         self.address = address
-        self.max_message_bytes = max_message_bytes
         self.changed = changed
         self.state = PodState.CONNECTING
         self.ended = False  # removed for ever
@@ -70,6 +71,7 @@ class Pod:
         self.beats = 0  # grows while its task works; see `routing/watchdog.py`
         self._unwanted = asyncio.Event()
         self._unhealthy: set[str] = set()
+        self._new_channel = channel
         self._channel: Channel | None = None
         self._check_now = asyncio.Event()
         self._read_now = asyncio.Event()
@@ -160,14 +162,11 @@ class Pod:
     async def _connect(self) -> None:
         """One connection, from its beginning to its end."""
         try:
-            async with Channel(self.address, self.max_message_bytes) as self._channel:
+            async with self._new_channel() as self._channel:
                 await self._serve(self._channel)
         except (Lost, grpc.aio.AioRpcError) as error:
-            logger.log(
-                LEVELS.get(self.state, logging.WARNING),
-                "pod lost",
-                extra={"pod": self.address, "reason": reason(error)},
-            )
+            level = LEVELS.get(self.state, logging.WARNING)
+            logger.log(level, "pod lost", extra={"pod": self.address, "reason": reason(error)})
         except Exception:
             logger.exception("pod failed", extra={"pod": self.address})
         finally:

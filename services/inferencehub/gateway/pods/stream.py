@@ -22,6 +22,9 @@ import grpc
 
 from inferencehub.core.http2.client import ClientStream, Ended
 from inferencehub.core.oip import extension, messages
+from inferencehub.core.tls.certificate import Certificate
+from inferencehub.core.tls.connection import TlsConnection
+from inferencehub.core.tls.handshakes import Handshakes
 from inferencehub.core.values.tensors import Buffer
 from inferencehub.gateway.pods.link import Failed, Part
 from inferencehub.pb import open_inference_pb2 as pb
@@ -38,10 +41,18 @@ class PodStream:
         address: host:port.
         most_bytes: the largest message that the gateway receives.
         patience_s: how long the pod may take to answer a connection or a ping.
+        certificate: for TLS; None to speak in plain.
         ping_s: seconds between two pings; gRPC servers close a connection that pings more often than every 10 s.
     """
 
-    def __init__(self, address: str, most_bytes: int, patience_s: float, ping_s: float = 12.0) -> None:
+    def __init__(
+        self,
+        address: str,
+        most_bytes: int,
+        patience_s: float,
+        certificate: Certificate | None = None,
+        ping_s: float = 12.0,
+    ) -> None:
         self.limit = 0
         self._tells_begun = False  # whether the pod says so when it has accepted a call that was lost before
         self._not_begun: set[str] = set()  # the ids of such calls that it has not accepted yet
@@ -51,7 +62,14 @@ class PodStream:
         self._loop = asyncio.get_running_loop()
         self._answers: dict[str, tuple[asyncio.Future[Any], Part]] = {}
         mark = ((extension.STREAM, str(most_bytes)),)
-        self._connection = ClientStream(address, messages.STREAM_METHOD, mark, self._answered, most_bytes)
+        self._connection = connection = ClientStream(
+            address, messages.STREAM_METHOD, mark, self._answered, most_bytes
+        )
+        self._tls: TlsConnection | None = None
+        if certificate is not None:
+            refused = connection.refused
+            shared = Handshakes(certificate, patience_s, 1, set(), lambda: connection, refused)
+            self._tls = TlsConnection(shared)
 
     async def open(self) -> None:
         """Connect, and wait until the pod has accepted the stream.
@@ -64,7 +82,9 @@ class PodStream:
         host, _, port = self.address.rpartition(":")
         try:
             async with asyncio.timeout(self._patience_s):
-                await self._loop.create_connection(lambda: connection, host.strip("[]"), int(port))
+                await self._loop.create_connection(
+                    lambda: self._tls or connection, host.strip("[]"), int(port)
+                )
                 await asyncio.wait((connection.began, connection.ended), return_when=asyncio.FIRST_COMPLETED)
             if not connection.began.done():
                 raise ValueError(f"the stream was not taken: {shown(connection.ended.result())}")
@@ -75,6 +95,8 @@ class PodStream:
                 raise ValueError("the stream was taken for another one")
         except BaseException:
             connection.close()
+            if self._tls is not None:
+                self._tls.cut_off()  # its handshake may be under way
             raise
         self.limit = int(limit)
 

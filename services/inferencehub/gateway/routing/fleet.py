@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
-from inferencehub.core.process.tasks import cancelled
+from inferencehub.core.process.tasks import cancelled, until
+from inferencehub.core.tls.certificate import Contents
+from inferencehub.gateway.pods.channel import Channel
 from inferencehub.gateway.pods.discovery import Discovery
 from inferencehub.gateway.pods.link import PodState
-from inferencehub.gateway.pods.pod import Pod
+from inferencehub.gateway.pods.pod import HEARTBEAT_S, Pod
 from inferencehub.gateway.pods.pod_probe import PodProbe
 from inferencehub.gateway.routing.watchdog import Watchdog
 from inferencehub.gateway.settings import GatewaySettings
@@ -22,11 +25,15 @@ class Fleet:
     Args:
         settings: the gateway's settings.
 
+    Raises:
+        BadCertificate: if the certificate for the pods can't be used.
+
     `changed` is called when a pod came or went, and when its models or its health changed.
     """
 
     def __init__(self, settings: GatewaySettings) -> None:
         self.settings = settings
+        self.certificate = settings.tier_certificate(calls=settings.tier_tls_server_name)
         self.changed: Callable[[], None] = lambda: None
         self.pods: dict[str, Pod] = {}
         self.on_demand = settings.on_demand()
@@ -34,6 +41,7 @@ class Fleet:
         self._pod_probe = PodProbe(settings.roll_call, self.discovery.met)
         self.watchdog = Watchdog(lambda: self.pods.values(), self._replace)
         self._retiring: set[asyncio.Task[None]] = set()
+        self._renewing: set[asyncio.Task[None]] = set()
 
     @property
     def most_message_bytes(self) -> int:
@@ -42,12 +50,18 @@ class Fleet:
 
     async def start(self) -> None:
         """Begin to look for pods, and continue in the background."""
+        if self.certificate is not None:
+            self.certificate.changed = self._renew
+            self.certificate.start()
         await self.discovery.start()
         self._pod_probe.start()
         self.watchdog.start()
 
     async def stop(self) -> None:
         """Close the connections to all pods."""
+        if self.certificate is not None:
+            await self.certificate.stop()
+        await cancelled(self._renewing)
         await self.watchdog.stop()
         await self._pod_probe.stop()
         await self.discovery.stop()
@@ -106,19 +120,45 @@ class Fleet:
 
     def _found(self, addresses: set[str]) -> None:
         for address in addresses - self.pods.keys():
-            self.pods[address] = self._new_pod(address)
+            self.pods[address] = self._new_pod(address, self._changed)
         for address, pod in self.pods.items():
             pod.wanted = address in addresses
         self._changed()
 
-    def _new_pod(self, address: str) -> Pod:
-        return Pod(address, self.settings.backend_slots, self.most_message_bytes, self._changed)
+    def _new_pod(self, address: str, changed: Callable[[], None]) -> Pod:
+        channel = partial(Channel, address, self.most_message_bytes, self.certificate)
+        return Pod(address, self.settings.backend_slots, channel, changed)
 
-    def _replace(self, pod: Pod) -> None:
-        """Let a new `Pod` take over the address of one that is stuck."""
+    def _renew(self, before: Contents) -> None:
+        """The certificate is a new one, but connections keep the one that they were made with: make new connections."""
+        for task in self._renewing:
+            task.cancel()
+        for pod in self.pods.values():
+            renewing = asyncio.get_running_loop().create_task(self._connect_again(pod))
+            self._renewing.add(renewing)
+            renewing.add_done_callback(self._renewing.discard)
+
+    async def _connect_again(self, pod: Pod) -> None:
+        """Let a new `Pod` take over the address once it is connected, or never if the old one goes before."""
+        came = asyncio.Event()
+        new = self._new_pod(pod.address, came.set)
+        try:
+            while not (new.described and new.state in (PodState.UP, PodState.NOT_SERVING)):
+                await until(came, HEARTBEAT_S)
+                came.clear()
+                if not pod.wanted or self.pods.get(pod.address) is not pod:
+                    return
+            new.changed = self._changed
+            self._replace(pod, new)
+        finally:
+            if self.pods.get(pod.address) is not new:
+                await new.stop()
+
+    def _replace(self, pod: Pod, by: Pod | None = None) -> None:
+        """Let a new `Pod` take over the address of one that is stuck, or whose connection is old."""
         del self.pods[pod.address]
         if pod.wanted:
-            self.pods[pod.address] = self._new_pod(pod.address)
+            self.pods[pod.address] = by or self._new_pod(pod.address, self._changed)
         retiring = asyncio.get_running_loop().create_task(pod.retire())
         self._retiring.add(retiring)
         retiring.add_done_callback(self._retiring.discard)

@@ -28,6 +28,7 @@ from inferencehub.core.oip.prediction import read_prediction
 from inferencehub.core.oip.raw_fields import read_request
 from inferencehub.core.oip.unnamed_model import kind_of
 from inferencehub.core.process.logs import AccessLog
+from inferencehub.core.tls.certificate import Certificate
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest, InferResponse
 from inferencehub.core.values.tensors import Buffer
@@ -53,14 +54,21 @@ class Servicer:
         models: the models to serve.
         settings: the service's settings.
         access: the access log; None if access lines are off.
+        certificate: for TLS between the tiers; None to speak in plain.
     """
 
-    def __init__(self, models: Models, settings: InferenceSettings, access: AccessLog | None) -> None:
+    def __init__(
+        self,
+        models: Models,
+        settings: InferenceSettings,
+        access: AccessLog | None,
+        certificate: Certificate | None = None,
+    ) -> None:
         self.models = models
         self.settings = settings
         self.calls = CallRecorder(settings, access)
         self.streams = Streams(
-            self, settings.max_message_bytes, settings.max_timeout_ms / 1000, models.bytes_held
+            self, settings.max_message_bytes, settings.max_timeout_ms / 1000, models.bytes_held, certificate
         )
         self.queries = Queries(
             models, settings.pool, lambda: self.streams.port, LogSettings(settings.log_format)
