@@ -57,6 +57,10 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
         "serviceAccount": {"annotations": {"a": "b"}}, "podDisruptionBudget": {"enabled": False},
         "certificates": {"source": "certManager", "issuerRef": {"name": "ca", "kind": "ClusterIssuer"}}})),
     "scaled-by-prometheus": at("inference.autoscaling", {"source": "prometheus"}),
+    "tls-of-tiers": at("tls.tiers", {"gateway": {"existingSecret": "front"}, "inference": {"existingSecret": "back"}}),
+    "tls-by-cert-manager": at("tls", {
+        "callers": {"certManager": {"issuerRef": {"name": "public", "kind": "ClusterIssuer"}, "dnsNames": ["hub.example.com"]}},
+        "tiers": {"certManager": {"issuerRef": {"name": "tiers"}}}}),
     "not-scaled": at("inference", {"autoscaling": {"source": "none"}, "replicas": 4}),
     "pools": at("inference.pools", {
         "default": {"autoscaling": {"maxReplicas": 5}},

@@ -26,7 +26,11 @@ def test_forwarding_and_asking_are_always_there(name: str) -> None:
     assert f"kubectl --namespace shop port-forward service/{service['metadata']['name']} 3000:{port}" in found
     grpc = service["spec"]["ports"][1]["port"]
     assert f"kubectl --namespace shop port-forward service/{service['metadata']['name']} 3001:{grpc}" in found
-    curl = "curl -sk https://localhost" if "tls" in COMBINATIONS[name] else "curl -s localhost"
+    curl = (
+        "curl -sk https://localhost"
+        if "callers" in COMBINATIONS[name].get("tls", {})
+        else "curl -s localhost"
+    )
     asked = next(shlex.split(line) for line in found if line.startswith(f"{curl}:3000/predict -d "))
     body = (
         COMBINATIONS[name]

@@ -9,13 +9,14 @@ import pytest
 
 from inferencehub.core.process.settings import read_settings
 from inferencehub.gateway.settings import GatewaySettings
-from tests.authority import Authority
+from inferencehub.inference.settings import InferenceSettings
+from tests.authority import Authority, Secret
 from tests.chart.combinations import COMBINATIONS
 from tests.chart.rendering import at, environ, helm, merge, one, render, texts
 from tests.chart.test_release_test import run
-from tests.gateway.test_tls import Secret
 from tests.hub import MODELS, running_hub
 
+PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 SECURE = at("tls.callers.existingSecret", "gateway-tls")
 
 
@@ -96,3 +97,79 @@ async def test_helm_test_asks_through_tls(tmp_path: Path) -> None:
     async with running_hub(tmp_path / "models", **secret.settings) as hub:
         code, output = await run(f"https://localhost:{hub.gateway.port}")
     assert (code, output.count("class_id")) == (0, 1), output
+
+
+def pods_of(values: dict[str, Any]) -> dict[str, Any]:
+    """The pod of each tier."""
+    objects = render(values)
+    names = {"gateway": "gateway", "inference": "default"}
+    return {
+        tier: one(objects, "Deployment", name)["spec"]["template"]["spec"] for tier, name in names.items()
+    }
+
+
+def test_tiers_without_secrets_speak_in_plain_and_have_no_other_port_for_health() -> None:
+    for tier, pod in pods_of({}).items():
+        assert "HUB_TIER_TLS_CERT" not in environ(pod), tier
+    container = pods_of({})["inference"]["containers"][0]
+    assert "health" not in [port["name"] for port in container["ports"]]
+    assert container["readinessProbe"]["grpc"]["port"] == 50051
+
+
+@pytest.mark.parametrize(
+    ("name", "secrets"),
+    [
+        ("tls-of-tiers", {"gateway": "front", "inference": "back"}),
+        ("tls-by-cert-manager", {tier: f"hub-inferencehub-{tier}-tls" for tier in ("gateway", "inference")}),
+    ],
+)
+def test_each_tier_has_its_secret_and_expects_the_name_of_the_other(
+    name: str, secrets: dict[str, str]
+) -> None:
+    pods = pods_of(COMBINATIONS[name])
+    gateway = read_settings(GatewaySettings, environ(pods["gateway"]))
+    inference = read_settings(InferenceSettings, environ(pods["inference"]))
+    assert gateway.tier_tls_server_name == "hub-inferencehub-inference.ml.svc"
+    assert inference.tier_tls_client_names == ("hub-inferencehub-gateway.ml.svc",)
+    for settings, tier in ((gateway, "gateway"), (inference, "inference")):
+        (volume,) = [volume for volume in pods[tier]["volumes"] if volume["name"] == "tier-tls"]
+        mounts = pods[tier]["containers"][0]["volumeMounts"]
+        (mount,) = [mount for mount in mounts if mount["name"] == "tier-tls"]
+        assert volume["secret"]["secretName"] == secrets[tier]
+        assert "subPath" not in mount, "such a file would never change"
+        named = [settings.tier_tls_cert, settings.tier_tls_key, settings.tier_tls_ca]
+        assert named == [f"{mount['mountPath']}/{file}" for file in ("tls.crt", "tls.key", "ca.crt")]
+
+
+def test_the_kubelet_asks_for_health_at_the_plain_port_which_is_not_for_gateways() -> None:
+    objects = render(COMBINATIONS["tls-of-tiers"])
+    pod = one(objects, "Deployment", "default")["spec"]["template"]["spec"]
+    container = pod["containers"][0]
+    assert read_settings(InferenceSettings, environ(pod)).health_port == 50053
+    assert {container[probe]["grpc"]["port"] for probe in PROBES} == {50053}
+    assert 50053 in [port["containerPort"] for port in container["ports"]]
+    for rule in one(objects, "NetworkPolicy", "inference")["spec"]["ingress"]:
+        assert 50053 not in [port["port"] for port in rule["ports"]]
+
+
+def test_certificates_of_cert_manager_have_the_names_that_are_expected() -> None:
+    objects = render(COMBINATIONS["tls-by-cert-manager"])
+    found = {one["metadata"]["name"]: one["spec"] for one in objects if one["kind"] == "Certificate"}
+    assert {name: (spec["dnsNames"], spec["usages"][1]) for name, spec in found.items()} == {
+        "hub-inferencehub-gateway-callers-tls": (["hub.example.com"], "server auth"),
+        "hub-inferencehub-gateway-tls": (["hub-inferencehub-gateway.ml.svc"], "client auth"),
+        "hub-inferencehub-inference-tls": (["hub-inferencehub-inference.ml.svc"], "server auth"),
+    }
+    assert all(spec["secretName"] == name for name, spec in found.items())
+    assert {spec["privateKey"]["algorithm"] for spec in found.values()} == {"ECDSA"}
+    settings = read_settings(
+        GatewaySettings, environ(one(objects, "Deployment", "gateway")["spec"]["template"]["spec"])
+    )
+    assert settings.tls_cert
+
+
+def test_the_names_that_certificates_must_have_are_said() -> None:
+    notes = texts(COMBINATIONS["tls-of-tiers"])["NOTES.txt"]
+    assert "  gateways         hub-inferencehub-gateway.ml.svc\n" in notes
+    assert "  inference pods   hub-inferencehub-inference.ml.svc\n" in notes
+    assert "hub-inferencehub-gateway.ml.svc" not in texts({})["NOTES.txt"]

@@ -51,7 +51,7 @@ def test_services_lead_to_ports_that_are_there(name: str) -> None:
     http, grpc = one(objects, "Service", "gateway")["spec"]["ports"]
     assert (http["port"], grpc["port"]) in ((3000, 3001), (80, 3001))
     assert (http["targetPort"], grpc["targetPort"]) == ("http", "grpc")
-    secure = "tls" in COMBINATIONS[name]
+    secure = "callers" in COMBINATIONS[name].get("tls", {})
     spoken = ("https", "https") if secure else ("http", "kubernetes.io/h2c")
     assert (http["appProtocol"], grpc["appProtocol"]) == spoken
 

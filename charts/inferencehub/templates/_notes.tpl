@@ -2,7 +2,7 @@
 
 {{- define "inferencehub.notes.tls" -}}
 {{- $routed := or .Values.ingress.enabled .Values.httpRoute.enabled }}
-{{- if .Values.tls.callers.existingSecret }}
+{{- if include "inferencehub.tls.callers" . }}
 {{- if $routed }}
 
 The gateway speaks TLS only, so what stands in front of it must speak TLS to it: ingress-nginx does with the annotation
@@ -10,8 +10,15 @@ nginx.ingress.kubernetes.io/backend-protocol: HTTPS, the Gateway API with a Back
 {{- end }}
 {{- else if or (ne .Values.gateway.service.type "ClusterIP") (and .Values.ingress.enabled (not .Values.ingress.tls)) }}
 
-Callers from outside of the cluster reach the gateway in plain. For TLS, set tls.callers.existingSecret
+Callers from outside of the cluster reach the gateway in plain. For TLS, set tls.callers
 {{- if .Values.ingress.enabled }} or ingress.tls{{ end }}.
+{{- end }}
+{{- if .Values.tls.tiers.gateway.existingSecret }}
+
+The tiers know each other by the names in their certificates, which must be, as a DNS name:
+
+  gateways         {{ include "inferencehub.tls.name" (list . "gateway") }}
+  inference pods   {{ include "inferencehub.tls.name" (list . "inference") }}
 {{- end }}
 {{- end }}
 

@@ -13,11 +13,16 @@
   value: {{ int .values.keepAliveSeconds | quote }}
 - name: HUB_MAX_CONNECTIONS
   value: {{ int .values.maxConnections | quote }}
-{{- if .root.Values.tls.callers.existingSecret }}
+{{- if include "inferencehub.tls.callers" .root }}
 - name: HUB_TLS_CERT
   value: /etc/inferencehub/tls/tls.crt
 - name: HUB_TLS_KEY
   value: /etc/inferencehub/tls/tls.key
+{{- end }}
+{{- with include "inferencehub.tls.env" . }}
+{{- . }}
+- name: HUB_TIER_TLS_SERVER_NAME
+  value: {{ include "inferencehub.tls.name" (list $.root "inference") }}
 {{- end }}
 {{- $demand := dict }}{{ include "inferencehub.demand" (list .root $demand) }}
 {{- with $demand.models }}

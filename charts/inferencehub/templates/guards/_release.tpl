@@ -5,7 +5,7 @@ values.schema.json checks types and unknown keys.
 
 {{- define "inferencehub.guards" -}}
 {{- include "inferencehub.guard.release" . }}
-{{- include "inferencehub.guard.tier" (dict "at" "gateway" "values" .Values.gateway "env" (include "inferencehub.env.gateway" (dict "root" . "values" .Values.gateway) | fromYamlArray)) }}
+{{- include "inferencehub.guard.tier" (dict "at" "gateway" "values" .Values.gateway "env" (include "inferencehub.env.gateway" (dict "root" . "component" "gateway" "values" .Values.gateway) | fromYamlArray)) }}
 {{- range $name, $override := .Values.inference.pools }}
 {{- $at := printf "inference.pools.%s" $name }}
 {{- if not (regexMatch "^[a-z0-9]([-a-z0-9]{0,14}[a-z0-9])?$" $name) }}
@@ -15,7 +15,7 @@ values.schema.json checks types and unknown keys.
 {{- fail (printf "inference.pools: '%s' ends in -ops, like the second Service of each pool: choose another name." $name) }}
 {{- end }}
 {{- $pool := dict }}{{ include "inferencehub.pool" (list $ $override $pool) }}
-{{- $env := include "inferencehub.env.inference" (dict "root" $ "pool" $name "values" $pool) | fromYamlArray }}
+{{- $env := include "inferencehub.env.inference" (dict "root" $ "component" "inference" "pool" $name "values" $pool) | fromYamlArray }}
 {{- include "inferencehub.guard.tier" (dict "at" $at "values" $pool "env" $env) }}
 {{- include "inferencehub.guard.models" (dict "at" (ternary (printf "%s.models" $at) "models" (hasKey ($override | default dict) "models")) "models" $pool.models) }}
 {{- end }}
@@ -28,6 +28,7 @@ values.schema.json checks types and unknown keys.
 {{- end }}
 {{- include "inferencehub.guard.labels" (dict "at" "commonLabels" "labels" .Values.commonLabels) }}
 {{- include "inferencehub.guard.kinds" . }}
+{{- include "inferencehub.guard.tls" . }}
 {{- if not .Values.inference.pools }}
 {{- fail "inference.pools is empty, so gateways would have nowhere to send requests: add at least one pool." }}
 {{- end }}

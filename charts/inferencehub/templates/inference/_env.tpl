@@ -7,6 +7,13 @@
   value: "50052"
 - name: HUB_POOL
   value: {{ .pool | quote }}
+{{- with include "inferencehub.tls.env" . }}
+{{- . }}
+- name: HUB_TIER_TLS_CLIENT_NAMES
+  value: {{ include "inferencehub.tls.name" (list $.root "gateway") }}
+- name: HUB_HEALTH_PORT
+  value: "50053"
+{{- end }}
 {{- if ne .values.models.source "image" }}
 - name: HUB_MODELS
   value: /models

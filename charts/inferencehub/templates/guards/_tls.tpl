@@ -1,0 +1,20 @@
+{{/* Refuses certificates that are named by halves, or twice. */}}
+
+{{- define "inferencehub.guard.tls" -}}
+{{- $callers := .Values.tls.callers }}{{ $tiers := .Values.tls.tiers }}
+{{- if $callers.certManager.issuerRef.name }}
+{{- if $callers.existingSecret }}
+{{- fail "tls.callers has both existingSecret and certManager.issuerRef.name, but there is one certificate for callers: set one of them." }}
+{{- end }}
+{{- if not $callers.certManager.dnsNames }}
+{{- fail "tls.callers.certManager.dnsNames is empty, so the certificate would have no name: set the names by which callers reach the gateway." }}
+{{- end }}
+{{- end }}
+{{- $given := compact (list $tiers.gateway.existingSecret $tiers.inference.existingSecret) }}
+{{- if eq (len $given) 1 }}
+{{- fail "tls.tiers has a Secret for one tier, but both tiers show a certificate to each other: set gateway.existingSecret and inference.existingSecret." }}
+{{- end }}
+{{- if and $given $tiers.certManager.issuerRef.name }}
+{{- fail "tls.tiers has both Secrets and certManager.issuerRef.name, but each tier has one certificate: set one of them." }}
+{{- end }}
+{{- end }}
