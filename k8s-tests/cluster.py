@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -50,6 +51,20 @@ def mock_models(**models: str) -> dict[str, Any]:
     # A version is a directory, and a ConfigMap has directories only where it has files.
     files |= {f"{name}/1/README": "The mock backend has no model file.\n" for name in models}
     return {"source": "configMap", "configMap": {"files": files}}
+
+
+def tls_secret(name: str, chain: Path, key: Path, *authorities: Path) -> dict[str, Any]:
+    """A Secret with a certificate and its key, and with the authorities that are trusted."""
+    data = {"tls.crt": chain.read_bytes(), "tls.key": key.read_bytes()}
+    if authorities:
+        data["ca.crt"] = b"".join(file.read_bytes() for file in authorities)
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "kubernetes.io/tls",
+        "metadata": {"name": name},
+        "data": {key: b64encode(value).decode() for key, value in data.items()},
+    }
 
 
 def eventually(
@@ -126,6 +141,12 @@ class Release:
         command = ("upgrade", "--install", self.name, str(CHART), "--namespace", self.namespace)
         files = ("--values", str(KIND_VALUES), "--values", "-")
         run("helm", *command, *files, "--wait", "--timeout", f"{wait_s}s", stdin=json.dumps(self.values))
+
+    def put_secrets(self, component: str, *secrets: Mapping[str, Any]) -> None:
+        """Change Secrets, and let the kubelet look at once: it looks at a pod's Secrets once a minute, or if the pod changes."""
+        self.kubectl("apply", "-f", "-", stdin="---\n".join(map(yaml.safe_dump, secrets)))
+        for pod in self.pods(component):
+            self.kubectl("annotate", "pod", pod.name, f"tests/looked-at={time.time()}", "--overwrite")
 
     def pods(self, component: str) -> list[Pod]:
         """The pods of a component, by name."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 from time import monotonic
@@ -12,25 +11,12 @@ from typing import Any
 
 import aiohttp
 import pytest
-import yaml
-from cluster import QUICK, Release, eventually, mock_models, release, run
+from cluster import QUICK, Release, eventually, mock_models, release, run, tls_secret
 from open_loop import open_loop
 
 from tests.authority import Authority
 
 SECRET = "gateway-tls"
-
-
-def secret(chain: Path, key: Path) -> dict[str, Any]:
-    """A Secret with a certificate and its key."""
-    data = {"tls.crt": chain, "tls.key": key}
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "type": "kubernetes.io/tls",
-        "metadata": {"name": SECRET},
-        "data": {name: b64encode(file.read_bytes()).decode() for name, file in data.items()},
-    }
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +31,7 @@ def hub(authority: Authority) -> Iterator[Release]:
         "example": {"body": '{"features":[1],"model_name":"quick"}', "classId": None},
         "gateway": {"replicas": 2, "service": {"type": "NodePort"}},
         "tls": {"callers": {"existingSecret": SECRET}},
-        "extraObjects": [secret(*authority.signed("gateway"))],
+        "extraObjects": [tls_secret(SECRET, *authority.signed("gateway"))],
     }
     with release(values, "hub-tls") as hub:
         yield hub
@@ -77,12 +63,8 @@ async def test_a_new_certificate_costs_no_request(
         fresh.rate = kept.rate = 50.0
         await asyncio.sleep(3)
         before = await asyncio.to_thread(shown, hub)
-        manifest = secret(*new.signed("gateway"))
-        await asyncio.to_thread(hub.kubectl, "apply", "-f", "-", stdin=yaml.safe_dump(manifest))
+        await asyncio.to_thread(hub.put_secrets, "gateway", tls_secret(SECRET, *new.signed("gateway")))
         changed = monotonic()
-        # The kubelet looks at a pod's Secrets once a minute, and at once where the pod changes.
-        for pod in hub.ready("gateway"):
-            hub.kubectl("annotate", "pod", pod.name, "tests/looked-at=now")
         await asyncio.to_thread(
             eventually, lambda: not before & shown(hub), "all gateways show the new certificate", 120
         )

@@ -1,0 +1,174 @@
+"""Mutual TLS between the tiers on the cluster: who gets in at a pod, and what a change of all certificates costs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+from time import time
+from typing import Any
+
+import aiohttp
+import grpc
+import pytest
+from cluster import QUICK, Release, eventually, mock_models, release, run, tls_secret
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from open_loop import open_loop
+
+from tests.authority import Authority
+
+NAMESPACE = "hub-tier-tls"
+NAMES = {tier: f"hub-inferencehub-{tier}.{NAMESPACE}.svc" for tier in ("gateway", "inference")}
+INFER, PREDICT = "/inference.GRPCInferenceService/ModelInfer", "/inference.ModelInference/Predict"
+
+
+def secrets(signer: Authority, *trusted: Authority) -> dict[str, dict[str, Any]]:
+    """The Secret of each tier."""
+    files = [one.certificate for one in trusted]
+    return {tier: tls_secret(f"{tier}-tls", *signer.signed(name), *files) for tier, name in NAMES.items()}
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("certificates")
+
+
+@pytest.fixture(scope="module")
+def authority(directory: Path) -> Authority:
+    return Authority(directory, "first")
+
+
+@pytest.fixture(scope="module")
+def hub(authority: Authority) -> Iterator[Release]:
+    values = {
+        "models": mock_models(quick=QUICK),
+        "example": {"body": '{"features":[1],"model_name":"quick"}', "classId": None},
+        "gateway": {"replicas": 2, "service": {"type": "NodePort"}},
+        "inference": {"replicas": 2},
+        "tls": {"tiers": {tier: {"existingSecret": f"{tier}-tls"} for tier in NAMES}},
+        "extraObjects": list(secrets(authority, authority).values()),
+    }
+    with release(values, NAMESPACE) as hub:
+        yield hub
+
+
+@asynccontextmanager
+async def channel(
+    hub: Release, port: int, trusted: Authority | None, shows: tuple[Path, Path] | None = None
+) -> AsyncIterator[grpc.aio.Channel]:
+    """A channel to a port of a pod, in plain if nobody is trusted."""
+    with hub.forwarded(f"pod/{hub.ready('inference')[0].name}", port) as address:
+        if trusted is None:
+            made = grpc.aio.insecure_channel(address)
+        else:
+            chain, key = (file.read_bytes() for file in shows) if shows else (None, None)
+            credentials = grpc.ssl_channel_credentials(trusted.certificate.read_bytes(), key, chain)
+            name = (("grpc.ssl_target_name_override", NAMES["inference"]),)
+            made = grpc.aio.secure_channel(address, credentials, name)
+        async with made:
+            yield made
+
+
+async def refusal(made: grpc.aio.Channel, method: str) -> tuple[grpc.StatusCode, str]:
+    """How a call fails."""
+    call: Any = made.unary_unary(method)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call(b"", timeout=20)
+    return caught.value.code(), caught.value.details() or ""
+
+
+async def test_probes_are_green_by_a_port_that_has_health_and_nothing_else(hub: Release) -> None:
+    assert len(hub.ready("inference")) == 2
+    async with channel(hub, 50053, None) as made:
+        stub: Any = health_pb2_grpc.HealthStub(made)
+        reply = await stub.Check(health_pb2.HealthCheckRequest(service="probe/ready"), timeout=20)
+        assert reply.status == health_pb2.HealthCheckResponse.SERVING
+        for method in (INFER, PREDICT):
+            assert (await refusal(made, method))[0] is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_without_the_certificate_of_a_gateway_no_model_runs(
+    hub: Release, authority: Authority, directory: Path
+) -> None:
+    neighbour, stranger = authority.signed("neighbour"), Authority(directory, "stranger")
+    for port in (50051, 50052):
+        for trusted, shows in (
+            (None, None),
+            (authority, None),
+            (authority, stranger.signed(NAMES["gateway"])),
+        ):
+            async with channel(hub, port, trusted, shows) as made:
+                for method in (INFER, PREDICT):
+                    assert (await refusal(made, method))[0] is grpc.StatusCode.UNAVAILABLE
+    async with channel(hub, 50051, authority, neighbour) as made:
+        for method in (INFER, PREDICT):
+            code, said = await refusal(made, method)
+            assert code is grpc.StatusCode.UNAUTHENTICATED
+            assert said.startswith("the certificate is for neighbour")
+    run("helm", "test", hub.name, "-n", hub.namespace, "--timeout", "60s")
+
+
+def reloads(hub: Release, tier: str) -> list[list[float]]:
+    """For each pod of a tier, when it took new certificates; seconds since the epoch."""
+    found = []
+    for pod in hub.ready(tier):
+        lines = [json.loads(line) for line in hub.kubectl("logs", pod.name).splitlines() if line[:1] == "{"]
+        found.append(
+            [
+                datetime.fromisoformat(line["time"]).timestamp()
+                for line in lines
+                if line.get("event") == "certificate reloaded"
+            ]
+        )
+    return found
+
+
+def reloaded(hub: Release, count: int) -> None:
+    """Wait until each pod has taken that many new certificates."""
+
+    def all_have() -> bool:
+        return all(len(times) == count for tier in NAMES for times in reloads(hub, tier))
+
+    eventually(all_have, f"each pod has taken {count} certificates")
+
+
+async def test_new_certificates_of_both_tiers_cost_no_request_and_a_withdrawn_one_is_out(
+    hub: Release, authority: Authority, directory: Path, figure: Any
+) -> None:
+    """100 requests a second, half of them on new connections. A new authority is trusted, signs, and is then the only one."""
+    new = Authority(directory, "new")
+    steps = [(authority, (authority, new)), (new, (authority, new)), (new, (new,))]
+    async with (
+        open_loop(hub.url(), "quick", 30.0, fresh=True) as fresh,
+        open_loop(hub.url(), "quick", 30.0) as kept,
+    ):
+        fresh.rate = kept.rate = 50.0
+        await asyncio.sleep(3)
+        for count, (signer, trusted) in enumerate(steps, start=1):
+            for tier, secret in secrets(signer, *trusted).items():
+                await asyncio.to_thread(hub.put_secrets, tier, secret)
+            await asyncio.to_thread(reloaded, hub, count)
+            await asyncio.sleep(3)
+    sent, failed = fresh.sent + kept.sent, fresh.failed + kept.failed
+    figure(f"{sent} requests, {len(failed)} failed while all certificates changed three times")
+    assert not failed
+    assert sent > 1000
+    assert all(pod.restarts == 0 for tier in NAMES for pod in hub.pods(tier))
+
+    await asyncio.to_thread(hub.put_secrets, "inference", secrets(authority, authority)["inference"])
+    async with aiohttp.ClientSession() as client, asyncio.timeout(180):
+        while True:
+            body = {"features": [1.0], "model_name": "quick"}
+            async with client.post(f"{hub.url()}/predict", json=body) as answer:
+                if answer.status != 200:
+                    break
+            await asyncio.sleep(0.2)
+    out = time()
+    last = max(max(times) for times in reloads(hub, "inference"))
+    figure(
+        f"gateways that the pods do not trust any more were out {out - last:.1f} s after the last pod had the file"
+    )
+    assert out - last < 20
