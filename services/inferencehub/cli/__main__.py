@@ -11,11 +11,12 @@ import sys
 import click
 
 from inferencehub import __version__
+from inferencehub.cli.keys import key
 from inferencehub.cli.run import run
 from inferencehub.core.process.life import open_standard_streams
 from inferencehub.core.process.settings import SettingError
 
-COMMANDS = [run]
+COMMANDS = [run, key]
 
 
 @click.group(name="inferencehub", commands=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})

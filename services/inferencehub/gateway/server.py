@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 from starlette.routing import Router
 
+from inferencehub.core.auth.api_keys import ApiKeys
 from inferencehub.core.grpc_server.credentials import server_credentials
 from inferencehub.core.grpc_server.infer_stream import InferStreams
 from inferencehub.core.grpc_server.server import GrpcServer
@@ -25,6 +26,7 @@ from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.oip.admin.log_settings import LogSettings
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.process.ops_port import ops_server
+from inferencehub.gateway.calls.authentication import Authentication
 from inferencehub.gateway.calls.stages import LoadShedding, Memory
 from inferencehub.gateway.calls.submit import Calls
 from inferencehub.gateway.grpc_api.edge import Edge as GrpcEdge
@@ -60,13 +62,14 @@ class Gateway:
         access: where access lines go; None to write none.
 
     Raises:
-        BadCertificate: if a certificate can't be used.
+        BadCertificate, BadKeyFile: if a certificate, or the file of API keys, can't be used.
     """
 
     def __init__(self, settings: GatewaySettings, access: AccessLog | None = None) -> None:
         self.settings = settings
         self.access = access
         self.certificate = settings.certificate()
+        self.keys = ApiKeys(settings.api_keys, "HUB_API_KEYS") if settings.api_keys else None
         self.started = False
         self.draining = False
         self.metrics = Metrics(access)
@@ -91,7 +94,8 @@ class Gateway:
     def _make_edge(self) -> Edge:
         """The handler that answers callers."""
         settings = self.settings
-        stages = [Memory(self.bytes_held), LoadShedding()]
+        known = [] if self.keys is None else [Authentication(self.keys)]
+        stages = [*known, Memory(self.bytes_held), LoadShedding()]
         calls = self.calls = Calls(self.table, self.unknown, settings, stages)
         metadata = Metadata(self.fleet, self.table, self.not_ready)
         log_settings = SettingPages(self.logs, self.queries)
@@ -171,6 +175,8 @@ class Gateway:
         """
         if self.certificate is not None:
             self.certificate.start()
+        if self.keys is not None:
+            self.keys.start()
         await self.ops.start()
         await self.fleet.start()
         self.demand.start()
@@ -198,6 +204,8 @@ class Gateway:
         self.edge.threads.shutdown(wait=False, cancel_futures=True)
         if self.certificate is not None:
             await self.certificate.stop()
+        if self.keys is not None:
+            await self.keys.stop()
         await self.fleet.stop()
         await self.ops.stop(1)
         if self.access is not None:

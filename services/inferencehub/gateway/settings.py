@@ -104,6 +104,10 @@ class GatewaySettings(TierSettings):
     tier_tls_server_name: str = setting(
         "inference", "name that the certificate of each pod must have; pods are called by their addresses"
     )
+    api_keys: str = setting(
+        "",
+        "file of API keys, as JSON; callers must then send one of them; read again when it changes",
+    )
     cors_origins: tuple[str, ...] = setting(
         (),
         "origins whose pages may call from a browser, separated by commas; * for all; no CORS headers if empty",

@@ -1,4 +1,4 @@
-"""Stages: where each of their two moments comes, what they see, and that a refusal costs nobody else anything."""
+"""Stages: where the first and the last of their moments come, what they see, and that a refusal costs nobody else anything."""
 
 from __future__ import annotations
 
@@ -83,9 +83,12 @@ async def test_a_request_is_admitted_once_its_model_and_shape_are_known(hub: Hub
     assert hub.gateway.bytes_held.held == 0
 
 
-async def test_pages_are_no_calls_of_models(hub: Hub) -> None:
+async def test_questions_pass_the_checks_too_and_probes_do_not(hub: Hub) -> None:
     async with Raw(hub.gateway.port) as raw:
-        assert (await raw.ask("GET", "/v2/models")).status == 200
+        assert (await raw.ask("GET", "/v2/models")).status == 401
+        assert (await raw.ask("GET", "/v2/models", None, "x-ticket: valid")).status == 200
+        for path in ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"):
+            assert (await raw.ask("GET", path)).status == 200
 
 
 async def test_a_body_without_room_is_refused_at_its_head(hub: Hub) -> None:

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, cast
 
 from starlette.routing import Route
@@ -92,7 +93,25 @@ def test_it_is_well_formed() -> None:
 def test_every_schema_is_used() -> None:
     used = {reference["$ref"] for reference in references(SPEC)}
     for kind, parts in SPEC["components"].items():
-        assert {f"#/components/{kind}/{name}" for name in parts} <= used
+        if kind != "securitySchemes":  # they are named without their place
+            assert {f"#/components/{kind}/{name}" for name in parts} <= used
+    schemes = {
+        name for _, _, operation in operations() for needed in operation["security"] for name in needed
+    }
+    assert schemes == set(SPEC["components"]["securitySchemes"])
+
+
+async def test_what_needs_no_key_is_said(tmp_path: Path) -> None:
+    """Asked without a key, at a gateway that wants one."""
+    mock_model(tmp_path / "models", "v1-mock")
+    (tmp_path / "keys.json").write_text('{"keys": []}')
+    async with running_hub(tmp_path / "models", api_keys=str(tmp_path / "keys.json")) as hub:
+        for method, path, operation in operations():
+            url = hub.url + path.format(model="v1-mock", version="1")
+            async with hub.client.request(method, url, json={} if method == "POST" else None) as answer:
+                refused = answer.status == 401
+            assert refused is ("401" in operation["responses"]), path
+            assert refused is (operation["security"] != [{}])
 
 
 def test_calls_document_every_error_that_they_can_give() -> None:

@@ -12,6 +12,7 @@ import tritonclient.grpc.aio as triton_grpc
 import tritonclient.http as triton_http
 import tritonclient.http.aio as triton_http_aio
 
+from inferencehub.core.auth.caller import ANYONE
 from tests.hub import Process, eventually, mock_model, running_gateway, running_hub, write_model
 
 INDEX = "/v2/repository/index"
@@ -81,7 +82,7 @@ async def test_several_pods_are_counted(models: Path) -> None:
     ):
 
         def quick() -> list[tuple[str, str]]:
-            entries = gateway.queries.index(ready=False).models
+            entries = gateway.queries.index(ANYONE, ready=False).models
             return [(each.state, each.reason) for each in entries if each.name == "quick"]
 
         await eventually(lambda: quick() == [("READY", "2 of 2 pods")])
@@ -93,9 +94,9 @@ async def test_several_pods_are_counted(models: Path) -> None:
 
 async def test_a_model_that_no_pod_has_yet_is_listed_with_the_reason() -> None:
     async with running_gateway(("127.0.0.1:1",), on_demand_models=("cpu/quick:4",)) as gateway:
-        (found,) = gateway.queries.index(ready=False).models
+        (found,) = gateway.queries.index(ANYONE, ready=False).models
         asleep = "its pool sleeps and has no pod, a request for the model wakes it"
         assert entry(found.name, found.version, found.state, found.reason) == entry(
             "quick", "", "UNAVAILABLE", asleep
         )
-        assert not gateway.queries.index(ready=True).models
+        assert not gateway.queries.index(ANYONE, ready=True).models

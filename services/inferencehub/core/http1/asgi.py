@@ -27,10 +27,11 @@ ENDING = HubError(Kind.NOT_READY, "the server ends, and this request took longer
 
 
 class AsgiRequest(Request):
-    """A request for an application; `run` is set while the application runs."""
+    """A request for an application; `run` is set while the application runs. `state` is that of its ASGI scope."""
 
-    __slots__ = ("run",)
+    __slots__ = ("run", "state")
     run: AsgiRun | None
+    state: dict[str, Any]
 
 
 class AsgiHandler:
@@ -49,7 +50,7 @@ class AsgiHandler:
     def plan(self, head: Head) -> AsgiRequest:
         """See `Handler`. Methods that need no body do not wait for one."""
         request = AsgiRequest(head, self.most_bytes, needs_body=head.method not in BODILESS)
-        request.run = None
+        request.run, request.state = None, {}
         return request
 
     def begin(self, request: Request, reply: Reply) -> None:
@@ -102,7 +103,7 @@ class AsgiRun:
         """Call the application; if it fails before its answer, answer with an error."""
         reply, head = self._reply, self._request.head
         try:
-            await app(scope_of(head), self._receive, self._send)
+            await app(scope_of(head, self._request.state), self._receive, self._send)
             if not self._gone.is_set():
                 raise RuntimeError("the application ended before its answer did")
         except Exception:
@@ -167,8 +168,8 @@ class AsgiRun:
             self.leave()
 
 
-def scope_of(head: Head) -> dict[str, Any]:
-    """The ASGI scope of a request."""
+def scope_of(head: Head, state: dict[str, Any]) -> dict[str, Any]:
+    """The ASGI scope of a request; `state` is what its handler tells the application."""
     return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.4"},
@@ -182,5 +183,5 @@ def scope_of(head: Head) -> dict[str, Any]:
         "headers": head.headers,
         "client": None,
         "server": None,
-        "state": {},
+        "state": state,
     }

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import uvloop
 
+from inferencehub.core.auth.api_keys import BadKeyFile
 from inferencehub.core.process.collector import collect_when_idle, spare_the_collector
 from inferencehub.core.process.settings import SettingError
 from inferencehub.core.tls.certificate import BadCertificate
@@ -123,13 +124,13 @@ def run(main: Callable[[], Awaitable[None]]) -> int:
     """Run a tier's `main` and exit with 0 after it.
 
     Returns:
-        2 after an error that the operator must fix (`SettingError`, `BadCertificate` or `HubError`). Its sentence is on stderr.
+        2 after an error that the operator must fix (`HubError`, or an error of settings and the files that they name). Its sentence is on stderr.
     """
     open_standard_streams()
     keep_freed_memory()
     try:
         uvloop.run(main())  # type: ignore[arg-type]
-    except (SettingError, BadCertificate) as error:
+    except (SettingError, BadCertificate, BadKeyFile) as error:
         sentence = str(error)
     except HubError as error:
         sentence = error.detail

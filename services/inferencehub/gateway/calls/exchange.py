@@ -7,6 +7,7 @@ from math import inf
 from time import monotonic
 from typing import Any
 
+from inferencehub.core.auth.caller import ANYONE, Action
 from inferencehub.core.lane.job import Job
 from inferencehub.gateway.routing.model_lane import ModelLane
 
@@ -21,10 +22,13 @@ class Exchange:
     the request's head, None if there was none. `size` is the size of the request's body in bytes. `model` is a metric
     label, so it is "" or a name that a pod has listed. `patience` is how many
     passes of the event loop the call waits for others to merge with (see `Lane.accept`). `kind` says how the call ended:
-    "ok", or the label of an error.
+    "ok", or the label of an error. `action` is what the call does, None for what everybody may do, and `caller` is who makes
+    it.
     """
 
     __slots__ = (
+        "action",
+        "caller",
         "deadline",
         "id",
         "job",
@@ -41,6 +45,8 @@ class Exchange:
 
     def __init__(self, id: str) -> None:
         self.id = id
+        self.action: Action | None = Action.INFER
+        self.caller = ANYONE
         self.started = monotonic()
         self.limit_s: float | None = None
         self.deadline = inf

@@ -1,8 +1,9 @@
 """Stages: rules that every call passes before it runs, in the order of a list, the same on all fronts.
 
-A stage has two methods. `check` is called when the head of a request is complete and its body is not read yet. There a
-stage can look at the caller and at the size of the body. `admit` is called when the model and the rows are known,
-before the call enters the lane.
+A stage has three methods. `check` is called when the head of a request is complete and its body is not read yet, also for
+questions about models, but not for what everybody may do (`exchange.action`). There a stage can look at the caller and at
+the size of the body. `named` is called when the name of the model is known, before anything is asked or woken for it.
+`admit` is called when the model and the rows are known, before the call enters the lane.
 """
 
 from __future__ import annotations
@@ -25,6 +26,18 @@ class Stage:
 
         Raises:
             HubError: if the stage refuses the request.
+        """
+
+    def named(self, exchange: Exchange, model: str, by_caller: bool) -> None:
+        """Check a call whose model is known by name. Whether there is such a model is not known yet.
+
+        Args:
+            exchange: the call.
+            model: the name.
+            by_caller: whether the caller has named it.
+
+        Raises:
+            HubError: if the stage refuses the call.
         """
 
     def admit(self, exchange: Exchange, request: InferRequest) -> None:

@@ -55,6 +55,7 @@ class Calls:
         self.limits = settings.time_limits
         # Only methods that a stage overrides are called. Fronts call `checks` when a request's head is complete.
         self.checks = [stage.check for stage in stages if type(stage).check is not Stage.check]
+        self._names = [stage.named for stage in stages if type(stage).named is not Stage.named]
         self._admits = [stage.admit for stage in stages if type(stage).admit is not Stage.admit]
 
     def submit(self, exchange: Exchange, request: InferRequest, sink: Sink) -> None:
@@ -67,6 +68,7 @@ class Calls:
         if request.parameters:
             request, timeout = split_parameters(request)
         self._set_deadline(exchange, timeout)
+        self._name(exchange, request.model)
         lanes = self.table.known(request.model, request.version)
         if lanes:
             self._put(exchange, request, lanes, sink)
@@ -90,6 +92,7 @@ class Calls:
             HubError: if the request is refused at once; later errors go to `sink`.
         """
         self._set_deadline(exchange, None)
+        self._name(exchange, model)
         lanes = self.table.known(model, version)
         if lanes and not beside:
             self._put_made(exchange, *made_for(best_first(lanes), make), sink)
@@ -113,7 +116,10 @@ class Calls:
             HubError: if the call is refused at once; later errors go to `sink`.
         """
         self._set_deadline(exchange, None)
+        by_caller = bool(model)
         model = model or self.settings.model_for(text) or self.table.unnamed[kind_of(text)]
+        if model:
+            self._name(exchange, model, by_caller)
         lanes = self.table.known(model)
         if lanes and (features is None or len(features) <= MANY_FEATURES):
             exchange.model = lanes[0].info.name
@@ -125,6 +131,10 @@ class Calls:
         else:
             work = self._when_packed(exchange, model, features, text)
             self._later(exchange, sink, self._put_predict, work)
+
+    def _name(self, exchange: Exchange, model: str, by_caller: bool = True) -> None:
+        for named in self._names:
+            named(exchange, model, by_caller)
 
     def _set_deadline(self, exchange: Exchange, timeout: Parameter | None) -> None:
         if timeout is None and exchange.limit_s is None:
@@ -203,7 +213,8 @@ class Calls:
     ) -> Ready:
         lanes = self.table.known(model, version)
         if not lanes:
-            lanes = await self.unknown.lanes(model, version, exchange.deadline - monotonic())
+            sees = exchange.caller.sees
+            lanes = await self.unknown.lanes(model, version, exchange.deadline - monotonic(), sees)
         if beside:
             return await asyncio.to_thread(made_for, best_first(lanes), make)
         return made_for(best_first(lanes), make)
@@ -211,11 +222,13 @@ class Calls:
     async def _when_packed(
         self, exchange: Exchange, model: str, features: Sequence[float] | None, text: str | None
     ) -> Ready:
+        sees = exchange.caller.sees
         if not model:
-            model = await self.unknown.unnamed(kind_of(text), exchange.deadline - monotonic())
+            model = await self.unknown.unnamed(kind_of(text), exchange.deadline - monotonic(), sees)
+            self._name(exchange, model, by_caller=False)
         lanes = self.table.known(model)
         if not lanes:
-            lanes = await self.unknown.lanes(model, "", exchange.deadline - monotonic())
+            lanes = await self.unknown.lanes(model, "", exchange.deadline - monotonic(), sees)
         exchange.model = lanes[0].info.name
         make = partial(predict_request, version="", features=features, text=text)
         return await asyncio.to_thread(made_for, best_first(lanes), make)

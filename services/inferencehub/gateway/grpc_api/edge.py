@@ -19,6 +19,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 
+from inferencehub.core.auth.caller import Action
 from inferencehub.core.grpc_server.coding import decode, encode
 from inferencehub.core.grpc_server.connections.callers import Callers
 from inferencehub.core.grpc_server.unary import at_deadline, ending, own_limit, parsed, written
@@ -74,13 +75,16 @@ class Edge:
         self._number = 0
         self.begun = 0  # calls that have arrived so far
 
-    def unary(self, name: str, work: Work, request: type[Message] | None) -> Any:
+    def unary(
+        self, name: str, work: Work, request: type[Message] | None, action: Action | None = Action.INFER
+    ) -> Any:
         """A gRPC handler.
 
         Args:
             name: the method's name, for access lines.
             work: does it; what it raises becomes the call's status code.
             request: class of the request message; None if `work` wants the bytes.
+            action: what it does; None for what everybody may do.
         """
 
         async def call(data: bytes, context: Any) -> bytes | None:
@@ -90,6 +94,7 @@ class Edge:
             error: HubError | None = None
             try:
                 exchange.limit_s = own_limit(context)
+                exchange.action = action
                 self.check(exchange, metadata, len(data))
                 data, coding = await decode(data, self.most_bytes)
                 exchange.size = len(data)
@@ -148,8 +153,9 @@ class Edge:
             name.encode(): value if isinstance(value, bytes) else value.encode() for name, value in metadata
         }
         fields[b"content-length"] = b"%d" % size
-        for check in self.calls.checks:
-            check(exchange, fields)
+        if exchange.action is not None:
+            for check in self.calls.checks:
+                check(exchange, fields)
         exchange.size = size
         exchange.patience = PATIENCE
 
@@ -205,5 +211,7 @@ class Edge:
                 int(trip.network * 1e6) / 1e3,
                 int(trip.compute * 1e6) / 1e3,
                 trip.served_by,
+                exchange.caller.id,
+                exchange.caller.tenant,
             )
         )

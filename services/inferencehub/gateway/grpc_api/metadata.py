@@ -7,6 +7,7 @@ from collections.abc import Callable
 from google.protobuf.message import Message
 
 from inferencehub import __version__
+from inferencehub.core.auth.caller import Action
 from inferencehub.core.oip.admin.absent import Answer, absent
 from inferencehub.core.oip.admin.log_settings import (
     LogSettings,
@@ -15,7 +16,7 @@ from inferencehub.core.oip.admin.log_settings import (
     trace_to_proto,
 )
 from inferencehub.core.oip.admin.unsupported import unsupported
-from inferencehub.core.values.errors import HubError
+from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.gateway.calls.exchange import Exchange
 from inferencehub.gateway.calls.extensions import EXTENSIONS
 from inferencehub.gateway.grpc_api.edge import Work
@@ -68,10 +69,16 @@ class Metadata:
         return pb.ServerMetadataResponse(name="inferencehub", version=__version__, extensions=EXTENSIONS)
 
     async def model_ready(self, exchange: Exchange, request: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
-        """ModelReady: whether a model can be called now; False for a model or version that is unknown."""
+        """ModelReady: whether a model can be called now; False for a model or version that is unknown.
+
+        Raises:
+            HubError: FORBIDDEN.
+        """
         try:
-            await self.queries.require_ready(request.name, request.version)
-        except HubError:  # clients that wait for a model ask until it is ready
+            await self.queries.require_ready(exchange.caller, request.name, request.version)
+        except HubError as error:  # clients that wait for a model ask until it is ready
+            if error.kind is Kind.FORBIDDEN:
+                raise
             return pb.ModelReadyResponse(ready=False)
         return pb.ModelReadyResponse(ready=True)
 
@@ -81,7 +88,7 @@ class Metadata:
         Raises:
             HubError: NOT_FOUND or NOT_READY.
         """
-        return await self.queries.metadata(request.name, request.version)
+        return await self.queries.metadata(exchange.caller, request.name, request.version)
 
     async def config(self, exchange: Exchange, request: pb.ModelConfigRequest) -> pb.ModelConfigResponse:
         """ModelConfig: a model's configuration, with what it leaves out filled in.
@@ -89,7 +96,9 @@ class Metadata:
         Raises:
             HubError: NOT_FOUND or NOT_READY.
         """
-        return pb.ModelConfigResponse(config=await self.queries.config(request.name, request.version))
+        return pb.ModelConfigResponse(
+            config=await self.queries.config(exchange.caller, request.name, request.version)
+        )
 
     async def statistics(
         self, exchange: Exchange, request: pb.ModelStatisticsRequest
@@ -99,13 +108,13 @@ class Metadata:
         Raises:
             HubError: NOT_FOUND or NOT_READY if there is no such model.
         """
-        return await self.queries.statistics(request.name, request.version)
+        return await self.queries.statistics(exchange.caller, request.name, request.version)
 
     async def index(
         self, exchange: Exchange, request: pb.RepositoryIndexRequest
     ) -> pb.RepositoryIndexResponse:
         """RepositoryIndex: all model versions of all pods, each with the reason if it cannot be called."""
-        return self.queries.index(request.ready)
+        return self.queries.index(exchange.caller, request.ready)
 
     async def log_settings(
         self, exchange: Exchange, request: pb.LogSettingsRequest
@@ -115,7 +124,10 @@ class Metadata:
         Raises:
             HubError: as `LogSettings.change`.
         """
-        self.logs.change(settings_from_proto(request))
+        changes = settings_from_proto(request)
+        if changes:
+            exchange.caller.require(Action.CONTROL)
+        self.logs.change(changes)
         return settings_to_proto(self.logs.read())
 
     async def trace_setting(
@@ -127,7 +139,7 @@ class Metadata:
             HubError: NOT_FOUND if the model is unknown, UNSUPPORTED if the request would change a setting.
         """
         if request.model_name:
-            await self.queries.metadata(request.model_name, "")
+            await self.queries.metadata(exchange.caller, request.model_name, "")
         if request.settings:
             raise unsupported("tracing")
         return trace_to_proto()

@@ -9,6 +9,7 @@ from time import monotonic
 import grpc
 from google.protobuf.message import Message
 
+from inferencehub.core.auth.caller import Action
 from inferencehub.core.grpc_server import server
 from inferencehub.core.grpc_server.health import SERVICE as HEALTH
 from inferencehub.core.grpc_server.health import Health
@@ -66,11 +67,18 @@ def handlers(
     }
     found = []
     for service, methods in ((SERVICE, oip), (PREDICT_SERVICE, small)):
-        made = {name: edge.unary(name, *method) for name, method in methods.items()}
+        made = {name: edge.unary(name, *method, action_of(name)) for name, method in methods.items()}
         if service == SERVICE:
             made["ModelStreamInfer"] = streams.handler()
         found.append(grpc.method_handlers_generic_handler(service, made))
     return found
+
+
+def action_of(method: str) -> Action | None:
+    """What a method does; None for probes, which are for everybody."""
+    if method in ("ModelInfer", "Predict"):
+        return Action.INFER
+    return None if method in ("ServerLive", "ServerReady") else Action.DESCRIBE
 
 
 class GrpcPort:

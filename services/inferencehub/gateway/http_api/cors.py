@@ -19,6 +19,7 @@ ALLOWED = (
     b"content-type",
     b"inference-header-content-length",
     b"authorization",
+    b"x-api-key",
     b"openai-organization",
     b"openai-project",
     b"user-agent",

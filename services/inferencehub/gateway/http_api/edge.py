@@ -8,11 +8,12 @@ access line; one observation in the metrics.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from secrets import token_hex
 from time import monotonic
+from urllib.parse import unquote
 
 from inferencehub.core.http1.asgi import AsgiHandler
 from inferencehub.core.http1.handler import Head, Reply, Request
@@ -26,7 +27,7 @@ from inferencehub.gateway.calls.submit import Calls, as_hub_error
 from inferencehub.gateway.http_api.access_line import AccessLine
 from inferencehub.gateway.http_api.call import Endpoint, HttpCall
 from inferencehub.gateway.http_api.cors import Cors
-from inferencehub.gateway.http_api.page import PageCall
+from inferencehub.gateway.http_api.page import PageCall, error_body
 from inferencehub.gateway.http_api.response import SharedLines, WrongMethod, error_lines
 from inferencehub.gateway.metrics import FrontMetrics
 
@@ -89,18 +90,28 @@ class Edge:
                 return HttpCall(self, head, 0, exchange, preflight)
         endpoint = self.find(head.target)
         if endpoint is None:
-            return PageCall(head, self.most_bytes, exchange)
+            page = PageCall(head, self.most_bytes, exchange)
+            if exchange.action is not None:
+                self._check(page, fields)
+            return page
         call = HttpCall(self, head, self.most_bytes, exchange, endpoint)
         try:
             if head.method != endpoint.method:
                 raise WrongMethod(head.method, head.path, endpoint.method)
             if b"x-request-timeout-ms" in fields:
                 exchange.limit_s = self._limit_s(fields[b"x-request-timeout-ms"])
-            for check in self.calls.checks:
-                check(exchange, fields)
         except HubError as error:
             call.error = error.with_traceback(None)  # it would have the call: a reference cycle
+        else:
+            self._check(call, fields)
         return call
+
+    def _check(self, call: HttpCall | PageCall, fields: Mapping[bytes, bytes]) -> None:
+        try:
+            for check in self.calls.checks:
+                check(call.exchange, fields)
+        except HubError as error:
+            call.error = error.with_traceback(None)
 
     def _limit_s(self, value: bytes) -> float:
         longest = self.calls.settings.max_timeout_ms
@@ -115,7 +126,12 @@ class Edge:
         """See `Handler`."""
         if type(request) is PageCall:
             reply.finish_head = partial(self._page_lines, request, reply)
-            self.pages.begin(request, reply)
+            if request.error is None:
+                self.pages.begin(request, reply)
+            else:
+                error = request.error
+                body = error_body(error, unquote(request.head.path.decode("latin-1")))
+                reply.send(error.kind.http, error_lines(error), (body,))
             return
         assert type(request) is HttpCall
         request.reply = reply
@@ -208,5 +224,7 @@ class Edge:
                 shown.network_ms,
                 shown.compute_ms,
                 trip.served_by,
+                exchange.caller.id,
+                exchange.caller.tenant,
             )
         )

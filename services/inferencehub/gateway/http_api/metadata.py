@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from inferencehub import __version__
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.gateway.calls.extensions import EXTENSIONS
-from inferencehub.gateway.http_api.page import json
+from inferencehub.gateway.http_api.page import caller_of, json
 from inferencehub.gateway.http_api.pages.openapi import openapi
 from inferencehub.gateway.routing.fleet import Fleet
 from inferencehub.gateway.routing.table import RoutingTable
@@ -74,7 +74,7 @@ class Metadata:
 
     async def models(self, request: Request) -> Response:
         """GET /v2/models: all models, why one cannot be called, and why `/predict` cannot serve one."""
-        known = self.table.models()
+        known, sees = self.table.models(), caller_of(request).sees
         return json(
             {
                 "models": [
@@ -85,6 +85,7 @@ class Metadata:
                         "no_predict": self.table.no_predict(name),
                     }
                     for name, reason in known.items()
+                    if sees(name)
                 ]
             }
         )

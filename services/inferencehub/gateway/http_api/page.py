@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from inferencehub.core.auth.caller import Action, Caller
 from inferencehub.core.http1.asgi import AsgiRequest
 from inferencehub.core.http1.coding.deflate import VARY, WORTH, coding_for
 from inferencehub.core.http1.handler import Head
@@ -24,6 +25,11 @@ from inferencehub.gateway.json_codec.openai.errors import asked_model, has_opena
 # The pages that read a body. Others answer at once; a body that comes for them is dropped.
 BODIES = frozenset(("/v2/logging", "/v2/repository/index"))
 MOST_BYTES = 2**16  # of such a body
+# Pages that are for everybody: probes, and what is the same in every installation.
+OPEN = frozenset(
+    ("/", "/docs", "/openapi.json", "/healthz", "/readyz", "/v2/health/live", "/v2/health/ready")
+)
+QUESTIONS = frozenset(("/v2/repository/index",))  # asked by POST
 B = TypeVar("B")
 
 
@@ -36,8 +42,25 @@ class PageCall(AsgiRequest):
         needs_body = has_body(head)
         super().__init__(head, MOST_BYTES if needs_body else most_bytes, needs_body=needs_body)
         self.run = None
+        self.state = {"exchange": exchange}
         self.exchange = exchange
+        exchange.action = action_of(head)
         self.answered = False
+
+
+def caller_of(request: Request) -> Caller:
+    """Who asks for a page."""
+    exchange: Exchange = request.state.exchange
+    return exchange.caller
+
+
+def action_of(head: Head) -> Action | None:
+    """What a request for a page does; None for pages that are for everybody."""
+    path = unquote(head.path.decode("latin-1"))
+    if path in OPEN:
+        return None
+    controls = head.method == "POST" and path not in QUESTIONS
+    return Action.CONTROL if controls else Action.DESCRIBE
 
 
 def has_body(head: Head) -> bool:
@@ -114,9 +137,14 @@ def header_list(lines: bytes) -> list[list[bytes]]:
     return [line.split(b": ", 1) for line in lines.split(b"\r\n")[:-1]]
 
 
+def error_body(error: HubError, path: str) -> bytes:
+    """An error in the shape of the path's API."""
+    return page_error(error, path) if has_openai_errors(path) else error_json(error)
+
+
 async def send_error(error: HubError, path: str, send: Any) -> None:
-    """Answer with an error, in the shape of the path's API."""
-    body = page_error(error, path) if has_openai_errors(path) else error_json(error)
+    """Answer with an error."""
+    body = error_body(error, path)
     headers = header_list(error_lines(error))
     await send({"type": "http.response.start", "status": error.kind.http, "headers": headers})
     await send({"type": "http.response.body", "body": body})

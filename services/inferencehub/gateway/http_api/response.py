@@ -89,6 +89,8 @@ def error_lines(error: HubError) -> bytes:
         lines += b"x-should-retry: false\r\n"
     if error.kind in (Kind.BUSY, Kind.NOT_READY):
         lines += b"retry-after: %d\r\n" % error.retry_after
+    if error.kind is Kind.UNAUTHENTICATED:
+        lines += b"www-authenticate: Bearer\r\n"
     if isinstance(error, WrongMethod):
         lines += b"allow: %b\r\n" % error.allow.encode()
     return lines

@@ -1,11 +1,14 @@
 """Answers to questions about models, as the protocol's messages; every front asks here.
 
+A caller sees only the models that they may call, in lists, in sentences, and where they ask for one by its name.
+
 For a model whose pool has no pods, a question about its inputs waits as an inference request does, and makes the pool
 start: many clients ask for metadata or the configuration first.
 """
 
 from __future__ import annotations
 
+from inferencehub.core.auth.caller import Caller
 from inferencehub.core.oip.admin.model_config import described
 from inferencehub.core.oip.admin.statistics import statistics_to_proto
 from inferencehub.core.oip.model_info import spec_to_proto
@@ -37,13 +40,13 @@ class ModelQueries:
         self.unknown = unknown
         self.counted = counted
 
-    async def metadata(self, name: str, version: str) -> pb.ModelMetadataResponse:
+    async def metadata(self, caller: Caller, name: str, version: str) -> pb.ModelMetadataResponse:
         """ModelMetadata: inputs and outputs of a model; `version` "" is the default one.
 
         Raises:
-            HubError: NOT_FOUND or NOT_READY.
+            HubError: NOT_FOUND, NOT_READY, or FORBIDDEN.
         """
-        info = (await self._lane(name, version)).info
+        info = (await self._lane(caller, name, version)).info
         return pb.ModelMetadataResponse(
             name=info.name,
             versions=self.table.versions(info.name),
@@ -52,34 +55,37 @@ class ModelQueries:
             outputs=[spec_to_proto(spec) for spec in info.signature.outputs],
         )
 
-    async def config(self, name: str, version: str) -> ModelConfig:
+    async def config(self, caller: Caller, name: str, version: str) -> ModelConfig:
         """ModelConfig: the configuration of a model as its pods show it, or what is known of it if they show none.
 
         Raises:
-            HubError: NOT_FOUND or NOT_READY.
+            HubError: NOT_FOUND, NOT_READY, or FORBIDDEN.
         """
-        lane = await self._lane(name, version)
+        lane = await self._lane(caller, name, version)
         return described(lane.info) if lane.config is None else lane.config
 
-    def index(self, ready: bool) -> pb.RepositoryIndexResponse:
+    def index(self, caller: Caller, ready: bool) -> pb.RepositoryIndexResponse:
         """RepositoryIndex: all model versions of all pods; see `repository_index`."""
-        return repository_index(self.fleet, self.table, ready)
+        return repository_index(self.fleet, self.table, ready, caller.sees)
 
-    async def statistics(self, name: str, version: str) -> pb.ModelStatisticsResponse:
+    async def statistics(self, caller: Caller, name: str, version: str) -> pb.ModelStatisticsResponse:
         """ModelStatistics: what this gateway has counted since it started; name and version "" are all.
 
         Raises:
-            HubError: NOT_FOUND or NOT_READY if there is no such model.
+            HubError: NOT_FOUND or NOT_READY if there is no such model, FORBIDDEN.
         """
         wanted = self._counted(name, version)
         if name and not wanted:
-            await self._lane(name, version)  # says why not, or waits until there is one
+            await self._lane(caller, name, version)  # says why not, or waits until there is one
             wanted = self._counted(name, version)
+        if name:
+            caller.require_model(name)
         counted = self.counted.counters
         return pb.ModelStatisticsResponse(
             model_stats=[
                 statistics_to_proto(*key, counted.get(key) or Counters())
                 for key in sorted(wanted, key=in_order)
+                if caller.sees(key[0])
             ]
         )
 
@@ -88,20 +94,24 @@ class ModelQueries:
         keys = {*self.counted.counters, *listed_versions(self.table)}
         return [key for key in keys if name in ("", key[0]) and version in ("", key[1])]
 
-    async def require_ready(self, name: str, version: str) -> None:
+    async def require_ready(self, caller: Caller, name: str, version: str) -> None:
         """ModelReady: return if the model can be called now.
 
         Raises:
-            HubError: NOT_FOUND, or NOT_READY if no pod serves the model.
+            HubError: NOT_FOUND, NOT_READY if no pod serves the model, or FORBIDDEN.
         """
+        caller.require_model(name)
         if not self.table.known(name, version):
-            await self.unknown.lanes(name, version, 0)
+            await self.unknown.lanes(name, version, 0, caller.sees)
         if reason := self.table.why_closed(name, version):
             raise HubError(Kind.NOT_READY, f"model '{name}' is not ready: {reason}")
 
-    async def _lane(self, name: str, version: str) -> ModelLane:
+    async def _lane(self, caller: Caller, name: str, version: str) -> ModelLane:
+        caller.require_model(name)
         hold_s = None if name in self.fleet.on_demand else 0
-        lanes = self.table.known(name, version) or await self.unknown.lanes(name, version, hold_s)
+        lanes = self.table.known(name, version) or await self.unknown.lanes(
+            name, version, hold_s, caller.sees
+        )
         return lanes[0]
 
 

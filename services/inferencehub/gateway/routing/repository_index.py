@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from inferencehub.gateway.pods.pod import Pod
 from inferencehub.gateway.routing.fleet import Fleet
 from inferencehub.gateway.routing.table import RoutingTable
+from inferencehub.gateway.routing.unknown_models import Sees, everything
 from inferencehub.pb import open_inference_pb2 as pb
 
 READY, LOADING, UNAVAILABLE = "READY", "LOADING", "UNAVAILABLE"
@@ -42,12 +43,15 @@ class Entry:
         return Index(name=name, version=version, state=state, reason=reason)
 
 
-def repository_index(fleet: Fleet, table: RoutingTable, ready: bool) -> pb.RepositoryIndexResponse:
+def repository_index(
+    fleet: Fleet, table: RoutingTable, ready: bool, sees: Sees = everything
+) -> pb.RepositoryIndexResponse:
     """RepositoryIndex over all pods, in the order of names and versions.
 
     Args:
         fleet, table: the pods and the lanes of known models.
         ready: whether only versions that are READY are listed.
+        sees: returns whether a model is there for the caller.
     """
     found: dict[tuple[str, str], Entry] = {}
     for pod in fleet.pods.values():
@@ -58,7 +62,7 @@ def repository_index(fleet: Fleet, table: RoutingTable, ready: bool) -> pb.Repos
     for name, why in table.models().items():  # those that no pod lists now
         if name not in listed:
             found[name, ""] = Entry([UNAVAILABLE], [why])
-    entries = [found[key].shown(*key) for key in sorted(found, key=in_order)]
+    entries = [found[key].shown(*key) for key in sorted(found, key=in_order) if sees(key[0])]
     return pb.RepositoryIndexResponse(
         models=[entry for entry in entries if entry.state == READY or not ready]
     )

@@ -15,6 +15,12 @@ from inferencehub.gateway.routing.model_lane import ModelLane, does_not_serve, n
 from inferencehub.gateway.routing.table import ASLEEP, RoutingTable
 
 T = TypeVar("T")
+Sees = Callable[[str], bool]
+
+
+def everything(name: str) -> bool:
+    """What somebody sees who sees all models."""
+    return True
 
 
 class UnknownModels:
@@ -30,32 +36,37 @@ class UnknownModels:
         self.table = table
         self.held: dict[str, int] = {}  # number of waiting requests by model
 
-    async def lanes(self, name: str, version: str, within_s: float | None) -> list[ModelLane]:
+    async def lanes(
+        self, name: str, version: str, within_s: float | None, sees: Sees = everything
+    ) -> list[ModelLane]:
         """Wait until a model has lanes, and return them.
 
         Args:
             name, version: the model.
             within_s: seconds that the caller would wait; None for as long as the settings allow.
+            sees: returns whether a model is there for the caller; sentences name only those that are.
 
         Raises:
             HubError: NOT_FOUND if no pod has the model, NOT_READY if no pod serves it, DEADLINE if `within_s` is over.
         """
         await self.fleet.look_for(name)
-        return await self._found(name, version, within_s, lambda: self.table.known(name, version))
+        return await self._found(name, version, within_s, lambda: self.table.known(name, version), sees)
 
-    async def unnamed(self, kind: str, within_s: float | None) -> str:
+    async def unnamed(self, kind: str, within_s: float | None, sees: Sees = everything) -> str:
         """Wait until it is known which model a request without a name gets, and return its name.
 
         Args:
             kind: FEATURES or TEXT.
-            within_s: as in `lanes`.
+            within_s, sees: as in `lanes`.
 
         Raises:
             HubError: BAD_INPUT if the request must name a model, otherwise as `lanes`.
         """
-        return await self._found("", "", within_s, lambda: self.table.unnamed[kind])
+        return await self._found("", "", within_s, lambda: self.table.unnamed[kind], sees)
 
-    async def _found(self, name: str, version: str, within_s: float | None, find: Callable[[], T]) -> T:
+    async def _found(
+        self, name: str, version: str, within_s: float | None, find: Callable[[], T], sees: Sees
+    ) -> T:
         """Wait until `find` returns anything, and return that; the model `name` is what the request waits for."""
         self.table.catch_up()
         if found := find():
@@ -79,7 +90,7 @@ class UnknownModels:
                 del self.held[name]
         if within_s is not None and 0 < within_s < longest and self._may_come(name):
             raise HubError(Kind.DEADLINE, f"{named(name)} was not there before the request's deadline")
-        raise self._why_not(name, version, hold_s)
+        raise self._why_not(name, version, hold_s, sees)
 
     def _refuse_too_many(self, name: str) -> None:
         """Limit the number of requests that wait.
@@ -101,7 +112,7 @@ class UnknownModels:
             return True
         return any(name in pod.catalog.loading if name else pod.catalog.loading for pod in pods)
 
-    def _why_not(self, name: str, version: str, waited_s: float) -> HubError:
+    def _why_not(self, name: str, version: str, waited_s: float, sees: Sees) -> HubError:
         if reason := self.fleet.unavailable().get(name):
             return does_not_serve(name, reason)
         if self.table.asleep(name) and not waited_s:
@@ -109,9 +120,9 @@ class UnknownModels:
         if self.table.asleep(name) or (not self.fleet.ready and not self.table.routes):
             return no_pod(name, waited_s, "no inference service is ready")
         if not name:
-            return must_name(self.table.models())
+            return must_name(filter(sees, self.table.models()))
         if version and (name, "") in self.table.routes:
             known = listed(self.table.versions(name))
             return HubError(Kind.NOT_FOUND, f"model '{name}' has no version '{version[:80]}', it has {known}")
-        known = listed(self.table.models())
+        known = listed(filter(sees, self.table.models()))
         return HubError(Kind.NOT_FOUND, f"model '{name[:80]}' is unknown, expected one of: {known}")

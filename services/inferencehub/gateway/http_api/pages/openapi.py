@@ -9,6 +9,7 @@ from functools import cache
 from typing import NamedTuple
 
 from inferencehub import __version__
+from inferencehub.gateway.http_api.page import OPEN
 from inferencehub.gateway.http_api.pages.openai_schemas import OPENAI_SCHEMAS
 from inferencehub.gateway.http_api.pages.schemas import HEADERS, PARAMETER, SCHEMAS, Json, ref
 
@@ -56,7 +57,8 @@ OPERATIONS = (
               "CompletionAnswer", CALL, "CompletionRequest", "OpenAIError"),
     Operation("post", "/v1/embeddings", "Calls", "Texts in, vectors out: OpenAI's API",
               "EmbeddingsAnswer", CALL, "EmbeddingsRequest", "OpenAIError"),
-    Operation("get", "/v1/models", "Models", "The models that can be called", "V1Models"),
+    Operation("get", "/v1/models", "Models", "The models that can be called", "V1Models",
+              error="OpenAIError"),
     Operation("get", "/v1/models/{model}", "Models", "Whether a model can be called now", "V1Ready", (404,),
               error="OpenAIError"),
     Operation("get", "/v1/models/{model}/versions/{version}", "Models", "Whether a version can be called now", "V1Ready", (404,),
@@ -88,6 +90,8 @@ OPERATIONS = (
 
 ERRORS = {
     400: "the body, a header or a parameter is not as expected; the sentence says what was expected and what came",
+    401: "the gateway asks for a key, and there is no good one",
+    403: "the holder of the key may not do this",
     404: "no such model, version or path",
     405: "the path accepts another method; the header Allow names it",
     408: "the body did not come in time",
@@ -118,7 +122,8 @@ def answer(says: str, content: str, *headers: str) -> Json:
 
 def operation(op: Operation) -> Json:
     """The operation object of one operation."""
-    more = {405: ("Allow",), 429: ("Retry-After",), 503: ("Retry-After",)}
+    refused = () if op.path in OPEN else (401, 403)
+    more = {401: ("WWW-Authenticate",), 405: ("Allow",), 429: ("Retry-After",), 503: ("Retry-After",)}
     names = [name for name in ("model", "version") if f"{{{name}}}" in op.path] + ["X-Request-Id"]
     if op.tag == "Calls":
         names.append("X-Request-Timeout-Ms")
@@ -135,7 +140,11 @@ def operation(op: Operation) -> Json:
         "summary": op.summary,
         "parameters": [{"$ref": f"#/components/parameters/{name}"} for name in names],
         "responses": {"200": answer("the answer", op.answer, *served)}
-        | {str(status): answer(ERRORS[status], op.error, *more.get(status, ())) for status in op.errors},
+        | {
+            str(status): answer(ERRORS[status], op.error, *more.get(status, ()))
+            for status in sorted({*op.errors, *refused})
+        },
+        "security": [{}] if op.path in OPEN else [{}, {"bearer": []}, {"key": []}],
     }
     if op.body:
         found["requestBody"] = {
@@ -163,5 +172,13 @@ def openapi() -> Json:
             "schemas": SCHEMAS | OPENAI_SCHEMAS,
             "headers": {name: {"schema": schema} for name, schema in HEADERS.items()},
             "parameters": {name: {"name": name, **parameter} for name, parameter in PARAMETER.items()},
+            "securitySchemes": {
+                "bearer": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "a key, if the gateway asks for one",
+                },
+                "key": {"type": "apiKey", "in": "header", "name": "X-Api-Key", "description": "the same"},
+            },
         },
     }

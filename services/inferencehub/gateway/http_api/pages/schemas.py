@@ -161,6 +161,7 @@ HEADERS: dict[str, Json] = {
     "Server-Timing": text("milliseconds in queue, batch, network, compute (calls only) and total"),
     "X-Served-By": text("the pod that answered"),
     "Retry-After": {"type": "integer", "description": "seconds after which to try again"},
+    "WWW-Authenticate": text("how to send a key: Bearer"),
     "Allow": text("the methods that the path accepts"),
 }
 PARAMETER: dict[str, Json] = {

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from inferencehub.core.values.errors import HubError, Kind
-from inferencehub.gateway.http_api.page import json
+from inferencehub.gateway.http_api.page import caller_of, json
 from inferencehub.gateway.json_codec.openai.errors import openai_error
 from inferencehub.gateway.routing.model_queries import ModelQueries
 
@@ -33,7 +33,8 @@ class ModelPagesV1:
 
     async def models(self, request: Request) -> Response:
         """GET /v1/models: all models that can be called."""
-        names = [name for name, reason in self.queries.table.models().items() if not reason]
+        sees = caller_of(request).sees
+        names = [name for name, reason in self.queries.table.models().items() if not reason and sees(name)]
         data = [self._described(name, True) for name in names]
         return json({"object": "list", "data": data, "models": names})
 
@@ -44,9 +45,9 @@ class ModelPagesV1:
         """
         name = request.path_params["model"]
         try:
-            await self.queries.require_ready(name, request.path_params.get("version", ""))
+            await self.queries.require_ready(caller_of(request), name, request.path_params.get("version", ""))
         except HubError as error:
-            if error.kind is Kind.NOT_FOUND:
+            if error.kind in (Kind.NOT_FOUND, Kind.FORBIDDEN):
                 return Response(openai_error(error), error.kind.http, media_type="application/json")
             return json(self._described(name, False))
         return json(self._described(name, True))

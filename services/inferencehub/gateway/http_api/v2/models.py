@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from inferencehub.core.oip.admin.message_json import message_json
-from inferencehub.gateway.http_api.page import body_of, json
+from inferencehub.gateway.http_api.page import body_of, caller_of, json
 from inferencehub.gateway.routing.model_queries import ModelQueries
 
 
@@ -33,7 +33,7 @@ class ModelPages:
         Raises:
             HubError: NOT_FOUND or NOT_READY.
         """
-        return json(message_json(await self.queries.metadata(*asked(request))))
+        return json(message_json(await self.queries.metadata(caller_of(request), *asked(request))))
 
     async def config(self, request: Request) -> Response:
         """GET …/config: the configuration, with what it leaves out filled in.
@@ -41,7 +41,7 @@ class ModelPages:
         Raises:
             HubError: NOT_FOUND or NOT_READY.
         """
-        return json(message_json(await self.queries.config(*asked(request))))
+        return json(message_json(await self.queries.config(caller_of(request), *asked(request))))
 
     async def ready(self, request: Request) -> Response:
         """GET …/ready: 200 if the model can be called now.
@@ -50,7 +50,7 @@ class ModelPages:
             HubError: NOT_FOUND, or NOT_READY if no pod serves the model.
         """
         name, version = asked(request)
-        await self.queries.require_ready(name, version)
+        await self.queries.require_ready(caller_of(request), name, version)
         return json({"name": name, "ready": True})
 
     async def statistics(self, request: Request) -> Response:
@@ -60,7 +60,7 @@ class ModelPages:
             HubError: NOT_FOUND or NOT_READY.
         """
         name, version = asked(request)
-        return json(message_json(await self.queries.statistics(name, version)))
+        return json(message_json(await self.queries.statistics(caller_of(request), name, version)))
 
     async def index(self, request: Request) -> Response:
         """POST /v2/repository/index: all model versions; a body is optional, and `ready` in it lists those that serve.
@@ -69,7 +69,7 @@ class ModelPages:
             HubError: BAD_INPUT for another body.
         """
         body = await body_of(request, IndexBody)
-        return json(message_json(self.queries.index(body.ready or False))["models"])
+        return json(message_json(self.queries.index(caller_of(request), body.ready or False))["models"])
 
 
 def asked(request: Request) -> tuple[str, str]:

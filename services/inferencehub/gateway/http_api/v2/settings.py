@@ -10,7 +10,7 @@ from starlette.routing import BaseRoute, Route
 
 from inferencehub.core.oip.admin.log_settings import LogSettings, trace_json
 from inferencehub.core.oip.admin.unsupported import no_region, unsupported
-from inferencehub.gateway.http_api.page import body_of, json
+from inferencehub.gateway.http_api.page import body_of, caller_of, json
 from inferencehub.gateway.routing.model_queries import ModelQueries
 
 Page = Callable[[Request], Awaitable[Response]]
@@ -48,7 +48,7 @@ class SettingPages:
             HubError: NOT_FOUND or NOT_READY if the path names a model that is not there.
         """
         if "model" in request.path_params:
-            await self.queries.metadata(request.path_params["model"], "")
+            await self.queries.metadata(caller_of(request), request.path_params["model"], "")
         return json(trace_json())
 
 

@@ -1,0 +1,123 @@
+"""`inferencehub key`: makes API keys, and shows what a file of them says."""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from inferencehub.core.auth.api_keys import ApiKeys, BadKeyFile
+from inferencehub.core.auth.caller import Action
+from inferencehub.core.auth.key_file import (
+    USUAL,
+    KeyEntry,
+    check_entry,
+    digest,
+    new_key,
+    read_keys,
+    written_keys,
+)
+from inferencehub.core.values.errors import HubError
+
+FILE = click.option(
+    "--file", "-f", type=click.Path(path_type=Path, dir_okay=False), default=Path("keys.json"), show_default=True,
+    help="The file of keys, which HUB_API_KEYS names.",
+)  # fmt: skip
+
+
+@click.group()
+def key() -> None:
+    """Make API keys, and look at a file of them.
+
+    The file has a digest of each key and what its holder may do, not the keys themselves. HUB_API_KEYS names it.
+    """
+
+
+@key.command()
+@click.argument("id")
+@click.option("--tenant", default="", help="Whom the holder belongs to; it is in logs.")
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    default=("*",),
+    help="A pattern of names of models, such as v1-*; may be repeated.",
+)
+@click.option(
+    "--action",
+    "actions",
+    multiple=True,
+    type=click.Choice([action.value for action in Action]),
+    default=[action.value for action in USUAL],
+    help="What the holder may do; may be repeated.",
+)
+@click.option(
+    "--not-after",
+    type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"]),
+    help="When the key expires, in UTC.",
+)
+@FILE  # fmt: skip
+def new(
+    id: str,
+    tenant: str,
+    models: tuple[str, ...],
+    actions: tuple[str, ...],
+    not_after: datetime | None,
+    file: Path,
+) -> None:
+    """Make a key with this ID, add it to the file, and print it. It is shown only now."""
+    made = new_key(id)
+    ends = None if not_after is None else not_after.replace(tzinfo=UTC)
+    allowed = tuple(Action(action) for action in actions)
+    entry = KeyEntry(id, digest(made.encode()).hex(), tenant, models, allowed, ends)
+    try:
+        check_entry(entry)
+        content = written_keys((*(read_keys(file.read_bytes()) if file.exists() else ()), entry))
+        read_keys(content)
+    except (OSError, ValueError) as error:
+        raise click.ClickException(f"{file}: {error}") from None
+    replace(file, content)
+    click.echo(f"added key '{id}' to {file}; the key itself is shown only now:", err=True)
+    click.echo(made)
+
+
+@key.command("list")
+@FILE
+def list_keys(file: Path) -> None:
+    """Print the keys of the file: id, tenant, models, actions, and when they expire."""
+    try:
+        entries = read_keys(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise click.ClickException(f"{file}: {error}") from None
+    rows = [("ID", "TENANT", "MODELS", "ACTIONS", "NOT AFTER")]
+    for entry in entries:
+        ends = "" if entry.not_after is None else entry.not_after.astimezone(UTC).isoformat()
+        rows.append((entry.id, entry.tenant, ",".join(entry.models), ",".join(entry.actions), ends))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        click.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+
+
+@key.command()
+@FILE
+def check(file: Path) -> None:
+    """Read a key from standard input, and print whose it is; exit with 1 if it would be refused."""
+    given = sys.stdin.readline().strip()
+    try:
+        caller = ApiKeys(str(file), "--file").caller(given.encode())
+    except BadKeyFile as error:
+        raise click.ClickException(str(error)) from None
+    except HubError as error:
+        raise click.ClickException(error.detail) from None
+    click.echo(caller.id)
+
+
+def replace(file: Path, content: bytes) -> None:
+    """Write a file as a whole, for its owner alone, so that nobody ever reads half of it."""
+    new = file.with_name(f".{file.name}.new")
+    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as made:
+        made.write(content)
+    new.replace(file)

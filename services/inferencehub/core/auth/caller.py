@@ -1,0 +1,83 @@
+"""Who makes a call, and what they may do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from enum import StrEnum
+from fnmatch import translate
+
+from inferencehub.core.values.errors import HubError, Kind
+
+MOST_KEPT = 10_000  # names that a caller keeps with their answers; callers choose the names
+
+
+class Action(StrEnum):
+    """What a call does.
+
+    infer: calls a model. describe: asks about models or the server. control: changes settings, loads and unloads models.
+    """
+
+    INFER = "infer"
+    DESCRIBE = "describe"
+    CONTROL = "control"
+
+
+class Caller:
+    """Who makes a call.
+
+    Args:
+        id: of the caller's key, for logs and sentences; "" if nobody is asked who they are.
+        tenant: whom the caller belongs to; "" if that is not said.
+        models: patterns of the models' names, as a shell has them: * for any text, ? for a character, [ab] for one of
+            these.
+        actions: what the caller may do.
+    """
+
+    __slots__ = ("_known", "_pattern", "actions", "id", "tenant")
+
+    def __init__(self, id: str, tenant: str, models: Iterable[str], actions: Iterable[Action]) -> None:
+        self.id = id
+        self.tenant = tenant
+        self.actions = frozenset(actions)
+        patterns = list(models)
+        self._pattern = None if "*" in patterns else re.compile("|".join(map(translate, patterns)) or r"(?!)")
+        self._known: dict[str, bool] = {}
+
+    def sees(self, model: str) -> bool:
+        """Whether a model with this name is there for the caller."""
+        if self._pattern is None:
+            return True
+        found = self._known.get(model)
+        if found is None:
+            found = self._pattern.match(model) is not None
+            if len(self._known) < MOST_KEPT:
+                self._known[model] = found
+        return found
+
+    def require(self, action: Action) -> None:
+        """Check that the caller may do this.
+
+        Raises:
+            HubError: FORBIDDEN if not.
+        """
+        if action not in self.actions:
+            may = ", ".join(sorted(self.actions)) or "nothing"
+            raise HubError(Kind.FORBIDDEN, f"key '{self.id}' may not {action}, it may {may}")
+
+    def require_model(self, model: str, named: bool = True) -> None:
+        """Check that the caller may use a model. The sentence does not tell whether there is such a model.
+
+        Args:
+            model: its name.
+            named: whether the caller has named it; if not, the sentence does not name it either.
+
+        Raises:
+            HubError: FORBIDDEN if not.
+        """
+        if not self.sees(model):
+            which = f"model '{model[:80]}'" if named else "the model of requests that name none"
+            raise HubError(Kind.FORBIDDEN, f"key '{self.id}' may not use {which}")
+
+
+ANYONE = Caller("", "", ["*"], Action)  # where nobody is asked who they are
