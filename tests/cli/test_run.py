@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shlex
 import signal
 import socket
@@ -13,9 +14,14 @@ from time import monotonic
 import aiohttp
 import pytest
 
+from inferencehub.core.auth.key_file import digest, new_key
+from tests.authority import Authority, Secret
+from tests.authority import client as client_of
 from tests.cli.run_process import READY, READY_S, running
 from tests.hub import eventually, mock_model
+from tests.load import drawn
 from tests.machine import slowed
+from tests.ports import free_port
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -40,6 +46,40 @@ async def test_with_models_of_ones_own_the_curl_line_lists_them(tmp_path: Path) 
         assert curl == ["curl", "-s"]
         async with aiohttp.ClientSession() as client, client.get(url) as answer:
             assert [model["name"] for model in (await answer.json())["models"]] == ["mine"]
+
+
+async def test_with_keys_and_tls_everywhere_the_curl_line_works_with_a_key(tmp_path: Path) -> None:
+    """One certificate for both tiers, as on a laptop."""
+    mock_model(tmp_path / "models", "mine")
+    authority, key = Authority(tmp_path, "authority"), new_key("me")
+    secret = Secret(tmp_path / "secret")
+    secret.hold(*authority.signed("localhost"), authority)
+    (tmp_path / "keys.json").write_text(
+        json.dumps({"keys": [{"id": "me", "sha256": digest(key.encode()).hex()}]})
+    )
+    files = {
+        f"HUB_{name.upper()}": file for name, file in {**secret.settings, **secret.tier_settings}.items()
+    }
+    names = {"HUB_TIER_TLS_SERVER_NAME": "localhost", "HUB_TIER_TLS_CLIENT_NAMES": "localhost"}
+    ports = {"HUB_HEALTH_PORT": str(free_port()), "HUB_API_KEYS": str(tmp_path / "keys.json")}
+    trusted = client_of(authority.certificate.read_text())
+    async with (
+        running(tmp_path / "models", more={**files, **names, **ports}) as run,
+        asyncio.timeout(READY_S),
+    ):
+        curl, silent, option, header, url = shlex.split((await run.until(r"^  (curl .*)$"))[1])
+        assert (curl, silent, option, header) == ("curl", "-sk", "-H", "Authorization: Bearer $KEY")
+        async with aiohttp.ClientSession() as client:
+            for sent, status in ((key, 200), ("hub_none", 401)):
+                name, value = header.replace("$KEY", sent).split(": ")
+                async with client.get(url, headers={name: value}, ssl=trusted) as answer:
+                    assert answer.status == status
+            body = {"features": [1.0, 2.0], "model_name": "mine"}
+            async with client.post(
+                url.replace("v2/models", "predict"), json=body, headers={"x-api-key": key}, ssl=trusted
+            ) as answer:
+                found = await answer.json()
+                assert (found["class_id"], found["confidence"]) == drawn(1.0, 2.0)
 
 
 @pytest.mark.long

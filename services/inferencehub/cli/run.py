@@ -95,6 +95,8 @@ async def greet(gateway: Tier, inference: list[Tier]) -> None:
         return
     url = f"{'https' if secure else 'http'}://localhost:{port}"
     curl = "curl -sk" if secure else "curl -s"
+    if gateway.settings.get("HUB_API_KEYS"):
+        curl += ' -H "Authorization: Bearer $KEY"'
     command = f"{curl} {url}/v2/models"
     if (read_settings(InferenceSettings, inference[0].settings).repository() / "v1-mock").is_dir():
         command = f"""{curl} {url}/predict -d '{{"features":[0.5,1.2,-3.4],"model_name":"v1-mock"}}'"""
