@@ -74,7 +74,7 @@ def test_a_page_names_no_setting_that_does_not_exist(name: str) -> None:
     assert set(re.findall(r"\bHUB_[A-Z][A-Z_]*\b", page(name))) <= known
 
 
-def metric_names(*more: GatewayMetrics) -> Iterator[str]:
+def metric_names(*more: GatewayMetrics | InferenceMetrics) -> Iterator[str]:
     """The names of all metrics of all tiers, except those of the process itself."""
     for metrics in more or (GatewayMetrics(), InferenceMetrics(), ScalerMetrics({})):
         for family in metrics.registry.collect():
@@ -85,7 +85,7 @@ def metric_names(*more: GatewayMetrics) -> Iterator[str]:
 async def test_metrics_are_those_of_the_code() -> None:
     names = set(metric_names())
     async with running_hub() as hub:
-        names |= set(metric_names(hub.gateway.metrics))
+        names |= set(metric_names(hub.gateway.metrics, hub.pods[0].metrics))
     assert {name for name in table_names("docs/metrics.md") if name.startswith("inferencehub_")} == names
 
 

@@ -319,6 +319,8 @@ async def test_new_certificates_cost_no_request(
                 await eventually(lambda good=good: load.good > good + 100)
         assert not load.failed, load
         assert hub.gateway.fleet.certificate is not None
+        metrics = await hub.metrics()
+        assert 'inferencehub_gateway_reloads_total{setting="HUB_TIER_TLS"} 4.0' in metrics
         contents = hub.gateway.fleet.certificate.contents
         assert contents.authorities == new.certificate.read_bytes()
 

@@ -367,9 +367,14 @@ async def test_changes_of_the_file_take_hold(
         (record,) = [one for one in caplog.records if "last ones hold" in one.getMessage()]
         assert "`sha256`" in vars(record)["reason"]
         assert (await status("later"), await status("all")) == (200, 200)
+        metrics = await hub.metrics()
+        assert 'inferencehub_gateway_reload_refused{setting="HUB_API_KEYS"} 1.0' in metrics
+        assert 'inferencehub_gateway_reloads_total{setting="HUB_API_KEYS"} 1.0' in metrics
         write(file, json.dumps({"keys": [entry("later")]}))
         await until("all", 401)
         assert await status("later") == 200
+        metrics = await hub.metrics()
+        assert 'inferencehub_gateway_reload_refused{setting="HUB_API_KEYS"} 0.0' in metrics
         assert not any(KEYS["later"] in str(vars(one)) for one in caplog.records)
 
 

@@ -25,6 +25,7 @@ from inferencehub.core.http1.server import HttpServer
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.oip.admin.log_settings import LogSettings
 from inferencehub.core.process.logs import AccessLog
+from inferencehub.core.process.metrics import Reloads
 from inferencehub.core.process.ops_port import ops_server
 from inferencehub.gateway.calls.authentication import Authentication
 from inferencehub.gateway.calls.stages import LoadShedding, Memory
@@ -82,6 +83,8 @@ class Gateway:
         self.demand = Demand(self.fleet, self.table, self.unknown)
         self.metrics.registry.register(RoutingCollector(self.fleet, self.table, self.bytes_held))
         self.metrics.registry.register(self.demand)
+        files = (self.certificate, self.fleet.certificate, self.keys)
+        self.metrics.registry.register(Reloads("inferencehub_gateway", *files))
         limits = self._limits()
         self.edge = self._make_edge()
         self.http = HttpServer(self.edge, settings.port, limits, self.bytes_held, self.certificate)

@@ -25,6 +25,7 @@ from inferencehub.core.http1.limits import Limits
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.oip import messages
 from inferencehub.core.process.logs import AccessLog
+from inferencehub.core.process.metrics import Reloads
 from inferencehub.core.process.ops_port import Answer, Asked, ops_server
 from inferencehub.core.tls.certificate import Certificate, Contents
 from inferencehub.core.values.errors import listed
@@ -70,6 +71,7 @@ class InferenceServer:
             ProcessRules(settings.model_grace_s, settings.max_message_bytes, settings.model_env),
         )
         self.certificate = settings.tier_certificate(admits=settings.tier_tls_client_names)
+        self.metrics.registry.register(Reloads("inferencehub_inference", self.certificate))
         self.servicer = Servicer(self.models, settings, access, self.certificate)
         self.grpc = self._make_grpc(settings.port, self.certificate)
         self.plain_health = None if self.certificate is None else self._make_grpc(settings.health_port, None)

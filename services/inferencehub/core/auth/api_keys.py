@@ -34,7 +34,8 @@ class Known(NamedTuple):
 class ApiKeys:
     """The keys of a file.
 
-    A file that is broken, or can't be read, changes nothing: the keys of the last good one hold.
+    A file that is broken, or can't be read, changes nothing: the keys of the last good one hold. `reloads` counts how often
+    new ones were used.
 
     Args:
         file: see `key_file.py`.
@@ -46,14 +47,20 @@ class ApiKeys:
 
     def __init__(self, file: str, setting: str) -> None:
         self._file = Path(file)
-        self._setting = setting
+        self.setting = setting
         self._refused = ""
+        self.reloads = 0
         try:
             self._content = self._file.read_bytes()
             self._known = known_of(read_keys(self._content))
         except (OSError, ValueError) as error:
             raise BadKeyFile(self._sentence(error)) from None
         self._looking: asyncio.Task[None] | None = None
+
+    @property
+    def refused(self) -> bool:
+        """Whether the file holds something that is not used."""
+        return bool(self._refused)
 
     def caller(self, key: bytes) -> Caller:
         """Who is behind a key.
@@ -90,6 +97,7 @@ class ApiKeys:
             content = self._file.read_bytes()
             if content != self._content:
                 self._known, self._content = known_of(read_keys(content)), content
+                self.reloads += 1
                 logger.info("keys reloaded", extra={"keys": len(self._known)})
             self._refused = ""
         except (OSError, ValueError) as error:
@@ -100,8 +108,8 @@ class ApiKeys:
 
     def _sentence(self, error: Exception) -> str:
         if isinstance(error, OSError):
-            return f"{self._setting} names {self._file}, which cannot be read: {error.strerror}"
-        return f"{self._setting} ({self._file}) cannot be used: {error}"
+            return f"{self.setting} names {self._file}, which cannot be read: {error.strerror}"
+        return f"{self.setting} ({self._file}) cannot be used: {error}"
 
 
 def known_of(entries: tuple[KeyEntry, ...]) -> dict[bytes, Known]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from prometheus_client import CollectorRegistry, Gauge, GCCollector, PlatformCollector, ProcessCollector
-from prometheus_client.core import CounterMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from inferencehub import __version__
 from inferencehub.core.process.logs import AccessLog
@@ -41,3 +43,33 @@ class AccessLines:
         dropped = self.access.writer.dropped if self.access is not None else 0
         text = "access lines that were dropped because nothing read standard output"
         return [CounterMetricFamily(f"{self.prefix}_access_lines_dropped", text, value=dropped)]
+
+
+class Reloaded(Protocol):
+    """What is read from files again when they change."""
+
+    setting: str
+    reloads: int
+
+    @property
+    def refused(self) -> bool:
+        """Whether the files hold something that is not used."""
+
+
+class Reloads:
+    """The metrics `<prefix>_reloads` and `<prefix>_reload_refused`, read at each scrape."""
+
+    def __init__(self, prefix: str, *reloaded: Reloaded | None) -> None:
+        self.prefix = prefix
+        self.reloaded = [one for one in reloaded if one is not None]
+
+    def collect(self) -> list[Metric]:
+        """The metrics, by the setting that names the files, or by the beginning of the names of several."""
+        text = "times that new contents of files were used"
+        reloads = CounterMetricFamily(f"{self.prefix}_reloads", text, labels=["setting"])
+        text = "1 while files hold something that is not used, because it is broken or can't be read"
+        refused = GaugeMetricFamily(f"{self.prefix}_reload_refused", text, labels=["setting"])
+        for one in self.reloaded:
+            reloads.add_metric([one.setting], one.reloads)
+            refused.add_metric([one.setting], one.refused)
+        return [reloads, refused]

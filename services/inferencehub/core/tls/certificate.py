@@ -53,7 +53,7 @@ class Certificate:
         admits: names of which the certificate of a client must have one.
         calls: the name that the certificate of a server must have, if this is the side that calls.
 
-    `changed` is called with the former contents when new ones are used.
+    `changed` is called with the former contents when new ones are used; `reloads` counts how often.
 
     Raises:
         BadCertificate: if a file can't be read, or if the contents can't be used.
@@ -72,7 +72,8 @@ class Certificate:
         self.changed: Callable[[Contents], None] = lambda before: None
         self.calls = calls
         self.admits = tuple(admits)
-        self._setting = setting
+        self.setting = setting
+        self.reloads = 0
         self._chain, self._key = Path(chain), Path(key)
         self._authorities = Path(authorities) if authorities else None
         self._protocols = list(protocols)
@@ -82,6 +83,11 @@ class Certificate:
             raise BadCertificate(self._sentence(error)) from None
         self._refused: Contents | str | None = None
         self._looking: asyncio.Task[None] | None = None
+
+    @property
+    def refused(self) -> bool:
+        """Whether the files hold something that is not used."""
+        return self._refused is not None
 
     def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:
         """The TLS of a new connection."""
@@ -120,6 +126,7 @@ class Certificate:
             if found != self.contents:
                 before = self.contents
                 self.contents, self.context = self._read()
+                self.reloads += 1
                 logger.info("certificate reloaded", extra={"file": str(self._chain)})
                 self.changed(before)
             self._refused = None
@@ -155,9 +162,9 @@ class Certificate:
 
     def _sentence(self, error: Exception) -> str:
         """What is wrong, by the names of the settings."""
-        chain, key = f"{self._setting}_CERT ({self._chain})", f"{self._setting}_KEY ({self._key})"
+        chain, key = f"{self.setting}_CERT ({self._chain})", f"{self.setting}_KEY ({self._key})"
         if isinstance(error, UnusableAuthorities):
-            return f"{self._setting}_CA ({self._authorities}) cannot be used, expected certificates as PEM: {error}"
+            return f"{self.setting}_CA ({self._authorities}) cannot be used, expected certificates as PEM: {error}"
         if isinstance(error, ssl.SSLError):
             if error.reason == "KEY_VALUES_MISMATCH":
                 return f"the key in {key} does not belong to the certificate in {chain}"
@@ -165,7 +172,7 @@ class Certificate:
             return f"{chain} and {key} cannot be used, {expected}: {error.reason or error}"
         if isinstance(error, OSError):
             names = {str(self._key): "KEY", str(self._authorities): "CA"}
-            name = f"{self._setting}_{names.get(str(error.filename), 'CERT')}"
+            name = f"{self.setting}_{names.get(str(error.filename), 'CERT')}"
             return f"{name} names {error.filename}, which cannot be read: {error.strerror}"
         return f"{key}: {error}"
 
