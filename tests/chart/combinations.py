@@ -57,6 +57,7 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
         "serviceAccount": {"annotations": {"a": "b"}}, "podDisruptionBudget": {"enabled": False},
         "certificates": {"source": "certManager", "issuerRef": {"name": "ca", "kind": "ClusterIssuer"}}})),
     "scaled-by-prometheus": at("inference.autoscaling", {"source": "prometheus"}),
+    "api-keys": {"auth": {"apiKeys": {"existingSecret": "keys"}}, "example": {"keySecret": "mine"}},
     "tls-of-tiers": at("tls.tiers", {"gateway": {"existingSecret": "front"}, "inference": {"existingSecret": "back"}}),
     "tls-by-cert-manager": at("tls", {
         "callers": {"certManager": {"issuerRef": {"name": "public", "kind": "ClusterIssuer"}, "dnsNames": ["hub.example.com"]}},

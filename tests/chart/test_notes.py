@@ -31,6 +31,8 @@ def test_forwarding_and_asking_are_always_there(name: str) -> None:
         if "callers" in COMBINATIONS[name].get("tls", {})
         else "curl -s localhost"
     )
+    if "auth" in COMBINATIONS[name]:
+        curl = 'curl -s -H "Authorization: Bearer $KEY" localhost'
     asked = next(shlex.split(line) for line in found if line.startswith(f"{curl}:3000/predict -d "))
     body = (
         COMBINATIONS[name]

@@ -10,6 +10,9 @@ import urllib.request
 
 URL, BODY = os.environ["URL"], os.environ["BODY"]
 CLASS_ID = os.environ.get("CLASS_ID", "")
+KEY = os.environ.get("KEY", "")
+# A gateway that asks for keys, where this has none, must refuse the call.
+STATUS = int(os.environ.get("STATUS", "200"))
 PATIENCE_S = 90.0
 # A cluster's proxy, which environment variables may name, does not know the Service.
 # And the certificate, if there is one, is for the names that callers use, which the Service's need not be.
@@ -22,8 +25,9 @@ DIRECT = urllib.request.build_opener(
 
 def ask(path: str, body: bytes | None = None) -> tuple[int, str]:
     """Status and text of an answer; status 0 where there is none."""
+    headers = {"authorization": f"Bearer {KEY}"} if KEY else {}
     try:
-        with DIRECT.open(URL + path, data=body, timeout=35) as answer:
+        with DIRECT.open(urllib.request.Request(URL + path, body, headers), timeout=35) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -34,14 +38,17 @@ def ask(path: str, body: bytes | None = None) -> tuple[int, str]:
 def main() -> int:
     """0 where the answer is as expected, else 1 and a sentence."""
     end = time.monotonic() + PATIENCE_S
-    for path, body in (("/v2/health/ready", None), ("/predict", BODY.encode())):
+    for path, body, expected in (("/v2/health/ready", None, 200), ("/predict", BODY.encode(), STATUS)):
         status, text = ask(path, body)
         while status in (0, 503) and time.monotonic() < end:
             time.sleep(1)
             status, text = ask(path, body)
-        if status != 200:
-            sys.stderr.write(f"{path} answered {status}: {text}\n")
+        if status != expected:
+            sys.stderr.write(f"{path} answered {status}, expected {expected}: {text}\n")
             return 1
+    if expected != 200:
+        sys.stdout.write(f"{text}\n")
+        return 0
     answer = json.loads(text)
     if answer["error"] or (CLASS_ID and answer["class_id"] != int(CLASS_ID)):
         sys.stderr.write(f"/predict answered {text}, expected class_id {CLASS_ID or 'any'}\n")

@@ -24,6 +24,10 @@
 - name: HUB_TIER_TLS_SERVER_NAME
   value: {{ include "inferencehub.tls.name" (list $.root "inference") }}
 {{- end }}
+{{- if .root.Values.auth.apiKeys.existingSecret }}
+- name: HUB_API_KEYS
+  value: /etc/inferencehub/auth/keys.json
+{{- end }}
 {{- $demand := dict }}{{ include "inferencehub.demand" (list .root $demand) }}
 {{- with $demand.models }}
 - name: HUB_ON_DEMAND_MODELS

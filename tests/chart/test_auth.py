@@ -1,0 +1,75 @@
+"""API keys by the chart: where the file lies, what is said to who installs it, and `helm test` with and without a key."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from inferencehub.core.auth.key_file import digest, new_key
+from inferencehub.core.process.settings import read_settings
+from inferencehub.gateway.settings import GatewaySettings
+from tests.chart.combinations import COMBINATIONS
+from tests.chart.rendering import at, environ, one, render, texts
+from tests.chart.test_release_test import run
+from tests.hub import MODELS, running_hub
+
+KEYS = at("auth.apiKeys.existingSecret", "keys")
+
+
+def test_the_setting_names_a_file_of_the_mounted_secret() -> None:
+    pod = one(render(KEYS), "Deployment", "gateway")["spec"]["template"]["spec"]
+    (volume,) = [volume for volume in pod["volumes"] if volume["name"] == "auth"]
+    (mount,) = [mount for mount in pod["containers"][0]["volumeMounts"] if mount["name"] == "auth"]
+    assert volume["secret"]["secretName"] == "keys"
+    assert "subPath" not in mount, "such a file would never change"
+    settings = read_settings(GatewaySettings, environ(pod))
+    assert settings.api_keys == f"{mount['mountPath']}/keys.json"
+    plain = one(render(), "Deployment", "gateway")["spec"]["template"]["spec"]
+    assert not read_settings(GatewaySettings, environ(plain)).api_keys
+    assert [volume["name"] for volume in plain["volumes"]] == ["tmp"]
+
+
+def test_commands_in_the_notes_send_a_key() -> None:
+    asked = [line for line in texts(KEYS)["NOTES.txt"].splitlines() if line.startswith("  curl")]
+    assert asked
+    assert all('-H "Authorization: Bearer $KEY"' in line for line in asked)
+    assert "Authorization" not in texts({})["NOTES.txt"]
+
+
+def test_helm_test_gets_its_key_from_a_secret() -> None:
+    (variable,) = [
+        variable
+        for variable in one(render(COMBINATIONS["api-keys"]), "Pod", "-test")["spec"]["containers"][0]["env"]
+        if variable["name"] == "KEY"
+    ]
+    assert variable["valueFrom"]["secretKeyRef"] == {"name": "mine", "key": "key"}
+    names = environ(one(render(KEYS), "Pod", "-test")["spec"])
+    assert names["STATUS"] == "401"
+    assert "STATUS" not in environ(one(render(COMBINATIONS["api-keys"]), "Pod", "-test")["spec"])
+
+
+@pytest.mark.parametrize(
+    ("environment", "code"),
+    [
+        ({"KEY": "good"}, 0),
+        ({"KEY": "bad"}, 1),
+        ({}, 1),
+        ({"STATUS": "401"}, 0),
+        ({"STATUS": "401", "KEY": "good"}, 1),
+    ],
+)
+async def test_helm_test_asks_with_the_key_or_expects_to_be_refused(
+    tmp_path: Path, environment: dict[str, str], code: int
+) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "v1-mock").symlink_to(MODELS / "v1-mock")
+    key = new_key("test")
+    file = tmp_path / "keys.json"
+    file.write_text(json.dumps({"keys": [{"id": "test", "sha256": digest(key.encode()).hex()}]}))
+    if environment.get("KEY") == "good":
+        environment = {**environment, "KEY": key}
+    async with running_hub(tmp_path / "models", api_keys=str(file)) as hub:
+        found, output = await run(hub.url, **environment)
+    assert found == code, output
