@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Iterator
 from time import monotonic
 from typing import Any
@@ -15,7 +16,8 @@ from cluster import DIRECT, QUICK, Release, eventually, mock_models, release, ru
 
 from inferencehub.core.auth.key_file import digest, new_key
 
-KEYS = {name: new_key(name) for name in ("stays", "goes", "comes")}
+KEYS = {name: new_key(name) for name in ("stays", "goes", "comes", "rated")}
+RATE, BURST = 10, 10
 
 
 def secret(name: str, **entries: str) -> dict[str, Any]:
@@ -26,7 +28,11 @@ def secret(name: str, **entries: str) -> dict[str, Any]:
 
 def keys(*names: str) -> dict[str, Any]:
     """The Secret with the file of these keys."""
-    entries = [{"id": name, "sha256": digest(KEYS[name].encode()).hex()} for name in names]
+    entries: list[dict[str, Any]] = [
+        {"id": name, "sha256": digest(KEYS[name].encode()).hex()} for name in names
+    ]
+    entries.append({**entries[0], "id": "rated", "sha256": digest(KEYS["rated"].encode()).hex()})
+    entries[-1] |= {"rate": RATE, "burst": BURST}
     return secret("keys", keys_json=json.dumps({"keys": entries}))
 
 
@@ -43,17 +49,16 @@ def hub() -> Iterator[Release]:
         yield hub
 
 
-def reloads(hub: Release) -> None:
-    """Wait until each gateway has taken the changed file."""
-    wanted = 'inferencehub_gateway_reloads_total{setting="HUB_API_KEYS"} 1.0'
+def seen(hub: Release, wanted: str) -> None:
+    """Wait until each gateway shows this line in its metrics; a cluster's DNS may show a new gateway after 30 s."""
     for pod in hub.ready("gateway"):
         with hub.forwarded(f"pod/{pod.name}", 9090) as address:
 
-            def has_taken(address: str = address) -> bool:
+            def shows(address: str = address) -> bool:
                 with DIRECT.open(f"http://{address}/metrics") as answer:
                     return wanted in answer.read().decode().splitlines()
 
-            eventually(has_taken, f"{pod.name} has taken the keys")
+            eventually(shows, f"{pod.name} shows {wanted}")
 
 
 async def test_changed_keys_take_hold_and_cost_nobody_else_a_call(hub: Release, figure: Any) -> None:
@@ -67,7 +72,7 @@ async def test_changed_keys_take_hold_and_cost_nobody_else_a_call(hub: Release, 
             return answer.status
 
     async with aiohttp.ClientSession() as client:
-        assert [await status(client, name) for name in KEYS] == [200, 200, 401]
+        assert [await status(client, name) for name in ("stays", "goes", "comes")] == [200, 200, 401]
 
         async def go_on() -> None:
             while True:
@@ -76,7 +81,8 @@ async def test_changed_keys_take_hold_and_cost_nobody_else_a_call(hub: Release, 
         callers = [asyncio.create_task(go_on()) for _ in range(4)]
         began = monotonic()
         await asyncio.to_thread(hub.put_secrets, "gateway", keys("stays", "comes"))
-        await asyncio.to_thread(reloads, hub)
+        taken = 'inferencehub_gateway_reloads_total{setting="HUB_API_KEYS"} 1.0'
+        await asyncio.to_thread(seen, hub, taken)
         took = monotonic() - began
         for _ in range(20):
             assert [await status(client, name) for name in ("goes", "comes")] == [401, 200]
@@ -87,6 +93,28 @@ async def test_changed_keys_take_hold_and_cost_nobody_else_a_call(hub: Release, 
     )
     assert set(stays) == {200}
     assert took < 10
+
+
+async def test_a_rate_holds_over_both_gateways(hub: Release, figure: Any) -> None:
+    """Six times as many calls as the key may make, over new connections, so that each gateway gets half of them."""
+    url, seconds, statuses = f"{hub.url()}/predict", 10, Counter[int]()
+    headers = {"authorization": f"Bearer {KEYS['rated']}", "connection": "close"}
+
+    async def call(client: aiohttp.ClientSession) -> None:
+        body = {"features": [1.0], "model_name": "quick"}
+        async with client.post(url, json=body, headers=headers) as answer:
+            statuses[answer.status] += 1
+            assert answer.status == 200 or "ratelimit" in answer.headers
+
+    await asyncio.to_thread(seen, hub, "inferencehub_gateway_peers 2.0")
+    async with aiohttp.ClientSession() as client, asyncio.TaskGroup() as tasks:
+        for _ in range(6 * RATE * seconds):
+            tasks.create_task(call(client))
+            await asyncio.sleep(1 / (6 * RATE))
+    allowed = BURST + RATE * seconds
+    figure(f"{statuses[200]} calls answered of {sum(statuses.values())}, the key allows {allowed}")
+    assert set(statuses) == {200, 429}
+    assert 0.75 * allowed < statuses[200] < 1.25 * allowed
 
 
 def test_helm_test_has_a_key(hub: Release) -> None:

@@ -26,6 +26,9 @@ def test_the_setting_names_a_file_of_the_mounted_secret() -> None:
     assert "subPath" not in mount, "such a file would never change"
     settings = read_settings(GatewaySettings, environ(pod))
     assert settings.api_keys == f"{mount['mountPath']}/keys.json"
+    service = one(render(KEYS), "Service", "gateway-ops")
+    assert service["spec"]["clusterIP"] == "None"
+    assert settings.gateways == f"{service['metadata']['name']}.ml.svc.cluster.local."
     plain = one(render(), "Deployment", "gateway")["spec"]["template"]["spec"]
     assert not read_settings(GatewaySettings, environ(plain)).api_keys
     assert [volume["name"] for volume in plain["volumes"]] == ["tmp"]

@@ -28,7 +28,7 @@ def test_a_new_key_is_printed_once_and_means_what_was_asked_for(file: Path) -> N
     run(file, "new", "first")
     made = run(
         file, "new", "ci", "--tenant", "search", "--model", "v1-*", "--model", "digits", "--action", "control",
-        "--not-after", "2999-01-31",
+        "--not-after", "2999-01-31", "--rate", "0.5", "--burst", "3", "--concurrency", "7",
     )  # fmt: skip
     assert made.exit_code == 0
     text = made.stdout.strip()
@@ -45,10 +45,18 @@ def test_a_new_key_is_printed_once_and_means_what_was_asked_for(file: Path) -> N
         False,
     ]
     assert run(file, "check", given=text + "\n").stdout == "ci\n"
-    assert run(file, "list").stdout.splitlines() == [
-        "ID     TENANT  MODELS       ACTIONS         NOT AFTER",
-        "first          *            infer,describe",
-        "ci     search  v1-*,digits  control         2999-01-31T00:00:00+00:00",
+    assert caller.limits == (0.5, 3, 7)
+    assert [line.split() for line in run(file, "list").stdout.splitlines()] == [
+        ["ID", "TENANT", "MODELS", "ACTIONS", "LIMITS", "NOT", "AFTER"],
+        ["first", "*", "infer,describe"],
+        [
+            "ci",
+            "search",
+            "v1-*,digits",
+            "control",
+            "rate=0.5,burst=3,concurrency=7",
+            "2999-01-31T00:00:00+00:00",
+        ],
     ]
 
 

@@ -59,20 +59,27 @@ def key() -> None:
     type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"]),
     help="When the key expires, in UTC.",
 )
-@FILE  # fmt: skip
+@click.option("--rate", type=click.FloatRange(0, 1e6, min_open=True), help="Calls a second.")
+@click.option("--burst", type=click.IntRange(1, 10**6), help="Calls that may begin at once after a pause.")
+@click.option("--concurrency", type=click.IntRange(1, 10**6), help="Calls at a time.")
+@FILE
 def new(
     id: str,
     tenant: str,
     models: tuple[str, ...],
     actions: tuple[str, ...],
     not_after: datetime | None,
+    rate: float | None,
+    burst: int | None,
+    concurrency: int | None,
     file: Path,
 ) -> None:
     """Make a key with this ID, add it to the file, and print it. It is shown only now."""
     made = new_key(id)
     ends = None if not_after is None else not_after.replace(tzinfo=UTC)
     allowed = tuple(Action(action) for action in actions)
-    entry = KeyEntry(id, digest(made.encode()).hex(), tenant, models, allowed, ends)
+    sha256 = digest(made.encode()).hex()
+    entry = KeyEntry(id, sha256, tenant, models, allowed, ends, rate, burst, concurrency)
     try:
         check_entry(entry)
         content = written_keys((*(read_keys(file.read_bytes()) if file.exists() else ()), entry))
@@ -87,15 +94,17 @@ def new(
 @key.command("list")
 @FILE
 def list_keys(file: Path) -> None:
-    """Print the keys of the file: id, tenant, models, actions, and when they expire."""
+    """Print the keys of the file: id, tenant, models, actions, limits, and when they expire."""
     try:
         entries = read_keys(file.read_bytes())
     except (OSError, ValueError) as error:
         raise click.ClickException(f"{file}: {error}") from None
-    rows = [("ID", "TENANT", "MODELS", "ACTIONS", "NOT AFTER")]
+    rows = [("ID", "TENANT", "MODELS", "ACTIONS", "LIMITS", "NOT AFTER")]
     for entry in entries:
         ends = "" if entry.not_after is None else entry.not_after.astimezone(UTC).isoformat()
-        rows.append((entry.id, entry.tenant, ",".join(entry.models), ",".join(entry.actions), ends))
+        named = (("rate", entry.rate), ("burst", entry.burst), ("concurrency", entry.concurrency))
+        limits = ",".join(f"{name}={value:g}" for name, value in named if value is not None)
+        rows.append((entry.id, entry.tenant, ",".join(entry.models), ",".join(entry.actions), limits, ends))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         click.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())

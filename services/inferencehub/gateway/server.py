@@ -28,6 +28,8 @@ from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.process.metrics import Reloads
 from inferencehub.core.process.ops_port import ops_server
 from inferencehub.gateway.calls.authentication import Authentication
+from inferencehub.gateway.calls.key_limits import KeyLimits
+from inferencehub.gateway.calls.peers import Peers
 from inferencehub.gateway.calls.stages import LoadShedding, Memory
 from inferencehub.gateway.calls.submit import Calls
 from inferencehub.gateway.grpc_api.edge import Edge as GrpcEdge
@@ -70,6 +72,7 @@ class Gateway:
         self.settings = settings
         self.access = access
         self.certificate = settings.certificate()
+        self.peers = Peers(settings.gateways)
         self.keys = ApiKeys(settings.api_keys, "HUB_API_KEYS") if settings.api_keys else None
         self.started = False
         self.draining = False
@@ -84,6 +87,7 @@ class Gateway:
         self.metrics.registry.register(RoutingCollector(self.fleet, self.table, self.bytes_held))
         self.metrics.registry.register(self.demand)
         files = (self.certificate, self.fleet.certificate, self.keys)
+        self.metrics.registry.register(self.peers)
         self.metrics.registry.register(Reloads("inferencehub_gateway", *files))
         limits = self._limits()
         self.edge = self._make_edge()
@@ -97,7 +101,7 @@ class Gateway:
     def _make_edge(self) -> Edge:
         """The handler that answers callers."""
         settings = self.settings
-        known = [] if self.keys is None else [Authentication(self.keys)]
+        known = [] if self.keys is None else [Authentication(self.keys), KeyLimits(self.peers)]
         stages = [*known, Memory(self.bytes_held), LoadShedding()]
         calls = self.calls = Calls(self.table, self.unknown, settings, stages)
         metadata = Metadata(self.fleet, self.table, self.not_ready)
@@ -180,6 +184,7 @@ class Gateway:
             self.certificate.start()
         if self.keys is not None:
             self.keys.start()
+            self.peers.start()
         await self.ops.start()
         await self.fleet.start()
         self.demand.start()
@@ -209,6 +214,7 @@ class Gateway:
             await self.certificate.stop()
         if self.keys is not None:
             await self.keys.stop()
+            await self.peers.stop()
         await self.fleet.stop()
         await self.ops.stop(1)
         if self.access is not None:

@@ -108,6 +108,11 @@ class GatewaySettings(TierSettings):
         "",
         "file of API keys, as JSON; callers must then send one of them; read again when it changes",
     )
+    gateways: str = setting(
+        "",
+        "host name with an address for each gateway; each grants its share of the limits of API keys; without it, each "
+        "grants the whole",
+    )
     cors_origins: tuple[str, ...] = setting(
         (),
         "origins whose pages may call from a browser, separated by commas; * for all; no CORS headers if empty",

@@ -27,6 +27,8 @@
 {{- if .root.Values.auth.apiKeys.existingSecret }}
 - name: HUB_API_KEYS
   value: /etc/inferencehub/auth/keys.json
+- name: HUB_GATEWAYS
+  value: {{ printf "%s-ops.%s.svc.%s." (include "inferencehub.gateway" .root) .root.Release.Namespace .root.Values.clusterDomain }}
 {{- end }}
 {{- $demand := dict }}{{ include "inferencehub.demand" (list .root $demand) }}
 {{- with $demand.models }}

@@ -116,7 +116,7 @@ def known_of(entries: tuple[KeyEntry, ...]) -> dict[bytes, Known]:
     """The keys of a file by their digests."""
     return {
         bytes.fromhex(entry.sha256): Known(
-            Caller(entry.id, entry.tenant, entry.models, entry.actions),
+            Caller(entry.id, entry.tenant, entry.models, entry.actions, entry.limits()),
             inf if entry.not_after is None else entry.not_after.timestamp(),
         )
         for entry in entries

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from enum import StrEnum
 from fnmatch import translate
+from typing import NamedTuple
 
 from inferencehub.core.values.errors import HubError, Kind
 
@@ -23,6 +24,20 @@ class Action(StrEnum):
     CONTROL = "control"
 
 
+class Limits(NamedTuple):
+    """What a caller may use, over all gateways.
+
+    Args:
+        rate: calls a second; None for any number.
+        burst: calls that may begin at once after a pause, if there is a rate.
+        concurrency: calls at a time; None for any number.
+    """
+
+    rate: float | None
+    burst: int
+    concurrency: int | None
+
+
 class Caller:
     """Who makes a call.
 
@@ -32,13 +47,22 @@ class Caller:
         models: patterns of the models' names, as a shell has them: * for any text, ? for a character, [ab] for one of
             these.
         actions: what the caller may do.
+        limits: what the caller may use; None for no limit.
     """
 
-    __slots__ = ("_known", "_pattern", "actions", "id", "tenant")
+    __slots__ = ("_known", "_pattern", "actions", "id", "limits", "tenant")
 
-    def __init__(self, id: str, tenant: str, models: Iterable[str], actions: Iterable[Action]) -> None:
+    def __init__(
+        self,
+        id: str,
+        tenant: str,
+        models: Iterable[str],
+        actions: Iterable[Action],
+        limits: Limits | None = None,
+    ) -> None:
         self.id = id
         self.tenant = tenant
+        self.limits = limits
         self.actions = frozenset(actions)
         patterns = list(models)
         self._pattern = None if "*" in patterns else re.compile("|".join(map(translate, patterns)) or r"(?!)")

@@ -1,7 +1,8 @@
 """The file of API keys: JSON that has the digest of each key, and what its holder may do; never a key itself.
 
     {"keys": [{"id": "ci", "sha256": "…64 hexadecimal digits…", "tenant": "search", "models": ["digits", "v1-*"],
-               "actions": ["infer", "describe"], "not_after": "2027-01-31T00:00:00Z"}]}
+               "actions": ["infer", "describe"], "not_after": "2027-01-31T00:00:00Z",
+               "rate": 100, "burst": 200, "concurrency": 50}]}
 
 Only `id` and `sha256` must be there. A key is `hub_<id>_<secret>`. The secret has 256 random bits, so its digest needs no
 salt and no slow function: nobody can try them all.
@@ -12,11 +13,13 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from hashlib import sha256
+from math import ceil
 from secrets import token_urlsafe
+from typing import Annotated
 
 import msgspec
 
-from inferencehub.core.auth.caller import Action
+from inferencehub.core.auth.caller import Action, Limits
 
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,62}")
 DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -34,6 +37,16 @@ class KeyEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     models: tuple[str, ...] = ("*",)
     actions: tuple[Action, ...] = USUAL
     not_after: datetime | None = None
+    rate: Annotated[float, msgspec.Meta(gt=0, le=1e6)] | None = None
+    burst: Annotated[int, msgspec.Meta(ge=1, le=10**6)] | None = None
+    concurrency: Annotated[int, msgspec.Meta(ge=1, le=10**6)] | None = None
+
+    def limits(self) -> Limits | None:
+        """What the holder may use; None for no limit. Without `burst`, it is the calls of a second."""
+        if self.rate is None and self.concurrency is None:
+            return None
+        burst = self.burst or max(1, ceil(self.rate or 1))
+        return Limits(self.rate, burst, self.concurrency)
 
 
 class KeyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -76,6 +89,8 @@ def check_entry(entry: KeyEntry) -> None:
         raise ValueError(f"the id '{entry.id[:80]}' must have {expected}")
     if not DIGEST.fullmatch(entry.sha256):
         raise ValueError(f"sha256 of '{entry.id}' must be 64 digits 0-9 and a-f")
+    if entry.burst is not None and entry.rate is None:
+        raise ValueError(f"'{entry.id}' has a burst without a rate, expected both or none")
     if entry.not_after is not None and entry.not_after.tzinfo is None:
         raise ValueError(f"not_after of '{entry.id}' must have a time zone, such as 2027-01-31T00:00:00Z")
 

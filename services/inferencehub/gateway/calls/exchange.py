@@ -5,11 +5,18 @@ from __future__ import annotations
 import asyncio
 from math import inf
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 from inferencehub.core.auth.caller import ANYONE, Action
 from inferencehub.core.lane.job import Job
 from inferencehub.gateway.routing.model_lane import ModelLane
+
+
+class Counted(Protocol):
+    """Counts the calls of a caller."""
+
+    def ended(self) -> None:
+        """A call has ended."""
 
 
 class Exchange:
@@ -22,8 +29,8 @@ class Exchange:
     the request's head, None if there was none. `size` is the size of the request's body in bytes. `model` is a metric
     label, so it is "" or a name that a pod has listed. `patience` is how many
     passes of the event loop the call waits for others to merge with (see `Lane.accept`). `kind` says how the call ended:
-    "ok", or the label of an error. `action` is what the call does, None for what everybody may do, and `caller` is who makes
-    it.
+    "ok", or the label of an error. `action` is what the call does, None for what everybody may do, `caller` is who makes
+    it, and `meter` counts it among the caller's.
     """
 
     __slots__ = (
@@ -36,6 +43,7 @@ class Exchange:
         "lane",
         "left",
         "limit_s",
+        "meter",
         "model",
         "patience",
         "size",
@@ -47,6 +55,7 @@ class Exchange:
         self.id = id
         self.action: Action | None = Action.INFER
         self.caller = ANYONE
+        self.meter: Counted | None = None
         self.started = monotonic()
         self.limit_s: float | None = None
         self.deadline = inf
@@ -63,6 +72,12 @@ class Exchange:
         """Answers of this weight have reached the caller: the model may give more."""
         if self.job is not None and self.job.credit is not None:
             self.job.credit(weight)
+
+    def end(self) -> None:
+        """The call is answered, or its caller has left: it counts no longer."""
+        if self.meter is not None:
+            self.meter.ended()
+            self.meter = None
 
     def leave(self) -> None:
         """The caller has left: stop the work for this call, if nothing else needs it."""
