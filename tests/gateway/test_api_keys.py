@@ -283,6 +283,14 @@ async def test_bytes_that_are_no_message_get_401_before_anybody_reads_them(
         assert code == "INVALID_ARGUMENT"
 
 
+async def opened(hub: Hub, headers: dict[str, str]) -> None:
+    """A stream on which nothing is sent."""
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{hub.gateway.grpc.port}") as channel:
+        open_stream: Any = channel.stream_stream(f"/{SERVICE}/ModelStreamInfer")
+        stream = open_stream(metadata=tuple(headers.items()), timeout=20)
+        await stream.read()
+
+
 async def streamed(hub: Hub, headers: dict[str, str], model: str) -> pb.ModelStreamInferResponse:
     """The answer to the one request of a stream."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{hub.gateway.grpc.port}") as channel:
@@ -298,9 +306,13 @@ async def streamed(hub: Hub, headers: dict[str, str], model: str) -> pb.ModelStr
         return answer
 
 
-async def test_each_request_of_a_stream_is_checked(tmp_path: Path, file: Path) -> None:
+async def test_a_stream_without_a_key_is_not_opened_and_each_request_is_checked(
+    tmp_path: Path, file: Path
+) -> None:
     async with hub_with_keys(tmp_path, file) as hub:
-        assert NO_KEY in (await streamed(hub, {}, "quick")).error_message
+        assert await failure(opened(hub, {})) == ("UNAUTHENTICATED", NO_KEY)
+        assert (await failure(opened(hub, bearer("old"))))[0] == "UNAUTHENTICATED"
+        assert "may not infer" in (await streamed(hub, bearer("asks"), "quick")).error_message
         assert "may not use model 'hidden'" in (await streamed(hub, bearer("few"), "hidden")).error_message
         answer = await streamed(hub, bearer("few"), "quick")
         assert (answer.error_message, answer.infer_response.id) == ("", "7")

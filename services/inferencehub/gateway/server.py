@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Any
 
 from starlette.routing import Router
 
@@ -27,12 +28,13 @@ from inferencehub.core.oip.admin.log_settings import LogSettings
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.process.metrics import Reloads
 from inferencehub.core.process.ops_port import ops_server
-from inferencehub.gateway.calls.authentication import Authentication
+from inferencehub.gateway.calls.authentication import Authentication, key_of
 from inferencehub.gateway.calls.key_limits import KeyLimits
 from inferencehub.gateway.calls.peers import Peers
 from inferencehub.gateway.calls.stages import LoadShedding, Memory
 from inferencehub.gateway.calls.submit import Calls
 from inferencehub.gateway.grpc_api.edge import Edge as GrpcEdge
+from inferencehub.gateway.grpc_api.edge import fields_of
 from inferencehub.gateway.grpc_api.infer import Infer
 from inferencehub.gateway.grpc_api.metadata import Metadata as GrpcMetadata
 from inferencehub.gateway.grpc_api.port import GrpcPort, handlers, options
@@ -134,7 +136,7 @@ class Gateway:
         )
         infer = Infer(self.calls)
         streams = InferStreams(
-            StreamedCalls(edge, infer).answer, MOST_WAITING, self.bytes_held, server.callers
+            StreamedCalls(edge, infer).answer, MOST_WAITING, self.bytes_held, server.callers, self._admit
         )
         metadata = GrpcMetadata(self.queries, self.logs, self.serves)
         return GrpcPort(
@@ -145,6 +147,15 @@ class Gateway:
             self.serves,
             lambda: self.table.changed,
         )
+
+    def _admit(self, metadata: Any) -> None:
+        """Check who opens a stream; each request on it is checked too.
+
+        Raises:
+            HubError: UNAUTHENTICATED without a good key.
+        """
+        if self.keys is not None:
+            self.keys.caller(key_of(fields_of(metadata)))
 
     def _limits(self) -> Limits:
         """The time and the number of connections that callers may use."""

@@ -198,9 +198,18 @@ class InferStreams:
         most: requests of a stream that run or wait at a time.
         bytes_held: the process's budget of bytes.
         callers: counts what has come, and answers that their callers have not taken.
+        admit: called with the metadata of a stream before it is opened; it raises HubError to refuse it.
     """
 
-    def __init__(self, answer: Answer, most: int, bytes_held: ByteBudget, callers: Callers) -> None:
+    def __init__(
+        self,
+        answer: Answer,
+        most: int,
+        bytes_held: ByteBudget,
+        callers: Callers,
+        admit: Callable[[Any], None] = lambda metadata: None,
+    ) -> None:
+        self._admit = admit
         self._answer = answer
         self._most = most
         self._bytes_held = bytes_held
@@ -214,6 +223,10 @@ class InferStreams:
         async def serve(_: Any, context: Any) -> None:
             if self._ending:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, ENDS)
+            try:
+                self._admit(context.invocation_metadata() or ())
+            except HubError as error:
+                await context.abort(grpc.StatusCode[error.kind.grpc], error.detail)
             if len(self._open) >= MOST_STREAMS:
                 sentence = f"{MOST_STREAMS} streams are open, which is the most"
                 await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, sentence)

@@ -149,9 +149,7 @@ class Edge:
             raise HubError(
                 Kind.TOO_LARGE, f"the request has {size} bytes, expected at most {self.most_bytes}"
             )
-        fields = {
-            name.encode(): value if isinstance(value, bytes) else value.encode() for name, value in metadata
-        }
+        fields = fields_of(metadata)
         fields[b"content-length"] = b"%d" % size
         if exchange.action is not None:
             for check in self.calls.checks:
@@ -216,3 +214,8 @@ class Edge:
                 exchange.caller.tenant,
             )
         )
+
+
+def fields_of(metadata: Any) -> dict[bytes, bytes]:
+    """The metadata of a call as stages read it."""
+    return {name.encode(): value if isinstance(value, bytes) else value.encode() for name, value in metadata}
