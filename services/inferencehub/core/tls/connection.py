@@ -176,6 +176,8 @@ class TlsConnection(asyncio.BufferedProtocol):
                 self.close()
                 return
             self._app.buffer_updated(size)
+            if not self._incoming.pending and not self._tls.pending():
+                break  # asking once more would raise an error, which takes longer than the rest
         if self._outgoing.pending:
             self._flush()
 
