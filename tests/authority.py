@@ -47,15 +47,15 @@ class Authority:
         usage = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")
         openssl(*new, "-subj", f"/CN={name}", *usage, "-keyout", str(self.key), "-out", str(self.certificate))
 
-    def signed(self, name: str) -> tuple[Path, Path]:
-        """Certificate and key for that name, and for a server on this machine."""
+    def signed(self, name: str, extensions: str = EXTENSIONS) -> tuple[Path, Path]:
+        """Certificate and key for that name, and for a server on this machine; or with other extensions."""
         key, asked, signed = (self.directory / f"{name}.{kind}" for kind in ("key", "csr", "crt"))
         new = ("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc")
         openssl(*new, "-subj", f"/CN={name}", "-keyout", str(key), "-out", str(asked))
-        extensions = self.directory / f"{name}.ext"
-        extensions.write_text(EXTENSIONS.format(name=name))
+        file = self.directory / f"{name}.ext"
+        file.write_text(extensions.format(name=name))
         by = ("-CA", str(self.certificate), "-CAkey", str(self.key), "-CAcreateserial", "-days", "1")
-        openssl("x509", "-req", "-in", str(asked), *by, "-extfile", str(extensions), "-out", str(signed))
+        openssl("x509", "-req", "-in", str(asked), *by, "-extfile", str(file), "-out", str(signed))
         return signed, key
 
 

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from weakref import ref
@@ -25,7 +25,7 @@ from inferencehub.gateway.settings import GatewaySettings
 from inferencehub.inference.server import InferenceServer
 from inferencehub.inference.settings import InferenceSettings
 from inferencehub.pb import open_inference_pb2 as pb
-from tests.authority import Authority, Secret, client
+from tests.authority import EXTENSIONS, Authority, Secret, client
 from tests.hub import Hub, Process, eventually, mock_model, running_gateway, running_hub, running_pod
 from tests.inference.pod_processes import features, infer_of
 from tests.load import Load, drawn
@@ -211,6 +211,12 @@ async def test_another_name_gets_nothing_from_any_service_and_reads_why(
             assert answer.id == "7"
 
 
+async def test_an_address_of_mail_is_no_name(models: Path, secrets: Secrets, authority: Authority) -> None:
+    shows = authority.signed("mail", EXTENSIONS.replace("DNS:{name}", "email:gateway"))
+    async with secure_pod(models, secrets) as pod, secure_channel(pod, authority, shows) as channel:
+        assert {code for code, _ in (await refusals(channel)).values()} == {"UNAUTHENTICATED"}
+
+
 @pytest.mark.parametrize("who", ["nobody", "a stranger", "plain"])
 async def test_without_a_certificate_of_the_authority_there_is_no_connection(
     models: Path, secrets: Secrets, authority: Authority, tmp_path: Path, who: str
@@ -340,11 +346,12 @@ async def test_a_gateway_whose_authority_is_withdrawn_is_out_in_20_seconds(
         shows = authority.signed(GATEWAY)
         channel = await stack.enter_async_context(secure_channel(pod, authority, shows))
         infer = infer_of(channel)
-        stream: Any = channel.stream_stream(
+        open_stream: Any = channel.stream_stream(
             f"/{messages.SERVICE}/ModelStreamInfer",
             request_serializer=pb.ModelInferRequest.SerializeToString,
             response_deserializer=pb.ModelStreamInferResponse.FromString,
-        )()
+        )
+        stream = open_stream()
         await stream.write(features("quick", 1.0, id="1"))
         assert (await stream.read()).infer_response.id == "1"
         await infer(features("quick", 1.0))
@@ -361,14 +368,42 @@ async def test_a_gateway_whose_authority_is_withdrawn_is_out_in_20_seconds(
                     return
                 await asyncio.sleep(0.2)
 
+        await eventually(lambda: pod.certificate is not None and pod.certificate.reloads == 1)
+        late = open_stream()  # the connection is from before, and still takes calls
+        await late.write(features("quick", 1.0, id="2"))
+        assert (await late.read()).infer_response.id == "2"
         async with asyncio.timeout(60):
             await refused()
-            with pytest.raises(grpc.aio.AioRpcError, match="open it again"):
-                await stream.read()
+            for each in (stream, late):
+                with pytest.raises(grpc.aio.AioRpcError, match="open it again"):
+                    await each.read()
         await eventually(lambda: not streams_of(pod) and not gateway.fleet.ready)
         assert loop.time() - withdrawn < 20
         secrets.gateway.hold(*new.signed(GATEWAY), new)
         await eventually(lambda: len(streams_of(pod)) == 2 and gateway.fleet.ready)
+
+
+async def test_a_handshake_that_began_before_a_withdrawal_comes_to_nothing(
+    models: Path, secrets: Secrets, authority: Authority, tmp_path: Path
+) -> None:
+    new = Authority(tmp_path, "new")
+    context = client(authority.certificate.read_text(), authority.signed(GATEWAY))
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
+    async with secure_pod(models, secrets) as pod:
+        reader, writer = await asyncio.open_connection("127.0.0.1", pod.servicer.streams.port)
+        with pytest.raises(ssl.SSLWantReadError):
+            tls.do_handshake()
+        writer.write(outgoing.read())
+        incoming.write(await reader.read(2**16))
+        secrets.inference.hold(*new.signed(INFERENCE), new)
+        await eventually(lambda: pod.certificate is not None and pod.certificate.reloads == 1)
+        tls.do_handshake()
+        writer.write(outgoing.read())
+        with suppress(ConnectionResetError):
+            assert await asyncio.wait_for(reader.read(), 30) == b""
+        assert not streams_of(pod)
+        writer.close()
 
 
 @pytest.mark.parametrize("missing", ["tier_tls_cert", "tier_tls_key", "tier_tls_ca"])
@@ -383,11 +418,27 @@ def test_half_of_the_files_is_refused(secrets: Secrets, settings: Any, missing: 
 
 def test_authorities_that_are_none_end_the_start_with_a_sentence(secrets: Secrets, tmp_path: Path) -> None:
     given = secrets.gateway.tier_settings
+    (tmp_path / "front" / "empty").touch()
     for file, said in (
         ("tls.key", "HUB_TIER_TLS_CA ({}) cannot be used, expected certificates as PEM: "),
+        ("empty", "HUB_TIER_TLS_CA ({}) cannot be used, expected certificates as PEM: "),
         ("none", "HUB_TIER_TLS_CA names {}, which cannot be read: No such file or directory"),
     ):
         given["tier_tls_ca"] = str(tmp_path / "front" / file)
         with pytest.raises(BadCertificate) as caught:
             Gateway(GatewaySettings(**given))
         assert said.format(given["tier_tls_ca"]) in str(caught.value)
+
+
+async def test_an_empty_file_of_authorities_opens_no_door(
+    models: Path, secrets: Secrets, authority: Authority
+) -> None:
+    """Nobody must show a certificate where nobody is trusted: so it is not used, and the last one holds."""
+    async with secure_pod(models, secrets) as pod:
+        file = secrets.inference.directory / "..data" / "ca.crt"
+        await asyncio.to_thread(file.write_bytes, b"")
+        await eventually(lambda: pod.certificate is not None and pod.certificate.refused)
+        async with secure_channel(pod, authority, None) as channel:
+            assert {code for code, _ in (await refusals(channel)).values()} == {"UNAVAILABLE"}
+        async with secure_channel(pod, authority, authority.signed(GATEWAY)) as channel:
+            assert (await infer_of(channel)(features("quick", 1.0, id="7"))).id == "7"

@@ -16,8 +16,8 @@ import logging
 from collections.abc import Callable
 
 from inferencehub.core.grpc_server.credentials import Admitting, server_credentials
+from inferencehub.core.grpc_server.health import LONGEST, Health
 from inferencehub.core.grpc_server.health import SERVICE as HEALTH
-from inferencehub.core.grpc_server.health import Health
 from inferencehub.core.grpc_server.infer_stream import InferStreams
 from inferencehub.core.grpc_server.reflection import reflection_handlers
 from inferencehub.core.grpc_server.server import GrpcServer, options
@@ -27,11 +27,12 @@ from inferencehub.core.oip import messages
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.process.metrics import Reloads
 from inferencehub.core.process.ops_port import Answer, Asked, ops_server
-from inferencehub.core.tls.certificate import Certificate, Contents
+from inferencehub.core.tls.certificate import Contents
 from inferencehub.core.values.errors import listed
 from inferencehub.inference.grpc_api.health import AT_START, OPEN, READY, STARTED
 from inferencehub.inference.grpc_api.servicer import PREDICT_SERVICE, Servicer, handlers
 from inferencehub.inference.grpc_api.streamed_calls import MOST_WAITING, StreamedCalls
+from inferencehub.inference.grpc_api.streams import HANDSHAKE_S
 from inferencehub.inference.metrics import Metrics
 from inferencehub.inference.models.registry import Models
 from inferencehub.inference.runtimes.runtime import ProcessRules
@@ -39,7 +40,7 @@ from inferencehub.inference.settings import InferenceSettings
 
 logger = logging.getLogger(__name__)
 
-TRUSTED_S = 10.0  # how long a TLS connection of gRPC takes calls; the next one shows its certificate again
+TRUSTED_S = 8.0  # how long a TLS connection of gRPC takes calls; the next one shows its certificate again
 LOAD_END_S = (
     0.5  # a cancelled load ends its processes within this time; a thread inside a library may never end
 )
@@ -73,8 +74,8 @@ class InferenceServer:
         self.certificate = settings.tier_certificate(admits=settings.tier_tls_client_names)
         self.metrics.registry.register(Reloads("inferencehub_inference", self.certificate))
         self.servicer = Servicer(self.models, settings, access, self.certificate)
-        self.grpc = self._make_grpc(settings.port, self.certificate)
-        self.plain_health = None if self.certificate is None else self._make_grpc(settings.health_port, None)
+        self.grpc = self._make_grpc()
+        self.plain_health = None if self.certificate is None else plain_health_server(settings.health_port)
         self.streams = InferStreams(
             StreamedCalls(self.servicer).answer, MOST_WAITING, self.models.bytes_held, self.grpc.callers
         )
@@ -85,15 +86,16 @@ class InferenceServer:
         )
         self._loading: asyncio.Task[None] | None = None
 
-    def _make_grpc(self, port: int, certificate: Certificate | None) -> GrpcServer:
-        """A gRPC port that speaks TLS if there is a certificate."""
-        largest, credentials = self.settings.max_message_bytes, None
+    def _make_grpc(self) -> GrpcServer:
+        """The gRPC port, which speaks TLS if there is a certificate."""
+        largest, port, held = self.settings.max_message_bytes, self.settings.port, self.models.bytes_held
         chosen = options(largest, largest)
-        if certificate is not None:
-            credentials = server_credentials(certificate)
-            # A connection is trusted as long as it lives. Calls that run when it has lived so long are not cut off.
-            chosen.append(("grpc.max_connection_age_ms", round(TRUSTED_S * 1000)))
-        return GrpcServer(port, chosen, Limits(), self.models.bytes_held, credentials)
+        if self.certificate is None:
+            return GrpcServer(port, chosen, Limits(), held)
+        # A connection is trusted as long as it lives. Calls that run when it has lived so long are not cut off.
+        chosen.append(("grpc.max_connection_age_ms", round(TRUSTED_S * 1000)))
+        limits = Limits(header_timeout_s=HANDSHAKE_S)
+        return GrpcServer(port, chosen, limits, held, server_credentials(self.certificate))
 
     @property
     def port(self) -> int:
@@ -142,6 +144,8 @@ class InferenceServer:
         if self.certificate is not None and before.authorities != self.certificate.contents.authorities:
             self.servicer.streams.renew()
             self.streams.renew()
+            # A connection that is older than this change takes calls a while longer, and streams of gRPC are calls.
+            asyncio.get_running_loop().call_later(2 * TRUSTED_S, self.streams.renew)
 
     def _relieve(self, fits: Callable[[], bool]) -> None:
         """Make room in the budget until `fits()` is true: end what does not come whole or is not read."""
@@ -213,3 +217,9 @@ class InferenceServer:
         if self.access is not None:
             await self.access.close()
         logger.info("stopped")
+
+
+def plain_health_server(port: int) -> GrpcServer:
+    """A gRPC port for probes alone: it takes small messages, and not many connections."""
+    few = (("grpc.max_allowed_incoming_connections", 64), ("grpc.max_concurrent_streams", 16))
+    return GrpcServer(port, [*options(LONGEST, LONGEST), *few], Limits(), ByteBudget(64 * LONGEST))

@@ -2,6 +2,14 @@
 
 {{- define "inferencehub.guard.tls" -}}
 {{- $callers := .Values.tls.callers }}{{ $tiers := .Values.tls.tiers }}
+{{- range $at, $ref := dict "callers" $callers.certManager.issuerRef "tiers" $tiers.certManager.issuerRef }}
+{{- if and $ref (not $ref.name) }}
+{{- fail (printf "tls.%s.certManager.issuerRef has no name, so there would be no certificate: set tls.%s.certManager.issuerRef.name." $at $at) }}
+{{- end }}
+{{- end }}
+{{- if and $callers.certManager.dnsNames (not $callers.certManager.issuerRef.name) }}
+{{- fail "tls.callers.certManager.dnsNames is set, but there is no issuer: set tls.callers.certManager.issuerRef.name." }}
+{{- end }}
 {{- if $callers.certManager.issuerRef.name }}
 {{- if $callers.existingSecret }}
 {{- fail "tls.callers has both existingSecret and certManager.issuerRef.name, but there is one certificate for callers: set one of them." }}

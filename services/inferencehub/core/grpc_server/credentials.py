@@ -15,7 +15,7 @@ import grpc
 
 from inferencehub.core.tls.certificate import Certificate, Contents
 
-NAMES = "x509_subject_alternative_name"
+NAMES = "peer_dns", "peer_ip", "peer_uri"  # of a certificate; the others are for people
 KINDS = "unary_unary", "unary_stream", "stream_unary", "stream_stream"
 
 
@@ -89,6 +89,7 @@ class Admitting(grpc.GenericRpcHandler):
         return several if isasyncgenfunction(method) else one
 
     async def _check(self, context: Any) -> None:
-        names = [name.decode() for name in context.auth_context().get(NAMES, ())]
+        shown = context.auth_context()
+        names = [name.decode() for kind in NAMES for name in shown.get(kind, ())]
         if objection := self._certificate.objection(names):
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, objection)

@@ -154,7 +154,7 @@ class Certificate:
         contents = self._now()
         context = client_context() if self.calls else server_context(self._protocols)
         context.load_cert_chain(self._chain, self._key, password=no_password)
-        if contents.authorities:
+        if self._authorities is not None:
             trust(context, contents.authorities)
         if self._now() != contents:
             raise ValueError("the files change just now")

@@ -43,6 +43,10 @@ def trust(context: ssl.SSLContext, authorities: bytes) -> None:
         context.load_verify_locations(cadata=authorities.decode("ascii", "replace"))
     except ssl.SSLError as error:
         raise UnusableAuthorities(error.reason or str(error)) from None
+    except ValueError as error:  # an empty file
+        raise UnusableAuthorities(str(error)) from None
+    if not context.get_ca_certs():
+        raise UnusableAuthorities("there is no authority")
 
 
 def names_of(certificate: Mapping[str, Any] | None) -> list[str]:

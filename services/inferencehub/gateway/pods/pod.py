@@ -35,6 +35,7 @@ from inferencehub.pb import open_inference_pb2 as pb
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_S = 1.0
+GIVEN_S = 1.0  # within this time a call that a lane has just given to a pod has begun there
 LATE_S = ANSWER_S + 0.5  # if a heartbeat takes longer, this process itself was busy
 MISSES = 2  # heartbeats without an answer after which a pod is lost
 CATALOG_S = 5.0  # how often the list of models is read again
@@ -138,6 +139,7 @@ class Pod:
     async def retire(self) -> None:
         """Let the calls that run end, then stop: another `Pod` has taken over the address."""
         if self._channel is not None:
+            await asyncio.sleep(GIVEN_S)
             await self._channel.idle.wait()
         await self.stop()
 

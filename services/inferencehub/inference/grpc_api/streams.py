@@ -79,8 +79,6 @@ class Streams:
         self._ending = True
         if self._server is not None:
             self._server.close()
-        for shaking in list(self._shaking):
-            shaking.cut_off()
         self.renew()
         if self._open:
             with suppress(TimeoutError):
@@ -90,7 +88,12 @@ class Streams:
             stream.abort()
 
     def renew(self) -> None:
-        """Ask each gateway to open its streams again; calls that run are answered before."""
+        """Ask each gateway to open its streams again; calls that run are answered before.
+
+        A handshake under way goes by what was trusted when it began, so it is cut off.
+        """
+        for shaking in list(self._shaking):
+            shaking.cut_off()
         for stream in list(self._open):
             stream.end()
 
