@@ -331,7 +331,7 @@ async def test_new_certificates_cost_no_request(
         assert contents.authorities == new.certificate.read_bytes()
 
 
-async def test_a_gateway_whose_authority_is_withdrawn_is_out_in_20_seconds(
+async def test_a_gateway_whose_authority_is_withdrawn_is_out(
     models: Path, secrets: Secrets, authority: Authority, tmp_path: Path
 ) -> None:
     """By unary calls, by its streams and by a stream of gRPC, all of which it had before."""
@@ -378,9 +378,28 @@ async def test_a_gateway_whose_authority_is_withdrawn_is_out_in_20_seconds(
                 with pytest.raises(grpc.aio.AioRpcError, match="open it again"):
                     await each.read()
         await eventually(lambda: not streams_of(pod) and not gateway.fleet.ready)
-        assert loop.time() - withdrawn < 20
+        assert loop.time() - withdrawn < 40  # 14 at rest
         secrets.gateway.hold(*new.signed(GATEWAY), new)
         await eventually(lambda: len(streams_of(pod)) == 2 and gateway.fleet.ready)
+
+
+async def test_who_does_not_answer_pings_is_not_waited_for(
+    models: Path, secrets: Secrets, authority: Authority
+) -> None:
+    """gRPC asks before it closes a connection for good, and takes calls until then."""
+    context = client(authority.certificate.read_text(), authority.signed(GATEWAY))
+    context.set_alpn_protocols(["h2"])
+    async with secure_pod(models, secrets) as pod:
+        began = asyncio.get_running_loop().time()
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", pod.port, ssl=context, server_hostname="localhost"
+        )
+        writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
+        with suppress(ConnectionResetError):
+            while await asyncio.wait_for(reader.read(2**16), 90):
+                pass
+        assert asyncio.get_running_loop().time() - began < 40  # 8 at rest
+        writer.close()
 
 
 async def test_a_handshake_that_began_before_a_withdrawal_comes_to_nothing(

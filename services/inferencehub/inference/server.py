@@ -40,7 +40,7 @@ from inferencehub.inference.settings import InferenceSettings
 
 logger = logging.getLogger(__name__)
 
-TRUSTED_S = 8.0  # how long a TLS connection of gRPC takes calls; the next one shows its certificate again
+TRUSTED_S = 5.0  # how long a TLS connection of gRPC takes calls; the next one shows its certificate again
 LOAD_END_S = (
     0.5  # a cancelled load ends its processes within this time; a thread inside a library may never end
 )
@@ -93,7 +93,11 @@ class InferenceServer:
         if self.certificate is None:
             return GrpcServer(port, chosen, Limits(), held)
         # A connection is trusted as long as it lives. Calls that run when it has lived so long are not cut off.
-        chosen.append(("grpc.max_connection_age_ms", round(TRUSTED_S * 1000)))
+        chosen += [
+            ("grpc.max_connection_age_ms", round(TRUSTED_S * 1000)),
+            # gRPC closes a connection for good once a ping is answered; by default it waits a minute for that.
+            ("grpc.http2.ping_timeout_ms", round(HANDSHAKE_S * 1000)),
+        ]
         limits = Limits(header_timeout_s=HANDSHAKE_S)
         return GrpcServer(port, chosen, limits, held, server_credentials(self.certificate))
 
@@ -145,7 +149,8 @@ class InferenceServer:
             self.servicer.streams.renew()
             self.streams.renew()
             # A connection that is older than this change takes calls a while longer, and streams of gRPC are calls.
-            asyncio.get_running_loop().call_later(2 * TRUSTED_S, self.streams.renew)
+            older_s = HANDSHAKE_S + 1.1 * TRUSTED_S + HANDSHAKE_S  # from its handshake to its last ping
+            asyncio.get_running_loop().call_later(older_s, self.streams.renew)
 
     def _relieve(self, fits: Callable[[], bool]) -> None:
         """Make room in the budget until `fits()` is true: end what does not come whole or is not read."""

@@ -20,7 +20,7 @@ from inferencehub.core.tls.handshakes import Handshakes
 from inferencehub.inference.grpc_api.standing_stream import CallRunner, StandingStream
 
 MOST_STREAMS = 256  # connections; each gateway has two
-HANDSHAKE_S = 5.0  # how long the handshake of TLS may take
+HANDSHAKE_S = 3.0  # how long the handshake of TLS may take
 UNREAD_S = 10.0  # how long a gateway may read nothing while answers wait for it
 # How long it must have read nothing, or sent one message, before this may be ended to make room.
 RELIEF_S = 1.0
