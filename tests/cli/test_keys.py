@@ -60,6 +60,17 @@ def test_a_new_key_is_printed_once_and_means_what_was_asked_for(file: Path) -> N
     ]
 
 
+def test_a_file_keeps_its_mode_and_a_link_stays_a_link(file: Path) -> None:
+    target = file.with_name("shared.json")
+    run(target, "new", "first")
+    target.chmod(0o644)
+    file.symlink_to(target.name)
+    assert run(file, "new", "second").exit_code == 0
+    assert file.is_symlink()
+    assert stat.S_IMODE(target.stat().st_mode) == 0o644
+    assert [line.split()[0] for line in run(target, "list").stdout.splitlines()] == ["ID", "first", "second"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

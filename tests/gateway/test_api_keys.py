@@ -16,6 +16,7 @@ import grpc
 import pytest
 
 from inferencehub.core.auth.key_file import new_key
+from inferencehub.core.grpc_server import infer_stream
 from inferencehub.core.oip import messages
 from inferencehub.pb import inference_pb2 as small
 from inferencehub.pb import open_inference_pb2 as pb
@@ -83,8 +84,13 @@ ASKED = (
 )  # fmt: skip
 BAD: dict[str, tuple[dict[str, str], int, str]] = {
     "none": ({}, 401, NO_KEY),
+    "the key alone": ({"authorization": KEYS["all"]}, 401, "the credentials are not of kind 'Bearer': send"),
     "empty": ({"authorization": "Bearer "}, 401, NO_KEY),
-    "another kind": ({"authorization": "Basic dXNlcjpwYXNz"}, 401, "the credentials are of kind 'Basic'"),
+    "another kind": (
+        {"authorization": "Basic dXNlcjpwYXNz"},
+        401,
+        "the credentials are not of kind 'Bearer': send",
+    ),
     "unknown": ({"x-api-key": "hub_all_nonsense"}, 401, "the key is unknown"),
     "huge": ({"x-api-key": "hub_all_" + "x" * 7000}, 401, "the key is unknown"),
     "expired": (bearer("old"), 401, "key 'old' has expired at 2020-01-31T00:00:00+00:00"),
@@ -312,10 +318,65 @@ async def test_a_stream_without_a_key_is_not_opened_and_each_request_is_checked(
     async with hub_with_keys(tmp_path, file) as hub:
         assert await failure(opened(hub, {})) == ("UNAUTHENTICATED", NO_KEY)
         assert (await failure(opened(hub, bearer("old"))))[0] == "UNAUTHENTICATED"
-        assert "may not infer" in (await streamed(hub, bearer("asks"), "quick")).error_message
+        assert (await failure(opened(hub, bearer("asks"))))[0] == "PERMISSION_DENIED"
         assert "may not use model 'hidden'" in (await streamed(hub, bearer("few"), "hidden")).error_message
         answer = await streamed(hub, bearer("few"), "quick")
         assert (answer.error_message, answer.infer_response.id) == ("", "7")
+
+
+async def test_one_key_cannot_take_all_streams(
+    tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(infer_stream, "MOST_OF_ONE", 3)
+    async with (
+        hub_with_keys(tmp_path, file) as hub,
+        grpc.aio.insecure_channel(f"127.0.0.1:{hub.gateway.grpc.port}") as channel,
+    ):
+        open_stream: Any = channel.stream_stream(
+            f"/{SERVICE}/ModelStreamInfer",
+            pb.ModelInferRequest.SerializeToString,
+            pb.ModelStreamInferResponse.FromString,
+        )
+        streams = [open_stream(metadata=tuple(bearer("few").items())) for _ in range(3)]
+        for stream in streams:
+            await stream.write(features("quick", 1.0, id="7"))
+            assert (await stream.read()).infer_response.id == "7"
+        said = "key 'few' has 3 streams open, which is the most"
+        assert await failure(opened(hub, bearer("few"))) == ("RESOURCE_EXHAUSTED", said)
+        assert (await streamed(hub, bearer("all"), "quick")).infer_response.id == "7"
+        streams[0].cancel()
+        for _ in range(600):
+            answer = await streamed_or_refused(hub, "few")
+            if answer:
+                break
+            await asyncio.sleep(0.05)
+        assert answer
+
+
+async def streamed_or_refused(hub: Hub, name: str) -> bool:
+    """Whether a stream is answered."""
+    try:
+        return (await streamed(hub, bearer(name), "quick")).infer_response.id == "7"
+    except grpc.aio.AioRpcError:
+        return False
+
+
+async def test_names_that_callers_invent_are_not_kept(tmp_path: Path, file: Path) -> None:
+    async with hub_with_keys(tmp_path, file) as hub:
+        body = {"features": [1.0], "model_name": "x" * 100_000}
+        assert (await hub.post("/predict", body, headers=bearer("few")))[0] == 403
+        assert hub.gateway.keys is not None
+        known = hub.gateway.keys.caller(KEYS["few"].encode())._known
+        assert all(len(name) < 1000 for name in known)
+
+
+async def test_paths_that_are_not_there_need_no_control(tmp_path: Path, file: Path) -> None:
+    async with hub_with_keys(tmp_path, file) as hub:
+        for path, status in (
+            ("/predictt", 404), ("/v2/models", 405), ("/v2/systemsharedmemory/unregister", 200),
+            ("/v2/repository/models/quick/load", 403), ("/v2/trace/setting", 403), ("/v2/models/quick/trace/setting", 403),
+        ):  # fmt: skip
+            assert (await hub.post(path, {}, headers=bearer("all")))[0] == status, path
 
 
 async def test_a_refused_call_wakes_nothing_and_enters_no_lane(tmp_path: Path, file: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def key() -> None:
     type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"]),
     help="When the key expires, in UTC.",
 )
-@click.option("--rate", type=click.FloatRange(0, 1e6, min_open=True), help="Calls a second.")
+@click.option("--rate", type=click.FloatRange(1e-4, 1e6), help="Calls a second.")
 @click.option("--burst", type=click.IntRange(1, 10**6), help="Calls that may begin at once after a pause.")
 @click.option("--concurrency", type=click.IntRange(1, 10**6), help="Calls at a time.")
 @FILE
@@ -125,8 +126,14 @@ def check(file: Path) -> None:
 
 
 def replace(file: Path, content: bytes) -> None:
-    """Write a file as a whole, for its owner alone, so that nobody ever reads half of it."""
-    new = file.with_name(f".{file.name}.new")
-    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as made:
+    """Write a file as a whole, so that nobody ever reads half of it. A new one is for its owner alone."""
+    file = file.resolve()
+    new = file.with_name(f".{file.name}.{os.getpid()}")
+    with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as made:
+        if file.exists():  # the service may be another user
+            before = file.stat()
+            os.fchmod(made.fileno(), before.st_mode & 0o777)
+            with suppress(PermissionError):
+                os.fchown(made.fileno(), before.st_uid, before.st_gid)
         made.write(content)
     new.replace(file)

@@ -17,6 +17,7 @@ from typing import Any
 from starlette.routing import Router
 
 from inferencehub.core.auth.api_keys import ApiKeys
+from inferencehub.core.auth.caller import Action
 from inferencehub.core.grpc_server.credentials import server_credentials
 from inferencehub.core.grpc_server.infer_stream import InferStreams
 from inferencehub.core.grpc_server.server import GrpcServer
@@ -148,14 +149,17 @@ class Gateway:
             lambda: self.table.changed,
         )
 
-    def _admit(self, metadata: Any) -> None:
-        """Check who opens a stream; each request on it is checked too.
+    def _admit(self, metadata: Any) -> str:
+        """Check who opens a stream, and return the id of their key; each request on it is checked too.
 
         Raises:
-            HubError: UNAUTHENTICATED without a good key.
+            HubError: UNAUTHENTICATED without a good key, FORBIDDEN if its holder may not call models.
         """
-        if self.keys is not None:
-            self.keys.caller(key_of(fields_of(metadata)))
+        if self.keys is None:
+            return ""
+        caller = self.keys.caller(key_of(fields_of(metadata)))
+        caller.require(Action.INFER)
+        return caller.id
 
     def _limits(self) -> Limits:
         """The time and the number of connections that callers may use."""

@@ -28,6 +28,8 @@ ONE = {"id": "ci", "sha256": "a" * 64}
         ([{**ONE, "sha256": "A" * 64}], "sha256 of 'ci' must be 64 digits 0-9 and a-f"),
         ([{**ONE, "not_after": "2027-01-31T00:00:00"}], "not_after of 'ci' must have a time zone"),
         ([{**ONE, "not_after": "tomorrow"}], "not_after"),
+        ([{**ONE, "not_after": "0001-01-01T00:00:00+10:00"}], "not_after of 'ci' must be in 1970 or later"),
+        ([{**ONE, "rate": 1e-300}], "rate"),
         ([{**ONE, "rate": 0}], "rate"),
         ([{**ONE, "concurrency": 0}], "concurrency"),
         ([{**ONE, "burst": 3}], "'ci' has a burst without a rate, expected both or none"),

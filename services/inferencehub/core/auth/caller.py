@@ -11,6 +11,7 @@ from typing import NamedTuple
 from inferencehub.core.values.errors import HubError, Kind
 
 MOST_KEPT = 10_000  # names that a caller keeps with their answers; callers choose the names
+LONGEST = 512  # characters of a name; a longer one is no model's
 
 
 class Action(StrEnum):
@@ -50,7 +51,7 @@ class Caller:
         limits: what the caller may use; None for no limit.
     """
 
-    __slots__ = ("_known", "_pattern", "actions", "id", "limits", "tenant")
+    __slots__ = ("_every", "_known", "_pattern", "_patterns", "actions", "id", "limits", "tenant")
 
     def __init__(
         self,
@@ -64,16 +65,21 @@ class Caller:
         self.tenant = tenant
         self.limits = limits
         self.actions = frozenset(actions)
-        patterns = list(models)
-        self._pattern = None if "*" in patterns else re.compile("|".join(map(translate, patterns)) or r"(?!)")
+        self._patterns = tuple(models)
+        self._every = "*" in self._patterns
+        self._pattern: re.Pattern[str] | None = None  # made when it is needed: a file may have thousands
         self._known: dict[str, bool] = {}
 
     def sees(self, model: str) -> bool:
         """Whether a model with this name is there for the caller."""
-        if self._pattern is None:
+        if self._every:
             return True
+        if len(model) > LONGEST:
+            return False
         found = self._known.get(model)
         if found is None:
+            if self._pattern is None:
+                self._pattern = re.compile("|".join(map(translate, self._patterns)) or r"(?!)")
             found = self._pattern.match(model) is not None
             if len(self._known) < MOST_KEPT:
                 self._known[model] = found

@@ -24,6 +24,7 @@ from inferencehub.core.auth.caller import Action, Limits
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,62}")
 DIGEST = re.compile(r"[0-9a-f]{64}")
 SECRET_BYTES = 32
+FIRST_YEAR = 1970
 PREFIX = "hub_"
 USUAL = (Action.INFER, Action.DESCRIBE)
 
@@ -37,7 +38,7 @@ class KeyEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     models: tuple[str, ...] = ("*",)
     actions: tuple[Action, ...] = USUAL
     not_after: datetime | None = None
-    rate: Annotated[float, msgspec.Meta(gt=0, le=1e6)] | None = None
+    rate: Annotated[float, msgspec.Meta(ge=1e-4, le=1e6)] | None = None
     burst: Annotated[int, msgspec.Meta(ge=1, le=10**6)] | None = None
     concurrency: Annotated[int, msgspec.Meta(ge=1, le=10**6)] | None = None
 
@@ -93,6 +94,8 @@ def check_entry(entry: KeyEntry) -> None:
         raise ValueError(f"'{entry.id}' has a burst without a rate, expected both or none")
     if entry.not_after is not None and entry.not_after.tzinfo is None:
         raise ValueError(f"not_after of '{entry.id}' must have a time zone, such as 2027-01-31T00:00:00Z")
+    if entry.not_after is not None and entry.not_after.year < FIRST_YEAR:
+        raise ValueError(f"not_after of '{entry.id}' must be in {FIRST_YEAR} or later")
 
 
 def written_keys(entries: tuple[KeyEntry, ...]) -> bytes:

@@ -15,7 +15,7 @@ on this port.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any
@@ -33,6 +33,7 @@ from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferResponse
 
 MOST_STREAMS = 1000  # of a process
+MOST_OF_ONE = 250  # of a caller who has said who they are
 ENDS = "the server ends the stream; what it has not answered was not begun, open it again"
 
 # Writes a serialized ModelStreamInferResponse.
@@ -198,7 +199,8 @@ class InferStreams:
         most: requests of a stream that run or wait at a time.
         bytes_held: the process's budget of bytes.
         callers: counts what has come, and answers that their callers have not taken.
-        admit: called with the metadata of a stream before it is opened; it raises HubError to refuse it.
+        admit: called with the metadata of a stream before it is opened; it raises HubError to refuse it, and returns
+            who opens it, "" if nobody is asked.
     """
 
     def __init__(
@@ -207,9 +209,10 @@ class InferStreams:
         most: int,
         bytes_held: ByteBudget,
         callers: Callers,
-        admit: Callable[[Any], None] = lambda metadata: None,
+        admit: Callable[[Any], str] = lambda metadata: "",
     ) -> None:
         self._admit = admit
+        self._owned: Counter[str] = Counter()  # open streams by who has opened them
         self._answer = answer
         self._most = most
         self._bytes_held = bytes_held
@@ -224,18 +227,23 @@ class InferStreams:
             if self._ending:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, ENDS)
             try:
-                self._admit(context.invocation_metadata() or ())
+                owner = self._admit(context.invocation_metadata() or ())
             except HubError as error:
                 await context.abort(grpc.StatusCode[error.kind.grpc], error.detail)
             if len(self._open) >= MOST_STREAMS:
                 sentence = f"{MOST_STREAMS} streams are open, which is the most"
                 await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, sentence)
+            if owner and self._owned[owner] >= MOST_OF_ONE:
+                sentence = f"key '{owner}' has {MOST_OF_ONE} streams open, which is the most"
+                await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, sentence)
             stream = InferStream(context, self._answer, self._most, self._bytes_held, self._callers)
             self._open.add(stream)
+            self._owned[owner] += 1
             try:
                 await stream.run()
             finally:
                 self._open.discard(stream)
+                self._owned[owner] -= 1
             if stream.ending:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, ENDS)
 

@@ -78,6 +78,8 @@ def action_of(method: str) -> Action | None:
     """What a method does; None for probes, which are for everybody."""
     if method in ("ModelInfer", "Predict"):
         return Action.INFER
+    if method in ("RepositoryModelLoad", "RepositoryModelUnload"):
+        return Action.CONTROL
     return None if method in ("ServerLive", "ServerReady") else Action.DESCRIBE
 
 

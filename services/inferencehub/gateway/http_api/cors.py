@@ -30,6 +30,9 @@ SHOWN = (
     b"server-timing",
     b"x-served-by",
     b"retry-after",
+    b"ratelimit",
+    b"ratelimit-policy",
+    b"www-authenticate",
     b"x-should-retry",
     b"inference-header-content-length",
 )

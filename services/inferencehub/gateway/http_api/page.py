@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
@@ -29,7 +30,9 @@ MOST_BYTES = 2**16  # of such a body
 OPEN = frozenset(
     ("/", "/docs", "/openapi.json", "/healthz", "/readyz", "/v2/health/live", "/v2/health/ready")
 )
-QUESTIONS = frozenset(("/v2/repository/index",))  # asked by POST
+CONTROLS = re.compile(
+    r"/v2/logging|/v2/(models/.*/)?trace/setting|/v2/repository/models/.*/(un)?load"
+)  # by POST
 B = TypeVar("B")
 
 
@@ -59,7 +62,7 @@ def action_of(head: Head) -> Action | None:
     path = unquote(head.path.decode("latin-1"))
     if path in OPEN:
         return None
-    controls = head.method == "POST" and path not in QUESTIONS
+    controls = head.method == "POST" and CONTROLS.fullmatch(path) is not None
     return Action.CONTROL if controls else Action.DESCRIBE
 
 
