@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from weakref import ref
@@ -440,13 +441,78 @@ def test_authorities_that_are_none_end_the_start_with_a_sentence(secrets: Secret
     (tmp_path / "front" / "empty").touch()
     for file, said in (
         ("tls.key", "HUB_TIER_TLS_CA ({}) cannot be used, expected certificates as PEM: "),
-        ("empty", "HUB_TIER_TLS_CA ({}) cannot be used, expected certificates as PEM: "),
+        (
+            "empty",
+            "HUB_TIER_TLS_CA ({}) cannot be used, expected certificates as PEM: Empty certificate data",
+        ),
         ("none", "HUB_TIER_TLS_CA names {}, which cannot be read: No such file or directory"),
     ):
         given["tier_tls_ca"] = str(tmp_path / "front" / file)
         with pytest.raises(BadCertificate) as caught:
             Gateway(GatewaySettings(**given))
         assert said.format(given["tier_tls_ca"]) in str(caught.value)
+
+
+@pytest.mark.parametrize("how", ["refused", "cancelled"])
+async def test_a_stream_without_a_connection_ends_as_one_in_plain(secrets: Secrets, how: str) -> None:
+    """The port may refuse, or the node may have vanished, so that nobody answers."""
+    certificate = GatewaySettings(**secrets.gateway.tier_settings).tier_certificate(calls=INFERENCE)
+    with socket.socket() as listening, ExitStack() as stack:
+        listening.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{listening.getsockname()[1]}"
+        if how == "refused":
+            with pytest.raises(ConnectionRefusedError):
+                await PodStream(address, 2**26, 30.0, certificate).open()
+            return
+        listening.listen(0)
+        for _ in range(4):  # its queue is full, so the next connection is not answered
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listening.getsockname())
+        opening = asyncio.create_task(PodStream(address, 2**26, 60.0, certificate).open())
+        await asyncio.sleep(0.2)
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+
+
+async def test_a_pod_that_is_replaced_and_lost_at_that_moment_leaves_nothing(
+    models: Path, secrets: Secrets
+) -> None:
+    async with secure_hub(models, secrets) as hub:
+        (pod,) = hub.gateway.fleet.pods.values()
+        retiring = asyncio.create_task(pod.retire())
+        await asyncio.sleep(0.1)
+        pod._channel = None  # as after a lost connection
+        await asyncio.wait_for(retiring, 30)
+        assert pod.ended
+
+
+@pytest.mark.parametrize("comment", ["# Główny urząd\n".encode(), b"\xe9\n"])
+async def test_a_comment_beside_the_authorities_may_be_anything(
+    models: Path, secrets: Secrets, authority: Authority, comment: bytes
+) -> None:
+    async with secure_pod(models, secrets) as pod:
+        file = secrets.inference.directory / "..data" / "ca.crt"
+        await asyncio.to_thread(file.write_bytes, comment + authority.certificate.read_bytes())
+        await eventually(lambda: pod.certificate is not None and pod.certificate.reloads == 1)
+        async with secure_channel(pod, authority, authority.signed(GATEWAY)) as channel:
+            assert (await infer_of(channel)(features("quick", 1.0, id="7"))).id == "7"
+
+
+async def test_a_look_that_fails_is_not_the_last(
+    models: Path, secrets: Secrets, authority: Authority
+) -> None:
+    async with secure_pod(models, secrets) as pod:
+        assert pod.certificate is not None
+
+        def fail(before: object) -> None:
+            raise RuntimeError("whatever it is")
+
+        pod.certificate.changed = fail
+        for count in (1, 2):
+            secrets.inference.hold(*authority.signed(INFERENCE), authority)
+            await eventually(lambda count=count: pod.certificate.reloads == count)
 
 
 async def test_an_empty_file_of_authorities_opens_no_door(

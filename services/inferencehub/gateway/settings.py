@@ -128,6 +128,10 @@ class GatewaySettings(TierSettings):
         self.on_demand()
         if bool(self.tls_cert) is not bool(self.tls_key):
             raise SettingError("HUB_TLS_CERT and HUB_TLS_KEY belong together, expected both or none")
+        if not self.tier_tls_server_name:
+            raise SettingError(
+                "HUB_TIER_TLS_SERVER_NAME is empty, expected the name in the pods' certificates"
+            )
         if not self.backends:
             raise SettingError("GRPC_SERVER_URL is empty, expected host:port")
         for origin in self.cors_origins:

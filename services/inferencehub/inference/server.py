@@ -225,6 +225,11 @@ class InferenceServer:
 
 
 def plain_health_server(port: int) -> GrpcServer:
-    """A gRPC port for probes alone: it takes small messages, and not many connections."""
-    few = (("grpc.max_allowed_incoming_connections", 64), ("grpc.max_concurrent_streams", 16))
+    """A gRPC port for probes alone: it takes small messages, and connections for some seconds."""
+    few = (
+        ("grpc.max_allowed_incoming_connections", 1000),
+        ("grpc.max_concurrent_streams", 16),
+        ("grpc.max_connection_age_ms", round(TRUSTED_S * 1000)),
+        ("grpc.max_connection_age_grace_ms", round(TRUSTED_S * 1000)),
+    )
     return GrpcServer(port, [*options(LONGEST, LONGEST), *few], Limits(), ByteBudget(64 * LONGEST))

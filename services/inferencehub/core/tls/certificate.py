@@ -114,7 +114,10 @@ class Certificate:
     async def _look_again(self) -> None:
         while True:
             await asyncio.sleep(LOOK_S)
-            self.look()
+            try:
+                self.look()
+            except Exception:  # whatever it is, the next change must be seen
+                logger.exception("a look at the certificate failed", extra={"file": str(self._chain)})
 
     def look(self) -> None:
         """Use what the files hold now, if it is new and good; else log once what is wrong with it."""

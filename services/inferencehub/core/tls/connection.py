@@ -56,7 +56,7 @@ class TlsConnection(asyncio.BufferedProtocol):
     def connection_made(self, transport: Any) -> None:
         """Begin the handshake; if there are too many connections, close this one."""
         self._tcp, shared = transport, self._shared
-        if len(shared.connections) >= shared.most:
+        if self._closing or len(shared.connections) >= shared.most:
             self._closing = True
             transport.abort()
             return
@@ -228,9 +228,10 @@ class TlsConnection(asyncio.BufferedProtocol):
             self._flush()
 
     def abort(self) -> None:
-        """Close at once; what waits is dropped."""
+        """Close at once; what waits is dropped. Where there is no connection yet, none is made."""
         self._closing = True
-        self._tcp.abort()
+        if self._tcp is not None:
+            self._tcp.abort()
 
     def pause_reading(self) -> None:
         """See `asyncio.ReadTransport`."""

@@ -40,13 +40,15 @@ def trust(context: ssl.SSLContext, authorities: bytes) -> None:
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.verify_mode = ssl.CERT_REQUIRED
     try:
-        context.load_verify_locations(cadata=authorities.decode("ascii", "replace"))
+        context.load_verify_locations(
+            cadata=authorities.decode("ascii", "ignore")
+        )  # comments may be anything
     except ssl.SSLError as error:
-        raise UnusableAuthorities(error.reason or str(error)) from None
+        raise UnusableAuthorities(0, error.reason or str(error)) from None
     except ValueError as error:  # an empty file
-        raise UnusableAuthorities(str(error)) from None
+        raise UnusableAuthorities(0, str(error)) from None
     if not context.get_ca_certs():
-        raise UnusableAuthorities("there is no authority")
+        raise UnusableAuthorities(0, "there is no authority")
 
 
 def names_of(certificate: Mapping[str, Any] | None) -> list[str]:

@@ -74,8 +74,7 @@ class Pod:
         self._unhealthy: set[str] = set()
         self._new_channel = channel
         self._channel: Channel | None = None
-        self._check_now = asyncio.Event()
-        self._read_now = asyncio.Event()
+        self._check_now, self._read_now = asyncio.Event(), asyncio.Event()
         self._task = asyncio.get_running_loop().create_task(self._live())
 
     @property
@@ -138,10 +137,12 @@ class Pod:
 
     async def retire(self) -> None:
         """Let the calls that run end, then stop: another `Pod` has taken over the address."""
-        if self._channel is not None:
-            await asyncio.sleep(GIVEN_S)
-            await self._channel.idle.wait()
-        await self.stop()
+        try:
+            if (channel := self._channel) is not None:  # it may be lost meanwhile
+                await asyncio.sleep(GIVEN_S)
+                await channel.idle.wait()
+        finally:
+            await self.stop()
 
     # --- its life ---
 
@@ -167,8 +168,8 @@ class Pod:
             async with self._new_channel() as self._channel:
                 await self._serve(self._channel)
         except (Lost, grpc.aio.AioRpcError) as error:
-            level = LEVELS.get(self.state, logging.WARNING)
-            logger.log(level, "pod lost", extra={"pod": self.address, "reason": reason(error)})
+            log = {"pod": self.address, "reason": reason(error)}
+            logger.log(LEVELS.get(self.state, logging.WARNING), "pod lost", extra=log)
         except Exception:
             logger.exception("pod failed", extra={"pod": self.address})
         finally:
@@ -245,8 +246,7 @@ class Pod:
                 self._check_now.set()
             except grpc.aio.AioRpcError as error:
                 self.described = True
-                log = {"pod": self.address, "reason": reason(error)}
-                logger.warning("models not listed", extra=log)
+                logger.warning("models not listed", extra={"pod": self.address, "reason": reason(error)})
 
     async def _let_go(self, channel: Channel) -> None:
         while self.wanted or channel.running:
