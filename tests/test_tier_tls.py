@@ -17,9 +17,10 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from inferencehub.core.files.watched import BadFile
 from inferencehub.core.oip import messages
 from inferencehub.core.process.settings import SettingError
-from inferencehub.core.tls.certificate import BadCertificate, Certificate
+from inferencehub.core.tls.certificate import Certificate
 from inferencehub.gateway.pods.stream import PodStream
 from inferencehub.gateway.server import Gateway
 from inferencehub.gateway.settings import GatewaySettings
@@ -448,7 +449,7 @@ def test_authorities_that_are_none_end_the_start_with_a_sentence(secrets: Secret
         ("none", "HUB_TIER_TLS_CA names {}, which cannot be read: No such file or directory"),
     ):
         given["tier_tls_ca"] = str(tmp_path / "front" / file)
-        with pytest.raises(BadCertificate) as caught:
+        with pytest.raises(BadFile) as caught:
             Gateway(GatewaySettings(**given))
         assert said.format(given["tier_tls_ca"]) in str(caught.value)
 
@@ -498,21 +499,6 @@ async def test_a_comment_beside_the_authorities_may_be_anything(
         await eventually(lambda: pod.certificate is not None and pod.certificate.reloads == 1)
         async with secure_channel(pod, authority, authority.signed(GATEWAY)) as channel:
             assert (await infer_of(channel)(features("quick", 1.0, id="7"))).id == "7"
-
-
-async def test_a_look_that_fails_is_not_the_last(
-    models: Path, secrets: Secrets, authority: Authority
-) -> None:
-    async with secure_pod(models, secrets) as pod:
-        assert pod.certificate is not None
-
-        def fail(before: object) -> None:
-            raise RuntimeError("whatever it is")
-
-        pod.certificate.changed = fail
-        for count in (1, 2):
-            secrets.inference.hold(*authority.signed(INFERENCE), authority)
-            await eventually(lambda count=count: pod.certificate.reloads == count)
 
 
 async def test_an_empty_file_of_authorities_opens_no_door(

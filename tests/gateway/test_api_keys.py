@@ -436,8 +436,8 @@ async def test_changes_of_the_file_take_hold(
         write(file, json.dumps({"keys": [*ENTRIES, entry("later")]}))
         await until("later", 200)
         write(file, '{"keys": [{"id": "later"}]}')  # half written, or a mistake
-        await eventually(lambda: [one for one in caplog.records if "last ones hold" in one.getMessage()])
-        (record,) = [one for one in caplog.records if "last ones hold" in one.getMessage()]
+        await eventually(lambda: [one for one in caplog.records if "stay in use" in one.getMessage()])
+        (record,) = [one for one in caplog.records if "stay in use" in one.getMessage()]
         assert "`sha256`" in vars(record)["reason"]
         assert (await status("later"), await status("all")) == (200, 200)
         metrics = await hub.metrics()

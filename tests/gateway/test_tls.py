@@ -14,8 +14,8 @@ import aiohttp
 import grpc
 import pytest
 
+from inferencehub.core.files.watched import BadFile
 from inferencehub.core.process.settings import SettingError
-from inferencehub.core.tls.certificate import BadCertificate
 from inferencehub.gateway.server import Gateway
 from inferencehub.gateway.settings import GatewaySettings
 from inferencehub.pb import inference_pb2 as pb
@@ -207,7 +207,7 @@ async def test_a_certificate_in_the_middle_of_a_change_breaks_nothing(
 ) -> None:
     new = Authority(tmp_path, "new")
     chain, key = new.signed("later")
-    text = "the new certificate is not used, the last one serves on"
+    text = "changed files are not used, the last good contents stay in use"
 
     def refused() -> list[str]:
         return [vars(one)["reason"] for one in caplog.records if one.getMessage() == text]
@@ -310,6 +310,6 @@ def test_what_cannot_be_used_ends_the_start_with_a_sentence(
     files = {
         name: str(tmp_path / file) if file else "" for name, file in (("tls_cert", cert), ("tls_key", key))
     }
-    with pytest.raises((SettingError, BadCertificate)) as caught:
+    with pytest.raises((SettingError, BadFile)) as caught:
         Gateway(GatewaySettings(tls_cert=files["tls_cert"], tls_key=files["tls_key"]))
     assert said.format(tmp_path) in str(caught.value)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from inferencehub.core.auth.api_keys import ApiKeys, BadKeyFile
+from inferencehub.core.auth.api_keys import ApiKeys
 from inferencehub.core.auth.caller import Action
 from inferencehub.core.auth.key_file import (
     USUAL,
@@ -21,6 +21,7 @@ from inferencehub.core.auth.key_file import (
     read_keys,
     written_keys,
 )
+from inferencehub.core.files.watched import BadFile
 from inferencehub.core.values.errors import HubError
 
 FILE = click.option(
@@ -118,7 +119,7 @@ def check(file: Path) -> None:
     given = sys.stdin.readline().strip()
     try:
         caller = ApiKeys(str(file), "--file").caller(given.encode())
-    except BadKeyFile as error:
+    except BadFile as error:
         raise click.ClickException(str(error)) from None
     except HubError as error:
         raise click.ClickException(error.detail) from None

@@ -68,7 +68,7 @@ class Gateway:
         access: where access lines go; None to write none.
 
     Raises:
-        BadCertificate, BadKeyFile: if a certificate, or the file of API keys, can't be used.
+        BadFile: if a certificate, or the file of API keys, can't be used.
     """
 
     def __init__(self, settings: GatewaySettings, access: AccessLog | None = None) -> None:

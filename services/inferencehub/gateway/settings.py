@@ -143,7 +143,7 @@ class GatewaySettings(TierSettings):
         """The certificate for callers; None if they are answered in plain.
 
         Raises:
-            BadCertificate: if it can't be used.
+            BadFile: if it can't be used.
         """
         if not self.tls_cert:
             return None

@@ -55,7 +55,7 @@ class InferenceServer:
 
     Raises:
         SettingError: if there is no model repository.
-        BadCertificate: if the certificate for the gateways can't be used.
+        BadFile: if the certificate for the gateways can't be used.
     """
 
     def __init__(self, settings: InferenceSettings, access: AccessLog | None = None) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from inferencehub.core.auth.api_keys import ApiKeys, BadKeyFile
+from inferencehub.core.auth.api_keys import ApiKeys
 from inferencehub.core.auth.caller import ANYONE, Action, Caller
 from inferencehub.core.auth.key_file import digest, new_key, read_keys
+from inferencehub.core.files.watched import BadFile
 from inferencehub.core.values.errors import HubError, Kind
 
 ONE = {"id": "ci", "sha256": "a" * 64}
@@ -42,14 +43,14 @@ def test_a_file_that_says_something_else_is_refused(
 ) -> None:
     file = tmp_path / "keys.json"
     file.write_text(json.dumps({"keys": keys}))
-    with pytest.raises(BadKeyFile) as caught:
+    with pytest.raises(BadFile) as caught:
         ApiKeys(str(file), "HUB_API_KEYS")
     assert str(caught.value).startswith(f"HUB_API_KEYS ({file}) cannot be used: ")
     assert said in str(caught.value)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(BadKeyFile, match=r"HUB_API_KEYS names .*/none, which cannot be read: No such file"):
+    with pytest.raises(BadFile, match=r"HUB_API_KEYS names .*/none, which cannot be read: No such file"):
         ApiKeys(str(tmp_path / "none"), "HUB_API_KEYS")
 
 

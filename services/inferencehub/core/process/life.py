@@ -17,10 +17,9 @@ from typing import Any, Protocol
 
 import uvloop
 
-from inferencehub.core.auth.api_keys import BadKeyFile
+from inferencehub.core.files.watched import BadFile
 from inferencehub.core.process.collector import collect_when_idle, spare_the_collector
 from inferencehub.core.process.settings import SettingError
-from inferencehub.core.tls.certificate import BadCertificate
 from inferencehub.core.values.errors import HubError
 
 logger = logging.getLogger(__name__)
@@ -130,7 +129,7 @@ def run(main: Callable[[], Awaitable[None]]) -> int:
     keep_freed_memory()
     try:
         uvloop.run(main())  # type: ignore[arg-type]
-    except (SettingError, BadCertificate, BadKeyFile) as error:
+    except (SettingError, BadFile) as error:
         sentence = str(error)
     except HubError as error:
         sentence = error.detail

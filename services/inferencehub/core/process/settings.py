@@ -131,7 +131,7 @@ class TierSettings(ProcessSettings):
             admits, calls: see `Certificate`.
 
         Raises:
-            BadCertificate: if it can't be used.
+            BadFile: if it can't be used.
         """
         if not self.tier_tls_cert:
             return None

@@ -26,7 +26,7 @@ class Fleet:
         settings: the gateway's settings.
 
     Raises:
-        BadCertificate: if the certificate for the pods can't be used.
+        BadFile: if the certificate for the pods can't be used.
 
     `changed` is called when a pod came or went, and when its models or its health changed.
     """
