@@ -36,6 +36,7 @@ CORE_MAY = {
     "msgspec": {"values", "process", "oip", "lane", "http1", "auth"},
     "prometheus_client": {"process"},
     "hpack": {"http2"},
+    "joserfc": {"auth"},
     "httptools": {"http1"},
     "uvicorn": {"http1"},
     "uvloop": {"process"},

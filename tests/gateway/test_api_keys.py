@@ -404,7 +404,7 @@ async def test_access_lines_have_the_id_of_a_key_and_its_tenant_and_never_the_ke
         await infer(message, metadata=tuple(bearer("few").items()))
         await eventually(lambda: caller.gateway.metrics.in_flight == 0)
         lines = caller.written()
-    assert [(line["key"], line["tenant"], line["status"]) for line in lines] == [
+    assert [(line["caller"], line["tenant"], line["status"]) for line in lines] == [
         ("all", "search", 200),
         ("", "", 401),
         ("few", "", 200),

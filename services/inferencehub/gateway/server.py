@@ -12,12 +12,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any
 
 from starlette.routing import Router
 
 from inferencehub.core.auth.api_keys import ApiKeys
-from inferencehub.core.auth.caller import Action
 from inferencehub.core.grpc_server.credentials import server_credentials
 from inferencehub.core.grpc_server.infer_stream import InferStreams
 from inferencehub.core.grpc_server.server import GrpcServer
@@ -29,13 +27,12 @@ from inferencehub.core.oip.admin.log_settings import LogSettings
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.process.metrics import Reloads
 from inferencehub.core.process.ops_port import ops_server
-from inferencehub.gateway.calls.authentication import Authentication, key_of
+from inferencehub.gateway.calls.authentication import Authentication
 from inferencehub.gateway.calls.key_limits import KeyLimits
 from inferencehub.gateway.calls.peers import Peers
 from inferencehub.gateway.calls.stages import LoadShedding, Memory
 from inferencehub.gateway.calls.submit import Calls
 from inferencehub.gateway.grpc_api.edge import Edge as GrpcEdge
-from inferencehub.gateway.grpc_api.edge import fields_of
 from inferencehub.gateway.grpc_api.infer import Infer
 from inferencehub.gateway.grpc_api.metadata import Metadata as GrpcMetadata
 from inferencehub.gateway.grpc_api.port import GrpcPort, handlers, options
@@ -77,6 +74,8 @@ class Gateway:
         self.certificate = settings.certificate()
         self.peers = Peers(settings.gateways)
         self.keys = ApiKeys(settings.api_keys, "HUB_API_KEYS") if settings.api_keys else None
+        self.tokens = settings.tokens()
+        self.authentication = Authentication(self.keys, self.tokens) if self.keys or self.tokens else None
         self.started = False
         self.draining = False
         self.metrics = Metrics(access)
@@ -89,9 +88,10 @@ class Gateway:
         self.demand = Demand(self.fleet, self.table, self.unknown)
         self.metrics.registry.register(RoutingCollector(self.fleet, self.table, self.bytes_held))
         self.metrics.registry.register(self.demand)
-        files = (self.certificate, self.fleet.certificate, self.keys)
         self.metrics.registry.register(self.peers)
-        self.metrics.registry.register(Reloads("inferencehub_gateway", *files))
+        source = None if self.tokens is None else self.tokens.source
+        reloaded = (self.certificate, self.fleet.certificate, self.keys, source)
+        self.metrics.registry.register(Reloads("inferencehub_gateway", *reloaded))
         limits = self._limits()
         self.edge = self._make_edge()
         self.http = HttpServer(self.edge, settings.port, limits, self.bytes_held, self.certificate)
@@ -104,7 +104,7 @@ class Gateway:
     def _make_edge(self) -> Edge:
         """The handler that answers callers."""
         settings = self.settings
-        known = [] if self.keys is None else [Authentication(self.keys), KeyLimits(self.peers)]
+        known = [] if self.authentication is None else [self.authentication, KeyLimits(self.peers)]
         stages = [*known, Memory(self.bytes_held), LoadShedding()]
         calls = self.calls = Calls(self.table, self.unknown, settings, stages)
         metadata = Metadata(self.fleet, self.table, self.not_ready)
@@ -136,9 +136,8 @@ class Gateway:
             self.calls, self.metrics.grpc, self.access, settings.max_body_bytes, largest, server.callers
         )
         infer = Infer(self.calls)
-        streams = InferStreams(
-            StreamedCalls(edge, infer).answer, MOST_WAITING, self.bytes_held, server.callers, self._admit
-        )
+        streamed = StreamedCalls(edge, infer, self.authentication)
+        streams = InferStreams(streamed.answer, MOST_WAITING, self.bytes_held, server.callers, streamed.admit)
         metadata = GrpcMetadata(self.queries, self.logs, self.serves)
         return GrpcPort(
             server,
@@ -148,18 +147,6 @@ class Gateway:
             self.serves,
             lambda: self.table.changed,
         )
-
-    def _admit(self, metadata: Any) -> str:
-        """Check who opens a stream, and return the id of their key; each request on it is checked too.
-
-        Raises:
-            HubError: UNAUTHENTICATED without a good key, FORBIDDEN if its holder may not call models.
-        """
-        if self.keys is None:
-            return ""
-        caller = self.keys.caller(key_of(fields_of(metadata)))
-        caller.require(Action.INFER)
-        return caller.id
 
     def _limits(self) -> Limits:
         """The time and the number of connections that callers may use."""
@@ -199,6 +186,9 @@ class Gateway:
             self.certificate.start()
         if self.keys is not None:
             self.keys.start()
+        if self.tokens is not None:
+            self.tokens.source.start()
+        if self.authentication is not None:
             self.peers.start()
         await self.ops.start()
         await self.fleet.start()
@@ -229,6 +219,9 @@ class Gateway:
             await self.certificate.stop()
         if self.keys is not None:
             await self.keys.stop()
+        if self.tokens is not None:
+            await self.tokens.source.stop()
+        if self.authentication is not None:
             await self.peers.stop()
         await self.fleet.stop()
         await self.ops.stop(1)

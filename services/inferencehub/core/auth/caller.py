@@ -43,15 +43,16 @@ class Caller:
     """Who makes a call.
 
     Args:
-        id: of the caller's key, for logs and sentences; "" if nobody is asked who they are.
+        id: of the caller, such as that of a key, for logs and sentences; "" if nobody is asked who they are.
         tenant: whom the caller belongs to; "" if that is not said.
         models: patterns of the models' names, as a shell has them: * for any text, ? for a character, [ab] for one of
             these.
         actions: what the caller may do.
         limits: what the caller may use; None for no limit.
+        who: the caller in sentences; "" for the key with this id.
     """
 
-    __slots__ = ("_every", "_known", "_pattern", "_patterns", "actions", "id", "limits", "tenant")
+    __slots__ = ("_every", "_known", "_pattern", "_patterns", "actions", "id", "limits", "tenant", "who")
 
     def __init__(
         self,
@@ -60,8 +61,10 @@ class Caller:
         models: Iterable[str],
         actions: Iterable[Action],
         limits: Limits | None = None,
+        who: str = "",
     ) -> None:
         self.id = id
+        self.who = who or f"key '{id}'"
         self.tenant = tenant
         self.limits = limits
         self.actions = frozenset(actions)
@@ -93,7 +96,7 @@ class Caller:
         """
         if action not in self.actions:
             may = ", ".join(sorted(self.actions)) or "nothing"
-            raise HubError(Kind.FORBIDDEN, f"key '{self.id}' may not {action}, it may {may}")
+            raise HubError(Kind.FORBIDDEN, f"{self.who} may not {action}, it may {may}")
 
     def require_model(self, model: str, named: bool = True) -> None:
         """Check that the caller may use a model. The sentence does not tell whether there is such a model.
@@ -107,7 +110,7 @@ class Caller:
         """
         if not self.sees(model):
             which = f"model '{model[:80]}'" if named else "the model of requests that name none"
-            raise HubError(Kind.FORBIDDEN, f"key '{self.id}' may not use {which}")
+            raise HubError(Kind.FORBIDDEN, f"{self.who} may not use {which}")
 
 
 ANYONE = Caller("", "", ["*"], Action)  # where nobody is asked who they are

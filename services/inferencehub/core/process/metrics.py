@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from prometheus_client import CollectorRegistry, Gauge, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from inferencehub import __version__
-from inferencehub.core.files.watched import WatchedFiles
 from inferencehub.core.process.logs import AccessLog
 
 # Prometheus estimates a quantile within a bucket, so it may be wrong by as much as the bucket is wide. From 0.25 to 1 s, where
@@ -44,10 +45,21 @@ class AccessLines:
         return [CounterMetricFamily(f"{self.prefix}_access_lines_dropped", text, value=dropped)]
 
 
+class Reloaded(Protocol):
+    """What is read again when it changes, such as `WatchedFiles`."""
+
+    setting: str
+    reloads: int
+
+    @property
+    def refused(self) -> bool:
+        """Whether there is something that is not used."""
+
+
 class Reloads:
     """The metrics `<prefix>_reloads` and `<prefix>_reload_refused`, read at each scrape."""
 
-    def __init__(self, prefix: str, *reloaded: WatchedFiles | None) -> None:
+    def __init__(self, prefix: str, *reloaded: Reloaded | None) -> None:
         self.prefix = prefix
         self.reloaded = [one for one in reloaded if one is not None]
 

@@ -1,32 +1,64 @@
-"""The stage that asks who calls: by an API key, the same on all fronts."""
+"""The stage that asks who calls: by an API key or a JWT, the same on all fronts."""
 
 from __future__ import annotations
 
-from inferencehub.core.auth.api_keys import ApiKeys
+from typing import Protocol
+
+from inferencehub.core.auth.caller import Caller
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.gateway.calls.exchange import Exchange
 from inferencehub.gateway.calls.stages import Metadata, Stage
 
-EXPECTED = "send a key as 'Authorization: Bearer hub_…' or 'X-Api-Key: hub_…'"
+DOTS = 2  # in a JWT; a key that we made has none
+KEY = "a key as 'Authorization: Bearer hub_…' or 'X-Api-Key: hub_…'"
+TOKEN = "a JWT as 'Authorization: Bearer …'"
+
+
+class Credentials(Protocol):
+    """Credentials of a kind, such as API keys."""
+
+    def caller(self, credential: bytes, /) -> Caller:
+        """Who is behind a credential.
+
+        Raises:
+            HubError: UNAUTHENTICATED if it is not good.
+        """
 
 
 class Authentication(Stage):
-    """Refuses calls without a good key, and calls that the holder of the key may not make.
+    """Refuses calls without a good key or token, and calls that its holder may not make.
 
     Args:
-        keys: the keys.
+        keys: the API keys; None where they are no credentials.
+        tokens: the JWTs; None where they are no credentials.
     """
 
-    def __init__(self, keys: ApiKeys) -> None:
-        self.keys = keys
+    def __init__(self, keys: Credentials | None, tokens: Credentials | None) -> None:
+        self._keys = keys
+        self._tokens = tokens
+        known = [("key", KEY)] * (keys is not None) + [("token", TOKEN)] * (tokens is not None)
+        self._kinds = " or ".join(kind for kind, _ in known)
+        self._expected = f"send {', or '.join(way for _, way in known)}"
+
+    def caller(self, metadata: Metadata) -> Caller:
+        """Who sends a request with this metadata.
+
+        Raises:
+            HubError: UNAUTHENTICATED without a good key or token.
+        """
+        credential = self._credential(metadata)
+        if self._tokens is not None and (self._keys is None or credential.count(b".") == DOTS):
+            return self._tokens.caller(credential)
+        assert self._keys is not None
+        return self._keys.caller(credential)
 
     def check(self, exchange: Exchange, metadata: Metadata) -> None:
         """See `Stage`. Sets `exchange.caller`.
 
         Raises:
-            HubError: UNAUTHENTICATED without a good key, FORBIDDEN if its holder may not do this.
+            HubError: UNAUTHENTICATED without a good key or token, FORBIDDEN if its holder may not do this.
         """
-        exchange.caller = self.keys.caller(key_of(metadata))
+        exchange.caller = self.caller(metadata)
         if exchange.action is not None:
             exchange.caller.require(exchange.action)
 
@@ -34,25 +66,25 @@ class Authentication(Stage):
         """See `Stage`.
 
         Raises:
-            HubError: FORBIDDEN if the holder of the key may not use the model.
+            HubError: FORBIDDEN if the caller may not use the model.
         """
         exchange.caller.require_model(model, by_caller)
 
+    def _credential(self, metadata: Metadata) -> bytes:
+        """The key or token that came with a request.
 
-def key_of(metadata: Metadata) -> bytes:
-    """The key that came with a request.
-
-    Raises:
-        HubError: UNAUTHENTICATED if there is none.
-    """
-    authorization = metadata.get(b"authorization", b"").strip()
-    if not authorization:
-        key = metadata.get(b"x-api-key", b"")
-    else:
-        scheme, _, key = authorization.partition(b" ")
-        if scheme.lower() != b"bearer":  # it is not shown: it may be the key itself
-            raise HubError(Kind.UNAUTHENTICATED, f"the credentials are not of kind 'Bearer': {EXPECTED}")
-    key = key.strip()
-    if not key:
-        raise HubError(Kind.UNAUTHENTICATED, f"there is no key: {EXPECTED}")
-    return key
+        Raises:
+            HubError: UNAUTHENTICATED if there is none.
+        """
+        authorization = metadata.get(b"authorization", b"").strip()
+        if not authorization:
+            credential = metadata.get(b"x-api-key", b"")
+        else:
+            scheme, _, credential = authorization.partition(b" ")
+            if scheme.lower() != b"bearer":  # it is not shown: it may be the credential itself
+                sentence = f"the credentials are not of kind 'Bearer': {self._expected}"
+                raise HubError(Kind.UNAUTHENTICATED, sentence)
+        credential = credential.strip()
+        if not credential:
+            raise HubError(Kind.UNAUTHENTICATED, f"there is no {self._kinds}: {self._expected}")
+        return credential

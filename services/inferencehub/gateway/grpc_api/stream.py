@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from inferencehub.core.auth.caller import Action
 from inferencehub.core.grpc_server.coding import decode
 from inferencehub.core.grpc_server.infer_stream import Write, replies
 from inferencehub.core.grpc_server.unary import own_limit, sentence
@@ -14,7 +15,8 @@ from inferencehub.core.oip import stream_messages
 from inferencehub.core.oip.raw_fields import read_request
 from inferencehub.core.values.errors import HubError
 from inferencehub.gateway.calls.answer_times import AnswerTimes
-from inferencehub.gateway.grpc_api.edge import Edge
+from inferencehub.gateway.calls.authentication import Authentication
+from inferencehub.gateway.grpc_api.edge import Edge, fields_of
 from inferencehub.gateway.grpc_api.infer import Infer
 
 METHOD = "ModelStreamInfer"
@@ -27,11 +29,25 @@ class StreamedCalls:
     Args:
         edge: what each call passes on its way in and out.
         infer: runs them.
+        authentication: asks who calls; None if nobody is asked.
     """
 
-    def __init__(self, edge: Edge, infer: Infer) -> None:
+    def __init__(self, edge: Edge, infer: Infer, authentication: Authentication | None) -> None:
         self.edge = edge
         self.infer = infer
+        self.authentication = authentication
+
+    def admit(self, metadata: Any) -> str:
+        """Check who opens a stream, and return the caller's id; each request on the stream is checked too.
+
+        Raises:
+            HubError: UNAUTHENTICATED without good credentials, FORBIDDEN if the caller may not call models.
+        """
+        if self.authentication is None:
+            return ""
+        caller = self.authentication.caller(fields_of(metadata))
+        caller.require(Action.INFER)
+        return caller.id
 
     async def answer(self, data: bytes, context: Any, write: Write) -> bytes:
         """Run the request in a message; see `infer_stream.Answer`."""

@@ -25,5 +25,5 @@ class AccessLine(msgspec.Struct, gc=False):
     network_ms: float
     compute_ms: float
     served_by: str
-    key: str
+    caller: str
     tenant: str

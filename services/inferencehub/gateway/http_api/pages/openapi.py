@@ -176,9 +176,9 @@ def openapi() -> Json:
                 "bearer": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "a key, if the gateway asks for one",
+                    "description": "a key or a JWT, if the gateway asks for one",
                 },
-                "key": {"type": "apiKey", "in": "header", "name": "X-Api-Key", "description": "the same"},
+                "key": {"type": "apiKey", "in": "header", "name": "X-Api-Key", "description": "a key"},
             },
         },
     }

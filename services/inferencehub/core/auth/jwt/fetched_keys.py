@@ -1,0 +1,125 @@
+"""The keys that verify tokens, fetched from the identity provider beside the requests."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from contextlib import suppress
+from time import monotonic
+from typing import Any
+from urllib.error import URLError
+from urllib.request import HTTPRedirectHandler, HTTPSHandler, Request, build_opener
+
+from inferencehub.core.auth.jwt.public_keys import PublicKeys
+from inferencehub.core.files.watched import BadFile
+
+logger = logging.getLogger(__name__)
+
+EVERY_S = 300.0  # between two fetches
+AGAIN_S = (
+    30.0  # at least between two fetches, also where tokens come whose key is unknown, and after a failure
+)
+FIRST_S = 2.0  # after a failure, as long as there are no keys at all
+TIMEOUT_S = 5.0  # of a fetch
+MOST_BYTES = 2**20  # of a set
+
+
+class FetchedKeys:
+    """The keys at a URL. Those of the last good answer hold for as long as no better one comes.
+
+    Args:
+        url: of a JSON Web Key Set; https, or http on this machine.
+        setting: the name of the setting that has the URL, for logs and metrics.
+        authorities: file with the certificates of the authorities that sign the server's one, as PEM; "" for those of
+            the system.
+        again_s: seconds between two fetches at least.
+
+    `reloads` counts answers that changed the keys; `refused` is true while the last fetch has failed.
+
+    Raises:
+        BadFile: if the file can't be used.
+    """
+
+    def __init__(self, url: str, setting: str, authorities: str = "", again_s: float = AGAIN_S) -> None:
+        self.url = url
+        self.setting = setting
+        self.keys: PublicKeys | None = None
+        self.reloads = 0
+        self.refused = False
+        self._again_s = again_s
+        self._text = b""
+        self._wanted = asyncio.Event()
+        try:
+            context = ssl.create_default_context(cafile=authorities or None)
+        except OSError as error:
+            raise BadFile(f"HUB_JWT_CA names {authorities}, which cannot be used: {error}") from None
+        self._opener = build_opener(HTTPSHandler(context=context), NoRedirects())
+        self._task: asyncio.Task[None] | None = None
+
+    def missing(self) -> None:
+        """See `KeySource`."""
+        self._wanted.set()
+
+    def start(self) -> None:
+        """Fetch the keys from now on."""
+        self._task = asyncio.get_running_loop().create_task(self._keep_fresh())
+
+    async def stop(self) -> None:
+        """Fetch no more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _keep_fresh(self) -> None:
+        while True:
+            self._wanted.clear()
+            await self._fetch_once()
+            await asyncio.sleep(FIRST_S if self.keys is None else self._again_s)
+            if not self.refused:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(EVERY_S - self._again_s):
+                        await self._wanted.wait()
+
+    async def _fetch_once(self) -> None:
+        try:
+            text = await asyncio.to_thread(self._fetch)
+            if text != self._text:
+                self.keys, self._text = PublicKeys(text), text
+                self.reloads += 1
+                logger.info("keys of tokens fetched", extra={"url": self.url})
+            self.refused = False
+        except Exception as error:  # whatever it is, the next fetch may be better
+            if not self.refused:
+                reason = str(error.reason if type(error) is URLError else error)
+                logger.error(
+                    "the keys of tokens could not be fetched", extra={"url": self.url, "reason": reason}
+                )
+            self.refused = True
+
+    def _fetch(self) -> bytes:
+        """The set as it is now; runs in a thread.
+
+        Raises:
+            OSError: if there is no good answer.
+            ValueError: if the answer is too large or too slow.
+        """
+        ends = monotonic() + TIMEOUT_S
+        text = b""
+        with self._opener.open(
+            Request(self.url, headers={"Accept": "application/json"}), timeout=TIMEOUT_S
+        ) as answer:
+            while part := answer.read1(2**16):
+                text += part
+                if len(text) > MOST_BYTES:
+                    raise ValueError(f"the answer is larger than {MOST_BYTES} bytes")
+                if monotonic() > ends:
+                    raise ValueError(f"the answer took longer than {TIMEOUT_S:g} s")
+        return text
+
+
+class NoRedirects(HTTPRedirectHandler):
+    """Takes a redirect for an error: the keys come from where the setting says, and from nowhere else."""
+
+    def redirect_request(self, *args: Any, **more: Any) -> None:
+        """See `urllib.request.HTTPRedirectHandler`: None for an error."""
