@@ -58,6 +58,12 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
         "certificates": {"source": "certManager", "issuerRef": {"name": "ca", "kind": "ClusterIssuer"}}})),
     "scaled-by-prometheus": at("inference.autoscaling", {"source": "prometheus"}),
     "api-keys": {"auth": {"apiKeys": {"existingSecret": "keys"}}, "example": {"keySecret": "mine"}},
+    "jwt": at("auth.jwt", {
+        "issuer": "https://login.example.com/", "audiences": ["hub", "ml"], "algorithms": ["RS256", "ES256"],
+        "claims": {"tenant": "org", "actions": {"infer": {"scope": "predict"}}},
+        "keys": {"url": "https://login.example.com:8443/keys", "caConfigMap": "authorities",
+                 "egressTo": [{"ipBlock": {"cidr": "203.0.113.0/24"}}]}}),
+    "jwt-of-a-file": at("auth.jwt", {"issuer": "https://login.example.com/", "audiences": ["hub"], "keys": {"configMap": "jwks"}}),
     "tls-of-tiers": at("tls.tiers", {"gateway": {"existingSecret": "front"}, "inference": {"existingSecret": "back"}}),
     "tls-by-cert-manager": at("tls", {
         "callers": {"certManager": {"issuerRef": {"name": "public", "kind": "ClusterIssuer"}, "dnsNames": ["hub.example.com"]}},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from inferencehub.core.auth.key_file import digest, new_key
 from inferencehub.core.process.settings import read_settings
 from inferencehub.gateway.settings import GatewaySettings
 from tests.chart.combinations import COMBINATIONS
-from tests.chart.rendering import at, environ, one, render, texts
+from tests.chart.rendering import at, environ, merge, one, render, texts
 from tests.chart.test_release_test import run
 from tests.hub import MODELS, running_hub
 
@@ -32,6 +33,47 @@ def test_the_setting_names_a_file_of_the_mounted_secret() -> None:
     plain = one(render(), "Deployment", "gateway")["spec"]["template"]["spec"]
     assert not read_settings(GatewaySettings, environ(plain)).api_keys
     assert [volume["name"] for volume in plain["volumes"]] == ["tmp"]
+
+
+@pytest.mark.parametrize("name", ["jwt", "jwt-of-a-file"])
+def test_tokens(name: str) -> None:
+    objects = render(COMBINATIONS[name])
+    values = COMBINATIONS[name]["auth"]["jwt"]
+    pod = one(objects, "Deployment", "gateway")["spec"]["template"]["spec"]
+    (volume,) = [volume for volume in pod["volumes"] if volume["name"] == "jwt"]
+    (mount,) = [mount for mount in pod["containers"][0]["volumeMounts"] if mount["name"] == "jwt"]
+    files = [
+        f"{mount['mountPath']}/{item['path']}"
+        for source in volume["projected"]["sources"]
+        for item in source["configMap"]["items"]
+    ]
+    settings = read_settings(GatewaySettings, environ(pod))
+    assert (settings.jwt_issuer, list(settings.jwt_audience)) == (values["issuer"], values["audiences"])
+    assert settings.gateways
+    rules = settings.token_rules()
+    assert rules is not None
+    if name == "jwt":
+        assert (settings.jwt_keys, [settings.jwt_ca]) == (values["keys"]["url"], files)
+        assert rules.claims.actions == values["claims"]["actions"]
+        assert list(rules.algorithms) == values["algorithms"]
+    else:
+        assert ([settings.jwt_keys], settings.jwt_ca) == (files, "")
+    assert environ(one(objects, "Pod", "-test")["spec"])["STATUS"] == "401"
+
+
+def test_the_policy_opens_the_way_to_the_keys() -> None:
+    def rules(values: dict[str, Any]) -> list[Any]:
+        policy = one(render(merge(values, at("networkPolicy.enabled", True))), "NetworkPolicy", "gateway")
+        egress: list[Any] = policy["spec"]["egress"]
+        return egress
+
+    opened = [rule for rule in rules(COMBINATIONS["jwt"]) if rule not in rules({})]
+    to = COMBINATIONS["jwt"]["auth"]["jwt"]["keys"]["egressTo"]
+    assert opened == [{"ports": [{"protocol": "TCP", "port": 8443}], "to": to}]
+    url = {"issuer": "https://a/", "audiences": ["hub"], "keys": {"url": "https://[2001:db8::1]/keys"}}
+    opened = [rule for rule in rules(at("auth.jwt", url)) if rule not in rules({})]
+    assert opened == [{"ports": [{"protocol": "TCP", "port": 443}]}]
+    assert rules(COMBINATIONS["jwt-of-a-file"]) == rules({})
 
 
 def test_commands_in_the_notes_send_a_key() -> None:

@@ -13,6 +13,7 @@ from tests.chart.rendering import CHART, at, helm, merge, render
 
 CLAIM = {"source": "pvc", "pvc": {"claimName": "models"}}
 GPU = "inference.pools.gpu"
+JWT = {"issuer": "https://a/", "audiences": ["hub"], "keys": {"configMap": "jwks"}}
 DEMAND = at("inference.autoscaling.source", "demand")
 # What these say is seen where they are tested: a release name, and a cluster.
 ELSEWHERE = ("must begin with a letter", "already serves the external metrics", "but the cluster has no")
@@ -104,6 +105,14 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (at("gateway.extraEnv", [{"name": "HUB_API_KEYS", "value": "/x"}]), "gateway.extraEnv sets HUB_API_KEYS"),
     (merge(at("auth.apiKeys.existingSecret", "keys"), at("gateway.extraVolumes", [{"name": "auth", "emptyDir": {}}])),
      "has a volume 'auth', but the chart uses that name itself"),
+    (merge(at("auth.jwt", JWT), at("gateway.extraVolumes", [{"name": "jwt", "emptyDir": {}}])),
+     "has a volume 'jwt', but the chart uses that name itself"),
+    (at("auth.jwt", {**JWT, "audiences": []}), "auth.jwt.audiences is empty"),
+    (at("auth.jwt", {**JWT, "issuer": ""}), "auth.jwt.issuer is empty"),
+    (at("auth.jwt", {**JWT, "keys": {}}), "nothing verifies its tokens"),
+    (at("auth.jwt", {**JWT, "keys": {"url": "https://a/", "configMap": "jwks"}}), "auth.jwt.keys has both url and configMap"),
+    (at("auth.jwt", {**JWT, "keys": {"url": "http://a/"}}), "auth.jwt.keys.url is 'http://a/'"),
+    (at("auth.jwt", {**JWT, "keys": {"configMap": "jwks", "caConfigMap": "ca"}}), "are for keys that are fetched"),
     (at("scaler.port", 9090), "scaler.port is 9090"),
     (merge(DEMAND, at("scaler.serviceAccount.create", False)), "set scaler.serviceAccount.name"),
     (at("scaler.podLabels", {"inferencehub/pool": "x"}), "scaler.podLabels sets 'inferencehub/pool'"),

@@ -24,12 +24,7 @@
 - name: HUB_TIER_TLS_SERVER_NAME
   value: {{ include "inferencehub.tls.name" (list $.root "inference") }}
 {{- end }}
-{{- if .root.Values.auth.apiKeys.existingSecret }}
-- name: HUB_API_KEYS
-  value: /etc/inferencehub/auth/keys.json
-- name: HUB_GATEWAYS
-  value: {{ printf "%s-ops.%s.svc.%s." (include "inferencehub.gateway" .root) .root.Release.Namespace .root.Values.clusterDomain }}
-{{- end }}
+{{- include "inferencehub.auth.env" .root }}
 {{- $demand := dict }}{{ include "inferencehub.demand" (list .root $demand) }}
 {{- with $demand.models }}
 - name: HUB_ON_DEMAND_MODELS

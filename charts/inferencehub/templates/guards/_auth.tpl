@@ -1,0 +1,24 @@
+{{/* Refuses settings of tokens that are named by halves, or twice. */}}
+
+{{- define "inferencehub.guard.auth" -}}
+{{- $jwt := .Values.auth.jwt }}{{ $keys := $jwt.keys }}
+{{- if $jwt.issuer }}
+{{- if not $jwt.audiences }}
+{{- fail "auth.jwt.audiences is empty, so tokens for other services would be taken: set the audience that tokens for this one have." }}
+{{- end }}
+{{- if not (or $keys.url $keys.configMap) }}
+{{- fail "auth.jwt.issuer is set, but nothing verifies its tokens: set auth.jwt.keys.url or auth.jwt.keys.configMap." }}
+{{- end }}
+{{- if and $keys.url $keys.configMap }}
+{{- fail "auth.jwt.keys has both url and configMap, but the keys come from one place: set one of them." }}
+{{- end }}
+{{- else if or $keys.url $keys.configMap $jwt.audiences }}
+{{- fail "auth.jwt.issuer is empty, so no token would be taken: set the issuer that tokens have." }}
+{{- end }}
+{{- if and $keys.url (not (hasPrefix "https://" $keys.url)) }}
+{{- fail (printf "auth.jwt.keys.url is '%s', but who can change the keys gets in: use https://." $keys.url) }}
+{{- end }}
+{{- if and (or $keys.caConfigMap $keys.egressTo) (not $keys.url) }}
+{{- fail "auth.jwt.keys.caConfigMap and egressTo are for keys that are fetched: set auth.jwt.keys.url." }}
+{{- end }}
+{{- end }}

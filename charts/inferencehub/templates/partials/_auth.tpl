@@ -1,0 +1,90 @@
+{{/* Credentials of callers: the gateway's settings, and the files that they name. */}}
+
+{{/* What callers must show: "key", "token" or "key or token"; empty if nobody is asked. */}}
+{{- define "inferencehub.auth.asked" -}}
+{{- $auth := .Values.auth }}{{ $asked := list }}
+{{- if $auth.apiKeys.existingSecret }}{{ $asked = append $asked "key" }}{{ end }}
+{{- if $auth.jwt.issuer }}{{ $asked = append $asked "token" }}{{ end }}
+{{- join " or " $asked }}
+{{- end }}
+
+{{- define "inferencehub.auth.env" -}}
+{{- $jwt := .Values.auth.jwt }}
+{{- if .Values.auth.apiKeys.existingSecret }}
+- name: HUB_API_KEYS
+  value: /etc/inferencehub/auth/keys.json
+{{- end }}
+{{- if $jwt.issuer }}
+- name: HUB_JWT_KEYS
+  value: {{ $jwt.keys.url | default "/etc/inferencehub/jwt/jwks.json" | quote }}
+{{- if $jwt.keys.caConfigMap }}
+- name: HUB_JWT_CA
+  value: /etc/inferencehub/jwt/ca.crt
+{{- end }}
+- name: HUB_JWT_ISSUER
+  value: {{ $jwt.issuer | quote }}
+- name: HUB_JWT_AUDIENCE
+  value: {{ join "," $jwt.audiences | quote }}
+- name: HUB_JWT_ALGORITHMS
+  value: {{ join "," $jwt.algorithms | quote }}
+- name: HUB_JWT_CLAIMS
+  value: {{ toJson $jwt.claims | quote }}
+{{- end }}
+{{- if include "inferencehub.auth.asked" . }}
+- name: HUB_GATEWAYS
+  value: {{ printf "%s-ops.%s.svc.%s." (include "inferencehub.gateway" .) .Release.Namespace .Values.clusterDomain }}
+{{- end }}
+{{- end }}
+
+{{/* Mounted as a whole: a file of its own (subPath) would never change. */}}
+{{- define "inferencehub.auth.volumes" -}}
+{{- with .Values.auth.apiKeys.existingSecret }}
+- name: auth
+  secret:
+    secretName: {{ . }}
+{{- end }}
+{{- with .Values.auth.jwt.keys }}
+{{- if or .configMap .caConfigMap }}
+- name: jwt
+  projected:
+    sources:
+      {{- with .configMap }}
+      - configMap:
+          name: {{ . }}
+          items: [{key: jwks.json, path: jwks.json}]
+      {{- end }}
+      {{- with .caConfigMap }}
+      - configMap:
+          name: {{ . }}
+          items: [{key: ca.crt, path: ca.crt}]
+      {{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "inferencehub.auth.mounts" -}}
+{{- if .Values.auth.apiKeys.existingSecret }}
+- name: auth
+  mountPath: /etc/inferencehub/auth
+  readOnly: true
+{{- end }}
+{{- if or .Values.auth.jwt.keys.configMap .Values.auth.jwt.keys.caConfigMap }}
+- name: jwt
+  mountPath: /etc/inferencehub/jwt
+  readOnly: true
+{{- end }}
+{{- end }}
+
+{{/* A NetworkPolicy's rule for fetching the keys of tokens. */}}
+{{- define "inferencehub.auth.egress" -}}
+{{- with .Values.auth.jwt.keys }}
+{{- if .url }}
+- ports:
+    - {protocol: TCP, port: {{ (urlParse .url).host | regexFind ":[0-9]+$" | trimPrefix ":" | default "443" }}}
+  {{- with .egressTo }}
+  to:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
