@@ -47,7 +47,7 @@ def test_a_new_key_is_printed_once_and_means_what_was_asked_for(file: Path) -> N
     assert run(file, "check", given=text + "\n").stdout == "ci\n"
     assert caller.limits == (0.5, 3, 7)
     assert [line.split() for line in run(file, "list").stdout.splitlines()] == [
-        ["ID", "TENANT", "MODELS", "ACTIONS", "LIMITS", "NOT", "AFTER"],
+        ["ID", "CERTIFICATE", "TENANT", "MODELS", "ACTIONS", "LIMITS", "NOT", "AFTER"],
         ["first", "*", "infer,describe"],
         [
             "ci",
@@ -57,6 +57,20 @@ def test_a_new_key_is_printed_once_and_means_what_was_asked_for(file: Path) -> N
             "rate=0.5,burst=3,concurrency=7",
             "2999-01-31T00:00:00+00:00",
         ],
+    ]
+
+
+def test_the_name_in_a_certificate_needs_no_key(file: Path) -> None:
+    made = run(file, "new", "robot", "--certificate", "robot.example", "--model", "digits")
+    assert (made.exit_code, made.stdout) == (0, "")
+    assert made.stderr == f"added 'robot' to {file}, who shows a certificate of 'robot.example'\n"
+    caller = ApiKeys(str(file), "HUB_API_KEYS").holder(["other.example", "robot.example"])
+    assert (caller.id, caller.sees("digits"), caller.sees("v1-mock")) == ("robot", True, False)
+    assert run(file, "list").stdout.splitlines()[1].split() == [
+        "robot",
+        "robot.example",
+        "digits",
+        "infer,describe",
     ]
 
 

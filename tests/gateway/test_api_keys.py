@@ -438,7 +438,7 @@ async def test_changes_of_the_file_take_hold(
         write(file, '{"keys": [{"id": "later"}]}')  # half written, or a mistake
         await eventually(lambda: [one for one in caplog.records if "stay in use" in one.getMessage()])
         (record,) = [one for one in caplog.records if "stay in use" in one.getMessage()]
-        assert "`sha256`" in vars(record)["reason"]
+        assert "must have either sha256 or certificate" in vars(record)["reason"]
         assert (await status("later"), await status("all")) == (200, 200)
         metrics = await hub.metrics()
         assert 'inferencehub_gateway_reload_refused{setting="HUB_API_KEYS"} 1.0' in metrics

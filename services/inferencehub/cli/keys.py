@@ -64,6 +64,11 @@ def key() -> None:
 @click.option("--rate", type=click.FloatRange(1e-4, 1e6), help="Calls a second.")
 @click.option("--burst", type=click.IntRange(1, 10**6), help="Calls that may begin at once after a pause.")
 @click.option("--concurrency", type=click.IntRange(1, 10**6), help="Calls at a time.")
+@click.option(
+    "--certificate",
+    default="",
+    help="A name in the holder's certificate, which is shown in place of a key; no key is made then.",
+)
 @FILE
 def new(
     id: str,
@@ -74,14 +79,15 @@ def new(
     rate: float | None,
     burst: int | None,
     concurrency: int | None,
+    certificate: str,
     file: Path,
 ) -> None:
     """Make a key with this ID, add it to the file, and print it. It is shown only now."""
-    made = new_key(id)
+    made = "" if certificate else new_key(id)
     ends = None if not_after is None else not_after.replace(tzinfo=UTC)
     allowed = tuple(Action(action) for action in actions)
-    sha256 = digest(made.encode()).hex()
-    entry = KeyEntry(id, sha256, tenant, models, allowed, ends, rate, burst, concurrency)
+    sha256 = digest(made.encode()).hex() if made else ""
+    entry = KeyEntry(id, sha256, certificate, tenant, models, allowed, ends, rate, burst, concurrency)
     try:
         check_entry(entry)
         content = written_keys((*(read_keys(file.read_bytes()) if file.exists() else ()), entry))
@@ -89,6 +95,9 @@ def new(
     except (OSError, ValueError) as error:
         raise click.ClickException(f"{file}: {error}") from None
     replace(file, content)
+    if certificate:
+        click.echo(f"added '{id}' to {file}, who shows a certificate of '{certificate}'", err=True)
+        return
     click.echo(f"added key '{id}' to {file}; the key itself is shown only now:", err=True)
     click.echo(made)
 
@@ -96,17 +105,27 @@ def new(
 @key.command("list")
 @FILE
 def list_keys(file: Path) -> None:
-    """Print the keys of the file: id, tenant, models, actions, limits, and when they expire."""
+    """Print the keys of the file: id, name in a certificate, tenant, models, actions, limits, and when they expire."""
     try:
         entries = read_keys(file.read_bytes())
     except (OSError, ValueError) as error:
         raise click.ClickException(f"{file}: {error}") from None
-    rows = [("ID", "TENANT", "MODELS", "ACTIONS", "LIMITS", "NOT AFTER")]
+    rows = [("ID", "CERTIFICATE", "TENANT", "MODELS", "ACTIONS", "LIMITS", "NOT AFTER")]
     for entry in entries:
         ends = "" if entry.not_after is None else entry.not_after.astimezone(UTC).isoformat()
         named = (("rate", entry.rate), ("burst", entry.burst), ("concurrency", entry.concurrency))
         limits = ",".join(f"{name}={value:g}" for name, value in named if value is not None)
-        rows.append((entry.id, entry.tenant, ",".join(entry.models), ",".join(entry.actions), limits, ends))
+        rows.append(
+            (
+                entry.id,
+                entry.certificate,
+                entry.tenant,
+                ",".join(entry.models),
+                ",".join(entry.actions),
+                limits,
+                ends,
+            )
+        )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         click.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())

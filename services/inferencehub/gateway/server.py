@@ -27,6 +27,7 @@ from inferencehub.core.oip.admin.log_settings import LogSettings
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.process.metrics import Reloads
 from inferencehub.core.process.ops_port import ops_server
+from inferencehub.core.tls.certificate import Contents
 from inferencehub.gateway.calls.authentication import Authentication
 from inferencehub.gateway.calls.key_limits import KeyLimits
 from inferencehub.gateway.calls.peers import Peers
@@ -75,7 +76,8 @@ class Gateway:
         self.peers = Peers(settings.gateways)
         self.keys = ApiKeys(settings.api_keys, "HUB_API_KEYS") if settings.api_keys else None
         self.tokens = settings.tokens()
-        self.authentication = Authentication(self.keys, self.tokens) if self.keys or self.tokens else None
+        asked = self.keys or self.tokens or settings.tls_ca
+        self.authentication = Authentication(self.keys, self.tokens) if asked else None
         self.started = False
         self.draining = False
         self.metrics = Metrics(access)
@@ -133,7 +135,13 @@ class Gateway:
             None if self.certificate is None else server_credentials(self.certificate),
         )
         edge = GrpcEdge(
-            self.calls, self.metrics.grpc, self.access, settings.max_body_bytes, largest, server.callers
+            self.calls,
+            self.metrics.grpc,
+            self.access,
+            settings.max_body_bytes,
+            largest,
+            server.callers,
+            mutual=bool(settings.tls_ca),
         )
         infer = Infer(self.calls)
         streamed = StreamedCalls(edge, infer, self.authentication)
@@ -183,6 +191,7 @@ class Gateway:
             OSError: if a port is taken.
         """
         if self.certificate is not None:
+            self.certificate.changed = self._renew
             self.certificate.start()
         if self.keys is not None:
             self.keys.start()
@@ -199,6 +208,14 @@ class Gateway:
         self.grpc.show_health()
         ports = {"port": self.http.port, "grpc_port": self.grpc.port, "ops_port": self.ops.port}
         logger.info("listening", extra=ports)
+
+    def _renew(self, before: Contents) -> None:
+        """Let callers show their certificates again, if those who signed them may not be trusted any more.
+
+        Connections of gRPC end at their age.
+        """
+        if self.certificate is not None and before.authorities != self.certificate.contents.authorities:
+            self.http.renew()
 
     async def drain(self) -> None:
         """Report "not ready", and keep serving until load balancers have noticed."""

@@ -109,6 +109,11 @@ class GatewaySettings(TierSettings):
         "only; read again when it changes",
     )
     tls_key: str = setting("", "file with the key of this certificate, as PEM, without a password")
+    tls_ca: str = setting(
+        "",
+        "file with the authorities that sign callers' certificates, as PEM; each caller must then show one; read again "
+        "when it changes",
+    )
     tier_tls_server_name: str = setting(
         "inference", "name that the certificate of each pod must have; pods are called by their addresses"
     )
@@ -155,6 +160,10 @@ class GatewaySettings(TierSettings):
         self.on_demand()
         if bool(self.tls_cert) is not bool(self.tls_key):
             raise SettingError("HUB_TLS_CERT and HUB_TLS_KEY belong together, expected both or none")
+        if self.tls_ca and not self.tls_cert:
+            raise SettingError(
+                "HUB_TLS_CA is there without HUB_TLS_CERT: callers show certificates only over TLS"
+            )
         if not self.tier_tls_server_name:
             raise SettingError(
                 "HUB_TIER_TLS_SERVER_NAME is empty, expected the name in the pods' certificates"
@@ -224,7 +233,7 @@ class GatewaySettings(TierSettings):
         """
         if not self.tls_cert:
             return None
-        return Certificate("HUB_TLS", self.tls_cert, self.tls_key, protocols=["http/1.1"])
+        return Certificate("HUB_TLS", self.tls_cert, self.tls_key, self.tls_ca, protocols=["http/1.1"])
 
     def on_demand(self) -> dict[str, OnDemand]:
         """`on_demand_models` as a dict by model name.

@@ -15,12 +15,16 @@ from inferencehub.core.files.watched import BadFile
 from inferencehub.core.values.errors import HubError, Kind
 
 ONE = {"id": "ci", "sha256": "a" * 64}
+NAMED = {"id": "ci", "certificate": "ci.example"}
 
 
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        ([{"id": "ci"}], "`sha256`"),
+        ([{"sha256": "a" * 64}], "`id`"),
+        ([{"id": "ci"}], "'ci' must have either sha256 or certificate"),
+        ([{**ONE, "certificate": "a.example"}], "'ci' must have either sha256 or certificate"),
+        ([NAMED, {**NAMED, "id": "cd"}], "'cd' and 'ci' have the same certificate"),
         ([{**ONE, "rates": 1}], "`rates`"),
         ([{**ONE, "models": "digits"}], "Expected `array`, got `str` - at `$.keys[0].models`"),
         ([{**ONE, "actions": ["fly"]}], "Invalid enum value 'fly'"),

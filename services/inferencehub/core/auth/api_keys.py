@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from math import inf
 from time import time
@@ -35,7 +36,8 @@ class ApiKeys(WatchedFiles):
 
     def __init__(self, file: str, setting: str) -> None:
         self._file = file
-        self._known: dict[bytes, Known] = {}
+        self._known: dict[bytes, Known] = {}  # by the digest of a key
+        self._named: dict[str, Known] = {}  # by a name in a certificate
         # Good keys that came: a digest takes several µs where caches are cold.
         self._seen: dict[bytes, Known] = {}
         super().__init__(setting, {setting: file})
@@ -46,7 +48,8 @@ class ApiKeys(WatchedFiles):
             entries = read_keys(contents[0])
         except ValueError as error:
             raise BadFile(f"{self.setting} ({self._file}) cannot be used: {error}") from None
-        self._known = known_of(entries)
+        self._known = {bytes.fromhex(entry.sha256): known_of(entry) for entry in entries if entry.sha256}
+        self._named = {entry.certificate: known_of(entry) for entry in entries if entry.certificate}
         self._seen.clear()
 
     def caller(self, key: bytes) -> Caller:
@@ -61,18 +64,35 @@ class ApiKeys(WatchedFiles):
             if found is None:
                 raise HubError(Kind.UNAUTHENTICATED, "the key is unknown")
             self._seen[key] = found
-        if time() > found.until:
-            ended = datetime.fromtimestamp(found.until, UTC).isoformat(timespec="seconds")
-            raise HubError(Kind.UNAUTHENTICATED, f"key '{found.caller.id}' has expired at {ended}")
-        return found.caller
+        return in_time(found)
+
+    def holder(self, names: Sequence[str]) -> Caller:
+        """Who shows a certificate with these names.
+
+        Raises:
+            HubError: UNAUTHENTICATED if none of them is known, or if the entry has expired.
+        """
+        for name in names:
+            if name in self._named:
+                return in_time(self._named[name])
+        shown = ", ".join(names)[:200] or "no name"
+        raise HubError(Kind.UNAUTHENTICATED, f"the certificate is for {shown}, which is unknown")
 
 
-def known_of(entries: tuple[KeyEntry, ...]) -> dict[bytes, Known]:
-    """The keys of a file by their digests."""
-    return {
-        bytes.fromhex(entry.sha256): Known(
-            Caller(entry.id, entry.tenant, entry.models, entry.actions, entry.limits()),
-            inf if entry.not_after is None else entry.not_after.timestamp(),
-        )
-        for entry in entries
-    }
+def known_of(entry: KeyEntry) -> Known:
+    """Who is behind an entry of the file."""
+    who = f"the certificate of '{entry.certificate}'" if entry.certificate else ""
+    caller = Caller(entry.id, entry.tenant, entry.models, entry.actions, entry.limits(), who)
+    return Known(caller, inf if entry.not_after is None else entry.not_after.timestamp())
+
+
+def in_time(known: Known) -> Caller:
+    """The caller, if the entry has not expired.
+
+    Raises:
+        HubError: UNAUTHENTICATED if it has.
+    """
+    if time() > known.until:
+        ended = datetime.fromtimestamp(known.until, UTC).isoformat(timespec="seconds")
+        raise HubError(Kind.UNAUTHENTICATED, f"{known.caller.who} has expired at {ended}")
+    return known.caller

@@ -4,7 +4,8 @@
                "actions": ["infer", "describe"], "not_after": "2027-01-31T00:00:00Z",
                "rate": 100, "burst": 200, "concurrency": 50}]}
 
-Only `id` and `sha256` must be there. A key is `hub_<id>_<secret>`. The secret has 256 random bits, so its digest needs no
+Only `id` and `sha256` must be there; or `certificate` in place of `sha256`, a name in the certificate of a caller who needs
+no key then. A key is `hub_<id>_<secret>`. The secret has 256 random bits, so its digest needs no
 salt and no slow function: nobody can try them all.
 """
 
@@ -33,7 +34,8 @@ class KeyEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     """One key in the file; see the module's text, and `Caller`. After `not_after` it is refused."""
 
     id: str
-    sha256: str
+    sha256: str = ""
+    certificate: str = ""
     tenant: str = ""
     models: tuple[str, ...] = ("*",)
     actions: tuple[Action, ...] = USUAL
@@ -67,15 +69,17 @@ def read_keys(text: bytes) -> tuple[KeyEntry, ...]:
     except msgspec.DecodeError as error:
         raise ValueError(str(error)) from None
     ids: set[str] = set()
-    digests: dict[str, str] = {}
+    seen: dict[str, str] = {}
     for entry in entries:
         check_entry(entry)
         if entry.id in ids:
             raise ValueError(f"two keys have the id '{entry.id}'")
-        if entry.sha256 in digests:
-            raise ValueError(f"'{entry.id}' and '{digests[entry.sha256]}' have the same sha256")
+        shown = entry.sha256 or entry.certificate
+        if shown in seen:
+            kind = "sha256" if entry.sha256 else "certificate"
+            raise ValueError(f"'{entry.id}' and '{seen[shown]}' have the same {kind}")
         ids.add(entry.id)
-        digests[entry.sha256] = entry.id
+        seen[shown] = entry.id
     return entries
 
 
@@ -88,7 +92,9 @@ def check_entry(entry: KeyEntry) -> None:
     if not ID.fullmatch(entry.id):
         expected = "1 to 63 letters, digits, dots or dashes, a letter or digit first"
         raise ValueError(f"the id '{entry.id[:80]}' must have {expected}")
-    if not DIGEST.fullmatch(entry.sha256):
+    if bool(entry.sha256) is bool(entry.certificate):
+        raise ValueError(f"'{entry.id}' must have either sha256 or certificate")
+    if entry.sha256 and not DIGEST.fullmatch(entry.sha256):
         raise ValueError(f"sha256 of '{entry.id}' must be 64 digits 0-9 and a-f")
     if entry.burst is not None and entry.rate is None:
         raise ValueError(f"'{entry.id}' has a burst without a rate, expected both or none")

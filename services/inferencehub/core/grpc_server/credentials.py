@@ -52,6 +52,12 @@ def secure_channel(
     return grpc.aio.secure_channel(address, credentials, [*options, name])
 
 
+def client_names(context: Any) -> tuple[str, ...]:
+    """The names in the certificate that the caller has shown; () without one."""
+    shown = context.auth_context()
+    return tuple(name.decode() for kind in NAMES for name in shown.get(kind, ()))
+
+
 class Admitting(grpc.GenericRpcHandler):
     """Handlers for clients whose certificate has a name that is admitted; calls of others end with UNAUTHENTICATED.
 
@@ -89,7 +95,5 @@ class Admitting(grpc.GenericRpcHandler):
         return several if isasyncgenfunction(method) else one
 
     async def _check(self, context: Any) -> None:
-        shown = context.auth_context()
-        names = [name.decode() for kind in NAMES for name in shown.get(kind, ())]
-        if objection := self._certificate.objection(names):
+        if objection := self._certificate.objection(client_names(context)):
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, objection)

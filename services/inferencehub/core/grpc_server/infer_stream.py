@@ -199,7 +199,7 @@ class InferStreams:
         most: requests of a stream that run or wait at a time.
         bytes_held: the process's budget of bytes.
         callers: counts what has come, and answers that their callers have not taken.
-        admit: called with the metadata of a stream before it is opened; it raises HubError to refuse it, and returns
+        admit: called with the context of a stream before it is opened; it raises HubError to refuse it, and returns
             who opens it, "" if nobody is asked.
     """
 
@@ -209,7 +209,7 @@ class InferStreams:
         most: int,
         bytes_held: ByteBudget,
         callers: Callers,
-        admit: Callable[[Any], str] = lambda metadata: "",
+        admit: Callable[[Any], str] = lambda context: "",
     ) -> None:
         self._admit = admit
         self._owned: Counter[str] = Counter()  # open streams by who has opened them
@@ -227,7 +227,7 @@ class InferStreams:
             if self._ending:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, ENDS)
             try:
-                owner = self._admit(context.invocation_metadata() or ())
+                owner = self._admit(context)
             except HubError as error:
                 await context.abort(grpc.StatusCode[error.kind.grpc], error.detail)
             if len(self._open) >= MOST_STREAMS:

@@ -49,6 +49,7 @@ class Head(msgspec.Struct, eq=False):
         version: "1.1" or "1.0".
         size: bytes of the body; 0 if there is none, None if it comes in chunks.
         keep_alive: whether the caller may send more after this request; never in HTTP/1.0.
+        names: those in the certificate that the caller has shown; () without one.
     """
 
     method: str
@@ -58,6 +59,7 @@ class Head(msgspec.Struct, eq=False):
     version: str
     size: int | None
     keep_alive: bool
+    names: tuple[str, ...] = ()
 
     @property
     def headers(self) -> Headers:

@@ -109,6 +109,11 @@ class HttpServer:
         await self._accept_the_last()
         await self._server.shutdown(sockets=[self._sock])
 
+    def renew(self) -> None:
+        """Close each connection after its next answer, or at once if no request runs; callers may open others."""
+        for connection in self.connections:
+            connection.shutdown()
+
     def cut_off(self) -> None:
         """Close the connections that are left after `stop`; the handler may answer requests that still run."""
         for connection in self.connections:

@@ -259,5 +259,7 @@ class TlsConnection(asyncio.BufferedProtocol):
         self._tcp.set_write_buffer_limits(high)
 
     def get_extra_info(self, name: str) -> Any:
-        """See `asyncio.BaseTransport`."""
+        """See `asyncio.BaseTransport`; "names" are those in the other side's certificate, a tuple."""
+        if name == "names":
+            return tuple(names_of(self._tls.getpeercert()))
         return self._tcp.get_extra_info(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -53,5 +53,5 @@ def trust(context: ssl.SSLContext, authorities: bytes) -> None:
 
 def names_of(certificate: Mapping[str, Any] | None) -> list[str]:
     """The names in a certificate of the other side, as `SSLObject.getpeercert` returns it: hosts, addresses and URIs."""
-    found: Iterable[tuple[str, str]] = (certificate or {}).get("subjectAltName", ())
-    return [name for kind, name in found if kind in ("DNS", "IP Address", "URI")]
+    found: Sequence[tuple[str, str]] = (certificate or {}).get("subjectAltName", ())
+    return [name for kind in ("DNS", "IP Address", "URI") for own, name in found if own == kind]

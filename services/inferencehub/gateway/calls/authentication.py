@@ -1,10 +1,13 @@
-"""The stage that asks who calls: by an API key or a JWT, the same on all fronts."""
+"""The stage that asks who calls: by an API key, a JWT or a certificate, the same on all fronts."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
+from inferencehub.core.auth.api_keys import ApiKeys
 from inferencehub.core.auth.caller import Caller
+from inferencehub.core.auth.key_file import USUAL
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.gateway.calls.exchange import Exchange
 from inferencehub.gateway.calls.stages import Metadata, Stage
@@ -26,27 +29,36 @@ class Credentials(Protocol):
 
 
 class Authentication(Stage):
-    """Refuses calls without a good key or token, and calls that its holder may not make.
+    """Refuses calls without good credentials, and calls that their holder may not make.
+
+    A certificate that TLS has accepted is asked for its name where no key or token came. Where there are neither keys nor
+    tokens, each such certificate is good.
 
     Args:
-        keys: the API keys; None where they are no credentials.
+        keys: the API keys, and the names of certificates; None where there are none.
         tokens: the JWTs; None where they are no credentials.
     """
 
-    def __init__(self, keys: Credentials | None, tokens: Credentials | None) -> None:
+    def __init__(self, keys: ApiKeys | None, tokens: Credentials | None) -> None:
         self._keys = keys
         self._tokens = tokens
         known = [("key", KEY)] * (keys is not None) + [("token", TOKEN)] * (tokens is not None)
         self._kinds = " or ".join(kind for kind, _ in known)
         self._expected = f"send {', or '.join(way for _, way in known)}"
 
-    def caller(self, metadata: Metadata) -> Caller:
-        """Who sends a request with this metadata.
+    def caller(self, metadata: Metadata, names: Sequence[str]) -> Caller:
+        """Who sends a request with this metadata, and with these names in a certificate.
 
         Raises:
-            HubError: UNAUTHENTICATED without a good key or token.
+            HubError: UNAUTHENTICATED without good credentials.
         """
+        if self._keys is None and self._tokens is None:
+            return of_certificate(names)
         credential = self._credential(metadata)
+        if not credential:
+            if names and self._keys is not None:
+                return self._keys.holder(names)
+            raise HubError(Kind.UNAUTHENTICATED, f"there is no {self._kinds}: {self._expected}")
         if self._tokens is not None and (self._keys is None or credential.count(b".") == DOTS):
             return self._tokens.caller(credential)
         assert self._keys is not None
@@ -56,9 +68,9 @@ class Authentication(Stage):
         """See `Stage`. Sets `exchange.caller`.
 
         Raises:
-            HubError: UNAUTHENTICATED without a good key or token, FORBIDDEN if its holder may not do this.
+            HubError: UNAUTHENTICATED without good credentials, FORBIDDEN if the caller may not do this.
         """
-        exchange.caller = self.caller(metadata)
+        exchange.caller = self.caller(metadata, exchange.names)
         if exchange.action is not None:
             exchange.caller.require(exchange.action)
 
@@ -71,10 +83,10 @@ class Authentication(Stage):
         exchange.caller.require_model(model, by_caller)
 
     def _credential(self, metadata: Metadata) -> bytes:
-        """The key or token that came with a request.
+        """The key or token that came with a request; empty if none came.
 
         Raises:
-            HubError: UNAUTHENTICATED if there is none.
+            HubError: UNAUTHENTICATED if it is of another kind.
         """
         authorization = metadata.get(b"authorization", b"").strip()
         if not authorization:
@@ -84,7 +96,17 @@ class Authentication(Stage):
             if scheme.lower() != b"bearer":  # it is not shown: it may be the credential itself
                 sentence = f"the credentials are not of kind 'Bearer': {self._expected}"
                 raise HubError(Kind.UNAUTHENTICATED, sentence)
-        credential = credential.strip()
-        if not credential:
-            raise HubError(Kind.UNAUTHENTICATED, f"there is no {self._kinds}: {self._expected}")
-        return credential
+        return credential.strip()
+
+
+def of_certificate(names: Sequence[str]) -> Caller:
+    """Who shows a certificate with these names, where each is good.
+
+    Raises:
+        HubError: UNAUTHENTICATED if there is no name.
+    """
+    if not names:
+        raise HubError(
+            Kind.UNAUTHENTICATED, "the certificate has no name, expected a host, an address or a URI"
+        )
+    return Caller(names[0], "", ["*"], USUAL, who=f"the certificate of '{names[0]}'")

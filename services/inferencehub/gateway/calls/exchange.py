@@ -30,7 +30,7 @@ class Exchange:
     label, so it is "" or a name that a pod has listed. `patience` is how many
     passes of the event loop the call waits for others to merge with (see `Lane.accept`). `kind` says how the call ended:
     "ok", or the label of an error. `action` is what the call does, None for what everybody may do, `caller` is who makes
-    it, and `meter` counts it among the caller's.
+    it, and `meter` counts it among the caller's. `names` are those in the certificate that came with it.
     """
 
     __slots__ = (
@@ -45,6 +45,7 @@ class Exchange:
         "limit_s",
         "meter",
         "model",
+        "names",
         "patience",
         "size",
         "started",
@@ -55,6 +56,7 @@ class Exchange:
         self.id = id
         self.action: Action | None = Action.INFER
         self.caller = ANYONE
+        self.names: tuple[str, ...] = ()
         self.meter: Counted | None = None
         self.started = monotonic()
         self.limit_s: float | None = None

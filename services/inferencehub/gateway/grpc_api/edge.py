@@ -22,6 +22,7 @@ from google.protobuf.message import Message
 from inferencehub.core.auth.caller import Action
 from inferencehub.core.grpc_server.coding import decode, encode
 from inferencehub.core.grpc_server.connections.callers import Callers
+from inferencehub.core.grpc_server.credentials import client_names
 from inferencehub.core.grpc_server.unary import at_deadline, ending, own_limit, parsed, written
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.process.logs import now as wall_clock
@@ -53,6 +54,7 @@ class Edge:
         most_bytes: the largest request that is accepted.
         most_answer_bytes: the largest answer that is sent.
         callers: counts what has come, and large answers until their callers have taken them.
+        mutual: whether callers show certificates.
     """
 
     def __init__(
@@ -63,8 +65,10 @@ class Edge:
         most_bytes: int,
         most_answer_bytes: int,
         callers: Callers,
+        mutual: bool = False,
     ) -> None:
         self.calls = calls
+        self.mutual = mutual
         self.metrics = metrics
         self.access = access
         self.most_bytes = most_bytes
@@ -89,7 +93,7 @@ class Edge:
 
         async def call(data: bytes, context: Any) -> bytes | None:
             metadata = context.invocation_metadata() or ()
-            exchange = self.begin(metadata)
+            exchange = self.begin(context, metadata)
             self.callers.half.took(len(data), context)
             error: HubError | None = None
             try:
@@ -124,15 +128,21 @@ class Edge:
 
     # --- the way in ---
 
-    def begin(self, metadata: Any) -> Exchange:
+    def begin(self, context: Any, metadata: Any) -> Exchange:
         """The exchange of a call that has just arrived."""
         self.begun += 1
         self.metrics.in_flight += 1
+        id = ""
         for name, value in metadata:
             if name == "x-request-id" and SOUND_ID.fullmatch(value):
-                return Exchange(value)
-        self._number += 1
-        return Exchange(f"{self._prefix}-{self._number:x}")
+                id = value
+        if not id:
+            self._number += 1
+            id = f"{self._prefix}-{self._number:x}"
+        exchange = Exchange(id)
+        if self.mutual:
+            exchange.names = client_names(context)
+        return exchange
 
     def check(self, exchange: Exchange, metadata: Any, size: int) -> None:
         """Check a call before its message is read.

@@ -8,6 +8,7 @@ from typing import Any
 
 from inferencehub.core.auth.caller import Action
 from inferencehub.core.grpc_server.coding import decode
+from inferencehub.core.grpc_server.credentials import client_names
 from inferencehub.core.grpc_server.infer_stream import Write, replies
 from inferencehub.core.grpc_server.unary import own_limit, sentence
 from inferencehub.core.lane.sink import AnswerQueue
@@ -37,7 +38,7 @@ class StreamedCalls:
         self.infer = infer
         self.authentication = authentication
 
-    def admit(self, metadata: Any) -> str:
+    def admit(self, context: Any) -> str:
         """Check who opens a stream, and return the caller's id; each request on the stream is checked too.
 
         Raises:
@@ -45,7 +46,8 @@ class StreamedCalls:
         """
         if self.authentication is None:
             return ""
-        caller = self.authentication.caller(fields_of(metadata))
+        names = client_names(context) if self.edge.mutual else ()
+        caller = self.authentication.caller(fields_of(context.invocation_metadata() or ()), names)
         caller.require(Action.INFER)
         return caller.id
 
@@ -53,7 +55,7 @@ class StreamedCalls:
         """Run the request in a message; see `infer_stream.Answer`."""
         edge = self.edge
         metadata = context.invocation_metadata() or ()
-        exchange = edge.begin(metadata)
+        exchange = edge.begin(context, metadata)
         id, error, ask_end = "", None, False
         try:
             exchange.limit_s = own_limit(context)

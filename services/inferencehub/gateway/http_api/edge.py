@@ -84,6 +84,7 @@ class Edge:
         else:
             self._number += 1
             exchange = Exchange(f"{self._prefix}-{self._number:x}")
+        exchange.names = head.names
         if head.method == "OPTIONS" and self.cors is not None:
             preflight = self.cors.preflight(fields)
             if preflight is not None:
