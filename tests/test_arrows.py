@@ -22,7 +22,7 @@ SOURCES = sorted(
 )
 # Each tier and core from the top down: a room is a folder or a file, and imports only rooms below itself.
 ROOMS = {
-    "core": ("grpc_server", "process", "http2", "http1", "oip", "lane", "tls", "auth", "files", "values"),
+    "core": ("grpc_server", "process", "http2", "http1", "oip", "lane", "tls", "auth", "files", "audit", "values"),
     "gateway": (
         "__main__", "server", "http_api", "grpc_api", "calls", "routing", "pods", "json_codec", "metrics", "settings"
     ),

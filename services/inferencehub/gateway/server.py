@@ -112,7 +112,7 @@ class Gateway:
         metadata = Metadata(self.fleet, self.table, self.not_ready)
         log_settings = SettingPages(self.logs, self.queries)
         self.routes = pages(metadata, ModelPages(self.queries), ModelPagesV1(self.queries), log_settings)
-        app = pages_with_errors(Router([*self.routes, *absent()], redirect_slashes=False))
+        app = pages_with_errors(Router([*self.routes, *absent()], redirect_slashes=False), calls.audit)
         return Edge(
             endpoints(calls),
             AsgiHandler(app, settings.max_body_bytes),
@@ -141,12 +141,12 @@ class Gateway:
             settings.max_body_bytes,
             largest,
             server.callers,
-            mutual=bool(settings.tls_ca),
+            asks=self.authentication is not None,
         )
         infer = Infer(self.calls)
         streamed = StreamedCalls(edge, infer, self.authentication)
         streams = InferStreams(streamed.answer, MOST_WAITING, self.bytes_held, server.callers, streamed.admit)
-        metadata = GrpcMetadata(self.queries, self.logs, self.serves)
+        metadata = GrpcMetadata(self.queries, self.logs, self.serves, self.calls.audit)
         return GrpcPort(
             server,
             edge,

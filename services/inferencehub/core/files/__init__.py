@@ -1,1 +1,1 @@
-"""Files that settings name, read again when they change; `tls` and `auth` import it, it imports nothing."""
+"""Files that settings name, read again when they change; `tls` and `auth` import it, it imports `audit`."""

@@ -7,12 +7,11 @@ are read whole, and what can't be used, is half written or can't be read changes
 from __future__ import annotations
 
 import asyncio
-import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 
-logger = logging.getLogger(__name__)
+from inferencehub.core.audit import logger
 
 LOOK_S = 2.0  # a changed file is seen after so many seconds
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import grpc
 
+from inferencehub.core.auth.peer import Peer, address_in
 from inferencehub.core.tls.certificate import Certificate, Contents
 
 NAMES = "peer_dns", "peer_ip", "peer_uri"  # of a certificate; the others are for people
@@ -52,10 +53,11 @@ def secure_channel(
     return grpc.aio.secure_channel(address, credentials, [*options, name])
 
 
-def client_names(context: Any) -> tuple[str, ...]:
-    """The names in the certificate that the caller has shown; () without one."""
+def peer_of(context: Any) -> Peer:
+    """The other end of a call's connection."""
     shown = context.auth_context()
-    return tuple(name.decode() for kind in NAMES for name in shown.get(kind, ()))
+    names = tuple(name.decode() for kind in NAMES for name in shown.get(kind, ()))
+    return Peer(address_in(context.peer()), names)
 
 
 class Admitting(grpc.GenericRpcHandler):
@@ -95,5 +97,5 @@ class Admitting(grpc.GenericRpcHandler):
         return several if isasyncgenfunction(method) else one
 
     async def _check(self, context: Any) -> None:
-        if objection := self._certificate.objection(client_names(context)):
+        if objection := self._certificate.objection(peer_of(context).names):
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, objection)

@@ -122,8 +122,7 @@ class Connection(Lifetime):
             parser.skip(data[end : end + size])
         elif size is not None or parser.upgraded:
             self._parser = Parser(chunked=size is None)
-        if self._names:
-            head.names = self._names
+        head.peer = self._peer
         request = serving.handler.plan(head)
         if self._counted:  # a head that came in pieces: the request accounts for it from now on
             serving.budget.give(self._counted)

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import msgspec
 
+from inferencehub.core.auth.peer import NOBODY, Peer
 from inferencehub.core.http1.response import CLOSE, NO_BODY, STATUS_LINE, Carrier
 from inferencehub.core.values.errors import HubError
 from inferencehub.core.values.tensors import Buffer
@@ -49,7 +50,7 @@ class Head(msgspec.Struct, eq=False):
         version: "1.1" or "1.0".
         size: bytes of the body; 0 if there is none, None if it comes in chunks.
         keep_alive: whether the caller may send more after this request; never in HTTP/1.0.
-        names: those in the certificate that the caller has shown; () without one.
+        peer: the other end of the connection.
     """
 
     method: str
@@ -59,7 +60,7 @@ class Head(msgspec.Struct, eq=False):
     version: str
     size: int | None
     keep_alive: bool
-    names: tuple[str, ...] = ()
+    peer: Peer = NOBODY
 
     @property
     def headers(self) -> Headers:

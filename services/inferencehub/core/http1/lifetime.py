@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import Any
 
+from inferencehub.core.auth.peer import NOBODY, Peer, address_of
 from inferencehub.core.http1.handler import Reply
 from inferencehub.core.http1.limits import Serving
 from inferencehub.core.http1.response import refused
@@ -28,7 +29,7 @@ class Lifetime(asyncio.BufferedProtocol, ABC):
     """
 
     __slots__ = (
-        "_deaf", "_due", "_last", "_loop", "_names", "_new", "_paused", "_reply", "_serving", "_state", "_stuck", "_timer", "_transport",
+        "_deaf", "_due", "_last", "_loop", "_new", "_paused", "_peer", "_reply", "_serving", "_state", "_stuck", "_timer", "_transport",
     )  # fmt: skip
 
     def __init__(self, serving: Serving, server_state: Any) -> None:
@@ -42,8 +43,8 @@ class Lifetime(asyncio.BufferedProtocol, ABC):
         self._paused = False  # reading is paused
         self._deaf = False  # bytes that arrive are dropped
         self._last = False  # the next answer is the last one
-        self._names: tuple[str, ...] = ()  # in the certificate that the caller has shown
         self._new = True  # no head has arrived yet
+        self._peer = NOBODY
         self._reply: Reply | None = None  # the reply to the request that is not answered yet
 
     @abstractmethod
@@ -71,7 +72,8 @@ class Lifetime(asyncio.BufferedProtocol, ABC):
             transport.close()
             return
         connections.add(self)
-        self._names = transport.get_extra_info("names") or ()
+        names = transport.get_extra_info("names") or ()
+        self._peer = Peer(address_of(transport.get_extra_info("peername")), names)
         transport.set_write_buffer_limits(high=0)  # `pause_writing` is then called for any unsent byte
         self._arm(limits.header_timeout_s)
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from inferencehub.core import audit
 from inferencehub.core.process.line_writer import MOST_BYTES, LineWriter, RawStream
 
 PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
@@ -36,6 +37,7 @@ def set_up_logs(tier: str, style: str, level: str) -> None:
     handler.setFormatter(Json(tier) if style == "json" else Human(tier))
     # At its info level, uvicorn would log for each port that it runs and how to stop it.
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    audit.logger.setLevel(logging.INFO)  # whatever else is not logged
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 
 

@@ -70,7 +70,7 @@ class Authentication(Stage):
         Raises:
             HubError: UNAUTHENTICATED without good credentials, FORBIDDEN if the caller may not do this.
         """
-        exchange.caller = self.caller(metadata, exchange.names)
+        exchange.caller = self.caller(metadata, exchange.peer.names)
         if exchange.action is not None:
             exchange.caller.require(exchange.action)
 

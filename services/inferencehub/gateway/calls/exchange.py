@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 from inferencehub.core.auth.caller import ANYONE, Action
+from inferencehub.core.auth.peer import NOBODY
 from inferencehub.core.lane.job import Job
 from inferencehub.gateway.routing.model_lane import ModelLane
 
@@ -30,7 +31,7 @@ class Exchange:
     label, so it is "" or a name that a pod has listed. `patience` is how many
     passes of the event loop the call waits for others to merge with (see `Lane.accept`). `kind` says how the call ended:
     "ok", or the label of an error. `action` is what the call does, None for what everybody may do, `caller` is who makes
-    it, and `meter` counts it among the caller's. `names` are those in the certificate that came with it.
+    it, and `meter` counts it among the caller's. `peer` is the other end of its connection.
     """
 
     __slots__ = (
@@ -45,8 +46,8 @@ class Exchange:
         "limit_s",
         "meter",
         "model",
-        "names",
         "patience",
+        "peer",
         "size",
         "started",
         "waiting",
@@ -56,7 +57,7 @@ class Exchange:
         self.id = id
         self.action: Action | None = Action.INFER
         self.caller = ANYONE
-        self.names: tuple[str, ...] = ()
+        self.peer = NOBODY
         self.meter: Counted | None = None
         self.started = monotonic()
         self.limit_s: float | None = None

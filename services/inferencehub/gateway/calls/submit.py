@@ -22,6 +22,7 @@ from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.parameters import split_parameters
 from inferencehub.core.values.requests import InferRequest, Parameter
 from inferencehub.core.values.signature import ModelInfo
+from inferencehub.gateway.calls.audit import Audit
 from inferencehub.gateway.calls.exchange import Exchange
 from inferencehub.gateway.calls.stages import Stage
 from inferencehub.gateway.routing.model_lane import ModelLane
@@ -53,6 +54,7 @@ class Calls:
         self.unknown = unknown
         self.settings = settings
         self.limits = settings.time_limits
+        self.audit = Audit()
         # Only methods that a stage overrides are called. Fronts call `checks` when a request's head is complete.
         self.checks = [stage.check for stage in stages if type(stage).check is not Stage.check]
         self._names = [stage.named for stage in stages if type(stage).named is not Stage.named]

@@ -22,7 +22,7 @@ from google.protobuf.message import Message
 from inferencehub.core.auth.caller import Action
 from inferencehub.core.grpc_server.coding import decode, encode
 from inferencehub.core.grpc_server.connections.callers import Callers
-from inferencehub.core.grpc_server.credentials import client_names
+from inferencehub.core.grpc_server.credentials import peer_of
 from inferencehub.core.grpc_server.unary import at_deadline, ending, own_limit, parsed, written
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.process.logs import now as wall_clock
@@ -54,7 +54,7 @@ class Edge:
         most_bytes: the largest request that is accepted.
         most_answer_bytes: the largest answer that is sent.
         callers: counts what has come, and large answers until their callers have taken them.
-        mutual: whether callers show certificates.
+        asks: whether callers are asked who they are.
     """
 
     def __init__(
@@ -65,10 +65,10 @@ class Edge:
         most_bytes: int,
         most_answer_bytes: int,
         callers: Callers,
-        mutual: bool = False,
+        asks: bool,
     ) -> None:
         self.calls = calls
-        self.mutual = mutual
+        self.asks = asks
         self.metrics = metrics
         self.access = access
         self.most_bytes = most_bytes
@@ -140,8 +140,8 @@ class Edge:
             self._number += 1
             id = f"{self._prefix}-{self._number:x}"
         exchange = Exchange(id)
-        if self.mutual:
-            exchange.names = client_names(context)
+        if self.asks:
+            exchange.peer = peer_of(context)
         return exchange
 
     def check(self, exchange: Exchange, metadata: Any, size: int) -> None:
@@ -195,6 +195,7 @@ class Edge:
         status, code = OK_STATUS, OK
         if error is not None:
             status, code, exchange.kind = error.kind.http, error.kind.grpc, error.kind.label
+            self.calls.audit.refused(error, exchange.peer, exchange.id, exchange.caller)
         took = monotonic() - exchange.started
         self.metrics.answered(exchange.model, status, took)
         if self.access is None:

@@ -17,6 +17,7 @@ from inferencehub.core.oip.admin.log_settings import (
 )
 from inferencehub.core.oip.admin.unsupported import unsupported
 from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.gateway.calls.audit import Audit
 from inferencehub.gateway.calls.exchange import Exchange
 from inferencehub.gateway.calls.extensions import EXTENSIONS
 from inferencehub.gateway.grpc_api.edge import Work
@@ -31,9 +32,13 @@ class Metadata:
         queries: answers questions about models.
         logs: the log settings of this process.
         serving: returns whether the gateway accepts requests and can answer them.
+        audit: gets who changes settings.
     """
 
-    def __init__(self, queries: ModelQueries, logs: LogSettings, serving: Callable[[], bool]) -> None:
+    def __init__(
+        self, queries: ModelQueries, logs: LogSettings, serving: Callable[[], bool], audit: Audit
+    ) -> None:
+        self.audit = audit
         self.queries = queries
         self.logs = logs
         self.serving = serving
@@ -127,6 +132,7 @@ class Metadata:
         changes = settings_from_proto(request)
         if changes:
             exchange.caller.require(Action.CONTROL)
+            self.audit.controlled(exchange, "LogSettings")
         self.logs.change(changes)
         return settings_to_proto(self.logs.read())
 

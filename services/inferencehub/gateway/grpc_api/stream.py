@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from inferencehub.core.auth.caller import Action
+from inferencehub.core.auth.caller import ANYONE, Action
 from inferencehub.core.grpc_server.coding import decode
-from inferencehub.core.grpc_server.credentials import client_names
+from inferencehub.core.grpc_server.credentials import peer_of
 from inferencehub.core.grpc_server.infer_stream import Write, replies
 from inferencehub.core.grpc_server.unary import own_limit, sentence
 from inferencehub.core.lane.sink import AnswerQueue
@@ -46,9 +46,13 @@ class StreamedCalls:
         """
         if self.authentication is None:
             return ""
-        names = client_names(context) if self.edge.mutual else ()
-        caller = self.authentication.caller(fields_of(context.invocation_metadata() or ()), names)
-        caller.require(Action.INFER)
+        peer, caller = peer_of(context), ANYONE
+        try:
+            caller = self.authentication.caller(fields_of(context.invocation_metadata() or ()), peer.names)
+            caller.require(Action.INFER)
+        except HubError as error:
+            self.edge.calls.audit.refused(error, peer, caller=caller)
+            raise
         return caller.id
 
     async def answer(self, data: bytes, context: Any, write: Write) -> bytes:

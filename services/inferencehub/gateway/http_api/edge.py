@@ -15,6 +15,7 @@ from secrets import token_hex
 from time import monotonic
 from urllib.parse import unquote
 
+from inferencehub.core.auth.caller import Action
 from inferencehub.core.http1.asgi import AsgiHandler
 from inferencehub.core.http1.handler import Head, Reply, Request
 from inferencehub.core.process.logs import AccessLog
@@ -84,7 +85,7 @@ class Edge:
         else:
             self._number += 1
             exchange = Exchange(f"{self._prefix}-{self._number:x}")
-        exchange.names = head.names
+        exchange.peer = head.peer
         if head.method == "OPTIONS" and self.cors is not None:
             preflight = self.cors.preflight(fields)
             if preflight is not None:
@@ -94,6 +95,9 @@ class Edge:
             page = PageCall(head, self.most_bytes, exchange)
             if exchange.action is not None:
                 self._check(page, fields)
+                if exchange.action is Action.CONTROL and page.error is None:
+                    target = head.target[:PATH_LIMIT].decode("latin-1")
+                    self.calls.audit.controlled(exchange, f"{head.method} {target}")
             return page
         call = HttpCall(self, head, self.most_bytes, exchange, endpoint)
         try:
@@ -108,9 +112,10 @@ class Edge:
         return call
 
     def _check(self, call: HttpCall | PageCall, fields: Mapping[bytes, bytes]) -> None:
+        exchange = call.exchange
         try:
             for check in self.calls.checks:
-                check(call.exchange, fields)
+                check(exchange, fields)
         except HubError as error:
             call.error = error.with_traceback(None)
 
@@ -130,7 +135,8 @@ class Edge:
             if request.error is None:
                 self.pages.begin(request, reply)
             else:
-                error = request.error
+                error, exchange = request.error, request.exchange
+                self.calls.audit.refused(error, exchange.peer, exchange.id, exchange.caller)
                 body = error_body(error, unquote(request.head.path.decode("latin-1")))
                 reply.send(error.kind.http, error_lines(error), (body,))
             return
@@ -186,7 +192,9 @@ class Edge:
 
     def refusal(self, call: HttpCall, error: Exception) -> tuple[int, bytes, Sequence[Buffer]]:
         """See `WayOut`."""
-        refused = as_hub_error(call.exchange, error)
+        exchange = call.exchange
+        refused = as_hub_error(exchange, error)
+        self.calls.audit.refused(refused, exchange.peer, exchange.id, exchange.caller)
         if refused.kind is Kind.TOO_SLOW:
             call.reply.close = True  # else the rest of the body would be read as the next request
         return refused.kind.http, error_lines(refused), (call.endpoint.error(refused),)

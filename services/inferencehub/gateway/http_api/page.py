@@ -17,6 +17,7 @@ from inferencehub.core.http1.asgi import AsgiRequest
 from inferencehub.core.http1.coding.deflate import VARY, WORTH, coding_for
 from inferencehub.core.http1.handler import Head
 from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.gateway.calls.audit import Audit
 from inferencehub.gateway.calls.exchange import Exchange
 from inferencehub.gateway.http_api.response import Content, WrongMethod, compressed, error_lines
 from inferencehub.gateway.json_codec.answer_json import encode, error_json
@@ -91,8 +92,13 @@ def json(value: Any) -> Response:
     return Response(encode(value), media_type="application/json")
 
 
-def pages_with_errors(app: Any) -> Any:
-    """An ASGI application that runs `app` and answers its exceptions: Starlette's 404 and 405, and `HubError`."""
+def pages_with_errors(app: Any, audit: Audit) -> Any:
+    """An ASGI application that runs `app` and answers its exceptions: Starlette's 404 and 405, and `HubError`.
+
+    Args:
+        app: the pages.
+        audit: gets who is refused.
+    """
 
     async def answering(scope: Any, receive: Any, send: Any) -> None:
         send = compressing(scope, send)
@@ -101,6 +107,9 @@ def pages_with_errors(app: Any) -> Any:
             await app(scope, receive, send)
         except (HubError, HTTPException) as raised:
             # Not in a variable of this frame: the traceback refers to the frame, and both would stay in memory.
+            if isinstance(raised, HubError):
+                exchange: Exchange = scope["state"]["exchange"]
+                audit.refused(raised, exchange.peer, exchange.id, exchange.caller)
             await send_error(
                 raised if isinstance(raised, HubError) else routing_error(raised, scope), scope["path"], send
             )

@@ -1,0 +1,34 @@
+"""The other end of a caller's connection."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+MAPPED = "::ffff:"  # in front of an IPv4 address, where a socket takes both kinds
+
+
+class Peer(NamedTuple):
+    """The other end of a connection.
+
+    Args:
+        address: its IP address, which is that of a proxy where one stands in front; "" if it is not known.
+        names: those in the certificate that it has shown; () without one.
+    """
+
+    address: str = ""
+    names: tuple[str, ...] = ()
+
+
+NOBODY = Peer()
+
+
+def address_of(peername: Any) -> str:
+    """The address in what a socket says of its other end."""
+    return peername[0].removeprefix(MAPPED) if isinstance(peername, tuple) else ""
+
+
+def address_in(peer: str) -> str:
+    """The address in what gRPC says of a call's other end, such as ipv4:127.0.0.1:5000 or ipv6:%5B::1%5D:5000."""
+    host = unquote(peer).partition(":")[2].rpartition(":")[0]
+    return host.strip("[]").removeprefix(MAPPED)
