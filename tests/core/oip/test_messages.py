@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from array import array
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -362,3 +364,10 @@ def test_a_request_written_in_parts_is_the_same_request(
         for view in views:
             if aligned and len(view) >= raw_fields.LARGE_REQUEST:
                 assert whole.index(view) % 8 == 0
+
+
+def test_a_big_endian_machine_is_refused_with_assertions_switched_off_too() -> None:
+    program = "import sys; sys.byteorder = 'big'; import inferencehub.core.oip.messages"
+    done = subprocess.run([sys.executable, "-O", "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "ImportError: raw tensors are little-endian" in done.stderr

@@ -39,7 +39,8 @@ CONTENTS = {
     "FP64": ("fp64_contents", "d"),
     "BYTES": ("bytes_contents", ""),
 }
-assert sys.byteorder == "little", "raw tensors are little-endian, and so must this machine be"
+if sys.byteorder != "little":
+    raise ImportError("raw tensors are little-endian, and so must this machine be")
 
 
 def request_head(request: InferRequest, members: Sequence[tuple[int, int, str]] = ()) -> pb.ModelInferRequest:
