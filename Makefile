@@ -7,7 +7,7 @@ PB      = services/inferencehub/pb/.generated
 NATIVE  = services/inferencehub/gateway/json_codec/libnumbers.so
 IMAGES  = gateway inference
 CLUSTER = hub
-CHECKED = $(wildcard services tests bench conformance proto k8s-tests)
+CHECKED = $(wildcard services tests bench conformance proto k8s-tests scan)
 
 export PYTHONPATH = services
 # Bytecode is kept, also where the environment says otherwise, and out of the source tree: a tier starts twice as fast.
@@ -25,7 +25,7 @@ TIERS   = pyproject.toml $(IMAGES:%=--extra %)
 WITHIN  = --constraint requirements/dev.txt -o
 
 .PHONY: help install run test lint types unit test-long fuzz conformance test-tools test-lowest test-images bench \
-        bench-quick bench-guard images kind-load deploy port-forward k8s-test k8s-test-all hpa-demo lock clean
+        bench-quick bench-guard images kind-load deploy port-forward k8s-test k8s-test-all hpa-demo scan lock clean
 .DELETE_ON_ERROR:
 
 help: ## list the commands
@@ -121,6 +121,11 @@ hpa-demo: $(VENV)/dev.stamp ## watch pods follow demand, and CPU miss it: table 
 	$(SAY) 'autoscalers under load'
 	@PYTHONPATH=k8s-tests $(VENV)/bin/python -m demo $(HPA_ARGS)
 
+scan: install ## bandit, hadolint, checkov and pip-audit: each finding is fixed or listed in scan/listed.toml (AUDIT=required)
+	@$(MAKE) --silent VENV=.venv-scan .venv-scan/scan.stamp
+	$(SAY) 'scan'
+	@$(VENV)/bin/python -m scan
+
 lock: $(VENV)/dev.stamp ## pin and hash dependencies in requirements/ (UPGRADE=1 takes newer ones)
 	@$(LOCK) $(TIERS) --extra scaler --group dev $(if $(UPGRADE),--upgrade) -o requirements/dev.txt
 	@$(LOCK) $(TIERS) --group proto $(WITHIN) requirements/run.txt
@@ -128,6 +133,7 @@ lock: $(VENV)/dev.stamp ## pin and hash dependencies in requirements/ (UPGRADE=1
 	@$(LOCK) pyproject.toml --extra gateway --extra scaler $(WITHIN) requirements/gateway.txt
 	@$(LOCK) pyproject.toml --extra inference $(WITHIN) requirements/inference.txt
 	@$(LOCK) $(TIERS) --extra scaler --resolution lowest-direct -o requirements/lowest.txt
+	@$(LOCK) --group scan $(if $(UPGRADE),--upgrade) -o requirements/scan.txt
 
 clean: ## remove .venv, generated code and caches
 	@rm -rf $(VENV) .venv-* $(NATIVE) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -153,6 +159,12 @@ $(VENV)/dev.stamp: requirements/dev.txt | $(VENV)/bin/python
 	$(SAY) 'installing what development needs (once)'
 	@$(INSTALL) $<
 	@touch $@ $(VENV)/run.stamp
+
+# In an environment of its own, .venv-scan.
+$(VENV)/scan.stamp: $(VENV)/%.stamp: requirements/%.txt | $(VENV)/bin/python
+	$(SAY) 'installing what make $* needs (once)'
+	@$(INSTALL) $<
+	@touch $@
 
 # Over the development lock, whose own direct dependencies stay as they are.
 $(VENV)/lowest.stamp: requirements/lowest.txt $(VENV)/dev.stamp

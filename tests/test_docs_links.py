@@ -17,7 +17,7 @@ TARGETS = set(re.findall(r"^([a-z0-9-]+):", MAKEFILE, re.MULTILINE))
 DOCUMENTED = set(re.findall(r"^([a-z0-9-]+):.*## ", MAKEFILE, re.MULTILINE))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PROGRAMS = {"make", "curl", "docker", "helm", "kind", "kubectl", "minikube", *PROJECT.get("scripts", ())}
-FOLDERS = r"(?:bench|charts|docs|k8s-tests|models|proto|requirements|services|tests)"
+FOLDERS = r"(?:bench|charts|docs|k8s-tests|models|proto|requirements|scan|services|tests)"
 READ = [*PAGES, "bench/README.md"]
 # Words that only this project used in their sense, or that a reader has to puzzle over, with what to write instead.
 WORDS = {
