@@ -25,7 +25,8 @@ TIERS   = pyproject.toml $(IMAGES:%=--extra %)
 WITHIN  = --constraint requirements/dev.txt -o
 
 .PHONY: help install run test lint types unit test-long fuzz conformance test-tools test-lowest test-images bench \
-        bench-quick bench-guard images kind-load deploy port-forward k8s-test k8s-test-all hpa-demo scan lock clean
+        bench-quick bench-guard images kind-load deploy port-forward k8s-test k8s-test-all hpa-demo scan sbom lock \
+        clean
 .DELETE_ON_ERROR:
 
 help: ## list the commands
@@ -126,6 +127,11 @@ scan: install ## bandit, hadolint, checkov and pip-audit: each finding is fixed 
 	$(SAY) 'scan'
 	@$(VENV)/bin/python -m scan
 
+sbom: install ## what is in each image, with hashes and licences, as CycloneDX in build/sbom
+	@$(MAKE) --silent VENV=.venv-sbom .venv-sbom/sbom.stamp
+	$(SAY) 'bills of materials'
+	@$(VENV)/bin/python -m scan.sbom
+
 lock: $(VENV)/dev.stamp ## pin and hash dependencies in requirements/ (UPGRADE=1 takes newer ones)
 	@$(LOCK) $(TIERS) --extra scaler --group dev $(if $(UPGRADE),--upgrade) -o requirements/dev.txt
 	@$(LOCK) $(TIERS) --group proto $(WITHIN) requirements/run.txt
@@ -134,6 +140,7 @@ lock: $(VENV)/dev.stamp ## pin and hash dependencies in requirements/ (UPGRADE=1
 	@$(LOCK) pyproject.toml --extra inference $(WITHIN) requirements/inference.txt
 	@$(LOCK) $(TIERS) --extra scaler --resolution lowest-direct -o requirements/lowest.txt
 	@$(LOCK) --group scan $(if $(UPGRADE),--upgrade) -o requirements/scan.txt
+	@$(LOCK) --group sbom $(if $(UPGRADE),--upgrade) -o requirements/sbom.txt
 
 clean: ## remove .venv, generated code and caches
 	@rm -rf $(VENV) .venv-* $(NATIVE) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -160,8 +167,8 @@ $(VENV)/dev.stamp: requirements/dev.txt | $(VENV)/bin/python
 	@$(INSTALL) $<
 	@touch $@ $(VENV)/run.stamp
 
-# In an environment of its own, .venv-scan.
-$(VENV)/scan.stamp: $(VENV)/%.stamp: requirements/%.txt | $(VENV)/bin/python
+# Each in an environment of its own, .venv-scan and .venv-sbom.
+$(VENV)/scan.stamp $(VENV)/sbom.stamp: $(VENV)/%.stamp: requirements/%.txt | $(VENV)/bin/python
 	$(SAY) 'installing what make $* needs (once)'
 	@$(INSTALL) $<
 	@touch $@

@@ -1,1 +1,1 @@
-"""What scanners find in code, chart, Dockerfiles and locks. Imports from tests.chart; nothing imports it."""
+"""What scanners find in code, chart, images and locks, and the images' bills of materials. Imports from tests.chart; nothing imports it."""
