@@ -33,6 +33,7 @@ from inferencehub.gateway.calls.key_limits import KeyLimits
 from inferencehub.gateway.calls.peers import Peers
 from inferencehub.gateway.calls.stages import LoadShedding, Memory
 from inferencehub.gateway.calls.submit import Calls
+from inferencehub.gateway.calls.usage import Usage
 from inferencehub.gateway.grpc_api.edge import Edge as GrpcEdge
 from inferencehub.gateway.grpc_api.infer import Infer
 from inferencehub.gateway.grpc_api.metadata import Metadata as GrpcMetadata
@@ -78,6 +79,7 @@ class Gateway:
         self.tokens = settings.tokens()
         asked = self.keys or self.tokens or settings.tls_ca
         self.authentication = Authentication(self.keys, self.tokens) if asked else None
+        self.usage = Usage()
         self.started = False
         self.draining = False
         self.metrics = Metrics(access)
@@ -91,6 +93,7 @@ class Gateway:
         self.metrics.registry.register(RoutingCollector(self.fleet, self.table, self.bytes_held))
         self.metrics.registry.register(self.demand)
         self.metrics.registry.register(self.peers)
+        self.metrics.registry.register(self.usage)
         source = None if self.tokens is None else self.tokens.source
         reloaded = (self.certificate, self.fleet.certificate, self.keys, source)
         self.metrics.registry.register(Reloads("inferencehub_gateway", *reloaded))
@@ -109,7 +112,7 @@ class Gateway:
         known = [] if self.authentication is None else [self.authentication, KeyLimits(self.peers)]
         stages = [*known, Memory(self.bytes_held), LoadShedding()]
         calls = self.calls = Calls(self.table, self.unknown, settings, stages)
-        metadata = Metadata(self.fleet, self.table, self.not_ready)
+        metadata = Metadata(self.fleet, self.table, self.not_ready, self.usage)
         log_settings = SettingPages(self.logs, self.queries)
         self.routes = pages(metadata, ModelPages(self.queries), ModelPagesV1(self.queries), log_settings)
         app = pages_with_errors(Router([*self.routes, *absent()], redirect_slashes=False), calls.audit)
@@ -121,6 +124,7 @@ class Gateway:
             self.access,
             Cors(settings.cors_origins) if settings.cors_origins else None,
             settings.max_body_bytes,
+            None if self.authentication is None else self.usage,
         )
 
     def _make_grpc(self, limits: Limits) -> GrpcPort:
@@ -141,7 +145,7 @@ class Gateway:
             settings.max_body_bytes,
             largest,
             server.callers,
-            asks=self.authentication is not None,
+            None if self.authentication is None else self.usage,
         )
         infer = Infer(self.calls)
         streamed = StreamedCalls(edge, infer, self.authentication)

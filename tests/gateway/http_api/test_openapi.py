@@ -59,7 +59,10 @@ def test_it_has_each_route_and_no_other() -> None:
     nobody = cast(Any, None)
     served = {("POST", path) for path in ENDPOINTS}
     for route in pages(
-        Metadata(nobody, nobody, str), ModelPages(nobody), ModelPagesV1(nobody), SettingPages(nobody, nobody)
+        Metadata(nobody, nobody, str, nobody),
+        ModelPages(nobody),
+        ModelPagesV1(nobody),
+        SettingPages(nobody, nobody),
     ):
         assert isinstance(route, Route)
         if route.path not in ("/", "/v2/"):  # other ways to /docs and /v2

@@ -50,9 +50,21 @@ class Caller:
         actions: what the caller may do.
         limits: what the caller may use; None for no limit.
         who: the caller in sentences; "" for the key with this id.
+        listed: whether the id is one of a list that the operator has made.
     """
 
-    __slots__ = ("_every", "_known", "_pattern", "_patterns", "actions", "id", "limits", "tenant", "who")
+    __slots__ = (
+        "_every",
+        "_known",
+        "_pattern",
+        "_patterns",
+        "actions",
+        "id",
+        "limits",
+        "listed",
+        "tenant",
+        "who",
+    )
 
     def __init__(
         self,
@@ -62,8 +74,10 @@ class Caller:
         actions: Iterable[Action],
         limits: Limits | None = None,
         who: str = "",
+        listed: bool = False,
     ) -> None:
         self.id = id
+        self.listed = listed
         self.who = who or f"key '{id}'"
         self.tenant = tenant
         self.limits = limits

@@ -30,6 +30,7 @@ from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import NO_TRIP
 from inferencehub.gateway.calls.exchange import Exchange
 from inferencehub.gateway.calls.submit import Calls, as_hub_error
+from inferencehub.gateway.calls.usage import Usage
 from inferencehub.gateway.grpc_api.access_line import AccessLine
 from inferencehub.gateway.metrics import FrontMetrics
 
@@ -54,7 +55,7 @@ class Edge:
         most_bytes: the largest request that is accepted.
         most_answer_bytes: the largest answer that is sent.
         callers: counts what has come, and large answers until their callers have taken them.
-        asks: whether callers are asked who they are.
+        usage: where callers' calls are counted; None if nobody is asked who they are.
     """
 
     def __init__(
@@ -65,10 +66,10 @@ class Edge:
         most_bytes: int,
         most_answer_bytes: int,
         callers: Callers,
-        asks: bool,
+        usage: Usage | None,
     ) -> None:
         self.calls = calls
-        self.asks = asks
+        self.usage = usage
         self.metrics = metrics
         self.access = access
         self.most_bytes = most_bytes
@@ -140,7 +141,7 @@ class Edge:
             self._number += 1
             id = f"{self._prefix}-{self._number:x}"
         exchange = Exchange(id)
-        if self.asks:
+        if self.usage is not None:
             exchange.peer = peer_of(context)
         return exchange
 
@@ -198,6 +199,8 @@ class Edge:
             self.calls.audit.refused(error, exchange.peer, exchange.id, exchange.caller)
         took = monotonic() - exchange.started
         self.metrics.answered(exchange.model, status, took)
+        if self.usage is not None and exchange.action is not None:
+            self.usage.ended(exchange, wall_clock())
         if self.access is None:
             return
         job = exchange.job

@@ -25,6 +25,7 @@ from inferencehub.core.values.requests import NO_TRIP
 from inferencehub.core.values.tensors import Buffer
 from inferencehub.gateway.calls.exchange import Exchange
 from inferencehub.gateway.calls.submit import Calls, as_hub_error
+from inferencehub.gateway.calls.usage import Usage
 from inferencehub.gateway.http_api.access_line import AccessLine
 from inferencehub.gateway.http_api.call import Endpoint, HttpCall
 from inferencehub.gateway.http_api.cors import Cors
@@ -48,6 +49,7 @@ class Edge:
         access: where access lines go; None to write none.
         cors: which pages of other origins may call; None for none.
         most_bytes: the largest body that is accepted.
+        usage: where callers' calls are counted; None if nobody is asked who they are.
     """
 
     def __init__(
@@ -59,7 +61,9 @@ class Edge:
         access: AccessLog | None,
         cors: Cors | None,
         most_bytes: int,
+        usage: Usage | None,
     ) -> None:
+        self.usage = usage
         self.find = find
         self.pages = pages
         self.calls = calls
@@ -207,6 +211,8 @@ class Edge:
             exchange.kind = KINDS.get(status, exchange.kind)
         took = now - exchange.started
         self.metrics.answered(exchange.model, status, took)
+        if self.usage is not None and exchange.action is not None:
+            self.usage.ended(exchange, wall_clock())
         if self.access is not None:
             self._log(self.access, call, status, took)
 

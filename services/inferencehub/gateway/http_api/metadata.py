@@ -11,6 +11,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from inferencehub import __version__
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.gateway.calls.extensions import EXTENSIONS
+from inferencehub.gateway.calls.usage import Usage
 from inferencehub.gateway.http_api.page import caller_of, json
 from inferencehub.gateway.http_api.pages.openapi import openapi
 from inferencehub.gateway.routing.fleet import Fleet
@@ -23,9 +24,11 @@ class Metadata:
     Args:
         fleet, table: the pods and the lanes of known models.
         not_ready: returns "" while the gateway accepts requests, else the reason why it does not.
+        usage: what callers have used.
     """
 
-    def __init__(self, fleet: Fleet, table: RoutingTable, not_ready: Callable[[], str]) -> None:
+    def __init__(self, fleet: Fleet, table: RoutingTable, not_ready: Callable[[], str], usage: Usage) -> None:
+        self.usage = usage
         self.fleet = fleet
         self.table = table
         self.not_ready = not_ready
@@ -89,6 +92,14 @@ class Metadata:
                 ]
             }
         )
+
+    async def used(self, request: Request) -> Response:
+        """GET /v2/usage: what the caller's tenant has used of this gateway, by day and key.
+
+        Nothing is counted where nobody is asked who they are.
+        """
+        caller = caller_of(request)
+        return json({"tenant": caller.tenant, "usage": self.usage.of(caller)})
 
     async def openapi(self, request: Request) -> Response:
         """GET /openapi.json."""

@@ -103,6 +103,7 @@ def pages(
         *versioned("/stats", models.statistics),
         *versioned("/ready", models.ready),
         Route("/v2/repository/index", models.index, methods=["POST"]),
+        Route("/v2/usage", metadata.used),
         Route("/v2/logging", settings.logging, methods=["GET", "POST"]),
         Route("/v2/trace/setting", settings.tracing),
         Route(f"{MODEL}/trace/setting", settings.tracing),

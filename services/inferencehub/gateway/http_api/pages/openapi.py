@@ -76,6 +76,7 @@ OPERATIONS = (
     Operation("post", "/v2/repository/index", "Models", "All model versions and their states", "RepositoryIndex",
               (400, 413), "RepositoryIndexRequest"),
     Operation("get", "/v2", "Server", "Name, version and extensions", "Server"),
+    Operation("get", "/v2/usage", "Server", "What the caller's tenant has used of this gateway, by day and key", "Usage"),
     Operation("get", "/v2/logging", "Server", "What is logged", "LogSettings"),
     Operation("post", "/v2/logging", "Server", "Change what is logged", "LogSettings", (400, 413, 501), "LogSettings"),
     Operation("get", "/v2/trace/setting", "Server", "Trace settings: tracing is off", "TraceSettings"),
@@ -90,8 +91,8 @@ OPERATIONS = (
 
 ERRORS = {
     400: "the body, a header or a parameter is not as expected; the sentence says what was expected and what came",
-    401: "the gateway asks for a key, and there is no good one",
-    403: "the holder of the key may not do this",
+    401: "the gateway asks for credentials, and there are no good ones",
+    403: "the caller may not do this",
     404: "no such model, version or path",
     405: "the path accepts another method; the header Allow names it",
     408: "the body did not come in time",

@@ -34,6 +34,7 @@ def ref(name: str) -> Json:
 
 
 BOOL = {"type": "boolean"}
+WHOLE = {"type": "integer", "minimum": 0}
 DATATYPE = {"type": "string", "enum": list(FLAT)}
 SHAPE = listed({"type": "integer", "minimum": 0}, maxItems=32, description="row-major; the batch first")
 DATA = listed({}, description="numbers, booleans or strings, flat or nested as the shape says; for FP16, FP32 and "
@@ -150,6 +151,9 @@ SCHEMAS: dict[str, Json] = {
         reason=text("why it does not serve, or how many of several pods serve it"))),
     "Server": record("name version extensions", name=text("inferencehub"), version=text("its version"),
                      extensions=listed({"type": "string"})),
+    "Usage": record("tenant usage", tenant=text("empty: the figures are those of the key alone"), usage=listed(record(
+        "day caller calls rows compute_ms bytes", day=text("in UTC, such as 2026-11-29"), caller=text("the id of a key; other for tokens"),
+        calls=WHOLE, rows=WHOLE, compute_ms={"type": "number"}, bytes=WHOLE))),
     "Live": record("live", live=BOOL),
     "Ready": record("ready", ready=BOOL, name=text("the model, if the path names one")),
     "Document": {"type": "object"},
