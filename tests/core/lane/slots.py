@@ -196,3 +196,14 @@ def failing(
         return echo(batch)
 
     return work
+
+
+async def outcomes(futures: list[asyncio.Future[InferResponse]]) -> list[list[float] | Kind]:
+    """What became of each: its numbers, or the kind of its error."""
+    results = await asyncio.gather(*futures, return_exceptions=True)
+    return [values(r) if isinstance(r, InferResponse) else error_kind(r) for r in results]
+
+
+def error_kind(error: BaseException) -> Kind:
+    assert isinstance(error, HubError), repr(error)
+    return error.kind
