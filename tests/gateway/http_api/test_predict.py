@@ -1,13 +1,14 @@
-"""The confidence in the answer of /predict: the model's own number, correctly rounded to six digits."""
+"""Calls of /predict: the confidence is the model's own number, rounded to six digits; and which model is the default."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import aiohttp
 import pytest
 
-from tests.hub import running_hub, write_model
+from tests.hub import MODELS, mock_model, running_hub, write_model
 
 CONFIG = """backend: "python"
     input { name: "x" data_type: TYPE_FP64 dims: [1] }
@@ -37,3 +38,16 @@ async def test_a_confidence_is_rounded_correctly(tmp_path: Path) -> None:
             body = {"features": [sure], "model_name": "echo"}
             async with client.post(f"{hub.url}/predict", json=body) as answer:
                 assert (await answer.json())["confidence"] == round(sure, 6)
+
+
+@pytest.mark.asyncio
+async def test_the_default_model_goes_by_the_kind_of_input(tmp_path: Path) -> None:
+    mock_model(tmp_path)
+    shutil.copytree(MODELS / "sentiment", tmp_path / "sentiment")
+    async with running_hub(tmp_path, default_model="quick") as hub:
+        status, answer, _ = await hub.post("/predict", {"features": [1]})
+        assert (status, "label" in answer) == (200, False)
+        status, answer, _ = await hub.post("/predict", {"text": "what a wonderful day"})
+        assert (status, answer["label"]) == (200, "positive")
+        status, answer, _ = await hub.post("/predict", {"text": "awful", "model_name": "sentiment"})
+        assert (status, answer["label"]) == (200, "negative")
