@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
-from inferencehub.core.grpc_server import infer_stream
+from inferencehub.core.grpc_server.infer_stream import MOST_OF_ONE
 from inferencehub.core.oip import messages
 from inferencehub.pb import inference_pb2 as small
 from inferencehub.pb import open_inference_pb2 as pb
@@ -106,8 +106,7 @@ async def test_a_stream_without_a_key_is_not_opened_and_each_request_is_checked(
         assert (answer.error_message, answer.infer_response.id) == ("", "7")
 
 
-async def test_one_key_cannot_take_all_streams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(infer_stream, "MOST_OF_ONE", 3)
+async def test_one_key_cannot_take_all_streams(tmp_path: Path) -> None:
     async with (
         hub_with_keys(tmp_path) as hub,
         grpc.aio.insecure_channel(f"127.0.0.1:{hub.gateway.grpc.port}") as channel,
@@ -117,11 +116,11 @@ async def test_one_key_cannot_take_all_streams(tmp_path: Path, monkeypatch: pyte
             pb.ModelInferRequest.SerializeToString,
             pb.ModelStreamInferResponse.FromString,
         )
-        streams = [open_stream(metadata=tuple(bearer("few").items())) for _ in range(3)]
+        streams = [open_stream(metadata=tuple(bearer("few").items())) for _ in range(MOST_OF_ONE)]
         for stream in streams:
             await stream.write(features("quick", 1.0, id="7"))
             assert (await stream.read()).infer_response.id == "7"
-        said = "key 'few' has 3 streams open, which is the most"
+        said = f"key 'few' has {MOST_OF_ONE} streams open, which is the most"
         assert await failure(opened(hub, bearer("few"))) == ("RESOURCE_EXHAUSTED", said)
         assert (await streamed(hub, bearer("all"), "quick")).infer_response.id == "7"
         streams[0].cancel()
