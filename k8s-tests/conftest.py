@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.authority import Authority
+
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
@@ -20,6 +22,12 @@ def cluster() -> None:
     done = subprocess.run(["kubectl", "get", "--raw", "/readyz"], capture_output=True, text=True)
     if done.returncode:
         pytest.exit(f"kubectl reaches no cluster: {done.stderr.strip()}", returncode=2)
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Signs the certificates that a release begins with."""
+    return Authority(tmp_path_factory.mktemp("first"), "first")
 
 
 FIGURES: list[str] = []

@@ -30,16 +30,6 @@ def secrets(signer: Authority, *trusted: Authority) -> dict[str, dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("certificates")
-
-
-@pytest.fixture(scope="module")
-def authority(directory: Path) -> Authority:
-    return Authority(directory, "first")
-
-
-@pytest.fixture(scope="module")
 def hub(authority: Authority) -> Iterator[Release]:
     values = {
         "models": mock_models(quick=QUICK),
@@ -89,9 +79,9 @@ async def test_probes_are_green_by_a_port_that_has_health_and_nothing_else(hub: 
 
 
 async def test_without_the_certificate_of_a_gateway_no_model_runs(
-    hub: Release, authority: Authority, directory: Path
+    hub: Release, authority: Authority, tmp_path: Path
 ) -> None:
-    neighbour, stranger = authority.signed("neighbour"), Authority(directory, "stranger")
+    neighbour, stranger = authority.signed("neighbour"), Authority(tmp_path, "stranger")
     for port in (50051, 50052):
         for trusted, shows in (
             (None, None),
@@ -124,10 +114,10 @@ def reloaded(hub: Release, count: int, *tiers: str) -> None:
 
 
 async def test_new_certificates_of_both_tiers_cost_no_request_and_a_withdrawn_one_is_out(
-    hub: Release, authority: Authority, directory: Path, figure: Any
+    hub: Release, authority: Authority, tmp_path: Path, figure: Any
 ) -> None:
     """100 requests a second, half of them on new connections. A new authority is trusted, signs, and is then the only one."""
-    new = Authority(directory, "new")
+    new = Authority(tmp_path, "new")
     steps = [(authority, (authority, new)), (new, (authority, new)), (new, (new,))]
     async with (
         open_loop(hub.url(), "quick", 30.0, fresh=True) as fresh,

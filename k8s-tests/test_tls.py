@@ -20,11 +20,6 @@ SECRET = "gateway-tls"
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("first"), "first")
-
-
-@pytest.fixture(scope="module")
 def hub(authority: Authority) -> Iterator[Release]:
     values = {
         "models": mock_models(quick=QUICK),
