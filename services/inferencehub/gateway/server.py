@@ -18,6 +18,7 @@ from starlette.routing import Router
 from inferencehub.core.auth.api_keys import ApiKeys
 from inferencehub.core.grpc_server.credentials import server_credentials
 from inferencehub.core.grpc_server.infer_stream import InferStreams
+from inferencehub.core.grpc_server.reflection import reflection_handlers
 from inferencehub.core.grpc_server.server import GrpcServer
 from inferencehub.core.http1.asgi import AsgiHandler
 from inferencehub.core.http1.limits import Limits, allowed_connections
@@ -37,7 +38,7 @@ from inferencehub.gateway.calls.usage import Usage
 from inferencehub.gateway.grpc_api.edge import Edge as GrpcEdge
 from inferencehub.gateway.grpc_api.infer import Infer
 from inferencehub.gateway.grpc_api.metadata import Metadata as GrpcMetadata
-from inferencehub.gateway.grpc_api.port import GrpcPort, handlers, options
+from inferencehub.gateway.grpc_api.port import SERVICES, GrpcPort, handlers, options
 from inferencehub.gateway.grpc_api.stream import MOST_WAITING, StreamedCalls
 from inferencehub.gateway.http_api.cors import Cors
 from inferencehub.gateway.http_api.edge import Edge
@@ -151,10 +152,13 @@ class Gateway:
         streamed = StreamedCalls(edge, infer, self.authentication)
         streams = InferStreams(streamed.answer, MOST_WAITING, self.bytes_held, server.callers, streamed.admit)
         metadata = GrpcMetadata(self.queries, self.logs, self.serves, self.calls.audit)
+        served = handlers(edge, infer, metadata, streams)
+        if settings.reflection:
+            served += reflection_handlers(SERVICES)
         return GrpcPort(
             server,
             edge,
-            handlers(edge, infer, metadata, streams),
+            served,
             streams,
             self.serves,
             lambda: self.table.changed,

@@ -132,7 +132,7 @@ class InferenceServer:
         served = [
             *handlers(self.servicer, self.streams.handler(), self.grpc.callers),
             self.health.handlers(),
-            *reflection_handlers(services),
+            *(reflection_handlers(services) if self.settings.reflection else []),
         ]
         if self.certificate is None or self.plain_health is None:
             await self.grpc.start(served)

@@ -209,6 +209,18 @@ async def test_both_versions_of_reflection_say_the_same(tmp_path: Path) -> None:
     assert said[0][3].error_response.error_code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
 
 
+async def test_reflection_can_be_turned_off(tmp_path: Path) -> None:
+    mock_model(tmp_path)
+    async with calling(tmp_path, reflection=False) as caller:
+        for version in ("v1", "v1alpha"):
+            ask: Any = caller.channel.stream_stream(
+                f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo"
+            )
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await ask().read()
+            assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
 async def test_health_knows_the_services_and_no_others(tmp_path: Path) -> None:
     mock_model(tmp_path)
     async with calling(tmp_path) as caller:

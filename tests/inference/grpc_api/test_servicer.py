@@ -319,6 +319,14 @@ async def test_reflection_answers_in_both_versions() -> None:
                 assert name in [f"{file.package}.{one.name}" for one in file.service]
 
 
+async def test_reflection_can_be_turned_off() -> None:
+    async with calling_pod(reflection=False) as pod:
+        ask: Any = pod.channel.stream_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await ask().read()
+        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
 @pytest.mark.parametrize("version", ["v1", "v1alpha"])
 async def test_bytes_that_are_no_question_of_reflection_are_refused_with_a_sentence(version: str) -> None:
     good = reflection_pb2.ServerReflectionRequest(list_services="").SerializeToString()

@@ -93,6 +93,7 @@ class TierSettings(ProcessSettings):
     drain_timeout_s: float = setting(
         30.0, "seconds to wait at the end for requests that still run", least=0, most=3600
     )
+    reflection: bool = setting(True, "answer gRPC reflection, which tells everybody the methods and messages")
     tier_tls_cert: str = setting(
         "",
         "file with the certificate that this tier shows to the other one, followed by those that signed it, as PEM; "

@@ -14,7 +14,6 @@ from inferencehub.core.grpc_server import server
 from inferencehub.core.grpc_server.health import SERVICE as HEALTH
 from inferencehub.core.grpc_server.health import Health
 from inferencehub.core.grpc_server.infer_stream import InferStreams
-from inferencehub.core.grpc_server.reflection import reflection_handlers
 from inferencehub.core.grpc_server.server import GrpcServer
 from inferencehub.core.oip.messages import SERVICE
 from inferencehub.core.process.tasks import cancelled
@@ -124,7 +123,7 @@ class GrpcPort:
         Raises:
             OSError: if the port is taken.
         """
-        await self.server.start([*self.handlers, self.health.handlers(), *reflection_handlers(SERVICES)])
+        await self.server.start([*self.handlers, self.health.handlers()])
         self._watching = asyncio.get_running_loop().create_task(self._watch())
 
     def show_health(self) -> None:
