@@ -123,7 +123,7 @@ class Gateway:
             calls,
             self.metrics.http,
             self.access,
-            Cors(settings.cors_origins) if settings.cors_origins else None,
+            Cors(settings.cors_origins, settings.cors_credentials) if settings.cors_origins else None,
             settings.max_body_bytes,
             None if self.authentication is None else self.usage,
         )

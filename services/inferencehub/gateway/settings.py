@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from inferencehub.core.auth.jwt.tokens import Tokens
 
 HERE = ("localhost", "127.0.0.1", "::1")
+# An origin as browsers send it (RFC 6454, 6.2): anything else would never be equal to what they send.
+HOST = r"(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])"
+ORIGIN = re.compile(rf"http://{HOST}(?!:80$)(?::[1-9]\d{{0,4}})?|https://{HOST}(?!:443$)(?::[1-9]\d{{0,4}})?")
 
 
 class OnDemand(NamedTuple):
@@ -149,6 +153,10 @@ class GatewaySettings(TierSettings):
         (),
         "origins whose pages may call from a browser, separated by commas; * for all; no CORS headers if empty",
     )
+    cors_credentials: bool = setting(
+        False,
+        "pages of these origins may call with the browser's cookies and client certificates; not with *",
+    )
 
     def __post_init__(self) -> None:
         for name, targets in (("GRPC_SERVER_URL", self.backends), ("HUB_ROLL_CALL", self.roll_call)):
@@ -171,8 +179,16 @@ class GatewaySettings(TierSettings):
         if not self.backends:
             raise SettingError("GRPC_SERVER_URL is empty, expected host:port")
         for origin in self.cors_origins:
-            if origin != "*" and not origin.startswith(("http://", "https://")):
-                raise SettingError(f"HUB_CORS_ORIGINS has '{origin}', expected * or https://host")
+            if origin != "*" and not ORIGIN.fullmatch(origin):
+                raise SettingError(
+                    f"HUB_CORS_ORIGINS has '{origin}', expected * or an origin as browsers send it: https://host or "
+                    "https://host:port, in lower case, without a path and without the scheme's own port"
+                )
+        if self.cors_credentials and (not self.cors_origins or "*" in self.cors_origins):
+            raise SettingError(
+                "HUB_CORS_CREDENTIALS is true, so HUB_CORS_ORIGINS must name origins, and * is none: any page could "
+                "call as the browser's user"
+            )
         self.token_rules()
         self.check()
 

@@ -17,6 +17,7 @@ ALLOWED = (
     b"x-request-id",
     b"x-request-timeout-ms",
     b"content-type",
+    b"content-encoding",
     b"inference-header-content-length",
     b"authorization",
     b"x-api-key",
@@ -68,20 +69,24 @@ class Cors:
 
     Args:
         origins: as browsers send them, or "*" for all.
+        credentials: whether their pages may call with cookies and client certificates of the browser; not with "*".
+            A key that a page sends itself, as a header, is none of these.
     """
 
-    def __init__(self, origins: tuple[str, ...]) -> None:
+    def __init__(self, origins: tuple[str, ...], credentials: bool = False) -> None:
         self._any = "*" in origins
         self._origins = frozenset(origin.encode() for origin in origins)
-        self._shown = b"access-control-expose-headers: %b\r\n" % b", ".join(SHOWN)
+        shown = b"access-control-expose-headers: %b\r\n" % b", ".join(SHOWN)
+        self._shown = b"access-control-allow-credentials: true\r\n" + shown if credentials else shown
 
     def lines(self, fields: Mapping[bytes, bytes]) -> bytes:
-        """Header lines that let the calling page read the answer; b"" if the request has no Origin."""
+        """Header lines that let the calling page read the answer.
+
+        Answers to other callers have `Vary` too, so that a cache does not give them to a page (Fetch, "CORS and caches").
+        """
         origin = fields.get(b"origin")
-        if origin is None:
-            return b""
         if self._any:
-            return b"access-control-allow-origin: *\r\n%b" % self._shown
+            return b"" if origin is None else b"access-control-allow-origin: *\r\n%b" % self._shown
         if origin in self._origins:
             return b"access-control-allow-origin: %b\r\nvary: origin\r\n%b" % (origin, self._shown)
         return b"vary: origin\r\n"
