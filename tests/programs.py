@@ -10,6 +10,9 @@ import pytest
 
 HELM = "helm: https://helm.sh/docs/intro/install"
 PROMTOOL = "promtool: it comes with Prometheus, https://prometheus.io/download"
+CHROMIUM = (
+    "chromium: apt-get install chromium, or https://www.chromium.org/getting-involved/download-chromium"
+)
 
 
 def on_path(tool: str) -> str:

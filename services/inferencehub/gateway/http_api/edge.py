@@ -35,6 +35,8 @@ from inferencehub.gateway.metrics import FrontMetrics
 
 SOUND_ID = re.compile(rb"[!-~]{1,128}")
 PATH_LIMIT = 500  # bytes of a path in its access line; targets are ASCII
+# For browsers: the content type holds, whatever the bytes look like (Fetch standard, "X-Content-Type-Options").
+NO_SNIFFING = b"x-content-type-options: nosniff\r\n"
 KINDS = {kind.http: kind.label for kind in Kind}
 
 
@@ -183,7 +185,7 @@ class Edge:
         """Header lines for a page whose head is about to be sent."""
         call.answered = True
         now = monotonic()
-        lines = self.lines(call, now)
+        lines = self.lines(call, now) + NO_SNIFFING
         self.close(call, status, now)
         if self.draining:
             reply.close = True
@@ -201,7 +203,7 @@ class Edge:
         self.calls.audit.refused(refused, exchange.peer, exchange.id, exchange.caller)
         if refused.kind is Kind.TOO_SLOW:
             call.reply.close = True  # else the rest of the body would be read as the next request
-        return refused.kind.http, error_lines(refused), (call.endpoint.error(refused),)
+        return refused.kind.http, error_lines(refused) + NO_SNIFFING, (call.endpoint.error(refused),)
 
     def close(self, call: HttpCall | PageCall, status: int, now: float) -> None:
         """See `WayOut`: count the request, and write its access line."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.resources import files
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -13,6 +12,7 @@ from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.gateway.calls.extensions import EXTENSIONS
 from inferencehub.gateway.calls.usage import Usage
 from inferencehub.gateway.http_api.page import caller_of, json
+from inferencehub.gateway.http_api.pages.docs_page import docs_page
 from inferencehub.gateway.http_api.pages.openapi import openapi
 from inferencehub.gateway.routing.fleet import Fleet
 from inferencehub.gateway.routing.table import RoutingTable
@@ -107,4 +107,5 @@ class Metadata:
 
     async def docs(self, request: Request) -> Response:
         """GET /docs: the OpenAPI document as a page that loads nothing from other sites."""
-        return HTMLResponse(files(f"{__package__}.pages").joinpath("docs.html").read_text())
+        html, headers = docs_page()
+        return HTMLResponse(html, headers=headers)
