@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import re
+import ssl
 from itertools import permutations
 
 import pytest
@@ -56,9 +57,14 @@ DATE = re.compile(rb"date: [^\r]*\r\n")
 MOST = 60  # bytes of a body
 
 
-async def answers(port: int, *parts: bytes) -> bytes:
-    """All that comes back for these parts, each sent once the one before was taken in by the server."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+async def answers(port: int, *parts: bytes, tls: ssl.SSLContext | None = None) -> bytes:
+    """All that comes back for these parts, each sent once the one before was taken in by the server.
+
+    Through TLS each part is a record of its own.
+    """
+    reader, writer = await asyncio.open_connection(
+        "127.0.0.1", port, ssl=tls, server_hostname="localhost" if tls else None
+    )
     try:
         for part in parts:
             writer.write(part)
@@ -70,6 +76,9 @@ async def answers(port: int, *parts: bytes) -> bytes:
         writer.transport.abort()
 
 
+CASES = [one + END for one in GOOD.values()] + [GOOD["post"] + one for one in LAST.values()]
+
+
 def statuses(came: bytes) -> list[bytes]:
     """The statuses of all answers."""
     return re.findall(rb"HTTP/1\.1 (\d+) ", came)
@@ -77,8 +86,7 @@ def statuses(came: bytes) -> list[bytes]:
 
 async def _cut_at_every_byte() -> None:
     async with serving(Echo(MOST), max_head_bytes=600, linger_s=0.05) as server:
-        cases = [one + END for one in GOOD.values()] + [GOOD["post"] + one for one in LAST.values()]
-        for whole in cases:
+        for whole in CASES:
             expected = await answers(server.port, whole)
             assert len(statuses(expected)) == 2, expected
             cuts = range(1, len(whole))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 from collections.abc import Collection, Mapping
 
 from tests.gateway.http_api.corpus.pieces import SIZED, get, post
@@ -69,35 +70,40 @@ def word_for(status: int) -> str:
     return "refused" if status in REFUSED else "accepted"
 
 
-async def connect(port: int, sent: bytes) -> Probe:
-    """A connection that has begun to send."""
+async def connect(port: int, sent: bytes, tls: ssl.SSLContext | None = None) -> Probe:
+    """A connection that has begun to send; through TLS if `tls` is given."""
     loop = asyncio.get_running_loop()
-    _, probe = await loop.create_connection(lambda: Probe(sent), "127.0.0.1", port)
+    name = "localhost" if tls else None
+    _, probe = await loop.create_connection(
+        lambda: Probe(sent), "127.0.0.1", port, ssl=tls, server_hostname=name
+    )
     return probe
 
 
-async def verdicts(port: int, shapes: Mapping[str, bytes]) -> dict[str, str]:
+async def verdicts(
+    port: int, shapes: Mapping[str, bytes], tls: ssl.SSLContext | None = None
+) -> dict[str, str]:
     """What the server at a port makes of each shape, by the shape's name."""
-    probes = {name: await connect(port, shape + MARKER) for name, shape in shapes.items()}
-    await settled(port, probes.values())
+    probes = {name: await connect(port, shape + MARKER, tls) for name, shape in shapes.items()}
+    await settled(port, probes.values(), tls)
     found = {name: probe.verdict() for name, probe in probes.items()}
     for probe in probes.values():
         probe.transport.abort()
     return found
 
 
-async def settled(port: int, probes: Collection[Probe]) -> None:
+async def settled(port: int, probes: Collection[Probe], tls: ssl.SSLContext | None = None) -> None:
     """Return once the server has nothing left to say to any of these connections."""
     quiet, seen = 0, -1
     while quiet < QUIET_CANARIES:
-        await canary(port)
+        await canary(port, tls)
         news = sum(len(probe.came) + probe.ended.done() for probe in probes)
         quiet, seen = (quiet + 1, seen) if news == seen else (0, news)
 
 
-async def canary(port: int) -> None:
+async def canary(port: int, tls: ssl.SSLContext | None = None) -> None:
     """A good request, answered."""
-    probe = await connect(port, CANARY)
+    probe = await connect(port, CANARY, tls)
     async with asyncio.timeout(60):
         await probe.ended
     assert probe.came.startswith(b"HTTP/1.1 200 "), probe.came

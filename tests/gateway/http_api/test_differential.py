@@ -17,6 +17,7 @@ from typing import Literal
 import pytest
 import pytest_asyncio
 
+from tests.authority import Authority, client
 from tests.gateway.http_api.corpus.all_shapes import CORPUS
 from tests.gateway.http_api.corpus.chunks import trailed
 from tests.gateway.http_api.probing import verdicts
@@ -59,10 +60,11 @@ BY_SHAPE = {shape: difference for difference in LISTED for shape in difference.s
 
 @dataclass(frozen=True)
 class Both:
-    """What the two made of the whole corpus, and the gateway that was asked."""
+    """What the two made of the whole corpus, and the gateway that was asked; `secure` is what one made of it through TLS."""
 
     hub: Hub
     ours: dict[str, str]
+    secure: dict[str, str]
     reference: dict[str, str]
 
 
@@ -70,11 +72,16 @@ class Both:
 async def both(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Both]:
     models = tmp_path_factory.mktemp("models")
     mock_model(models, slots=8)
+    authority = Authority(models.parent, "authority")
+    certificate, key = map(str, authority.signed("gateway"))
+    trusting = client(authority.certificate.read_text())
     async with (
         running_hub(models, default_model="quick") as hub,
+        running_hub(models, default_model="quick", tls_cert=certificate, tls_key=key) as secure,
         running_reference() as port,
     ):
-        yield Both(hub, await verdicts(hub.gateway.port, CORPUS), await verdicts(port, CORPUS))
+        ours, theirs = await verdicts(hub.gateway.port, CORPUS), await verdicts(port, CORPUS)
+        yield Both(hub, ours, await verdicts(secure.gateway.port, CORPUS, trusting), theirs)
 
 
 @pytest.mark.parametrize("theme", sorted({shape.partition(":")[0] for shape in CORPUS}))
@@ -90,6 +97,14 @@ def test_each_verdict_is_that_of_the_reference_or_listed(both: Both, theme: str)
                 "sent": CORPUS[shape][:200],
             }
     assert not wrong, "not as in differences.toml (ours, reference):\n" + "\n".join(map(str, wrong.items()))
+
+
+def test_each_verdict_is_the_same_through_tls(both: Both) -> None:
+    wrong = {
+        shape: (both.ours[shape], found) for shape, found in both.secure.items() if found != both.ours[shape]
+    }
+    assert not wrong, "in plain, through TLS:\n" + "\n".join(map(str, wrong.items()))
+    assert both.secure.keys() == CORPUS.keys()
 
 
 def test_the_list_names_each_shape_once_and_its_reasons() -> None:
