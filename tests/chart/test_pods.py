@@ -56,6 +56,33 @@ def test_the_restricted_standard_holds(name: str) -> None:
 
 
 @every
+def test_files_of_secrets_are_for_the_process_alone(name: str) -> None:
+    """They belong to root, so they are read by the group, which Kubernetes lets read them (0400 becomes 0440)."""
+    given = COMBINATIONS[name]
+    found = 0
+    for _, _, spec in pods(render(given)):
+        context = spec["securityContext"]
+        assert context["fsGroup"] == context["runAsGroup"] == context["runAsUser"]
+        assert context["fsGroupChangePolicy"] == "OnRootMismatch"
+        for volume in spec.get("volumes", []):
+            if "secret" in volume:
+                found += 1
+                assert volume["secret"]["defaultMode"] == 0o400, volume
+                for container in containers(spec):
+                    for mount in container.get("volumeMounts", []):
+                        assert mount["name"] != volume["name"] or mount["readOnly"] is True
+    tls = given.get("tls", {})
+    mounted = ("callers" in tls) + 2 * ("tiers" in tls) + ("auth" in given)
+    assert found == mounted
+
+
+def test_a_platform_that_chooses_users_and_groups_itself_is_left_to_it() -> None:
+    free = at("securityContext.pod", {"runAsUser": None, "runAsGroup": None, "fsGroup": None})
+    for _, _, spec in pods(render(merge(COMBINATIONS["api-keys"], free))):
+        assert not spec["securityContext"].keys() & {"runAsUser", "runAsGroup", "fsGroup"}
+
+
+@every
 def test_no_token_no_links_no_hooks_and_an_account(name: str) -> None:
     objects = render(COMBINATIONS[name])
     accounts = {thing["metadata"]["name"] for thing in of_kind(objects, "ServiceAccount")}

@@ -58,6 +58,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (at("inference.extraVolumes", [{"name": "models", "emptyDir": {}}]), "extraVolumes has a volume 'models'"),
     (at("commonLabels", {"app.kubernetes.io/name": "x"}), "commonLabels sets 'app.kubernetes.io/name'"),
     (at("gateway.podLabels", {"inferencehub/pool": "x"}), "gateway.podLabels sets 'inferencehub/pool'"),
+    (merge(at("auth.apiKeys.existingSecret", "keys"), at("securityContext.pod.fsGroup", None)), "could be read by root alone"),
+    (merge(at("tls.callers.existingSecret", "tls"), at("securityContext.pod.fsGroup", None)), "securityContext.pod.runAsUser is 65532 and there is no fsGroup"),
     (at("example.body", "not json"), "example.body is not a JSON object"),
     (at("models.source", "pvc"), "set models.pvc.claimName"),
     (at("models.source", "initContainer"), "set models.initContainer.image"),

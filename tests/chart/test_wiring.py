@@ -179,6 +179,52 @@ def test_policies_let_through_what_is_needed_and_no_more() -> None:
         assert sorted(protocols) == ["TCP", "UDP"]
 
 
+# Which components of a release may connect to which port of which: everyone to the ports for callers, if nothing else is said.
+ADMITTED = {
+    ("gateway", 3000): {"anyone"},
+    ("gateway", 3001): {"anyone"},
+    ("gateway", 9090): {"scaler", "scrape"},
+    ("inference", 50051): {"gateway"},
+    ("inference", 50052): {"gateway"},
+    ("inference", 50053): set(),  # the kubelet's probes need no rule
+    ("inference", 9090): {"gateway", "scrape"},
+    ("scaler", 8443): {"anyone"},  # the API server is no pod; the scaler asks it for its certificate
+    ("scaler", 9090): {"keda", "scrape"},
+}
+
+
+def peer_name(peer: Any) -> str:
+    """The component that a peer is, or what else it is."""
+    if peer is None:
+        return "anyone"
+    labels = peer.get("podSelector", {}).get("matchLabels", {})
+    if labels.get("inferencehub/scrape") == "true":
+        return "scrape"
+    namespaces = peer.get("namespaceSelector", {}).get("matchLabels", {}).values()
+    return str(labels.get("app.kubernetes.io/component") or next(iter(namespaces), peer))
+
+
+@every
+def test_each_port_is_for_those_who_need_it(name: str) -> None:
+    objects = render(COMBINATIONS[name])
+    policies = of_kind(objects, "NetworkPolicy")
+    for _, metadata, spec in pods(objects) if policies else ():
+        component = metadata["labels"]["app.kubernetes.io/component"]
+        (policy,) = [
+            one for one in policies if selects(one["spec"]["podSelector"]["matchLabels"], metadata["labels"])
+        ]
+        rules = policy["spec"].get("ingress", [])
+        if name == "policies-narrow":  # what a user adds
+            rules = [rule for rule in rules if "10.0.0.0/8" not in str(rule)]
+        assert all("ports" in rule for rule in rules), "a rule without ports is for all of them"
+        ports = {entry["containerPort"] for entry in spec["containers"][0].get("ports", [])}
+        assert {entry["port"] for rule in rules for entry in rule["ports"]} <= ports
+        for port in ports:
+            port_of_table = 8443 if component == "scaler" and port != 9090 else port
+            found = {peer_name(peer) for peer in admitted(rules, port)}
+            assert found <= ADMITTED[component, port_of_table], (component, port)
+
+
 def test_init_containers_reach_what_they_declare() -> None:
     rule = {"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}], "ports": [{"protocol": "TCP", "port": 443}]}
     source = COMBINATIONS["models-of-init-container"]["models"]

@@ -1,4 +1,4 @@
-{{/* Refuses certificates that are named by halves, or twice. */}}
+{{/* Refuses certificates that are named by halves, or twice, and files of Secrets that nobody could read. */}}
 
 {{- define "inferencehub.guard.tls" -}}
 {{- $callers := .Values.tls.callers }}{{ $tiers := .Values.tls.tiers }}
@@ -24,5 +24,10 @@
 {{- end }}
 {{- if and $given $tiers.certManager.issuerRef.name }}
 {{- fail "tls.tiers has both Secrets and certManager.issuerRef.name, but each tier has one certificate: set one of them." }}
+{{- end }}
+{{- $pod := .Values.securityContext.pod }}
+{{- $secrets := or $given $tiers.certManager.issuerRef.name (include "inferencehub.tls.callers" .) .Values.auth.apiKeys.existingSecret }}
+{{- if and $secrets $pod.runAsUser (not $pod.fsGroup) }}
+{{- fail (printf "securityContext.pod.runAsUser is %v and there is no fsGroup, so the files of the Secrets of tls and auth could be read by root alone: set securityContext.pod.fsGroup." $pod.runAsUser) }}
 {{- end }}
 {{- end }}

@@ -42,6 +42,7 @@
 - name: auth
   secret:
     secretName: {{ . }}
+    defaultMode: 0400
 {{- end }}
 {{- with .Values.auth.jwt.keys }}
 {{- if or .configMap .caConfigMap }}

@@ -41,6 +41,7 @@
 - name: tier-tls
   secret:
     secretName: {{ . }}
+    defaultMode: 0400
 {{- end }}
 {{- end }}
 
