@@ -22,6 +22,7 @@ from inferencehub.core.tls.certificate import Certificate
 from tests.authority import Authority, client
 from tests.core.http1.server import RUN, Echo, serving
 from tests.core.http1.test_cut_anywhere import CASES, DATE, END, GOOD, LAST, MOST, answers, statuses
+from tests.core.http1.test_refusals import BAD
 
 AT_ONCE = 32
 Cuts = Callable[[int], Sequence[int]]  # the places at which a text of a length is cut
@@ -148,6 +149,15 @@ async def _in_orders(orders: Sequence[tuple[str, str, str]]) -> None:
                 assert came == wanted, order
 
 
+async def _what_is_no_http() -> None:
+    async with both() as (plain, secure):
+        for bad, status, _ in BAD:
+            expected = await answers(plain, GOOD["post"] + bad)
+            assert statuses(expected) == [b"200", b"%d" % status], bad
+            assert await answers(secure, GOOD["post"] + bad, tls=trusting) == expected, bad
+            assert await answers(secure, GOOD["post"], bad, tls=trusting) == expected, bad
+
+
 ORDERS = [(a, b, last) for last in LAST for a, b in permutations(GOOD, 2)]
 
 
@@ -168,6 +178,10 @@ def test_small_records(loop: str) -> None:
 
 def test_some_orders() -> None:
     uvloop.run(_in_orders(Random(7).sample(ORDERS, 60)))
+
+
+def test_what_is_no_http_behind_a_good_request() -> None:
+    uvloop.run(_what_is_no_http())
 
 
 @pytest.mark.long
