@@ -58,6 +58,10 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
         "certificates": {"source": "certManager", "issuerRef": {"name": "ca", "kind": "ClusterIssuer"}}})),
     "scaled-by-prometheus": at("inference.autoscaling", {"source": "prometheus"}),
     "api-keys": {"auth": {"apiKeys": {"existingSecret": "keys"}}, "example": {"keySecret": "mine"}},
+    "client-certificates": merge(
+        at("tls.callers", {"existingSecret": "callers", "clientAuthorities": "authorities"}),
+        {"auth": {"apiKeys": {"existingSecret": "keys"}}, "example": {"certificateSecret": "caller"}}),
+    "client-certificates-untested": at("tls.callers", {"existingSecret": "callers", "clientAuthorities": "authorities"}),
     "jwt": at("auth.jwt", {
         "issuer": "https://login.example.com/", "audiences": ["hub", "ml"], "algorithms": ["RS256", "ES256"],
         "claims": {"tenant": "org", "actions": {"infer": {"scope": "predict"}}},

@@ -11,6 +11,7 @@ import pytest
 from inferencehub.core.auth.key_file import digest, new_key
 from inferencehub.core.process.settings import read_settings
 from inferencehub.gateway.settings import GatewaySettings
+from tests.authority import Authority, Secret
 from tests.chart.combinations import COMBINATIONS
 from tests.chart.rendering import at, environ, merge, one, render, texts
 from tests.chart.test_release_test import run
@@ -33,6 +34,23 @@ def test_the_setting_names_a_file_of_the_mounted_secret() -> None:
     plain = one(render(), "Deployment", "gateway")["spec"]["template"]["spec"]
     assert not read_settings(GatewaySettings, environ(plain)).api_keys
     assert [volume["name"] for volume in plain["volumes"]] == ["tmp"]
+
+
+def test_callers_who_show_certificates() -> None:
+    values = COMBINATIONS["client-certificates"]
+    objects = render(values)
+    pod = one(objects, "Deployment", "gateway")["spec"]["template"]["spec"]
+    (volume,) = [volume for volume in pod["volumes"] if volume["name"] == "callers-ca"]
+    (mount,) = [mount for mount in pod["containers"][0]["volumeMounts"] if mount["name"] == "callers-ca"]
+    assert volume["configMap"]["name"] == "authorities"
+    assert read_settings(GatewaySettings, environ(pod)).tls_ca == f"{mount['mountPath']}/ca.crt"
+    asked = [line for line in texts(values)["NOTES.txt"].splitlines() if line.startswith("  curl")]
+    assert all("--cert caller.crt --key caller.key" in line for line in asked)
+    test = one(objects, "Pod", "-test")["spec"]
+    (shown,) = [one["mountPath"] for one in test["containers"][0]["volumeMounts"]]
+    assert environ(test)["CERTIFICATE"] == shown
+    without = render(COMBINATIONS["client-certificates-untested"])
+    assert not [found for found in without if found["kind"] == "Pod"]
 
 
 @pytest.mark.parametrize("name", ["jwt", "jwt-of-a-file"])
@@ -93,6 +111,23 @@ def test_helm_test_gets_its_key_from_a_secret() -> None:
     names = environ(one(render(KEYS), "Pod", "-test")["spec"])
     assert names["STATUS"] == "401"
     assert "STATUS" not in environ(one(render(COMBINATIONS["api-keys"]), "Pod", "-test")["spec"])
+
+
+@pytest.mark.parametrize(("shows", "code"), [("caller", 0), ("stranger", 1)])
+async def test_helm_test_shows_its_certificate(tmp_path: Path, shows: str, code: int) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "v1-mock").symlink_to(MODELS / "v1-mock")
+    authority = Authority(tmp_path, "authority")
+    gateway, caller = Secret(tmp_path / "gateway"), Secret(tmp_path / "caller")
+    gateway.hold(*authority.signed("gateway"), authority)
+    caller.hold(*authority.signed(shows))
+    file = tmp_path / "keys.json"
+    file.write_text(json.dumps({"keys": [{"id": "caller", "certificate": "caller"}]}))
+    settings = {**gateway.settings, "tls_ca": str(gateway.directory / "ca.crt"), "api_keys": str(file)}
+    async with running_hub(tmp_path / "models", **settings) as hub:
+        url = f"https://localhost:{hub.gateway.port}"
+        found, output = await run(url, CERTIFICATE=str(caller.directory))
+    assert found == code, output
 
 
 @pytest.mark.parametrize(

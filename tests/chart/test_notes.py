@@ -26,13 +26,11 @@ def test_forwarding_and_asking_are_always_there(name: str) -> None:
     assert f"kubectl --namespace shop port-forward service/{service['metadata']['name']} 3000:{port}" in found
     grpc = service["spec"]["ports"][1]["port"]
     assert f"kubectl --namespace shop port-forward service/{service['metadata']['name']} 3001:{grpc}" in found
-    curl = (
-        "curl -sk https://localhost"
-        if "callers" in COMBINATIONS[name].get("tls", {})
-        else "curl -s localhost"
-    )
-    if "auth" in COMBINATIONS[name]:
-        curl = 'curl -s -H "Authorization: Bearer $KEY" localhost'
+    callers = COMBINATIONS[name].get("tls", {}).get("callers", {})
+    curl = "curl -sk" if callers else "curl -s"
+    curl += " --cert caller.crt --key caller.key" * ("clientAuthorities" in callers)
+    curl += ' -H "Authorization: Bearer $KEY"' * ("auth" in COMBINATIONS[name])
+    curl += " https://localhost" if callers else " localhost"
     asked = next(shlex.split(line) for line in found if line.startswith(f"{curl}:3000/predict -d "))
     body = (
         COMBINATIONS[name]

@@ -73,6 +73,7 @@ def test_files_of_secrets_are_for_the_process_alone(name: str) -> None:
                         assert mount["name"] != volume["name"] or mount["readOnly"] is True
     tls = given.get("tls", {})
     mounted = ("callers" in tls) + 2 * ("tiers" in tls) + ("apiKeys" in given.get("auth", {}))
+    mounted += "certificateSecret" in given.get("example", {})
     assert found == mounted
 
 

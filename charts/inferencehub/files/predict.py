@@ -10,6 +10,7 @@ import urllib.request
 
 URL, BODY = os.environ["URL"], os.environ["BODY"]
 CLASS_ID = os.environ.get("CLASS_ID", "")
+CERTIFICATE = os.environ.get("CERTIFICATE", "")
 KEY = os.environ.get("KEY", "")
 # A gateway that asks for keys, where this has none, must refuse the call.
 STATUS = int(os.environ.get("STATUS", "200"))
@@ -18,6 +19,9 @@ PATIENCE_S = 90.0
 # And the certificate, if there is one, is for the names that callers use, which the Service's need not be.
 ANY = ssl.create_default_context()
 ANY.check_hostname, ANY.verify_mode = False, ssl.CERT_NONE
+# What this shows to a gateway that asks for certificates.
+if CERTIFICATE:
+    ANY.load_cert_chain(f"{CERTIFICATE}/tls.crt", f"{CERTIFICATE}/tls.key")
 DIRECT = urllib.request.build_opener(
     urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=ANY)
 )

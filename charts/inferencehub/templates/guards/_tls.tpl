@@ -18,6 +18,9 @@
 {{- fail "tls.callers.certManager.dnsNames is empty, so the certificate would have no name: set the names by which callers reach the gateway." }}
 {{- end }}
 {{- end }}
+{{- if and $callers.clientAuthorities (not (include "inferencehub.tls.callers" .)) }}
+{{- fail "tls.callers.clientAuthorities is set, but callers show certificates only over TLS: set tls.callers.existingSecret or tls.callers.certManager." }}
+{{- end }}
 {{- $given := compact (list $tiers.gateway.existingSecret $tiers.inference.existingSecret) }}
 {{- if eq (len $given) 1 }}
 {{- fail "tls.tiers has a Secret for one tier, but both tiers show a certificate to each other: set gateway.existingSecret and inference.existingSecret." }}

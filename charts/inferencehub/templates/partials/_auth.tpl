@@ -1,6 +1,6 @@
 {{/* Credentials of callers: the gateway's settings, and the files that they name. */}}
 
-{{/* What callers must show: "key", "token" or "key or token"; empty if nobody is asked. */}}
+{{/* What callers must send: "key", "token" or "key or token"; empty if nobody is asked. */}}
 {{- define "inferencehub.auth.asked" -}}
 {{- $auth := .Values.auth }}{{ $asked := list }}
 {{- if $auth.apiKeys.existingSecret }}{{ $asked = append $asked "key" }}{{ end }}
@@ -30,6 +30,10 @@
 - name: HUB_JWT_CLAIMS
   value: {{ toJson $jwt.claims | quote }}
 {{- end }}
+{{- if .Values.tls.callers.clientAuthorities }}
+- name: HUB_TLS_CA
+  value: /etc/inferencehub/callers-ca/ca.crt
+{{- end }}
 {{- if include "inferencehub.auth.asked" . }}
 - name: HUB_GATEWAYS
   value: {{ printf "%s-ops.%s.svc.%s." (include "inferencehub.gateway" .) .Release.Namespace .Values.clusterDomain }}
@@ -38,6 +42,11 @@
 
 {{/* Mounted as a whole: a file of its own (subPath) would never change. */}}
 {{- define "inferencehub.auth.volumes" -}}
+{{- with .Values.tls.callers.clientAuthorities }}
+- name: callers-ca
+  configMap:
+    name: {{ . }}
+{{- end }}
 {{- with .Values.auth.apiKeys.existingSecret }}
 - name: auth
   secret:
@@ -64,6 +73,11 @@
 {{- end }}
 
 {{- define "inferencehub.auth.mounts" -}}
+{{- if .Values.tls.callers.clientAuthorities }}
+- name: callers-ca
+  mountPath: /etc/inferencehub/callers-ca
+  readOnly: true
+{{- end }}
 {{- if .Values.auth.apiKeys.existingSecret }}
 - name: auth
   mountPath: /etc/inferencehub/auth
