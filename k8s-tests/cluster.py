@@ -12,7 +12,7 @@ import socket
 import subprocess
 import time
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +51,12 @@ def mock_models(**models: str) -> dict[str, Any]:
     # A version is a directory, and a ConfigMap has directories only where it has files.
     files |= {f"{name}/1/README": "The mock backend has no model file.\n" for name in models}
     return {"source": "configMap", "configMap": {"files": files}}
+
+
+def secret(name: str, **entries: str) -> dict[str, Any]:
+    """A Secret; an underscore in an entry's name stands for a dot."""
+    data = {key.replace("_", "."): b64encode(value.encode()).decode() for key, value in entries.items()}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": data}
 
 
 def tls_secret(name: str, chain: Path, key: Path, *authorities: Path) -> dict[str, Any]:
@@ -116,6 +122,7 @@ class Release:
     namespace: str
     name: str = "hub"
     values: dict[str, Any] = field(default_factory=dict)
+    files: Sequence[Path] = ()
 
     @property
     def gateway(self) -> str:
@@ -139,7 +146,7 @@ class Release:
         if values is not None:
             self.values = dict(values)
         command = ("upgrade", "--install", self.name, str(CHART), "--namespace", self.namespace)
-        files = ("--values", str(KIND_VALUES), "--values", "-")
+        files = [argument for file in (*self.files, KIND_VALUES, "-") for argument in ("--values", str(file))]
         run("helm", *command, *files, "--wait", "--timeout", f"{wait_s}s", stdin=json.dumps(self.values))
 
     def put_secrets(self, component: str, *secrets: Mapping[str, Any]) -> None:
@@ -241,8 +248,14 @@ class Release:
 
 
 @contextmanager
-def release(values: Mapping[str, Any], namespace: str) -> Iterator[Release]:
-    """A release in a namespace that enforces the restricted Pod Security Standard; both are gone afterwards."""
+def release(values: Mapping[str, Any], namespace: str, *files: Path) -> Iterator[Release]:
+    """A release in a namespace that enforces the restricted Pod Security Standard; both are gone afterwards.
+
+    Args:
+        values: its values.
+        namespace: where it is.
+        files: of values, which hold unless this cluster or `values` say otherwise.
+    """
     manifest = {
         "apiVersion": "v1",
         "kind": "Namespace",
@@ -252,7 +265,7 @@ def release(values: Mapping[str, Any], namespace: str) -> Iterator[Release]:
         ["kubectl", "delete", "namespace", namespace, "--ignore-not-found", "--wait"], capture_output=True
     )
     run("kubectl", "apply", "-f", "-", stdin=yaml.safe_dump(manifest))
-    made = Release(namespace)
+    made = Release(namespace, files=files)
     try:
         made.deploy(values)
         yield made

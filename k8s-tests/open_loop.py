@@ -100,6 +100,7 @@ async def open_loop(
     deadline_s: float = 90.0,
     fresh: bool = False,
     tls: ssl.SSLContext | None = None,
+    key: str = "",
 ) -> AsyncIterator[OpenLoop]:
     """A stream of requests on a gateway, at first none. At the end it waits for the answers that are missing.
 
@@ -107,6 +108,7 @@ async def open_loop(
         url, model, deadline_s: see `OpenLoop`.
         fresh: a new connection for each, so that a load balancer spreads them over all gateways.
         tls: whom to trust; for https.
+        key: an API key that each sends; "" for none.
     """
     timeout = aiohttp.ClientTimeout(total=deadline_s + 10)
     connector = aiohttp.TCPConnector(limit=0, force_close=fresh, ssl=tls or True)
@@ -115,6 +117,8 @@ async def open_loop(
         asyncio.TaskGroup() as tasks,
     ):
         load = OpenLoop(url, client, tasks, model, deadline_s)
+        if key:
+            load.headers["authorization"] = f"Bearer {key}"
         sending = asyncio.create_task(load.run())
         try:
             yield load

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator
 from time import monotonic
@@ -12,18 +11,12 @@ from typing import Any
 
 import aiohttp
 import pytest
-from cluster import DIRECT, QUICK, Release, eventually, mock_models, release, run
+from cluster import DIRECT, QUICK, Release, eventually, mock_models, release, run, secret
 
 from inferencehub.core.auth.key_file import digest, new_key
 
 KEYS = {name: new_key(name) for name in ("stays", "goes", "comes", "rated")}
 RATE, BURST = 10, 10
-
-
-def secret(name: str, **entries: str) -> dict[str, Any]:
-    """A Secret."""
-    data = {key.replace("_", "."): b64encode(value.encode()).decode() for key, value in entries.items()}
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": data}
 
 
 def keys(*names: str) -> dict[str, Any]:

@@ -76,6 +76,25 @@ def test_ways_in_are_named_as_they_are_set() -> None:
     assert sum(line.startswith("curl") for line in lines({})) == 1
 
 
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({}, False),
+        (at("gateway.service.type", "LoadBalancer"), True),
+        (COMBINATIONS["ingress"], True),
+        (COMBINATIONS["http-route"], True),
+        (merge(COMBINATIONS["ingress"], COMBINATIONS["api-keys"]), False),
+        (merge(COMBINATIONS["ingress"], COMBINATIONS["jwt"]), False),
+        (merge(COMBINATIONS["ingress"], COMBINATIONS["client-certificates-untested"]), False),
+    ],
+)
+def test_a_gateway_that_asks_nobody_is_pointed_at(values: Values, said: bool) -> None:
+    found = texts(values)["NOTES.txt"]
+    assert (
+        "Everybody who reaches the gateway from outside of the cluster may call all models" in found
+    ) is said
+
+
 def test_a_quote_in_the_request_stays_in_the_request() -> None:
     body = '{"text":"it\'s good"}'
     asked = next(shlex.split(line) for line in lines(at("example.body", body)) if line.startswith("curl"))

@@ -1,4 +1,4 @@
-{{/* The part of NOTES.txt about TLS: where it ends, and where callers from outside get in without it. */}}
+{{/* The part of NOTES.txt about TLS and credentials: where TLS ends, and where callers from outside get in without them. */}}
 
 {{- define "inferencehub.notes.tls" -}}
 {{- $routed := or .Values.ingress.enabled .Values.httpRoute.enabled }}
@@ -12,6 +12,11 @@ nginx.ingress.kubernetes.io/backend-protocol: HTTPS, the Gateway API with a Back
 
 Callers from outside of the cluster reach the gateway in plain. For TLS, set tls.callers
 {{- if .Values.ingress.enabled }} or ingress.tls{{ end }}.
+{{- end }}
+{{- if and (or $routed (ne .Values.gateway.service.type "ClusterIP")) (not (include "inferencehub.auth.asked" .)) (not .Values.tls.callers.clientAuthorities) }}
+
+Everybody who reaches the gateway from outside of the cluster may call all models. To ask who calls, set auth.apiKeys,
+auth.jwt or tls.callers.clientAuthorities, unless what stands in front asks.
 {{- end }}
 {{- if .Values.tls.tiers.gateway.existingSecret }}
 

@@ -1,8 +1,10 @@
-"""Mutual TLS between the tiers on the cluster: who gets in at a pod, and what a change of all certificates costs."""
+"""The values for production on the cluster: who gets in at a pod, and what a change of all certificates costs."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,34 +14,50 @@ from typing import Any
 import aiohttp
 import grpc
 import pytest
-from cluster import DIRECT, QUICK, Release, eventually, mock_models, release, run, tls_secret
+from cluster import CHART, DIRECT, QUICK, Release, eventually, mock_models, release, run, secret, tls_secret
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from open_loop import open_loop
 
+from inferencehub.core.auth.key_file import digest, new_key
 from tests.authority import Authority
 
-NAMESPACE = "hub-tier-tls"
+NAMESPACE = "hub-production"
 NAMES = {tier: f"hub-inferencehub-{tier}.{NAMESPACE}.svc" for tier in ("gateway", "inference")}
+CALLERS = "callers"
+KEY = new_key("test")
+ENTRY = {"id": "test", "sha256": digest(KEY.encode()).hex()}
 INFER, PREDICT = "/inference.GRPCInferenceService/ModelInfer", "/inference.ModelInference/Predict"
 
 
 def secrets(signer: Authority, *trusted: Authority) -> dict[str, dict[str, Any]]:
-    """The Secret of each tier."""
+    """The Secret of each tier, and that for callers."""
     files = [one.certificate for one in trusted]
-    return {tier: tls_secret(f"{tier}-tls", *signer.signed(name), *files) for tier, name in NAMES.items()}
+    made = {
+        tier: tls_secret(f"inferencehub-{tier}-tls", *signer.signed(name), *files)
+        for tier, name in NAMES.items()
+    }
+    return {**made, CALLERS: tls_secret("inferencehub-callers-tls", *signer.signed("hub.example"))}
 
 
 @pytest.fixture(scope="module")
 def hub(authority: Authority) -> Iterator[Release]:
     values = {
         "models": mock_models(quick=QUICK),
-        "example": {"body": '{"features":[1],"model_name":"quick"}', "classId": None},
-        "gateway": {"replicas": 2, "service": {"type": "NodePort"}},
-        "inference": {"replicas": 2},
-        "tls": {"tiers": {tier: {"existingSecret": f"{tier}-tls"} for tier in NAMES}},
-        "extraObjects": list(secrets(authority, authority).values()),
+        "example": {
+            "body": '{"features":[1],"model_name":"quick"}',
+            "classId": None,
+            "keySecret": "inferencehub-test-key",
+        },
+        "gateway": {"replicas": 2, "service": {"type": "NodePort"}, "autoscaling": {"enabled": False}},
+        "inference": {"replicas": 2, "autoscaling": {"source": "none"}},
+        "monitoring": {"podMonitor": {"enabled": False}},  # no Prometheus operator here
+        "extraObjects": [
+            *secrets(authority, authority).values(),
+            secret("inferencehub-keys", keys_json=json.dumps({"keys": [ENTRY]})),
+            secret("inferencehub-test-key", key=KEY),
+        ],
     }
-    with release(values, NAMESPACE) as hub:
+    with release(values, NAMESPACE, CHART / "values-production.yaml") as hub:
         yield hub
 
 
@@ -100,9 +118,10 @@ async def test_without_the_certificate_of_a_gateway_no_model_runs(
 
 
 def reloaded(hub: Release, count: int, *tiers: str) -> None:
-    """Wait until each pod of these tiers has taken that many new certificates."""
-    for tier in tiers:
-        wanted = f'inferencehub_{tier}_reloads_total{{setting="HUB_TIER_TLS"}} {count:.1f}'
+    """Wait until each pod of these tiers has taken that many new certificates; `callers` are the gateways' other ones."""
+    for asked in tiers:
+        tier, setting = ("gateway", "HUB_TLS") if asked == CALLERS else (asked, "HUB_TIER_TLS")
+        wanted = f'inferencehub_{tier}_reloads_total{{setting="{setting}"}} {count:.1f}'
         for pod in hub.pods(tier):
             with hub.forwarded(f"pod/{pod.name}", 9090) as address:
 
@@ -113,22 +132,33 @@ def reloaded(hub: Release, count: int, *tiers: str) -> None:
                 eventually(has_taken, f"{pod.name} has taken {count} certificates")
 
 
+def trusting(*authorities: Authority) -> ssl.SSLContext:
+    """A caller who trusts these; nodes have addresses that no certificate knows."""
+    context = ssl.create_default_context(cafile=str(authorities[0].certificate))
+    for one in authorities[1:]:
+        context.load_verify_locations(cafile=str(one.certificate))
+    context.check_hostname = False
+    return context
+
+
 async def test_new_certificates_of_both_tiers_cost_no_request_and_a_withdrawn_one_is_out(
     hub: Release, authority: Authority, tmp_path: Path, figure: Any
 ) -> None:
     """100 requests a second, half of them on new connections. A new authority is trusted, signs, and is then the only one."""
     new = Authority(tmp_path, "new")
     steps = [(authority, (authority, new)), (new, (authority, new)), (new, (new,))]
+    url, tls = hub.url().replace("http://", "https://"), trusting(authority, new)
     async with (
-        open_loop(hub.url(), "quick", 30.0, fresh=True) as fresh,
-        open_loop(hub.url(), "quick", 30.0) as kept,
+        open_loop(url, "quick", 30.0, fresh=True, tls=tls, key=KEY) as fresh,
+        open_loop(url, "quick", 30.0, tls=tls, key=KEY) as kept,
     ):
         fresh.rate = kept.rate = 50.0
         await asyncio.sleep(3)
         for count, (signer, trusted) in enumerate(steps, start=1):
-            for tier, secret in secrets(signer, *trusted).items():
-                await asyncio.to_thread(hub.put_secrets, tier, secret)
-            await asyncio.to_thread(reloaded, hub, count, *NAMES)
+            made = secrets(signer, *trusted)
+            await asyncio.to_thread(hub.put_secrets, "inference", made["inference"])
+            await asyncio.to_thread(hub.put_secrets, "gateway", made["gateway"], made[CALLERS])
+            await asyncio.to_thread(reloaded, hub, count, *NAMES, CALLERS)
             await asyncio.sleep(3)
     sent, failed = fresh.sent + kept.sent, fresh.failed + kept.failed
     figure(f"{sent} requests, {len(failed)} failed while all certificates changed three times")
@@ -144,7 +174,8 @@ async def test_new_certificates_of_both_tiers_cost_no_request_and_a_withdrawn_on
         status = 200
         while status == 200:
             await asyncio.sleep(0.2)
-            async with client.post(f"{hub.url()}/predict", json=body) as answer:
+            headers = {"authorization": f"Bearer {KEY}"}
+            async with client.post(f"{url}/predict", json=body, headers=headers, ssl=tls) as answer:
                 status = answer.status
     took = monotonic() - began
     figure(f"gateways that no pod trusts any more were out {took:.1f} s after the last pod had the file")
