@@ -1,7 +1,7 @@
 """What keys and TLS cost: `python -m bench.studies.security`; needs h2load and openssl.
 
-Five pairs of tiers, all on one core, of which one runs at a time: in plain, with keys, with TLS for callers, with TLS
-between the tiers, and with all of it. Each round asks all of them, in another order, and ratios are those within a round.
+Six pairs of tiers, all on one core, of which one runs at a time: in plain, with keys, with JWTs, with TLS for callers, with
+TLS between the tiers, and with all of it but JWTs. Each round asks all of them, in another order, and ratios are those within a round.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from bench.servers.processes import LOAD, SERVERS, Group, can_pin, free_port
 from bench.servers.stack import fill, pin_self, tier
 from inferencehub.core.auth.key_file import digest, new_key
 from tests.authority import Authority, Secret
+from tests.issuer import AUDIENCE, NAME, Issuer
 
-KINDS = ("plain", "key", "tls", "tiers", "all")
+KINDS = ("plain", "key", "jwt", "tls", "tiers", "all")
 ROUNDS, SECONDS, CLIENTS = 5, 3.0, 64
 
 
-def environ(kind: str, place: Path, key: str) -> dict[str, dict[str, str]]:
+def environ(kind: str, place: Path, key: str, issuer: Issuer) -> dict[str, dict[str, str]]:
     """The settings of both tiers."""
     front: dict[str, str] = {}
     back: dict[str, str] = {}
@@ -37,6 +38,13 @@ def environ(kind: str, place: Path, key: str) -> dict[str, dict[str, str]]:
             json.dumps({"keys": [{"id": "bench", "sha256": digest(key.encode()).hex()}]})
         )
         front["HUB_API_KEYS"] = str(place / "keys.json")
+    if kind == "jwt":
+        (place / "jwks.json").write_bytes(issuer.key_set("RS256"))
+        front |= {
+            "HUB_JWT_KEYS": str(place / "jwks.json"),
+            "HUB_JWT_ISSUER": NAME,
+            "HUB_JWT_AUDIENCE": AUDIENCE,
+        }
     if kind in ("tls", "tiers", "all"):
         authority = Authority(place, "authority")
         for name, settings in (("gateway", front), ("inference", back)):
@@ -55,12 +63,14 @@ class Pair:
 
     def __init__(self, kind: str, place: Path, pin: bool) -> None:
         self.kind = kind
+        issuer = Issuer()
         self.key = new_key("bench")
+        self.credential = issuer.token(exp=2**40) if kind == "jwt" else self.key
         place.mkdir()
         models = place / "models"
         models.mkdir()
         fill(models, {})
-        settings = environ(kind, place, self.key)
+        settings = environ(kind, place, self.key, issuer)
         pod, self.port = free_port(), free_port()
         self.group = Group(
             [
@@ -81,8 +91,8 @@ class Pair:
         """
         scheme = "https" if self.kind in ("tls", "all") else "http"
         headers: Mapping[str, str] = question.headers
-        if self.kind in ("key", "all"):
-            headers = {**headers, "authorization": f"Bearer {self.key}"}
+        if self.kind in ("key", "jwt", "all"):
+            headers = {**headers, "authorization": f"Bearer {self.credential}"}
         url = f"{scheme}://127.0.0.1:{self.port}{question.path}"
         seen = run([url], headers, question.body, ["--h1", f"-c{CLIENTS}"], SECONDS, self.group.cpu_seconds)
         if seen.errors or not seen.answers:
