@@ -29,6 +29,7 @@ def test_a_new_key_is_printed_once_and_means_what_was_asked_for(file: Path) -> N
     made = run(
         file, "new", "ci", "--tenant", "search", "--model", "v1-*", "--model", "digits", "--action", "control",
         "--not-after", "2999-01-31", "--rate", "0.5", "--burst", "3", "--concurrency", "7",
+        "--weight", "2.5",
     )  # fmt: skip
     assert made.exit_code == 0
     text = made.stdout.strip()
@@ -46,6 +47,7 @@ def test_a_new_key_is_printed_once_and_means_what_was_asked_for(file: Path) -> N
     ]
     assert run(file, "check", given=text + "\n").stdout == "ci\n"
     assert caller.limits == (0.5, 3, 7)
+    assert caller.flow == ("tenant search", 2.5)
     assert [line.split() for line in run(file, "list").stdout.splitlines()] == [
         ["ID", "CERTIFICATE", "TENANT", "MODELS", "ACTIONS", "LIMITS", "NOT", "AFTER"],
         ["first", "*", "infer,describe"],
@@ -54,7 +56,7 @@ def test_a_new_key_is_printed_once_and_means_what_was_asked_for(file: Path) -> N
             "search",
             "v1-*,digits",
             "control",
-            "rate=0.5,burst=3,concurrency=7",
+            "rate=0.5,burst=3,concurrency=7,weight=2.5",
             "2999-01-31T00:00:00+00:00",
         ],
     ]

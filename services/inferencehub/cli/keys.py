@@ -65,6 +65,12 @@ def key() -> None:
 @click.option("--burst", type=click.IntRange(1, 10**6), help="Calls that may begin at once after a pause.")
 @click.option("--concurrency", type=click.IntRange(1, 10**6), help="Calls at a time.")
 @click.option(
+    "--weight",
+    type=click.FloatRange(0.01, 100),
+    default=1.0,
+    help="Of the holder's calls in a queue, relative to those of others.",
+)
+@click.option(
     "--certificate",
     default="",
     help="A name in the holder's certificate, which is shown in place of a key; no key is made then.",
@@ -79,6 +85,7 @@ def new(
     rate: float | None,
     burst: int | None,
     concurrency: int | None,
+    weight: float,
     certificate: str,
     file: Path,
 ) -> None:
@@ -87,7 +94,7 @@ def new(
     ends = None if not_after is None else not_after.replace(tzinfo=UTC)
     allowed = tuple(Action(action) for action in actions)
     sha256 = digest(made.encode()).hex() if made else ""
-    entry = KeyEntry(id, sha256, certificate, tenant, models, allowed, ends, rate, burst, concurrency)
+    entry = KeyEntry(id, sha256, certificate, tenant, models, allowed, ends, rate, burst, concurrency, weight)
     try:
         check_entry(entry)
         content = written_keys((*(read_keys(file.read_bytes()) if file.exists() else ()), entry))
@@ -113,7 +120,13 @@ def list_keys(file: Path) -> None:
     rows = [("ID", "CERTIFICATE", "TENANT", "MODELS", "ACTIONS", "LIMITS", "NOT AFTER")]
     for entry in entries:
         ends = "" if entry.not_after is None else entry.not_after.astimezone(UTC).isoformat()
-        named = (("rate", entry.rate), ("burst", entry.burst), ("concurrency", entry.concurrency))
+        weight = None if entry.weight == 1 else entry.weight
+        named = (
+            ("rate", entry.rate),
+            ("burst", entry.burst),
+            ("concurrency", entry.concurrency),
+            ("weight", weight),
+        )
         limits = ",".join(f"{name}={value:g}" for name, value in named if value is not None)
         rows.append(
             (

@@ -82,7 +82,9 @@ class ApiKeys(WatchedFiles):
 def known_of(entry: KeyEntry) -> Known:
     """Who is behind an entry of the file."""
     who = f"the certificate of '{entry.certificate}'" if entry.certificate else ""
-    caller = Caller(entry.id, entry.tenant, entry.models, entry.actions, entry.limits(), who, listed=True)
+    caller = Caller(
+        entry.id, entry.tenant, entry.models, entry.actions, entry.limits(), who, True, entry.weight
+    )
     return Known(caller, inf if entry.not_after is None else entry.not_after.timestamp())
 
 

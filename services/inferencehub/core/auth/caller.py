@@ -39,6 +39,18 @@ class Limits(NamedTuple):
     concurrency: int | None
 
 
+class Flow(NamedTuple):
+    """Whose calls share a queue with those of others: of a tenant, or of a caller without one.
+
+    Args:
+        name: of the tenant or the caller.
+        weight: of the calls, relative to those of others.
+    """
+
+    name: str
+    weight: float
+
+
 class Caller:
     """Who makes a call.
 
@@ -51,6 +63,7 @@ class Caller:
         limits: what the caller may use; None for no limit.
         who: the caller in sentences; "" for the key with this id.
         listed: whether the id is one of a list that the operator has made.
+        weight: of the caller's calls in a queue, relative to those of others.
     """
 
     __slots__ = (
@@ -59,6 +72,7 @@ class Caller:
         "_pattern",
         "_patterns",
         "actions",
+        "flow",
         "id",
         "limits",
         "listed",
@@ -75,8 +89,10 @@ class Caller:
         limits: Limits | None = None,
         who: str = "",
         listed: bool = False,
+        weight: float = 1.0,
     ) -> None:
         self.id = id
+        self.flow = Flow(f"tenant {tenant}" if tenant else f"caller {id}", weight) if id else None
         self.listed = listed
         self.who = who or f"key '{id}'"
         self.tenant = tenant

@@ -2,7 +2,7 @@
 
     {"keys": [{"id": "ci", "sha256": "…64 hexadecimal digits…", "tenant": "search", "models": ["digits", "v1-*"],
                "actions": ["infer", "describe"], "not_after": "2027-01-31T00:00:00Z",
-               "rate": 100, "burst": 200, "concurrency": 50}]}
+               "rate": 100, "burst": 200, "concurrency": 50, "weight": 2}]}
 
 Only `id` and `sha256` must be there; or `certificate` in place of `sha256`, a name in the certificate of a caller who needs
 no key then. A key is `hub_<id>_<secret>`. The secret has 256 random bits, so its digest needs no
@@ -43,6 +43,7 @@ class KeyEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     rate: Annotated[float, msgspec.Meta(ge=1e-4, le=1e6)] | None = None
     burst: Annotated[int, msgspec.Meta(ge=1, le=10**6)] | None = None
     concurrency: Annotated[int, msgspec.Meta(ge=1, le=10**6)] | None = None
+    weight: Annotated[float, msgspec.Meta(ge=0.01, le=100)] = 1.0
 
     def limits(self) -> Limits | None:
         """What the holder may use; None for no limit. Without `burst`, it is the calls of a second."""

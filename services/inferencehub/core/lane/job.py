@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from inferencehub.core.auth.caller import Flow
 from inferencehub.core.values.requests import NO_TRIP, InferRequest, Times
 from inferencehub.core.values.tensors import merge_rows, split_rows
 
@@ -44,6 +45,21 @@ class Run:
         self.task: asyncio.Task[None] | None = None
 
 
+class Share:
+    """What one flow has of a queue.
+
+    `rows` of it wait, and weigh `weight`, relative to those of others. `ends` is where the turn of its last job ends, and
+    `left` where that of the last one ends which has left for a slot.
+    """
+
+    __slots__ = ("ends", "left", "rows", "weight")
+
+    def __init__(self) -> None:
+        self.ends = self.left = 0.0
+        self.rows = 0
+        self.weight = 1.0
+
+
 class Job:
     """A call that waits or runs.
 
@@ -57,7 +73,8 @@ class Job:
     `has_parts` is True if its caller has some of several answers already, so that the job cannot run again. `losses` is
     the number of pods that were lost while they ran the job. `credit` is called with the weights of answers that have
     reached the caller, if the model gives several; its slot sets it (`sink.py`). `waited` is the time in seconds that
-    the job spent in the lane. `trip` describes its batch, once the job is answered.
+    the job spent in the lane. `trip` describes its batch, once the job is answered. `flow` says whose job it is where
+    callers are asked who they are; `turn` and `share` are those of its queue.
     """
 
     __slots__ = (
@@ -67,6 +84,7 @@ class Job:
         "credit",
         "deadline",
         "dropped",
+        "flow",
         "has_parts",
         "left_before",
         "losses",
@@ -75,6 +93,7 @@ class Job:
         "request",
         "rows",
         "run",
+        "share",
         "size",
         "trip",
         "turn",
@@ -91,7 +110,10 @@ class Job:
             members[0].deadline if len(members) == 1 else max([member.deadline for member in members])
         )
         self.alone = self.has_parts = False
-        self.losses = self.turn = self.left_before = 0
+        self.losses = self.left_before = 0
+        self.turn = 0.0
+        self.flow: Flow | None = None
+        self.share: Share | None = None
         self.waited = 0.0
         self.credit: Callable[[int], None] | None = None
         self.trip = NO_TRIP

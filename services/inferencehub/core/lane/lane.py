@@ -24,6 +24,7 @@ from functools import partial
 from time import monotonic
 from typing import Generic
 
+from inferencehub.core.auth.caller import Flow
 from inferencehub.core.lane.batch import Batch, NotAnswered, cut_off, unreadable
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.lane.deadlines import Deadlines
@@ -94,9 +95,12 @@ class Lane(Generic[S]):
             raise deadline_passed(job)
         if self._soon and self.queue.full:
             self.pump()  # jobs of this pass have not left yet, though a slot may be free for them
+        queue = self.queue
+        if queue.rows >= queue.limit and (giver := queue.giver(job)) is not None:
+            self._fail(giver, queue.busy(giver))
         self.bytes_held.take(job.size)
         try:
-            self.queue.push(job)
+            queue.push(job)
         except HubError:
             self.bytes_held.give(job.size)
             raise
@@ -109,15 +113,15 @@ class Lane(Generic[S]):
             self._soon = True
             self.loop.call_soon(self._pump_soon)
 
-    def refuse_in_vain(self, model: str, deadline: float) -> None:
-        """Load shedding, before a call becomes a job; see `load_shedding.py`.
+    def refuse_in_vain(self, model: str, deadline: float, flow: Flow | None = None) -> None:
+        """Load shedding, before a call of a flow becomes a job; see `load_shedding.py`.
 
         Raises:
             HubError: BUSY if the call would wait beyond its deadline.
         """
         if self.queue.rows:
             now = monotonic()
-            wait, left = self.queue.wait(now), deadline - now
+            wait, left = self.queue.wait(now, flow), deadline - now
             if wait and too_late(wait, self.run_times.usual(now), left):
                 raise in_vain(model, wait, left)
 
@@ -209,9 +213,7 @@ class Lane(Generic[S]):
         took, times = now - started, ran.times
         self.run_times.ran(took, now)
         trip = ran.trip(kept.rows, took)
-        answers: Sequence[InferResponse | None] = [None] * len(kept.jobs)
-        if ran.response is not None:
-            answers = kept.split(ran.response)
+        answers = [None] * len(kept.jobs) if ran.response is None else kept.split(ran.response)
         ends: list[tuple[Sink, End]] = []
         size = requests = rows = 0
         all_took = waited = 0.0

@@ -1,8 +1,13 @@
 """The queue in front of a model's slots: which jobs wait, in which order, and which leave next. Pure.
 
-Jobs wait in order of arrival. The next batch always begins with the oldest job, and takes as many of the jobs behind it
-as may go with it: they have the same merge key, and together at most `max_rows` rows. A job that may not merge ends the
-batch, so the order of arrival is kept.
+Jobs wait in order of their turns, which is that of arrival. The next batch always begins with the first job, and takes as
+many of the jobs behind it as may go with it: they have the same merge key, and together at most `max_rows` rows. A job that
+may not merge ends the batch, so the order is kept.
+
+Where jobs have flows (`Flow`), turns are by start-time fair queueing (Goyal, Vin and Cheng, 1996): a flow's next turn begins
+where its last one ends, its rows divided by its weight later, but not before the turn of what left last. So flows that
+always wait get rows by their weights, not by the number of their callers, and the first job of a flow goes before the second ones of
+others. A flow can't fill the queue for others: if it is full, the flow with the most rows for its weight gives one up.
 
 Jobs that were lost with their pod wait apart (`lost`): each of them runs by itself, and the others need not wait until
 it can. See `retries.py`.
@@ -10,14 +15,20 @@ it can. See `retries.py`.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
 from math import ceil
+from operator import attrgetter
 
+from inferencehub.core.auth.caller import Flow
 from inferencehub.core.lane.batch import Batch, Reason
-from inferencehub.core.lane.job import Job
+from inferencehub.core.lane.job import Job, Share
 from inferencehub.core.lane.load_shedding import foretold
 from inferencehub.core.values.errors import HubError, Kind
+
+MOST_SHARES = 1000  # flows that are known; those that have nothing here are forgotten then
+turn_of = attrgetter("turn")
 
 
 class Queue:
@@ -34,7 +45,8 @@ class Queue:
         self.rows = 0
         self.jobs: deque[Job] = deque()
         self.lost: deque[Job] = deque()
-        self._turns = 0
+        self._turns = 0.0  # the turn of the job that came last; with flows, of the job that left last
+        self._shares: dict[str, Share] = {}
         self._left = 0  # jobs that left for a slot
 
     def __len__(self) -> int:
@@ -45,6 +57,11 @@ class Queue:
         """Whether the queue accepts no more jobs."""
         return self.rows >= self.limit
 
+    def busy(self, job: Job) -> HubError:
+        """Why a job is refused while the queue is full."""
+        sentence = f"{self.rows} rows wait for it and its limit is {self.limit}"
+        return HubError(Kind.BUSY, f"model '{job.request.model}' is busy: {sentence}")
+
     def push(self, job: Job) -> None:
         """Add a job at the end.
 
@@ -52,15 +69,55 @@ class Queue:
             HubError: BUSY if the queue is full.
         """
         if self.rows >= self.limit:
-            raise HubError(
-                Kind.BUSY,
-                f"model '{job.request.model}' is busy: {self.rows} rows wait for it and its limit is {self.limit}",
-            )
-        self._turns += 1
-        job.turn = self._turns
+            raise self.busy(job)
         job.left_before = self._left
-        self.jobs.append(job)
+        if job.flow is not None:
+            self._push_fairly(job, job.flow)
+        else:
+            self._turns += 1
+            job.turn = self._turns
+            self.jobs.append(job)
         self.rows += job.rows
+
+    def _push_fairly(self, job: Job, flow: Flow) -> None:
+        share = self._shares.get(flow.name)
+        if share is None:
+            if len(self._shares) >= MOST_SHARES:
+                self._forget()
+            share = self._shares[flow.name] = Share()
+        share.weight = flow.weight
+        share.rows += job.rows
+        job.share = share
+        job.turn = self._turn_of(flow)
+        share.ends = job.turn + job.rows / flow.weight
+        jobs = self.jobs
+        if not jobs or jobs[-1].turn <= job.turn:
+            jobs.append(job)
+        else:
+            jobs.insert(bisect_right(jobs, job.turn, key=turn_of), job)
+
+    def _turn_of(self, flow: Flow) -> float:
+        """The turn of the next job of a flow."""
+        share = self._shares.get(flow.name)
+        return self._turns if share is None else max(self._turns, share.ends)
+
+    def _forget(self) -> None:
+        """Drop the shares of flows that have nothing here and owe nothing."""
+        turns = self._turns
+        self._shares = {name: one for name, one in self._shares.items() if one.rows or one.ends > turns}
+
+    def giver(self, job: Job) -> Job | None:
+        """Who makes room in a full queue for a job of another flow: the last job of the flow with the most rows for its
+        weight, if these are more than the job's flow would have; else None.
+        """
+        if job.flow is None or not self._shares:
+            return None
+        largest = max(self._shares.values(), key=load_of)
+        own = self._shares.get(job.flow.name)
+        rows = (own.rows if own is not None else 0) + job.rows
+        if own is largest or load_of(largest) <= rows / job.flow.weight:
+            return None
+        return next((one for one in reversed(self.jobs) if one.share is largest), None)
 
     def put_back(self, jobs: Sequence[Job]) -> None:
         """Return a batch's jobs to the head of the queue; they were accepted once, so the limit does not apply.
@@ -76,18 +133,32 @@ class Queue:
         lost = [job for job in jobs if job.losses]
         self.lost = deque(sorted([*self.lost, *lost], key=lambda job: job.turn))
         self.rows += sum([job.rows for job in jobs])
+        for job in jobs:
+            if job.share is not None:
+                job.share.rows += job.rows
 
     def not_served(self, jobs: int) -> None:
         """Of the jobs that left, `jobs` did not run: they do not count for `wait`."""
         self._left -= jobs
 
-    def wait(self, now: float) -> float:
-        """Estimated seconds that a new job would wait; 0 if there is no estimate. See `load_shedding.py`."""
-        if not self.jobs:
+    def _count_left(self, batch: Sequence[Job]) -> None:
+        ends = 0.0
+        for job in batch:
+            share = job.share
+            if share is not None:
+                share.rows -= job.rows
+                share.left = ends = max(share.left, job.turn + job.rows / share.weight)
+        # Where nothing waits any more, nobody is behind.
+        self._turns = max(self._turns, batch[-1].turn if self.jobs else ends)
+
+    def wait(self, now: float, flow: Flow | None = None) -> float:
+        """Estimated seconds that a new job of a flow would wait; 0 if there is no estimate. See `load_shedding.py`."""
+        jobs = self.jobs
+        if not jobs:
             return 0.0
-        oldest = self.jobs[0]
-        left = self._left - oldest.left_before
-        return foretold(len(self.jobs), left, now - oldest.arrived) if left else 0.0
+        ahead = len(jobs) if flow is None else bisect_right(jobs, self._turn_of(flow), key=turn_of)
+        left = self._left - jobs[0].left_before
+        return foretold(ahead, left, now - jobs[0].arrived) if left else 0.0
 
     def remove(self, job: Job) -> bool:
         """Remove a job; False if it is not in the queue."""
@@ -96,6 +167,13 @@ class Queue:
         except ValueError:
             return False
         self.rows -= job.rows
+        share = job.share
+        if share is not None:
+            share.rows -= job.rows
+            if not share.rows:
+                share.ends = share.left  # what did not run is not owed
+            elif job.turn + job.rows / share.weight >= share.ends:  # it was the last one
+                share.ends = job.turn
         return True
 
     def waiting(self) -> list[Job]:
@@ -106,6 +184,8 @@ class Queue:
         """The oldest job that was lost, in a batch of its own."""
         job = self.lost.popleft()
         self.rows -= job.rows
+        if job.share is not None:
+            job.share.rows -= job.rows
         self._left += 1
         return Batch((job,), Reason.ALONE)
 
@@ -129,6 +209,13 @@ class Queue:
             rows += following.rows
         self.rows -= rows
         self._left += len(batch)
+        if head.share is not None:
+            self._count_left(batch)
         if head.alone or not self.max_rows:
             return Batch((head,), Reason.ALONE)
         return Batch(tuple(batch), Reason.FULL if rows >= self.max_rows else Reason.SLOT_FREE)
+
+
+def load_of(share: Share) -> float:
+    """The rows of a share that wait, for its weight."""
+    return share.rows / share.weight

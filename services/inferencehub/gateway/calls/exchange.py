@@ -77,7 +77,7 @@ class Exchange:
             self.job.credit(weight)
 
     def end(self) -> None:
-        """The call is answered, or its caller has left: it counts no longer."""
+        """The call is answered, or its caller has left: the meter counts it no longer."""
         if self.meter is not None:
             self.meter.ended()
             self.meter = None

@@ -81,4 +81,4 @@ class LoadShedding(Stage):
             HubError: BUSY if the call would not be answered before its deadline.
         """
         if exchange.lane is not None and exchange.lane.lane.queue.rows:
-            exchange.lane.lane.refuse_in_vain(request.model, exchange.deadline)
+            exchange.lane.lane.refuse_in_vain(request.model, exchange.deadline, exchange.caller.flow)

@@ -70,7 +70,8 @@ class Calls:
         if request.parameters:
             request, timeout = split_parameters(request)
         self._set_deadline(exchange, timeout)
-        self._name(exchange, request.model)
+        if self._names:
+            self._name(exchange, request.model)
         lanes = self.table.known(request.model, request.version)
         if lanes:
             self._put(exchange, request, lanes, sink)
@@ -120,7 +121,7 @@ class Calls:
         self._set_deadline(exchange, None)
         by_caller = bool(model)
         model = model or self.settings.model_for(text) or self.table.unnamed[kind_of(text)]
-        if model:
+        if model and self._names:
             self._name(exchange, model, by_caller)
         lanes = self.table.known(model)
         if lanes and (features is None or len(features) <= MANY_FEATURES):
@@ -174,6 +175,7 @@ class Calls:
             for admit in self._admits:
                 admit(exchange, request)
             job = Job(request, rows, (Member(rows, exchange.deadline, exchange.id),), monotonic())
+            job.flow = exchange.caller.flow
             exchange.job = job
             lane.accept(job, sink, exchange.patience)
         except HubError:

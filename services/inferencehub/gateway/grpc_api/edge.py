@@ -192,7 +192,8 @@ class Edge:
 
     def close(self, exchange: Exchange, method: str, error: HubError | None) -> None:
         """Count a call that has ended, and write its access line."""
-        exchange.end()
+        if exchange.meter is not None:
+            exchange.end()
         status, code = OK_STATUS, OK
         if error is not None:
             status, code, exchange.kind = error.kind.http, error.kind.grpc, error.kind.label

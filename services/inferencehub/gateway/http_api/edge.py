@@ -208,7 +208,8 @@ class Edge:
     def close(self, call: HttpCall | PageCall, status: int, now: float) -> None:
         """See `WayOut`: count the request, and write its access line."""
         exchange = call.exchange
-        exchange.end()
+        if exchange.meter is not None:
+            exchange.end()
         if status != 200:
             exchange.kind = KINDS.get(status, exchange.kind)
         took = now - exchange.started
