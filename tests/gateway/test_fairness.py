@@ -119,6 +119,23 @@ async def test_a_tenant_cannot_fill_a_queue_for_others(tmp_path: Path) -> None:
         assert hub.gateway.bytes_held.held == 0
 
 
+async def test_a_queue_for_a_pod_that_is_not_there_is_shared_too(tmp_path: Path) -> None:
+    async with shared_hub(tmp_path, queue_length=5, hold_s=3.0) as hub:
+        async with aiohttp.ClientSession() as client:
+            greedy, modest = (Callers(hub, client, name) for name in ("greedy", "modest"))
+            assert await greedy.ask() == 200
+            await hub.pods[0].stop()
+            await eventually(lambda: not hub.gateway.fleet.ready)
+            asked = [asyncio.create_task(greedy.ask()) for _ in range(5)]
+            (lane,) = hub.gateway.table.known("quick")
+            await eventually(lambda: len(lane.lane.queue) == 5)
+            late = asyncio.create_task(modest.ask())
+            await asyncio.gather(*asked, late)
+        assert greedy.statuses[429] == 1, "it gave one up"
+        assert greedy.statuses[503] == 4
+        assert modest.statuses == {503: 1}
+
+
 @pytest.mark.timing
 async def test_answers_are_shared_by_weight(tmp_path: Path) -> None:
     async with shared_hub(tmp_path, slots=4) as hub, busy(hub, 60, greedy=40, heavy=40) as callers:

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
 
-from inferencehub.core.auth.caller import Caller
-from inferencehub.core.auth.key_file import USUAL, new_key
+from inferencehub.core.auth.caller import ANYONE, Caller
+from inferencehub.core.auth.key_file import OTHER, USUAL, new_key
 from inferencehub.core.oip import messages
 from inferencehub.gateway.calls.exchange import Exchange
-from inferencehub.gateway.calls.usage import MOST_CALLERS, MOST_DAYS, OTHER, Usage
+from inferencehub.gateway.calls.usage import MOST_CALLERS, MOST_DAYS, Usage
 from inferencehub.pb import open_inference_pb2 as pb
 from tests.hub import Hub, mock_model, running_hub
 from tests.inference.pod_processes import features
@@ -94,7 +95,7 @@ async def test_calls_of_all_fronts_are_counted(tmp_path: Path) -> None:
         assert registry.get_sample_value("inferencehub_gateway_usage_calls_total", labels) == 3
         assert registry.get_sample_value("inferencehub_gateway_usage_rows_total", labels) == 2
         assert registry.get_sample_value("inferencehub_gateway_usage_compute_seconds_total", labels) == (
-            shop["c"]["compute_ms"] / 1e3
+            pytest.approx(shop["c"]["compute_ms"] / 1e3, abs=1e-6)
         )
 
 
@@ -109,6 +110,16 @@ def call(caller: Caller) -> Exchange:
     made = Exchange("1")
     made.caller = caller
     return made
+
+
+def test_who_is_counted_with_others_knows_nothing_of_them() -> None:
+    usage = Usage()
+    for name in (OTHER, "ada"):
+        usage.ended(call(Caller(name, "", ["*"], USUAL)), 0.0)
+    assert usage.of(Caller(OTHER, "", ["*"], USUAL)) == []
+    usage.ended(call(ANYONE), 0.0)
+    (calls, *_) = usage.collect()
+    assert [sample.value for sample in calls.samples] == [2], "strangers are nobody's"
 
 
 def test_days_are_kept_apart_and_metrics_go_on() -> None:

@@ -22,6 +22,7 @@ NAMED = {"id": "ci", "certificate": "ci.example"}
     ("keys", "said"),
     [
         ([{"sha256": "a" * 64}], "`id`"),
+        ([{**ONE, "id": "other"}], "the id 'other' stands for callers who are not in the file"),
         ([{"id": "ci"}], "'ci' must have either sha256 or certificate"),
         ([{**ONE, "certificate": "a.example"}], "'ci' must have either sha256 or certificate"),
         ([NAMED, {**NAMED, "id": "cd"}], "'cd' and 'ci' have the same certificate"),

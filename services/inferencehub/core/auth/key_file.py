@@ -27,6 +27,7 @@ DIGEST = re.compile(r"[0-9a-f]{64}")
 SECRET_BYTES = 32
 FIRST_YEAR = 1970
 PREFIX = "hub_"
+OTHER = "other"  # the label of callers who are not in the file
 USUAL = (Action.INFER, Action.DESCRIBE)
 
 
@@ -93,6 +94,8 @@ def check_entry(entry: KeyEntry) -> None:
     if not ID.fullmatch(entry.id):
         expected = "1 to 63 letters, digits, dots or dashes, a letter or digit first"
         raise ValueError(f"the id '{entry.id[:80]}' must have {expected}")
+    if entry.id == OTHER:
+        raise ValueError(f"the id '{OTHER}' stands for callers who are not in the file, expected another one")
     if bool(entry.sha256) is bool(entry.certificate):
         raise ValueError(f"'{entry.id}' must have either sha256 or certificate")
     if entry.sha256 and not DIGEST.fullmatch(entry.sha256):

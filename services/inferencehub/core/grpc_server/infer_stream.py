@@ -234,7 +234,7 @@ class InferStreams:
                 sentence = f"{MOST_STREAMS} streams are open, which is the most"
                 await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, sentence)
             if owner and self._owned[owner] >= MOST_OF_ONE:
-                sentence = f"key '{owner}' has {MOST_OF_ONE} streams open, which is the most"
+                sentence = f"{owner} has {MOST_OF_ONE} streams open, which is the most"
                 await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, sentence)
             stream = InferStream(context, self._answer, self._most, self._bytes_held, self._callers)
             self._open.add(stream)

@@ -95,10 +95,10 @@ class Lane(Generic[S]):
             raise deadline_passed(job)
         if self._soon and self.queue.full:
             self.pump()  # jobs of this pass have not left yet, though a slot may be free for them
-        queue = self.queue
-        if queue.rows >= queue.limit and (giver := queue.giver(job)) is not None:
-            self._fail(giver, queue.busy(giver))
         self.bytes_held.take(job.size)
+        queue = self.queue
+        while queue.rows >= queue.limit and (giver := queue.giver(job)) is not None:
+            self._fail(giver, queue.busy(giver))
         try:
             queue.push(job)
         except HubError:

@@ -84,23 +84,23 @@ class KeyLimits(Stage):
         meter = self._meters.get(caller.id)
         if meter is None:
             meter = self._meters[caller.id] = Meter()
-        check_limits(meter, caller.id, caller.limits, self._peers.count)
+        check_limits(meter, caller.who, caller.limits, self._peers.count)
         meter.calls += 1
         exchange.meter = meter
 
 
-def check_limits(meter: Meter, id: str, limits: Limits, gateways: int) -> None:
+def check_limits(meter: Meter, who: str, limits: Limits, gateways: int) -> None:
     """Check one more call against this gateway's share of the limits.
 
     Raises:
         LimitReached: if there are too many.
     """
     if limits.concurrency is not None and meter.calls >= ceil(limits.concurrency / gateways):
-        sentence = f"key '{id}' has {meter.calls} calls running here, which is the most"
+        sentence = f"{who} has {meter.calls} calls running here, which is the most"
         raise LimitReached(sentence, 1, limits.concurrency, 0)
     if limits.rate is not None:
         burst = limits.burst
         wait_s = meter.wait_s(limits.rate / gateways, max(1.0, burst / gateways))
         if wait_s:
-            sentence = f"key '{id}' may make {limits.rate:g} calls a second, and {burst} at once"
+            sentence = f"{who} may make {limits.rate:g} calls a second, and {burst} at once"
             raise LimitReached(sentence, wait_s, burst, max(1, ceil(burst / limits.rate)))

@@ -12,11 +12,11 @@ import msgspec
 from prometheus_client.core import CounterMetricFamily
 
 from inferencehub.core.auth.caller import Caller
+from inferencehub.core.auth.key_file import OTHER
 from inferencehub.gateway.calls.exchange import Exchange
 
 MOST_DAYS = 31  # kept, with today
 MOST_CALLERS = 10_000  # counted apart; more share one count
-OTHER = "other"
 LABELS = ("tenant", "caller")
 PREFIX = "inferencehub_gateway_usage"
 
@@ -54,10 +54,12 @@ class Usage:
         self._ends = 0.0  # when the day is over, in Unix time
 
     def ended(self, exchange: Exchange, now: float) -> None:
-        """Count a call that has ended; `now` is Unix time."""
+        """Count a call that has ended, if its caller is known; `now` is Unix time."""
+        caller = exchange.caller
+        if not caller.id:
+            return
         if now >= self._ends:
             self._begin(now)
-        caller = exchange.caller
         name = (caller.tenant, caller.id if caller.listed else OTHER)
         used = self._today.get(name)
         if used is None:
@@ -83,7 +85,11 @@ class Usage:
         return self._today.setdefault(name, Used())
 
     def of(self, caller: Caller) -> list[dict[str, str | int | float]]:
-        """What a caller may know: each day of their tenant, or of their own key if it has no tenant."""
+        """What a caller may know: each day of their tenant, or of their own key if it has no tenant.
+
+        Holders of tokens without a tenant are counted together, so they know nothing.
+        """
+        own = caller.id if caller.listed else ""
         return [
             {
                 "day": day,
@@ -95,7 +101,7 @@ class Usage:
             }
             for day, names in sorted(self._days.items())
             for (tenant, name), used in sorted(names.items())
-            if tenant == caller.tenant and (tenant or name == caller.id)
+            if tenant == caller.tenant and (tenant or name == own)
         ]
 
     def collect(self) -> Iterator[CounterMetricFamily]:

@@ -39,7 +39,7 @@ class StreamedCalls:
         self.authentication = authentication
 
     def admit(self, context: Any) -> str:
-        """Check who opens a stream, and return the caller's id; each request on the stream is checked too.
+        """Check who opens a stream, and return who it is; each request on the stream is checked too.
 
         Raises:
             HubError: UNAUTHENTICATED without good credentials, FORBIDDEN if the caller may not call models.
@@ -53,7 +53,7 @@ class StreamedCalls:
         except HubError as error:
             self.edge.calls.audit.refused(error, peer, caller=caller)
             raise
-        return caller.id
+        return caller.who
 
     async def answer(self, data: bytes, context: Any, write: Write) -> bytes:
         """Run the request in a message; see `infer_stream.Answer`."""

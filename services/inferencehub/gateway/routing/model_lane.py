@@ -167,7 +167,8 @@ class ModelLane:
         if self.absent_since is not None:
             if self._hopeless:
                 raise does_not_serve(self.info.name, self._reason)
-            if self.lane.queue.full:
+            queue = self.lane.queue
+            if queue.full and queue.giver(job) is None:
                 raise no_pod(self.info.name, 0, f"{len(self.lane.queue)} requests wait for one already")
         self.last_used = job.arrived
         self.lane.accept(job, sink, patience)
