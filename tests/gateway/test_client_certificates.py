@@ -14,9 +14,12 @@ import aiohttp
 import grpc
 import pytest
 
+from inferencehub.core.auth.api_keys import ApiKeys
 from inferencehub.core.auth.key_file import new_key
 from inferencehub.core.oip import messages
 from inferencehub.core.process.settings import SettingError
+from inferencehub.core.tls.contexts import names_of
+from inferencehub.core.values.errors import HubError
 from inferencehub.gateway.settings import GatewaySettings
 from inferencehub.pb import open_inference_pb2 as pb
 from tests.authority import Authority, Secret, client
@@ -189,6 +192,70 @@ async def test_without_entries_each_certificate_of_the_authority_is_good(
             said = f"the certificate of '{ROBOT}' may not control, it may describe, infer"
             answer = await raw.read()
             assert (answer.status, answer.json["error"]) == (403, said)
+
+
+@pytest.mark.parametrize("entries", [True, False])
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        ([], 200),
+        (["origin: https://evil.example"], 403),
+        (["origin: null"], 403),
+        (["sec-fetch-site: cross-site"], 403),
+        (["sec-fetch-site: same-site", "origin: https://other.example"], 403),
+        (["origin: https://hub"], 200),
+        (["sec-fetch-site: same-origin", "origin: https://hub"], 200),
+        (["sec-fetch-site: none"], 200),
+        (["sec-fetch-site: cross-site", "origin: https://app.example"], 200),
+        (["origin: https://evil.example", f"x-api-key: {KEY}"], 200),
+    ],
+)
+async def test_a_page_can_not_use_the_certificate_of_a_browser(
+    tmp_path: Path,
+    authority: Authority,
+    secret: Secret,
+    file: Path,
+    entries: bool,
+    lines: list[str],
+    status: int,
+) -> None:
+    """A browser shows it with each request, also with those that the page of a stranger makes."""
+    if not entries and any("x-api-key" in line for line in lines):
+        status = 403  # nobody asks for keys there
+    context = client(authority.certificate.read_text(), authority.signed(ROBOT))
+    settings = {"api_keys": str(file)} if entries else {}
+    cors = {"cors_origins": ("https://app.example",), "cors_credentials": True}
+    async with (
+        mutual_hub(tmp_path, secret, **settings, **cors) as hub,
+        Raw(hub.gateway.port, tls=context) as raw,
+    ):
+        await raw.send(request("POST", "/predict", json.dumps(CALL).encode(), *lines))
+        assert (await raw.read()).status == status
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "found"),
+    [
+        ("DNS", "Robot.Example", ["robot.example"]),
+        ("IP Address", "2001:DB8:0:0:0:0:0:1", ["2001:db8::1"]),
+        ("URI", "spiffe://Example/Robot", ["spiffe://Example/Robot"]),
+        ("URI", "robot.example", []),
+        ("DNS", "10.0.0.1", []),
+        ("DNS", "", []),
+    ],
+)
+def test_a_name_is_of_one_kind(kind: str, name: str, found: list[str]) -> None:
+    """One that would be taken for a name of another kind is none: an authority may be bound to some kinds."""
+    assert names_of({"subjectAltName": ((kind, name),)}) == found
+
+
+def test_an_entry_that_has_expired_hides_no_other(tmp_path: Path) -> None:
+    old = {"id": "old", "certificate": "Old.Example", "not_after": "2020-01-31T00:00:00Z"}
+    write(tmp_path / "keys.json", old, ENTRY)
+    keys = ApiKeys(str(tmp_path / "keys.json"), "HUB_API_KEYS")
+    assert keys.holder(["old.example", ROBOT]).id == "robot"
+    with pytest.raises(HubError, match=r"the certificate of 'Old\.Example' has expired"):
+        keys.holder(["old.example"])
 
 
 async def test_a_header_is_no_certificate(

@@ -184,6 +184,9 @@ GOOD: dict[str, Any] = {"jwt_keys": "/keys.json", "jwt_issuer": NAME, "jwt_audie
         ({"jwt_keys": "http://issuer.example/keys"}, "HUB_JWT_KEYS is 'http://issuer.example/keys', expected a file"),
         ({"jwt_keys": "ftp://issuer.example/keys"}, "HUB_JWT_KEYS is 'ftp://issuer.example/keys', expected a file"),
         ({"jwt_keys": "file:///etc/passwd"}, "HUB_JWT_KEYS is 'file:///etc/passwd', expected a file"),
+        ({"jwt_keys": "https://user:secret@issuer.example/keys"}, "without a user and a password$"),
+        ({"jwt_keys": "https:///keys"}, "must be a file or https://host"),
+        ({"jwt_ca": "/ca.crt"}, "HUB_JWT_CA is there, but HUB_JWT_KEYS is a file"),
         ({"jwt_claims": "{"}, "HUB_JWT_CLAIMS cannot be used: "),
     ],
 )  # fmt: skip

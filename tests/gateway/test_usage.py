@@ -119,7 +119,7 @@ def test_who_is_counted_with_others_knows_nothing_of_them() -> None:
     assert usage.of(Caller(OTHER, "", ["*"], USUAL)) == []
     usage.ended(call(ANYONE), 0.0)
     (calls, *_) = usage.collect()
-    assert [sample.value for sample in calls.samples] == [2], "strangers are nobody's"
+    assert [sample.value for sample in calls.samples] == [2, 0], "strangers are nobody's"
 
 
 def test_days_are_kept_apart_and_metrics_go_on() -> None:
@@ -139,11 +139,13 @@ def test_days_are_kept_apart_and_metrics_go_on() -> None:
 def test_strangers_fill_no_memory() -> None:
     usage = Usage()
     for number in range(MOST_CALLERS + 50):
-        usage.ended(call(Caller(f"key-{number}", "big", ["*"], USUAL, listed=True)), 0.0)
-    for number in range(50):
-        usage.ended(call(Caller(f"subject-{number}", "small", ["*"], USUAL)), DAY_S)
+        usage.ended(call(Caller(f"key-{number}", f"t{number}", ["*"], USUAL, listed=True)), 0.0)
+    late = Caller("late", "late", ["*"], USUAL, listed=True)
+    for day in range(3):
+        usage.ended(call(late), day * DAY_S)
     (calls, *_) = usage.collect()
     found = {tuple(sample.labels.values()): sample.value for sample in calls.samples}
-    assert len(found) == MOST_CALLERS + 2
-    assert found[OTHER, OTHER] == 50
-    assert found["small", OTHER] == 50
+    assert len(found) == MOST_CALLERS + 1
+    assert found["", ""] == 53, "what did not fit, as a whole"
+    assert usage.of(late) == [], "and nobody sees it"
+    assert [one["calls"] for one in usage.of(Caller("key-7", "t7", ["*"], USUAL, listed=True))] == [1]

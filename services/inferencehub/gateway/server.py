@@ -79,7 +79,8 @@ class Gateway:
         self.keys = ApiKeys(settings.api_keys, "HUB_API_KEYS") if settings.api_keys else None
         self.tokens = settings.tokens()
         asked = self.keys or self.tokens or settings.tls_ca
-        self.authentication = Authentication(self.keys, self.tokens) if asked else None
+        origins = settings.cors_origins if settings.cors_credentials else ()
+        self.authentication = Authentication(self.keys, self.tokens, origins) if asked else None
         self.usage = Usage()
         self.started = False
         self.draining = False

@@ -212,6 +212,10 @@ class GatewaySettings(TierSettings):
                 expected = ", ".join(ALGORITHMS)
                 raise SettingError(f"HUB_JWT_ALGORITHMS has '{algorithm}', expected one of {expected}")
         url = urlsplit(self.jwt_keys)
+        if url.username or url.password or (url.scheme == "https" and not url.hostname):
+            raise SettingError("HUB_JWT_KEYS must be a file or https://host…, without a user and a password")
+        if self.jwt_ca and not url.scheme:
+            raise SettingError("HUB_JWT_CA is there, but HUB_JWT_KEYS is a file")
         if url.scheme not in ("", "https") and not (url.scheme == "http" and url.hostname in HERE):
             raise SettingError(
                 f"HUB_JWT_KEYS is '{self.jwt_keys}', expected a file or https://…: who can change the keys gets in"

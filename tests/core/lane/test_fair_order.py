@@ -184,6 +184,62 @@ def test_the_wait_is_foretold_for_each_flow() -> None:
     assert queue.wait(now, B) < 0.2
 
 
+def test_where_nothing_waits_nobody_is_behind() -> None:
+    queue = Queue(0, 1000)
+    queue.push(of(A, rows=64))
+    taken(queue, 1)
+    queue.push(of(B))
+    taken(queue, 1)
+    first, second = of(A), of(B)
+    queue.push(first)
+    queue.push(second)
+    assert first.turn == second.turn
+
+
+def test_jobs_of_one_turn_keep_their_order() -> None:
+    queue = Queue(8, 1000)
+    jobs = [of(Flow(name, 1.0)) for name in "abcd"]
+    for one in jobs:
+        queue.push(one)
+    batch = queue.take()
+    assert batch is not None
+    assert list(batch.jobs) == jobs
+    queue.put_back(batch.jobs)
+    assert list(queue.jobs) == jobs
+
+
+def test_rows_that_were_lost_give_no_room() -> None:
+    queue = Queue(0, 10)
+    for flow, count in ((A, 6), (B, 4)):
+        for _ in range(count):
+            queue.push(of(flow))
+    lost = []
+    while (batch := queue.take()) is not None:
+        (one,) = batch.jobs
+        one.losses = int(one.flow == A)
+        lost.append(one)
+    queue.put_back(lost)
+    giver = queue.giver(of(HEAVY))
+    assert giver is not None
+    assert giver.flow == B
+
+
+def test_another_weight_changes_nothing_for_what_waits() -> None:
+    queue = Queue(0, 1000)
+    first, second = of(A), of(A)
+    queue.push(first)
+    queue.push(second)
+    heavier = of(Flow("a", 0.01))
+    queue.push(heavier)
+    queue.remove(first)
+    last = of(A)
+    queue.push(last)
+    assert [one.turn for one in (second, heavier, last)] == sorted(
+        one.turn for one in (second, heavier, last)
+    )
+    assert last.turn > heavier.turn
+
+
 def test_flows_that_are_gone_fill_no_memory() -> None:
     queue = Queue(0, 1000)
     for number in range(3 * MOST_SHARES):

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from inferencehub.core.auth.caller import Caller
 from inferencehub.core.auth.key_file import KeyEntry, digest, read_keys
+from inferencehub.core.auth.peer import written
 from inferencehub.core.files.watched import BadFile, WatchedFiles
 from inferencehub.core.values.errors import HubError, Kind
 
@@ -49,7 +50,7 @@ class ApiKeys(WatchedFiles):
         except ValueError as error:
             raise BadFile(f"{self.setting} ({self._file}) cannot be used: {error}") from None
         self._known = {bytes.fromhex(entry.sha256): known_of(entry) for entry in entries if entry.sha256}
-        self._named = {entry.certificate: known_of(entry) for entry in entries if entry.certificate}
+        self._named = {written(entry.certificate): known_of(entry) for entry in entries if entry.certificate}
         self._seen.clear()
 
     def caller(self, key: bytes) -> Caller:
@@ -72,9 +73,10 @@ class ApiKeys(WatchedFiles):
         Raises:
             HubError: UNAUTHENTICATED if none of them is known, or if the entry has expired.
         """
-        for name in names:
-            if name in self._named:
-                return in_time(self._named[name])
+        found = [self._named[name] for name in names if name in self._named]
+        if found:
+            now = time()
+            return in_time(next((one for one in found if now <= one.until), found[0]))
         shown = ", ".join(names)[:200] or "no name"
         raise HubError(Kind.UNAUTHENTICATED, f"the certificate is for {shown}, which is unknown")
 

@@ -6,11 +6,13 @@ import re
 from collections.abc import Iterable
 from enum import StrEnum
 from fnmatch import translate
+from functools import lru_cache
 from typing import NamedTuple
 
 from inferencehub.core.values.errors import HubError, Kind
 
-MOST_KEPT = 10_000  # names that a caller keeps with their answers; callers choose the names
+MOST_KEPT = 100  # names that are kept with their answers; callers choose the names
+MOST_PATTERNS = 1000  # lists of patterns whose names are kept
 LONGEST = 512  # characters of a name; a longer one is no model's
 
 
@@ -37,6 +39,32 @@ class Limits(NamedTuple):
     rate: float | None
     burst: int
     concurrency: int | None
+
+
+class Names:
+    """The names that fit one of some patterns.
+
+    Args:
+        patterns: see `Caller`.
+    """
+
+    __slots__ = ("_known", "_pattern")
+
+    def __init__(self, patterns: tuple[str, ...]) -> None:
+        self._pattern = re.compile("|".join(map(translate, patterns)) or r"(?!)")
+        self._known: dict[str, bool] = {}
+
+    def has(self, name: str) -> bool:
+        """Whether a name fits."""
+        found = self._known.get(name)
+        if found is None:
+            found = len(name) <= LONGEST and self._pattern.match(name) is not None
+            if len(self._known) < MOST_KEPT and len(name) <= LONGEST:
+                self._known[name] = found
+        return found
+
+
+names_like = lru_cache(MOST_PATTERNS)(Names)  # many callers have the same patterns
 
 
 class Flow(NamedTuple):
@@ -68,8 +96,6 @@ class Caller:
 
     __slots__ = (
         "_every",
-        "_known",
-        "_pattern",
         "_patterns",
         "actions",
         "flow",
@@ -92,31 +118,18 @@ class Caller:
         weight: float = 1.0,
     ) -> None:
         self.id = id
-        self.flow = Flow(f"tenant {tenant}" if tenant else f"caller {id}", weight) if id else None
-        self.listed = listed
         self.who = who or f"key '{id}'"
+        self.flow = Flow(f"tenant {tenant}" if tenant else self.who, weight) if id else None
+        self.listed = listed
         self.tenant = tenant
         self.limits = limits
         self.actions = frozenset(actions)
         self._patterns = tuple(models)
         self._every = "*" in self._patterns
-        self._pattern: re.Pattern[str] | None = None  # made when it is needed: a file may have thousands
-        self._known: dict[str, bool] = {}
 
     def sees(self, model: str) -> bool:
         """Whether a model with this name is there for the caller."""
-        if self._every:
-            return True
-        if len(model) > LONGEST:
-            return False
-        found = self._known.get(model)
-        if found is None:
-            if self._pattern is None:
-                self._pattern = re.compile("|".join(map(translate, self._patterns)) or r"(?!)")
-            found = self._pattern.match(model) is not None
-            if len(self._known) < MOST_KEPT:
-                self._known[model] = found
-        return found
+        return self._every or names_like(self._patterns).has(model)
 
     def require(self, action: Action) -> None:
         """Check that the caller may do this.

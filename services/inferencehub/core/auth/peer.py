@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
+HOST, ADDRESS, URI = "host", "address", "uri"  # kinds of names in a certificate
 MAPPED = "::ffff:"  # in front of an IPv4 address, where a socket takes both kinds
 
 
@@ -21,6 +23,27 @@ class Peer(NamedTuple):
 
 
 NOBODY = Peer()
+
+
+def written(name: str) -> str:
+    """A name as it is compared: hosts in lower case, addresses in their usual form, URIs as they are."""
+    if ":" in name and "://" in name:
+        return name
+    try:
+        return str(ip_address(name))
+    except ValueError:
+        return name if ":" in name else name.lower()
+
+
+def name_of(kind: str, name: str) -> str:
+    """A name in a certificate as it is compared; "" if it would be taken for one of another kind."""
+    shown = written(name)
+    try:
+        is_address = bool(ip_address(shown))
+    except ValueError:
+        is_address = False
+    found = ADDRESS if is_address else URI if ":" in shown else HOST
+    return shown if found == kind else ""
 
 
 def address_of(peername: Any) -> str:

@@ -84,7 +84,8 @@ class WatchedFiles(ABC):
             await asyncio.sleep(LOOK_S)
             try:
                 self.look()
-            except Exception:  # whatever it is, the next change must be seen
+            except Exception as error:  # whatever it is, the next change must be seen
+                self._refused = repr(error)
                 logger.exception("a look at files failed", extra={"setting": self.setting})
 
     def look(self) -> None:

@@ -13,10 +13,11 @@ from typing import Any
 
 import grpc
 
-from inferencehub.core.auth.peer import Peer, address_in
+from inferencehub.core.auth.peer import ADDRESS, HOST, URI, Peer, address_in, name_of
 from inferencehub.core.tls.certificate import Certificate, Contents
 
-NAMES = "peer_dns", "peer_ip", "peer_uri"  # of a certificate; the others are for people
+# Of a certificate; the others are for people.
+NAMES = (("peer_dns", HOST), ("peer_ip", ADDRESS), ("peer_uri", URI))
 KINDS = "unary_unary", "unary_stream", "stream_unary", "stream_stream"
 
 
@@ -56,8 +57,8 @@ def secure_channel(
 def peer_of(context: Any) -> Peer:
     """The other end of a call's connection."""
     shown = context.auth_context()
-    names = tuple(name.decode() for kind in NAMES for name in shown.get(kind, ()))
-    return Peer(address_in(context.peer()), names)
+    names = [name_of(kind, name.decode()) for own, kind in NAMES for name in shown.get(own, ())]
+    return Peer(address_in(context.peer()), tuple(name for name in names if name))
 
 
 class Admitting(grpc.GenericRpcHandler):

@@ -74,7 +74,7 @@ class Job:
     the number of pods that were lost while they ran the job. `credit` is called with the weights of answers that have
     reached the caller, if the model gives several; its slot sets it (`sink.py`). `waited` is the time in seconds that
     the job spent in the lane. `trip` describes its batch, once the job is answered. `flow` says whose job it is where
-    callers are asked who they are; `turn` and `share` are those of its queue.
+    callers are asked who they are; `turn`, `ends` and `share` are those of its queue.
     """
 
     __slots__ = (
@@ -84,6 +84,7 @@ class Job:
         "credit",
         "deadline",
         "dropped",
+        "ends",
         "flow",
         "has_parts",
         "left_before",
@@ -111,7 +112,7 @@ class Job:
         )
         self.alone = self.has_parts = False
         self.losses = self.left_before = 0
-        self.turn = 0.0
+        self.turn = self.ends = 0.0
         self.flow: Flow | None = None
         self.share: Share | None = None
         self.waited = 0.0

@@ -32,7 +32,7 @@ turn_of = attrgetter("turn")
 
 
 class Queue:
-    """Jobs in order of arrival, in front of slots.
+    """Jobs in order of their turns, in front of slots.
 
     Args:
         max_rows: rows of one batch; 0 if the model does not batch.
@@ -45,8 +45,10 @@ class Queue:
         self.rows = 0
         self.jobs: deque[Job] = deque()
         self.lost: deque[Job] = deque()
-        self._turns = 0.0  # the turn of the job that came last; with flows, of the job that left last
+        self._clock = 0.0  # the turn of the job that came last; with flows, of the one that left last
+        self._served = 0.0  # where the latest turn ends of those that have left
         self._shares: dict[str, Share] = {}
+        self._most_shares = MOST_SHARES
         self._left = 0  # jobs that left for a slot
 
     def __len__(self) -> int:
@@ -63,7 +65,7 @@ class Queue:
         return HubError(Kind.BUSY, f"model '{job.request.model}' is busy: {sentence}")
 
     def push(self, job: Job) -> None:
-        """Add a job at the end.
+        """Add a job.
 
         Raises:
             HubError: BUSY if the queue is full.
@@ -74,22 +76,22 @@ class Queue:
         if job.flow is not None:
             self._push_fairly(job, job.flow)
         else:
-            self._turns += 1
-            job.turn = self._turns
+            self._clock += 1
+            job.turn = self._clock
             self.jobs.append(job)
         self.rows += job.rows
 
     def _push_fairly(self, job: Job, flow: Flow) -> None:
         share = self._shares.get(flow.name)
         if share is None:
-            if len(self._shares) >= MOST_SHARES:
+            if len(self._shares) >= self._most_shares:
                 self._forget()
             share = self._shares[flow.name] = Share()
         share.weight = flow.weight
         share.rows += job.rows
         job.share = share
         job.turn = self._turn_of(flow)
-        share.ends = job.turn + job.rows / flow.weight
+        share.ends = job.ends = job.turn + job.rows / flow.weight
         jobs = self.jobs
         if not jobs or jobs[-1].turn <= job.turn:
             jobs.append(job)
@@ -99,39 +101,44 @@ class Queue:
     def _turn_of(self, flow: Flow) -> float:
         """The turn of the next job of a flow."""
         share = self._shares.get(flow.name)
-        return self._turns if share is None else max(self._turns, share.ends)
+        return self._clock if share is None else max(self._clock, share.ends)
 
     def _forget(self) -> None:
         """Drop the shares of flows that have nothing here and owe nothing."""
-        turns = self._turns
-        self._shares = {name: one for name, one in self._shares.items() if one.rows or one.ends > turns}
+        clock = self._clock
+        self._shares = {name: one for name, one in self._shares.items() if one.rows or one.ends > clock}
+        self._most_shares = max(MOST_SHARES, 2 * len(self._shares))  # so that looking costs little
 
     def giver(self, job: Job) -> Job | None:
         """Who makes room in a full queue for a job of another flow: the last job of the flow with the most rows for its
         weight, if these are more than the job's flow would have; else None.
         """
-        if job.flow is None or not self._shares:
+        if job.flow is None:
             return None
-        largest = max(self._shares.values(), key=load_of)
         own = self._shares.get(job.flow.name)
-        rows = (own.rows if own is not None else 0) + job.rows
-        if own is largest or load_of(largest) <= rows / job.flow.weight:
-            return None
-        return next((one for one in reversed(self.jobs) if one.share is largest), None)
+        load = ((own.rows if own is not None else 0) + job.rows) / job.flow.weight
+        for share in sorted(self._shares.values(), key=load_of, reverse=True):
+            if share is own or load_of(share) <= load:
+                return None
+            found = next((one for one in reversed(self.jobs) if one.share is share), None)
+            if found is not None:  # else all of it was lost, and waits apart
+                return found
+        return None
 
     def put_back(self, jobs: Sequence[Job]) -> None:
         """Return a batch's jobs to the head of the queue; they were accepted once, so the limit does not apply.
 
-        Several batches may return in any order: the jobs are sorted by the order of their arrival.
+        Several batches may return in any order: the jobs are sorted by their turns.
         """
         back = [job for job in jobs if not job.losses]
         while back and self.jobs and self.jobs[0].turn < jobs[-1].turn:
             back.append(self.jobs.popleft())
         for job in jobs:
             job.left_before = self._left
-        self.jobs.extendleft(sorted(back, key=lambda job: job.turn, reverse=True))
+        back.sort(key=turn_of)
+        self.jobs.extendleft(reversed(back))
         lost = [job for job in jobs if job.losses]
-        self.lost = deque(sorted([*self.lost, *lost], key=lambda job: job.turn))
+        self.lost = deque(sorted([*self.lost, *lost], key=turn_of))
         self.rows += sum([job.rows for job in jobs])
         for job in jobs:
             if job.share is not None:
@@ -142,14 +149,15 @@ class Queue:
         self._left -= jobs
 
     def _count_left(self, batch: Sequence[Job]) -> None:
-        ends = 0.0
+        """Move the clock on, and count what has left of each flow."""
         for job in batch:
             share = job.share
             if share is not None:
                 share.rows -= job.rows
-                share.left = ends = max(share.left, job.turn + job.rows / share.weight)
+                share.left = max(share.left, job.ends)
+                self._served = max(self._served, job.ends)
         # Where nothing waits any more, nobody is behind.
-        self._turns = max(self._turns, batch[-1].turn if self.jobs else ends)
+        self._clock = max(self._clock, batch[-1].turn if self.jobs else self._served)
 
     def wait(self, now: float, flow: Flow | None = None) -> float:
         """Estimated seconds that a new job of a flow would wait; 0 if there is no estimate. See `load_shedding.py`."""
@@ -172,7 +180,7 @@ class Queue:
             share.rows -= job.rows
             if not share.rows:
                 share.ends = share.left  # what did not run is not owed
-            elif job.turn + job.rows / share.weight >= share.ends:  # it was the last one
+            elif job.ends == share.ends:  # it was the last one
                 share.ends = job.turn
         return True
 

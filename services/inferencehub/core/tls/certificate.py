@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from errno import EAGAIN
 from typing import NamedTuple
 
+from inferencehub.core.auth.peer import written
 from inferencehub.core.files.watched import BadFile, WatchedFiles
 from inferencehub.core.tls.contexts import UnusableAuthorities, client_context, server_context, trust
 
@@ -58,7 +59,7 @@ class Certificate(WatchedFiles):
     ) -> None:
         self.changed: Callable[[Contents], None] = lambda before: None
         self.calls = calls
-        self.admits = tuple(admits)
+        self.admits = tuple(map(written, admits))
         self._chain, self._key, self._authorities = chain, key, authorities
         self._protocols = list(protocols)
         self.contents = Contents(b"", b"")

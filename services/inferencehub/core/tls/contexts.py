@@ -6,6 +6,8 @@ import ssl
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from inferencehub.core.auth.peer import ADDRESS, HOST, URI, name_of
+
 
 class UnusableAuthorities(ssl.SSLError):
     """What should be certificates of authorities is something else."""
@@ -54,4 +56,6 @@ def trust(context: ssl.SSLContext, authorities: bytes) -> None:
 def names_of(certificate: Mapping[str, Any] | None) -> list[str]:
     """The names in a certificate of the other side, as `SSLObject.getpeercert` returns it: hosts, addresses and URIs."""
     found: Sequence[tuple[str, str]] = (certificate or {}).get("subjectAltName", ())
-    return [name for kind in ("DNS", "IP Address", "URI") for own, name in found if own == kind]
+    kinds = (("DNS", HOST), ("IP Address", ADDRESS), ("URI", URI))
+    names = [name_of(kind, name) for own, kind in kinds for found_kind, name in found if found_kind == own]
+    return [name for name in names if name]

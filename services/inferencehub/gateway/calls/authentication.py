@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from inferencehub.core.auth.api_keys import ApiKeys
@@ -37,9 +37,13 @@ class Authentication(Stage):
     Args:
         keys: the API keys, and the names of certificates; None where there are none.
         tokens: the JWTs; None where they are no credentials.
+        origins: whose pages may use the certificate of a browser.
     """
 
-    def __init__(self, keys: ApiKeys | None, tokens: Credentials | None) -> None:
+    def __init__(
+        self, keys: ApiKeys | None, tokens: Credentials | None, origins: Collection[str] = ()
+    ) -> None:
+        self._origins = frozenset(origin.encode() for origin in origins)
         self._keys = keys
         self._tokens = tokens
         known = [("key", KEY)] * (keys is not None) + [("token", TOKEN)] * (tokens is not None)
@@ -53,16 +57,34 @@ class Authentication(Stage):
             HubError: UNAUTHENTICATED without good credentials.
         """
         if self._keys is None and self._tokens is None:
+            self._refuse_pages(metadata)
             return of_certificate(names)
         credential = self._credential(metadata)
         if not credential:
             if names and self._keys is not None:
+                self._refuse_pages(metadata)
                 return self._keys.holder(names)
             raise HubError(Kind.UNAUTHENTICATED, f"there is no {self._kinds}: {self._expected}")
         if self._tokens is not None and (self._keys is None or credential.count(b".") == DOTS):
             return self._tokens.caller(credential)
         assert self._keys is not None
         return self._keys.caller(credential)
+
+    def _refuse_pages(self, metadata: Metadata) -> None:
+        """Check that no page of another origin makes a browser call: it shows its certificate without being asked to.
+
+        Raises:
+            HubError: FORBIDDEN if one does.
+        """
+        origin = metadata.get(b"origin")
+        if origin in self._origins or metadata.get(b"sec-fetch-site") in (b"same-origin", b"none"):
+            return
+        foreign = origin is not None and origin.partition(b"://")[2] != metadata.get(b"host", b"")
+        if foreign or b"sec-fetch-site" in metadata:
+            sentence = (
+                "a page of another origin needs a key or a token: a browser's certificate is not enough"
+            )
+            raise HubError(Kind.FORBIDDEN, sentence)
 
     def check(self, exchange: Exchange, metadata: Metadata) -> None:
         """See `Stage`. Sets `exchange.caller`.

@@ -16,8 +16,9 @@ from inferencehub.core.auth.key_file import OTHER
 from inferencehub.gateway.calls.exchange import Exchange
 
 MOST_DAYS = 31  # kept, with today
-MOST_CALLERS = 10_000  # counted apart; more share one count
+MOST_CALLERS = 10_000  # of all tenants, counted apart
 LABELS = ("tenant", "caller")
+REST = ("", "")  # labels of what did not fit; each caller has an id
 PREFIX = "inferencehub_gateway_usage"
 
 
@@ -29,28 +30,19 @@ class Used(msgspec.Struct):
     compute: float = 0.0
     bytes: int = 0
 
-    def add(self, other: Used) -> None:
-        """Count what another has counted, too."""
-        self.calls += other.calls
-        self.rows += other.rows
-        self.compute += other.compute
-        self.bytes += other.bytes
-
-
-Name = tuple[str, str]  # of a tenant, and of a caller
-
 
 class Usage:
-    """Counts calls. It is also a collector of metrics, whose labels are those of the file of keys.
+    """Counts calls. It is also a collector of metrics.
 
-    Holders of tokens count as the caller "other" of their tenant: there may be any number of them.
+    Holders of tokens count as the caller "other" of their tenant, for there may be any number of them. What does not fit
+    into the limits is counted as a whole: no tenant sees it.
     """
 
     def __init__(self) -> None:
-        self._days: dict[str, dict[Name, Used]] = {}
-        self._before: dict[Name, Used] = {}  # days that are not kept any more
-        self._today: dict[Name, Used] = {}
-        self._day = ""
+        self._days: dict[str, dict[str, dict[str, Used]]] = {}  # by day, tenant and caller
+        self._totals: dict[tuple[str, str], Used] = {}
+        self._rest = Used()
+        self._today: dict[tuple[str, str], tuple[Used, Used]] = {}  # what to add to
         self._ends = 0.0  # when the day is over, in Unix time
 
     def ended(self, exchange: Exchange, now: float) -> None:
@@ -61,28 +53,31 @@ class Usage:
         if now >= self._ends:
             self._begin(now)
         name = (caller.tenant, caller.id if caller.listed else OTHER)
-        used = self._today.get(name)
-        if used is None:
-            used = self._new(name)
-        used.calls += 1
-        used.bytes += exchange.size
-        job = exchange.job
-        if job is not None and job.trip.rows:
-            used.rows += job.rows
-            used.compute += job.trip.compute * job.rows / job.trip.rows
+        for used in self._today.get(name) or self._add(name):
+            used.calls += 1
+            used.bytes += exchange.size
+            job = exchange.job
+            if job is not None and job.trip.rows:
+                used.rows += job.rows
+                used.compute += job.trip.compute * job.rows / job.trip.rows
 
     def _begin(self, now: float) -> None:
-        self._day = datetime.fromtimestamp(now, UTC).date().isoformat()
         self._ends = (now // 86_400 + 1) * 86_400
-        self._today = self._days.setdefault(self._day, {})
-        while len(self._days) > MOST_DAYS:
-            for name, used in self._days.pop(min(self._days)).items():
-                self._before.setdefault(name, Used()).add(used)
+        self._days[datetime.fromtimestamp(now, UTC).date().isoformat()] = {}
+        self._today = {}
+        if len(self._days) > MOST_DAYS:
+            del self._days[min(self._days)]
 
-    def _new(self, name: Name) -> Used:
-        if len(self._today) >= MOST_CALLERS:
-            name = (OTHER, OTHER)
-        return self._today.setdefault(name, Used())
+    def _add(self, name: tuple[str, str]) -> tuple[Used, ...]:
+        if len(self._today) >= MOST_CALLERS or (
+            name not in self._totals and len(self._totals) >= MOST_CALLERS
+        ):
+            return (self._rest,)
+        tenant, caller = name
+        own = Used()
+        self._days[max(self._days)].setdefault(tenant, {})[caller] = own
+        both = self._today[name] = own, self._totals.setdefault(name, Used())
+        return both
 
     def of(self, caller: Caller) -> list[dict[str, str | int | float]]:
         """What a caller may know: each day of their tenant, or of their own key if it has no tenant.
@@ -99,24 +94,22 @@ class Usage:
                 "compute_ms": round(used.compute * 1e3, 3),
                 "bytes": used.bytes,
             }
-            for day, names in sorted(self._days.items())
-            for (tenant, name), used in sorted(names.items())
-            if tenant == caller.tenant and (tenant or name == own)
+            for day, tenants in sorted(self._days.items())
+            for name, used in sorted(tenants.get(caller.tenant, {}).items())
+            if caller.tenant or name == own
         ]
 
     def collect(self) -> Iterator[CounterMetricFamily]:
         """The metrics, since the process began."""
-        total: dict[Name, Used] = {}
-        for names in (self._before, *self._days.values()):
-            for name, used in names.items():
-                total.setdefault(name, Used()).add(used)
         for what, text in (
             ("calls", "calls of callers"),
             ("rows", "rows that were answered"),
             ("compute_seconds", "time of models for these rows"),
             ("bytes", "bytes of requests"),
         ):
+            field = what.partition("_")[0]
             family = CounterMetricFamily(f"{PREFIX}_{what}", text, labels=LABELS)
-            for name, used in total.items():
-                family.add_metric(name, getattr(used, what.partition("_")[0]))
+            for name, used in self._totals.items():
+                family.add_metric(name, getattr(used, field))
+            family.add_metric(REST, getattr(self._rest, field))
             yield family

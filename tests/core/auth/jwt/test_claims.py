@@ -56,8 +56,11 @@ def test_without_the_claim_of_models_there_is_none() -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"azp": None}, "its claim 'azp' must be a text of 1 to 200 characters"),
+        ({"azp": None}, "its claim 'azp' must be a text of 1 to 200 printable characters"),
         ({"azp": ""}, "its claim 'azp' must be a text"),
+        ({"azp": "\ud800"}, "its claim 'azp' must be a text"),
+        ({"azp": "a\nb"}, "its claim 'azp' must be a text"),
+        ({"https://hub.example/models": ["a"] * 101}, "has 101 patterns, expected 100 at most"),
         ({"azp": "x" * 201}, "its claim 'azp' must be a text"),
         ({"org": {}}, "its claim 'org.id' must be a text"),
         ({"org": "search"}, "its claim 'org.id' must be a text"),
@@ -77,6 +80,7 @@ def test_claims_of_another_kind_are_refused(change: dict[str, Any], said: str) -
         ("{", "truncated"),
         ('{"user": "sub"}', "unknown field `user`"),
         ('{"actions": {"fly": {"a": "b"}}}', "Invalid enum value 'fly'"),
+        ('{"actions": {"infer": {"scope": "a b"}}}', "actions have 'a b', expected one word"),
         ('{"models": ["a"]}', "Expected `str`, got `array`"),
     ],
 )

@@ -37,6 +37,25 @@ def test_keys_of_other_kinds_are_left_out(issuer: Issuer) -> None:
             keys.find({"alg": "RS256", "kid": name})
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"kty": "EC", "crv": "brainpoolP256r1", "x": "AA", "y": "AA"},
+        {"kty": "OKP", "crv": "X999", "x": "AA"},
+        {"kty": "RSA", "e": "AQAB", "n": "_" * 170 + "w"},
+        {"kty": "RSA"},
+        {"kty": "EC", "crv": ["P-256"], "x": 1, "y": None},
+    ],
+)
+def test_a_key_that_can_not_be_used_is_left_out_and_logged(
+    issuer: Issuer, odd: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    keys = PublicKeys(text({**odd, "kid": "odd"}, {**entries(issuer)[0], "use": None}))
+    assert keys.find({"alg": "RS256", "kid": "rsa"}).kid == "rsa"
+    (record,) = caplog.records
+    assert "the key 'odd'" in vars(record)["reason"]
+
+
 def test_a_key_for_one_algorithm_serves_no_other(issuer: Issuer) -> None:
     keys = PublicKeys(text({**entries(issuer)[0], "alg": "RS512"}))
     assert keys.find({"alg": "RS512", "kid": "rsa"}).kid == "rsa"
@@ -57,6 +76,7 @@ BAD: dict[str, tuple[bytes, str]] = {
     "a list": (b"[]", "Expected `object`, got `array`"),
     "no set": (b"{}", r"expected a JSON Web Key Set"),
     "a single key": (b'{"kty": "RSA"}', r"expected a JSON Web Key Set"),
+    "deep": (b"[" * 100_000, r"\w"),
     "texts": (b'{"keys": ["a"]}', r"expected a JSON Web Key Set"),
     "none": (b'{"keys": []}', "it has no public key for signatures"),
     "only a secret": (text({"kty": "oct", "k": "AAAA"}), "it has no public key for signatures"),

@@ -173,7 +173,7 @@ BAD: dict[str, tuple[Callable[[Issuer], str | bytes], str]] = {
     "for nobody": (lambda i: i.token(aud=None), NOT_FOR_US),
     "for an object": (lambda i: i.token(aud={"hub": 1}), NOT_FOR_US),
     "no subject": (
-        lambda i: i.token(sub=None), "the token is refused: its claim 'sub' must be a text of 1 to 200 characters"
+        lambda i: i.token(sub=None), "the token is refused: its claim 'sub' must be a text of 1 to 200 printable characters"
     ),
     "a number as subject": (
         lambda i: i.token(sub=7), "the token is refused: its claim 'sub' is of a wrong kind"

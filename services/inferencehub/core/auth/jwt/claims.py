@@ -18,6 +18,7 @@ from inferencehub.core.auth.caller import Action, Caller
 from inferencehub.core.auth.key_file import USUAL
 
 LONGEST = 200  # characters of an id or a tenant
+MOST_PATTERNS = 100  # of models
 
 
 class ClaimTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -44,12 +45,16 @@ class ClaimTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         id = name_in(claims, self.id)
         tenant = name_in(claims, self.tenant) if self.tenant else ""
         models = words_in(claims, self.models) if self.models else ["*"]
+        if len(models) > MOST_PATTERNS:
+            raise ValueError(
+                f"its claim '{self.models}' has {len(models)} patterns, expected {MOST_PATTERNS} at most"
+            )
         actions = [
             action
             for action, words in self.actions.items()
             if any(word in words_in(claims, claim) for claim, word in words.items())
         ]
-        return Caller(id, tenant, models, actions if self.actions else USUAL, who=f"the token of '{id[:80]}'")
+        return Caller(id, tenant, models, actions if self.actions else USUAL, who=f"the token of '{id}'")
 
 
 def read_claims(text: str) -> ClaimTable:
@@ -59,9 +64,14 @@ def read_claims(text: str) -> ClaimTable:
         ValueError: if it is no such table.
     """
     try:
-        return msgspec.json.decode(text.encode(), type=ClaimTable) if text else ClaimTable()
+        table = msgspec.json.decode(text.encode(), type=ClaimTable) if text else ClaimTable()
     except msgspec.DecodeError as error:
         raise ValueError(str(error)) from None
+    for words in table.actions.values():
+        for word in words.values():
+            if len(word.split()) != 1:
+                raise ValueError(f"actions have '{word}', expected one word")
+    return table
 
 
 def value_of(claims: Mapping[str, Any], name: str) -> Any:
@@ -79,8 +89,8 @@ def value_of(claims: Mapping[str, Any], name: str) -> Any:
 def name_in(claims: Mapping[str, Any], name: str) -> str:
     """The text in a claim that must be there."""
     value = value_of(claims, name)
-    if not isinstance(value, str) or not 0 < len(value) <= LONGEST:
-        raise ValueError(f"its claim '{name}' must be a text of 1 to {LONGEST} characters")
+    if not isinstance(value, str) or not 0 < len(value) <= LONGEST or not value.isprintable():
+        raise ValueError(f"its claim '{name}' must be a text of 1 to {LONGEST} printable characters")
     return value
 
 

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import ssl
 from contextlib import suppress
-from time import monotonic
+from threading import Thread
 from typing import Any
 from urllib.error import URLError
-from urllib.request import HTTPRedirectHandler, HTTPSHandler, Request, build_opener
+from urllib.request import HTTPRedirectHandler, HTTPSHandler, ProxyHandler, Request, build_opener
 
+from inferencehub.core.audit import logger
 from inferencehub.core.auth.jwt.public_keys import PublicKeys
 from inferencehub.core.files.watched import BadFile
 
-logger = logging.getLogger(__name__)
-
 EVERY_S = 300.0  # between two fetches
-AGAIN_S = (
-    30.0  # at least between two fetches, also where tokens come whose key is unknown, and after a failure
-)
+# At least between two fetches, also where tokens come whose key is unknown, and after a failure.
+AGAIN_S = 30.0
 FIRST_S = 2.0  # after a failure, as long as there are no keys at all
 TIMEOUT_S = 5.0  # of a fetch
 MOST_BYTES = 2**20  # of a set
@@ -54,7 +51,9 @@ class FetchedKeys:
             context = ssl.create_default_context(cafile=authorities or None)
         except OSError as error:
             raise BadFile(f"HUB_JWT_CA names {authorities}, which cannot be used: {error}") from None
-        self._opener = build_opener(HTTPSHandler(context=context), NoRedirects())
+        # A proxy sees nothing of https; what it says for http would be believed.
+        local = [ProxyHandler({})] if url.startswith("http:") else []
+        self._opener = build_opener(*local, HTTPSHandler(context=context), NoRedirects())
         self._task: asyncio.Task[None] | None = None
 
     def missing(self) -> None:
@@ -83,39 +82,65 @@ class FetchedKeys:
 
     async def _fetch_once(self) -> None:
         try:
-            text = await asyncio.to_thread(self._fetch)
+            async with asyncio.timeout(TIMEOUT_S):
+                text, keys = await self._fetched()
             if text != self._text:
-                self.keys, self._text = PublicKeys(text), text
+                self.keys, self._text = keys, text
                 self.reloads += 1
-                logger.info("keys of tokens fetched", extra={"url": self.url})
+                logger.info("files reloaded", extra={"setting": self.setting})
             self.refused = False
         except Exception as error:  # whatever it is, the next fetch may be better
             if not self.refused:
-                reason = str(error.reason if type(error) is URLError else error)
-                logger.error(
-                    "the keys of tokens could not be fetched", extra={"url": self.url, "reason": reason}
-                )
+                reason = "it took too long" if isinstance(error, TimeoutError) else reason_of(error)
+                extra = {"setting": self.setting, "reason": reason}
+                logger.error("the keys of tokens could not be fetched", extra=extra)
             self.refused = True
 
-    def _fetch(self) -> bytes:
-        """The set as it is now; runs in a thread.
+    def _fetched(self) -> asyncio.Future[tuple[bytes, PublicKeys]]:
+        """What `_fetch` returns; a thread of its own runs it, for which nobody waits at the end of the process."""
+        loop = asyncio.get_running_loop()
+        found: asyncio.Future[tuple[bytes, PublicKeys]] = loop.create_future()
+
+        def settle(result: tuple[bytes, PublicKeys] | None, error: Exception | None) -> None:
+            if found.done():
+                return
+            if error is not None:
+                found.set_exception(error)
+            elif result is not None:
+                found.set_result(result)
+
+        def run() -> None:
+            result, failure = None, None
+            try:
+                result = self._fetch()
+            except Exception as error:
+                failure = error
+            with suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(settle, result, failure)
+
+        Thread(target=run, name="token keys", daemon=True).start()
+        return found
+
+    def _fetch(self) -> tuple[bytes, PublicKeys]:
+        """The set as it is now, as text and read.
 
         Raises:
             OSError: if there is no good answer.
-            ValueError: if the answer is too large or too slow.
+            ValueError: if it is too large, or no such set.
         """
-        ends = monotonic() + TIMEOUT_S
         text = b""
-        with self._opener.open(
-            Request(self.url, headers={"Accept": "application/json"}), timeout=TIMEOUT_S
-        ) as answer:
+        asked = Request(self.url, headers={"Accept": "application/json"})
+        with self._opener.open(asked, timeout=TIMEOUT_S) as answer:
             while part := answer.read1(2**16):
                 text += part
                 if len(text) > MOST_BYTES:
                     raise ValueError(f"the answer is larger than {MOST_BYTES} bytes")
-                if monotonic() > ends:
-                    raise ValueError(f"the answer took longer than {TIMEOUT_S:g} s")
-        return text
+        return text, PublicKeys(text)
+
+
+def reason_of(error: Exception) -> str:
+    """Why a fetch failed, for the log."""
+    return str(error.reason if type(error) is URLError else error)
 
 
 class NoRedirects(HTTPRedirectHandler):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any, Protocol
 from warnings import filterwarnings
 
 import msgspec
-from joserfc.errors import JoseError, SecurityWarning
+from joserfc.errors import SecurityWarning
 from joserfc.jwk import ECKey, OKPKey, RSAKey, import_key
 
 from inferencehub.core.auth.jwt.rules import EDWARDS, ELLIPTIC, RSA
 from inferencehub.core.files.watched import BadFile, WatchedFiles
+
+logger = logging.getLogger(__name__)
 
 KINDS: dict[str, type] = {
     **dict.fromkeys(RSA, RSAKey),
@@ -23,6 +26,10 @@ LEAST_RSA_BITS = 2048  # RFC 7518, 3.3
 Key = RSAKey | ECKey | OKPKey
 
 
+class Unusable(Exception):
+    """A key of a set can't be used. The text names it."""
+
+
 class UnknownKey(Exception):
     """A token is signed by none of the keys."""
 
@@ -31,7 +38,8 @@ class PublicKeys:
     """The keys of a set.
 
     Args:
-        text: the set, as JSON. Keys of other kinds or for encryption are left out.
+        text: the set, as JSON. Keys that can't be used are left out (RFC 7517, 5): of other kinds, for encryption,
+            short or broken ones. The log says why.
 
     Raises:
         ValueError: if it is no such set, has a private key, or no key that verifies tokens.
@@ -42,17 +50,23 @@ class PublicKeys:
         filterwarnings("ignore", category=SecurityWarning)
         try:
             entries = msgspec.json.decode(text, type=dict[str, Any]).get("keys")
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise ValueError(str(error)) from None
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             raise ValueError('expected a JSON Web Key Set, {"keys": [{…}, …]}')
-        self._keys = [
-            key_of(entry)
-            for entry in entries
-            if entry.get("kty") in PUBLIC_KINDS and entry.get("use", "sig") == "sig"
-        ]
+        entries = [{name: value for name, value in entry.items() if value is not None} for entry in entries]
+        self._keys: list[Key] = []
+        reasons = []
+        for entry in entries:
+            if entry.get("kty") in PUBLIC_KINDS and entry.get("use", "sig") == "sig":
+                try:
+                    self._keys.append(key_of(entry))
+                except Unusable as unusable:
+                    reasons.append(str(unusable))
         if not self._keys:
-            raise ValueError("it has no public key for signatures")
+            raise ValueError("; ".join(["it has no public key for signatures", *reasons])[:500])
+        for reason in reasons:
+            logger.warning("a key of tokens is left out", extra={"reason": reason})
 
     def find(self, headers: Mapping[str, Any]) -> Key:
         """The key of a token.
@@ -132,7 +146,8 @@ def key_of(entry: dict[str, Any]) -> Key:
     """One key of a set.
 
     Raises:
-        ValueError: if it can't be used; the text names the key.
+        ValueError: if it is private: whoever reads the set could sign.
+        Unusable: if it can't be read, or is too short.
     """
     name = f"the key '{str(entry.get('kid', ''))[:80]}'"
     if "d" in entry:
@@ -140,9 +155,9 @@ def key_of(entry: dict[str, Any]) -> Key:
     try:
         key = import_key(entry)
         size = key.public_key.key_size if isinstance(key, RSAKey) else LEAST_RSA_BITS
-    except (JoseError, ValueError, TypeError) as error:
-        raise ValueError(f"{name} cannot be read: {error}") from None
+    except Exception as error:  # what the library raises for an unknown curve is a KeyError
+        raise Unusable(f"{name} cannot be read: {error}") from None
     if size < LEAST_RSA_BITS:
-        raise ValueError(f"{name} has {size} bits, expected {LEAST_RSA_BITS} or more")
+        raise Unusable(f"{name} has {size} bits, expected {LEAST_RSA_BITS} or more")
     assert isinstance(key, Key)
     return key

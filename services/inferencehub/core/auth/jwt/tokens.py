@@ -80,6 +80,7 @@ class Tokens:
         if known is not None:
             if time() <= known.until:
                 return known.caller
+            del self._verified[digest]
             raise HubError(Kind.UNAUTHENTICATED, "the token has expired")
         if digest in self._refused:
             raise HubError(Kind.UNAUTHENTICATED, self._refused[digest])
