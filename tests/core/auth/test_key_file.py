@@ -25,7 +25,10 @@ NAMED = {"id": "ci", "certificate": "ci.example"}
         ([{**ONE, "id": "other"}], "the id 'other' stands for callers who are not in the file"),
         ([{"id": "ci"}], "'ci' must have either sha256 or certificate"),
         ([{**ONE, "certificate": "a.example"}], "'ci' must have either sha256 or certificate"),
-        ([NAMED, {**NAMED, "id": "cd"}], "'cd' and 'ci' have the same certificate"),
+        (
+            [NAMED, {**NAMED, "id": "cd", "certificate": "CI.example"}],
+            "'cd' and 'ci' have the same certificate",
+        ),
         ([{**ONE, "rates": 1}], "`rates`"),
         ([{**ONE, "models": "digits"}], "Expected `array`, got `str` - at `$.keys[0].models`"),
         ([{**ONE, "actions": ["fly"]}], "Invalid enum value 'fly'"),

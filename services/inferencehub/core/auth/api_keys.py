@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from inferencehub.core.auth.caller import Caller
 from inferencehub.core.auth.key_file import KeyEntry, digest, read_keys
-from inferencehub.core.auth.peer import written
+from inferencehub.core.auth.peer import canonical
 from inferencehub.core.files.watched import BadFile, WatchedFiles
 from inferencehub.core.values.errors import HubError, Kind
 
@@ -50,7 +50,9 @@ class ApiKeys(WatchedFiles):
         except ValueError as error:
             raise BadFile(f"{self.setting} ({self._file}) cannot be used: {error}") from None
         self._known = {bytes.fromhex(entry.sha256): known_of(entry) for entry in entries if entry.sha256}
-        self._named = {written(entry.certificate): known_of(entry) for entry in entries if entry.certificate}
+        self._named = {
+            canonical(entry.certificate): known_of(entry) for entry in entries if entry.certificate
+        }
         self._seen.clear()
 
     def caller(self, key: bytes) -> Caller:

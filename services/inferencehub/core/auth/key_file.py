@@ -21,6 +21,7 @@ from typing import Annotated
 import msgspec
 
 from inferencehub.core.auth.caller import Action, Limits
+from inferencehub.core.auth.peer import canonical
 
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,62}")
 DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -76,7 +77,7 @@ def read_keys(text: bytes) -> tuple[KeyEntry, ...]:
         check_entry(entry)
         if entry.id in ids:
             raise ValueError(f"two keys have the id '{entry.id}'")
-        shown = entry.sha256 or entry.certificate
+        shown = entry.sha256 or canonical(entry.certificate)
         if shown in seen:
             kind = "sha256" if entry.sha256 else "certificate"
             raise ValueError(f"'{entry.id}' and '{seen[shown]}' have the same {kind}")

@@ -25,10 +25,8 @@ class Peer(NamedTuple):
 NOBODY = Peer()
 
 
-def written(name: str) -> str:
+def canonical(name: str) -> str:
     """A name as it is compared: hosts in lower case, addresses in their usual form, URIs as they are."""
-    if ":" in name and "://" in name:
-        return name
     try:
         return str(ip_address(name))
     except ValueError:
@@ -37,7 +35,7 @@ def written(name: str) -> str:
 
 def name_of(kind: str, name: str) -> str:
     """A name in a certificate as it is compared; "" if it would be taken for one of another kind."""
-    shown = written(name)
+    shown = canonical(name)
     try:
         is_address = bool(ip_address(shown))
     except ValueError:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from errno import EAGAIN
 from typing import NamedTuple
 
-from inferencehub.core.auth.peer import written
+from inferencehub.core.auth.peer import canonical
 from inferencehub.core.files.watched import BadFile, WatchedFiles
 from inferencehub.core.tls.contexts import UnusableAuthorities, client_context, server_context, trust
 
@@ -59,7 +59,7 @@ class Certificate(WatchedFiles):
     ) -> None:
         self.changed: Callable[[Contents], None] = lambda before: None
         self.calls = calls
-        self.admits = tuple(map(written, admits))
+        self.admits = tuple(map(canonical, admits))
         self._chain, self._key, self._authorities = chain, key, authorities
         self._protocols = list(protocols)
         self.contents = Contents(b"", b"")

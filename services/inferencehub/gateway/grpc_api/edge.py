@@ -133,11 +133,11 @@ class Edge:
         """The exchange of a call that has just arrived."""
         self.begun += 1
         self.metrics.in_flight += 1
-        id = ""
         for name, value in metadata:
             if name == "x-request-id" and SOUND_ID.fullmatch(value):
                 id = value
-        if not id:
+                break
+        else:
             self._number += 1
             id = f"{self._prefix}-{self._number:x}"
         exchange = Exchange(id)

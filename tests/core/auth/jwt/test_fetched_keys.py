@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from threading import enumerate as enumerate_threads
 
 import pytest
 
@@ -81,6 +83,13 @@ async def test_answers_that_are_not_taken(
         assert keys.keys is None
     (reason,) = [vars(one)["reason"] for one in caplog.records if one.getMessage() == SAID]
     assert said in reason
+
+
+async def test_a_server_that_holds_a_fetch_up_holds_one_thread(tmp_path: Path) -> None:
+    async with serving(tmp_path) as address, fetching(f"{address}/slow") as keys:
+        await eventually(lambda: keys.refused)
+        await asyncio.sleep(3)  # the next fetch would have begun after 2 s
+        assert [one.name for one in enumerate_threads()].count("token keys") == 1
 
 
 async def test_over_tls_with_an_authority_of_ones_own(

@@ -55,6 +55,7 @@ class FetchedKeys:
         local = [ProxyHandler({})] if url.startswith("http:") else []
         self._opener = build_opener(*local, HTTPSHandler(context=context), NoRedirects())
         self._task: asyncio.Task[None] | None = None
+        self._thread: Thread | None = None
 
     def missing(self) -> None:
         """See `KeySource`."""
@@ -98,6 +99,8 @@ class FetchedKeys:
 
     def _fetched(self) -> asyncio.Future[tuple[bytes, PublicKeys]]:
         """What `_fetch` returns; a thread of its own runs it, for which nobody waits at the end of the process."""
+        if self._thread is not None and self._thread.is_alive():
+            raise TimeoutError  # of the last fetch, which the server still holds up
         loop = asyncio.get_running_loop()
         found: asyncio.Future[tuple[bytes, PublicKeys]] = loop.create_future()
 
@@ -118,7 +121,8 @@ class FetchedKeys:
             with suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(settle, result, failure)
 
-        Thread(target=run, name="token keys", daemon=True).start()
+        self._thread = Thread(target=run, name="token keys", daemon=True)
+        self._thread.start()
         return found
 
     def _fetch(self) -> tuple[bytes, PublicKeys]:
