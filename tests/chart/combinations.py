@@ -68,6 +68,10 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
         "keys": {"url": "https://login.example.com:8443/keys", "caConfigMap": "authorities",
                  "egressTo": [{"ipBlock": {"cidr": "203.0.113.0/24"}}]}}),
     "jwt-of-a-file": at("auth.jwt", {"issuer": "https://login.example.com/", "audiences": ["hub"], "keys": {"configMap": "jwks"}}),
+    "limits": {"limits": {
+        "tenants": [{"tenant": "search", "rate": 0.5, "concurrency": 50, "body_bytes": 1_000_000}, {"tenant": "*", "rate": 1e6}],
+        "models": [{"model": "v1-*", "rows": 5000, "rows_burst": 100_000}], "addresses": {"rate": 5, "burst": 20},
+        "trustedProxies": ["10.0.0.0/8", "192.0.2.1"]}},
     "tls-of-tiers": at("tls.tiers", {"gateway": {"existingSecret": "front"}, "inference": {"existingSecret": "back"}}),
     "tls-by-cert-manager": at("tls", {
         "callers": {"certManager": {"issuerRef": {"name": "public", "kind": "ClusterIssuer"}, "dnsNames": ["hub.example.com"]}},

@@ -77,7 +77,7 @@ def test_the_schema_knows_every_value_and_no_other() -> None:
         schema = resolve(schema)
         if isinstance(values, dict) and "properties" in schema:
             known = schema["properties"].keys() - ({"global", "enabled"} if not path else set())
-            if path.rpartition(".")[2] not in {"resources", "startup", "readiness", "liveness"}:
+            if path.rpartition(".")[2] not in {"resources", "startup", "readiness", "liveness", "addresses"}:
                 assert known == values.keys(), path
             for key, value in values.items():
                 compare(schema["properties"][key], value, f"{path}.{key}".strip("."))

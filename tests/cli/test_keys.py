@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from inferencehub.cli.keys import key
 from inferencehub.core.auth.api_keys import ApiKeys
 from inferencehub.core.auth.caller import Action
+from inferencehub.core.auth.limits import Limits
 from inferencehub.core.values.errors import HubError
 
 
@@ -46,7 +47,7 @@ def test_a_new_key_is_printed_once_and_means_what_was_asked_for(file: Path) -> N
         False,
     ]
     assert run(file, "check", given=text + "\n").stdout == "ci\n"
-    assert caller.limits == (0.5, 3, 7)
+    assert caller.limits == Limits(0.5, 3, 7)
     assert caller.flow == ("tenant search", 2.5)
     assert [line.split() for line in run(file, "list").stdout.splitlines()] == [
         ["ID", "CERTIFICATE", "TENANT", "MODELS", "ACTIONS", "LIMITS", "NOT", "AFTER"],

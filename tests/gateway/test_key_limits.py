@@ -17,8 +17,8 @@ import pytest
 
 from inferencehub.core.auth.key_file import new_key
 from inferencehub.core.oip import messages
-from inferencehub.gateway.calls.key_limits import Meter
-from inferencehub.gateway.calls.peers import Peers
+from inferencehub.gateway.calls.limits.meters import Bucket
+from inferencehub.gateway.calls.limits.peers import Peers
 from tests.gateway.raw import Raw, request
 from tests.hub import Hub, eventually, mock_model, running_hub
 from tests.inference.pod_processes import features
@@ -144,10 +144,14 @@ async def test_calls_at_a_time_count_until_they_end_however_they_end(tmp_path: P
 
 
 def test_tokens_come_back_at_the_rate() -> None:
-    slow, fast = Meter(), Meter()
-    assert [slow.wait_s(0.01, 2.0) for _ in range(2)] == [0.0, 0.0]
+    slow, fast = Bucket(), Bucket()
+    for _ in range(2):
+        assert slow.wait_s(0.01, 2.0) == 0.0
+        slow.take(1)
     assert 0.0 < slow.wait_s(0.01, 2.0) <= 100.0
     assert fast.wait_s(1000.0, 1.0) == 0.0
+    fast.take(1)
+    assert fast.wait_s(1.0, 1.0) > 0.0
     sleep(0.01)
     assert fast.wait_s(1000.0, 1.0) == 0.0
 

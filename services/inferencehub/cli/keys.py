@@ -64,6 +64,11 @@ def key() -> None:
 @click.option("--rate", type=click.FloatRange(1e-4, 1e6), help="Calls a second.")
 @click.option("--burst", type=click.IntRange(1, 10**6), help="Calls that may begin at once after a pause.")
 @click.option("--concurrency", type=click.IntRange(1, 10**6), help="Calls at a time.")
+@click.option("--rows", type=click.FloatRange(1e-4, 1e6), help="Rows a second.")
+@click.option(
+    "--rows-burst", type=click.IntRange(1, 10**6), help="Rows that may begin at once after a pause."
+)
+@click.option("--body-bytes", type=click.IntRange(1, 2**40), help="Bytes of a request's body.")
 @click.option(
     "--weight",
     type=click.FloatRange(0.01, 100),
@@ -85,6 +90,9 @@ def new(
     rate: float | None,
     burst: int | None,
     concurrency: int | None,
+    rows: float | None,
+    rows_burst: int | None,
+    body_bytes: int | None,
     weight: float,
     certificate: str,
     file: Path,
@@ -94,7 +102,10 @@ def new(
     ends = None if not_after is None else not_after.replace(tzinfo=UTC)
     allowed = tuple(Action(action) for action in actions)
     sha256 = digest(made.encode()).hex() if made else ""
-    entry = KeyEntry(id, sha256, certificate, tenant, models, allowed, ends, rate, burst, concurrency, weight)
+    entry = KeyEntry(
+        id, sha256, certificate, tenant, models, allowed, ends, weight,
+        rate=rate, burst=burst, concurrency=concurrency, rows=rows, rows_burst=rows_burst, body_bytes=body_bytes,
+    )  # fmt: skip
     try:
         check_entry(entry)
         content = written_keys((*(read_keys(file.read_bytes()) if file.exists() else ()), entry))
@@ -125,9 +136,12 @@ def list_keys(file: Path) -> None:
             ("rate", entry.rate),
             ("burst", entry.burst),
             ("concurrency", entry.concurrency),
+            ("rows", entry.rows),
+            ("rows_burst", entry.rows_burst),
+            ("body_bytes", entry.body_bytes),
             ("weight", weight),
         )
-        limits = ",".join(f"{name}={value:g}" for name, value in named if value is not None)
+        limits = ",".join(f"{name}={value:.15g}" for name, value in named if value is not None)
         rows.append(
             (
                 entry.id,

@@ -16,6 +16,8 @@ from collections.abc import Callable
 from starlette.routing import Router
 
 from inferencehub.core.auth.api_keys import ApiKeys
+from inferencehub.core.auth.limits_file import LimitsFile
+from inferencehub.core.auth.proxies import networks
 from inferencehub.core.grpc_server.credentials import server_credentials
 from inferencehub.core.grpc_server.infer_stream import InferStreams
 from inferencehub.core.grpc_server.reflection import reflection_handlers
@@ -30,9 +32,9 @@ from inferencehub.core.process.metrics import Reloads
 from inferencehub.core.process.ops_port import ops_server
 from inferencehub.core.tls.certificate import Contents
 from inferencehub.gateway.calls.authentication import Authentication
-from inferencehub.gateway.calls.key_limits import KeyLimits
-from inferencehub.gateway.calls.peers import Peers
-from inferencehub.gateway.calls.stages import LoadShedding, Memory
+from inferencehub.gateway.calls.call_limits import BehindProxies, CallLimits
+from inferencehub.gateway.calls.limits.peers import Peers
+from inferencehub.gateway.calls.stages import LoadShedding, Memory, Stage
 from inferencehub.gateway.calls.submit import Calls
 from inferencehub.gateway.calls.usage import Usage
 from inferencehub.gateway.grpc_api.edge import Edge as GrpcEdge
@@ -68,7 +70,7 @@ class Gateway:
         access: where access lines go; None to write none.
 
     Raises:
-        BadFile: if a certificate, or the file of API keys, can't be used.
+        BadFile: if a certificate, or the file of API keys or of limits, can't be used.
     """
 
     def __init__(self, settings: GatewaySettings, access: AccessLog | None = None) -> None:
@@ -78,6 +80,7 @@ class Gateway:
         self.peers = Peers(settings.gateways)
         self.keys = ApiKeys(settings.api_keys, "HUB_API_KEYS") if settings.api_keys else None
         self.tokens = settings.tokens()
+        self.limits = LimitsFile(settings.limits, "HUB_LIMITS") if settings.limits else None
         asked = self.keys or self.tokens or settings.tls_ca
         origins = settings.cors_origins if settings.cors_credentials else ()
         self.authentication = Authentication(self.keys, self.tokens, origins) if asked else None
@@ -97,8 +100,9 @@ class Gateway:
         self.metrics.registry.register(self.peers)
         self.metrics.registry.register(self.usage)
         source = None if self.tokens is None else self.tokens.source
-        reloaded = (self.certificate, self.fleet.certificate, self.keys, source)
-        self.metrics.registry.register(Reloads("inferencehub_gateway", *reloaded))
+        sources = (self.certificate, self.keys, source, self.limits)
+        self.watched = [one for one in sources if one is not None]
+        self.metrics.registry.register(Reloads("inferencehub_gateway", *self.watched, self.fleet.certificate))
         limits = self._limits()
         self.edge = self._make_edge()
         self.http = HttpServer(self.edge, settings.port, limits, self.bytes_held, self.certificate)
@@ -111,8 +115,14 @@ class Gateway:
     def _make_edge(self) -> Edge:
         """The handler that answers callers."""
         settings = self.settings
-        known = [] if self.authentication is None else [self.authentication, KeyLimits(self.peers)]
-        stages = [*known, Memory(self.bytes_held), LoadShedding()]
+        stages: list[Stage] = []
+        if settings.trusted_proxies:
+            stages.append(BehindProxies(networks(settings.trusted_proxies)))
+        if self.authentication is not None:
+            stages.append(self.authentication)
+        if self.knows_callers:
+            stages.append(CallLimits(self.peers, self.limits))
+        stages += [Memory(self.bytes_held), LoadShedding()]
         calls = self.calls = Calls(self.table, self.unknown, settings, stages)
         metadata = Metadata(self.fleet, self.table, self.not_ready, self.usage)
         log_settings = SettingPages(self.logs, self.queries)
@@ -148,6 +158,7 @@ class Gateway:
             largest,
             server.callers,
             None if self.authentication is None else self.usage,
+            self.knows_callers,
         )
         infer = Infer(self.calls)
         streamed = StreamedCalls(edge, infer, self.authentication)
@@ -181,6 +192,11 @@ class Gateway:
         self.grpc.server.callers.unread.relieve(fits)
 
     @property
+    def knows_callers(self) -> bool:
+        """Whether there are rules for callers: who they are, or what an address may use."""
+        return self.authentication is not None or self.limits is not None
+
+    @property
     def port(self) -> int:
         """The port that callers use."""
         return self.http.port
@@ -201,12 +217,9 @@ class Gateway:
         """
         if self.certificate is not None:
             self.certificate.changed = self._renew
-            self.certificate.start()
-        if self.keys is not None:
-            self.keys.start()
-        if self.tokens is not None:
-            self.tokens.source.start()
-        if self.authentication is not None:
+        for one in self.watched:
+            one.start()
+        if self.knows_callers:
             self.peers.start()
         await self.ops.start()
         await self.fleet.start()
@@ -241,13 +254,9 @@ class Gateway:
         await self.demand.stop()
         self.http.cut_off()
         self.edge.threads.shutdown(wait=False, cancel_futures=True)
-        if self.certificate is not None:
-            await self.certificate.stop()
-        if self.keys is not None:
-            await self.keys.stop()
-        if self.tokens is not None:
-            await self.tokens.source.stop()
-        if self.authentication is not None:
+        for one in self.watched:
+            await one.stop()
+        if self.knows_callers:
             await self.peers.stop()
         await self.fleet.stop()
         await self.ops.stop(1)

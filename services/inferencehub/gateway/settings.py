@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import urlsplit
+from typing import NamedTuple
 
-from inferencehub.core.auth.jwt.claims import read_claims
-from inferencehub.core.auth.jwt.rules import ALGORITHMS, TokenRules
-from inferencehub.core.process.settings import SettingError, TierSettings, setting
+from inferencehub.core.process.settings import SettingError, setting
 from inferencehub.core.tls.certificate import Certificate
+from inferencehub.gateway.caller_settings import CallerSettings
 
-if TYPE_CHECKING:
-    from inferencehub.core.auth.jwt.tokens import Tokens
-
-HERE = ("localhost", "127.0.0.1", "::1")
 # An origin as browsers send it (RFC 6454, 6.2): anything else would never be equal to what they send.
 HOST = r"(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])"
 ORIGIN = re.compile(rf"http://{HOST}(?!:80$)(?::[1-9]\d{{0,4}})?|https://{HOST}(?!:443$)(?::[1-9]\d{{0,4}})?")
@@ -36,7 +30,7 @@ class OnDemand(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class GatewaySettings(TierSettings):
+class GatewaySettings(CallerSettings):
     """The gateway's settings, read from the environment; docs/settings.md lists them."""
 
     port: int = setting(3000, "port for HTTP; 0 takes any free port", env="PORT", least=0, most=65535)
@@ -121,34 +115,6 @@ class GatewaySettings(TierSettings):
     tier_tls_server_name: str = setting(
         "inference", "name that the certificate of each pod must have; pods are called by their addresses"
     )
-    api_keys: str = setting(
-        "",
-        "file of API keys, as JSON; callers must then send one of them; read again when it changes",
-    )
-    jwt_keys: str = setting(
-        "",
-        "public keys of JWTs, as a JSON Web Key Set: a file, which is read again when it changes, or a URL, which is "
-        "fetched beside the requests; callers may then send a JWT of HUB_JWT_ISSUER",
-    )
-    jwt_ca: str = setting(
-        "",
-        "file with the authorities that sign the certificate of this URL, as PEM; without it, those of the system",
-    )
-    jwt_issuer: str = setting("", "issuer that a JWT must have, its claim iss")
-    jwt_audience: tuple[str, ...] = setting(
-        (), "audiences of which a JWT must have one, its claim aud, separated by commas"
-    )
-    jwt_algorithms: tuple[str, ...] = setting(
-        ("RS256",), "algorithms that may sign a JWT, separated by commas"
-    )
-    jwt_claims: str = setting(
-        "", "which claims say who the holder of a JWT is, and what they may do, as JSON; see docs/auth.md"
-    )
-    gateways: str = setting(
-        "",
-        "host name with an address for each gateway; each grants its share of the limits of API keys; without it, each "
-        "grants the whole",
-    )
     cors_origins: tuple[str, ...] = setting(
         (),
         "origins whose pages may call from a browser, separated by commas; * for all; no CORS headers if empty",
@@ -189,61 +155,8 @@ class GatewaySettings(TierSettings):
                 "HUB_CORS_CREDENTIALS is true, so HUB_CORS_ORIGINS must name origins, and * is none: any page could "
                 "call as the browser's user"
             )
-        self.token_rules()
+        self.check_callers()
         self.check()
-
-    def token_rules(self) -> TokenRules | None:
-        """What a JWT must have; None if JWTs are no credentials.
-
-        Raises:
-            SettingError: if settings of JWTs do not go together.
-        """
-        if not self.jwt_keys:
-            for name in ("jwt_issuer", "jwt_audience", "jwt_claims", "jwt_ca"):
-                if getattr(self, name):
-                    raise SettingError(f"HUB_{name.upper()} is there without HUB_JWT_KEYS")
-            return None
-        if not self.jwt_issuer or not self.jwt_audience:
-            raise SettingError("HUB_JWT_KEYS, HUB_JWT_ISSUER and HUB_JWT_AUDIENCE belong together")
-        if not self.jwt_algorithms:
-            raise SettingError("HUB_JWT_ALGORITHMS is empty, expected those that may sign a JWT")
-        for algorithm in self.jwt_algorithms:
-            if algorithm not in ALGORITHMS:
-                expected = ", ".join(ALGORITHMS)
-                raise SettingError(f"HUB_JWT_ALGORITHMS has '{algorithm}', expected one of {expected}")
-        url = urlsplit(self.jwt_keys)
-        if url.username or url.password or (url.scheme == "https" and not url.hostname):
-            raise SettingError("HUB_JWT_KEYS must be a file or https://host…, without a user and a password")
-        if self.jwt_ca and not url.scheme:
-            raise SettingError("HUB_JWT_CA is there, but HUB_JWT_KEYS is a file")
-        if url.scheme not in ("", "https") and not (url.scheme == "http" and url.hostname in HERE):
-            raise SettingError(
-                f"HUB_JWT_KEYS is '{self.jwt_keys}', expected a file or https://…: who can change the keys gets in"
-            )
-        try:
-            claims = read_claims(self.jwt_claims)
-        except ValueError as error:
-            raise SettingError(f"HUB_JWT_CLAIMS cannot be used: {error}") from None
-        return TokenRules(self.jwt_issuer, self.jwt_audience, self.jwt_algorithms, claims)
-
-    def tokens(self) -> Tokens | None:
-        """The JWTs that are credentials; None if they are none.
-
-        Raises:
-            BadFile: if the file of keys can't be used.
-        """
-        rules = self.token_rules()
-        if rules is None:
-            return None
-        # Cryptography takes 0.1 s and 20 MB to import, which only those pay who need it.
-        from inferencehub.core.auth.jwt.fetched_keys import FetchedKeys
-        from inferencehub.core.auth.jwt.public_keys import MountedKeys
-        from inferencehub.core.auth.jwt.tokens import Tokens
-
-        name = "HUB_JWT_KEYS"
-        if urlsplit(self.jwt_keys).scheme:
-            return Tokens(rules, FetchedKeys(self.jwt_keys, name, self.jwt_ca))
-        return Tokens(rules, MountedKeys(self.jwt_keys, name))
 
     def certificate(self) -> Certificate | None:
         """The certificate for callers; None if they are answered in plain.

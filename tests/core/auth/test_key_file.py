@@ -42,7 +42,7 @@ NAMED = {"id": "ci", "certificate": "ci.example"}
         ([{**ONE, "rate": 0}], "rate"),
         ([{**ONE, "concurrency": 0}], "concurrency"),
         ([{**ONE, "weight": 0}], "weight"),
-        ([{**ONE, "burst": 3}], "'ci' has a burst without a rate, expected both or none"),
+        ([{**ONE, "burst": 3}], "'ci' has a burst without rate, expected both or none"),
         ([ONE, {**ONE, "sha256": "b" * 64}], "two keys have the id 'ci'"),
         ([ONE, {**ONE, "id": "cd"}], "'cd' and 'ci' have the same sha256"),
     ],

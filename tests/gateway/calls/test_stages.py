@@ -30,8 +30,9 @@ class Doorman(Stage):
         if metadata.get(b"x-ticket") != b"valid":
             raise HubError(Kind.UNAUTHENTICATED, "expected a valid X-Ticket")
 
-    def admit(self, exchange: Exchange, request: InferRequest) -> None:
+    def admit(self, exchange: Exchange, request: InferRequest, rows: int) -> None:
         self.admitted.append((exchange.model, request.inputs[0].shape))
+        assert rows == 1
         if request.inputs[0].shape[-1] > 2:
             raise HubError(Kind.FORBIDDEN, "expected two numbers at most")
 

@@ -1,4 +1,11 @@
-{{/* Credentials of callers: the gateway's settings, and the files that they name. */}}
+{{/* Callers: who they are and what they may use. The gateway's settings, and the files that they name. */}}
+
+{{/* The file of limits, as JSON; empty if there are none. */}}
+{{- define "inferencehub.limits" -}}
+{{- with omit .Values.limits "trustedProxies" }}
+{{- if or .tenants .models .addresses }}{{ toJson . }}{{ end }}
+{{- end }}
+{{- end }}
 
 {{/* What callers must send: "key", "token" or "key or token"; empty if nobody is asked. */}}
 {{- define "inferencehub.auth.asked" -}}
@@ -34,7 +41,15 @@
 - name: HUB_TLS_CA
   value: /etc/inferencehub/callers-ca/ca.crt
 {{- end }}
-{{- if include "inferencehub.auth.asked" . }}
+{{- if include "inferencehub.limits" . }}
+- name: HUB_LIMITS
+  value: /etc/inferencehub/limits/limits.json
+{{- end }}
+{{- with .Values.limits.trustedProxies }}
+- name: HUB_TRUSTED_PROXIES
+  value: {{ join "," . | quote }}
+{{- end }}
+{{- if or (include "inferencehub.auth.asked" .) (include "inferencehub.limits" .) }}
 - name: HUB_GATEWAYS
   value: {{ printf "%s-ops.%s.svc.%s." (include "inferencehub.gateway" .) .Release.Namespace .Values.clusterDomain }}
 {{- end }}
@@ -42,6 +57,11 @@
 
 {{/* Mounted as a whole: a file of its own (subPath) would never change. */}}
 {{- define "inferencehub.auth.volumes" -}}
+{{- if include "inferencehub.limits" . }}
+- name: limits
+  configMap:
+    name: {{ include "inferencehub.gateway" . }}-limits
+{{- end }}
 {{- with .Values.tls.callers.clientAuthorities }}
 - name: callers-ca
   configMap:
@@ -73,6 +93,11 @@
 {{- end }}
 
 {{- define "inferencehub.auth.mounts" -}}
+{{- if include "inferencehub.limits" . }}
+- name: limits
+  mountPath: /etc/inferencehub/limits
+  readOnly: true
+{{- end }}
 {{- if .Values.tls.callers.clientAuthorities }}
 - name: callers-ca
   mountPath: /etc/inferencehub/callers-ca

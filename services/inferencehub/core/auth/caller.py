@@ -9,6 +9,7 @@ from fnmatch import translate
 from functools import lru_cache
 from typing import NamedTuple
 
+from inferencehub.core.auth.limits import Limits
 from inferencehub.core.values.errors import HubError, Kind
 
 MOST_KEPT = 100  # names that are kept with their answers; callers choose the names
@@ -25,20 +26,6 @@ class Action(StrEnum):
     INFER = "infer"
     DESCRIBE = "describe"
     CONTROL = "control"
-
-
-class Limits(NamedTuple):
-    """What a caller may use, over all gateways.
-
-    Args:
-        rate: calls a second; None for any number.
-        burst: calls that may begin at once after a pause, if there is a rate.
-        concurrency: calls at a time; None for any number.
-    """
-
-    rate: float | None
-    burst: int
-    concurrency: int | None
 
 
 class Names:

@@ -2,7 +2,8 @@
 
     {"keys": [{"id": "ci", "sha256": "…64 hexadecimal digits…", "tenant": "search", "models": ["digits", "v1-*"],
                "actions": ["infer", "describe"], "not_after": "2027-01-31T00:00:00Z",
-               "rate": 100, "burst": 200, "concurrency": 50, "weight": 2}]}
+               "rate": 100, "burst": 200, "concurrency": 50, "rows": 1000, "rows_burst": 5000, "body_bytes": 1000000,
+               "weight": 2}]}
 
 Only `id` and `sha256` must be there; or `certificate` in place of `sha256`, a name in the certificate of a caller who needs
 no key then. A key is `hub_<id>_<secret>`. The secret has 256 random bits, so its digest needs no
@@ -14,13 +15,13 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from hashlib import sha256
-from math import ceil
 from secrets import token_urlsafe
 from typing import Annotated
 
 import msgspec
 
-from inferencehub.core.auth.caller import Action, Limits
+from inferencehub.core.auth.caller import Action
+from inferencehub.core.auth.limits import LimitFields
 from inferencehub.core.auth.peer import canonical
 
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,62}")
@@ -32,7 +33,7 @@ OTHER = "other"  # the label of callers who are not in the file
 USUAL = (Action.INFER, Action.DESCRIBE)
 
 
-class KeyEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class KeyEntry(LimitFields, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One key in the file; see the module's text, and `Caller`. After `not_after` it is refused."""
 
     id: str
@@ -42,17 +43,7 @@ class KeyEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     models: tuple[str, ...] = ("*",)
     actions: tuple[Action, ...] = USUAL
     not_after: datetime | None = None
-    rate: Annotated[float, msgspec.Meta(ge=1e-4, le=1e6)] | None = None
-    burst: Annotated[int, msgspec.Meta(ge=1, le=10**6)] | None = None
-    concurrency: Annotated[int, msgspec.Meta(ge=1, le=10**6)] | None = None
     weight: Annotated[float, msgspec.Meta(ge=0.01, le=100)] = 1.0
-
-    def limits(self) -> Limits | None:
-        """What the holder may use; None for no limit. Without `burst`, it is the calls of a second."""
-        if self.rate is None and self.concurrency is None:
-            return None
-        burst = self.burst or max(1, ceil(self.rate or 1))
-        return Limits(self.rate, burst, self.concurrency)
 
 
 class KeyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -101,8 +92,7 @@ def check_entry(entry: KeyEntry) -> None:
         raise ValueError(f"'{entry.id}' must have either sha256 or certificate")
     if entry.sha256 and not DIGEST.fullmatch(entry.sha256):
         raise ValueError(f"sha256 of '{entry.id}' must be 64 digits 0-9 and a-f")
-    if entry.burst is not None and entry.rate is None:
-        raise ValueError(f"'{entry.id}' has a burst without a rate, expected both or none")
+    entry.check(f"'{entry.id}'")
     if entry.not_after is not None and entry.not_after.tzinfo is None:
         raise ValueError(f"not_after of '{entry.id}' must have a time zone, such as 2027-01-31T00:00:00Z")
     if entry.not_after is not None and entry.not_after.year < FIRST_YEAR:

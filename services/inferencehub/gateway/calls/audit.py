@@ -9,7 +9,7 @@ from inferencehub.core.auth.caller import ANYONE, Caller
 from inferencehub.core.auth.peer import Peer
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.gateway.calls.exchange import Exchange
-from inferencehub.gateway.calls.key_limits import LimitReached
+from inferencehub.gateway.calls.limits.meters import LimitReached
 
 MOST_REFUSED = 100  # lines a second; strangers may send more, and the next line says how many had none
 REFUSALS = (Kind.UNAUTHENTICATED, Kind.FORBIDDEN)

@@ -5,19 +5,13 @@ from __future__ import annotations
 import asyncio
 from math import inf
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any
 
 from inferencehub.core.auth.caller import ANYONE, Action
 from inferencehub.core.auth.peer import NOBODY
 from inferencehub.core.lane.job import Job
+from inferencehub.gateway.calls.limits.meters import Metered
 from inferencehub.gateway.routing.model_lane import ModelLane
-
-
-class Counted(Protocol):
-    """Counts the calls of a caller."""
-
-    def ended(self) -> None:
-        """A call has ended."""
 
 
 class Exchange:
@@ -31,7 +25,8 @@ class Exchange:
     label, so it is "" or a name that a pod has listed. `patience` is how many
     passes of the event loop the call waits for others to merge with (see `Lane.accept`). `kind` says how the call ended:
     "ok", or the label of an error. `action` is what the call does, None for what everybody may do, `caller` is who makes
-    it, and `meter` counts it among the caller's. `peer` is the other end of its connection.
+    it, and `metered` are the limits that count it. `peer` is the other end of its connection. `most_bytes` is the largest body
+    that the caller may send, None for that of everybody.
     """
 
     __slots__ = (
@@ -44,8 +39,9 @@ class Exchange:
         "lane",
         "left",
         "limit_s",
-        "meter",
+        "metered",
         "model",
+        "most_bytes",
         "patience",
         "peer",
         "size",
@@ -58,7 +54,8 @@ class Exchange:
         self.action: Action | None = Action.INFER
         self.caller = ANYONE
         self.peer = NOBODY
-        self.meter: Counted | None = None
+        self.metered: tuple[Metered, ...] = ()
+        self.most_bytes: int | None = None
         self.started = monotonic()
         self.limit_s: float | None = None
         self.deadline = inf
@@ -77,10 +74,10 @@ class Exchange:
             self.job.credit(weight)
 
     def end(self) -> None:
-        """The call is answered, or its caller has left: the meter counts it no longer."""
-        if self.meter is not None:
-            self.meter.ended()
-            self.meter = None
+        """The call is answered, or its caller has left: its limits count it no longer."""
+        metered, self.metered = self.metered, ()
+        for one in metered:
+            one.ended()
 
     def leave(self) -> None:
         """The caller has left: stop the work for this call, if nothing else needs it."""

@@ -40,8 +40,13 @@ class Stage:
             HubError: if the stage refuses the call.
         """
 
-    def admit(self, exchange: Exchange, request: InferRequest) -> None:
-        """Check a request that fits its model; `exchange.lane` is the lane that it would enter.
+    def admit(self, exchange: Exchange, request: InferRequest, rows: int) -> None:
+        """Check a request that fits its model.
+
+        Args:
+            exchange: the call; `exchange.lane` is the lane that it would enter.
+            request: what the model would get.
+            rows: how many it has.
 
         Raises:
             HubError: if the stage refuses the request.
@@ -74,7 +79,7 @@ class Memory(Stage):
 class LoadShedding(Stage):
     """Refuses a call that would wait beyond its deadline; see `core/lane/load_shedding.py`."""
 
-    def admit(self, exchange: Exchange, request: InferRequest) -> None:
+    def admit(self, exchange: Exchange, request: InferRequest, rows: int) -> None:
         """See `Stage`.
 
         Raises:

@@ -173,7 +173,7 @@ class Calls:
             if lane.info.signature.decoupled and not sink.several:
                 raise several_answers(lane.info.name)
             for admit in self._admits:
-                admit(exchange, request)
+                admit(exchange, request, rows)
             job = Job(request, rows, (Member(rows, exchange.deadline, exchange.id),), monotonic())
             job.flow = exchange.caller.flow
             exchange.job = job

@@ -56,6 +56,7 @@ class Edge:
         most_answer_bytes: the largest answer that is sent.
         callers: counts what has come, and large answers until their callers have taken them.
         usage: where callers' calls are counted; None if nobody is asked who they are.
+        knows_callers: whether there are rules for callers.
     """
 
     def __init__(
@@ -67,9 +68,11 @@ class Edge:
         most_answer_bytes: int,
         callers: Callers,
         usage: Usage | None,
+        knows_callers: bool,
     ) -> None:
         self.calls = calls
         self.usage = usage
+        self.knows_callers = knows_callers
         self.metrics = metrics
         self.access = access
         self.most_bytes = most_bytes
@@ -101,7 +104,9 @@ class Edge:
                 exchange.limit_s = own_limit(context)
                 exchange.action = action
                 self.check(exchange, metadata, len(data))
-                data, coding = await decode(data, self.most_bytes)
+                data, coding = await decode(
+                    data, min(self.most_bytes, exchange.most_bytes or self.most_bytes)
+                )
                 exchange.size = len(data)
                 message = data if request is None else parsed(request, data)
                 answer = written(await work(exchange, message), exchange.model, self.most_answer_bytes)
@@ -141,7 +146,7 @@ class Edge:
             self._number += 1
             id = f"{self._prefix}-{self._number:x}"
         exchange = Exchange(id)
-        if self.usage is not None:
+        if self.knows_callers:
             exchange.peer = peer_of(context)
         return exchange
 
@@ -192,7 +197,7 @@ class Edge:
 
     def close(self, exchange: Exchange, method: str, error: HubError | None) -> None:
         """Count a call that has ended, and write its access line."""
-        if exchange.meter is not None:
+        if exchange.metered:
             exchange.end()
         status, code = OK_STATUS, OK
         if error is not None:

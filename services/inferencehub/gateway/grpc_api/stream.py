@@ -64,7 +64,7 @@ class StreamedCalls:
         try:
             exchange.limit_s = own_limit(context)
             edge.check(exchange, metadata, len(data))
-            data, _ = await decode(data, edge.most_bytes)
+            data, _ = await decode(data, min(edge.most_bytes, exchange.most_bytes or edge.most_bytes))
             exchange.size = len(data)
             message, raw = read_request(data)
             del data

@@ -122,6 +122,8 @@ class Edge:
         try:
             for check in self.calls.checks:
                 check(exchange, fields)
+            if exchange.most_bytes is not None:
+                call.most_bytes = min(call.most_bytes, exchange.most_bytes)
         except HubError as error:
             call.error = error.with_traceback(None)
 
@@ -208,7 +210,7 @@ class Edge:
     def close(self, call: HttpCall | PageCall, status: int, now: float) -> None:
         """See `WayOut`: count the request, and write its access line."""
         exchange = call.exchange
-        if exchange.meter is not None:
+        if exchange.metered:
             exchange.end()
         if status != 200:
             exchange.kind = KINDS.get(status, exchange.kind)

@@ -9,7 +9,7 @@ from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import NO_TRIP, Trip
 from inferencehub.core.values.tensors import Buffer
 from inferencehub.gateway.calls.exchange import Exchange
-from inferencehub.gateway.calls.key_limits import LimitReached
+from inferencehub.gateway.calls.limits.meters import LimitReached
 
 JSON = b"content-type: application/json\r\n"
 
@@ -91,8 +91,9 @@ def error_lines(error: HubError) -> bytes:
     if error.kind in (Kind.BUSY, Kind.NOT_READY):
         lines += b"retry-after: %d\r\n" % error.retry_after
     if isinstance(error, LimitReached):
-        lines += b'ratelimit-policy: "key";q=%d;w=%d\r\n' % (error.quota, error.window_s)
-        lines += b'ratelimit: "key";r=0;t=%d\r\n' % error.retry_after
+        policy = error.policy.encode()
+        lines += b'ratelimit-policy: "%b";q=%d;w=%d\r\n' % (policy, error.quota, error.window_s)
+        lines += b'ratelimit: "%b";r=0;t=%d\r\n' % (policy, error.retry_after)
     if error.kind is Kind.UNAUTHENTICATED:
         lines += b"www-authenticate: Bearer\r\n"
     if isinstance(error, WrongMethod):

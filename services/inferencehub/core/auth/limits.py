@@ -1,0 +1,71 @@
+"""What a caller, a tenant, a model or an address may use, as files say it."""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import Annotated, NamedTuple
+
+import msgspec
+
+Rate = Annotated[float, msgspec.Meta(ge=1e-4, le=1e6)]
+Count = Annotated[int, msgspec.Meta(ge=1, le=10**6)]
+Bytes = Annotated[int, msgspec.Meta(ge=1, le=2**40)]
+
+
+class Limits(NamedTuple):
+    """What may be used, over all gateways; None stands for any number.
+
+    Args:
+        rate: calls a second.
+        burst: calls that may begin at once after a pause, if there is a rate.
+        concurrency: calls at a time.
+        rows: rows a second.
+        rows_burst: rows that may begin at once after a pause, if they are limited.
+        body_bytes: bytes of a request's body.
+    """
+
+    rate: float | None = None
+    burst: int = 1
+    concurrency: int | None = None
+    rows: float | None = None
+    rows_burst: int = 1
+    body_bytes: int | None = None
+
+
+class LimitFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+    """The fields of an entry that limit what may be used; see `Limits`. Without a burst, it is that of a second."""
+
+    rate: Rate | None = None
+    burst: Count | None = None
+    concurrency: Count | None = None
+    rows: Rate | None = None
+    rows_burst: Count | None = None
+    body_bytes: Bytes | None = None
+
+    def limits(self) -> Limits | None:
+        """What may be used; None for no limit."""
+        if self.rate is None and self.concurrency is None and self.rows is None and self.body_bytes is None:
+            return None
+        return Limits(
+            self.rate,
+            self.burst or of_a_second(self.rate),
+            self.concurrency,
+            self.rows,
+            self.rows_burst or of_a_second(self.rows),
+            self.body_bytes,
+        )
+
+    def check(self, who: str) -> None:
+        """Check that the fields go together.
+
+        Raises:
+            ValueError: if not; the text says for whom the limits are.
+        """
+        for burst, rate in (("burst", "rate"), ("rows_burst", "rows")):
+            if getattr(self, burst) is not None and getattr(self, rate) is None:
+                raise ValueError(f"{who} has a {burst} without {rate}, expected both or none")
+
+
+def of_a_second(rate: float | None) -> int:
+    """The burst where none is set."""
+    return max(1, ceil(rate or 1))

@@ -1,0 +1,114 @@
+"""The stages that limit what a key, a tenant, a model or an address uses, and the one that finds the address.
+
+What is known at the head of a request is checked there: calls of the key, the tenant or the address, and the size of the
+body. Rows, and calls of the model, are checked once these are known. A call that is refused takes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from inferencehub.core.auth.limits_file import LimitsFile
+from inferencehub.core.auth.proxies import Network, address_behind, holder_of
+from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.values.requests import InferRequest
+from inferencehub.gateway.calls.exchange import Exchange
+from inferencehub.gateway.calls.limits.meters import Metered, Meters, fewest_bytes
+from inferencehub.gateway.calls.limits.peers import Peers
+from inferencehub.gateway.calls.stages import Metadata, Stage
+
+
+class BehindProxies(Stage):
+    """Finds the address of each caller, where proxies stand in front.
+
+    Args:
+        trusted: the networks of the proxies.
+    """
+
+    def __init__(self, trusted: Sequence[Network]) -> None:
+        self._trusted = trusted
+
+    def check(self, exchange: Exchange, metadata: Metadata) -> None:
+        """See `Stage`. Sets the address of `exchange.peer`."""
+        forwarded = metadata.get(b"x-forwarded-for")
+        if forwarded:
+            peer = exchange.peer
+            address = address_behind(peer.address, forwarded.decode("latin-1"), self._trusted)
+            exchange.peer = peer._replace(address=address)
+
+
+class CallLimits(Stage):
+    """See the module's text.
+
+    Args:
+        peers: counts the gateways.
+        file: the limits that are not those of one key; None where there are none.
+    """
+
+    def __init__(self, peers: Peers, file: LimitsFile | None) -> None:
+        self._peers = peers
+        self._file = file
+        self._meters = Meters()
+
+    def check(self, exchange: Exchange, metadata: Metadata) -> None:
+        """See `Stage`. Counts the call until `exchange.end` is called, and sets `exchange.most_bytes`.
+
+        Raises:
+            LimitReached: if there are too many calls.
+            HubError: TOO_LARGE if the body is too large.
+        """
+        caller, file = exchange.caller, self._file
+        if caller.limits is None and file is None:
+            return
+        metered = []
+        if caller.limits is not None:
+            metered.append(Metered("key", caller.who, caller.limits, self._meters.of("key", caller.id)))
+        if file is not None and caller.tenant:
+            limits = file.tenants.of(caller.tenant)
+            if limits is not None:
+                meter = self._meters.of("tenant", caller.tenant)
+                metered.append(Metered("tenant", f"tenant '{caller.tenant}'", limits, meter))
+        if file is not None and file.addresses is not None and not caller.id:
+            holder = holder_of(exchange.peer.address)
+            meter = self._meters.of("address", holder)
+            metered.append(Metered("address", f"address {holder}", file.addresses, meter))
+        if metered:
+            self._limit_body(exchange, metered, metadata)
+            self._begin(exchange, metered)
+
+    def admit(self, exchange: Exchange, request: InferRequest, rows: int) -> None:
+        """See `Stage`. Takes the rows, and counts the call of the model.
+
+        Raises:
+            LimitReached: if there are too many rows, or calls of the model.
+        """
+        file, gateways = self._file, self._peers.count
+        of_model = None if file is None else file.models.of(exchange.model)
+        if of_model is None and not exchange.metered:
+            return
+        added = []
+        if of_model is not None:
+            meter = self._meters.of("model", exchange.model)
+            added.append(Metered("model", f"model '{exchange.model}'", of_model, meter))
+        for one in (*exchange.metered, *added):
+            one.check_rows(gateways)
+        self._begin(exchange, added)
+        for one in exchange.metered:
+            one.take_rows(rows)
+
+    def _begin(self, exchange: Exchange, metered: Sequence[Metered]) -> None:
+        for one in metered:
+            one.check_call(self._peers.count)
+        for one in metered:
+            one.begin()
+        exchange.metered = (*exchange.metered, *metered)
+
+    def _limit_body(self, exchange: Exchange, metered: Sequence[Metered], metadata: Metadata) -> None:
+        fewest = fewest_bytes(metered)
+        if fewest is None:
+            return
+        most, who = fewest
+        size = int(metadata.get(b"content-length", b"0"))
+        if size > most:
+            raise HubError(Kind.TOO_LARGE, f"{who} may send {most} bytes in a request, this one has {size}")
+        exchange.most_bytes = most

@@ -1,0 +1,1 @@
+"""What limits count: meters, and how many gateways share a limit; `calls` imports it."""
