@@ -21,6 +21,7 @@ from bench.parts.heads import heads
 from bench.parts.idle import idle
 from bench.parts.overload import overload
 from bench.parts.rest import rest
+from bench.parts.security import security
 from bench.paths import KEPT
 from bench.report.machine import machine
 from bench.report.plot import draw
@@ -37,6 +38,7 @@ ALONE: dict[str, tuple[str, Callable[[Results, bool], None]]] = {
     "overload": ("twice the capacity, for a minute", lambda results, pin: overload(results, 60, pin)),
     "idle": ("10,000 idle connections", lambda results, pin: idle(results, 3, 5, pin)),
     "heads": ("heads that differ", lambda results, pin: heads(results, 5, 2, pin)),
+    "security": ("keys, JWTs and TLS", lambda results, pin: security(results, 5, 2, pin)),
     "cores": ("from one core to two", lambda results, pin: cores(results, 2, 3, pin)),
     "rest": ("memory at rest, and starts", lambda results, pin: rest(results, 5, pin)),
 }

@@ -92,6 +92,8 @@ GOALS = (
     Goal("idle-10000", "share", 0.95),
     Goal("heads", "traced_to_equal", 0.92),
     Goal("heads", "authorized_to_equal", 0.92),
+    Goal("security-three", "all_to_plain", 0.85),
+    *(Goal("security-bytes", f"{kind}_to_plain", 0.5) for kind in ("tls", "tiers", "all")),
     Goal("rest", "gateway_mb", 60, least=False, unit="MB"),
     Goal("rest", "inference_mb", 120, least=False, unit="MB"),
     Goal("rest", "gateway_s", 0.6, least=False, unit="s"),

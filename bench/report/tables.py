@@ -19,6 +19,8 @@ ALONE = {
     "overload": "Twice the capacity, open loop, deadline 1 s",
     "idle-10000": "10,000 idle connections beside 64 busy ones",
     "heads": "3 floats, 64 clients: heads that all differ, and heads with credentials, beside equal ones",
+    "security-three": "3 floats, 64 clients: keys, JWTs and TLS",
+    "security-bytes": "600 KB of bytes, 64 clients: keys, JWTs and TLS",
     "rest": "Memory at rest, and starts",
 }
 SMALL = 100.0  # from here on no decimals are shown

@@ -1,4 +1,4 @@
-"""What the gateway adds to a call at one client: `python -m bench.parts.overhead`.
+"""What the gateway adds to a call at one client: `python -m bench.studies.overhead`.
 
 The same features go through the gateway (HTTP, JSON, /predict) and directly to the pod (gRPC, ModelInfer, bytes), in
 turns, so both see the same machine. Both clients block and do as little as possible: requests are built before, the
@@ -103,7 +103,7 @@ def compare(stack: Stack, model: str, seconds: float) -> tuple[float, float, int
 
 async def main() -> int:
     """All delays; exit code 1 where the gateway adds more than the goal."""
-    parser = argparse.ArgumentParser(prog="python -m bench.parts.overhead", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench.studies.overhead", description=__doc__)
     parser.add_argument("--seconds", type=float, default=10.0, help="for each delay (%(default)s)")
     parser.add_argument("--pin", action="store_true", help="both tiers on core 0, the caller on core 1")
     options = parser.parse_args()
