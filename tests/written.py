@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from inferencehub.core.oip import messages, raw_fields
 from inferencehub.core.values.requests import InferRequest, InferResponse
 from inferencehub.pb import open_inference_pb2 as pb
 
 
-def request_to_proto(
-    request: InferRequest, members: Sequence[tuple[int, int, str]] = ()
-) -> pb.ModelInferRequest:
+def request_to_proto(request: InferRequest, members: str = "") -> pb.ModelInferRequest:
     """A request as a pod reads it."""
     raw = [[tensor.data] for tensor in request.inputs]
     return pb.ModelInferRequest.FromString(

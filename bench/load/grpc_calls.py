@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,9 +49,10 @@ class Call:
         model = MODELS[self.model]
         row = model.cases()[0].row.tobytes()
         tensor = Tensor(model.source, "FP32", (self.merged, *model.shape), row * self.merged)
-        members = [(1, LEFT_US, f"bench-{index}") for index in range(self.merged)] if self.merged > 1 else []
+        members = [(1, LEFT_US, f"bench-{index}") for index in range(self.merged)]
+        text = json.dumps(members) if self.merged > 1 else ""
         request = InferRequest(self.model, "", (tensor,))
-        return b"".join(written(request_head(request, members), [[tensor.data]]))
+        return b"".join(written(request_head(request, text), [[tensor.data]]))
 
 
 GRPC_PEERS = ("ours", "triton", "triton-batching", "mlserver")

@@ -53,7 +53,7 @@ def some_tensors(draw: st.DrawFn) -> tuple[Tensor, ...]:
 @given(some_tensors(), st.lists(st.text(max_size=3)))
 def test_a_request_comes_out_as_it_went_in(inputs: tuple[Tensor, ...], outputs: list[str]) -> None:
     request = InferRequest("m", "3", inputs, tuple(outputs), PARAMETERS)
-    sent = request_to_proto(request, [(1, 5, "id")]).SerializeToString()
+    sent = request_to_proto(request, '[[1,5,"id"]]').SerializeToString()
     assert messages.request_from_proto(pb.ModelInferRequest.FromString(sent)) == request
 
 
@@ -210,14 +210,15 @@ def test_a_pod_s_answer_without_its_bytes_is_no_answer() -> None:
 
 
 def test_members_are_read_back_on_another_clock() -> None:
-    request = InferRequest("m", "", ())
-    message = request_to_proto(request, [(2, 1_500_000, "a"), (1, 9_000_000, 'b"'), (1, -5, "")])
-    text = message.parameters["hub_members"].string_param
-    assert extension.members_from_proto(text, rows=4, now=100.0, latest=105.0) == (
-        Member(2, 101.5, "a"),
-        Member(1, 105.0, 'b"'),
-        Member(1, 100.0 - 5e-6, ""),
+    members = (Member(1, 13.0, "a", "ci", "search"), Member(3, 10.5, "b", "web"), Member(1, 9.0, "c"))
+    text = extension.members_to_text(members, 10.0, callers=True)
+    assert extension.members_from_proto(text, rows=5, now=100.0, latest=102.0) == (
+        Member(1, 102.0, "a", "ci", "search"),
+        Member(3, 100.5, "b", "web"),
+        Member(1, 100.0 + 1e-6, "c"),
     )
+    older = extension.members_to_text(members, 10.0, callers=False)
+    assert json.loads(older) == [[1, 3_000_000, "a"], [3, 500_000, "b"], [1, 1, "c"]]
 
 
 @pytest.mark.parametrize(
@@ -261,9 +262,9 @@ def test_members_longer_than_their_rows_can_be_are_refused_by_their_size() -> No
         with pytest.raises(HubError) as refusal:
             extension.members_from_proto(text, rows, 0.0, 1.0)
         assert refusal.value.detail == (
-            f"parameter 'hub_members': {len(text)} characters for {rows} rows, expected at most 1024 for each"
+            f"parameter 'hub_members': {len(text)} characters for {rows} rows, expected at most 2048 for each"
         )
-    longest = json.dumps([[1, -(2**53), '"' * 128]] * 64)
+    longest = json.dumps([[1, -(2**53), '"' * 128, '"' * 200, '"' * 200]] * 64)
     assert len(extension.members_from_proto(longest, 64, 0.0, 1.0)) == 64
 
 
@@ -346,7 +347,7 @@ def test_a_request_written_in_parts_is_the_same_request(
     for length in range(20):  # of the model's name, so that what lies in front has every length
         inputs = [Tensor(f"x{size}", "UINT8", (size,), bytes([size % 251]) * size) for size in sizes]
         request = InferRequest("m" * (length + 1), "1", tuple(inputs))
-        members = [(1, 5, "id")]
+        members = '[[1,5,"id"]]'
         views = [memoryview(tensor.data) for tensor in inputs]
         cut = [
             [view[n * len(view) // cuts : (n + 1) * len(view) // cuts] for n in range(cuts)] for view in views

@@ -21,7 +21,7 @@ from tests.hub import eventually
 class Refusing:
     """A pod that refuses what is lost with another pod; and all other work where it is `full`."""
 
-    tries, address, pool, ours = False, "pod:1", "", True
+    tries, address, pool, ours, takes_callers = False, "pod:1", "", True, True
 
     def __init__(self, full: bool) -> None:
         self.full = full

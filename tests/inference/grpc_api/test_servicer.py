@@ -77,6 +77,18 @@ async def test_all_ids_of_a_merged_call_are_in_its_line_and_none_makes_it_long()
         assert (await pod.line())["id"] == "w" * 128
 
 
+async def test_who_calls_is_in_the_line_of_a_merged_call_once(models: Path) -> None:
+    """Older gateways send no callers, and newer ones may send more than this pod knows."""
+    async with calling_pod() as pod:
+        listed = '[1, 60000000, "1", "ci", "search"], [1, 60000000, "2"], [1, 60000000, "3", "web", "search", "later"]'
+        await pod.infer(texts(b"a", b"b", b"c", members=f"[{listed}]"))
+        line = await pod.line()
+        assert (line["id"], line["caller"], line["tenant"]) == ("1,2,3", "ci,web", "search")
+        await pod.infer(texts(b"a"))
+        line = await pod.line()
+        assert (line["caller"], line["tenant"]) == ("", "")
+
+
 class Context:
     """What the servicer asks a call for."""
 

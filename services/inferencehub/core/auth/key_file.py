@@ -39,7 +39,7 @@ class KeyEntry(LimitFields, frozen=True, forbid_unknown_fields=True, omit_defaul
     id: str
     sha256: str = ""
     certificate: str = ""
-    tenant: str = ""
+    tenant: Annotated[str, msgspec.Meta(max_length=200)] = ""
     models: tuple[str, ...] = ("*",)
     actions: tuple[Action, ...] = USUAL
     not_after: datetime | None = None

@@ -20,11 +20,16 @@ if TYPE_CHECKING:
 
 
 class Member(msgspec.Struct, frozen=True, gc=False):
-    """A caller's part of a merged call: its number of rows, its deadline on the lane's clock, and its id."""
+    """A caller's part of a merged call: its number of rows, its deadline on the lane's clock, and its id.
+
+    `caller` and `tenant` are who calls; "" where nobody is asked.
+    """
 
     rows: int
     deadline: float
     id: str
+    caller: str = ""
+    tenant: str = ""
 
 
 MergeKey = tuple[object, ...]

@@ -3,7 +3,8 @@
 Our data travels in parameters whose names begin with `hub_`. They are sent only to a peer that has announced
 `EXTENSION`:
 
-    request   hub_members     JSON: one [rows, microseconds left, id] for each call that was merged into this one
+    request   hub_members     JSON: one [rows, microseconds left, id] for each call that was merged into this one; with
+                              caller and tenant behind them, if they are known and the pod has announced `CALLERS`
     response  hub_queue_us    microseconds that the call waited for an instance
               hub_compute_us  microseconds that the call ran
               hub_input_us    the part of them before the model itself ran
@@ -31,7 +32,7 @@ standing stream, a call is identified by its `id`. These parameters are added:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 import msgspec
@@ -41,6 +42,7 @@ from inferencehub.core.values.errors import Kind, bad_input
 from inferencehub.pb import open_inference_pb2 as pb
 
 EXTENSION = "inferencehub"
+CALLERS = "inferencehub_callers"  # a pod that announces this takes callers and tenants in `hub_members`
 POOL = "inferencehub_pool="  # a pod announces its pool with an extension that begins like this
 # Trailer of a call that a pod refused because it was full: the call never started and may be sent to another pod.
 REFUSED = "hub-refused"
@@ -60,20 +62,21 @@ END = "hub_end"
 MEMBERS = "hub_members"
 DROPPED = "hub_dropped"
 OURS = "hub_"
-MEMBER_LENGTH = (
-    1024  # characters of one member of a merged call, at most; its id has 128 before JSON escapes it
-)
-# Members as JSON: at least one row each, and a time that fits a float exactly.
-_members: msgspec.json.Decoder[list[tuple[int, int, str]]] = msgspec.json.Decoder(
-    Annotated[
-        list[
-            tuple[
-                Annotated[int, msgspec.Meta(ge=1)], Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)], str
-            ]
-        ],
-        msgspec.Meta(min_length=1),
-    ]
-)
+# Characters of one member of a merged call, at most; its id has 128 before JSON escapes it, its caller and tenant 200 each.
+MEMBER_LENGTH = 2048
+
+
+class Listed(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A member as JSON: at least one row, and a time in microseconds that fits a float exactly."""
+
+    rows: Annotated[int, msgspec.Meta(ge=1)]
+    left: Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
+    id: str
+    caller: str = ""
+    tenant: str = ""
+
+
+_members = msgspec.json.Decoder(Annotated[list[Listed], msgspec.Meta(min_length=1)])
 
 
 def cancel_to_proto(id: str) -> pb.ModelInferRequest:
@@ -134,6 +137,23 @@ def kind_of(label: str, code: str) -> Kind | None:
     return next((kind for kind in Kind if kind.label == label and kind.grpc == code), None)
 
 
+def members_to_text(members: Sequence[Member], now: float, callers: bool) -> str:
+    """The value of `hub_members`.
+
+    Args:
+        members: the calls that were merged.
+        now: the present time, in seconds on the lane's clock.
+        callers: whether the pod takes who calls.
+    """
+    listed = [
+        (one.rows, max(1, int((one.deadline - now) * 1e6)), one.id, one.caller, one.tenant)
+        if callers and one.caller
+        else (one.rows, max(1, int((one.deadline - now) * 1e6)), one.id)
+        for one in members
+    ]
+    return msgspec.json.encode(listed).decode()
+
+
 def members_from_proto(text: str, rows: int, now: float, latest: float) -> tuple[Member, ...]:
     """The members of a merged call.
 
@@ -154,9 +174,14 @@ def members_from_proto(text: str, rows: int, now: float, latest: float) -> tuple
         listed = _members.decode(text)
     except msgspec.DecodeError:
         raise bad_input("parameter 'hub_members': expected a JSON list of [rows, microseconds, id]") from None
-    if sum([member[0] for member in listed]) != rows:
+    if sum([member.rows for member in listed]) != rows:
         raise bad_input(f"parameter 'hub_members': expected {rows} rows in all, as in the inputs")
-    return tuple([Member(rows, min(latest, now + left / 1e6), id) for rows, left, id in listed])
+    return tuple(
+        [
+            Member(one.rows, min(latest, now + one.left / 1e6), one.id, one.caller, one.tenant)
+            for one in listed
+        ]
+    )
 
 
 def dropped_of(message: pb.ModelInferResponse) -> tuple[int, ...]:

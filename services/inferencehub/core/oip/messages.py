@@ -12,8 +12,6 @@ from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from inferencehub.core.oip.extension import MEMBERS, OURS
 from inferencehub.core.oip.raw_fields import LARGE_ANSWER, written_answer
 from inferencehub.core.values.errors import HubError, bad_input
@@ -43,12 +41,12 @@ if sys.byteorder != "little":
     raise ImportError("raw tensors are little-endian, and so must this machine be")
 
 
-def request_head(request: InferRequest, members: Sequence[tuple[int, int, str]] = ()) -> pb.ModelInferRequest:
+def request_head(request: InferRequest, members: str = "") -> pb.ModelInferRequest:
     """The message of a request, without its raw contents.
 
     Args:
         request: the request.
-        members: [rows, microseconds left, id] of each call that was merged into the request; () if it is not a merge.
+        members: the calls that were merged into the request, see `extension.members_to_text`; "" if it is not a merge.
     """
     message = pb.ModelInferRequest(model_name=request.model, model_version=request.version)
     for tensor in request.inputs:
@@ -61,7 +59,7 @@ def request_head(request: InferRequest, members: Sequence[tuple[int, int, str]] 
     for name, value in request.parameters.items():
         set_parameter(message.parameters[name], value)
     if members:
-        message.parameters[MEMBERS].string_param = msgspec.json.encode(members).decode()
+        message.parameters[MEMBERS].string_param = members
     return message
 
 

@@ -174,8 +174,10 @@ class Calls:
                 raise several_answers(lane.info.name)
             for admit in self._admits:
                 admit(exchange, request, rows)
-            job = Job(request, rows, (Member(rows, exchange.deadline, exchange.id),), monotonic())
-            job.flow = exchange.caller.flow
+            caller = exchange.caller
+            member = Member(rows, exchange.deadline, exchange.id, caller.id, caller.tenant)
+            job = Job(request, rows, (member,), monotonic())
+            job.flow = caller.flow
             exchange.job = job
             lane.accept(job, sink, exchange.patience)
         except HubError:

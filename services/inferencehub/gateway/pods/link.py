@@ -94,6 +94,10 @@ class PodLink(Protocol):
     def ours(self) -> bool:
         """Whether the pod has our extension of the protocol."""
 
+    @property
+    def takes_callers(self) -> bool:
+        """Whether the pod takes who calls, for its access lines."""
+
     def serves(self, name: str) -> bool:
         """Whether the model `name` of this pod accepts work."""
 

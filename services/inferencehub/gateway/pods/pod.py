@@ -63,7 +63,7 @@ class Pod:
         self.changed = changed
         self.state = PodState.CONNECTING
         self.ended = False  # removed for ever
-        self.ours = False
+        self.ours = self.takes_callers = False
         self.pool = ""  # as the pod reports it
         self.described = False  # whether it has reported its models since it came up, or failed to
         self.catalog = Catalog(slots)
@@ -183,6 +183,7 @@ class Pod:
     async def _serve(self, channel: Channel) -> None:
         metadata = await channel.ask("ServerMetadata", pb.ServerMetadataRequest(), pb.ServerMetadataResponse)
         self.ours = extension.EXTENSION in metadata.extensions
+        self.takes_callers = extension.CALLERS in metadata.extensions
         self.pool = extension.pool_of(metadata.extensions)
         if stream_port := extension.stream_port_of(metadata.extensions):
             channel.stand(stream_port)

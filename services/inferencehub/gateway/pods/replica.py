@@ -121,9 +121,7 @@ class Replica:
         if self.info.signature.decoupled and not ours:
             detail = f"model '{self.info.name}' gives several answers, and its server is none of ours"
             raise NotAnswered(Outcome.FAILED, HubError(Kind.UNSUPPORTED, detail))
-        members = (
-            [(m.rows, max(1, int((m.deadline - now) * 1e6)), m.id) for m in batch.members] if ours else ()
-        )
+        members = extension.members_to_text(batch.members, now, self.pod.takes_callers) if ours else ""
         message = messages.request_head(batch.jobs[0].request, members)
         if again and ours:
             message.parameters[extension.AGAIN].bool_param = True

@@ -143,6 +143,8 @@ class CallRecorder:
             ms=round(took * 1e3, 3),
             queue_ms=round(times.queue * 1e3, 3) if times else 0,
             compute_ms=round(times.compute * 1e3, 3) if times else 0,
+            caller=shown_once([member.caller for member in call.whose]),
+            tenant=shown_once([member.tenant for member in call.whose]),
         )
 
 
@@ -157,6 +159,11 @@ def shown_ids(members: tuple[Member, ...]) -> str:
     """The members' ids, separated by commas; "" if none has one. Callers choose ids, so their length is limited."""
     ids = [member.id[:ID_LIMIT] for member in members]
     return ",".join(ids)[:IDS_LIMIT] if any(ids) else ""
+
+
+def shown_once(names: list[str]) -> str:
+    """Different names, in their order and separated by commas, as many as fit into the access line."""
+    return ",".join(dict.fromkeys(filter(None, names)))[:IDS_LIMIT]
 
 
 def request_id(context: Any) -> str:

@@ -32,6 +32,7 @@ EXTENSIONS = (
     "parameters",
     "statistics",
     extension.EXTENSION,
+    extension.CALLERS,
 )
 
 

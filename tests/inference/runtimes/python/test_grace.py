@@ -138,7 +138,7 @@ async def test_a_model_sees_who_calls_and_until_when(tmp_path: Path) -> None:
         request.parameters["gain"].int64_param = 3
         (answer,) = (await pod.infer(request)).raw_output_contents
         assert answer[4:].decode() == repr(("first", True, False, {"gain": 3}))
-        merged = request_to_proto(asked("tell"), members=[(1, 5_000_000, "by-a-gateway")])
+        merged = request_to_proto(asked("tell"), members='[[1, 5000000, "by-a-gateway"]]')
         (answer,) = (await pod.infer(merged)).raw_output_contents
         assert answer[4:].decode() == repr(("by-a-gateway", True, False, {}))
 
