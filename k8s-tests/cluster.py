@@ -150,8 +150,12 @@ class Release:
         run("helm", *command, *files, "--wait", "--timeout", f"{wait_s}s", stdin=json.dumps(self.values))
 
     def put_secrets(self, component: str, *secrets: Mapping[str, Any]) -> None:
-        """Change Secrets, and let the kubelet look at once: it looks at a pod's Secrets once a minute, or if the pod changes."""
+        """Change Secrets, and let the kubelet look at once."""
         self.kubectl("apply", "-f", "-", stdin="---\n".join(map(yaml.safe_dump, secrets)))
+        self.look(component)
+
+    def look(self, component: str) -> None:
+        """Let kubelets look at the Secrets of pods: they do so once a minute, or if the pod changes."""
         for pod in self.pods(component):
             self.kubectl("annotate", "pod", pod.name, f"tests/looked-at={time.time()}", "--overwrite")
 
@@ -211,6 +215,19 @@ class Release:
                 yield line.split()[2]
             finally:
                 process.terminate()
+
+    def reloaded(self, count: int, **settings: str) -> None:
+        """Wait until each pod of some tiers has taken that many new certificates: reloaded(1, gateway="HUB_TLS")."""
+        for tier, setting in settings.items():
+            wanted = f'inferencehub_{tier}_reloads_total{{setting="{setting}"}} {count:.1f}'
+            for pod in self.pods(tier):
+                with self.forwarded(f"pod/{pod.name}", 9090) as address:
+
+                    def has_taken(address: str = address, wanted: str = wanted) -> bool:
+                        with DIRECT.open(f"http://{address}/metrics") as answer:
+                            return wanted in answer.read().decode().splitlines()
+
+                    eventually(has_taken, f"{pod.name} has taken {count} certificates")
 
     def backends_up(self) -> int:
         """How many pods the gateways see as up: the least of all gateways."""

@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 import grpc
 import pytest
-from cluster import CHART, DIRECT, QUICK, Release, eventually, mock_models, release, run, secret, tls_secret
+from cluster import CHART, QUICK, Release, mock_models, release, run, secret, tls_secret
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from open_loop import open_loop
 
@@ -117,21 +117,6 @@ async def test_without_the_certificate_of_a_gateway_no_model_runs(
     run("helm", "test", hub.name, "-n", hub.namespace, "--timeout", "60s")
 
 
-def reloaded(hub: Release, count: int, *tiers: str) -> None:
-    """Wait until each pod of these tiers has taken that many new certificates; `callers` are the gateways' other ones."""
-    for asked in tiers:
-        tier, setting = ("gateway", "HUB_TLS") if asked == CALLERS else (asked, "HUB_TIER_TLS")
-        wanted = f'inferencehub_{tier}_reloads_total{{setting="{setting}"}} {count:.1f}'
-        for pod in hub.pods(tier):
-            with hub.forwarded(f"pod/{pod.name}", 9090) as address:
-
-                def has_taken(address: str = address, wanted: str = wanted) -> bool:
-                    with DIRECT.open(f"http://{address}/metrics") as answer:
-                        return wanted in answer.read().decode().splitlines()
-
-                eventually(has_taken, f"{pod.name} has taken {count} certificates")
-
-
 def trusting(*authorities: Authority) -> ssl.SSLContext:
     """A caller who trusts these; nodes have addresses that no certificate knows."""
     context = ssl.create_default_context(cafile=str(authorities[0].certificate))
@@ -158,7 +143,8 @@ async def test_new_certificates_of_both_tiers_cost_no_request_and_a_withdrawn_on
             made = secrets(signer, *trusted)
             await asyncio.to_thread(hub.put_secrets, "inference", made["inference"])
             await asyncio.to_thread(hub.put_secrets, "gateway", made["gateway"], made[CALLERS])
-            await asyncio.to_thread(reloaded, hub, count, *NAMES, CALLERS)
+            await asyncio.to_thread(hub.reloaded, count, gateway="HUB_TIER_TLS", inference="HUB_TIER_TLS")
+            await asyncio.to_thread(hub.reloaded, count, gateway="HUB_TLS")
             await asyncio.sleep(3)
     sent, failed = fresh.sent + kept.sent, fresh.failed + kept.failed
     figure(f"{sent} requests, {len(failed)} failed while all certificates changed three times")
@@ -167,7 +153,7 @@ async def test_new_certificates_of_both_tiers_cost_no_request_and_a_withdrawn_on
     assert all(pod.restarts == 0 for tier in NAMES for pod in hub.pods(tier))
 
     await asyncio.to_thread(hub.put_secrets, "inference", secrets(authority, authority)["inference"])
-    await asyncio.to_thread(reloaded, hub, len(steps) + 1, "inference")
+    await asyncio.to_thread(hub.reloaded, len(steps) + 1, inference="HUB_TIER_TLS")
     began = monotonic()
     async with aiohttp.ClientSession() as client, asyncio.timeout(60):
         body = {"features": [1.0], "model_name": "quick"}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import ssl
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,13 +85,18 @@ class Secret:
 
     def hold(self, chain: Path, key: Path, *authorities: Authority) -> None:
         """Put other files there; with authorities, also a file of all of them."""
+        files = {"tls.crt": chain.read_text(), "tls.key": key.read_text()}
+        if authorities:
+            files["ca.crt"] = "".join(one.certificate.read_text() for one in authorities)
+        self.fill(files)
+
+    def fill(self, files: Mapping[str, str]) -> None:
+        """Put files of these names and contents there."""
         self.swaps += 1
         new = self.directory / f"..{self.swaps}"
         new.mkdir()
-        shutil.copy(chain, new / "tls.crt")
-        shutil.copy(key, new / "tls.key")
-        if authorities:
-            (new / "ca.crt").write_text("".join(one.certificate.read_text() for one in authorities))
+        for name, text in files.items():
+            (new / name).write_text(text)
         link = self.directory / "..new"
         link.symlink_to(new.name)
         os.replace(link, self.directory / "..data")

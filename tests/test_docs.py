@@ -76,7 +76,7 @@ def test_a_page_names_no_setting_that_does_not_exist(name: str) -> None:
 
 def metric_names(*more: GatewayMetrics | InferenceMetrics) -> Iterator[str]:
     """The names of all metrics of all tiers, except those of the process itself."""
-    for metrics in more or (GatewayMetrics(), InferenceMetrics(), ScalerMetrics({})):
+    for metrics in more or (GatewayMetrics(), InferenceMetrics(), ScalerMetrics({}, {})):
         for family in metrics.registry.collect():
             if family.name.startswith("inferencehub"):
                 yield f"{family.name}_total" if family.type == "counter" else family.name

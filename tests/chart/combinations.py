@@ -76,6 +76,7 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
     "tls-by-cert-manager": at("tls", {
         "callers": {"certManager": {"issuerRef": {"name": "public", "kind": "ClusterIssuer"}, "dnsNames": ["hub.example.com"]}},
         "tiers": {"certManager": {"issuerRef": {"name": "tiers"}}}}),
+    "tls-by-the-scaler": merge(at("tls.tiers", {"selfSigned": True, "settleSeconds": 600}), at("inference.autoscaling.source", "demand")),
     "not-scaled": at("inference", {"autoscaling": {"source": "none"}, "replicas": 4}),
     "pools": at("inference.pools", {
         "default": {"autoscaling": {"maxReplicas": 5}},

@@ -10,9 +10,10 @@ import pytest
 from inferencehub.core.process.settings import read_settings
 from inferencehub.gateway.settings import GatewaySettings
 from inferencehub.inference.settings import InferenceSettings
+from inferencehub.scaler.settings import Kept, ScalerSettings
 from tests.authority import Authority, Secret
 from tests.chart.combinations import COMBINATIONS
-from tests.chart.rendering import at, environ, helm, merge, one, render, texts
+from tests.chart.rendering import at, environ, helm, merge, of_kind, one, render, texts
 from tests.chart.test_release_test import run
 from tests.hub import MODELS, running_hub
 
@@ -121,6 +122,7 @@ def test_tiers_without_secrets_speak_in_plain_and_have_no_other_port_for_health(
     [
         ("tls-of-tiers", {"gateway": "front", "inference": "back"}),
         ("tls-by-cert-manager", {tier: f"hub-inferencehub-{tier}-tls" for tier in ("gateway", "inference")}),
+        ("tls-by-the-scaler", {tier: f"hub-inferencehub-{tier}-tls" for tier in ("gateway", "inference")}),
     ],
 )
 def test_each_tier_has_its_secret_and_expects_the_name_of_the_other(
@@ -136,6 +138,10 @@ def test_each_tier_has_its_secret_and_expects_the_name_of_the_other(
         mounts = pods[tier]["containers"][0]["volumeMounts"]
         (mount,) = [mount for mount in mounts if mount["name"] == "tier-tls"]
         assert volume["secret"]["secretName"] == secrets[tier]
+        keys = [(item["key"], item["path"]) for item in volume["secret"]["items"]]
+        assert keys == [(file, file) for file in ("tls.crt", "tls.key", "ca.crt")], (
+            "a pod waits for all of them"
+        )
         assert "subPath" not in mount, "such a file would never change"
         named = [settings.tier_tls_cert, settings.tier_tls_key, settings.tier_tls_ca]
         assert named == [f"{mount['mountPath']}/{file}" for file in ("tls.crt", "tls.key", "ca.crt")]
@@ -166,6 +172,44 @@ def test_certificates_of_cert_manager_have_the_names_that_are_expected() -> None
         GatewaySettings, environ(one(objects, "Deployment", "gateway")["spec"]["template"]["spec"])
     )
     assert settings.tls_cert
+
+
+def test_the_scaler_gets_empty_secrets_their_names_and_the_right_to_write_them() -> None:
+    objects = render(COMBINATIONS["tls-by-the-scaler"])
+    authority = "hub-inferencehub-tiers-authority"
+    tiers = {tier: f"hub-inferencehub-{tier}-tls" for tier in ("gateway", "inference")}
+    secrets = [
+        one for one in of_kind(objects, "Secret") if one["metadata"]["name"] in {authority, *tiers.values()}
+    ]
+    assert len(secrets) == 3
+    for secret in secrets:  # so that no upgrade takes a certificate away
+        assert secret.keys() == {"apiVersion", "kind", "metadata", "type"}
+    scaler = one(objects, "Deployment", "-scaler")["spec"]["template"]["spec"]
+    settings = read_settings(ScalerSettings, environ(scaler))
+    assert settings.authority_secret == authority
+    assert settings.certificates() == {
+        tier: Kept(secret, f"hub-inferencehub-{tier}.ml.svc") for tier, secret in tiers.items()
+    }
+    assert settings.tier_settle_s == 600
+    rules = [
+        rule
+        for rule in one(objects, "Role", "-scaler")["rules"]
+        if authority in rule.get("resourceNames", [])
+    ]
+    expected = {"resourceNames": [authority, *tiers.values()], "verbs": ["get", "update"]}
+    assert rules == [{"apiGroups": [""], "resources": ["secrets"], **expected}]
+    for tier, pod in pods_of(COMBINATIONS["tls-by-the-scaler"]).items():
+        assert authority not in str(pod), tier
+
+
+def test_the_scaler_has_no_such_right_without_being_asked() -> None:
+    objects = render(COMBINATIONS["scaled-by-demand"])
+    assert [secret["metadata"]["name"] for secret in of_kind(objects, "Secret")] == [
+        "hub-inferencehub-scaler-certificate"
+    ]
+    assert not read_settings(
+        ScalerSettings, environ(one(objects, "Deployment", "-scaler")["spec"]["template"]["spec"])
+    ).authority_secret
 
 
 def test_the_names_that_certificates_must_have_are_said() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from time import monotonic
 
 from prometheus_client import Counter
@@ -21,10 +22,12 @@ class Metrics:
 
     Args:
         totals: the demand by release; the scaler changes this mapping while it runs.
+        ends: when each certificate that the scaler keeps for the tiers ends, by what it is for; likewise.
     """
 
-    def __init__(self, totals: Mapping[Release, Total]) -> None:
+    def __init__(self, totals: Mapping[Release, Total], ends: Mapping[str, datetime]) -> None:
         self.totals = totals
+        self.ends = ends
         self.registry = new_registry(P)
         self.calls = Counter(
             f"{P}_calls", "calls to the metrics API, by status", ("status",), registry=self.registry
@@ -62,4 +65,11 @@ class Metrics:
             age.add_metric([*release], reading.age_s)
             gateways.add_metric([*release], reading.gateways)
             answered.add_metric([*release], reading.answered)
-        return [demand, age, gateways, answered]
+        ends = GaugeMetricFamily(
+            f"{P}_certificate_end_timestamp_seconds",
+            "when a certificate ends that the scaler keeps, in seconds since 1970",
+            labels=["certificate"],
+        )
+        for which, at in self.ends.items():
+            ends.add_metric([which], at.timestamp())
+        return [demand, age, gateways, answered, ends]

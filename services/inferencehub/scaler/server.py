@@ -2,8 +2,8 @@
 
 It keeps nothing on disk.
 
-start   follow gateways, certificate, callers and namespace, each in an endless task; the scaler is ready when it has
-        asked gateways for long enough and the metrics API has a certificate
+start   follow gateways, certificate, callers and namespace, and keep the certificates of the tiers, each in an endless
+        task; the scaler is ready when it has asked gateways for long enough and the metrics API has a certificate
 drain   report "not ready", and keep serving for `drain_wait_s`, until Kubernetes has noticed it
 stop    close the API, then end the tasks
 """
@@ -31,6 +31,7 @@ from inferencehub.scaler.metrics_api.api import MetricsApi
 from inferencehub.scaler.metrics_api.callers import Callers
 from inferencehub.scaler.metrics_api.registration import PACE, Pace, Registration
 from inferencehub.scaler.settings import ScalerSettings
+from inferencehub.scaler.tier_tls.keeper import TierCertificates
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ class Scaler:
 
     Args:
         settings: the scaler's settings.
-        pace: when the scaler checks its certificate and its APIService.
+        pace: when the scaler checks its certificate, its APIService and the certificates of the tiers.
     """
 
     def __init__(
@@ -56,7 +57,8 @@ class Scaler:
         self.draining = False
         self.kube = Kube(settings.kubernetes_url, Path(settings.credentials))
         self.gateways = Gateways(self.kube, "" if settings.all_namespaces else settings.namespace)
-        self.metrics = Metrics(self.gateways.totals)
+        self.tier_certificates = TierCertificates(self.kube, settings, pace.look_s)
+        self.metrics = Metrics(self.gateways.totals, self.tier_certificates.ends)
         self.callers = Callers(self.kube, self._listen)
         self.registration = Registration(self.kube, settings, self._listen, pace)
         self.activators = [
@@ -95,6 +97,8 @@ class Scaler:
         works: list[Callable[[], Awaitable[None]]] = [self.gateways.follow, self.gateways.ask]
         if self.activators:
             works.append(self._activate)
+        if self.settings.authority_secret:
+            works.append(self.tier_certificates.keep)
         if self.settings.metrics_api:
             await self._runner.setup()
             works += [

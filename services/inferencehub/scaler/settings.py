@@ -7,6 +7,15 @@ from typing import NamedTuple
 
 from inferencehub.core.process.settings import ProcessSettings, SettingError, setting
 
+TIERS = ("gateway", "inference")
+
+
+class Kept(NamedTuple):
+    """The Secret that stores a tier's certificate, and the DNS name in it."""
+
+    secret: str
+    name: str
+
 
 class Target(NamedTuple):
     """The Deployment of a pool, and after how many seconds without demand it goes to zero; None for never."""
@@ -35,6 +44,21 @@ class ScalerSettings(ProcessSettings):
     make_certificate: bool = setting(
         True, "make the certificate and renew it; turn it off where another tool does"
     )
+    authority_secret: str = setting(
+        "",
+        "Secret that stores the authority of the tiers' certificates, which the scaler then makes and renews; it makes "
+        "none if empty",
+    )
+    tier_certificates: tuple[str, ...] = setting(
+        (), "where these are: tier=Secret:DNS name for gateway and inference; separated by commas"
+    )
+    tier_settle_s: float = setting(
+        300.0,
+        "seconds after a change of these Secrets until all pods have the files; a new authority signs nothing before, "
+        "and an old one is trusted as long",
+        least=1,
+        most=86_400,
+    )
     activate: tuple[str, ...] = setting(
         (),
         "pools without a pod get one: pool=deployment:seconds without demand until the last pod is removed, or "
@@ -52,6 +76,29 @@ class ScalerSettings(ProcessSettings):
         if self.activate and not self.release:
             raise SettingError("HUB_ACTIVATE needs HUB_RELEASE")
         self.targets()
+        if bool(self.authority_secret) != bool(self.certificates()):
+            raise SettingError(
+                "HUB_AUTHORITY_SECRET and HUB_TIER_CERTIFICATES belong together, expected both or none"
+            )
+
+    def certificates(self) -> dict[str, Kept]:
+        """The entries of `tier_certificates`, by tier.
+
+        Raises:
+            SettingError: if an entry does not have the format tier=Secret:name, or if not both tiers have one.
+        """
+        found = {}
+        for entry in self.tier_certificates:
+            tier, _, rest = entry.partition("=")
+            secret, _, name = rest.partition(":")
+            if not (secret and name):
+                raise SettingError(f"HUB_TIER_CERTIFICATES has '{entry}', expected tier=Secret:name")
+            found[tier] = Kept(secret, name)
+        if found and found.keys() != set(TIERS):
+            raise SettingError(
+                f"HUB_TIER_CERTIFICATES is for {', '.join(found)}, expected {' and '.join(TIERS)}"
+            )
+        return found
 
     def targets(self) -> dict[str, Target]:
         """The entries of `activate`, by pool.

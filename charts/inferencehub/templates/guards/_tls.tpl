@@ -28,8 +28,17 @@
 {{- if and $given $tiers.certManager.issuerRef.name }}
 {{- fail "tls.tiers has both Secrets and certManager.issuerRef.name, but each tier has one certificate: set one of them." }}
 {{- end }}
+{{- if $tiers.selfSigned }}
+{{- if or $given $tiers.certManager.issuerRef.name }}
+{{- fail "tls.tiers has selfSigned, and Secrets or certManager.issuerRef.name besides, but each tier has one certificate: set one of them." }}
+{{- end }}
+{{- $demand := dict }}{{ include "inferencehub.demand" (list . $demand) }}
+{{- if not $demand.stays }}
+{{- fail "tls.tiers.selfSigned is true, but the scaler, which makes the certificates, does not run: set inference.autoscaling.source to demand or keda, or use tls.tiers.certManager." }}
+{{- end }}
+{{- end }}
 {{- $pod := .Values.securityContext.pod }}
-{{- $secrets := or $given $tiers.certManager.issuerRef.name (include "inferencehub.tls.callers" .) .Values.auth.apiKeys.existingSecret }}
+{{- $secrets := or $tiers.selfSigned $given $tiers.certManager.issuerRef.name (include "inferencehub.tls.callers" .) .Values.auth.apiKeys.existingSecret }}
 {{- if and $secrets $pod.runAsUser (not $pod.fsGroup) }}
 {{- fail (printf "securityContext.pod.runAsUser is %v and there is no fsGroup, so the files of the Secrets of tls and auth could be read by root alone: set securityContext.pod.fsGroup." $pod.runAsUser) }}
 {{- end }}

@@ -13,8 +13,13 @@
 {{- $root := index . 0 }}{{ $tier := index . 1 }}{{ $tiers := $root.Values.tls.tiers }}
 {{- with (index $tiers $tier).existingSecret }}{{ . }}
 {{- else }}
-{{- if $tiers.certManager.issuerRef.name }}{{ include "inferencehub.fullname" $root }}-{{ $tier }}-tls{{ end }}
+{{- if or $tiers.certManager.issuerRef.name $tiers.selfSigned }}{{ include "inferencehub.fullname" $root }}-{{ $tier }}-tls{{ end }}
 {{- end }}
+{{- end }}
+
+{{/* The Secret with the authority that the scaler makes. No pod mounts it. */}}
+{{- define "inferencehub.tls.authority" -}}
+{{ include "inferencehub.fullname" . }}-tiers-authority
 {{- end }}
 
 {{/* The name in a tier's certificate, by which the other one knows it: (list root tier) */}}
@@ -35,13 +40,20 @@
 {{- end }}
 {{- end }}
 
-{{/* Its volume and its mount. A Secret is mounted as a whole: a file of its own (subPath) would never change. */}}
+{{/*
+Its volume and its mount. The Secret is mounted as a whole: a file of its own (subPath) would never change. Its keys are named,
+so a pod waits until it has all of them, and keeps the files it has if they are removed.
+*/}}
 {{- define "inferencehub.tls.volume" -}}
 {{- with include "inferencehub.tls.tier" (list .root .component) }}
 - name: tier-tls
   secret:
     secretName: {{ . }}
     defaultMode: 0400
+    items:
+      - {key: tls.crt, path: tls.crt}
+      - {key: tls.key, path: tls.key}
+      - {key: ca.crt, path: ca.crt}
 {{- end }}
 {{- end }}
 

@@ -24,6 +24,18 @@
   value: {{ include "inferencehub.scaler.certificate" $root | quote }}
 - name: HUB_MAKE_CERTIFICATE
   value: {{ eq $values.certificates.source "self" | quote }}
+{{- if $root.Values.tls.tiers.selfSigned }}
+- name: HUB_AUTHORITY_SECRET
+  value: {{ include "inferencehub.tls.authority" $root }}
+{{- $certificates := list }}
+{{- range $tier := list "gateway" "inference" }}
+{{- $certificates = append $certificates (printf "%s=%s:%s" $tier (include "inferencehub.tls.tier" (list $root $tier)) (include "inferencehub.tls.name" (list $root $tier))) }}
+{{- end }}
+- name: HUB_TIER_CERTIFICATES
+  value: {{ join "," $certificates | quote }}
+- name: HUB_TIER_SETTLE_S
+  value: {{ int $root.Values.tls.tiers.settleSeconds | quote }}
+{{- end }}
 - name: HUB_ACTIVATE
   value: {{ join "," $demand.activate | quote }}
 {{- end }}

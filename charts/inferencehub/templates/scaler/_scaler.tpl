@@ -50,6 +50,7 @@ of each pool that is not to sleep: it may have slept with the values before. And
 {{- $_ := set $into "activate" $activate }}
 {{- $_ := set $into "deployments" $deployments }}
 {{- $_ := set $into "models" $models }}
+{{- $_ := set $into "stays" $scaler }}
 {{- $_ := set $into "scaler" (or $scaler (gt (len $into.woken) 0)) }}
 {{- end }}
 
