@@ -25,7 +25,7 @@ TIERS   = pyproject.toml $(IMAGES:%=--extra %)
 WITHIN  = --constraint requirements/dev.txt -o
 
 .PHONY: help install run test lint types unit test-long fuzz conformance test-tools test-lowest test-images bench \
-        bench-quick bench-guard images kind-load deploy port-forward k8s-test k8s-test-all hpa-demo scan sbom lock \
+        bench-quick bench-guard images kind-load deploy port-forward cert-manager k8s-test k8s-test-all hpa-demo scan sbom lock \
         clean
 .DELETE_ON_ERROR:
 
@@ -109,6 +109,15 @@ deploy: ## the chart as release hub, on the cluster that kubectl points at
 
 port-forward: ## the gateway of release hub at localhost:3000
 	@kubectl port-forward service/hub-inferencehub-gateway 3000:3000
+
+# What `make k8s-test` runs if it is there. Its schemas come out of the same module, whose hash is in go.sum.
+cert-manager: build/cert-manager/controllers ## cert-manager's controllers and CRDs, for `make k8s-test`; needs Go
+
+build/cert-manager/controllers: $(wildcard k8s-tests/cert_manager/*)
+	$(SAY) 'building cert-manager (once, 3 minutes)'
+	@mkdir -p $(@D)
+	@cd $(<D) && CGO_ENABLED=0 go build -trimpath -buildvcs=false -o $(CURDIR)/$@ . && \
+	  cp -r --no-preserve=mode "$$(go list -m -f '{{.Dir}}' github.com/cert-manager/cert-manager)/deploy/crds" $(CURDIR)/$(@D)
 
 k8s-test: install ## the chart on a real cluster; after `make images kind-load`
 	$(SAY) 'pytest, cluster'

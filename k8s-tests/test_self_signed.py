@@ -15,7 +15,7 @@ from open_loop import open_loop
 
 AUTHORITY = "hub-inferencehub-tiers-authority"
 TIERS = ("gateway", "inference")
-SETTLE_S = 20
+SETTLE_S = 15
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +29,7 @@ def hub() -> Iterator[Release]:
         "tls": {"tiers": {"selfSigned": True, "settleSeconds": SETTLE_S}},
     }
     with release(values, "hub-self-signed") as hub:
+        eventually(lambda: len(hub.ready("inference")) == 2, "the autoscaler has started the second pod")
         yield hub
 
 
@@ -61,7 +62,7 @@ def test_pods_wait_for_their_certificates_and_models_answer_through_tls(hub: Rel
 
 def test_upgrades_and_new_scalers_keep_them(hub: Release) -> None:
     before = all_files(hub)
-    hub.deploy({**hub.values, "commonLabels": {"team": "ml"}})
+    hub.deploy({**hub.values, "monitoring": {"dashboard": {"enabled": True}}})
     hub.restart("hub-inferencehub-scaler")
     assert all_files(hub) == before
 
