@@ -28,7 +28,7 @@ ROOMS = {
         "caller_settings",
     ),
     "inference": ("__main__", "server", "grpc_api", "models", "runtimes", "metrics", "settings"),
-    "scaler": ("__main__", "server", "metrics", "activator", "metrics_api", "tier_tls", "demand", "kube", "settings"),
+    "scaler": ("__main__", "server", "metrics", "activator", "metrics_api", "tier_tls", "demand", "issuing", "kube", "settings"),
     "cli": ("__main__", "run", "keys", "tiers", "ports", "supervisor"),
 }  # fmt: skip
 MOST_ROOMS, MOST_FILES, DEEPEST = 12, 10, 2

@@ -72,8 +72,3 @@ def test_a_secret_holds_it_and_keeps_the_rest() -> None:
     assert from_secret(secret) == made
     assert secret["metadata"]["resourceVersion"] == "7"
     assert secret["data"]["note"] == b64encode(b"mine").decode()
-
-
-def test_openssl_says_why() -> None:
-    with pytest.raises(RuntimeError, match="openssl made no certificate"):
-        make(("no name\n[",), None)

@@ -15,10 +15,10 @@ import aiohttp
 import pytest
 
 from inferencehub.core.process.settings import SettingError
+from inferencehub.scaler.issuing import LIFE
 from inferencehub.scaler.metrics_api.registration import Pace
 from inferencehub.scaler.server import Scaler
 from inferencehub.scaler.settings import ScalerSettings
-from inferencehub.scaler.tier_tls.issuing import LIFE
 from inferencehub.scaler.tier_tls.keeper import CHANGED, contents_in, pair_in
 from tests.authority import Secret
 from tests.hub import Hub, eventually, mock_model, running_hub

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
-from inferencehub.scaler.tier_tls.issuing import AUTHORITY_LIFE, LIFE, Pair, new_authority, sign
+from inferencehub.scaler.issuing import AUTHORITY_LIFE, LIFE, Pair, new_authority, sign
 from inferencehub.scaler.tier_tls.rotation import Contents, next_authority, next_contents
 
 NAMES = {"gateway": "hub-gateway.ml.svc", "inference": "hub-inference.ml.svc"}

@@ -16,14 +16,13 @@ from __future__ import annotations
 import logging
 import re
 import ssl
-import subprocess
 import tempfile
 from base64 import b64decode, b64encode
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
+from inferencehub.scaler.issuing import Pair, names_of, self_signed
 from inferencehub.scaler.kube import Object
 
 logger = logging.getLogger(__name__)
@@ -68,20 +67,12 @@ class Certificate:
         """Whether it is valid for these names, lasts long enough, and is one of those that callers should trust."""
         if self.chain not in self.authority:
             return False
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        try:
-            self.context(self.chain)  # fails if the key does not belong to the certificate
-            context.load_verify_locations(cadata=self.chain)
-        except (ssl.SSLError, ValueError):
-            return False
-        return any(covers(found, names, now) for found in context.get_ca_certs())
-
-
-def covers(found: dict[str, Any], names: tuple[str, ...], now: datetime) -> bool:
-    """Whether a certificate (a dict of Python's ssl module) is valid for all names and need not be renewed yet."""
-    listed = {value for kind, value in found.get("subjectAltName", ()) if kind == "DNS"}
-    ends = datetime.fromtimestamp(ssl.cert_time_to_seconds(str(found["notAfter"])), UTC)
-    return set(names) <= listed and ends - now > RENEW
+        found = Pair(self.chain, self.key).read()
+        return (
+            found is not None
+            and set(names) <= set(names_of(found))
+            and found.not_valid_after_utc - now > RENEW
+        )
 
 
 def from_secret(secret: Object) -> Certificate | None:
@@ -101,30 +92,14 @@ def to_secret(secret: Object, certificate: Certificate) -> Object:
 def make(names: tuple[str, ...], before: Certificate | None, life: timedelta = LIFE) -> Certificate:
     """Make a new certificate for these names.
 
-    The command `openssl` makes it. The image has it, because Debian's ca-certificates needs it. A library for this one
-    call would be larger than all other libraries in the image together.
-
     Args:
         names: DNS names that the certificate is valid for.
         before: the previous certificate, which stays trusted; None if there is none.
         life: how long the certificate is valid.
-
-    Raises:
-        RuntimeError: if openssl fails; the text contains openssl's message.
     """
-    listed = ",".join(f"DNS:{name}" for name in names)
-    with tempfile.TemporaryDirectory() as directory:
-        key, chain = Path(directory, KEY), Path(directory, CHAIN)
-        key.touch(mode=0o600)
-        done = subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc",
-             "-days", str(life.days), "-subj", "/CN=inferencehub-scaler", "-addext", f"subjectAltName={listed}",
-             "-keyout", str(key), "-out", str(chain)],
-            capture_output=True, text=True, timeout=30,
-        )  # fmt: skip
-        if done.returncode:
-            raise RuntimeError(f"openssl made no certificate: {done.stderr[-500:]}")
-        trusted = [chain.read_text()]
-        if before is not None:
-            trusted += [before.chain, *PEM.findall(before.authority)]
-        return Certificate(trusted[0], key.read_text(), "".join(list(dict.fromkeys(trusted))[:TRUSTED]))
+    now = datetime.now(UTC)
+    made = self_signed(names, now, now + life)
+    trusted = [made.certificate]
+    if before is not None:
+        trusted += [before.chain, *PEM.findall(before.authority)]
+    return Certificate(made.certificate, made.key, "".join(list(dict.fromkeys(trusted))[:TRUSTED]))

@@ -13,9 +13,9 @@ from base64 import b64decode, b64encode
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
+from inferencehub.scaler.issuing import Pair
 from inferencehub.scaler.kube import Kube, KubeError, Object
 from inferencehub.scaler.settings import ScalerSettings
-from inferencehub.scaler.tier_tls.issuing import Pair
 from inferencehub.scaler.tier_tls.rotation import PEM, Contents, next_authority, next_contents
 
 logger = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 
 from cryptography import x509
 
-from inferencehub.scaler.tier_tls.issuing import RENEW, RENEW_AUTHORITY, Pair, new_authority, sign, signed_by
+from inferencehub.scaler.issuing import RENEW, RENEW_AUTHORITY, Pair, names_of, new_authority, sign, signed_by
 
 PEM = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----\n?", re.DOTALL)
 
@@ -92,14 +92,9 @@ def valid(authority: str, now: datetime) -> bool:
 def usable(shown: Pair, name: str, trusted: tuple[str, ...], now: datetime) -> x509.Certificate | None:
     """A tier's certificate; None if it is broken, over, for another name, or of an authority that nobody trusts."""
     found = shown.read()
-    if found is None or found.not_valid_after_utc <= now:
+    if found is None or found.not_valid_after_utc <= now or names_of(found) != [name]:
         return None
-    try:
-        names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return None
-    named = names.get_values_for_type(x509.DNSName) == [name]
-    return found if named and any(signed_by(found, one) for one in trusted) else None
+    return found if any(signed_by(found, one) for one in trusted) else None
 
 
 def lasts(found: x509.Certificate, authority: Pair, now: datetime) -> bool:

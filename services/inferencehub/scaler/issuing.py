@@ -1,4 +1,4 @@
-"""An authority and the certificates that it signs, as RFC 5280 has them: ECDSA P-256 and SHA-256."""
+"""Certificates as RFC 5280 has them, ECDSA P-256 and SHA-256: an authority, what it signs, and one that has signed itself."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def new_authority(name: str, now: datetime) -> Pair:
         begun(key.public_key(), subject, number, now, now + AUTHORITY_LIFE)
         .issuer_name(subject)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(usage(signs_certificates=True), critical=True)
+        .add_extension(usage(key_cert_sign=True, crl_sign=True), critical=True)
         .add_extension(identifier, critical=False)
         .sign(key, hashes.SHA256())
     )
@@ -88,7 +88,7 @@ def sign(authority: Pair, tier: str, name: str, now: datetime) -> Pair:
         .issuer_name(by.subject)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(usage(signs_certificates=False), critical=True)
+        .add_extension(usage(digital_signature=True), critical=True)
         .add_extension(x509.ExtendedKeyUsage([USAGES[tier]]), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(
@@ -97,6 +97,41 @@ def sign(authority: Pair, tier: str, name: str, now: datetime) -> Pair:
         .sign(signer, hashes.SHA256())
     )
     return pair(made, key)
+
+
+def self_signed(names: tuple[str, ...], now: datetime, ends: datetime) -> Pair:
+    """A server's certificate that clients trust by itself. It is its own authority.
+
+    Args:
+        names: DNS names that it is for.
+        now, ends: when it begins and ends, with a time zone.
+    """
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "inferencehub-scaler")])
+    # Several that are trusted have one name: the identifiers tell them apart.
+    own = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    same = x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
+    made = (
+        begun(key.public_key(), subject, x509.random_serial_number(), now, ends)
+        .issuer_name(subject)
+        .add_extension(x509.SubjectAlternativeName(list(map(x509.DNSName, names))), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(usage(digital_signature=True, key_cert_sign=True), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(own, critical=False)
+        .add_extension(same, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return pair(made, key)
+
+
+def names_of(found: x509.Certificate) -> list[str]:
+    """The DNS names in a certificate."""
+    try:
+        names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    return names.get_values_for_type(x509.DNSName)
 
 
 def signed_by(found: x509.Certificate, authority: str) -> bool:
@@ -116,12 +151,14 @@ def begun(
     return made.not_valid_before(now - SLOW_CLOCKS).not_valid_after(ends)
 
 
-def usage(signs_certificates: bool) -> x509.KeyUsage:
+def usage(
+    digital_signature: bool = False, key_cert_sign: bool = False, crl_sign: bool = False
+) -> x509.KeyUsage:
     """What a key may be used for."""
     return x509.KeyUsage(
-        digital_signature=not signs_certificates,
-        key_cert_sign=signs_certificates,
-        crl_sign=signs_certificates,
+        digital_signature=digital_signature,
+        key_cert_sign=key_cert_sign,
+        crl_sign=crl_sign,
         content_commitment=False,
         key_encipherment=False,
         data_encipherment=False,
