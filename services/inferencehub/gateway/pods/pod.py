@@ -70,8 +70,7 @@ class Pod:
         self.replicas: dict[tuple[str, str], Replica] = {}
         self.tries = False
         self.beats = 0  # grows while its task works; see `routing/watchdog.py`
-        self._unwanted = asyncio.Event()
-        self._unhealthy: set[str] = set()
+        self._unwanted, self._unhealthy = asyncio.Event(), set[str]()
         self._new_channel = channel
         self._channel: Channel | None = None
         self._check_now, self._read_now = asyncio.Event(), asyncio.Event()
@@ -182,11 +181,11 @@ class Pod:
 
     async def _serve(self, channel: Channel) -> None:
         metadata = await channel.ask("ServerMetadata", pb.ServerMetadataRequest(), pb.ServerMetadataResponse)
-        self.ours = extension.EXTENSION in metadata.extensions
-        self.takes_callers = extension.CALLERS in metadata.extensions
-        self.pool = extension.pool_of(metadata.extensions)
-        if stream_port := extension.stream_port_of(metadata.extensions):
-            channel.stand(stream_port)
+        told = metadata.extensions
+        self.ours, self.takes_callers = extension.EXTENSION in told, extension.CALLERS in told
+        self.pool = extension.pool_of(told)
+        if port := extension.stream_port_of(told):
+            channel.stand(port)
         # Our pods have a name that says only whether they drain: while they load, each model's own name decides.
         watched = await channel.has_watch(*((extension.OPEN, "") if self.ours else ("",)))
         await self._read(channel)
