@@ -83,6 +83,11 @@ class Secret:
         ca = str(self.directory / "ca.crt")
         return {**{f"tier_{name}": file for name, file in self.settings.items()}, "tier_tls_ca": ca}
 
+    @property
+    def ops_settings(self) -> dict[str, Any]:
+        """What names all three, for TLS at the ops port."""
+        return {name.replace("tier", "ops"): file for name, file in self.tier_settings.items()}
+
     def hold(self, chain: Path, key: Path, *authorities: Authority) -> None:
         """Put other files there; with authorities, also a file of all of them."""
         files = {"tls.crt": chain.read_text(), "tls.key": key.read_text()}

@@ -58,7 +58,8 @@ async def test_with_keys_and_tls_everywhere_the_curl_line_works_with_a_key(tmp_p
         json.dumps({"keys": [{"id": "me", "sha256": digest(key.encode()).hex()}]})
     )
     files = {
-        f"HUB_{name.upper()}": file for name, file in {**secret.settings, **secret.tier_settings}.items()
+        f"HUB_{name.upper()}": file
+        for name, file in {**secret.settings, **secret.tier_settings, **secret.ops_settings}.items()
     }
     names = {"HUB_TIER_TLS_SERVER_NAME": "localhost", "HUB_TIER_TLS_CLIENT_NAMES": "localhost"}
     ports = {"HUB_HEALTH_PORT": str(free_port()), "HUB_API_KEYS": str(tmp_path / "keys.json")}

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import ssl
 import sys
 from collections.abc import Mapping
 
 import click
 
 from inferencehub.cli.ports import Port
-from inferencehub.cli.supervisor import Tier, say, until_answers
+from inferencehub.cli.supervisor import Tier, any_certificate, say, until_answers
 from inferencehub.cli.tiers import tiers
 from inferencehub.core.process.settings import read_settings
 from inferencehub.inference.settings import InferenceSettings
@@ -103,11 +102,3 @@ async def greet(gateway: Tier, inference: list[Tier]) -> None:
     sys.stderr.write(f"\nInferenceHub is ready. Try:\n\n  {command}\n\n")
     sys.stderr.write(f"Pages: {url}/docs   Models: {url}/v2/models   Ctrl-C stops it.\n\n")
     sys.stderr.flush()
-
-
-def any_certificate() -> ssl.SSLContext:
-    """For a question to a process of our own, whose certificate may be for any name, by anybody."""
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context

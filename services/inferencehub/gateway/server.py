@@ -29,7 +29,7 @@ from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.oip.admin.log_settings import LogSettings
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.process.metrics import Reloads
-from inferencehub.core.process.ops_port import ops_server
+from inferencehub.core.process.ops_port import OpsServer
 from inferencehub.core.tls.certificate import Contents
 from inferencehub.gateway.calls.authentication import Authentication
 from inferencehub.gateway.calls.call_limits import BehindProxies, CallLimits
@@ -89,7 +89,8 @@ class Gateway:
         self.draining = False
         self.metrics = Metrics(access)
         self.bytes_held = ByteBudget(settings.queue_bytes)
-        self.fleet = Fleet(settings)
+        ops_certificate = settings.ops_certificate()
+        self.fleet = Fleet(settings, ops_certificate)
         self.table = RoutingTable(self.fleet, self.bytes_held, self.metrics.lane)
         self.unknown = UnknownModels(self.fleet, self.table)
         self.queries = ModelQueries(self.fleet, self.table, self.unknown, self.metrics.statistics)
@@ -102,14 +103,20 @@ class Gateway:
         source = None if self.tokens is None else self.tokens.source
         sources = (self.certificate, self.keys, source, self.limits)
         self.watched = [one for one in sources if one is not None]
-        self.metrics.registry.register(Reloads("inferencehub_gateway", *self.watched, self.fleet.certificate))
+        self.metrics.registry.register(
+            Reloads("inferencehub_gateway", *self.watched, self.fleet.certificate, ops_certificate)
+        )
         limits = self._limits()
         self.edge = self._make_edge()
         self.http = HttpServer(self.edge, settings.port, limits, self.bytes_held, self.certificate)
         self.grpc = self._make_grpc(limits)
         self.bytes_held.relieve = self._relieve
-        self.ops = ops_server(
-            settings.ops_port, self.metrics.registry, self.not_ready, {"/demand": self.demand.page}
+        self.ops = OpsServer(
+            settings.ops_port,
+            self.metrics.registry,
+            self.not_ready,
+            {"/demand": self.demand.page},
+            certificate=ops_certificate,
         )
 
     def _make_edge(self) -> Edge:

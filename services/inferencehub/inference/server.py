@@ -26,7 +26,7 @@ from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.oip import messages
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.process.metrics import Reloads
-from inferencehub.core.process.ops_port import Answer, Asked, ops_server
+from inferencehub.core.process.ops_port import Answer, Asked, OpsServer
 from inferencehub.core.tls.certificate import Contents
 from inferencehub.core.values.errors import listed
 from inferencehub.inference.grpc_api.health import AT_START, OPEN, READY, STARTED
@@ -55,7 +55,7 @@ class InferenceServer:
 
     Raises:
         SettingError: if there is no model repository.
-        BadFile: if the certificate for the gateways can't be used.
+        BadFile: if a certificate can't be used.
     """
 
     def __init__(self, settings: InferenceSettings, access: AccessLog | None = None) -> None:
@@ -72,7 +72,9 @@ class InferenceServer:
             ProcessRules(settings.model_grace_s, settings.max_message_bytes, settings.model_env),
         )
         self.certificate = settings.tier_certificate(admits=settings.tier_tls_client_names)
-        self.metrics.registry.register(Reloads("inferencehub_inference", self.certificate))
+        ops_certificate = settings.ops_certificate()
+        reloaded = (self.certificate, ops_certificate)
+        self.metrics.registry.register(Reloads("inferencehub_inference", *reloaded))
         self.servicer = Servicer(self.models, settings, access, self.certificate)
         self.grpc = self._make_grpc()
         self.plain_health = None if self.certificate is None else plain_health_server(settings.health_port)
@@ -81,8 +83,12 @@ class InferenceServer:
         )
         self.models.bytes_held.relieve = self._relieve
         self.servicer.queries.ready = lambda: not self.not_ready()
-        self.ops = ops_server(
-            settings.ops_port, self.metrics.registry, self.not_ready, {"/address": self.address}
+        self.ops = OpsServer(
+            settings.ops_port,
+            self.metrics.registry,
+            self.not_ready,
+            {"/address": self.address},
+            certificate=ops_certificate,
         )
         self._loading: asyncio.Task[None] | None = None
 

@@ -9,7 +9,7 @@ from time import monotonic
 from prometheus_client import Counter
 from prometheus_client.core import GaugeMetricFamily
 
-from inferencehub.core.process.metrics import new_registry
+from inferencehub.core.process.metrics import Reloaded, Reloads, new_registry
 from inferencehub.scaler.demand.gateways import Release
 from inferencehub.scaler.demand.total import Total
 
@@ -23,9 +23,15 @@ class Metrics:
     Args:
         totals: the demand by release; the scaler changes this mapping while it runs.
         ends: when each certificate that the scaler keeps for the tiers ends, by what it is for; likewise.
+        certificate: of the ops port; None if it speaks in plain.
     """
 
-    def __init__(self, totals: Mapping[Release, Total], ends: Mapping[str, datetime]) -> None:
+    def __init__(
+        self,
+        totals: Mapping[Release, Total],
+        ends: Mapping[str, datetime],
+        certificate: Reloaded | None = None,
+    ) -> None:
         self.totals = totals
         self.ends = ends
         self.registry = new_registry(P)
@@ -38,6 +44,7 @@ class Metrics:
             ("pool", "replicas"),
             registry=self.registry,
         )
+        self.registry.register(Reloads(P, certificate))
         self.registry.register(self)
 
     def called(self, status: int) -> None:

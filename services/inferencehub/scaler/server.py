@@ -20,7 +20,7 @@ from time import monotonic
 from aiohttp import web
 
 from inferencehub.core.http1.server import listen
-from inferencehub.core.process.ops_port import ops_server
+from inferencehub.core.process.ops_port import OpsServer
 from inferencehub.scaler.activator import Activator
 from inferencehub.scaler.demand.gateways import Gateways, Release
 from inferencehub.scaler.demand.page import demand_page
@@ -45,6 +45,9 @@ class Scaler:
     Args:
         settings: the scaler's settings.
         pace: when the scaler checks its certificate, its APIService and the certificates of the tiers.
+
+    Raises:
+        BadFile: if the certificate of the ops port can't be used.
     """
 
     def __init__(
@@ -56,9 +59,11 @@ class Scaler:
         self.port = settings.port
         self.draining = False
         self.kube = Kube(settings.kubernetes_url, Path(settings.credentials))
-        self.gateways = Gateways(self.kube, "" if settings.all_namespaces else settings.namespace)
+        certificate = settings.ops_certificate()
+        followed = "" if settings.all_namespaces else settings.namespace
+        self.gateways = Gateways(self.kube, followed, certificate=certificate)
         self.tier_certificates = TierCertificates(self.kube, settings, pace.look_s)
-        self.metrics = Metrics(self.gateways.totals, self.tier_certificates.ends)
+        self.metrics = Metrics(self.gateways.totals, self.tier_certificates.ends, certificate)
         self.callers = Callers(self.kube, self._listen)
         self.registration = Registration(self.kube, settings, self._listen, pace)
         self.activators = [
@@ -69,7 +74,13 @@ class Scaler:
         self._runner = web.AppRunner(api.app, access_log=None)
         self._context: ssl.SSLContext | None = None
         page = demand_page(self.gateways.totals, settings.namespace)
-        self.ops = ops_server(settings.ops_port, self.metrics.registry, self.not_ready, {"/demand": page})
+        self.ops = OpsServer(
+            settings.ops_port,
+            self.metrics.registry,
+            self.not_ready,
+            {"/demand": page},
+            certificate=certificate,
+        )
         self._tasks: list[asyncio.Task[None]] = []
 
     def not_ready(self) -> str:

@@ -71,6 +71,7 @@ class ScalerSettings(ProcessSettings):
     )
 
     def __post_init__(self) -> None:
+        self.check_files("ops")
         if self.metrics_api and not (self.service and self.certificate_secret):
             raise SettingError("HUB_METRICS_API needs HUB_SERVICE and HUB_CERTIFICATE_SECRET")
         if self.activate and not self.release:

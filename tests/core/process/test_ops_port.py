@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from inferencehub.core.http1.limits import Limits
 from inferencehub.core.http1.server import HttpServer
-from inferencehub.core.process.ops_port import Answer, Asked, ops_server
+from inferencehub.core.process.ops_port import Answer, Asked, OpsServer
 from tests.gateway.raw import Raw, request
 
 PAGES = "/metrics, /healthz, /readyz, /more"
@@ -28,7 +28,7 @@ async def ops(reason: str = "", **limits: Any) -> AsyncIterator[HttpServer]:
     """An ops port."""
     registry = CollectorRegistry()
     Counter("seen", "what was seen", registry=registry).inc()
-    server = ops_server(0, registry, lambda: reason, {"/more": more}, Limits(**limits))
+    server = OpsServer(0, registry, lambda: reason, {"/more": more}, Limits(**limits))
     await server.start()
     yield server
     await server.stop(0)

@@ -219,6 +219,13 @@ def test_slices_that_tell_no_address_to_ask_are_passed_over() -> None:
     assert gateways_of([whole, names, any_port]) == {HUB: [PolledGateway("10.0.0.1:9090", True)]}
 
 
+def test_a_port_says_that_it_speaks_tls() -> None:
+    """The Service's appProtocol stands in its EndpointSlices."""
+    secure = slice_of("hub", {"addresses": ["10.0.0.1"]})
+    secure["ports"][1]["appProtocol"] = "https"
+    assert gateways_of([secure]) == {HUB: [PolledGateway("10.0.0.1:9090", True, secure=True)]}
+
+
 def test_slices_of_a_release_are_one_list() -> None:
     slices = [
         slice_of("hub", {"addresses": ["10.0.0.2"]}, {"addresses": ["10.0.0.1"]}),

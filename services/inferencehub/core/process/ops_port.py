@@ -3,6 +3,8 @@
 GET /metrics   Prometheus text
 GET /healthz   liveness: 200 while the process works
 GET /readyz    readiness: 200 while the process accepts requests, else 503, with the reason
+
+With TLS, all but the probes is for who shows a certificate: a kubelet has none.
 """
 
 from __future__ import annotations
@@ -18,11 +20,14 @@ from inferencehub.core.http1.handler import Head, Reply, Request
 from inferencehub.core.http1.limits import Limits
 from inferencehub.core.http1.server import HttpServer
 from inferencehub.core.lane.byte_budget import ByteBudget
+from inferencehub.core.tls.certificate import Contents
+from inferencehub.core.tls.ops_certificate import OpsCertificate
 
 JSON = "application/json"
 # The clients of this port are few, trusted, and send no bodies. Answers have some 100 KB at most.
 LIMITS = Limits(max_connections=256)
 BUDGET_BYTES = 32 * 2**20
+PROBES = ("/healthz", "/readyz")
 
 
 class Asked(NamedTuple):
@@ -50,11 +55,15 @@ class OpsPages:
         registry: the metrics to show.
         ready: returns "" while the process accepts requests, else the reason why it does not.
         more: further pages by path.
+        secure: whether all but the probes needs a certificate.
     """
 
-    def __init__(self, registry: CollectorRegistry, ready: Callable[[], str], more: dict[str, Page]) -> None:
+    def __init__(
+        self, registry: CollectorRegistry, ready: Callable[[], str], more: dict[str, Page], secure: bool
+    ) -> None:
         self._registry = registry
         self._ready = ready
+        self._secure = secure
         self._pages = {
             "/metrics": self._metrics,
             "/healthz": self._healthz,
@@ -71,7 +80,10 @@ class OpsPages:
         head = request.head
         path = head.path.decode("ascii")
         page = self._pages.get(path)
-        if page is None:
+        if self._secure and path not in PROBES and not head.peer.names:
+            sentence = "no certificate with a name was shown; without one there are only /healthz and /readyz"
+            status, content_type, body = 403, JSON, msgspec.json.encode({"error": sentence})
+        elif page is None:
             sentence = f"no page '{path[:80]}', expected one of {', '.join(self._pages)}"
             status, content_type, body = 404, JSON, msgspec.json.encode({"error": sentence})
         else:
@@ -97,21 +109,45 @@ class OpsPages:
         return (503 if reason else 200), JSON, msgspec.json.encode({"ready": not reason, "reason": reason})
 
 
-def ops_server(
-    port: int,
-    registry: CollectorRegistry,
-    ready: Callable[[], str],
-    more: dict[str, Page],
-    limits: Limits = LIMITS,
-) -> HttpServer:
-    """The server of a process's ops port, not started yet.
+class OpsServer(HttpServer):
+    """The server of a process's ops port.
 
     Args:
         port: the port to listen at; 0 takes a free one.
         registry, ready, more: see `OpsPages`.
         limits: limits for the clients of this port.
+        certificate: for TLS; it is looked at while the server runs.
     """
-    budget = ByteBudget(BUDGET_BYTES)
-    server = HttpServer(OpsPages(registry, ready, more), port, limits, budget)
-    budget.relieve = server.unread.relieve
-    return server
+
+    def __init__(
+        self,
+        port: int,
+        registry: CollectorRegistry,
+        ready: Callable[[], str],
+        more: dict[str, Page],
+        limits: Limits = LIMITS,
+        certificate: OpsCertificate | None = None,
+    ) -> None:
+        budget = ByteBudget(BUDGET_BYTES)
+        pages = OpsPages(registry, ready, more, secure=certificate is not None)
+        super().__init__(pages, port, limits, budget, certificate)
+        budget.relieve = self.unread.relieve
+        self.certificate = certificate
+
+    async def start(self) -> None:
+        """See `HttpServer`."""
+        if self.certificate is not None:
+            self.certificate.changed = self._changed
+            self.certificate.start()
+        await super().start()
+
+    async def stop(self, grace_s: float) -> None:
+        """See `HttpServer`."""
+        await super().stop(grace_s)
+        if self.certificate is not None:
+            await self.certificate.stop()
+
+    def _changed(self, before: Contents) -> None:
+        """Let the other sides show their certificates again, if those who signed them may not be trusted any more."""
+        if self.certificate is not None and before.authorities != self.certificate.contents.authorities:
+            self.renew()

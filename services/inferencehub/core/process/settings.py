@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, get_type_hints
 
 from inferencehub.core.tls.certificate import Certificate
+from inferencehub.core.tls.ops_certificate import OpsCertificate
 from inferencehub.core.values.call_rules import TimeLimits
 
 PREFIX = "HUB_"
@@ -66,6 +67,35 @@ class ProcessSettings:
         least=0,
         most=600,
     )
+    ops_tls_cert: str = setting(
+        "",
+        "file with the certificate of the ops port, followed by those that signed it, as PEM; metrics, demand and "
+        "probes are then TLS only; read again when it changes",
+    )
+    ops_tls_key: str = setting("", "file with the key of this certificate, as PEM, without a password")
+    ops_tls_ca: str = setting(
+        "",
+        "file with the authorities that sign the certificates of who reads metrics and of other ops ports, as PEM; all "
+        "but probes is only for who shows one; read again when it changes",
+    )
+
+    def check_files(self, port: str) -> None:
+        """Raise `SettingError` if some of the files for mutual TLS of a port are named, and others are not."""
+        names = [f"{port}_tls_{part}" for part in ("cert", "key", "ca")]
+        files = [getattr(self, name) for name in names]
+        if any(files) and not all(files):
+            cert, key, ca = (PREFIX + name.upper() for name in names)
+            raise SettingError(f"{cert}, {key} and {ca} belong together, expected all or none")
+
+    def ops_certificate(self) -> OpsCertificate | None:
+        """The certificate of the ops port; None if it speaks in plain.
+
+        Raises:
+            BadFile: if it can't be used.
+        """
+        if not self.ops_tls_cert:
+            return None
+        return OpsCertificate(self.ops_tls_cert, self.ops_tls_key, self.ops_tls_ca)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -111,10 +141,8 @@ class TierSettings(ProcessSettings):
     def check(self) -> None:
         """Raise `SettingError` if settings do not go together."""
         self.check_timeouts()
-        files = (self.tier_tls_cert, self.tier_tls_key, self.tier_tls_ca)
-        if any(files) and not all(files):
-            names = "HUB_TIER_TLS_CERT, HUB_TIER_TLS_KEY and HUB_TIER_TLS_CA"
-            raise SettingError(f"{names} belong together, expected all or none")
+        self.check_files("tier")
+        self.check_files("ops")
 
     @property
     def time_limits(self) -> TimeLimits:

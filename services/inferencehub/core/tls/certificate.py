@@ -79,8 +79,18 @@ class Certificate(WatchedFiles):
         return f"the certificate is for {shown}, expected {' or '.join(self.admits)}"
 
     def use(self, contents: tuple[bytes, ...]) -> None:
-        """See `WatchedFiles`. OpenSSL reads the certificate and its key from the files."""
+        """See `WatchedFiles`."""
         context = client_context() if self.calls else server_context(self._protocols)
+        self.load(context, contents)
+        before, self.contents, self.context = self.contents, Contents(*contents), context
+        self.changed(before)
+
+    def load(self, context: ssl.SSLContext, contents: tuple[bytes, ...]) -> None:
+        """Let a context show and trust these contents. OpenSSL reads the certificate and its key from the files.
+
+        Raises:
+            BadFile, OSError: see `use`.
+        """
         try:
             context.load_cert_chain(self._chain, self._key, password=no_password)
             if self._authorities:
@@ -89,8 +99,6 @@ class Certificate(WatchedFiles):
             raise BadFile(self._sentence(error)) from None
         if self.read() != contents:
             raise OSError(EAGAIN, "it changes just now", self._chain)
-        before, self.contents, self.context = self.contents, Contents(*contents), context
-        self.changed(before)
 
     def _sentence(self, error: Exception) -> str:
         """What is wrong, by the names of the settings."""

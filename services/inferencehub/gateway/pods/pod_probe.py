@@ -9,7 +9,10 @@ new one is found after n connections on average: at five probes a second, this t
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable
+
+from inferencehub.core.tls.ops_certificate import OpsCertificate
 
 EVERY_S = 0.2
 PROBE_S = 1.0
@@ -23,11 +26,15 @@ class PodProbe:
     Args:
         targets: host:port of ops ports behind a load balancer.
         met: called for each answer, with the pod's host:port for gRPC.
+        certificate: for ops ports that speak TLS; None for plain ones.
     """
 
-    def __init__(self, targets: tuple[str, ...], met: Callable[[str], None]) -> None:
+    def __init__(
+        self, targets: tuple[str, ...], met: Callable[[str], None], certificate: OpsCertificate | None
+    ) -> None:
         self.targets = targets
         self.met = met
+        self.certificate = certificate
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -45,21 +52,22 @@ class PodProbe:
         while True:
             try:
                 async with asyncio.timeout(PROBE_S):
-                    self.met(await who_answers(target))
+                    tls = None if self.certificate is None else self.certificate.asking
+                    self.met(await who_answers(target, tls))
             except (OSError, TimeoutError, ValueError):
                 pass  # there is no pod yet, or the pod just went away
             await asyncio.sleep(EVERY_S)
 
 
-async def who_answers(target: str) -> str:
-    """The host:port for gRPC of the pod that answers on a new connection to `target`.
+async def who_answers(target: str, tls: ssl.SSLContext | None) -> str:
+    """The host:port for gRPC of the pod that answers on a new connection to `target`, through TLS if `tls` is given.
 
     Raises:
         OSError: if no pod answers.
         ValueError: if the answer has no address.
     """
     host, _, port = target.rpartition(":")
-    reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+    reader, writer = await asyncio.open_connection(host.strip("[]"), int(port), ssl=tls)
     try:
         writer.write(ASK)
         answer = b""

@@ -8,6 +8,7 @@ from functools import partial
 
 from inferencehub.core.process.tasks import cancelled, until
 from inferencehub.core.tls.certificate import Contents
+from inferencehub.core.tls.ops_certificate import OpsCertificate
 from inferencehub.gateway.pods.channel import Channel
 from inferencehub.gateway.pods.discovery import Discovery
 from inferencehub.gateway.pods.link import PodState
@@ -24,6 +25,7 @@ class Fleet:
 
     Args:
         settings: the gateway's settings.
+        ops_certificate: for the pods' ops ports; None if they speak in plain.
 
     Raises:
         BadFile: if the certificate for the pods can't be used.
@@ -31,14 +33,14 @@ class Fleet:
     `changed` is called when a pod came or went, and when its models or its health changed.
     """
 
-    def __init__(self, settings: GatewaySettings) -> None:
+    def __init__(self, settings: GatewaySettings, ops_certificate: OpsCertificate | None = None) -> None:
         self.settings = settings
         self.certificate = settings.tier_certificate(calls=settings.tier_tls_server_name)
         self.changed: Callable[[], None] = lambda: None
         self.pods: dict[str, Pod] = {}
         self.on_demand = settings.on_demand()
         self.discovery = Discovery(settings.backends, settings.resolve_s, self._found, reached=self._reached)
-        self._pod_probe = PodProbe(settings.roll_call, self.discovery.met)
+        self._pod_probe = PodProbe(settings.roll_call, self.discovery.met, ops_certificate)
         self.watchdog = Watchdog(lambda: self.pods.values(), self._replace)
         self._retiring: set[asyncio.Task[None]] = set()
         self._renewing: set[asyncio.Task[None]] = set()

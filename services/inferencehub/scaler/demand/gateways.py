@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import aiohttp
 import msgspec
 
+from inferencehub.core.tls.ops_certificate import OpsCertificate
 from inferencehub.core.values.demand import Report
 from inferencehub.scaler.demand.total import LEAST_S, Total
 from inferencehub.scaler.kube import Kube, Object
@@ -41,10 +42,11 @@ class Release(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PolledGateway:
-    """One gateway: the address of its ops port, and whether it accepts requests."""
+    """One gateway: the address of its ops port, whether it accepts requests, and whether that port speaks TLS."""
 
     address: str
     ready: bool
+    secure: bool = False
 
 
 class Gateways:
@@ -56,10 +58,18 @@ class Gateways:
         kube: the Kubernetes API.
         namespace: the namespace whose EndpointSlices are followed; "" for all namespaces.
         stale_s: age in seconds at which the list of gateways is too old to use; no gateway is asked then.
+        certificate: for gateways whose ops ports speak TLS.
     """
 
-    def __init__(self, kube: Kube, namespace: str, stale_s: float = STALE_S) -> None:
+    def __init__(
+        self,
+        kube: Kube,
+        namespace: str,
+        stale_s: float = STALE_S,
+        certificate: OpsCertificate | None = None,
+    ) -> None:
         self.kube = kube
+        self.certificate = certificate
         self.stale_s = stale_s
         self.namespace = namespace
         self.known: dict[Release, list[PolledGateway]] | None = None
@@ -100,7 +110,7 @@ class Gateways:
     async def round(self, session: aiohttp.ClientSession, known: dict[Release, list[PolledGateway]]) -> None:
         """Ask each of these gateways once, and add their reports to the totals."""
         asked = [(release, gateway) for release, found in known.items() for gateway in found]
-        answers = await asyncio.gather(*[self._report(session, gateway.address) for _, gateway in asked])
+        answers = await asyncio.gather(*[self._report(session, gateway) for _, gateway in asked])
         now = monotonic()
         self.first = self.first or now
         for release in known:
@@ -114,10 +124,17 @@ class Gateways:
             del self.totals[release], self._seen[release]
         self.silent &= {gateway.address for _, gateway in asked}
 
-    async def _report(self, session: aiohttp.ClientSession, address: str) -> Report | None:
+    async def _report(self, session: aiohttp.ClientSession, gateway: PolledGateway) -> Report | None:
         """The report of one gateway; None if it does not answer."""
+        address, certificate = gateway.address, self.certificate
+        tls = certificate.asking if gateway.secure and certificate is not None else True
+        url = f"{'https' if gateway.secure else 'http'}://{address}/demand"
         try:
-            async with session.get(f"http://{address}/demand", allow_redirects=False) as answer:
+            if gateway.secure and certificate is None:
+                raise ValueError(
+                    "its ops port speaks TLS, and HUB_OPS_TLS_CERT names no certificate to show there"
+                )
+            async with session.get(url, allow_redirects=False, ssl=tls) as answer:
                 if answer.status != 200:
                     raise ValueError(f"status {answer.status}")
                 body = b""
@@ -144,21 +161,21 @@ def caller() -> aiohttp.ClientSession:
 
 def gateways_of(slices: Iterable[Object]) -> dict[Release, list[PolledGateway]]:
     """The gateways in EndpointSlices, by release; the list is empty if all gateways of a release are gone."""
-    found: dict[Release, dict[str, bool]] = {}
+    found: dict[Release, dict[str, PolledGateway]] = {}
     for item in slices:
         meta = item["metadata"]
         release = Release(meta["namespace"], meta.get("labels", {}).get(RELEASE, ""))
-        port = next((port.get("port") for port in item.get("ports") or () if port.get("name") == PORT), None)
+        port: Object = next((port for port in item.get("ports") or () if port.get("name") == PORT), {})
+        number, secure = port.get("port"), port.get("appProtocol") == "https"
         gateways = found.setdefault(release, {})
-        if port is None or item.get("addressType") == "FQDN":
+        if number is None or item.get("addressType") == "FQDN":
             continue
         for endpoint in item.get("endpoints") or ():
-            address = str(endpoint["addresses"][0])
-            host = f"[{address}]" if ":" in address else address
-            gateways[f"{host}:{port}"] = is_ready(endpoint)
+            host = str(endpoint["addresses"][0])
+            address = f"[{host}]:{number}" if ":" in host else f"{host}:{number}"
+            gateways[address] = PolledGateway(address, is_ready(endpoint), secure)
     return {
-        release: [PolledGateway(address, ready) for address, ready in sorted(gateways.items())]
-        for release, gateways in found.items()
+        release: [gateway for _, gateway in sorted(gateways.items())] for release, gateways in found.items()
     }
 
 
