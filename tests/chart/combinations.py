@@ -77,6 +77,10 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
         "callers": {"certManager": {"issuerRef": {"name": "public", "kind": "ClusterIssuer"}, "dnsNames": ["hub.example.com"]}},
         "tiers": {"certManager": {"issuerRef": {"name": "tiers"}}}}),
     "tls-by-the-scaler": merge(at("tls.tiers", {"selfSigned": True, "settleSeconds": 600}), at("inference.autoscaling.source", "demand")),
+    "tls-of-ops": {"tls": {"ops": {"existingSecret": "ops"}}, "monitoring": {"podMonitor": {"enabled": True}},
+                   "inference": {"autoscaling": {"source": "keda"}}},
+    "tls-of-ops-by-cert-manager": {"tls": {"ops": {"certManager": {"issuerRef": {"name": "ops"}}}},
+                                   "monitoring": {"serviceMonitor": {"enabled": True}}, "inference": {"autoscaling": {"source": "demand"}}},
     "not-scaled": at("inference", {"autoscaling": {"source": "none"}, "replicas": 4}),
     "pools": at("inference.pools", {
         "default": {"autoscaling": {"maxReplicas": 5}},

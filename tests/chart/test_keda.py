@@ -41,7 +41,7 @@ POLICIES = {
 }
 DIRECTION = closed({"stabilizationWindowSeconds": INTEGER, "selectPolicy": TEXT, "policies": POLICIES})
 METADATA = closed(
-    dict.fromkeys(("url", "valueLocation", "targetValue", "activationTargetValue"), TEXT),
+    dict.fromkeys(("url", "valueLocation", "targetValue", "activationTargetValue", "authMode"), TEXT),
     "url",
     "valueLocation",
     "targetValue",
@@ -63,7 +63,16 @@ SPEC = closed(
         ),
         "triggers": {
             "type": "array",
-            "items": closed({"type": TEXT, "metadata": METADATA, "metricType": TEXT}, "type", "metadata"),
+            "items": closed(
+                {
+                    "type": TEXT,
+                    "metadata": METADATA,
+                    "metricType": TEXT,
+                    "authenticationRef": closed({"name": TEXT}, "name"),
+                },
+                "type",
+                "metadata",
+            ),
         },
     },
     "scaleTargetRef",

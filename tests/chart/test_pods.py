@@ -72,7 +72,8 @@ def test_files_of_secrets_are_for_the_process_alone(name: str) -> None:
                     for mount in container.get("volumeMounts", []):
                         assert mount["name"] != volume["name"] or mount["readOnly"] is True
     tls = given.get("tls", {})
-    mounted = ("callers" in tls) + 2 * ("tiers" in tls) + ("apiKeys" in given.get("auth", {}))
+    mounted = 3 * ("ops" in tls)  # the combinations with it have a scaler
+    mounted += ("callers" in tls) + 2 * ("tiers" in tls) + ("apiKeys" in given.get("auth", {}))
     mounted += "certificateSecret" in given.get("example", {})
     assert found == mounted
 
@@ -172,7 +173,9 @@ def test_three_probes_ask_three_questions(name: str) -> None:
             assert asked == [{"port": port, "service": service} for service in (STARTED, READY, LIVE)]
         else:
             asked = [probe["httpGet"] for probe in (startup, readiness, liveness)]
-            assert asked == [{"path": path, "port": "ops"} for path in ("/healthz", "/readyz", "/healthz")]
+            scheme = {"scheme": "HTTPS"} if "ops" in COMBINATIONS[name].get("tls", {}) else {}
+            paths = ("/healthz", "/readyz", "/healthz")
+            assert asked == [{"path": path, "port": "ops", **scheme} for path in paths]
         assert startup["failureThreshold"] * startup["periodSeconds"] >= 60
         assert liveness["timeoutSeconds"] > 1
 

@@ -25,6 +25,13 @@ The tiers know each other by the names in their certificates, which must be, as 
   gateways         {{ include "inferencehub.tls.name" (list . "gateway") }}
   inference pods   {{ include "inferencehub.tls.name" (list . "inference") }}
 {{- end }}
+{{- if .Values.tls.ops.existingSecret }}
+
+The certificate of the ops ports must have these DNS names, by which Prometheus and KEDA know them:
+{{ range include "inferencehub.tls.ops.names" . | fromYamlArray }}
+  {{ . }}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{/* The part of NOTES.txt about the models: which pools serve those of their image, and thus the samples where it has none. */}}

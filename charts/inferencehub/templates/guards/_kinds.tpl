@@ -13,7 +13,7 @@ cluster, as `helm template` does it, knows no kinds of others; apiregistration.k
   (list $demand.keda "A pool's autoscaling.source is keda" "keda.sh/v1alpha1/ScaledObject" "KEDA")
   (list .Values.httpRoute.enabled "httpRoute.enabled is true" "gateway.networking.k8s.io/v1/HTTPRoute" "the Gateway API")
   (list (and $demand.metricsAPI (eq .Values.scaler.certificates.source "certManager")) "scaler.certificates.source is 'certManager'" "cert-manager.io/v1/Certificate" "cert-manager")
-  (list (or .Values.tls.callers.certManager.issuerRef.name .Values.tls.tiers.certManager.issuerRef.name) "tls names an issuer of cert-manager" "cert-manager.io/v1/Certificate" "cert-manager")
+  (list (or .Values.tls.callers.certManager.issuerRef.name .Values.tls.tiers.certManager.issuerRef.name .Values.tls.ops.certManager.issuerRef.name) "tls names an issuer of cert-manager" "cert-manager.io/v1/Certificate" "cert-manager")
 }}
 {{- if .Capabilities.APIVersions.Has "apiregistration.k8s.io/v1" }}
 {{- range $needed }}

@@ -2,7 +2,8 @@
 
 {{- define "inferencehub.guard.tls" -}}
 {{- $callers := .Values.tls.callers }}{{ $tiers := .Values.tls.tiers }}
-{{- range $at, $ref := dict "callers" $callers.certManager.issuerRef "tiers" $tiers.certManager.issuerRef }}
+{{- $ops := .Values.tls.ops }}
+{{- range $at, $ref := dict "callers" $callers.certManager.issuerRef "tiers" $tiers.certManager.issuerRef "ops" $ops.certManager.issuerRef }}
 {{- if and $ref (not $ref.name) }}
 {{- fail (printf "tls.%s.certManager.issuerRef has no name, so there would be no certificate: set tls.%s.certManager.issuerRef.name." $at $at) }}
 {{- end }}
@@ -37,8 +38,11 @@
 {{- fail "tls.tiers.selfSigned is true, but the scaler, which makes the certificates, does not run: set inference.autoscaling.source to demand or keda, or use tls.tiers.certManager." }}
 {{- end }}
 {{- end }}
+{{- if and $ops.existingSecret $ops.certManager.issuerRef.name }}
+{{- fail "tls.ops has both existingSecret and certManager.issuerRef.name, but there is one certificate for ops ports: set one of them." }}
+{{- end }}
 {{- $pod := .Values.securityContext.pod }}
-{{- $secrets := or $tiers.selfSigned $given $tiers.certManager.issuerRef.name (include "inferencehub.tls.callers" .) .Values.auth.apiKeys.existingSecret }}
+{{- $secrets := or $tiers.selfSigned $given $tiers.certManager.issuerRef.name (include "inferencehub.tls.callers" .) (include "inferencehub.tls.ops" .) .Values.auth.apiKeys.existingSecret }}
 {{- if and $secrets $pod.runAsUser (not $pod.fsGroup) }}
 {{- fail (printf "securityContext.pod.runAsUser is %v and there is no fsGroup, so the files of the Secrets of tls and auth could be read by root alone: set securityContext.pod.fsGroup." $pod.runAsUser) }}
 {{- end }}

@@ -40,12 +40,20 @@ spec:
       metricType: AverageValue
       metadata:
         url: {{ include "inferencehub.demand.url" . | quote }}
+        {{- if include "inferencehub.tls.ops" .root }}
+        authMode: tls
+        {{- end }}
         valueLocation: demand
         targetValue: {{ divf $scaling.targetDemand 100 | toString | quote }}
         activationTargetValue: "0"
+      {{- if include "inferencehub.tls.ops" .root }}
+      authenticationRef:
+        name: {{ include "inferencehub.fullname" .root }}-ops-tls
+      {{- end }}
 {{- end }}
 
 {{- define "inferencehub.demand.url" -}}
 {{- $query := printf "namespace=%s&release=%s&pool=%s" .root.Release.Namespace .root.Release.Name .pool }}
-{{- printf "http://%s.%s.svc:9090/demand?%s" (include "inferencehub.scaler" .root) .root.Release.Namespace $query }}
+{{- $scheme := ternary "https" "http" (not (empty (include "inferencehub.tls.ops" .root))) }}
+{{- printf "%s://%s.%s.svc:9090/demand?%s" $scheme (include "inferencehub.scaler" .root) .root.Release.Namespace $query }}
 {{- end }}

@@ -3,6 +3,7 @@
 {{- define "inferencehub.env.both" -}}
 - name: HUB_OPS_PORT
   value: "9090"
+{{- include "inferencehub.tls.ops.env" .root }}
 - name: HUB_LOG_FORMAT
   value: {{ .values.log.format | quote }}
 - name: HUB_LOG_LEVEL
