@@ -68,7 +68,7 @@ fuzz: install ## 20,000 changed requests to each service and kind of route, and 
 	$(SAY) 'pytest, fuzz'
 	@LONG_RUNS=1 $(VENV)/bin/python -m pytest -s tests/fuzz tests/gateway/test_round_trips.py $(PYTEST_ARGS)
 
-test-tools: install ## ask real servers and programs: Helm, promtool, Triton, a browser; a missing one is a failure
+test-tools: install ## ask real servers and programs: Helm, promtool, Triton, a browser, curl, Go; a missing one is a failure
 	$(SAY) 'pytest, tools'
 	@$(VENV)/bin/python -m pytest -m tools $(PYTEST_ARGS)
 

@@ -5,10 +5,16 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 HELM = "helm: https://helm.sh/docs/intro/install"
+CURL = "curl: apt-get install curl, or https://curl.se/download.html"
+GO = "go: https://go.dev/doc/install"
+GRPCURL = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3"
 PROMTOOL = "promtool: it comes with Prometheus, https://prometheus.io/download"
 CHROMIUM = (
     "chromium: apt-get install chromium, or https://www.chromium.org/getting-involved/download-chromium"
@@ -22,6 +28,19 @@ def on_path(tool: str) -> str:
     if found is None:
         pytest.fail(f"{name} is not on PATH; install it: {source}", pytrace=False)
     return found
+
+
+def grpcurl() -> str:
+    """The path of grpcurl, which Go builds once for this environment."""
+    go, directory = on_path(GO), Path(sys.prefix) / "go"
+    program = directory / GRPCURL.rpartition("@")[2] / "grpcurl"
+    if not program.exists():
+        environ = {**os.environ, "GOBIN": str(program.parent)}
+        done = subprocess.run(
+            [go, "install", GRPCURL], env=environ, cwd=sys.prefix, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    return str(program)
 
 
 def triton_server() -> list[str]:
