@@ -20,7 +20,7 @@ from inferencehub.core.tls.records import Records
 from inferencehub.core.tls.transport import TlsTransport
 
 # All connections read into this buffer; its bytes are taken out before the next read.
-BUFFER = memoryview(bytearray(2**18))
+BUFFER = memoryview(bytearray(2**16))
 
 
 class TlsConnection(TlsTransport):
@@ -64,7 +64,7 @@ class TlsConnection(TlsTransport):
             at = end
             if (self._app is not None or self._shake()) and not records.left:
                 self._decrypt()
-        if self._filled:
+        if self._place is not None:
             self._hand_on()
         if self._outgoing.pending and not self._closing:
             self._flush()

@@ -40,7 +40,10 @@ class TlsTransport(asyncio.BufferedProtocol):
         self._why: Exception | None = None  # why this side has closed it
 
     def _decrypt(self) -> None:
-        """Decrypt what is there into the memory of what speaks through TLS, unless reading is paused."""
+        """Decrypt what is there into the memory of what speaks through TLS, unless reading is paused.
+
+        `_hand_on` must follow before anything else happens: by then it may want the next bytes elsewhere.
+        """
         while not self._paused and not self._closing:
             place = self._place
             if place is None:
@@ -52,6 +55,7 @@ class TlsTransport(asyncio.BufferedProtocol):
                 return
             except ssl.SSLError as error:  # the other side refuses this one, or bytes were changed
                 self._why = ConnectionError(reason_of(error))
+                self._hand_on()  # what came before is whole
                 self.abort()
                 return
             if not size:  # "close notify"
@@ -140,9 +144,14 @@ class TlsTransport(asyncio.BufferedProtocol):
 
     def _go_on(self) -> None:
         """Hand on what was decrypted or waited when reading was paused."""
-        if self._app is not None and not self._closing:
+        if self._app is None or self._closing:
+            return
+        try:
             self._decrypt()
             self._hand_on()
+        except Exception:
+            self.abort()  # the event loop does the same if `buffer_updated` raises
+            raise
 
     def get_write_buffer_size(self) -> int:
         """Bytes that wait to be sent, encrypted."""
