@@ -131,7 +131,7 @@ def one_round(pairs: Mapping[str, Pair], job: str, question: Question, seed: int
         pair.group.resume()
         seen = pair.ask(question, seconds)
         pair.group.pause()
-        errors |= seen.errors
+        errors |= {f"{kind}: {name}": count for name, count in seen.errors.items()}
         measured = seen.figures()
         figures |= {f"{kind}_{name}": measured[name] for name in ("rate", "cpu_us", "p99_ms")}
     for kind in KINDS[1:]:

@@ -70,8 +70,9 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
     "jwt-of-a-file": at("auth.jwt", {"issuer": "https://login.example.com/", "audiences": ["hub"], "keys": {"configMap": "jwks"}}),
     "limits": {"limits": {
         "tenants": [{"tenant": "search", "rate": 0.5, "concurrency": 50, "body_bytes": 1_000_000}, {"tenant": "*", "rate": 1e6}],
-        "models": [{"model": "v1-*", "rows": 5000, "rows_burst": 100_000}], "addresses": {"rate": 5, "burst": 20},
-        "trustedProxies": ["10.0.0.0/8", "192.0.2.1"]}},
+        "models": [{"model": "v1-*", "rows": 5000, "rows_burst": 100_000}], "trustedProxies": ["10.0.0.0/8", "192.0.2.1"]},
+        "auth": {"apiKeys": {"existingSecret": "keys"}}, "example": {"keySecret": "mine"}},
+    "limits-of-addresses": at("limits.addresses", {"rate": 5, "burst": 20}),
     "tls-of-tiers": at("tls.tiers", {"gateway": {"existingSecret": "front"}, "inference": {"existingSecret": "back"}}),
     "tls-by-cert-manager": at("tls", {
         "callers": {"certManager": {"issuerRef": {"name": "public", "kind": "ClusterIssuer"}, "dnsNames": ["hub.example.com"]}},

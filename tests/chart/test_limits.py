@@ -30,6 +30,12 @@ def test_the_gateway_reads_the_limits_in_the_values(tmp_path: Path) -> None:
     assert limits.tenants.of("search") == Limits(rate=0.5, burst=1, concurrency=50, body_bytes=1_000_000)
     assert limits.tenants.of("ads") == Limits(rate=1e6, burst=1_000_000)
     assert limits.models.of("v1-mock") == Limits(rows=5000, rows_burst=100_000)
-    assert limits.addresses == Limits(rate=5, burst=20)
+    (written,) = [
+        one
+        for one in render(COMBINATIONS["limits-of-addresses"])
+        if one["metadata"]["name"].endswith("-limits")
+    ]
+    file.write_text(written["data"]["limits.json"])
+    assert LimitsFile(str(file), "HUB_LIMITS").addresses == Limits(rate=5, burst=20)
     plain = one(render(), "Deployment", "gateway")["spec"]["template"]["spec"]
     assert not read_settings(GatewaySettings, environ(plain)).limits

@@ -118,7 +118,7 @@ async def test_calls_at_a_time_count_until_they_end_however_they_end(tmp_path: P
         await eventually(lambda: running() == 2)
         code, answer, headers = await hub.post("/predict", QUICK, headers=bearer("few"))
         assert (code, answer["error"]) == (429, "key 'few' has 2 calls running here, which is the most")
-        assert headers["ratelimit-policy"] == '"key";q=2;w=0'
+        assert headers["ratelimit-policy"] == '"key-concurrency";q=2;qu="concurrent-requests"'
         assert (await over_grpc(hub, "few"))[0] == "RESOURCE_EXHAUSTED"
         assert (await hub.post("/predict", QUICK, headers=bearer("free")))[0] == 200
         for caller in (first, second):

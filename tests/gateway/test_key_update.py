@@ -67,8 +67,8 @@ async def test_no_byte_of_a_body_is_lost_where_keys_change(tmp_path: Path, chang
     chain, key = authority.signed("gateway")
     mock_model(tmp_path / "models", "slow", delay_ms=1500)
     write_model(tmp_path / "models", "echo", ECHOES, {"1/model.py": ECHO})
-    settings = {"tls_cert": str(chain), "tls_key": str(key)}
-    async with running_hub(tmp_path / "models", **settings) as hub, s_client(hub, authority) as process:
+    shown = running_hub(tmp_path / "models", tls_cert=str(chain), tls_key=str(key))
+    async with shown as hub, s_client(hub, authority) as process:
         assert process.stdin is not None
         size = 4 * len(NUMBERS)
         tensor = {"name": "x", "datatype": "FP32", "shape": [len(NUMBERS)]}

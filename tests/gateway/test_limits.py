@@ -115,7 +115,13 @@ async def test_the_limit_of_every_tenant_is_one_for_each(tmp_path: Path) -> None
             (await hub.post("/predict", QUICK, headers=bearer(name)))[0]
             for name in ("red", "green", "blue", "rows")
         ]
-        assert found == [200, 200, 429, 200], "search and ads have one call each, and no tenant has no limit"
+        assert found == [200, 200, 429, 200], (
+            "search and ads have one call each, and so has who has no tenant"
+        )
+        status, answer, _ = await hub.post("/predict", QUICK, headers=bearer("rows"))
+        said = "key 'rows' may make 0.01 calls a second, and 1 at once"
+        assert (status, answer["error"]) == (429, said)
+        assert (await hub.post("/predict", QUICK, headers=bearer("short")))[0] == 200, "it stands for itself"
 
 
 async def test_rows_beyond_the_limit_wait_for_those_that_were_taken(tmp_path: Path) -> None:
@@ -126,7 +132,7 @@ async def test_rows_beyond_the_limit_wait_for_those_that_were_taken(tmp_path: Pa
             assert (await hub.post(path, TWO_ROWS, headers=bearer("rows")))[0] == 200
         status, answer, headers = await hub.post(path, TWO_ROWS, headers=bearer("rows"))
         assert (status, answer["error"]) == (429, said)
-        assert headers["ratelimit-policy"] == '"key-rows";q=5;w=500'
+        assert headers["ratelimit-policy"] == '"key-rows";q=5;w=500;qu="rows"'
         assert 190 < int(headers["retry-after"]) <= 200, "one row too much was taken, and one is needed"
         assert (await hub.post("/predict", QUICK, headers=bearer("rows")))[0] == 429
         assert await over_grpc(hub, bearer("rows"), features("quick", 1.0)) == ("RESOURCE_EXHAUSTED", said)
@@ -140,7 +146,10 @@ async def test_a_model_has_limits_for_all_callers_together(tmp_path: Path) -> No
         found = [(await hub.post("/predict", QUICK))[0] for _ in range(2)]
         status, answer, headers = await hub.post("/predict", QUICK)
         assert (*found, status) == (200, 200, 429)
-        assert answer["error"] == "model 'quick' may make 0.01 calls a second, and 2 at once"
+        assert (
+            answer["error"]
+            == "model 'quick' takes from all callers together 0.01 calls a second, and 2 at once"
+        )
         assert headers["ratelimit-policy"] == '"model";q=2;w=200'
         assert (await hub.post("/predict", QUICK | {"model_name": "other"}))[0] == 200
 
@@ -158,6 +167,33 @@ async def test_a_model_has_limits_for_all_callers_together(tmp_path: Path) -> No
         await eventually(lambda: lane.running == 1)
         again.cancel()
         await asyncio.wait([again])
+
+
+async def test_a_call_that_its_rows_forbid_takes_no_call(tmp_path: Path) -> None:
+    limits = {"addresses": {"rate": SLOWLY, "burst": 3, "rows": SLOWLY, "rows_burst": 2}}
+    async with limited_hub(tmp_path, limits, keys=False) as hub:
+        path = "/v2/models/echo/infer"
+        found = [(await hub.post(path, TWO_ROWS))[0] for _ in range(6)]
+        assert found == [200] + [429] * 5
+        assert [(await hub.get("/v2/models"))[0] for _ in range(3)] == [200, 200, 429]
+
+
+async def test_a_call_that_finds_a_full_queue_takes_nothing(tmp_path: Path) -> None:
+    limits = {"models": [{"model": "slow", "rate": SLOWLY, "burst": 30, "rows": SLOWLY, "rows_burst": 30}]}
+    slow, waiting = QUICK | {"model_name": "slow"}, list[asyncio.Task[Any]]()
+    async with limited_hub(tmp_path, limits, keys=False, queue_length=1) as hub:
+        lane = hub.gateway.table.routes[("slow", "")][0].lane
+        while not lane.queue.rows:
+            waiting.append(asyncio.create_task(hub.client.post(f"{hub.url}/predict", json=slow).__aenter__()))
+            began = len(waiting)
+            await eventually(lambda began=began: lane.running + lane.queue.rows == began)
+        assert began < 20
+        for _ in range(30):
+            status, answer, headers = await hub.post("/predict", slow)
+            assert (status, "ratelimit" in headers) == (429, False), answer
+        for one in waiting:
+            one.cancel()
+        await asyncio.wait(waiting)
 
 
 async def test_a_call_that_is_refused_takes_no_rows(tmp_path: Path) -> None:
@@ -196,6 +232,12 @@ async def test_addresses_are_those_behind_trusted_proxies_alone(tmp_path: Path) 
         said = "address 203.0.113.7 may make 0.01 calls a second, and 1 at once"
         assert await over_grpc(hub, forwarded, features("quick", 1.0)) == ("RESOURCE_EXHAUSTED", said)
         assert (await hub.get("/v2/health/ready", headers=forwarded))[0] == 200
+        async with Raw(hub.gateway.port) as raw:  # each of two proxies adds a line
+            lines = ("x-forwarded-for: 203.0.113.8", "x-forwarded-for: 10.0.0.9")
+            body = json.dumps(QUICK).encode()
+            assert [(await raw.ask("POST", "/predict", body, *lines)).status for _ in range(2)] == [200, 429]
+            own = ("x-forwarded-for: 203.0.113.9", lines[1])
+            assert (await raw.ask("POST", "/predict", body, *own)).status == 200
     async with limited_hub(tmp_path / "alone", limits, keys=False) as hub:
         assert await status(hub, "203.0.113.1") == 200
         assert await status(hub, "203.0.113.2") == 429, "anybody may send the header"

@@ -84,6 +84,8 @@ class Gateway:
         asked = self.keys or self.tokens or settings.tls_ca
         origins = settings.cors_origins if settings.cors_credentials else ()
         self.authentication = Authentication(self.keys, self.tokens, origins) if asked else None
+        trusted = networks(settings.trusted_proxies)
+        self.proxies = BehindProxies(trusted) if trusted else None
         self.usage = Usage()
         self.started = False
         self.draining = False
@@ -123,13 +125,13 @@ class Gateway:
         """The handler that answers callers."""
         settings = self.settings
         stages: list[Stage] = []
-        if settings.trusted_proxies:
-            stages.append(BehindProxies(networks(settings.trusted_proxies)))
+        if self.proxies is not None:
+            stages.append(self.proxies)
         if self.authentication is not None:
             stages.append(self.authentication)
-        if self.knows_callers:
-            stages.append(CallLimits(self.peers, self.limits))
         stages += [Memory(self.bytes_held), LoadShedding()]
+        if self.knows_callers:  # last: a call that another stage refuses takes nothing
+            stages.append(CallLimits(self.peers, self.limits))
         calls = self.calls = Calls(self.table, self.unknown, settings, stages)
         metadata = Metadata(self.fleet, self.table, self.not_ready, self.usage)
         log_settings = SettingPages(self.logs, self.queries)
@@ -168,7 +170,7 @@ class Gateway:
             self.knows_callers,
         )
         infer = Infer(self.calls)
-        streamed = StreamedCalls(edge, infer, self.authentication)
+        streamed = StreamedCalls(edge, infer, self.authentication, self.proxies)
         streams = InferStreams(streamed.answer, MOST_WAITING, self.bytes_held, server.callers, streamed.admit)
         metadata = GrpcMetadata(self.queries, self.logs, self.serves, self.calls.audit)
         served = handlers(edge, infer, metadata, streams)

@@ -1,6 +1,13 @@
 {{/* Refuses settings of tokens that are named by halves, or twice. */}}
 
 {{- define "inferencehub.guard.auth" -}}
+{{- $asked := or (include "inferencehub.auth.asked" .) .Values.tls.callers.clientAuthorities }}
+{{- if and .Values.limits.tenants (not $asked) }}
+{{- fail "limits.tenants is set, but nobody is asked who they are, so no caller has a tenant: set auth.apiKeys or auth.jwt, or use limits.addresses." }}
+{{- end }}
+{{- if and .Values.limits.addresses $asked }}
+{{- fail "limits.addresses is set, but callers are asked who they are, and the limit is for those who are not: use limits.tenants." }}
+{{- end }}
 {{- $jwt := .Values.auth.jwt }}{{ $keys := $jwt.keys }}
 {{- if $jwt.issuer }}
 {{- if not $jwt.audiences }}

@@ -14,7 +14,7 @@ class Peer(NamedTuple):
     """The other end of a connection.
 
     Args:
-        address: its IP address, which is that of a proxy where one stands in front; "" if it is not known.
+        address: its IP address, which is that of a proxy where one stands in front and is not trusted to tell another; "" if it is not known.
         names: those in the certificate that it has shown; () without one.
     """
 

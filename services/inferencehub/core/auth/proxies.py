@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
-from inferencehub.core.auth.peer import MAPPED
-
 Network = IPv4Network | IPv6Network
 OWN_BITS = 64  # of an IPv6 address: what follows them, its holder chooses
 
@@ -35,10 +33,24 @@ def address_behind(address: str, forwarded: str, trusted: Sequence[Network]) -> 
         if not is_in(address, trusted):
             break
         try:
-            address = str(ip_address(entry.strip().removeprefix(MAPPED)))
+            address = read_address(entry.strip())
         except ValueError:
             break
     return address
+
+
+def read_address(text: str) -> str:
+    """An address as proxies write it: some add the port, and brackets around one of IPv6.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    found = ip_address(text)
+    return str(getattr(found, "ipv4_mapped", None) or found)
 
 
 def is_in(address: str, trusted: Sequence[Network]) -> bool:

@@ -1,7 +1,8 @@
 """The stages that limit what a key, a tenant, a model or an address uses, and the one that finds the address.
 
 What is known at the head of a request is checked there: calls of the key, the tenant or the address, and the size of the
-body. Rows, and calls of the model, are checked once these are known. A call that is refused takes nothing.
+body. Rows, and calls of the model, are checked once these are known. A call that is refused here, or finds no place in the
+lane, takes nothing.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from inferencehub.core.auth.limits_file import LimitsFile
+from inferencehub.core.auth.peer import Peer
 from inferencehub.core.auth.proxies import Network, address_behind, holder_of
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest
@@ -30,11 +32,15 @@ class BehindProxies(Stage):
 
     def check(self, exchange: Exchange, metadata: Metadata) -> None:
         """See `Stage`. Sets the address of `exchange.peer`."""
+        exchange.peer = self.peer(exchange.peer, metadata)
+
+    def peer(self, peer: Peer, metadata: Metadata) -> Peer:
+        """The other end of a connection, with the address of the caller."""
         forwarded = metadata.get(b"x-forwarded-for")
-        if forwarded:
-            peer = exchange.peer
-            address = address_behind(peer.address, forwarded.decode("latin-1"), self._trusted)
-            exchange.peer = peer._replace(address=address)
+        if not forwarded:
+            return peer
+        address = address_behind(peer.address, forwarded.decode("latin-1"), self._trusted)
+        return peer._replace(address=address)
 
 
 class CallLimits(Stage):
@@ -63,11 +69,11 @@ class CallLimits(Stage):
         metered = []
         if caller.limits is not None:
             metered.append(Metered("key", caller.who, caller.limits, self._meters.of("key", caller.id)))
-        if file is not None and caller.tenant:
+        if file is not None and caller.id:
             limits = file.tenants.of(caller.tenant)
             if limits is not None:
-                meter = self._meters.of("tenant", caller.tenant)
-                metered.append(Metered("tenant", f"tenant '{caller.tenant}'", limits, meter))
+                who = f"tenant '{caller.tenant}'" if caller.tenant else caller.who
+                metered.append(Metered("tenant", who, limits, self._meters.of("tenant", who)))
         if file is not None and file.addresses is not None and not caller.id:
             holder = holder_of(exchange.peer.address)
             meter = self._meters.of("address", holder)
@@ -93,6 +99,7 @@ class CallLimits(Stage):
         for one in (*exchange.metered, *added):
             one.check_rows(gateways)
         self._begin(exchange, added)
+        exchange.metered_rows = rows
         for one in exchange.metered:
             one.take_rows(rows)
 

@@ -40,6 +40,7 @@ class Exchange:
         "left",
         "limit_s",
         "metered",
+        "metered_rows",
         "model",
         "most_bytes",
         "patience",
@@ -55,6 +56,7 @@ class Exchange:
         self.caller = ANYONE
         self.peer = NOBODY
         self.metered: tuple[Metered, ...] = ()
+        self.metered_rows = 0  # that they have counted
         self.most_bytes: int | None = None
         self.started = monotonic()
         self.limit_s: float | None = None
@@ -72,6 +74,11 @@ class Exchange:
         """Answers of this weight have reached the caller: the model may give more."""
         if self.job is not None and self.job.credit is not None:
             self.job.credit(weight)
+
+    def give_back(self) -> None:
+        """The call is refused: give back what its limits have counted, but that it still runs."""
+        for one in self.metered:
+            one.give_back(self.metered_rows)
 
     def end(self) -> None:
         """The call is answered, or its caller has left: its limits count it no longer."""

@@ -182,6 +182,8 @@ class Calls:
             lane.accept(job, sink, exchange.patience)
         except HubError:
             lane.observer.failed(request.version, 1, monotonic() - exchange.started)
+            if exchange.metered:
+                exchange.give_back()
             raise
 
     def _later(self, exchange: Exchange, sink: Sink, put: Put, work: Coroutine[Any, Any, Ready]) -> None:

@@ -43,6 +43,7 @@ RETRIED = (Kind.BUSY, Kind.NOT_READY)
 
 # What a method does with a request's message, or with its bytes where it reads them itself. Its answer may be serialized.
 Work = Callable[[Exchange, Any], Awaitable[Message | bytes]]
+FORWARDED = b"x-forwarded-for"
 
 
 class Edge:
@@ -238,4 +239,10 @@ class Edge:
 
 def fields_of(metadata: Any) -> dict[bytes, bytes]:
     """The metadata of a call as stages read it."""
-    return {name.encode(): value if isinstance(value, bytes) else value.encode() for name, value in metadata}
+    fields = {
+        name.encode(): value if isinstance(value, bytes) else value.encode() for name, value in metadata
+    }
+    if FORWARDED in fields:  # each proxy may add one of its own
+        told = [value for name, value in metadata if name == FORWARDED.decode()]
+        fields[FORWARDED] = ",".join(told).encode()
+    return fields

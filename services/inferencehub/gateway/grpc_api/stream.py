@@ -17,6 +17,7 @@ from inferencehub.core.oip.raw_fields import read_request
 from inferencehub.core.values.errors import HubError
 from inferencehub.gateway.calls.answer_times import AnswerTimes
 from inferencehub.gateway.calls.authentication import Authentication
+from inferencehub.gateway.calls.call_limits import BehindProxies
 from inferencehub.gateway.grpc_api.edge import Edge, fields_of
 from inferencehub.gateway.grpc_api.infer import Infer
 
@@ -31,9 +32,13 @@ class StreamedCalls:
         edge: what each call passes on its way in and out.
         infer: runs them.
         authentication: asks who calls; None if nobody is asked.
+        proxies: finds the address of a caller behind them; None where none are trusted.
     """
 
-    def __init__(self, edge: Edge, infer: Infer, authentication: Authentication | None) -> None:
+    def __init__(
+        self, edge: Edge, infer: Infer, authentication: Authentication | None, proxies: BehindProxies | None
+    ) -> None:
+        self.proxies = proxies
         self.edge = edge
         self.infer = infer
         self.authentication = authentication
@@ -46,9 +51,11 @@ class StreamedCalls:
         """
         if self.authentication is None:
             return ""
-        peer, caller = peer_of(context), ANYONE
+        peer, caller, fields = peer_of(context), ANYONE, fields_of(context.invocation_metadata() or ())
+        if self.proxies is not None:
+            peer = self.proxies.peer(peer, fields)
         try:
-            caller = self.authentication.caller(fields_of(context.invocation_metadata() or ()), peer.names)
+            caller = self.authentication.caller(fields, peer.names)
             caller.require(Action.INFER)
         except HubError as error:
             self.edge.calls.audit.refused(error, peer, caller=caller)

@@ -37,6 +37,7 @@ SOUND_ID = re.compile(rb"[!-~]{1,128}")
 PATH_LIMIT = 500  # bytes of a path in its access line; targets are ASCII
 # For browsers: the content type holds, whatever the bytes look like (Fetch standard, "X-Content-Type-Options").
 NO_SNIFFING = b"x-content-type-options: nosniff\r\n"
+FORWARDED = b"x-forwarded-for"
 KINDS = {kind.http: kind.label for kind in Kind}
 
 
@@ -86,6 +87,8 @@ class Edge:
         """See `Handler`. Sets the id, the endpoint and the time limit, and runs the checks of stages."""
         self.metrics.in_flight += 1
         fields = head.fields
+        if head.repeated is not None and FORWARDED in fields:  # each proxy may add a line of its own
+            fields[FORWARDED] = b",".join([value for name, value in head.repeated if name == FORWARDED])
         if b"x-request-id" in fields and SOUND_ID.fullmatch(fields[b"x-request-id"]):
             exchange = Exchange(str(fields[b"x-request-id"], "ascii"))
         else:

@@ -92,7 +92,7 @@ def error_lines(error: HubError) -> bytes:
         lines += b"retry-after: %d\r\n" % error.retry_after
     if isinstance(error, LimitReached):
         policy = error.policy.encode()
-        lines += b'ratelimit-policy: "%b";q=%d;w=%d\r\n' % (policy, error.quota, error.window_s)
+        lines += b'ratelimit-policy: "%b";%b\r\n' % (policy, error.quota.encode())
         lines += b'ratelimit: "%b";r=0;t=%d\r\n' % (policy, error.retry_after)
     if error.kind is Kind.UNAUTHENTICATED:
         lines += b"www-authenticate: Bearer\r\n"

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from inferencehub.core.auth.limits import Limits
 from inferencehub.core.values.errors import HubError, Kind
 
-MOST_METERS = 10_000  # of which callers choose some names
+MOST_METERS = 10_000  # of a kind
 LOOKED_AT = 100  # meters among which an unused one is looked for
 
 
@@ -26,14 +26,13 @@ class LimitReached(HubError):
         detail: one sentence for the caller.
         wait_s: seconds until a call would be accepted.
         policy: the limit's name, such as "key" or "tenant-rows".
-        quota, window_s: the limit, as calls or rows in so many seconds; 0 seconds for calls at a time.
+        quota: the limit, with its window and its unit, as RateLimit-Policy has them (draft-ietf-httpapi-ratelimit-headers).
     """
 
-    def __init__(self, detail: str, wait_s: float, policy: str, quota: int, window_s: int) -> None:
+    def __init__(self, detail: str, wait_s: float, policy: str, quota: str) -> None:
         super().__init__(Kind.BUSY, detail, max(1, ceil(wait_s)))
         self.policy = policy
         self.quota = quota
-        self.window_s = window_s
 
 
 class Bucket:
@@ -100,13 +99,16 @@ class Metered(NamedTuple):
         limits, meter = self.limits, self.meter
         if limits.concurrency is not None and meter.running >= ceil(limits.concurrency / gateways):
             sentence = f"{self.who} has {meter.running} calls running here, which is the most"
-            raise LimitReached(sentence, 1, self.kind, limits.concurrency, 0)
+            quota = f'q={limits.concurrency};qu="concurrent-requests"'
+            raise LimitReached(sentence, 1, f"{self.kind}-concurrency", quota)
         if limits.rate is not None:
             burst = limits.burst
             wait_s = meter.calls.wait_s(limits.rate / gateways, max(1.0, burst / gateways))
             if wait_s:
-                sentence = f"{self.who} may make {limits.rate:g} calls a second, and {burst} at once"
-                raise LimitReached(sentence, wait_s, self.kind, burst, max(1, ceil(burst / limits.rate)))
+                sentence = (
+                    f"{self.who} {self._may('make')} {limits.rate:g} calls a second, and {burst} at once"
+                )
+                raise LimitReached(sentence, wait_s, self.kind, quota_of(burst, limits.rate))
 
     def check_rows(self, gateways: int) -> None:
         """Check whether a call may have rows; nothing is taken.
@@ -119,9 +121,15 @@ class Metered(NamedTuple):
             burst = limits.rows_burst
             wait_s = self.meter.rows.wait_s(limits.rows / gateways, max(1.0, burst / gateways))
             if wait_s:
-                sentence = f"{self.who} may have {limits.rows:g} rows a second, and {burst} at once"
-                window_s = max(1, ceil(burst / limits.rows))
-                raise LimitReached(sentence, wait_s, f"{self.kind}-rows", burst, window_s)
+                sentence = (
+                    f"{self.who} {self._may('have')} {limits.rows:g} rows a second, and {burst} at once"
+                )
+                quota = f'{quota_of(burst, limits.rows)};qu="rows"'
+                raise LimitReached(sentence, wait_s, f"{self.kind}-rows", quota)
+
+    def _may(self, verb: str) -> str:
+        """What a sentence says of a limit; a model's is that of all who call it."""
+        return "takes from all callers together" if self.kind == "model" else f"may {verb}"
 
     def begin(self) -> None:
         """A call begins."""
@@ -134,6 +142,12 @@ class Metered(NamedTuple):
         if self.limits.rows is not None:
             self.meter.rows.take(rows)
 
+    def give_back(self, rows: int) -> None:
+        """The call is refused, so it takes no token and not these rows."""
+        if self.limits.rate is not None:
+            self.meter.calls.take(-1)
+        self.take_rows(-rows)
+
     def ended(self) -> None:
         """The call has ended."""
         self.meter.running -= 1
@@ -142,22 +156,30 @@ class Metered(NamedTuple):
 class Meters:
     """The meters of this gateway, by the kind and the name of what they are for: a reloaded file changes no count.
 
-    Names that callers choose are bounded: beyond `MOST_METERS`, one of the oldest goes, and what it has counted.
+    Names that callers choose are bounded: beyond `MOST_METERS` of a kind, the one goes that was not asked for longest,
+    and what it has counted.
     """
 
     def __init__(self) -> None:
-        self._meters: dict[tuple[str, str], Meter] = {}
+        self._kinds: dict[str, dict[str, Meter]] = {}
 
     def of(self, kind: str, name: str) -> Meter:
         """The meter of a name."""
-        meter = self._meters.get((kind, name))
+        meters = self._kinds.setdefault(kind, {})
+        meter = meters.pop(name, None)
         if meter is None:
-            if len(self._meters) >= MOST_METERS:
-                oldest = list(islice(self._meters, LOOKED_AT))
-                unused = (one for one in oldest if not self._meters[one].running)
-                del self._meters[next(unused, oldest[0])]
-            meter = self._meters[kind, name] = Meter()
+            meter = Meter()
+            if len(meters) >= MOST_METERS:
+                oldest = list(islice(meters, LOOKED_AT))
+                unused = (one for one in oldest if not meters[one].running)
+                del meters[next(unused, oldest[0])]
+        meters[name] = meter  # behind all others
         return meter
+
+
+def quota_of(burst: int, rate: float) -> str:
+    """A burst, and the seconds in which it comes again."""
+    return f"q={burst};w={max(1, ceil(burst / rate))}"
 
 
 def fewest_bytes(metered: Sequence[Metered]) -> tuple[int, str] | None:

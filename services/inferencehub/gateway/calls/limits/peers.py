@@ -29,7 +29,7 @@ class Peers:
 
     def collect(self) -> list[Metric]:
         """The gauge of the gateways among which limits are divided."""
-        text = "gateways that share the limits of API keys, as this one counts them"
+        text = "gateways that share the limits of callers, as this one counts them"
         return [GaugeMetricFamily("inferencehub_gateway_peers", text, value=self.count)]
 
     def start(self) -> None:
