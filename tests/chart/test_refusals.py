@@ -125,6 +125,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
      "has a volume 'callers-ca', but the chart uses that name itself"),
     (merge(at("auth.jwt", JWT), at("gateway.extraVolumes", [{"name": "jwt", "emptyDir": {}}])),
      "has a volume 'jwt', but the chart uses that name itself"),
+    (at("limits.tenants", [{"tenant": "a", "rate": 1}]), "limits.tenants is set, but nobody is asked who they are"),
+    (merge(at("auth.jwt", JWT), at("limits.addresses", {"rate": 1})), "limits.addresses is set, but callers are asked"),
+    (merge(at("auth.apiKeys.existingSecret", "keys"), {"limits": {"models": [{"model": "a", "rate": 1}]}, "gateway": {
+        "extraVolumes": [{"name": "limits", "emptyDir": {}}]}}), "has a volume 'limits', but the chart uses that name"),
     (at("auth.jwt", {**JWT, "audiences": []}), "auth.jwt.audiences is empty"),
     (at("auth.jwt", {**JWT, "issuer": ""}), "auth.jwt.issuer is empty"),
     (at("auth.jwt", {**JWT, "keys": {}}), "nothing verifies its tokens"),
