@@ -13,10 +13,10 @@ from typing import Any
 import grpc
 import pytest
 
+from inferencehub.core.auth.audit import MOST_REFUSED
 from inferencehub.core.auth.key_file import new_key
 from inferencehub.core.auth.peer import address_in, address_of
 from inferencehub.core.oip import messages
-from inferencehub.gateway.calls.audit import MOST_REFUSED
 from inferencehub.pb import open_inference_pb2 as pb
 from tests.hub import Hub, mock_model, running_hub
 from tests.inference.pod_processes import features

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from starlette.routing import Router
 
 from inferencehub.core.auth.api_keys import ApiKeys
+from inferencehub.core.auth.authentication import Authentication
 from inferencehub.core.auth.limits_file import LimitsFile
 from inferencehub.core.auth.proxies import networks
 from inferencehub.core.grpc_server.credentials import server_credentials
@@ -31,7 +32,7 @@ from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.process.metrics import Reloads
 from inferencehub.core.process.ops_port import OpsServer
 from inferencehub.core.tls.certificate import Contents
-from inferencehub.gateway.calls.authentication import Authentication
+from inferencehub.gateway.calls.authentication import KnownCallers
 from inferencehub.gateway.calls.call_limits import BehindProxies, CallLimits
 from inferencehub.gateway.calls.limits.peers import Peers
 from inferencehub.gateway.calls.stages import LoadShedding, Memory, Stage
@@ -128,7 +129,7 @@ class Gateway:
         if self.proxies is not None:
             stages.append(self.proxies)
         if self.authentication is not None:
-            stages.append(self.authentication)
+            stages.append(KnownCallers(self.authentication))
         stages += [Memory(self.bytes_held), LoadShedding()]
         if self.knows_callers:  # last: a call that another stage refuses takes nothing
             stages.append(CallLimits(self.peers, self.limits))

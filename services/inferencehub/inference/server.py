@@ -29,6 +29,7 @@ from inferencehub.core.process.metrics import Reloads
 from inferencehub.core.process.ops_port import Answer, Asked, OpsServer
 from inferencehub.core.tls.certificate import Contents
 from inferencehub.core.values.errors import listed
+from inferencehub.inference.grpc_api.admission import Admission
 from inferencehub.inference.grpc_api.health import AT_START, OPEN, READY, STARTED
 from inferencehub.inference.grpc_api.servicer import PREDICT_SERVICE, Servicer, handlers
 from inferencehub.inference.grpc_api.streamed_calls import MOST_WAITING, StreamedCalls
@@ -145,7 +146,7 @@ class InferenceServer:
             return
         self.certificate.changed = self._renew
         self.certificate.start()
-        await self.grpc.start([Admitting(one, self.certificate) for one in served])
+        await self.grpc.start([Admitting(one, Admission(self.certificate).check) for one in served])
         await self.plain_health.start([self.health.handlers()])
         logger.info("listening for health in plain", extra={"health_port": self.plain_health.port})
 

@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from inferencehub.core.auth.authentication import Metadata
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.gateway.calls.exchange import Exchange
-from inferencehub.gateway.calls.stages import LoadShedding, Memory, Metadata, Stage
+from inferencehub.gateway.calls.stages import LoadShedding, Memory, Stage
 from inferencehub.gateway.calls.submit import Calls
 from inferencehub.gateway.http_api.routes import endpoints
 from inferencehub.gateway.server import Gateway

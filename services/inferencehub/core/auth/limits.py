@@ -7,6 +7,8 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
+from inferencehub.core.values.errors import HubError, Kind
+
 Rate = Annotated[float, msgspec.Meta(ge=1e-4, le=1e6)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=10**6)]
 Bytes = Annotated[int, msgspec.Meta(ge=1, le=2**40)]
@@ -30,6 +32,22 @@ class Limits(NamedTuple):
     rows: float | None = None
     rows_burst: int = 1
     body_bytes: int | None = None
+
+
+class LimitReached(HubError):
+    """A limit is reached.
+
+    Args:
+        detail: one sentence for the caller.
+        wait_s: seconds until a call would be accepted.
+        policy: the limit's name, such as "key" or "tenant-rows".
+        quota: the limit, with its window and its unit, as RateLimit-Policy has them (draft-ietf-httpapi-ratelimit-headers).
+    """
+
+    def __init__(self, detail: str, wait_s: float, policy: str, quota: str) -> None:
+        super().__init__(Kind.BUSY, detail, max(1, ceil(wait_s)))
+        self.policy = policy
+        self.quota = quota
 
 
 class LimitFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
+FORWARDED = b"x-forwarded-for"
 Network = IPv4Network | IPv6Network
 OWN_BITS = 64  # of an IPv6 address: what follows them, its holder chooses
 

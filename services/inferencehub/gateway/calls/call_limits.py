@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from inferencehub.core.auth.authentication import Metadata
 from inferencehub.core.auth.limits_file import LimitsFile
 from inferencehub.core.auth.peer import Peer
-from inferencehub.core.auth.proxies import Network, address_behind, holder_of
+from inferencehub.core.auth.proxies import FORWARDED, Network, address_behind, holder_of
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.gateway.calls.exchange import Exchange
 from inferencehub.gateway.calls.limits.meters import Metered, Meters, fewest_bytes
 from inferencehub.gateway.calls.limits.peers import Peers
-from inferencehub.gateway.calls.stages import Metadata, Stage
+from inferencehub.gateway.calls.stages import Stage
 
 
 class BehindProxies(Stage):
@@ -36,7 +37,7 @@ class BehindProxies(Stage):
 
     def peer(self, peer: Peer, metadata: Metadata) -> Peer:
         """The other end of a connection, with the address of the caller."""
-        forwarded = metadata.get(b"x-forwarded-for")
+        forwarded = metadata.get(FORWARDED)
         if not forwarded:
             return peer
         address = address_behind(peer.address, forwarded.decode("latin-1"), self._trusted)

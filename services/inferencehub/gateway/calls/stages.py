@@ -8,14 +8,10 @@ the size of the body. `named` is called when the name of the model is known, bef
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
+from inferencehub.core.auth.authentication import Metadata
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.gateway.calls.exchange import Exchange
-
-# Values by name in lower case: the headers of HTTP, or the metadata of gRPC.
-Metadata = Mapping[bytes, bytes]
 
 
 class Stage:

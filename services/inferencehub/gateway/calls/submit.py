@@ -13,6 +13,7 @@ from functools import partial
 from time import monotonic
 from typing import Any
 
+from inferencehub.core.auth.audit import Audit
 from inferencehub.core.lane.job import Job, Member
 from inferencehub.core.lane.sink import Sink, caller_left, several_answers
 from inferencehub.core.oip.predict import predict_request
@@ -22,7 +23,6 @@ from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.parameters import split_parameters
 from inferencehub.core.values.requests import InferRequest, Parameter
 from inferencehub.core.values.signature import ModelInfo
-from inferencehub.gateway.calls.audit import Audit
 from inferencehub.gateway.calls.exchange import Exchange
 from inferencehub.gateway.calls.stages import Stage
 from inferencehub.gateway.routing.model_lane import ModelLane

@@ -22,7 +22,7 @@ from google.protobuf.message import Message
 from inferencehub.core.auth.caller import Action
 from inferencehub.core.grpc_server.coding import decode, encode
 from inferencehub.core.grpc_server.connections.callers import Callers
-from inferencehub.core.grpc_server.credentials import peer_of
+from inferencehub.core.grpc_server.credentials import fields_of, peer_of
 from inferencehub.core.grpc_server.unary import at_deadline, ending, own_limit, parsed, written
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.process.logs import now as wall_clock
@@ -43,7 +43,6 @@ RETRIED = (Kind.BUSY, Kind.NOT_READY)
 
 # What a method does with a request's message, or with its bytes where it reads them itself. Its answer may be serialized.
 Work = Callable[[Exchange, Any], Awaitable[Message | bytes]]
-FORWARDED = b"x-forwarded-for"
 
 
 class Edge:
@@ -235,14 +234,3 @@ class Edge:
                 exchange.caller.tenant,
             )
         )
-
-
-def fields_of(metadata: Any) -> dict[bytes, bytes]:
-    """The metadata of a call as stages read it."""
-    fields = {
-        name.encode(): value if isinstance(value, bytes) else value.encode() for name, value in metadata
-    }
-    if FORWARDED in fields:  # each proxy may add one of its own
-        told = [value for name, value in metadata if name == FORWARDED.decode()]
-        fields[FORWARDED] = ",".join(told).encode()
-    return fields

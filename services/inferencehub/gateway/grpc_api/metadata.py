@@ -7,6 +7,7 @@ from collections.abc import Callable
 from google.protobuf.message import Message
 
 from inferencehub import __version__
+from inferencehub.core.auth.audit import Audit
 from inferencehub.core.auth.caller import Action
 from inferencehub.core.oip.admin.absent import Answer, absent
 from inferencehub.core.oip.admin.log_settings import (
@@ -17,7 +18,6 @@ from inferencehub.core.oip.admin.log_settings import (
 )
 from inferencehub.core.oip.admin.unsupported import unsupported
 from inferencehub.core.values.errors import HubError, Kind
-from inferencehub.gateway.calls.audit import Audit
 from inferencehub.gateway.calls.exchange import Exchange
 from inferencehub.gateway.calls.extensions import EXTENSIONS
 from inferencehub.gateway.grpc_api.edge import Work
@@ -132,7 +132,7 @@ class Metadata:
         changes = settings_from_proto(request)
         if changes:
             exchange.caller.require(Action.CONTROL)
-            self.audit.controlled(exchange, "LogSettings")
+            self.audit.controlled("LogSettings", exchange.peer, exchange.id, exchange.caller)
         self.logs.change(changes)
         return settings_to_proto(self.logs.read())
 

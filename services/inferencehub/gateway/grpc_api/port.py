@@ -9,8 +9,8 @@ from time import monotonic
 import grpc
 from google.protobuf.message import Message
 
-from inferencehub.core.auth.caller import Action
 from inferencehub.core.grpc_server import server
+from inferencehub.core.grpc_server.actions import action_of
 from inferencehub.core.grpc_server.health import SERVICE as HEALTH
 from inferencehub.core.grpc_server.health import Health
 from inferencehub.core.grpc_server.infer_stream import InferStreams
@@ -71,15 +71,6 @@ def handlers(
             made["ModelStreamInfer"] = streams.handler()
         found.append(grpc.method_handlers_generic_handler(service, made))
     return found
-
-
-def action_of(method: str) -> Action | None:
-    """What a method does; None for probes, which are for everybody."""
-    if method in ("ModelInfer", "Predict"):
-        return Action.INFER
-    if method in ("RepositoryModelLoad", "RepositoryModelUnload"):
-        return Action.CONTROL
-    return None if method in ("ServerLive", "ServerReady") else Action.DESCRIBE
 
 
 class GrpcPort:

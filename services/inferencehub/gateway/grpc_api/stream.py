@@ -6,9 +6,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from inferencehub.core.auth.authentication import Authentication
 from inferencehub.core.auth.caller import ANYONE, Action
 from inferencehub.core.grpc_server.coding import decode
-from inferencehub.core.grpc_server.credentials import peer_of
+from inferencehub.core.grpc_server.credentials import fields_of, peer_of
 from inferencehub.core.grpc_server.infer_stream import Write, replies
 from inferencehub.core.grpc_server.unary import own_limit, sentence
 from inferencehub.core.lane.sink import AnswerQueue
@@ -16,9 +17,8 @@ from inferencehub.core.oip import stream_messages
 from inferencehub.core.oip.raw_fields import read_request
 from inferencehub.core.values.errors import HubError
 from inferencehub.gateway.calls.answer_times import AnswerTimes
-from inferencehub.gateway.calls.authentication import Authentication
 from inferencehub.gateway.calls.call_limits import BehindProxies
-from inferencehub.gateway.grpc_api.edge import Edge, fields_of
+from inferencehub.gateway.grpc_api.edge import Edge
 from inferencehub.gateway.grpc_api.infer import Infer
 
 METHOD = "ModelStreamInfer"

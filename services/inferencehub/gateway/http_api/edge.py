@@ -16,6 +16,7 @@ from time import monotonic
 from urllib.parse import unquote
 
 from inferencehub.core.auth.caller import Action
+from inferencehub.core.auth.proxies import FORWARDED
 from inferencehub.core.http1.asgi import AsgiHandler
 from inferencehub.core.http1.handler import Head, Reply, Request
 from inferencehub.core.process.logs import AccessLog
@@ -37,7 +38,6 @@ SOUND_ID = re.compile(rb"[!-~]{1,128}")
 PATH_LIMIT = 500  # bytes of a path in its access line; targets are ASCII
 # For browsers: the content type holds, whatever the bytes look like (Fetch standard, "X-Content-Type-Options").
 NO_SNIFFING = b"x-content-type-options: nosniff\r\n"
-FORWARDED = b"x-forwarded-for"
 KINDS = {kind.http: kind.label for kind in Kind}
 
 
@@ -106,7 +106,9 @@ class Edge:
                 self._check(page, fields)
                 if exchange.action is Action.CONTROL and page.error is None:
                     target = head.target[:PATH_LIMIT].decode("latin-1")
-                    self.calls.audit.controlled(exchange, f"{head.method} {target}")
+                    self.calls.audit.controlled(
+                        f"{head.method} {target}", exchange.peer, exchange.id, exchange.caller
+                    )
             return page
         call = HttpCall(self, head, self.most_bytes, exchange, endpoint)
         try:

@@ -12,12 +12,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from inferencehub.core.auth.audit import Audit
 from inferencehub.core.auth.caller import Action, Caller
 from inferencehub.core.http1.asgi import AsgiRequest
 from inferencehub.core.http1.coding.deflate import VARY, WORTH, coding_for
 from inferencehub.core.http1.handler import Head
 from inferencehub.core.values.errors import HubError, Kind
-from inferencehub.gateway.calls.audit import Audit
 from inferencehub.gateway.calls.exchange import Exchange
 from inferencehub.gateway.http_api.response import Content, WrongMethod, compressed, error_lines
 from inferencehub.gateway.json_codec.answer_json import encode, error_json

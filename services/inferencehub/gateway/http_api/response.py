@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from inferencehub.core.auth.limits import LimitReached
 from inferencehub.core.http1.coding.deflate import VARY, deflated
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import NO_TRIP, Trip
 from inferencehub.core.values.tensors import Buffer
 from inferencehub.gateway.calls.exchange import Exchange
-from inferencehub.gateway.calls.limits.meters import LimitReached
 
 JSON = b"content-type: application/json\r\n"
 

@@ -12,27 +12,10 @@ from math import ceil
 from time import monotonic
 from typing import NamedTuple
 
-from inferencehub.core.auth.limits import Limits
-from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.auth.limits import LimitReached, Limits
 
 MOST_METERS = 10_000  # of a kind
 LOOKED_AT = 100  # meters among which an unused one is looked for
-
-
-class LimitReached(HubError):
-    """A limit is reached.
-
-    Args:
-        detail: one sentence for the caller.
-        wait_s: seconds until a call would be accepted.
-        policy: the limit's name, such as "key" or "tenant-rows".
-        quota: the limit, with its window and its unit, as RateLimit-Policy has them (draft-ietf-httpapi-ratelimit-headers).
-    """
-
-    def __init__(self, detail: str, wait_s: float, policy: str, quota: str) -> None:
-        super().__init__(Kind.BUSY, detail, max(1, ceil(wait_s)))
-        self.policy = policy
-        self.quota = quota
 
 
 class Bucket:

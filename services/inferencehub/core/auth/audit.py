@@ -6,10 +6,9 @@ from time import monotonic
 
 from inferencehub.core.audit import logger
 from inferencehub.core.auth.caller import ANYONE, Caller
+from inferencehub.core.auth.limits import LimitReached
 from inferencehub.core.auth.peer import Peer
 from inferencehub.core.values.errors import HubError, Kind
-from inferencehub.gateway.calls.exchange import Exchange
-from inferencehub.gateway.calls.limits.meters import LimitReached
 
 MOST_REFUSED = 100  # lines a second; strangers may send more, and the next line says how many had none
 REFUSALS = (Kind.UNAUTHENTICATED, Kind.FORBIDDEN)
@@ -45,14 +44,14 @@ class Audit:
         self._silent = 0
         logger.warning("refused", extra={**fields(peer, id, caller), "reason": error.detail, **more})
 
-    def controlled(self, exchange: Exchange, what: str) -> None:
+    def controlled(self, what: str, peer: Peer, id: str, caller: Caller) -> None:
         """Write a line about a call that changes settings, before it does.
 
         Args:
-            exchange: the call.
             what: its method, and its path over HTTP.
+            peer, id, caller: as in `refused`.
         """
-        logger.info("control", extra={**fields(exchange.peer, exchange.id, exchange.caller), "call": what})
+        logger.info("control", extra={**fields(peer, id, caller), "call": what})
 
 
 def fields(peer: Peer, id: str, caller: Caller) -> dict[str, str]:
