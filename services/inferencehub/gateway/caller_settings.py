@@ -21,10 +21,6 @@ HERE = ("localhost", "127.0.0.1", "::1")
 class CallerSettings(TierSettings):
     """See the module's text."""
 
-    api_keys: str = setting(
-        "",
-        "file of API keys, as JSON; callers must then send one of them; read again when it changes",
-    )
     jwt_keys: str = setting(
         "",
         "public keys of JWTs, as a JSON Web Key Set: a file, which is read again when it changes, or a URL, which is "

@@ -15,6 +15,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from inferencehub.core.auth.api_keys import ApiKeys
 from inferencehub.core.grpc_server.credentials import Admitting, server_credentials
 from inferencehub.core.grpc_server.health import LONGEST, Health
 from inferencehub.core.grpc_server.health import SERVICE as HEALTH
@@ -56,7 +57,7 @@ class InferenceServer:
 
     Raises:
         SettingError: if there is no model repository.
-        BadFile: if a certificate can't be used.
+        BadFile: if a certificate, or the file of API keys, can't be used.
     """
 
     def __init__(self, settings: InferenceSettings, access: AccessLog | None = None) -> None:
@@ -74,13 +75,19 @@ class InferenceServer:
         )
         self.certificate = settings.tier_certificate(admits=settings.tier_tls_client_names)
         ops_certificate = settings.ops_certificate()
-        reloaded = (self.certificate, ops_certificate)
+        self.keys = ApiKeys(settings.api_keys, "HUB_API_KEYS") if settings.direct_calls else None
+        reloaded = (self.certificate, ops_certificate, self.keys)
         self.metrics.registry.register(Reloads("inferencehub_inference", *reloaded))
-        self.servicer = Servicer(self.models, settings, access, self.certificate)
+        self.admission = Admission(self.certificate, self.keys)
+        self.servicer = Servicer(self.models, settings, access, self.admission, self.certificate)
         self.grpc = self._make_grpc()
         self.plain_health = None if self.certificate is None else plain_health_server(settings.health_port)
         self.streams = InferStreams(
-            StreamedCalls(self.servicer).answer, MOST_WAITING, self.models.bytes_held, self.grpc.callers
+            StreamedCalls(self.servicer).answer,
+            MOST_WAITING,
+            self.models.bytes_held,
+            self.grpc.callers,
+            self.admission.owner,
         )
         self.models.bytes_held.relieve = self._relieve
         self.servicer.queries.ready = lambda: not self.not_ready()
@@ -138,7 +145,7 @@ class InferenceServer:
         services = (messages.SERVICE, PREDICT_SERVICE, HEALTH)
         served = [
             *handlers(self.servicer, self.streams.handler(), self.grpc.callers),
-            self.health.handlers(),
+            self.health.handlers(self.admission.shows),
             *(reflection_handlers(services) if self.settings.reflection else []),
         ]
         if self.certificate is None or self.plain_health is None:
@@ -146,7 +153,9 @@ class InferenceServer:
             return
         self.certificate.changed = self._renew
         self.certificate.start()
-        await self.grpc.start([Admitting(one, Admission(self.certificate).check) for one in served])
+        if self.keys is not None:
+            self.keys.start()
+        await self.grpc.start([Admitting(one, self.admission.check) for one in served])
         await self.plain_health.start([self.health.handlers()])
         logger.info("listening for health in plain", extra={"health_port": self.plain_health.port})
 
@@ -221,6 +230,8 @@ class InferenceServer:
             await self.plain_health.stop(0)
         if self.certificate is not None:
             await self.certificate.stop()
+        if self.keys is not None:
+            await self.keys.stop()
         if self._loading is not None and not self._loading.done():
             self._loading.cancel()
             await asyncio.wait([self._loading], timeout=LOAD_END_S)

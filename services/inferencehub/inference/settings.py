@@ -63,10 +63,25 @@ class InferenceSettings(TierSettings):
         most=65535,
     )
 
+    direct_calls: bool = setting(
+        False,
+        "let others than gateways call over gRPC too if the tiers speak TLS: they show a certificate of HUB_TIER_TLS_CA and "
+        "send one of HUB_API_KEYS; if the tiers speak in plain, everybody may call",
+    )
+
     def __post_init__(self) -> None:
         self.check()
         if not self.tier_tls_client_names:
             raise SettingError("HUB_TIER_TLS_CLIENT_NAMES is empty, expected at least one name")
+        if self.direct_calls and not self.tier_tls_cert:
+            raise SettingError(
+                "HUB_DIRECT_CALLS is true and the tiers speak in plain, so that nobody can be told apart from a gateway; "
+                "expected HUB_TIER_TLS_CERT, HUB_TIER_TLS_KEY and HUB_TIER_TLS_CA"
+            )
+        if self.direct_calls and not self.api_keys:
+            raise SettingError(
+                "HUB_DIRECT_CALLS is true, expected HUB_API_KEYS with the keys of direct callers"
+            )
 
     def repository(self) -> Path:
         """The directory whose models are served.

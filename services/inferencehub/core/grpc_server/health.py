@@ -7,7 +7,8 @@ calls at the end would wait for every watcher. Here, `end` closes them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
 from typing import Any
 
 import grpc
@@ -22,6 +23,7 @@ SERVICE = "grpc.health.v1.Health"
 REQUEST = "HealthCheckRequest"
 LONGEST = 2**16  # bytes of a request
 Status = health_pb2.HealthCheckResponse
+Shows = Callable[[str, Any], bool]  # whether a call, by its context, may know the status of a name
 
 
 class Health:
@@ -36,10 +38,15 @@ class Health:
         self._change = asyncio.Event()  # at each change it is set and replaced by a new one
         self._ended = False
 
-    def handlers(self) -> grpc.GenericRpcHandler:
-        """The gRPC handlers of the service. They read requests themselves: bytes that are none get a clear status."""
-        unary: Any = grpc.unary_unary_rpc_method_handler(self._check, None, Status.SerializeToString)
-        stream: Any = grpc.unary_stream_rpc_method_handler(self._watch, None, Status.SerializeToString)
+    def handlers(self, shows: Shows = lambda name, context: True) -> grpc.GenericRpcHandler:
+        """The gRPC handlers of the service. They read requests themselves: bytes that are none get a clear status.
+
+        Args:
+            shows: whether a caller may know the status of a name; if not, it is unknown to them.
+        """
+        check, watch = partial(self._check, shows), partial(self._watch, shows)
+        unary: Any = grpc.unary_unary_rpc_method_handler(check, None, Status.SerializeToString)
+        stream: Any = grpc.unary_stream_rpc_method_handler(watch, None, Status.SerializeToString)
         return grpc.method_handlers_generic_handler(SERVICE, {"Check": unary, "Watch": stream})
 
     def set(self, serving: Mapping[str, bool]) -> None:
@@ -57,18 +64,18 @@ class Health:
         change, self._change = self._change, asyncio.Event()
         change.set()
 
-    async def _check(self, data: bytes, context: Any) -> Any:
+    async def _check(self, shows: Shows, data: bytes, context: Any) -> Any:
         """Check: the status of one name; gRPC status NOT_FOUND if the name is unknown."""
         name = service_of(data)
         if name is None:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, no_message(REQUEST))
             return None
-        serving = self._serving.get(name)
+        serving = self._serving.get(name) if shows(name, context) else None
         if serving is None:
             await context.abort(grpc.StatusCode.NOT_FOUND, f"service '{name[:80]}' is unknown")
         return Status(status=Status.SERVING if serving else Status.NOT_SERVING)
 
-    async def _watch(self, data: bytes, context: Any) -> AsyncIterator[Any]:
+    async def _watch(self, shows: Shows, data: bytes, context: Any) -> AsyncIterator[Any]:
         """Watch: the status of one name, now and at each change; SERVICE_UNKNOWN as long as the name is unknown."""
         name = service_of(data)
         if name is None:
@@ -77,7 +84,7 @@ class Health:
         shown = -1
         while not self._ended:
             change = self._change  # read before the status, so no change is missed
-            serving = self._serving.get(name)
+            serving = self._serving.get(name) if shows(name, context) else None
             status = (
                 Status.SERVICE_UNKNOWN
                 if serving is None

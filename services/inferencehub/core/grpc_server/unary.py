@@ -54,6 +54,7 @@ def unary(
     limit: int,
     bytes_held: ByteBudget,
     callers: Callers,
+    refused: Callable[[HubError, Any], None] = lambda error, context: None,
 ) -> Any:
     """Make a unary gRPC handler from a method. If the method raises, the handler answers with the error's status code.
 
@@ -65,6 +66,7 @@ def unary(
         bytes_held: the process's budget of bytes. A request beyond the limit counts in it until it is answered; others
             count as soon as they are in a lane.
         callers: counts what has come, and large answers until their callers have taken them.
+        refused: gets each error that is a caller's to know, and the call's context.
     """
 
     async def call(data: bytes, context: Any) -> bytes | None:
@@ -84,6 +86,8 @@ def unary(
             callers.unread.hold(len(data), context)
             return data
         except Exception as error:
+            if isinstance(error, HubError):
+                refused(error, context)
             kind, detail = ending(error, method.__name__, message if request else None)
         trailers = [(extension.KIND, kind.label)]
         if kind is Kind.BUSY:

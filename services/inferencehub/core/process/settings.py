@@ -134,6 +134,11 @@ class TierSettings(ProcessSettings):
         "",
         "file with the authorities that sign the other tier's certificates, as PEM; read again when it changes",
     )
+    api_keys: str = setting(
+        "",
+        "file of API keys, as JSON; callers must then send one of them, those of pods where HUB_DIRECT_CALLS is true; "
+        "read again when it changes",
+    )
 
     def __post_init__(self) -> None:
         self.check()

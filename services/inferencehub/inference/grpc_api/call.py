@@ -10,6 +10,7 @@ import asyncio
 from time import monotonic
 from typing import Any
 
+from inferencehub.core.auth.caller import ANYONE, Caller
 from inferencehub.core.grpc_server.unary import at_deadline, own_limit
 from inferencehub.core.lane.job import Job, Member
 from inferencehub.core.lane.sink import Sink, several_answers
@@ -39,15 +40,17 @@ class Call:
         id: the request's id; "" if it has none.
         context: the gRPC call or the standing stream on which it arrived.
         arrived: when it arrived, in seconds of `time.monotonic`.
+        caller: who makes it; ANYONE for a gateway.
     """
 
-    __slots__ = ("arrived", "context", "id", "job", "model", "rows", "whose")
+    __slots__ = ("arrived", "caller", "context", "id", "job", "model", "rows", "whose")
 
-    def __init__(self, model: Model, id: str, context: Any, arrived: float) -> None:
+    def __init__(self, model: Model, id: str, context: Any, arrived: float, caller: Caller = ANYONE) -> None:
         self.model = model
         self.id = id
         self.context = context
         self.arrived = arrived
+        self.caller = caller
         self.rows = 0
         self.whose: tuple[Member, ...] = ()
         self.job: Job | None = None
@@ -75,7 +78,7 @@ class Call:
         if members:
             self.whose = extension.members_from_proto(members, rows, self.arrived, deadline)
         else:
-            self.whose = (Member(rows, deadline, self.id),)
+            self.whose = (Member(rows, deadline, self.id, self.caller.id, self.caller.tenant),)
         self.job = job = Job(request, rows, self.whose, self.arrived)
         try:
             lane.refuse_in_vain(request.model, job.deadline)
@@ -143,8 +146,8 @@ class CallRecorder:
             ms=round(took * 1e3, 3),
             queue_ms=round(times.queue * 1e3, 3) if times else 0,
             compute_ms=round(times.compute * 1e3, 3) if times else 0,
-            caller=shown_once([member.caller for member in call.whose]),
-            tenant=shown_once([member.tenant for member in call.whose]),
+            caller=shown_once([member.caller for member in call.whose]) or call.caller.id,
+            tenant=shown_once([member.tenant for member in call.whose]) or call.caller.tenant,
         )
 
 

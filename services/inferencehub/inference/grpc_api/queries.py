@@ -8,6 +8,8 @@ from typing import Any
 from google.protobuf.message import Message
 
 from inferencehub import __version__
+from inferencehub.core.auth.audit import REFUSALS
+from inferencehub.core.auth.caller import Action
 from inferencehub.core.grpc_server.unary import Method
 from inferencehub.core.oip import extension, model_info
 from inferencehub.core.oip.admin import model_config
@@ -21,6 +23,7 @@ from inferencehub.core.oip.admin.log_settings import (
 from inferencehub.core.oip.admin.statistics import statistics_to_proto
 from inferencehub.core.oip.admin.unsupported import unsupported
 from inferencehub.core.values.errors import HubError
+from inferencehub.inference.grpc_api.admission import Admission
 from inferencehub.inference.models.registry import Models
 from inferencehub.inference.runtimes.runtime import RUNTIMES
 from inferencehub.pb import open_inference_pb2 as pb
@@ -44,15 +47,24 @@ class Queries:
         pool: the pod's pool.
         stream_port: returns the port of standing streams.
         logs: the log settings of this process.
+        admission: says who asks; a caller sees only their models.
 
     `ready` tells whether the whole process is ready; the server sets it.
     """
 
-    def __init__(self, models: Models, pool: str, stream_port: Callable[[], int], logs: LogSettings) -> None:
+    def __init__(
+        self,
+        models: Models,
+        pool: str,
+        stream_port: Callable[[], int],
+        logs: LogSettings,
+        admission: Admission,
+    ) -> None:
         self.models = models
         self.pool = pool
         self.stream_port = stream_port
         self.logs = logs
+        self.admission = admission
         self.ready: Callable[[], bool] = lambda: False
 
     def methods(self) -> dict[str, tuple[Method, type[Message] | None]]:
@@ -82,8 +94,10 @@ class Queries:
     async def model_ready(self, request: pb.ModelReadyRequest, context: Any) -> pb.ModelReadyResponse:
         """ModelReady: whether a model would run a call; False for a model or version that is unknown."""
         try:
-            ready = self.models.get(request.name, request.version).serves
-        except HubError:  # clients that wait for a model ask until it is ready
+            ready = self.models.get(request.name, request.version, self.admission.caller(context)).serves
+        except HubError as error:  # clients that wait for a model ask until it is ready
+            if error.kind in REFUSALS:
+                raise
             ready = False
         return pb.ModelReadyResponse(ready=ready)
 
@@ -100,7 +114,7 @@ class Queries:
         self, request: pb.ModelMetadataRequest, context: Any
     ) -> pb.ModelMetadataResponse:
         """Inputs and outputs of a model that is loaded."""
-        model = self.models.get(request.name, request.version)
+        model = self.models.get(request.name, request.version, self.admission.caller(context))
         model.open_lane()
         signature = model.info.signature
         return pb.ModelMetadataResponse(
@@ -117,7 +131,7 @@ class Queries:
         Raises:
             HubError: NOT_FOUND if the model is unknown, NOT_READY if it is not loaded.
         """
-        model = self.models.get(request.name, request.version)
+        model = self.models.get(request.name, request.version, self.admission.caller(context))
         model.open_lane()
         response = pb.ModelConfigResponse()
         found = model.found
@@ -134,12 +148,15 @@ class Queries:
         Raises:
             HubError: NOT_FOUND if the model is unknown.
         """
+        caller = self.admission.caller(context)
         if request.name:
-            self.models.get(request.name, request.version)
+            self.models.get(request.name, request.version, caller)
         wanted = [
             model
             for model in self.models
-            if request.name in ("", model.name) and request.version in ("", model.version)
+            if request.name in ("", model.name)
+            and request.version in ("", model.version)
+            and caller.sees(model.name)
         ]
         stats = [
             statistics_to_proto(model.name, model.version, model.metrics.counters)
@@ -152,9 +169,10 @@ class Queries:
         self, request: pb.RepositoryIndexRequest, context: Any
     ) -> pb.RepositoryIndexResponse:
         """RepositoryIndex: all models, each with its state and the reason if it does not serve."""
+        caller = self.admission.caller(context)
         response = pb.RepositoryIndexResponse()
         for model in self.models:
-            if model.serves or not request.ready:
+            if caller.sees(model.name) and (model.serves or not request.ready):
                 response.models.add(
                     name=model.name, version=model.version, state=model.state.value, reason=model.reason
                 )
@@ -166,7 +184,12 @@ class Queries:
         Raises:
             HubError: as `LogSettings.change`.
         """
-        self.logs.change(settings_from_proto(request))
+        changes = settings_from_proto(request)
+        if changes:
+            caller = self.admission.caller(context)
+            caller.require(Action.CONTROL)
+            self.admission.controlled("LogSettings", caller, context)
+        self.logs.change(changes)
         return settings_to_proto(self.logs.read())
 
     async def trace_setting(self, request: pb.TraceSettingRequest, context: Any) -> pb.TraceSettingResponse:
@@ -176,7 +199,7 @@ class Queries:
             HubError: NOT_FOUND if the model is unknown, UNSUPPORTED if the request would change a setting.
         """
         if request.model_name:
-            self.models.get(request.model_name)
+            self.models.get(request.model_name, caller=self.admission.caller(context))
         if request.settings:
             raise unsupported("tracing")
         return trace_to_proto()

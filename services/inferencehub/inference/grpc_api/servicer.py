@@ -17,6 +17,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 
+from inferencehub.core.auth.caller import ANYONE, Caller
 from inferencehub.core.grpc_server.connections.callers import Callers
 from inferencehub.core.grpc_server.unary import Method, check_size, ending, unary, written
 from inferencehub.core.lane.sink import End, OneAnswer, Sink
@@ -32,6 +33,7 @@ from inferencehub.core.tls.certificate import Certificate
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest, InferResponse
 from inferencehub.core.values.tensors import Buffer
+from inferencehub.inference.grpc_api.admission import Admission
 from inferencehub.inference.grpc_api.call import Call, CallRecorder, status_of
 from inferencehub.inference.grpc_api.merged import add_dropped, add_times, fill, members_of
 from inferencehub.inference.grpc_api.queries import Queries
@@ -54,6 +56,7 @@ class Servicer:
         models: the models to serve.
         settings: the service's settings.
         access: the access log; None if access lines are off.
+        admission: says who calls, and what they may.
         certificate: for TLS between the tiers; None to speak in plain.
     """
 
@@ -62,24 +65,36 @@ class Servicer:
         models: Models,
         settings: InferenceSettings,
         access: AccessLog | None,
+        admission: Admission,
         certificate: Certificate | None = None,
     ) -> None:
         self.models = models
         self.settings = settings
+        self.admission = admission
         self.calls = CallRecorder(settings, access)
         self.streams = Streams(
             self, settings.max_message_bytes, settings.max_timeout_ms / 1000, models.bytes_held, certificate
         )
         self.queries = Queries(
-            models, settings.pool, lambda: self.streams.port, LogSettings(settings.log_format)
+            models, settings.pool, lambda: self.streams.port, LogSettings(settings.log_format), admission
         )
+
+    def called(self, message: pb.ModelInferRequest, context: Any, caller: Caller) -> Call:
+        """The call that a caller's message at the gRPC port asks for.
+
+        Raises:
+            HubError: FORBIDDEN, NOT_FOUND or NOT_READY for its model, BAD_INPUT if a direct caller speaks as a gateway.
+        """
+        if caller is not ANYONE:
+            messages.refuse_ours(message)
+        model = self.models.get(message.model_name, message.model_version, caller)
+        return Call(model, message.id, context, monotonic(), caller)
 
     async def model_infer(self, data: bytes, context: Any) -> bytes:
         """ModelInfer: run a model. `data` is a serialized ModelInferRequest, the result a serialized response."""
         message, raw = read_request(data)
-        members = members_of(message)
-        model = self.models.get(message.model_name, message.model_version)
-        call = Call(model, message.id, context, monotonic())
+        call = self.called(message, context, self.admission.caller(context))
+        members, model = members_of(message), call.model
 
         def reply(response: InferResponse) -> Message | bytes:
             check_size(response.size, model.name, self.settings.max_message_bytes)
@@ -152,8 +167,10 @@ class Servicer:
         """Predict, the small call: one row of features or a text in, a serialized PredictResponse out."""
         now = monotonic()
         features, text = features_or_text(message)
-        name = message.model_name or self.settings.model_for(text) or self.models.unnamed(kind_of(text))
-        model = self.models.get(name)
+        caller = self.admission.caller(context)
+        name = message.model_name or self.settings.model_for(text)
+        name = name or self.models.unnamed(kind_of(text), caller)
+        model = self.models.get(name, "", caller, bool(message.model_name))
         model.open_lane()
         request = predict_request(model.info, "", features, text)
 
@@ -163,7 +180,7 @@ class Servicer:
                 class_id=found.class_id, confidence=found.confidence, label=found.label
             )
 
-        return await self.infer(Call(model, "", context, now), request, "", reply)
+        return await self.infer(Call(model, "", context, now, caller), request, "", reply)
 
     async def infer(
         self,
@@ -210,6 +227,7 @@ def handlers(servicer: Servicer, stream: Any, callers: Callers) -> list[grpc.Gen
         callers: counts what has come, and large answers until their callers have taken them.
     """
     limit, bytes_held = servicer.settings.max_message_bytes, servicer.models.bytes_held
+    refused = servicer.admission.refused
     oip: dict[str, tuple[Method, type[Message] | None]] = {
         **servicer.queries.methods(),
         "ModelInfer": (servicer.model_infer, None),
@@ -217,11 +235,11 @@ def handlers(servicer: Servicer, stream: Any, callers: Callers) -> list[grpc.Gen
     small: dict[str, tuple[Method, type[Message] | None]] = {
         "Predict": (servicer.predict, predict_pb.PredictRequest)
     }
-    made = {name: unary(*method, limit, bytes_held, callers) for name, method in oip.items()}
+    made = {name: unary(*method, limit, bytes_held, callers, refused) for name, method in oip.items()}
     return [
         grpc.method_handlers_generic_handler(messages.SERVICE, {**made, "ModelStreamInfer": stream}),
         grpc.method_handlers_generic_handler(
             PREDICT_SERVICE,
-            {name: unary(*method, limit, bytes_held, callers) for name, method in small.items()},
+            {name: unary(*method, limit, bytes_held, callers, refused) for name, method in small.items()},
         ),
     ]

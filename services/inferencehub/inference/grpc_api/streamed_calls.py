@@ -5,9 +5,9 @@ A gateway does not use it; it has its standing streams (`standing_stream.py`).
 
 from __future__ import annotations
 
-from time import monotonic
 from typing import Any
 
+from inferencehub.core.auth.caller import Action
 from inferencehub.core.grpc_server.coding import decode
 from inferencehub.core.grpc_server.infer_stream import Write, replies
 from inferencehub.core.grpc_server.unary import ending
@@ -38,20 +38,22 @@ class StreamedCalls:
         servicer, id, ask_end = self.servicer, "", False
         call: Call | None = None
         try:
+            caller = servicer.admission.caller(context)
+            caller.require(Action.INFER)
             if len(data) > (limit := servicer.settings.max_message_bytes):
                 raise HubError(Kind.TOO_LARGE, f"the request has {len(data)} bytes, expected at most {limit}")
             data, _ = await decode(data, limit)
             message, raw = read_request(data)
             del data
             id, ask_end = message.id, stream_messages.asks_for_end(message)
-            call = Call(
-                servicer.models.get(message.model_name, message.model_version), id, context, monotonic()
-            )
+            call = servicer.called(message, context, caller)
             request = messages.request_from_proto(message, raw)
             del message, raw
             last = await self._run(call, request, id, write)
             return last or (stream_messages.stream_end(id, call.model.name) if ask_end else b"")
         except Exception as error:
+            if isinstance(error, HubError):
+                servicer.admission.refused(error, context)
             detail = ending(error, "model_stream_infer", None)[1]
         job, model = (call.job, call.model.name) if call is not None else (None, "")
         failure = stream_messages.stream_failure(id, detail, model if job is not None else "")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from inferencehub.core.auth.caller import ANYONE, Caller
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.oip.unnamed_model import must_name, unnamed_model
 from inferencehub.core.values.errors import HubError, Kind, listed
@@ -79,17 +80,25 @@ class Models:
         source = found.source
         return found if source is None else replace(found, source=replace(source, processes=self.processes))
 
-    def get(self, name: str, version: str = "") -> Model:
+    def get(self, name: str, version: str = "", caller: Caller = ANYONE, named: bool = True) -> Model:
         """A model version. Without `version`, it is the newest version that is ready, or else the newest version.
 
+        Args:
+            name, version: of the model.
+            caller: who asks.
+            named: whether the caller has named the model.
+
         Raises:
-            HubError: NOT_FOUND; NOT_READY if the repository has not been read yet.
+            HubError: FORBIDDEN if the model is none of the caller's, NOT_FOUND, or NOT_READY if the repository has not been
+                read yet.
         """
+        if caller is not ANYONE:
+            caller.require_model(name, named)
         versions = self._models.get(name)
         if versions is None:
             if not self.scanned:
                 raise HubError(Kind.NOT_READY, "the model repository is being read")
-            known = listed(sorted(self._models))
+            known = listed(filter(caller.sees, sorted(self._models)))
             raise HubError(Kind.NOT_FOUND, f"model '{name[:80]}' is unknown, expected one of: {known}")
         if version:
             if version not in versions:
@@ -101,7 +110,7 @@ class Models:
         newest = list(versions.values())
         return next((model for model in reversed(newest) if model.state is ModelState.READY), newest[-1])
 
-    def unnamed(self, kind: str) -> str:
+    def unnamed(self, kind: str, caller: Caller) -> str:
         """The model of a Predict that names none; `kind` is FEATURES or TEXT.
 
         Raises:
@@ -112,7 +121,7 @@ class Models:
             return name
         if not self.loaded:
             raise HubError(Kind.NOT_READY, "models are still being loaded")
-        raise must_name(self._models)
+        raise must_name(filter(caller.sees, self._models))
 
     def versions(self, name: str) -> list[str]:
         """The versions of a model that are ready."""
