@@ -32,6 +32,7 @@ from inferencehub.core.process.tasks import cancelled
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferResponse
 
+AGAIN_S = 5.0  # between two looks whether the caller's credentials are still good
 MOST_STREAMS = 1000  # of a process
 MOST_OF_ONE = 250  # of a caller who has said who they are
 ENDS = "the server ends the stream; what it has not answered was not begun, open it again"
@@ -83,6 +84,7 @@ class InferStream:
         self, context: Any, answer: Answer, most: int, bytes_held: ByteBudget, callers: Callers
     ) -> None:
         self.ending = False
+        self.refused: HubError | None = None
         self._bytes_held = bytes_held
         self._callers = callers
         self._coding: bytes | None = None
@@ -105,10 +107,12 @@ class InferStream:
         try:
             while True:
                 self._came.clear()
-                while self._answers and self._answers[0].done():
+                while self._answers and self.refused is None and self._answers[0].done():
                     await self._write(self._answers[0].result())
                     self._answers.popleft()
                     self._room.set()
+                if self.refused is not None:
+                    return
                 if self._reading.done() and not self._answers and not self._several:
                     return
                 await self._came.wait()
@@ -121,6 +125,11 @@ class InferStream:
         """Read no more requests, and end once those that were read are answered."""
         self.ending = True
         self._reading.cancel()
+
+    def refuse(self, error: HubError) -> None:
+        """End now, whatever is not answered yet: the caller may not go on."""
+        self.refused = error
+        self._came.set()
 
     async def _read(self) -> None:
         while (data := await self._context.read()) is not grpc.aio.EOF:
@@ -199,8 +208,8 @@ class InferStreams:
         most: requests of a stream that run or wait at a time.
         bytes_held: the process's budget of bytes.
         callers: counts what has come, and answers that their callers have not taken.
-        admit: called with the context of a stream before it is opened; it raises HubError to refuse it, and returns
-            who opens it, "" if nobody is asked.
+        admit: called with the context of a stream before it is opened, and every few seconds while it is open; it
+            raises HubError to refuse or to end it, and returns who has opened it, "" if nobody is asked.
     """
 
     def __init__(
@@ -239,15 +248,30 @@ class InferStreams:
             stream = InferStream(context, self._answer, self._most, self._bytes_held, self._callers)
             self._open.add(stream)
             self._owned[owner] += 1
+            looking = asyncio.ensure_future(self._look_again(stream, context)) if owner else None
             try:
                 await stream.run()
             finally:
+                if looking is not None:
+                    looking.cancel()
                 self._open.discard(stream)
                 self._owned[owner] -= 1
+            if stream.refused is not None:
+                await context.abort(grpc.StatusCode[stream.refused.kind.grpc], stream.refused.detail)
             if stream.ending:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, ENDS)
 
         return grpc.stream_stream_rpc_method_handler(serve)
+
+    async def _look_again(self, stream: InferStream, context: Any) -> None:
+        """End a stream when its caller may not have one any more."""
+        while True:
+            await asyncio.sleep(AGAIN_S)
+            try:
+                self._admit(context)
+            except HubError as error:
+                stream.refuse(error)
+                return
 
     def end(self) -> None:
         """Ask all streams to end, and accept no other."""

@@ -27,6 +27,18 @@ class KnownCallers(Stage):
         if exchange.action is not None:
             exchange.caller.require(exchange.action)
 
+    def again(self, exchange: Exchange, metadata: Metadata) -> None:
+        """See `Stage`.
+
+        Raises:
+            HubError: UNAUTHENTICATED if the credentials are good no longer, FORBIDDEN if the caller may not do this now.
+        """
+        caller = self.caller(metadata, exchange.peer.names)
+        if exchange.action is not None:
+            caller.require(exchange.action)
+        if exchange.model:
+            caller.require_model(exchange.model)
+
     def named(self, exchange: Exchange, model: str, by_caller: bool) -> None:
         """See `Stage`.
 

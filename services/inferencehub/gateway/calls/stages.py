@@ -1,9 +1,9 @@
 """Stages: rules that every call passes before it runs, in the order of a list, the same on all fronts.
 
-A stage has three methods. `check` is called when the head of a request is complete and its body is not read yet, also for
+A stage has four methods. `check` is called when the head of a request is complete and its body is not read yet, also for
 questions about models, but not for what everybody may do (`exchange.action`). There a stage can look at the caller and at
 the size of the body. `named` is called when the name of the model is known, before anything is asked or woken for it.
-`admit` is called when the model and the rows are known, before the call enters the lane.
+`admit` is called when the model and the rows are known, before the call enters the lane. `again` is called every few seconds while a stream of answers goes on.
 """
 
 from __future__ import annotations
@@ -46,6 +46,13 @@ class Stage:
 
         Raises:
             HubError: if the stage refuses the request.
+        """
+
+    def again(self, exchange: Exchange, metadata: Metadata) -> None:
+        """Check whether a call that was admitted may go on.
+
+        Raises:
+            HubError: if it may not.
         """
 
 

@@ -57,6 +57,7 @@ class Calls:
         self.audit = Audit()
         # Only methods that a stage overrides are called. Fronts call `checks` when a request's head is complete.
         self.checks = [stage.check for stage in stages if type(stage).check is not Stage.check]
+        self.agains = [stage.again for stage in stages if type(stage).again is not Stage.again]
         self._names = [stage.named for stage in stages if type(stage).named is not Stage.named]
         self._admits = [stage.admit for stage in stages if type(stage).admit is not Stage.admit]
 

@@ -63,6 +63,9 @@ class WayOut(Protocol):
     def refusal(self, call: HttpCall, error: Exception) -> tuple[int, bytes, Sequence[Buffer]]:
         """Status, header lines and content of the answer to a request that failed."""
 
+    def again(self, call: HttpCall) -> None:
+        """Check whether a call whose answers go on may do so; HubError says why not."""
+
     def close(self, call: HttpCall, status: int, now: float) -> None:
         """The request is answered, or its caller has left."""
 

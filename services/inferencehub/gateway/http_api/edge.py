@@ -132,6 +132,15 @@ class Edge:
         except HubError as error:
             call.error = error.with_traceback(None)
 
+    def again(self, call: HttpCall) -> None:
+        """See `WayOut`."""
+        for again in self.calls.agains:
+            try:
+                again(call.exchange, call.head.fields)
+            except HubError as error:
+                self.calls.audit.refused(error, call.exchange.peer, call.exchange.id, call.exchange.caller)
+                raise
+
     def _limit_s(self, value: bytes) -> float:
         longest = self.calls.settings.max_timeout_ms
         if not value.isdigit() or len(value) > 12 or not 0 < (ms := int(value)) <= longest:

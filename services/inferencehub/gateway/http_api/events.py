@@ -2,7 +2,7 @@
 
 Source: HTML Standard, section 9.2. Until the first answer comes, nothing is sent, so that an error is an answer with its
 own status. While the model is silent, a comment keeps the connection alive. A caller that reads slowly holds the model
-(`core/lane/sink.py`), not the gateway's memory.
+(`core/lane/sink.py`), not the gateway's memory. Where the caller's credentials are withdrawn, the stream ends with an error.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from inferencehub.gateway.http_api.call import LARGE_JSON, HttpCall
 
 LINES = b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
 COMMENT = b":\n\n"
+AGAIN_S = 5.0  # between two looks whether the caller's credentials are still good
 
 
 class Events(Protocol):
@@ -154,7 +155,7 @@ class EventStream:
         self._call.exchange.enough(version)
 
     def _refuse(self, error: HubError) -> None:
-        """An answer cannot be shown: end with an error, and stop the model."""
+        """An answer cannot be shown, or the caller may have no other: end with an error, and stop the model."""
         self._fail(error)
         self._call.exchange.leave()
 
@@ -201,10 +202,16 @@ class EventStream:
 
     def _wait(self) -> None:
         left = self._written + self._keep_alive_s - monotonic()
-        self._timer = asyncio.get_running_loop().call_later(max(0.0, left), self._silent)
+        self._timer = asyncio.get_running_loop().call_later(min(max(0.0, left), AGAIN_S), self._look)
 
-    def _silent(self) -> None:
+    def _look(self) -> None:
+        """End if the caller may not go on; send a comment after some silence."""
         if self._call.ended:
+            return
+        try:
+            self._call.edge.again(self._call)
+        except HubError as error:
+            self._refuse(error)
             return
         if monotonic() - self._written >= self._keep_alive_s and not self._unread:
             self._write(COMMENT)
