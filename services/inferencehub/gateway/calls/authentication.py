@@ -33,7 +33,7 @@ class KnownCallers(Stage):
         Raises:
             HubError: UNAUTHENTICATED if the credentials are good no longer, FORBIDDEN if the caller may not do this now.
         """
-        caller = self.caller(metadata, exchange.peer.names)
+        caller = self._authentication.caller(metadata, exchange.peer.names)
         if exchange.action is not None:
             caller.require(exchange.action)
         if exchange.model:
