@@ -82,6 +82,8 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
                    "inference": {"autoscaling": {"source": "keda"}}},
     "tls-of-ops-by-cert-manager": {"tls": {"ops": {"certManager": {"issuerRef": {"name": "ops"}}}},
                                    "monitoring": {"serviceMonitor": {"enabled": True}}, "inference": {"autoscaling": {"source": "demand"}}},
+    "direct-calls": merge(at("inference.directCalls.existingSecret", "pod-keys"), {
+        "tls": {"tiers": {"certManager": {"issuerRef": {"name": "tiers"}}}}, "networkPolicy": {"inference": {"from": PEERS}}}),
     "not-scaled": at("inference", {"autoscaling": {"source": "none"}, "replicas": 4}),
     "pools": at("inference.pools", {
         "default": {"autoscaling": {"maxReplicas": 5}},

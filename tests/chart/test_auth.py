@@ -11,6 +11,7 @@ import pytest
 from inferencehub.core.auth.key_file import digest, new_key
 from inferencehub.core.process.settings import read_settings
 from inferencehub.gateway.settings import GatewaySettings
+from inferencehub.inference.settings import InferenceSettings
 from tests.authority import Authority, Secret
 from tests.chart.combinations import COMBINATIONS
 from tests.chart.rendering import at, environ, merge, one, render, texts
@@ -34,6 +35,37 @@ def test_the_setting_names_a_file_of_the_mounted_secret() -> None:
     plain = one(render(), "Deployment", "gateway")["spec"]["template"]["spec"]
     assert not read_settings(GatewaySettings, environ(plain)).api_keys
     assert [volume["name"] for volume in plain["volumes"]] == ["tmp"]
+
+
+def test_pools_that_take_direct_callers_have_the_keys_and_an_open_port() -> None:
+    values = merge(COMBINATIONS["direct-calls"], at("inference.pools.gpu.directCalls.existingSecret", ""))
+    objects = render(values)
+    pod = one(objects, "Deployment", "default")["spec"]["template"]["spec"]
+    (volume,) = [volume for volume in pod["volumes"] if volume["name"] == "auth"]
+    (mount,) = [mount for mount in pod["containers"][0]["volumeMounts"] if mount["name"] == "auth"]
+    assert volume["secret"] == {"secretName": "pod-keys", "defaultMode": 0o400}
+    settings = read_settings(InferenceSettings, environ(pod))
+    assert settings.direct_calls
+    assert settings.api_keys == f"{mount['mountPath']}/keys.json"
+    other = one(objects, "Deployment", "gpu")["spec"]["template"]["spec"]
+    assert not {"HUB_DIRECT_CALLS", "HUB_API_KEYS"} & environ(other).keys()
+    assert "auth" not in [volume["name"] for volume in other["volumes"]]
+    gateway = one(objects, "Deployment", "gateway")["spec"]["template"]["spec"]
+    assert "HUB_API_KEYS" not in environ(gateway)
+
+    rules = one(objects, "NetworkPolicy", "-inference")["spec"]["ingress"]
+    before = one(render(at("inference.pools.gpu", {})), "NetworkPolicy", "-inference")["spec"]["ingress"]
+    opened = [rule for rule in rules if rule not in before]
+    peers = COMBINATIONS["direct-calls"]["networkPolicy"]["inference"]["from"]
+    assert opened == [{"ports": [{"protocol": "TCP", "port": 50051}], "from": peers}]
+
+    (names,) = [
+        found["spec"]["dnsNames"]
+        for found in objects
+        if found["kind"] == "Certificate" and found["metadata"]["name"].endswith("-inference-tls")
+    ]
+    service = one(objects, "Service", "-default")["metadata"]["name"]
+    assert names == ["hub-inferencehub-inference.ml.svc", f"{service}.ml.svc"]
 
 
 def test_callers_who_show_certificates() -> None:

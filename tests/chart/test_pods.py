@@ -74,6 +74,7 @@ def test_files_of_secrets_are_for_the_process_alone(name: str) -> None:
     tls = given.get("tls", {})
     mounted = 3 * ("ops" in tls)  # the combinations with it have a scaler
     mounted += ("callers" in tls) + 2 * ("tiers" in tls) + ("apiKeys" in given.get("auth", {}))
+    mounted += "directCalls" in given.get("inference", {})
     mounted += "certificateSecret" in given.get("example", {})
     assert found == mounted
 

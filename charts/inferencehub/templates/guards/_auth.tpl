@@ -1,4 +1,4 @@
-{{/* Refuses settings of tokens that are named by halves, or twice. */}}
+{{/* Refuses settings of tokens that are named by halves, or twice, and direct callers who could not be told apart from gateways. */}}
 
 {{- define "inferencehub.guard.auth" -}}
 {{- $asked := or (include "inferencehub.auth.asked" .) .Values.tls.callers.clientAuthorities }}
@@ -27,5 +27,12 @@
 {{- end }}
 {{- if and (or $keys.caConfigMap $keys.egressTo) (not $keys.url) }}
 {{- fail "auth.jwt.keys.caConfigMap and egressTo are for keys that are fetched: set auth.jwt.keys.url." }}
+{{- end }}
+{{- $direct := include "inferencehub.auth.direct" . }}
+{{- if and $direct (not (include "inferencehub.tls.tier" (list . "inference"))) }}
+{{- fail (printf "inference.directCalls is set for %s, but direct callers are told apart from gateways by certificates: set tls.tiers." $direct) }}
+{{- end }}
+{{- if and .Values.networkPolicy.inference.from (not $direct) }}
+{{- fail "networkPolicy.inference.from lets callers reach inference pods, but no pool asks them for keys: set inference.directCalls.existingSecret, or use networkPolicy.inference.extraIngress." }}
 {{- end }}
 {{- end }}

@@ -14,6 +14,11 @@
 - name: HUB_HEALTH_PORT
   value: "50053"
 {{- end }}
+{{- with .values.directCalls.existingSecret }}
+- name: HUB_DIRECT_CALLS
+  value: "true"
+{{- include "inferencehub.auth.keysEnv" . }}
+{{- end }}
 {{- if ne .values.models.source "image" }}
 - name: HUB_MODELS
   value: /models

@@ -15,12 +15,44 @@
 {{- join " or " $asked }}
 {{- end }}
 
-{{- define "inferencehub.auth.env" -}}
-{{- $jwt := .Values.auth.jwt }}
-{{- if .Values.auth.apiKeys.existingSecret }}
+{{/* The file of API keys in a Secret: its setting, its volume and its mount. Each takes the Secret's name; empty without one. */}}
+{{- define "inferencehub.auth.keysEnv" -}}
+{{- if . }}
 - name: HUB_API_KEYS
   value: /etc/inferencehub/auth/keys.json
 {{- end }}
+{{- end }}
+
+{{- define "inferencehub.auth.keysVolume" -}}
+{{- if . }}
+- name: auth
+  secret:
+    secretName: {{ . }}
+    defaultMode: 0400
+{{- end }}
+{{- end }}
+
+{{- define "inferencehub.auth.keysMount" -}}
+{{- if . }}
+- name: auth
+  mountPath: /etc/inferencehub/auth
+  readOnly: true
+{{- end }}
+{{- end }}
+
+{{/* The pools that take direct callers, with commas between. */}}
+{{- define "inferencehub.auth.direct" -}}
+{{- $names := list }}
+{{- range $name, $override := .Values.inference.pools }}
+{{- $pool := dict }}{{ include "inferencehub.pool" (list $ $override $pool) }}
+{{- if $pool.directCalls.existingSecret }}{{ $names = append $names $name }}{{ end }}
+{{- end }}
+{{- join "," $names }}
+{{- end }}
+
+{{- define "inferencehub.auth.env" -}}
+{{- $jwt := .Values.auth.jwt }}
+{{- include "inferencehub.auth.keysEnv" .Values.auth.apiKeys.existingSecret }}
 {{- if $jwt.issuer }}
 - name: HUB_JWT_KEYS
   value: {{ $jwt.keys.url | default "/etc/inferencehub/jwt/jwks.json" | quote }}
@@ -67,12 +99,7 @@
   configMap:
     name: {{ . }}
 {{- end }}
-{{- with .Values.auth.apiKeys.existingSecret }}
-- name: auth
-  secret:
-    secretName: {{ . }}
-    defaultMode: 0400
-{{- end }}
+{{- include "inferencehub.auth.keysVolume" .Values.auth.apiKeys.existingSecret }}
 {{- with .Values.auth.jwt.keys }}
 {{- if or .configMap .caConfigMap }}
 - name: jwt
@@ -103,11 +130,7 @@
   mountPath: /etc/inferencehub/callers-ca
   readOnly: true
 {{- end }}
-{{- if .Values.auth.apiKeys.existingSecret }}
-- name: auth
-  mountPath: /etc/inferencehub/auth
-  readOnly: true
-{{- end }}
+{{- include "inferencehub.auth.keysMount" .Values.auth.apiKeys.existingSecret }}
 {{- if or .Values.auth.jwt.keys.configMap .Values.auth.jwt.keys.caConfigMap }}
 - name: jwt
   mountPath: /etc/inferencehub/jwt
