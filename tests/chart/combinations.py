@@ -71,7 +71,7 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
     "limits": {"limits": {
         "tenants": [{"tenant": "search", "rate": 0.5, "concurrency": 50, "body_bytes": 1_000_000}, {"tenant": "*", "rate": 1e6}],
         "models": [{"model": "v1-*", "rows": 5000, "rows_burst": 100_000}], "trustedProxies": ["10.0.0.0/8", "192.0.2.1"]},
-        "auth": {"apiKeys": {"existingSecret": "keys"}}, "example": {"keySecret": "mine"}},
+        "auth": {"apiKeys": {"existingSecret": "keys"}}},
     "limits-of-addresses": at("limits.addresses", {"rate": 5, "burst": 20}),
     "tls-of-tiers": at("tls.tiers", {"gateway": {"existingSecret": "front"}, "inference": {"existingSecret": "back"}}),
     "tls-by-cert-manager": at("tls", {
