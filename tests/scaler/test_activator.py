@@ -138,6 +138,17 @@ async def test_a_pool_that_never_sleeps_does_not_stay_at_zero(tmp_path: Path, kn
         assert replicas_of(server) == 1
 
 
+async def test_a_scaler_that_ends_wakes_pools_and_puts_none_to_sleep(tmp_path: Path) -> None:
+    """The one that follows it may have other rules, and both are there for a while."""
+    async with pool(tmp_path, 1) as (server, activator):
+        await activator.look(reading(0.0), {}, last=True)
+        assert replicas_of(server) == 1
+    (tmp_path / "asleep").mkdir()
+    async with pool(tmp_path / "asleep", 0) as (server, activator):
+        await activator.look(reading(0.0), {"gpu": 0.25}, last=True)
+        assert replicas_of(server) == 1
+
+
 async def test_who_was_faster_wins(tmp_path: Path) -> None:
     async with pool(tmp_path, 1) as (server, activator):
         server.between = lambda path: server.write(SCALE, {"spec": {"replicas": 2}})

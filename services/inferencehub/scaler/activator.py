@@ -72,13 +72,14 @@ class Activator:
         self.quiet = Quiet(target.quiet_s)
         self._silent = False
 
-    async def look(self, reading: Reading | None, told: Mapping[str, float]) -> None:
+    async def look(self, reading: Reading | None, told: Mapping[str, float], last: bool = False) -> None:
         """Take a step if one is due.
 
         Args:
             reading: the demand; None if it is not known.
             told: the demand by pool that gateways have just reported. One waiting request is enough to start a pod,
                 even if other gateways did not answer.
+            last: whether this process ends soon: the next one, which may have other rules, puts pools to sleep.
         """
         demand = told.get(self.pool) or None
         if demand is None and reading is not None:
@@ -89,7 +90,7 @@ class Activator:
             scale = await self.kube.call("GET", self.path)
             replicas = int(scale["spec"].get("replicas", 0))
             wanted = self.quiet.wanted(replicas, demand, monotonic())
-            if wanted is not None:
+            if wanted is not None and not (last and wanted == 0):
                 version = scale["metadata"]["resourceVersion"]
                 change = {"metadata": {"resourceVersion": version}, "spec": {"replicas": wanted}}
                 await self.kube.call("PATCH", self.path, change)

@@ -175,4 +175,4 @@ class Scaler:
             total = self.gateways.totals.get(release) or Total()
             reading, told = total.read(at), total.told(at)
             for activator in self.activators:
-                await activator.look(reading, told)
+                await activator.look(reading, told, last=self.draining)
