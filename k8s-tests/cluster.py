@@ -295,6 +295,18 @@ def release(values: Mapping[str, Any], namespace: str, *files: Path) -> Iterator
         subprocess.run(["kubectl", "delete", "namespace", namespace, "--wait=false"], capture_output=True)
 
 
+def shown(hub: Release, line: str) -> None:
+    """Wait until each gateway shows this line in its metrics; a cluster's DNS may show a new gateway after 30 s."""
+    for pod in hub.ready("gateway"):
+        with hub.forwarded(f"pod/{pod.name}", 9090) as address:
+
+            def shows(address: str = address) -> bool:
+                with DIRECT.open(f"http://{address}/metrics") as answer:
+                    return line in answer.read().decode().splitlines()
+
+            eventually(shows, f"{pod.name} shows {line}")
+
+
 def nodes() -> list[str]:
     """The names of all nodes that are ready and take pods."""
     items = json.loads(run("kubectl", "get", "nodes", "-o", "json"))["items"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from cluster import DIRECT, QUICK, Release, eventually, mock_models, release, run, secret
+from cluster import QUICK, Release, mock_models, release, run, secret, shown
 
 from inferencehub.core.auth.key_file import digest, new_key
 
@@ -42,18 +42,6 @@ def hub() -> Iterator[Release]:
         yield hub
 
 
-def seen(hub: Release, wanted: str) -> None:
-    """Wait until each gateway shows this line in its metrics; a cluster's DNS may show a new gateway after 30 s."""
-    for pod in hub.ready("gateway"):
-        with hub.forwarded(f"pod/{pod.name}", 9090) as address:
-
-            def shows(address: str = address) -> bool:
-                with DIRECT.open(f"http://{address}/metrics") as answer:
-                    return wanted in answer.read().decode().splitlines()
-
-            eventually(shows, f"{pod.name} shows {wanted}")
-
-
 async def test_changed_keys_take_hold_and_cost_nobody_else_a_call(hub: Release, figure: Any) -> None:
     url, body = f"{hub.url()}/predict", {"features": [1.0], "model_name": "quick"}
     stays: list[int] = []
@@ -75,7 +63,7 @@ async def test_changed_keys_take_hold_and_cost_nobody_else_a_call(hub: Release, 
         began = monotonic()
         await asyncio.to_thread(hub.put_secrets, "gateway", keys("stays", "comes"))
         taken = 'inferencehub_gateway_reloads_total{setting="HUB_API_KEYS"} 1.0'
-        await asyncio.to_thread(seen, hub, taken)
+        await asyncio.to_thread(shown, hub, taken)
         took = monotonic() - began
         for _ in range(20):
             assert [await status(client, name) for name in ("goes", "comes")] == [401, 200]
@@ -99,7 +87,7 @@ async def test_a_rate_holds_over_both_gateways(hub: Release, figure: Any) -> Non
             statuses[answer.status] += 1
             assert answer.status == 200 or "ratelimit" in answer.headers
 
-    await asyncio.to_thread(seen, hub, "inferencehub_gateway_peers 2.0")
+    await asyncio.to_thread(shown, hub, "inferencehub_gateway_peers 2.0")
     async with aiohttp.ClientSession() as client, asyncio.TaskGroup() as tasks:
         for _ in range(6 * RATE * seconds):
             tasks.create_task(call(client))

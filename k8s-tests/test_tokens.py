@@ -12,7 +12,7 @@ from typing import Any
 
 import aiohttp
 import pytest
-from cluster import DIRECT, QUICK, Release, eventually, mock_models, release, tls_secret
+from cluster import QUICK, Release, eventually, mock_models, release, shown, tls_secret
 
 from tests.authority import Authority
 from tests.issuer import AUDIENCE, NAME, Issuer
@@ -119,18 +119,6 @@ async def ask(hub: Release, tokens: list[str], a_second: float) -> Counter[int]:
             tasks.create_task(call(client, token))
             await asyncio.sleep(1 / a_second)
     return statuses
-
-
-def shown(hub: Release, line: str) -> None:
-    """Wait until each gateway shows this line in its metrics."""
-    for pod in hub.ready("gateway"):
-        with hub.forwarded(f"pod/{pod.name}", 9090) as address:
-
-            def shows(address: str = address) -> bool:
-                with DIRECT.open(f"http://{address}/metrics") as answer:
-                    return line in answer.read().decode().splitlines()
-
-            eventually(shows, f"{pod.name} shows {line}")
 
 
 async def test_tokens_are_verified_by_keys_that_were_fetched(hub: Release, issuer: Issuer) -> None:

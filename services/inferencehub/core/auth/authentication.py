@@ -12,6 +12,7 @@ from inferencehub.core.values.errors import HubError, Kind
 
 # Values by name in lower case: the headers of HTTP, or the metadata of gRPC.
 Metadata = Mapping[bytes, bytes]
+AGAIN_S = 5.0  # between two looks whether the credentials of who has a stream are still good
 DOTS = 2  # in a JWT; a key that we made has none
 KEY = "a key as 'Authorization: Bearer hub_…' or 'X-Api-Key: hub_…'"
 TOKEN = "a JWT as 'Authorization: Bearer …'"

@@ -22,6 +22,7 @@ from typing import Any
 
 import grpc
 
+from inferencehub.core.auth.authentication import AGAIN_S
 from inferencehub.core.grpc_server.coding import ALGORITHMS, coding_of, pays
 from inferencehub.core.grpc_server.connections.callers import Callers
 from inferencehub.core.grpc_server.unary import written
@@ -32,7 +33,6 @@ from inferencehub.core.process.tasks import cancelled
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferResponse
 
-AGAIN_S = 5.0  # between two looks whether the caller's credentials are still good
 MOST_STREAMS = 1000  # of a process
 MOST_OF_ONE = 250  # of a caller who has said who they are
 ENDS = "the server ends the stream; what it has not answered was not begun, open it again"

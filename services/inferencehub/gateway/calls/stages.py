@@ -3,7 +3,8 @@
 A stage has four methods. `check` is called when the head of a request is complete and its body is not read yet, also for
 questions about models, but not for what everybody may do (`exchange.action`). There a stage can look at the caller and at
 the size of the body. `named` is called when the name of the model is known, before anything is asked or woken for it.
-`admit` is called when the model and the rows are known, before the call enters the lane. `again` is called every few seconds while a stream of answers goes on.
+`admit` is called when the model and the rows are known, before the call enters the lane. `again` is called every few
+seconds while a stream of answers goes on.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from collections import deque
 from time import monotonic
 from typing import Protocol
 
+from inferencehub.core.auth.authentication import AGAIN_S
 from inferencehub.core.lane.sink import End
 from inferencehub.core.values.errors import HubError
 from inferencehub.core.values.requests import InferResponse
@@ -20,7 +21,6 @@ from inferencehub.gateway.http_api.call import LARGE_JSON, HttpCall
 
 LINES = b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
 COMMENT = b":\n\n"
-AGAIN_S = 5.0  # between two looks whether the caller's credentials are still good
 
 
 class Events(Protocol):
