@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from inferencehub.core.process.settings import read_settings
-from inferencehub.scaler.settings import ScalerSettings, Target
+from inferencehub.scaler.activator import quiet_seconds
+from inferencehub.scaler.settings import ScalerSettings
 from tests.chart.api_server import api_server
 from tests.chart.combinations import ASLEEP, COMBINATIONS
 from tests.chart.rendering import (
@@ -52,15 +53,15 @@ def upgrade(values: Values, *deployments: Object) -> tuple[list[Object], str]:
     return objects, next(text for path, text in found.items() if path.endswith("NOTES.txt"))
 
 
-def targets(objects: list[Object]) -> dict[str, Target]:
+def targets(objects: list[Object]) -> dict[str, str]:
     """The pools whose first pod the scaler starts; none if there is no scaler."""
     scalers = [
         thing for thing in of_kind(objects, "Deployment") if thing["metadata"]["name"].endswith("-scaler")
     ]
     return {
-        pool: target
+        pool: deployment
         for thing in scalers
-        for pool, target in read_settings(ScalerSettings, environ(thing["spec"]["template"]["spec"]))
+        for pool, deployment in read_settings(ScalerSettings, environ(thing["spec"]["template"]["spec"]))
         .targets()
         .items()
     }
@@ -80,7 +81,7 @@ def test_where_there_is_a_scaler_it_wakes_every_pool_of_an_autoscaler_of_kuberne
     scaled = {thing["metadata"]["name"] for thing in of_kind(objects, "HorizontalPodAutoscaler")}
     scaled -= {"hub-inferencehub-gateway"}
     found = targets(objects)
-    assert {target.deployment for target in found.values()} == may_scale(objects)
+    assert set(found.values()) == may_scale(objects)
     if any(thing["metadata"]["name"].endswith("-scaler") for thing in of_kind(objects, "Deployment")):
         assert may_scale(objects) == scaled
 
@@ -92,9 +93,13 @@ def test_only_a_pool_that_may_sleep_loses_its_last_pod() -> None:
         "still": {"autoscaling": {"source": "none"}},
         "keda": {"autoscaling": {"source": "keda"}},
     }
-    assert targets(render(at("inference.pools", pools))) == {
-        "default": Target(POOL.format("default"), 30.0),
-        "cpu": Target(POOL.format("cpu"), None),
+    objects = render(at("inference.pools", pools))
+    assert targets(objects) == {pool: POOL.format(pool) for pool in ("cpu", "default")}
+    assert {pool: quiet_seconds(one(objects, "Deployment", f"-{pool}")) for pool in pools} == {
+        "default": 30.0,
+        "cpu": None,
+        "still": None,
+        "keda": None,
     }
 
 
@@ -111,7 +116,7 @@ def test_only_a_pool_that_may_sleep_loses_its_last_pod() -> None:
 def test_a_scaler_stays_while_a_pool_has_no_pods(values: dict[str, Any]) -> None:
     assert targets(render(values)) == {}
     objects, notes = upgrade(values, deployment("default", 0))
-    assert targets(objects) == {"default": Target(POOL.format("default"), None)}
+    assert targets(objects) == {"default": POOL.format("default")}
     assert may_scale(objects) == {POOL.format("default")}
     assert one(objects, "NetworkPolicy", "-scaler")
     assert not of_kind(objects, "APIService")

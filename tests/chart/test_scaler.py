@@ -8,7 +8,7 @@ import pytest
 
 from inferencehub.core.process.settings import read_settings
 from inferencehub.gateway.settings import GatewaySettings, OnDemand
-from inferencehub.scaler.settings import ScalerSettings, Target
+from inferencehub.scaler.settings import ScalerSettings
 from tests.chart.combinations import ASLEEP, COMBINATIONS
 from tests.chart.rendering import Object, Values, at, environ, merge, of_kind, one, render, selects
 
@@ -29,12 +29,11 @@ OWNED_API = {
     "verbs": ["get", "patch", "delete"],
 }
 NAMESPACE = {"apiGroups": [""], "resources": ["namespaces"], "resourceNames": ["ml"], "verbs": READ}
-SCALE = {
-    "apiGroups": ["apps"],
-    "resources": ["deployments/scale"],
-    "resourceNames": ["hub-inferencehub-inference-default"],
-    "verbs": ["get", "patch"],
-}
+POOLS = {"apiGroups": ["apps"], "resourceNames": ["hub-inferencehub-inference-default"]}
+SCALE = (
+    {**POOLS, "resources": ["deployments"], "verbs": ["get"]},
+    {**POOLS, "resources": ["deployments/scale"], "verbs": ["patch"]},
+)
 
 
 def secret(*more: str) -> Object:
@@ -89,7 +88,7 @@ def test_values_change_its_environment() -> None:
     assert scaler_environ(merge(DEMAND, CERT_MANAGER))["HUB_MAKE_CERTIFICATE"] == "false"
     assert scaler_environ(merge(DEMAND, at("scaler.port", 10250)))["PORT"] == "10250"
     targets = read_settings(ScalerSettings, scaler_environ(SLEEPS)).targets()
-    assert targets == {"default": Target("hub-inferencehub-inference-default", 30)}
+    assert targets == {"default": "hub-inferencehub-inference-default"}
 
 
 def test_gateways_and_pods_get_the_pools_that_scale_to_zero() -> None:
@@ -122,12 +121,12 @@ def test_it_is_the_gateways_image_with_another_command() -> None:
 @pytest.mark.parametrize(
     ("values", "own", "of_the_cluster"),
     [
-        (DEMAND, [GATEWAYS, secret("update"), SCALE], [OWNED_API, NAMESPACE]),
-        (merge(DEMAND, CERT_MANAGER), [GATEWAYS, secret(), SCALE], [OWNED_API, NAMESPACE]),
-        (merge(DEMAND, ALL), [secret("update"), SCALE], [GATEWAYS, OWNED_API, NAMESPACE]),
+        (DEMAND, [GATEWAYS, secret("update"), *SCALE], [OWNED_API, NAMESPACE]),
+        (merge(DEMAND, CERT_MANAGER), [GATEWAYS, secret(), *SCALE], [OWNED_API, NAMESPACE]),
+        (merge(DEMAND, ALL), [secret("update"), *SCALE], [GATEWAYS, OWNED_API, NAMESPACE]),
         (KEDA, [GATEWAYS], None),
-        (SLEEPS, [GATEWAYS, secret("update"), SCALE], [OWNED_API, NAMESPACE]),
-        (merge(EXISTING, at("inference.autoscaling.scaleToZero", ASLEEP)), [GATEWAYS, SCALE], None),
+        (SLEEPS, [GATEWAYS, secret("update"), *SCALE], [OWNED_API, NAMESPACE]),
+        (merge(EXISTING, at("inference.autoscaling.scaleToZero", ASLEEP)), [GATEWAYS, *SCALE], None),
     ],
 )
 def test_it_may_do_this_and_no_more(

@@ -109,7 +109,8 @@ class Kubernetes:
         if request.headers.get("authorization") not in {f"Bearer {token}" for token in self.tokens}:
             return refused(401, "Unauthorized")
         body = json.loads(await request.read() or b"{}")
-        path, found = request.path, self.objects.get(request.path)
+        path = request.path.removesuffix("/scale")  # it has the version and the replicas of its Deployment
+        found = self.objects.get(path)
         if found is None:
             return await self._list(request) if request.method == "GET" else refused(404, f"no {path}")
         if request.method == "GET":

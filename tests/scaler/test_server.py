@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from inferencehub.scaler.activator import QUIET_SECONDS
 from inferencehub.scaler.metrics_api import certificate
 from inferencehub.scaler.metrics_api.callers import CONFIG_MAP
 from inferencehub.scaler.metrics_api.certificate import Certificate, from_secret
@@ -255,14 +256,16 @@ async def test_the_api_goes_when_the_namespace_goes(tmp_path: Path, caller: Auth
 async def test_a_pool_that_never_sleeps_is_woken_before_any_gateway_is_known(
     tmp_path: Path, caller: Authority
 ) -> None:
-    scale = "/apis/apps/v1/namespaces/prod/deployments/{}/scale"
+    path = "/apis/apps/v1/namespaces/prod/deployments/{}"
     async with cluster(tmp_path, caller) as server:
-        for name in ("awake", "sleeps"):
-            server.write(scale.format(name), {"spec": {"replicas": 0}})
-        activate = ("sleeps=sleeps:60", "awake=awake")
+        for name, annotations in (("awake", {}), ("sleeps", {QUIET_SECONDS: "60"})):
+            server.write(
+                path.format(name), {"metadata": {"annotations": annotations}, "spec": {"replicas": 0}}
+            )
+        activate = ("sleeps=sleeps", "awake=awake")
         async with running(server, wait=False, metrics_api=False, activate=activate):
-            await eventually(lambda: server.objects[scale.format("awake")]["spec"]["replicas"] == 1)
-        assert server.objects[scale.format("sleeps")]["spec"]["replicas"] == 0
+            await eventually(lambda: server.objects[path.format("awake")]["spec"]["replicas"] == 1)
+        assert server.objects[path.format("sleeps")]["spec"]["replicas"] == 0
 
 
 async def test_what_belongs_to_somebody_else_is_left_alone(tmp_path: Path, caller: Authority) -> None:

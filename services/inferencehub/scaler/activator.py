@@ -5,6 +5,8 @@ conflict: the activator scales from 0 to 1 as soon as any gateway holds a reques
 time without demand. Above 1 it does nothing.
 
 A pool that is not configured to sleep is only woken: else one that slept when this was switched off would stay at 0.
+Whether a pool sleeps stands in an annotation of its Deployment, not in the scaler's settings. So of two scalers during
+an upgrade, none follows the old rule: a step is only taken on the version of the Deployment that the rule was read from.
 """
 
 from __future__ import annotations
@@ -12,34 +14,39 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from time import monotonic
+from typing import Any
 
 from inferencehub.scaler.demand.total import Reading
 from inferencehub.scaler.kube import Kube, KubeError
-from inferencehub.scaler.settings import Target
 
 logger = logging.getLogger(__name__)
 
+QUIET_SECONDS = "inferencehub/quiet-seconds"
+
+
+def quiet_seconds(deployment: Mapping[str, Any]) -> float | None:
+    """Seconds without demand until a Deployment's last pod is removed; None, so never, if its annotation is no number."""
+    text = deployment["metadata"].get("annotations", {}).get(QUIET_SECONDS, "")
+    return float(text) if text.isdecimal() else None
+
 
 class Quiet:
-    """How long a pool with pods has had no demand, and the replicas that it should have. Pure.
+    """How long a pool with pods has had no demand, and the replicas that it should have. Pure."""
 
-    Args:
-        quiet_s: seconds without demand until the last pod is removed; None for a pool that never has 0 pods.
-    """
-
-    def __init__(self, quiet_s: float | None) -> None:
-        self.quiet_s = quiet_s
+    def __init__(self) -> None:
         self._since: float | None = None
 
-    def wanted(self, replicas: int, demand: float | None, at: float) -> int | None:
+    def wanted(self, quiet_s: float | None, replicas: int, demand: float | None, at: float) -> int | None:
         """The number of replicas that the pool should have; None for no change.
 
         Args:
+            quiet_s: seconds without demand until the last pod is removed; None for a pool that never has 0 pods.
             replicas: the number of replicas in the Deployment's spec.
             demand: the demand in the last second, in pods; None if it is not known for sure.
             at: the present time, in seconds.
         """
-        if self.quiet_s is None:
+        if quiet_s is None:
+            self._since = None
             return 1 if replicas == 0 else None
         if demand is None or demand > 0 or replicas == 0:
             self._since = None
@@ -47,7 +54,7 @@ class Quiet:
             self._since = at
         if replicas == 0:
             return 1 if demand else None
-        quiet = self._since is not None and at - self._since >= self.quiet_s
+        quiet = self._since is not None and at - self._since >= quiet_s
         return 0 if replicas == 1 and quiet else None
 
 
@@ -58,28 +65,27 @@ class Activator:
         kube: the Kubernetes API.
         namespace: the Deployment's namespace.
         pool: the pool's name.
-        target: the pool's Deployment and quiet time.
+        deployment: the name of the pool's Deployment.
         moved: called with the pool and its new number of replicas after each step.
     """
 
     def __init__(
-        self, kube: Kube, namespace: str, pool: str, target: Target, moved: Callable[[str, int], None]
+        self, kube: Kube, namespace: str, pool: str, deployment: str, moved: Callable[[str, int], None]
     ) -> None:
         self.kube = kube
         self.pool = pool
-        self.path = f"/apis/apps/v1/namespaces/{namespace}/deployments/{target.deployment}/scale"
+        self.path = f"/apis/apps/v1/namespaces/{namespace}/deployments/{deployment}"
         self.moved = moved
-        self.quiet = Quiet(target.quiet_s)
+        self.quiet = Quiet()
         self._silent = False
 
-    async def look(self, reading: Reading | None, told: Mapping[str, float], last: bool = False) -> None:
+    async def look(self, reading: Reading | None, told: Mapping[str, float]) -> None:
         """Take a step if one is due.
 
         Args:
             reading: the demand; None if it is not known.
             told: the demand by pool that gateways have just reported. One waiting request is enough to start a pod,
                 even if other gateways did not answer.
-            last: whether this process ends soon: the next one, which may have other rules, puts pools to sleep.
         """
         demand = told.get(self.pool) or None
         if demand is None and reading is not None:
@@ -87,13 +93,13 @@ class Activator:
             if not reading.complete and not demand:
                 demand = None  # a gateway that did not answer may hold a request
         try:
-            scale = await self.kube.call("GET", self.path)
-            replicas = int(scale["spec"].get("replicas", 0))
-            wanted = self.quiet.wanted(replicas, demand, monotonic())
-            if wanted is not None and not (last and wanted == 0):
-                version = scale["metadata"]["resourceVersion"]
+            deployment = await self.kube.call("GET", self.path)
+            replicas = int(deployment["spec"]["replicas"])
+            wanted = self.quiet.wanted(quiet_seconds(deployment), replicas, demand, monotonic())
+            if wanted is not None:
+                version = deployment["metadata"]["resourceVersion"]
                 change = {"metadata": {"resourceVersion": version}, "spec": {"replicas": wanted}}
-                await self.kube.call("PATCH", self.path, change)
+                await self.kube.call("PATCH", f"{self.path}/scale", change)
                 logger.info("pool scaled", extra={"pool": self.pool, "was": replicas, "is": wanted})
                 self.moved(self.pool, wanted)
             self._silent = False

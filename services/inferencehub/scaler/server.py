@@ -67,8 +67,8 @@ class Scaler:
         self.callers = Callers(self.kube, self._listen)
         self.registration = Registration(self.kube, settings, self._listen, pace)
         self.activators = [
-            Activator(self.kube, settings.namespace, pool, target, self.metrics.moved)
-            for pool, target in settings.targets().items()
+            Activator(self.kube, settings.namespace, pool, deployment, self.metrics.moved)
+            for pool, deployment in settings.targets().items()
         ]
         api = MetricsApi(self.gateways.totals, self.callers, self.metrics.called)
         self._runner = web.AppRunner(api.app, access_log=None)
@@ -175,4 +175,4 @@ class Scaler:
             total = self.gateways.totals.get(release) or Total()
             reading, told = total.read(at), total.told(at)
             for activator in self.activators:
-                await activator.look(reading, told, last=self.draining)
+                await activator.look(reading, told)

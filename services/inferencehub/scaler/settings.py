@@ -17,13 +17,6 @@ class Kept(NamedTuple):
     name: str
 
 
-class Target(NamedTuple):
-    """The Deployment of a pool, and after how many seconds without demand it goes to zero; None for never."""
-
-    deployment: str
-    quiet_s: float | None
-
-
 @dataclass(frozen=True, slots=True)
 class ScalerSettings(ProcessSettings):
     """All settings, read from the environment; docs/settings.md lists them."""
@@ -61,8 +54,8 @@ class ScalerSettings(ProcessSettings):
     )
     activate: tuple[str, ...] = setting(
         (),
-        "pools without a pod get one: pool=deployment:seconds without demand until the last pod is removed, or "
-        "pool=deployment if it never is; separated by commas",
+        "pools without a pod get one: pool=deployment; separated by commas. After the seconds without demand in the "
+        "Deployment's annotation `inferencehub/quiet-seconds` the last pod is removed; without it never",
     )
     kubernetes_url: str = setting("https://kubernetes.default.svc", "address of the Kubernetes API")
     credentials: str = setting(
@@ -101,18 +94,16 @@ class ScalerSettings(ProcessSettings):
             )
         return found
 
-    def targets(self) -> dict[str, Target]:
-        """The entries of `activate`, by pool.
+    def targets(self) -> dict[str, str]:
+        """The Deployments of `activate`, by pool.
 
         Raises:
-            SettingError: if an entry does not have the format pool=deployment:seconds or pool=deployment.
+            SettingError: if an entry does not have the format pool=deployment.
         """
         found = {}
         for entry in self.activate:
-            pool, _, rest = entry.partition("=")
-            deployment, sleeps, seconds = rest.partition(":")
-            if not (pool and deployment and (seconds.isdigit() or not sleeps)):
-                expected = "pool=deployment:seconds or pool=deployment"
-                raise SettingError(f"HUB_ACTIVATE has '{entry}', expected {expected}")
-            found[pool] = Target(deployment, float(seconds) if sleeps else None)
+            pool, _, deployment = entry.partition("=")
+            if not (pool and deployment):
+                raise SettingError(f"HUB_ACTIVATE has '{entry}', expected pool=deployment")
+            found[pool] = deployment
         return found

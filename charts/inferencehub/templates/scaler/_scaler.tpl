@@ -27,12 +27,8 @@ of each pool that is not to sleep: it may have slept with the values before. And
 {{- if has $scaling.source (list "cpu" "demand" "prometheus") }}
 {{- $deployment := include "inferencehub.inference" (list $root $name) }}
 {{- $deployments = append $deployments $deployment }}
-{{- if $zero.enabled }}
-{{- $activate = append $activate (printf "%s=%s:%d" $name $deployment (int $zero.quietSeconds)) }}
-{{- $sleeps = true }}
-{{- else }}
 {{- $activate = append $activate (printf "%s=%s" $name $deployment) }}
-{{- end }}
+{{- $sleeps = or $sleeps $zero.enabled }}
 {{- end }}
 {{- end }}
 {{- $scaler := or $found.keda $found.own $sleeps }}
