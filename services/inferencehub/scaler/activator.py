@@ -25,7 +25,7 @@ QUIET_SECONDS = "inferencehub/quiet-seconds"
 
 
 def quiet_seconds(deployment: Mapping[str, Any]) -> float | None:
-    """Seconds without demand until a Deployment's last pod is removed; None, so never, if its annotation is no number."""
+    """Seconds without demand until a Deployment's last pod is removed; None if it never is."""
     text = deployment["metadata"].get("annotations", {}).get(QUIET_SECONDS, "")
     return float(text) if text.isdecimal() else None
 

@@ -55,7 +55,7 @@ class ScalerSettings(ProcessSettings):
     activate: tuple[str, ...] = setting(
         (),
         "pools without a pod get one: pool=deployment; separated by commas. After the seconds without demand in the "
-        "Deployment's annotation `inferencehub/quiet-seconds` the last pod is removed; without it never",
+        "Deployment's annotation `inferencehub/quiet-seconds` the last pod is removed; it never is if that is no number",
     )
     kubernetes_url: str = setting("https://kubernetes.default.svc", "address of the Kubernetes API")
     credentials: str = setting(
