@@ -6,8 +6,13 @@ import os
 import ssl
 import subprocess
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 EXTENSIONS = """subjectAltName = DNS:{name}, DNS:localhost, IP:127.0.0.1
 subjectKeyIdentifier = hash
@@ -57,6 +62,30 @@ class Authority:
         by = ("-CA", str(self.certificate), "-CAkey", str(self.key), "-CAcreateserial", "-days", "1")
         openssl("x509", "-req", "-in", str(asked), *by, "-extfile", str(file), "-out", str(signed))
         return signed, key
+
+    def brief(self, name: str, seconds: float) -> tuple[Path, Path]:
+        """Certificate and key for that name, which expires soon; openssl's command counts in days."""
+        authority = x509.load_pem_x509_certificate(self.certificate.read_bytes())
+        signer = serialization.load_pem_private_key(self.key.read_bytes(), None)
+        assert isinstance(signer, ec.EllipticCurvePrivateKey)
+        own, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+        made = (
+            x509.CertificateBuilder(authority.subject, x509.Name([]), own.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(hours=1))
+            .not_valid_after(now + timedelta(seconds=seconds))
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=True)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
+            )
+            .sign(signer, hashes.SHA256())
+        )
+        pem = serialization.Encoding.PEM
+        files = self.directory / f"{name}.brief.crt", self.directory / f"{name}.brief.key"
+        files[0].write_bytes(made.public_bytes(pem))
+        kind, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        files[1].write_bytes(own.private_bytes(pem, kind, plain))
+        return files
 
 
 class Secret:

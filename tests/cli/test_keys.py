@@ -68,6 +68,7 @@ def test_the_name_in_a_certificate_needs_no_key(file: Path) -> None:
     assert (made.exit_code, made.stdout) == (0, "")
     assert made.stderr == f"added 'robot' to {file}, who shows a certificate of 'robot.example'\n"
     caller = ApiKeys(str(file), "HUB_API_KEYS").holder(["other.example", "robot.example"])
+    assert caller is not None
     assert (caller.id, caller.sees("digits"), caller.sees("v1-mock")) == ("robot", True, False)
     assert run(file, "list").stdout.splitlines()[1].split() == [
         "robot",

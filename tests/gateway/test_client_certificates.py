@@ -144,7 +144,10 @@ async def test_who_has_no_entry_needs_a_key(
     tmp_path: Path, authority: Authority, secret: Secret, file: Path
 ) -> None:
     shows = authority.signed("stranger.example")
-    said = "the certificate is for stranger.example, localhost, 127.0.0.1, which is unknown"
+    said = (
+        "the certificate is for stranger.example, localhost, 127.0.0.1, which is unknown, and there is no key: "
+        "send a key as 'Authorization: Bearer hub_…' or 'X-Api-Key: hub_…'"
+    )
     async with mutual_hub(tmp_path, secret, api_keys=str(file)) as hub:
         status, found = await post(hub, authority, shows)
         assert (status, found["error"]) == (401, said)
@@ -253,7 +256,9 @@ def test_an_entry_that_has_expired_hides_no_other(tmp_path: Path) -> None:
     old = {"id": "old", "certificate": "Old.Example", "not_after": "2020-01-31T00:00:00Z"}
     write(tmp_path / "keys.json", old, ENTRY)
     keys = ApiKeys(str(tmp_path / "keys.json"), "HUB_API_KEYS")
-    assert keys.holder(["old.example", ROBOT]).id == "robot"
+    found = keys.holder(["old.example", ROBOT])
+    assert found is not None
+    assert found.id == "robot"
     with pytest.raises(HubError, match=r"the certificate of 'Old\.Example' has expired"):
         keys.holder(["old.example"])
 
@@ -306,3 +311,37 @@ async def test_an_authority_that_is_not_trusted_any_more_ends_its_connections(
 def test_authorities_of_callers_need_tls() -> None:
     with pytest.raises(SettingError, match="HUB_TLS_CA is there without HUB_TLS_CERT"):
         GatewaySettings(tls_ca="/ca.crt")
+
+
+async def test_a_certificate_that_expires_is_no_longer_good_on_an_open_connection(
+    tmp_path: Path, authority: Authority, secret: Secret, file: Path
+) -> None:
+    shows = authority.brief(ROBOT, 2)
+    context = client(authority.certificate.read_text(), shows)
+    async with (
+        mutual_hub(tmp_path, secret, api_keys=str(file)) as hub,
+        Raw(hub.gateway.port, tls=context) as raw,
+    ):
+        answers = []
+        for _ in range(2):
+            await raw.send(request("POST", "/predict", json.dumps(CALL).encode()))
+            answers.append(await raw.read())
+            await asyncio.sleep(3)
+        assert [answer.status for answer in answers] == [200, 401]
+        assert json.loads(answers[1].body)["error"] == "the certificate of this connection has expired"
+
+
+async def test_streams_are_opened_again_where_the_authorities_change(
+    tmp_path: Path, authority: Authority, secret: Secret, file: Path
+) -> None:
+    other = Authority(tmp_path, "second")
+    async with mutual_hub(tmp_path, secret, api_keys=str(file)) as hub:
+        async with over_grpc(hub, authority, authority.signed(ROBOT)) as channel:
+            stream = stream_of(channel)
+            await stream.write(features("quick", 1.0, 2.0, id="7"))
+            assert (await stream.read()).infer_response.id == "7"
+            secret.hold(*authority.signed("gateway"), other)
+            assert hub.gateway.certificate is not None
+            hub.gateway.certificate.look()
+            code, said = await failure(stream.read())
+        assert (code, said[:29]) == ("UNAVAILABLE", "the server ends the stream; w")

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
-from inferencehub.core.grpc_server.infer_stream import MOST_OF_ONE
+from inferencehub.core.grpc_server.streams.owned import MOST_OF_ONE
 from inferencehub.core.oip import messages
 from inferencehub.pb import inference_pb2 as small
 from inferencehub.pb import open_inference_pb2 as pb

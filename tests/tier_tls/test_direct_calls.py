@@ -35,7 +35,10 @@ from tests.tier_tls.direct_callers import (
 )
 from tests.tier_tls.secure_tiers import GATEWAY, SERVICES, Secrets, refusals, secure_pod
 
-NO_KEY = f"the certificate is for {CALLER}, localhost, 127.0.0.1, which is unknown"
+NO_KEY = (
+    f"the certificate is for {CALLER}, localhost, 127.0.0.1, which is unknown, and there is no key: send a key as "
+    "'Authorization: Bearer hub_…' or 'X-Api-Key: hub_…'"
+)
 
 
 async def test_every_method_asks_for_a_key_that_may_call_it(

@@ -20,9 +20,9 @@ from inferencehub.core.auth.authentication import Authentication
 from inferencehub.core.auth.limits_file import LimitsFile
 from inferencehub.core.auth.proxies import networks
 from inferencehub.core.grpc_server.credentials import server_credentials
-from inferencehub.core.grpc_server.infer_stream import InferStreams
 from inferencehub.core.grpc_server.reflection import reflection_handlers
 from inferencehub.core.grpc_server.server import GrpcServer
+from inferencehub.core.grpc_server.streams.infer_streams import InferStreams
 from inferencehub.core.http1.asgi import AsgiHandler
 from inferencehub.core.http1.limits import Limits, allowed_connections
 from inferencehub.core.http1.server import HttpServer
@@ -244,10 +244,11 @@ class Gateway:
     def _renew(self, before: Contents) -> None:
         """Let callers show their certificates again, if those who signed them may not be trusted any more.
 
-        Connections of gRPC end at their age.
+        Answers that run are given; connections of gRPC end at their age.
         """
         if self.certificate is not None and before.authorities != self.certificate.contents.authorities:
             self.http.renew()
+            self.grpc.streams.renew()
 
     async def drain(self) -> None:
         """Report "not ready", and keep serving until load balancers have noticed."""

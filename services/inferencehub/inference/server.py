@@ -16,12 +16,13 @@ import logging
 from collections.abc import Callable
 
 from inferencehub.core.auth.api_keys import ApiKeys
-from inferencehub.core.grpc_server.credentials import Admitting, server_credentials
+from inferencehub.core.grpc_server.admitting import Admitting
+from inferencehub.core.grpc_server.credentials import server_credentials
 from inferencehub.core.grpc_server.health import LONGEST, Health
 from inferencehub.core.grpc_server.health import SERVICE as HEALTH
-from inferencehub.core.grpc_server.infer_stream import InferStreams
 from inferencehub.core.grpc_server.reflection import reflection_handlers
 from inferencehub.core.grpc_server.server import GrpcServer, options
+from inferencehub.core.grpc_server.streams.infer_streams import InferStreams
 from inferencehub.core.http1.limits import Limits
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.oip import messages
@@ -42,6 +43,9 @@ from inferencehub.inference.settings import InferenceSettings
 
 logger = logging.getLogger(__name__)
 
+STREAM_S = (
+    300.0  # how long a stream of a direct caller may last, whose certificate may have expired meanwhile
+)
 TRUSTED_S = 5.0  # how long a TLS connection of gRPC takes calls; the next one shows its certificate again
 LOAD_END_S = (
     0.5  # a cancelled load ends its processes within this time; a thread inside a library may never end
@@ -88,6 +92,7 @@ class InferenceServer:
             self.models.bytes_held,
             self.grpc.callers,
             self.admission.owner,
+            STREAM_S,
         )
         self.models.bytes_held.relieve = self._relieve
         self.servicer.queries.ready = lambda: not self.not_ready()
@@ -155,7 +160,7 @@ class InferenceServer:
         self.certificate.start()
         if self.keys is not None:
             self.keys.start()
-        await self.grpc.start([Admitting(one, self.admission.check) for one in served])
+        await self.grpc.start([Admitting(one, self.admission, self.grpc.callers.half) for one in served])
         await self.plain_health.start([self.health.handlers()])
         logger.info("listening for health in plain", extra={"health_port": self.plain_health.port})
 

@@ -12,8 +12,9 @@ from typing import Any
 import grpc
 import pytest
 
-from inferencehub.core.grpc_server.infer_stream import InferStreams, Write
 from inferencehub.core.grpc_server.server import GrpcServer, options
+from inferencehub.core.grpc_server.streams.infer_stream import Write
+from inferencehub.core.grpc_server.streams.infer_streams import InferStreams
 from inferencehub.core.grpc_server.unary import unary
 from inferencehub.core.http1.limits import Limits
 from inferencehub.core.lane.byte_budget import ByteBudget

@@ -69,18 +69,17 @@ class ApiKeys(WatchedFiles):
             self._seen[key] = found
         return in_time(found)
 
-    def holder(self, names: Sequence[str]) -> Caller:
-        """Who shows a certificate with these names.
+    def holder(self, names: Sequence[str]) -> Caller | None:
+        """Who shows a certificate with these names; None if none of them is known.
 
         Raises:
-            HubError: UNAUTHENTICATED if none of them is known, or if the entry has expired.
+            HubError: UNAUTHENTICATED if the entry has expired.
         """
         found = [self._named[name] for name in names if name in self._named]
-        if found:
-            now = time()
-            return in_time(next((one for one in found if now <= one.until), found[0]))
-        shown = ", ".join(names)[:200] or "no name"
-        raise HubError(Kind.UNAUTHENTICATED, f"the certificate is for {shown}, which is unknown")
+        if not found:
+            return None
+        now = time()
+        return in_time(next((one for one in found if now <= one.until), found[0]))
 
 
 def known_of(entry: KeyEntry) -> Known:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from time import time
 from typing import Protocol
 
 from inferencehub.core.auth.api_keys import ApiKeys
 from inferencehub.core.auth.caller import Caller
 from inferencehub.core.auth.key_file import USUAL
+from inferencehub.core.auth.peer import Peer
 from inferencehub.core.values.errors import HubError, Kind
 
 # Values by name in lower case: the headers of HTTP, or the metadata of gRPC.
@@ -51,20 +53,29 @@ class Authentication:
         self._kinds = " or ".join(kind for kind, _ in known)
         self._expected = f"send {', or '.join(way for _, way in known)}"
 
-    def caller(self, metadata: Metadata, names: Sequence[str]) -> Caller:
-        """Who sends a request with this metadata, and with these names in a certificate.
+    def caller(self, metadata: Metadata, peer: Peer) -> Caller:
+        """Who sends a request with this metadata on a connection with this other end.
 
         Raises:
             HubError: UNAUTHENTICATED without good credentials.
         """
+        if peer.until < time():  # TLS has looked when the connection was made
+            raise HubError(Kind.UNAUTHENTICATED, "the certificate of this connection has expired")
         if self._keys is None and self._tokens is None:
             self._refuse_pages(metadata)
-            return of_certificate(names)
+            return of_certificate(peer.names)
         credential = self._credential(metadata)
         if not credential:
-            if names and self._keys is not None:
+            if peer.names and self._keys is not None:
                 self._refuse_pages(metadata)
-                return self._keys.holder(names)
+                found = self._keys.holder(peer.names)
+                if found is not None:
+                    return found
+                shown = ", ".join(peer.names)[:200]
+                sentence = (
+                    f"the certificate is for {shown}, which is unknown, and there is no {self._kinds}: "
+                )
+                raise HubError(Kind.UNAUTHENTICATED, sentence + self._expected)
             raise HubError(Kind.UNAUTHENTICATED, f"there is no {self._kinds}: {self._expected}")
         if self._tokens is not None and (self._keys is None or credential.count(b".") == DOTS):
             return self._tokens.caller(credential)
@@ -82,9 +93,8 @@ class Authentication:
             return
         foreign = origin is not None and origin.partition(b"://")[2] != metadata.get(b"host", b"")
         if foreign or b"sec-fetch-site" in metadata:
-            sentence = (
-                "a page of another origin needs a key or a token: a browser's certificate is not enough"
-            )
+            needed = self._kinds or "call without a certificate"
+            sentence = f"a page of another origin needs a {needed}: a browser's certificate is not enough"
             raise HubError(Kind.FORBIDDEN, sentence)
 
     def _credential(self, metadata: Metadata) -> bytes:

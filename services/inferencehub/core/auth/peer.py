@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
+from math import inf
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -16,10 +17,12 @@ class Peer(NamedTuple):
     Args:
         address: its IP address, which is that of a proxy where one stands in front and is not trusted to tell another; "" if it is not known.
         names: those in the certificate that it has shown; () without one.
+        until: when this certificate expires, in Unix time, where that is known: gRPC ends its connections at their age.
     """
 
     address: str = ""
     names: tuple[str, ...] = ()
+    until: float = inf
 
 
 NOBODY = Peer()

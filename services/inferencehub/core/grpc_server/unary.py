@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError, Message
 
 from inferencehub.core.grpc_server.coding import decode, encode
 from inferencehub.core.grpc_server.connections.callers import Callers
-from inferencehub.core.grpc_server.refusal import no_message
+from inferencehub.core.grpc_server.refusal import no_message, sentence
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.oip import extension
 from inferencehub.core.values.errors import HubError, Kind, bad_input
@@ -22,7 +22,6 @@ logger = logging.getLogger(__name__)
 Method = Callable[[Any, Any], Awaitable[Message | bytes]]
 NO_DEADLINE_S = 1e9  # gRPC reports more than this as the remaining time of a call without a deadline
 EARLY_S = 0.05  # a cancellation may overtake the deadline by so much
-DETAIL_LIMIT = 1000  # bytes; gRPC encodes one byte as up to three, and accepts headers of at most 8 KiB
 
 
 def written(answer: Message | bytes, model: str, limit: int) -> bytes:
@@ -130,11 +129,6 @@ def at_deadline(left_s: float | None, limit_s: float) -> bool:
         limit_s: seconds that the call had at its beginning.
     """
     return left_s is not None and left_s <= EARLY_S + limit_s / 100
-
-
-def sentence(error: HubError) -> str:
-    """The sentence of an error, cut to what gRPC takes."""
-    return error.detail.encode(errors="replace")[:DETAIL_LIMIT].decode(errors="ignore")
 
 
 def ending(error: Exception, method: str, message: Message | None) -> tuple[Kind, str]:

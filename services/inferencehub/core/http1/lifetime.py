@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from contextlib import suppress
+from math import inf
 from typing import Any
 
 from inferencehub.core.auth.peer import NOBODY, Peer, address_of
@@ -72,8 +73,8 @@ class Lifetime(asyncio.BufferedProtocol, ABC):
             transport.close()
             return
         connections.add(self)
-        names = transport.get_extra_info("names") or ()
-        self._peer = Peer(address_of(transport.get_extra_info("peername")), names)
+        told = transport.get_extra_info
+        self._peer = Peer(address_of(told("peername")), told("names") or (), told("until") or inf)
         transport.set_write_buffer_limits(high=0)  # `pause_writing` is then called for any unsent byte
         self._arm(limits.header_timeout_s)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping, Sequence
+from math import inf
 from typing import Any
 
 from inferencehub.core.auth.peer import ADDRESS, HOST, URI, name_of
@@ -51,6 +52,11 @@ def trust(context: ssl.SSLContext, authorities: bytes) -> None:
         raise UnusableAuthorities(0, str(error)) from None
     if not context.get_ca_certs():
         raise UnusableAuthorities(0, "there is no authority")
+
+
+def until_of(certificate: Mapping[str, Any] | None) -> float:
+    """When a certificate of the other side expires, in Unix time; never if there is none."""
+    return ssl.cert_time_to_seconds(certificate["notAfter"]) if certificate else inf
 
 
 def names_of(certificate: Mapping[str, Any] | None) -> list[str]:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from inferencehub.core.tls.certificate import Certificate
-from inferencehub.core.tls.contexts import names_of
+from inferencehub.core.tls.contexts import names_of, until_of
 from inferencehub.core.tls.handshakes import reason_of
 from inferencehub.core.values.tensors import Buffer
 
@@ -163,7 +163,9 @@ class TlsTransport(asyncio.BufferedProtocol):
         self._tcp.set_write_buffer_limits(high)
 
     def get_extra_info(self, name: str) -> Any:
-        """See `asyncio.BaseTransport`; "names" are those in the other side's certificate, a tuple."""
+        """See `asyncio.BaseTransport`; "names" are those in the other side's certificate, "until" is when it expires."""
         if name == "names":
             return tuple(names_of(self._tls.getpeercert()))
+        if name == "until":
+            return until_of(self._tls.getpeercert())
         return self._tcp.get_extra_info(name)

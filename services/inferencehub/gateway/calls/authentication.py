@@ -23,7 +23,7 @@ class KnownCallers(Stage):
         Raises:
             HubError: UNAUTHENTICATED without good credentials, FORBIDDEN if the caller may not do this.
         """
-        exchange.caller = self._authentication.caller(metadata, exchange.peer.names)
+        exchange.caller = self._authentication.caller(metadata, exchange.peer)
         if exchange.action is not None:
             exchange.caller.require(exchange.action)
 
@@ -33,7 +33,7 @@ class KnownCallers(Stage):
         Raises:
             HubError: UNAUTHENTICATED if the credentials are good no longer, FORBIDDEN if the caller may not do this now.
         """
-        caller = self._authentication.caller(metadata, exchange.peer.names)
+        caller = self._authentication.caller(metadata, exchange.peer)
         if exchange.action is not None:
             caller.require(exchange.action)
         if exchange.model:

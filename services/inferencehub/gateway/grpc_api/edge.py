@@ -173,6 +173,17 @@ class Edge:
         exchange.size = size
         exchange.patience = PATIENCE
 
+    def again(self, exchange: Exchange, metadata: Any) -> None:
+        """Check whether a call whose answers go on may do so.
+
+        Raises:
+            HubError: if a stage says that it may not.
+        """
+        if self.calls.agains:
+            fields = fields_of(metadata)
+            for again in self.calls.agains:
+                again(exchange, fields)
+
     # --- the way out ---
 
     def failure(self, exchange: Exchange, error: BaseException) -> HubError:

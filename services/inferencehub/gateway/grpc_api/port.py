@@ -13,8 +13,8 @@ from inferencehub.core.grpc_server import server
 from inferencehub.core.grpc_server.actions import action_of
 from inferencehub.core.grpc_server.health import SERVICE as HEALTH
 from inferencehub.core.grpc_server.health import Health
-from inferencehub.core.grpc_server.infer_stream import InferStreams
 from inferencehub.core.grpc_server.server import GrpcServer
+from inferencehub.core.grpc_server.streams.infer_streams import InferStreams
 from inferencehub.core.oip.messages import SERVICE
 from inferencehub.core.process.tasks import cancelled
 from inferencehub.gateway.grpc_api.edge import Edge, Work

@@ -1,17 +1,19 @@
-"""ModelStreamInfer at the gateway: each message of a stream is a call of its own, as `core/grpc_server/infer_stream.py`
+"""ModelStreamInfer at the gateway: each message of a stream is a call of its own, as `core/grpc_server/streams/infer_stream.py`
 says.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from inferencehub.core.auth.authentication import Authentication
 from inferencehub.core.auth.caller import ANYONE, Action
 from inferencehub.core.grpc_server.coding import decode
 from inferencehub.core.grpc_server.credentials import fields_of, peer_of
-from inferencehub.core.grpc_server.infer_stream import Write, replies
-from inferencehub.core.grpc_server.unary import own_limit, sentence
+from inferencehub.core.grpc_server.refusal import sentence
+from inferencehub.core.grpc_server.streams.infer_stream import Write, replies
+from inferencehub.core.grpc_server.unary import own_limit
 from inferencehub.core.lane.sink import AnswerQueue
 from inferencehub.core.oip import stream_messages
 from inferencehub.core.oip.raw_fields import read_request
@@ -55,7 +57,7 @@ class StreamedCalls:
         if self.proxies is not None:
             peer = self.proxies.peer(peer, fields)
         try:
-            caller = self.authentication.caller(fields, peer.names)
+            caller = self.authentication.caller(fields, peer)
             caller.require(Action.INFER)
         except HubError as error:
             self.edge.calls.audit.refused(error, peer, caller=caller)
@@ -80,7 +82,8 @@ class StreamedCalls:
             self.infer.submit(exchange, message, raw, sink)
             del message, raw  # the lane accounts for the request's bytes, and frees them once it has run
             delivered = AnswerTimes(exchange, edge.metrics).delivered
-            last = await replies(sink, id, exchange.model, edge.most_answer_bytes, write, delivered)
+            again = partial(edge.again, exchange, metadata)
+            last = await replies(sink, id, exchange.model, edge.most_answer_bytes, write, delivered, again)
             return last or (stream_messages.stream_end(id, exchange.model) if ask_end else b"")
         except BaseException as raised:
             error = edge.failure(exchange, raised)

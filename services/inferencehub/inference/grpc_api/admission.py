@@ -60,13 +60,13 @@ class Admission:
 
     def _known(self, context: Any) -> Caller:
         assert self._certificate is not None
-        names = peer_of(context).names
-        objection = self._certificate.objection(names)
+        peer = peer_of(context)
+        objection = self._certificate.objection(peer.names)
         if not objection:
             return ANYONE
         if self._authentication is None:
             raise HubError(Kind.UNAUTHENTICATED, objection)
-        return self._authentication.caller(fields_of(context.invocation_metadata() or ()), names)
+        return self._authentication.caller(fields_of(context.invocation_metadata() or ()), peer)
 
     def owner(self, context: Any) -> str:
         """Whose stream it is, for the number of streams that one may have; "" for a gateway's and for anybody's.
@@ -74,7 +74,11 @@ class Admission:
         Raises:
             HubError: as `caller`.
         """
-        caller = self.caller(context)
+        try:
+            caller = self.caller(context)
+        except HubError as error:
+            self.refused(error, context)
+            raise
         return caller.who if caller.id else ""
 
     def shows(self, service: str, context: Any) -> bool:

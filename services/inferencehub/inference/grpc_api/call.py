@@ -27,8 +27,7 @@ REQUEST_ID = "x-request-id"
 ID_LIMIT, IDS_LIMIT = 128, 2000  # characters in the access line: of one id, and of all ids
 
 # A call waits for others to merge with until this many passes of the event loop have brought none: gRPC delivers one
-# call in about five passes, even if many have arrived. CallRecorder from a gateway do not wait, because it has already merged
-# them.
+# call in about five passes, even if many have arrived. Calls from a gateway do not wait, because it has already merged them.
 PATIENCE = 12
 
 

@@ -5,11 +5,12 @@ A gateway does not use it; it has its standing streams (`standing_stream.py`).
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from inferencehub.core.auth.caller import Action
 from inferencehub.core.grpc_server.coding import decode
-from inferencehub.core.grpc_server.infer_stream import Write, replies
+from inferencehub.core.grpc_server.streams.infer_stream import Write, replies
 from inferencehub.core.grpc_server.unary import ending
 from inferencehub.core.lane.sink import AnswerQueue
 from inferencehub.core.oip import messages, stream_messages
@@ -68,7 +69,8 @@ class StreamedCalls:
         calls, limit = self.servicer.calls, self.servicer.settings.max_message_bytes
         calls.begin(call, request, "", sink)
         try:
-            return await replies(sink, id, call.model.name, limit, write, call.credit)
+            again = partial(self._again, call)
+            return await replies(sink, id, call.model.name, limit, write, call.credit, again)
         except BaseException as error:
             status = status_of(error)
             raise
@@ -76,3 +78,13 @@ class StreamedCalls:
             del sink  # it has the error, whose traceback has this frame: a cycle that would keep the request
             call.leave()
             calls.end(call, status)
+
+    def _again(self, call: Call) -> None:
+        """Check whether a call whose answers go on may do so.
+
+        Raises:
+            HubError: if its caller may not have them any more.
+        """
+        caller = self.servicer.admission.caller(call.context)
+        caller.require(Action.INFER)
+        caller.require_model(call.model.name)

@@ -15,9 +15,10 @@ on this port.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
+from time import monotonic
 from typing import Any
 
 import grpc
@@ -33,10 +34,6 @@ from inferencehub.core.process.tasks import cancelled
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferResponse
 
-MOST_STREAMS = 1000  # of a process
-MOST_OF_ONE = 250  # of a caller who has said who they are
-ENDS = "the server ends the stream; what it has not answered was not begun, open it again"
-
 # Writes a serialized ModelStreamInferResponse.
 Write = Callable[[bytes], Awaitable[None]]
 # Runs the request in a message: writes each answer but the last or only one, and returns that, also where the request
@@ -45,7 +42,13 @@ Answer = Callable[[bytes, Any, Write], Coroutine[Any, Any, bytes]]
 
 
 async def replies(
-    sink: AnswerQueue, id: str, model: str, limit: int, write: Write, credit: Callable[[int], None]
+    sink: AnswerQueue,
+    id: str,
+    model: str,
+    limit: int,
+    write: Write,
+    credit: Callable[[int], None],
+    again: Callable[[], None],
 ) -> bytes:
     """Write the answers to a request as they come, and return the last or only one; b"" if there is none left.
 
@@ -56,13 +59,18 @@ async def replies(
         limit: bytes of the largest message.
         write: writes one of several answers.
         credit: takes the weights of answers that were written.
+        again: called every few seconds, before an answer is written; it raises HubError if there may be none any more.
 
     Raises:
         HubError: if the request fails.
     """
+    looked = monotonic()
     while not isinstance(got := await sink.next(), InferResponse):
         if got is None:
             return b""
+        if monotonic() - looked >= AGAIN_S:
+            looked = monotonic()
+            again()
         response, weight = got
         await write(written(stream_messages.stream_answer(response, id, False), model, limit))
         credit(weight)
@@ -198,87 +206,3 @@ class InferStream:
             self._bytes_held.add(size)
         else:
             self._bytes_held.give(-size)
-
-
-class InferStreams:
-    """All streams of a process.
-
-    Args:
-        answer: runs a request.
-        most: requests of a stream that run or wait at a time.
-        bytes_held: the process's budget of bytes.
-        callers: counts what has come, and answers that their callers have not taken.
-        admit: called with the context of a stream before it is opened, and every few seconds while it is open; it
-            raises HubError to refuse or to end it, and returns who has opened it, "" if nobody is asked.
-    """
-
-    def __init__(
-        self,
-        answer: Answer,
-        most: int,
-        bytes_held: ByteBudget,
-        callers: Callers,
-        admit: Callable[[Any], str] = lambda context: "",
-    ) -> None:
-        self._admit = admit
-        self._owned: Counter[str] = Counter()  # open streams by who has opened them
-        self._answer = answer
-        self._most = most
-        self._bytes_held = bytes_held
-        self._callers = callers
-        self._open: set[InferStream] = set()
-        self._ending = False
-
-    def handler(self) -> Any:
-        """The gRPC handler of ModelStreamInfer."""
-
-        async def serve(_: Any, context: Any) -> None:
-            if self._ending:
-                await context.abort(grpc.StatusCode.UNAVAILABLE, ENDS)
-            try:
-                owner = self._admit(context)
-            except HubError as error:
-                await context.abort(grpc.StatusCode[error.kind.grpc], error.detail)
-            if len(self._open) >= MOST_STREAMS:
-                sentence = f"{MOST_STREAMS} streams are open, which is the most"
-                await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, sentence)
-            if owner and self._owned[owner] >= MOST_OF_ONE:
-                sentence = f"{owner} has {MOST_OF_ONE} streams open, which is the most"
-                await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, sentence)
-            stream = InferStream(context, self._answer, self._most, self._bytes_held, self._callers)
-            self._open.add(stream)
-            self._owned[owner] += 1
-            looking = asyncio.ensure_future(self._look_again(stream, context)) if owner else None
-            try:
-                await stream.run()
-            finally:
-                if looking is not None:
-                    looking.cancel()
-                self._open.discard(stream)
-                self._owned[owner] -= 1
-            if stream.refused is not None:
-                await context.abort(grpc.StatusCode[stream.refused.kind.grpc], stream.refused.detail)
-            if stream.ending:
-                await context.abort(grpc.StatusCode.UNAVAILABLE, ENDS)
-
-        return grpc.stream_stream_rpc_method_handler(serve)
-
-    async def _look_again(self, stream: InferStream, context: Any) -> None:
-        """End a stream when its caller may not have one any more."""
-        while True:
-            await asyncio.sleep(AGAIN_S)
-            try:
-                self._admit(context)
-            except HubError as error:
-                stream.refuse(error)
-                return
-
-    def end(self) -> None:
-        """Ask all streams to end, and accept no other."""
-        self._ending = True
-        self.renew()
-
-    def renew(self) -> None:
-        """Ask all streams to end; their callers may open others."""
-        for stream in list(self._open):
-            stream.end()
