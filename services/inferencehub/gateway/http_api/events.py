@@ -112,7 +112,10 @@ class EventStream:
                 try:
                     text, enough = await self._call.beside(self._encoded, response)
                 except HubError as error:
-                    self._refuse(error)
+                    if not self._call.ended:
+                        self._refuse(error)
+                    break
+                if self._call.ended:  # its caller may have no more of it
                     break
                 self._add(text, weight)
                 if enough:
@@ -127,7 +130,8 @@ class EventStream:
         return text + self._events.last() if enough else text, enough
 
     def _add(self, text: bytes, weight: int) -> None:
-        self._begin()
+        if self._timer is None and not self._begin():
+            return
         if not self._texts:
             asyncio.get_running_loop().call_soon(self._flush)
         self._texts.append(text)
@@ -173,11 +177,17 @@ class EventStream:
         self._call.reply.drained = None
         self._credit()
 
-    def _begin(self) -> None:
-        if self._timer is None:
-            self._call.start(200, LINES)
-            self._written = monotonic()
-            self._wait()
+    def _begin(self) -> bool:
+        """Begin the answer, unless the caller may have none any more: the call may have waited for long."""
+        try:
+            self._call.edge.again(self._call)
+        except HubError as error:
+            self._refuse(error)
+            return False
+        self._call.start(200, LINES)
+        self._written = monotonic()
+        self._wait()
+        return True
 
     def _write(self, data: bytes) -> bool:
         self._written = monotonic()
@@ -196,13 +206,16 @@ class EventStream:
         self._finish()
 
     def _finish(self) -> None:
-        self._flush()
+        if not self._call.ended:
+            self._flush()
+            self._call.finish(200)
         self._stop()
-        self._call.finish(200)
 
     def _wait(self) -> None:
         left = self._written + self._keep_alive_s - monotonic()
-        self._timer = asyncio.get_running_loop().call_later(min(max(0.0, left), AGAIN_S), self._look)
+        # Nothing is due while the caller reads nothing: then the silence has no end.
+        after_s = min(left, AGAIN_S) if left > 0 else AGAIN_S
+        self._timer = asyncio.get_running_loop().call_later(after_s, self._look)
 
     def _look(self) -> None:
         """End if the caller may not go on; send a comment after some silence."""
