@@ -33,7 +33,7 @@ help: ## list the commands
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1|\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-20s %s\n", $$1, $$2}'
 
 run: $(VENV)/run.stamp $(PB) $(NATIVE) ## both tiers on this machine; Ctrl-C ends them (PODS=3, PYTHON=... picks the Python)
-	@HUB_SAMPLES=$${HUB_SAMPLES-models} exec $(VENV)/bin/python -m inferencehub
+	@HUB_SAMPLES=$${HUB_SAMPLES-models} HUB_JOBS=$${HUB_JOBS-sqlite:build/jobs.db} exec $(VENV)/bin/python -m inferencehub
 
 install: $(VENV)/dev.stamp $(VENV)/command.stamp $(PB) $(NATIVE) ## .venv with all that development needs
 

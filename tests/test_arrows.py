@@ -24,7 +24,7 @@ SOURCES = sorted(
 ROOMS = {
     "core": ("grpc_server", "process", "http2", "http1", "oip", "lane", "tls", "auth", "files", "audit", "values"),
     "gateway": (
-        "__main__", "server", "http_api", "grpc_api", "calls", "routing", "pods", "json_codec", "metrics", "settings",
+        "__main__", "server", "http_api", "grpc_api", "jobs", "calls", "routing", "pods", "json_codec", "metrics", "settings",
         "caller_settings",
     ),
     "inference": ("__main__", "server", "grpc_api", "models", "runtimes", "metrics", "settings"),

@@ -66,13 +66,14 @@ class Metrics:
         )
         self.http = FrontMetrics("http", self.requests, self.several, in_flight)
         self.grpc = FrontMetrics("grpc", self.requests, self.several, in_flight)
+        self.jobs = FrontMetrics("job", self.requests, self.several, in_flight)
         registry.register(AccessLines(PREFIX, access))
         self.statistics = Statistics()
 
     @property
     def in_flight(self) -> int:
         """Requests that are being answered, on all fronts."""
-        return self.http.in_flight + self.grpc.in_flight
+        return self.http.in_flight + self.grpc.in_flight + self.jobs.in_flight
 
     def lane(self, model: str) -> LaneMetrics:
         """The observer of one lane of a model."""
@@ -83,7 +84,7 @@ class FrontMetrics:
     """Counts the requests of one front.
 
     Args:
-        front: "http" or "grpc".
+        front: "http", "grpc", or "job" for what runs for a job.
         requests, several, in_flight: the families of all fronts; `several` has the times of first answers, and those
             between answers.
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from starlette.routing import Router
 
@@ -59,6 +60,9 @@ from inferencehub.gateway.routing.model_queries import ModelQueries
 from inferencehub.gateway.routing.table import RoutingTable
 from inferencehub.gateway.routing.unknown_models import UnknownModels
 from inferencehub.gateway.settings import GatewaySettings
+
+if TYPE_CHECKING:
+    from inferencehub.gateway.http_api.jobs.front import JobFront
 
 logger = logging.getLogger(__name__)
 
@@ -136,9 +140,12 @@ class Gateway:
         calls = self.calls = Calls(self.table, self.unknown, settings, stages)
         metadata = Metadata(self.fleet, self.table, self.not_ready, self.usage)
         log_settings = SettingPages(self.logs, self.queries)
-        self.routes = pages(metadata, ModelPages(self.queries), ModelPagesV1(self.queries), log_settings)
+        self.jobs = self._make_jobs() if settings.jobs else None
+        models, models_v1 = ModelPages(self.queries), ModelPagesV1(self.queries)
+        job_pages = [] if self.jobs is None else self.jobs.routes
+        self.routes = pages(metadata, models, models_v1, log_settings, job_pages)
         app = pages_with_errors(Router([*self.routes, *absent()], redirect_slashes=False), calls.audit)
-        return Edge(
+        edge = Edge(
             endpoints(calls),
             AsgiHandler(app, settings.max_body_bytes),
             calls,
@@ -148,6 +155,14 @@ class Gateway:
             settings.max_body_bytes,
             None if self.authentication is None else self.usage,
         )
+        edge.deferral = None if self.jobs is None else self.jobs.deferral
+        return edge
+
+    def _make_jobs(self) -> JobFront:
+        """The jobs, whose modules only those load who have some."""
+        from inferencehub.gateway.http_api.jobs.front import JobFront
+
+        return JobFront(self.settings, self.calls, self.metrics, self.access)
 
     def _make_grpc(self, limits: Limits) -> GrpcPort:
         """The port for callers that speak gRPC."""
@@ -234,6 +249,8 @@ class Gateway:
         await self.ops.start()
         await self.fleet.start()
         self.demand.start()
+        if self.jobs is not None:
+            await self.jobs.start()
         await self.grpc.start()
         await self.http.start()
         self.started = True
@@ -261,7 +278,8 @@ class Gateway:
         """Accept no more connections, wait for the requests that run, then disconnect from the pods."""
         self.draining = self.edge.draining = True
         grace_s = self.settings.drain_timeout_s
-        await asyncio.gather(self.http.stop(grace_s), self.grpc.stop(grace_s))
+        jobs = [] if self.jobs is None else [self.jobs.stop(grace_s)]
+        await asyncio.gather(self.http.stop(grace_s), self.grpc.stop(grace_s), *jobs)
         await self.demand.stop()
         self.http.cut_off()
         self.edge.threads.shutdown(wait=False, cancel_futures=True)

@@ -115,6 +115,19 @@ class GatewaySettings(CallerSettings):
     tier_tls_server_name: str = setting(
         "inference", "name that the certificate of each pod must have; pods are called by their addresses"
     )
+    jobs: str = setting(
+        "",
+        "where jobs are kept: sqlite:<file> for one gateway; no jobs if empty",
+    )
+    jobs_queue_length: int = setting(
+        100_000, "jobs that may wait; beyond it calls that would be jobs get 429", least=1, most=10_000_000
+    )
+    job_ttl_s: float = setting(
+        3600.0,
+        "seconds that a job may wait, and that its result is kept, if its request does not say so",
+        least=1,
+        most=2_592_000,
+    )
     cors_origins: tuple[str, ...] = setting(
         (),
         "origins whose pages may call from a browser, separated by commas; * for all; no CORS headers if empty",
@@ -155,6 +168,7 @@ class GatewaySettings(CallerSettings):
                 "HUB_CORS_CREDENTIALS is true, so HUB_CORS_ORIGINS must name origins, and * is none: any page could "
                 "call as the browser's user"
             )
+        self.jobs_file()
         self.check_callers()
         self.check()
 
@@ -167,6 +181,17 @@ class GatewaySettings(CallerSettings):
         if not self.tls_cert:
             return None
         return Certificate("HUB_TLS", self.tls_cert, self.tls_key, self.tls_ca, protocols=["http/1.1"])
+
+    def jobs_file(self) -> str:
+        """The file of SQLite that has the jobs; "" where there are none.
+
+        Raises:
+            SettingError: if `jobs` names something else.
+        """
+        kind, _, file = self.jobs.partition(":")
+        if self.jobs and (kind != "sqlite" or not file):
+            raise SettingError(f"HUB_JOBS is '{self.jobs}', expected sqlite:<file>")
+        return file
 
     def on_demand(self) -> dict[str, OnDemand]:
         """`on_demand_models` as a dict by model name.

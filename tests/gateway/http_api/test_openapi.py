@@ -10,6 +10,7 @@ from typing import Any, cast
 from starlette.routing import Route
 
 from inferencehub.core.values.errors import Kind
+from inferencehub.gateway.http_api.jobs.pages import JobPages
 from inferencehub.gateway.http_api.metadata import Metadata
 from inferencehub.gateway.http_api.pages.openapi import CALL, openapi
 from inferencehub.gateway.http_api.routes import ENDPOINTS, pages
@@ -63,6 +64,7 @@ def test_it_has_each_route_and_no_other() -> None:
         ModelPages(nobody),
         ModelPagesV1(nobody),
         SettingPages(nobody, nobody),
+        JobPages(nobody).routes(),
     ):
         assert isinstance(route, Route)
         if route.path not in ("/", "/v2/"):  # other ways to /docs and /v2
@@ -86,7 +88,7 @@ def test_it_is_well_formed() -> None:
             if parameter["in"] == "path" and parameter["required"]
         }
         assert in_path == set(re.findall(r"{(\w+)}", path))
-        assert ("requestBody" in operation) is (method == "POST")
+        assert ("requestBody" in operation) is (method == "POST" and "Jobs" not in operation["tags"])
         assert "200" in operation["responses"]
         assert all(
             response["description"] and response["content"] for response in operation["responses"].values()
@@ -110,7 +112,7 @@ async def test_what_needs_no_key_is_said(tmp_path: Path) -> None:
     (tmp_path / "keys.json").write_text('{"keys": []}')
     async with running_hub(tmp_path / "models", api_keys=str(tmp_path / "keys.json")) as hub:
         for method, path, operation in operations():
-            url = hub.url + path.format(model="v1-mock", version="1")
+            url = hub.url + path.format(model="v1-mock", version="1", id="1")
             async with hub.client.request(method, url, json={} if method == "POST" else None) as answer:
                 refused = answer.status == 401
             assert refused is ("401" in operation["responses"]), path
@@ -118,12 +120,12 @@ async def test_what_needs_no_key_is_said(tmp_path: Path) -> None:
 
 
 def test_calls_document_every_error_that_they_can_give() -> None:
-    elsewhere = {Kind.UNAUTHENTICATED, Kind.FORBIDDEN, Kind.CALLER_LEFT}
+    elsewhere = {Kind.UNAUTHENTICATED, Kind.FORBIDDEN, Kind.CALLER_LEFT, Kind.CONFLICT, Kind.GONE}
     assert set(CALL) == {kind.http for kind in Kind if kind not in elsewhere}
     for method, path, operation in operations():
         for status, response in operation["responses"].items():
-            assert ("Retry-After" in response["headers"]) is (status in ("429", "503"))
-            if method == "POST" and status != "200":
+            assert ("Retry-After" in response["headers"]) is (status in ("202", "429", "503"))
+            if method == "POST" and status not in ("200", "202"):
                 shape = response["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
                 assert shape == ERRORS.get(path, "Error")
 
@@ -141,10 +143,10 @@ async def test_examples_are_answered_and_the_answers_are_as_documented(tmp_path:
     for sample in ("markov-chat", "letter-grams"):
         (tmp_path / sample).symlink_to(MODELS / sample)
     scripted(tmp_path, "my-completion", api="openai-completion")
-    async with running_hub(tmp_path) as hub:
+    async with running_hub(tmp_path, jobs="sqlite::memory:") as hub:
         for method, path, operation in operations():
-            url = path.format(model="v1-mock", version="1")
-            if url == "/docs":
+            url = path.format(model="v1-mock", version="1", id="1")
+            if url == "/docs" or "{id}" in path:  # the tests of jobs have jobs to ask for
                 continue
             body = SCHEMAS[example_of(operation)]["example"] if method == "POST" else None
             response = operation["responses"]["200"]

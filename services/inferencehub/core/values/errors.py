@@ -22,6 +22,9 @@ class Kind(Enum):
     FORBIDDEN = ("forbidden", 403, "PERMISSION_DENIED")
     NOT_FOUND = ("not_found", 404, "NOT_FOUND")
     WRONG_METHOD = ("wrong_method", 405, "UNIMPLEMENTED")
+    CONFLICT = ("conflict", 409, "FAILED_PRECONDITION")
+    GONE = ("gone", 410, "NOT_FOUND")
+    KEY_REUSED = ("key_reused", 422, "ALREADY_EXISTS")
     TOO_SLOW = ("too_slow", 408, "DEADLINE_EXCEEDED")
     # Not RESOURCE_EXHAUSTED: callers read that code as "busy, try again", but a second try would be just as large.
     TOO_LARGE = ("too_large", 413, "INVALID_ARGUMENT")

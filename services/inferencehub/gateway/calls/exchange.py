@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from math import inf
 from time import monotonic
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from inferencehub.core.auth.caller import ANYONE, Action
 from inferencehub.core.auth.peer import NOBODY
 from inferencehub.core.lane.job import Job
+from inferencehub.core.values.requests import InferRequest
 from inferencehub.gateway.calls.limits.meters import Metered
 from inferencehub.gateway.routing.model_lane import ModelLane
 
@@ -26,13 +28,15 @@ class Exchange:
     passes of the event loop the call waits for others to merge with (see `Lane.accept`). `kind` says how the call ended:
     "ok", or the label of an error. `action` is what the call does, None for what everybody may do, `caller` is who makes
     it, and `metered` are the limits that count it. `peer` is the other end of its connection. `most_bytes` is the largest body
-    that the caller may send, None for that of everybody.
+    that the caller may send, None for that of everybody. `deferred` keeps a call that has been admitted in place of running
+    it; it gets the request, and whether the model must not run it twice.
     """
 
     __slots__ = (
         "action",
         "caller",
         "deadline",
+        "deferred",
         "id",
         "job",
         "kind",
@@ -58,6 +62,7 @@ class Exchange:
         self.metered: tuple[Metered, ...] = ()
         self.metered_rows = 0  # that they have counted
         self.most_bytes: int | None = None
+        self.deferred: Callable[[InferRequest, bool], None] | None = None
         self.started = monotonic()
         self.limit_s: float | None = None
         self.deadline = inf

@@ -175,6 +175,9 @@ class Calls:
                 raise several_answers(lane.info.name)
             for admit in self._admits:
                 admit(exchange, request, rows)
+            if exchange.deferred is not None:
+                exchange.deferred(request, lane.info.at_most_once)
+                return
             caller = exchange.caller
             member = Member(rows, exchange.deadline, exchange.id, caller.id, caller.tenant)
             job = Job(request, rows, (member,), monotonic())

@@ -22,20 +22,19 @@ from inferencehub.core.http1.handler import Head, Reply, Request
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.process.logs import now as wall_clock
 from inferencehub.core.values.errors import HubError, Kind, bad_input
-from inferencehub.core.values.requests import NO_TRIP
 from inferencehub.core.values.tensors import Buffer
 from inferencehub.gateway.calls.exchange import Exchange
 from inferencehub.gateway.calls.submit import Calls, as_hub_error
 from inferencehub.gateway.calls.usage import Usage
-from inferencehub.gateway.http_api.access_line import AccessLine
+from inferencehub.gateway.http_api.access_line import PATH_LIMIT, write_line
 from inferencehub.gateway.http_api.call import Endpoint, HttpCall
 from inferencehub.gateway.http_api.cors import Cors
+from inferencehub.gateway.http_api.jobs.deferral import Deferral
 from inferencehub.gateway.http_api.page import PageCall, error_body
 from inferencehub.gateway.http_api.response import SharedLines, WrongMethod, error_lines
 from inferencehub.gateway.metrics import FrontMetrics
 
 SOUND_ID = re.compile(rb"[!-~]{1,128}")
-PATH_LIMIT = 500  # bytes of a path in its access line; targets are ASCII
 # For browsers: the content type holds, whatever the bytes look like (Fetch standard, "X-Content-Type-Options").
 NO_SNIFFING = b"x-content-type-options: nosniff\r\n"
 KINDS = {kind.http: kind.label for kind in Kind}
@@ -53,6 +52,8 @@ class Edge:
         cors: which pages of other origins may call; None for none.
         most_bytes: the largest body that is accepted.
         usage: where callers' calls are counted; None if nobody is asked who they are.
+
+    `deferral` makes jobs of calls that ask for it; None where there are none.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Edge:
         most_bytes: int,
         usage: Usage | None,
     ) -> None:
+        self.deferral: Deferral | None = None
         self.usage = usage
         self.find = find
         self.pages = pages
@@ -114,6 +116,8 @@ class Edge:
         try:
             if head.method != endpoint.method:
                 raise WrongMethod(head.method, head.path, endpoint.method)
+            if b"prefer" in fields and self.deferral is not None:
+                call.endpoint = self.deferral.of(endpoint, fields)
             if b"x-request-timeout-ms" in fields:
                 exchange.limit_s = self._limit_s(fields[b"x-request-timeout-ms"])
         except HubError as error:
@@ -224,6 +228,7 @@ class Edge:
     def close(self, call: HttpCall | PageCall, status: int, now: float) -> None:
         """See `WayOut`: count the request, and write its access line."""
         exchange = call.exchange
+        exchange.deferred = None  # it refers back to the call
         if exchange.metered:
             exchange.end()
         if status != 200:
@@ -233,33 +238,4 @@ class Edge:
         if self.usage is not None and exchange.action is not None:
             self.usage.ended(exchange, wall_clock())
         if self.access is not None:
-            self._log(self.access, call, status, took)
-
-    def _log(self, access: AccessLog, call: HttpCall | PageCall, status: int, took: float) -> None:
-        exchange, head = call.exchange, call.head
-        job = exchange.job
-        trip = job.trip if job is not None else NO_TRIP
-        shown = self.shared.shown(trip)
-        access.add(
-            AccessLine(
-                wall_clock(),
-                access.tier,
-                "request",
-                "http",
-                exchange.id,
-                head.method,
-                (head.path if b"?" in head.target else head.target)[:PATH_LIMIT].decode(),
-                exchange.model,
-                status,
-                exchange.kind,
-                trip.rows,
-                int(took * 1e6) / 1e3,
-                int(job.waited * 1e6) / 1e3 if job is not None else 0.0,
-                shown.batch_ms,
-                shown.network_ms,
-                shown.compute_ms,
-                trip.served_by,
-                exchange.caller.id,
-                exchange.caller.tenant,
-            )
-        )
+            write_line(self.access, self.shared, self.metrics.front, call.head, exchange, status, took)

@@ -34,6 +34,7 @@ OPEN = frozenset(
 CONTROLS = re.compile(
     r"/v2/logging|/v2/(models/.*/)?trace/setting|/v2/repository/models/.*/(un)?load"
 )  # by POST
+JOBS = re.compile(r"/v2/jobs(/.*)?")  # who may call models may have jobs
 B = TypeVar("B")
 
 
@@ -63,6 +64,8 @@ def action_of(head: Head) -> Action | None:
     path = unquote(head.path.decode("latin-1"))
     if path in OPEN:
         return None
+    if JOBS.fullmatch(path):
+        return Action.INFER
     controls = head.method == "POST" and CONTROLS.fullmatch(path) is not None
     return Action.CONTROL if controls else Action.DESCRIBE
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import unquote
 
 from starlette.requests import Request
@@ -85,9 +85,13 @@ def endpoints(calls: Calls, keep_alive_s: float = KEEP_ALIVE_S) -> Callable[[byt
 
 
 def pages(
-    metadata: Metadata, models: ModelPages, models_v1: ModelPagesV1, settings: SettingPages
+    metadata: Metadata,
+    models: ModelPages,
+    models_v1: ModelPagesV1,
+    settings: SettingPages,
+    jobs: Sequence[BaseRoute],
 ) -> list[BaseRoute]:
-    """The Starlette routes."""
+    """The Starlette routes; `jobs` are those of jobs."""
     return [
         Route("/healthz", metadata.healthz),
         Route("/readyz", metadata.readyz),
@@ -110,6 +114,7 @@ def pages(
         Route("/v1/models", models_v1.models),
         Route("/v1/models/{model}", models_v1.model),
         Route("/v1/models/{model}/versions/{version}", models_v1.model),
+        *jobs,
         Route("/openapi.json", metadata.openapi),
         Route("/docs", metadata.docs),
     ]

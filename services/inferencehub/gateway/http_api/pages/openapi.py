@@ -29,7 +29,9 @@ class Operation(NamedTuple):
 
 MODEL = "/v2/models/{model}"
 VERSION = MODEL + "/versions/{version}"
-CALL = (400, 404, 405, 408, 413, 415, 429, 500, 501, 503, 504)
+CALL = (400, 404, 405, 408, 413, 415, 422, 429, 500, 501, 503, 504)
+JOB = (404, 501, 503)
+AS_JOB = ("Prefer", "Idempotency-Key", "X-Job-Priority", "X-Job-Ttl-S", "X-Job-Not-Before")
 LOOK = (404, 503)
 
 OPERATIONS = (
@@ -75,6 +77,13 @@ OPERATIONS = (
     Operation("get", f"{VERSION}/ready", "Models", "Whether a version can be called now", "Ready", LOOK),
     Operation("post", "/v2/repository/index", "Models", "All model versions and their states", "RepositoryIndex",
               (400, 413), "RepositoryIndexRequest"),
+    Operation("get", "/v2/jobs", "Jobs", "The caller's jobs, the newest first", "JobList", (400, 501, 503)),
+    Operation("get", "/v2/jobs/{id}", "Jobs", "How a job stands", "Job", JOB),
+    Operation("delete", "/v2/jobs/{id}", "Jobs", "Nothing is left of a job", "JobDeleted", JOB),
+    Operation("get", "/v2/jobs/{id}/result", "Jobs", "The answer that the call would have had, with its status",
+              "JobResult", (400, 410, *JOB)),
+    Operation("post", "/v2/jobs/{id}/cancel", "Jobs", "A job does not run, or not on", "Job", JOB),
+    Operation("post", "/v2/jobs/{id}/retry", "Jobs", "A job that did not succeed waits again", "Job", (409, *JOB)),
     Operation("get", "/v2", "Server", "Name, version and extensions", "Server"),
     Operation("get", "/v2/usage", "Server", "What the caller's tenant has used of this gateway, by day and key", "Usage"),
     Operation("get", "/v2/logging", "Server", "What is logged", "LogSettings"),
@@ -89,6 +98,9 @@ OPERATIONS = (
     Operation("get", "/docs", "Server", "This document as a page", "text/html"),
 )  # fmt: skip
 
+# Parameters in the queries of paths.
+QUERIES = {"/v2/jobs": ("state", "of_model", "limit", "cursor"), "/v2/jobs/{id}/result": ("wait",)}
+
 ERRORS = {
     400: "the body, a header or a parameter is not as expected; the sentence says what was expected and what came",
     401: "the gateway asks for credentials, and there are no good ones",
@@ -96,8 +108,11 @@ ERRORS = {
     404: "no such model, version or path",
     405: "the path accepts another method; the header Allow names it",
     408: "the body did not come in time",
+    409: "the job is in no state in which this can be done",
+    410: "the result is there no longer, or the job was cancelled",
     413: "the body is too large",
     415: "the body has a content-encoding that is not taken",
+    422: "the Idempotency-Key came with another request before",
     429: "the model's queue or the gateway is full",
     500: "the model failed",
     501: "this call cannot carry the model's inputs or outputs",
@@ -125,9 +140,10 @@ def operation(op: Operation) -> Json:
     """The operation object of one operation."""
     refused = () if op.path in OPEN else (401, 403)
     more = {401: ("WWW-Authenticate",), 405: ("Allow",), 429: ("Retry-After",), 503: ("Retry-After",)}
-    names = [name for name in ("model", "version") if f"{{{name}}}" in op.path] + ["X-Request-Id"]
+    names = [name for name in ("model", "version", "id") if f"{{{name}}}" in op.path] + ["X-Request-Id"]
     if op.tag == "Calls":
-        names.append("X-Request-Timeout-Ms")
+        names += ["X-Request-Timeout-Ms", *AS_JOB]
+    names += QUERIES.get(op.path, ())
     if op.body:
         names.append("Content-Encoding")
     if op.body == "InferRequest":
@@ -147,6 +163,9 @@ def operation(op: Operation) -> Json:
         },
         "security": [{}] if op.path in OPEN else [{}, {"bearer": []}, {"key": []}],
     }
+    if op.tag == "Calls" or op.answer == "JobResult":
+        headers = ("Location", "Preference-Applied", "Hub-Durability") if op.tag == "Calls" else ()
+        found["responses"]["202"] = answer("a job, which has not ended", "Job", "Retry-After", *headers)
     if op.body:
         found["requestBody"] = {
             "required": op.tag == "Calls",

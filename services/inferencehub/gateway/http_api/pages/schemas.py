@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from inferencehub.gateway.jobs.record import State
 from inferencehub.gateway.json_codec.tensor_json import FLAT
 
 Json = dict[str, Any]
@@ -56,6 +57,17 @@ OF_OUTPUT: Json = {
 }  # fmt: skip
 SPEC = record("name datatype shape", name=text("its name"), datatype={"type": "string"},
               shape=listed({"type": "integer"}, description="-1 where any size is accepted"))  # fmt: skip
+
+TIME = {"type": ["string", "null"], "format": "date-time"}
+STATES = [state.value for state in State]
+JOB = record(
+    "id state model version priority attempts created not_before started ended expires place status error",
+    id=text("its id"), state={"type": "string", "enum": STATES}, model=text("the model"), version=text("empty for the default one"),
+    priority={"type": "integer", "minimum": 0, "maximum": 9}, attempts=WHOLE, created=TIME, not_before=TIME, started=TIME, ended=TIME,
+    expires={**TIME, "description": "when it is given up if it waits, or its result goes"},
+    place={"type": ["integer", "null"], "description": "jobs of the caller and the model that run before it, 1000 for more"},
+    status={"type": ["integer", "null"], "description": "of its result"},
+    error={"type": ["string", "null"], "description": "why it did not succeed"})  # fmt: skip
 
 SCHEMAS: dict[str, Json] = {
     "PredictRequest": {
@@ -154,6 +166,11 @@ SCHEMAS: dict[str, Json] = {
     "Usage": record("tenant usage", tenant=text("empty: the figures are those of the key alone"), usage=listed(record(
         "day caller calls rows compute_ms bytes", day=text("in UTC, such as 2026-11-29"), caller=text("the id of a key; other for tokens"),
         calls=WHOLE, rows=WHOLE, compute_ms={"type": "number"}, bytes=WHOLE))),
+    "Job": JOB,
+    "JobList": record("jobs cursor", jobs=listed(ref("Job")),
+                      cursor={"type": ["string", "null"], "description": "gives those after these; null behind the last"}),
+    "JobDeleted": record("id deleted", id=text("the job"), deleted=BOOL),
+    "JobResult": {"description": "what the call would have been answered, with its content type"},
     "Live": record("live", live=BOOL),
     "Ready": record("ready", ready=BOOL, name=text("the model, if the path names one")),
     "Document": {"type": "object"},
@@ -166,11 +183,27 @@ HEADERS: dict[str, Json] = {
     "X-Served-By": text("the pod that answered"),
     "Retry-After": {"type": "integer", "description": "seconds after which to try again"},
     "WWW-Authenticate": text("how to send a key: Bearer"),
+    "Location": text("the path of the job"),
+    "Preference-Applied": text("respond-async"),
+    "Hub-Durability": text("what the accepted job survives"),
     "Allow": text("the methods that the path accepts"),
 }
 PARAMETER: dict[str, Json] = {
     "model": {"in": "path", "required": True, "schema": text("name of the model", example="v1-mock")},
     "version": {"in": "path", "required": True, "schema": text("version of the model", example="1")},
+    "id": {"in": "path", "required": True, "schema": text("id of the job")},
+    "state": {"in": "query", "schema": {"type": "string", "enum": STATES}},
+    "of_model": {"name": "model", "in": "query", "schema": text("only jobs of this model")},
+    "limit": {"in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}},
+    "cursor": {"in": "query", "schema": text("of the page before")},
+    "wait": {"in": "query", "schema": {"type": "integer", "minimum": 0, "maximum": 60, "description": "seconds to wait for the end"}},
+    "Prefer": {"in": "header", "schema": text("respond-async makes a job of the call; wait=10 waits so many seconds for its end",
+                                              example="respond-async, wait=10")},
+    "Idempotency-Key": {"in": "header", "schema": text("the same key and request is the same job")},
+    "X-Job-Priority": {"in": "header", "schema": {"type": "integer", "minimum": 0, "maximum": 9, "default": 4}},
+    "X-Job-Ttl-S": {"in": "header", "schema": {"type": "integer", "minimum": 1,
+                                               "description": "seconds that the job may wait, and its result is kept"}},
+    "X-Job-Not-Before": {"in": "header", "schema": {"type": "string", "format": "date-time"}},
     "X-Request-Id": {"in": "header", "schema": text("1 to 128 printable ASCII characters without spaces")},
     "X-Request-Timeout-Ms": {
         "in": "header", "schema": {"type": "integer", "minimum": 1, "description": "deadline in milliseconds"}

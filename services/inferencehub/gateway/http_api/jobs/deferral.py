@@ -1,0 +1,140 @@
+"""Calls that become jobs: `Prefer: respond-async`.
+
+Such a call goes the way of every other one, through its endpoint, all stages and the checks of its model, as far as the
+lane. There it is kept in place of being run. So what would be refused at once is refused at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from time import time
+
+from inferencehub.core.auth.caller import Caller
+from inferencehub.core.lane.byte_budget import ByteBudget
+from inferencehub.core.values.errors import HubError
+from inferencehub.core.values.requests import InferRequest, InferResponse
+from inferencehub.gateway.http_api.call import Endpoint, HttpCall
+from inferencehub.gateway.http_api.jobs.job_json import job_json
+from inferencehub.gateway.http_api.jobs.request import KEPT, JobHeaders, Kept, job_headers, preference_of
+from inferencehub.gateway.http_api.response import JSON, Content
+from inferencehub.gateway.jobs.record import JobRecord, NewJob
+from inferencehub.gateway.jobs.submit import Jobs, new_id
+
+LONGEST_WAIT_S = 60.0  # that a caller may wait for a job's end on its connection
+
+
+class Deferral:
+    """Makes jobs of calls.
+
+    Args:
+        jobs: where they go.
+        bytes_held: the process's budget; it has the requests until they are kept.
+    """
+
+    def __init__(self, jobs: Jobs, bytes_held: ByteBudget) -> None:
+        self.jobs = jobs
+        self.bytes_held = bytes_held
+
+    def of(self, endpoint: Endpoint, fields: Mapping[bytes, bytes]) -> Endpoint:
+        """The endpoint that answers a call with a header Prefer.
+
+        Raises:
+            HubError: BAD_INPUT if the call is to be a job, and a header of it is not as expected.
+        """
+        preference = preference_of(fields[b"prefer"])
+        if not preference.later:
+            return endpoint
+        wait_s = min(preference.wait_s, LONGEST_WAIT_S)
+        return Deferred(self, endpoint, job_headers(fields), wait_s)
+
+
+class Deferred:
+    """The endpoint of one call that becomes a job.
+
+    Args:
+        deferral: makes the job.
+        endpoint: what reads the call's body, and answers errors.
+        said: what the caller says of the job.
+        wait_s: seconds that the caller waits for its end.
+    """
+
+    method = "POST"
+
+    def __init__(self, deferral: Deferral, endpoint: Endpoint, said: JobHeaders, wait_s: float) -> None:
+        self._deferral = deferral
+        self._endpoint = endpoint
+        self._said = said
+        self._wait_s = wait_s
+
+    def begin(self, call: HttpCall) -> None:
+        """See `Endpoint`."""
+        fields = {name: call.head.fields[name] for name in KEPT if name in call.head.fields}
+        kept = Kept(call.head.target, fields, bytes(call.body), call.exchange.id)
+        call.exchange.deferred = partial(self._keep, call, kept)
+        self._endpoint.begin(call)
+
+    def content(self, call: HttpCall, response: InferResponse) -> Content:
+        """See `Endpoint`."""
+        return self._endpoint.content(call, response)
+
+    def error(self, error: HubError) -> bytes:
+        """See `Endpoint`."""
+        return self._endpoint.error(error)
+
+    def _keep(self, call: HttpCall, kept: Kept, request: InferRequest, once: bool) -> None:
+        """The call has been admitted: make it a job.
+
+        Raises:
+            HubError: BUSY if the process holds too many bytes.
+        """
+        caller, said, now = call.exchange.caller, self._said, time()
+        job = NewJob(
+            id=new_id(),
+            owner=owner_of(caller),
+            caller=caller.id,
+            tenant=caller.tenant,
+            model=call.exchange.model,
+            version=request.version,
+            request=kept.pack(),
+            key=said.key,
+            digest=kept.digest if said.key else "",
+            priority=said.priority,
+            weight=1.0 if caller.flow is None else caller.flow.weight,
+            once=once,
+            created=now,
+            not_before=max(now, said.not_before),
+            keep_s=self._deferral.jobs.keep_s if said.keep_s is None else said.keep_s,
+        )
+        self._deferral.bytes_held.take(len(job.request))
+        call.run(self._submit(call, job))
+
+    async def _submit(self, call: HttpCall, job: NewJob) -> None:
+        jobs, held = self._deferral.jobs, self._deferral.bytes_held
+        try:
+            record = await jobs.submit(job)
+        finally:
+            held.give(len(job.request))
+        if self._wait_s:
+            record = await jobs.wait(job.owner, record.id, self._wait_s)
+        if record.status:
+            status, lines, body = await jobs.store.result(job.owner, record.id)
+            call.send(status, lines + location(record), (body,))
+        else:
+            call.send(202, JSON + location(record) + accepted(jobs), (job_json(record),))
+
+
+def owner_of(caller: Caller) -> str:
+    """Who may ask for a caller's jobs: their tenant, or they alone; "" where nobody is asked."""
+    return "" if caller.flow is None else caller.flow.name
+
+
+def location(record: JobRecord) -> bytes:
+    """Header lines that name a job."""
+    return b"location: /v2/jobs/%b\r\n" % record.id.encode()
+
+
+def accepted(jobs: Jobs) -> bytes:
+    """Header lines of an answer that comes before the job's end."""
+    durability = jobs.store.durability.encode()
+    return b"preference-applied: respond-async\r\nretry-after: 1\r\nhub-durability: %b\r\n" % durability

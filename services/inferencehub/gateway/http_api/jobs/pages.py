@@ -1,0 +1,128 @@
+"""The pages of jobs: how they stand, their results, and what may be done with them."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from inferencehub.core.values.errors import bad_input, listed
+from inferencehub.gateway.http_api.jobs.deferral import LONGEST_WAIT_S, owner_of
+from inferencehub.gateway.http_api.jobs.job_json import job_fields
+from inferencehub.gateway.http_api.page import caller_of, header_list, json
+from inferencehub.gateway.jobs.record import State
+from inferencehub.gateway.jobs.store import gone
+from inferencehub.gateway.jobs.submit import Jobs
+
+JOBS = "/v2/jobs"
+MOST_LISTED, LISTED = 1000, 100
+
+
+class JobPages:
+    """The endpoints. Each caller sees the jobs of their own tenant, or their own without one.
+
+    Args:
+        jobs: the jobs.
+    """
+
+    def __init__(self, jobs: Jobs) -> None:
+        self.jobs = jobs
+
+    def routes(self) -> list[BaseRoute]:
+        """The Starlette routes."""
+        one = f"{JOBS}/{{id}}"
+        return [
+            Route(JOBS, self.all),
+            Route(one, self.job),
+            Route(one, self.delete, methods=["DELETE"]),
+            Route(f"{one}/result", self.result),
+            Route(f"{one}/cancel", self.cancel, methods=["POST"]),
+            Route(f"{one}/retry", self.retry, methods=["POST"]),
+        ]
+
+    async def job(self, request: Request) -> Response:
+        """GET /v2/jobs/{id}: how a job stands.
+
+        Raises:
+            HubError: NOT_FOUND.
+        """
+        return json(job_fields(await self.jobs.store.job(*asked(request))))
+
+    async def all(self, request: Request) -> Response:
+        """GET /v2/jobs?state=&model=&limit=&cursor=: jobs, the newest first; `cursor` of an answer gives those after it.
+
+        Raises:
+            HubError: BAD_INPUT for a state or a limit that is none.
+        """
+        query = request.query_params
+        state = query.get("state", "")
+        if state and state not in list(State):
+            raise bad_input(f"state: expected one of {listed(State)}, got '{state[:40]}'")
+        most = whole(query.get("limit", str(LISTED)), "limit", MOST_LISTED)
+        found = await self.jobs.store.listed(
+            owner_of(caller_of(request)), state, query.get("model", ""), most, query.get("cursor", "")
+        )
+        cursor = found[-1].id if len(found) == most else None
+        return json({"jobs": [job_fields(one) for one in found], "cursor": cursor})
+
+    async def result(self, request: Request) -> Response:
+        """GET /v2/jobs/{id}/result?wait=: the answer that a call would have had, or 202 as long as there is none.
+
+        Raises:
+            HubError: NOT_FOUND, GONE, or BAD_INPUT for a time that is none.
+        """
+        wait_s = whole(request.query_params.get("wait", "0"), "wait", int(LONGEST_WAIT_S), least=0)
+        record = await self.jobs.wait(*asked(request), wait_s)
+        if not record.state.ended:
+            answer = json(job_fields(record))
+            answer.status_code = 202
+            answer.headers["retry-after"] = "1"
+            return answer
+        if not record.status:
+            raise gone(record)
+        status, lines, body = await self.jobs.store.result(*asked(request))
+        answer = Response(body, status)
+        answer.raw_headers = [(name, value) for name, value in header_list(lines)]
+        return answer
+
+    async def cancel(self, request: Request) -> Response:
+        """POST /v2/jobs/{id}/cancel: it does not run, or not on; one that has ended stays as it is.
+
+        Raises:
+            HubError: NOT_FOUND.
+        """
+        return json(job_fields(await self.jobs.cancel(*asked(request))))
+
+    async def retry(self, request: Request) -> Response:
+        """POST /v2/jobs/{id}/retry: one that failed, expired or was cancelled waits again.
+
+        Raises:
+            HubError: NOT_FOUND or CONFLICT.
+        """
+        return json(job_fields(await self.jobs.retry(*asked(request))))
+
+    async def delete(self, request: Request) -> Response:
+        """DELETE /v2/jobs/{id}: nothing is left of it; if it runs, it is stopped.
+
+        Raises:
+            HubError: NOT_FOUND.
+        """
+        owner, id = asked(request)
+        await self.jobs.delete(owner, id)
+        return json({"id": id, "deleted": True})
+
+
+def asked(request: Request) -> tuple[str, str]:
+    """Whose job, and which, a path names."""
+    return owner_of(caller_of(request)), request.path_params["id"]
+
+
+def whole(text: str, name: str, most: int, least: int = 1) -> int:
+    """A number in a query.
+
+    Raises:
+        HubError: BAD_INPUT if it is none in this range.
+    """
+    if not text.isdecimal() or len(text) > 9 or not least <= int(text) <= most:
+        raise bad_input(f"{name}: expected a whole number from {least} to {most}, got '{text[:40]}'")
+    return int(text)

@@ -1,0 +1,45 @@
+"""The metrics of jobs, read when Prometheus asks for them."""
+
+from __future__ import annotations
+
+from time import time
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from inferencehub.gateway.jobs.worker import Worker
+from inferencehub.gateway.metrics import PREFIX
+
+
+class JobsCollector:
+    """The families.
+
+    Args:
+        worker: runs the jobs.
+    """
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+
+    def collect(self) -> list[Metric]:
+        """All families. Each gateway tells what waits in the store that all of them share."""
+        waiting = GaugeMetricFamily(
+            f"{PREFIX}_jobs_waiting", "jobs in the store that may run and wait", labels=["model"]
+        )
+        oldest = GaugeMetricFamily(
+            f"{PREFIX}_jobs_oldest_seconds", "time since the oldest of them came", labels=["model"]
+        )
+        now = time()
+        for model, found in self._worker.waiting.items():
+            waiting.add_metric([model], found.jobs)
+            oldest.add_metric([model], max(0.0, now - found.oldest))
+        ended = CounterMetricFamily(
+            f"{PREFIX}_jobs_ended", "jobs whose result this gateway has kept", labels=["model", "state"]
+        )
+        for key, count in self._worker.ended.items():
+            ended.add_metric(list(key), count)
+        lost = CounterMetricFamily(
+            f"{PREFIX}_jobs_leases_lost",
+            "jobs that this gateway took back from one that was lost",
+            value=self._worker.leases_lost,
+        )
+        return [waiting, oldest, ended, lost]

@@ -1,0 +1,117 @@
+"""What is kept of a job: what it runs, how it stands, and what came out of it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import NamedTuple
+
+import msgspec
+
+PRIORITIES = (0, 9)  # the lowest and the highest
+PRIORITY = 4
+
+
+class State(StrEnum):
+    """Where a job is: it waits, a gateway runs it, or it has ended."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+    @property
+    def ended(self) -> bool:
+        """Whether the job will not change any more, unless somebody retries it."""
+        return self not in (State.QUEUED, State.RUNNING)
+
+
+class NewJob(msgspec.Struct, frozen=True):
+    """A job that is to be kept. Times are Unix time in seconds.
+
+    Args:
+        id: sorts by the time when the job was made.
+        owner: who may ask for it: a tenant, or a caller without one; "" where nobody is asked.
+        caller, tenant: who has sent it, for logs.
+        model, version: what it calls; version "" for the default one.
+        request: what runs, in a form that only its front reads.
+        key: the caller's idempotency key; "" without one.
+        digest: of everything that one key must not be used for twice.
+        priority: within its owner's jobs, see `PRIORITIES`.
+        weight: of its owner's jobs, relative to those of others.
+        once: whether it must not run twice.
+        created, not_before: when it came, and when it may run.
+        keep_s: seconds that it may wait, and that its result is kept.
+    """
+
+    id: str
+    owner: str
+    caller: str
+    tenant: str
+    model: str
+    version: str
+    request: bytes
+    key: str
+    digest: str
+    priority: int
+    weight: float
+    once: bool
+    created: float
+    not_before: float
+    keep_s: float
+
+
+class JobRecord(msgspec.Struct, frozen=True):
+    """How a job stands. Times are Unix time in seconds.
+
+    Args:
+        place: jobs of its owner and model that run before it, 1000 for more; None if it does not wait, or was not asked for.
+        expires: when it is given up if it waits, and when its result goes if it has ended; None while it runs.
+        status: HTTP status of its result; 0 before there is one.
+        error: why it did not succeed; "" if it did, or has not ended.
+    """
+
+    id: str
+    model: str
+    version: str
+    state: State
+    priority: int
+    attempts: int
+    created: float
+    not_before: float
+    started: float | None
+    ended: float | None
+    expires: float | None
+    status: int
+    error: str
+    place: int | None = None
+
+
+class Claim(NamedTuple):
+    """One attempt to run a job, by one gateway. `attempt` is the fence: who has an older one can't finish the job.
+
+    Args:
+        refusals: attempts before in which nothing ran.
+        losses: pods and gateways that were lost while they ran it.
+    """
+
+    id: str
+    attempt: int
+    caller: str
+    tenant: str
+    owner: str
+    weight: float
+    model: str
+    request: bytes
+    once: bool
+    refusals: int
+    losses: int
+
+
+class Result(NamedTuple):
+    """What a call would have been answered: HTTP status, header lines as bytes, and body."""
+
+    status: int
+    lines: bytes
+    body: bytes

@@ -1,0 +1,139 @@
+"""A database of SQLite behind one thread. Works that wait together are one transaction: they share its write to the disk."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, NamedTuple, TypeVar
+
+from inferencehub.core.files.watched import BadFile
+from inferencehub.core.values.errors import HubError, Kind
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+MOST_AT_ONCE = 1000  # works of a transaction
+VERSION = 1  # of the tables
+
+
+class Asked(NamedTuple):
+    """A work, and who waits for its result."""
+
+    work: Callable[[sqlite3.Connection], Any]
+    future: asyncio.Future[Any]
+
+
+class Database:
+    """One file, which belongs to this process alone while it is open.
+
+    Args:
+        file: its path; its directory is made.
+        schema: makes the tables, if there are none.
+    """
+
+    def __init__(self, file: str, schema: str) -> None:
+        self.file = file
+        self._schema = schema
+        self._asked: SimpleQueue[Asked | None] = SimpleQueue()
+        self._thread: Thread | None = None
+
+    def open(self) -> None:
+        """Open the file.
+
+        Raises:
+            BadFile: if it can't be used, or another process has it.
+        """
+        try:
+            Path(self.file).parent.mkdir(parents=True, exist_ok=True)
+            db = sqlite3.connect(self.file, timeout=0, isolation_level=None, check_same_thread=False)
+            # Nobody else may open it, so two gateways never run the same jobs.
+            db.execute("PRAGMA locking_mode = EXCLUSIVE")
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")  # what was accepted is on the disk
+            db.execute("BEGIN IMMEDIATE")
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+            if version not in (0, VERSION):
+                raise BadFile(
+                    f"HUB_JOBS: '{self.file}' has version {version}, expected {VERSION}: another release made it"
+                )
+            for statement in self._schema.split(";"):
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {VERSION}")
+            db.execute("COMMIT")
+        except sqlite3.OperationalError as error:
+            locked = "locked" in str(error)
+            why = "another gateway has it open, and it is for one" if locked else str(error)
+            raise BadFile(f"HUB_JOBS: '{self.file}' cannot be used: {why}") from None
+        except (sqlite3.DatabaseError, OSError) as error:
+            raise BadFile(f"HUB_JOBS: '{self.file}' cannot be used: {error}") from None
+        loop = asyncio.get_running_loop()
+        self._thread = Thread(target=self._serve, args=(db, loop), name="jobs", daemon=True)
+        self._thread.start()
+
+    async def close(self) -> None:
+        """Do what was asked, then close the file."""
+        if self._thread is not None:
+            self._asked.put(None)
+            await asyncio.to_thread(self._thread.join)
+
+    async def do(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a work in the thread, in a transaction with others. It raises before it writes, or not at all.
+
+        Raises:
+            HubError: what the work raises; NOT_READY if the database fails.
+        """
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._asked.put(Asked(work, future))
+        return await future
+
+    def _serve(self, db: sqlite3.Connection, loop: asyncio.AbstractEventLoop) -> None:
+        more = True
+        while more:
+            asked = []
+            next = self._asked.get()
+            while next is not None:
+                asked.append(next)
+                if len(asked) == MOST_AT_ONCE or self._asked.empty():
+                    break
+                next = self._asked.get()
+            more = next is not None
+            done = self._together(db, [one.work for one in asked])
+            loop.call_soon_threadsafe(deliver, [one.future for one in asked], done)
+        db.close()
+
+    def _together(
+        self, db: sqlite3.Connection, works: list[Callable[[sqlite3.Connection], Any]]
+    ) -> list[Any]:
+        """The results of works, or what they raise."""
+        done: list[Any] = []
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            for work in works:
+                try:
+                    done.append(work(db))
+                except HubError as error:
+                    done.append(error.with_traceback(None))
+            db.execute("COMMIT")
+        except Exception as error:
+            logger.exception("the store of jobs failed", extra={"file": self.file})
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            text = str(error) if isinstance(error, sqlite3.Error) else "the log says why"
+            return [HubError(Kind.NOT_READY, f"the store of jobs failed: {text}")] * len(works)
+        return done
+
+
+def deliver(futures: list[asyncio.Future[Any]], done: list[Any]) -> None:
+    """Give results to those who wait for them."""
+    for future, result in zip(futures, done, strict=True):
+        if future.done():  # nobody waits any more
+            continue
+        if isinstance(result, HubError):
+            future.set_exception(result)
+        else:
+            future.set_result(result)

@@ -1,0 +1,205 @@
+"""The store in a file of SQLite; see `jobs/store.py` for what each method does."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from inferencehub.gateway.jobs.record import Claim, JobRecord, NewJob, Result, State
+from inferencehub.gateway.jobs.sqlite import ends, turns
+from inferencehub.gateway.jobs.sqlite.database import Database
+from inferencehub.gateway.jobs.sqlite.tables import RECORD, SCHEMA, record_of
+from inferencehub.gateway.jobs.store import Waiting, gone, key_reused, no_job, not_to_retry, too_many
+
+FARTHEST = 1000  # a place beyond is not counted: each question would cost as much as the queue is long
+
+
+class SqliteStore:
+    """See the module's text; a `Store`.
+
+    Args:
+        file: the path of its file.
+        most: jobs that may wait.
+    """
+
+    durability = "local"
+
+    def __init__(self, file: str, most: int) -> None:
+        self._most = most
+        self._waiting = 0  # jobs that waited at the last count, and those that came since
+        self._database = Database(file, SCHEMA)
+
+    async def start(self) -> None:
+        """See `Store`."""
+        self._database.open()
+        await self._database.do(self._begin)
+
+    async def stop(self) -> None:
+        """See `Store`."""
+        await self._database.close()
+
+    async def add(self, job: NewJob) -> JobRecord:
+        """See `Store`."""
+
+        def work(db: sqlite3.Connection) -> JobRecord:
+            if job.key:
+                query = f"SELECT digest, {RECORD} FROM jobs WHERE owner = ? AND key = ?"
+                same = db.execute(query, (job.owner, job.key)).fetchone()
+                if same is not None:
+                    if same[0] != job.digest:
+                        raise key_reused(job.key, same[1])
+                    return record_of(same[1:])
+            if self._waiting >= self._most:
+                raise too_many(self._most)
+            turns.add(db, job)
+            self._waiting += 1
+            return record(db, job.owner, job.id)
+
+        return await self._database.do(work)
+
+    async def claim(self, places: Mapping[str, int], lease_s: float, now: float) -> list[Claim]:
+        """See `Store`."""
+        return await self._database.do(
+            lambda db: [
+                claim
+                for model, most in places.items()
+                for claim in turns.claim(db, model, most, now + lease_s, now)
+            ]
+        )
+
+    async def renew(self, attempts: Sequence[tuple[str, int]], lease_s: float, now: float) -> set[str]:
+        """See `Store`."""
+
+        def work(db: sqlite3.Connection) -> set[str]:
+            query = "UPDATE jobs SET lease = ? WHERE id = ? AND attempts = ? AND state = 'running'"
+            return {
+                id for id, attempt in attempts if db.execute(query, (now + lease_s, id, attempt)).rowcount
+            }
+
+        return await self._database.do(work)
+
+    async def finish(
+        self, id: str, attempt: int, state: State, error: str, result: Result, now: float
+    ) -> bool:
+        """See `Store`."""
+        return await self._database.do(lambda db: ends.finish(db, id, attempt, state, error, result, now))
+
+    async def put_back(self, id: str, attempt: int, not_before: float, lost: int, now: float) -> None:
+        """See `Store`."""
+        await self._database.do(lambda db: ends.put_back(db, id, attempt, not_before, lost, now))
+
+    async def job(self, owner: str, id: str) -> JobRecord:
+        """See `Store`."""
+        return await self._database.do(lambda db: placed(db, owner, id))
+
+    async def result(self, owner: str, id: str) -> Result:
+        """See `Store`."""
+
+        def work(db: sqlite3.Connection) -> Result:
+            there = record(db, owner, id)
+            row = db.execute("SELECT lines, body FROM results WHERE id = ?", (id,)).fetchone()
+            if row is None:
+                raise gone(there)
+            return Result(there.status, *row)
+
+        return await self._database.do(work)
+
+    async def listed(self, owner: str, state: str, model: str, most: int, before: str) -> list[JobRecord]:
+        """See `Store`."""
+        query = (
+            f"SELECT {RECORD} FROM jobs WHERE owner = ? AND (? = '' OR state = ?) AND (? = '' OR model = ?) "
+            "AND (? = '' OR id < ?) ORDER BY id DESC LIMIT ?"
+        )
+        values = (owner, state, state, model, model, before, before, most)
+        return await self._database.do(lambda db: [record_of(row) for row in db.execute(query, values)])
+
+    async def cancel(self, owner: str, id: str, now: float) -> JobRecord:
+        """See `Store`."""
+
+        def work(db: sqlite3.Connection) -> JobRecord:
+            if not record(db, owner, id).state.ended:
+                ends.end(db, id, State.CANCELLED, "it was cancelled", now)
+            return record(db, owner, id)
+
+        return await self._database.do(work)
+
+    async def retry(self, owner: str, id: str, now: float) -> JobRecord:
+        """See `Store`."""
+
+        def work(db: sqlite3.Connection) -> JobRecord:
+            there = record(db, owner, id)
+            kept = db.execute("SELECT 1 FROM requests WHERE id = ?", (id,)).fetchone()
+            if not there.state.ended or there.state is State.SUCCEEDED or kept is None:
+                raise not_to_retry(there)
+            db.execute("DELETE FROM results WHERE id = ?", (id,))
+            db.execute(
+                "UPDATE jobs SET refusals = 0, losses = 0, status = 0, error = '', started = NULL, ended = NULL, "
+                "gone = 0, expires = ? + keep_s WHERE id = ?",
+                (now, id),
+            )
+            turns.wait(db, id, now)
+            return record(db, owner, id)
+
+        return await self._database.do(work)
+
+    async def delete(self, owner: str, id: str) -> None:
+        """See `Store`."""
+
+        def work(db: sqlite3.Connection) -> None:
+            record(db, owner, id)
+            ends.forget(db, id)
+
+        await self._database.do(work)
+
+    async def sweep(self, now: float) -> int:
+        """See `Store`."""
+        return await self._database.do(lambda db: ends.sweep(db, now))
+
+    async def waiting(self, now: float) -> dict[str, Waiting]:
+        """See `Store`."""
+        query = "SELECT model, count(*), min(created) FROM jobs WHERE state = 'queued' AND not_before <= ? GROUP BY model"
+
+        def work(db: sqlite3.Connection) -> dict[str, Waiting]:
+            self._count(db)
+            return {model: Waiting(jobs, oldest) for model, jobs, oldest in db.execute(query, (now,))}
+
+        return await self._database.do(work)
+
+    def _begin(self, db: sqlite3.Connection) -> None:
+        """Count, and end all leases: the file is for one gateway, so who had them is gone."""
+        db.execute("UPDATE jobs SET lease = 0 WHERE state = 'running'")
+        self._count(db)
+
+    def _count(self, db: sqlite3.Connection) -> None:
+        (self._waiting,) = db.execute("SELECT count(*) FROM jobs WHERE state = 'queued'").fetchone()
+
+
+def record(db: sqlite3.Connection, owner: str, id: str) -> JobRecord:
+    """An owner's job, without its place.
+
+    Raises:
+        HubError: NOT_FOUND.
+    """
+    row = db.execute(f"SELECT {RECORD} FROM jobs WHERE id = ? AND owner = ?", (id, owner)).fetchone()
+    if row is None:
+        raise no_job(id)
+    return record_of(row)
+
+
+def placed(db: sqlite3.Connection, owner: str, id: str) -> JobRecord:
+    """An owner's job, with its place if it waits.
+
+    Raises:
+        HubError: NOT_FOUND.
+    """
+    found = record(db, owner, id)
+    if found.state is not State.QUEUED:
+        return found
+    query = (
+        "SELECT count(*) FROM (SELECT 1 FROM jobs WHERE state = 'queued' AND model = ? AND owner = ? "
+        "AND (priority > ? OR (priority = ? AND id < ?)) LIMIT ?)"
+    )
+    values = (found.model, owner, found.priority, found.priority, id, FARTHEST)
+    return msgspec.structs.replace(found, place=db.execute(query, values).fetchone()[0])

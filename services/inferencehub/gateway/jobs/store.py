@@ -1,0 +1,164 @@
+"""The store of jobs: what each of them does, whatever is behind it. One suite of tests holds for all.
+
+A job runs at least once and has one result at most: `finish` takes that of the newest attempt alone. A gateway that runs a
+job renews its lease. Where a lease ends, the gateway was lost, and the job with it; what was lost `MOST_LOSSES` times is
+given up, for it may be the cause.
+
+Jobs of a model are claimed in turn from each owner who has some, as often as the owner's weight says, and of an owner by
+priority and age.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.gateway.jobs.record import Claim, JobRecord, NewJob, Result, State
+
+MOST_LOSSES = 2  # pods and gateways, in the life of a job
+
+
+class Waiting(NamedTuple):
+    """What waits for a model: jobs that may run now, and when the oldest of them came, in Unix time."""
+
+    jobs: int
+    oldest: float
+
+
+class Store(Protocol):
+    """See the module's text. Times are Unix time in seconds.
+
+    Each method raises `HubError` NOT_READY where the store can't be reached or used.
+    """
+
+    durability: str  # what an accepted job survives, as the header Hub-Durability says it
+
+    async def start(self) -> None:
+        """Open the store.
+
+        Raises:
+            BadFile: if it can't be used.
+        """
+
+    async def stop(self) -> None:
+        """Close the store."""
+
+    async def add(self, job: NewJob) -> JobRecord:
+        """Keep a job; if its owner has one with its key already, that is the answer.
+
+        Raises:
+            HubError: KEY_REUSED if that one has another digest, BUSY if too many jobs wait.
+        """
+
+    async def claim(self, places: Mapping[str, int], lease_s: float, now: float) -> list[Claim]:
+        """Take jobs to run them: at most so many of each model."""
+
+    async def renew(self, attempts: Sequence[tuple[str, int]], lease_s: float, now: float) -> set[str]:
+        """Renew the leases of attempts; the ids of those that still hold. What does not was cancelled or lost."""
+
+    async def finish(
+        self, id: str, attempt: int, state: State, error: str, result: Result, now: float
+    ) -> bool:
+        """Keep the result of an attempt; False if it is not the newest, or the job was cancelled."""
+
+    async def put_back(self, id: str, attempt: int, not_before: float, lost: int, now: float) -> None:
+        """An attempt has no result: the job waits again.
+
+        Args:
+            id, attempt: which.
+            not_before: when it may run again.
+            lost: pods that were lost with it; 0 if nothing ran. With `MOST_LOSSES` the job fails.
+            now: the time.
+        """
+
+    async def job(self, owner: str, id: str) -> JobRecord:
+        """How a job stands.
+
+        Raises:
+            HubError: NOT_FOUND.
+        """
+
+    async def result(self, owner: str, id: str) -> Result:
+        """The result of a job that has ended with one.
+
+        Raises:
+            HubError: NOT_FOUND, or GONE if there is none any more.
+        """
+
+    async def listed(self, owner: str, state: str, model: str, most: int, before: str) -> list[JobRecord]:
+        """An owner's jobs, the newest first.
+
+        Args:
+            owner: whose.
+            state, model: of which; "" for all.
+            most: how many.
+            before: the id that they are older than; "" for the newest.
+        """
+
+    async def cancel(self, owner: str, id: str, now: float) -> JobRecord:
+        """Cancel a job that has not ended; one that has stays as it is.
+
+        Raises:
+            HubError: NOT_FOUND.
+        """
+
+    async def retry(self, owner: str, id: str, now: float) -> JobRecord:
+        """Let a job that failed, expired or was cancelled wait again, as if it were new.
+
+        Raises:
+            HubError: NOT_FOUND, or CONFLICT if it has not ended, or succeeded.
+        """
+
+    async def delete(self, owner: str, id: str) -> None:
+        """Forget a job, and cancel it if it has not ended.
+
+        Raises:
+            HubError: NOT_FOUND.
+        """
+
+    async def sweep(self, now: float) -> int:
+        """Take the jobs back whose leases have ended, and give up those that waited too long; how many leases ended."""
+
+    async def waiting(self, now: float) -> dict[str, Waiting]:
+        """What waits, by model."""
+
+
+def no_job(id: str) -> HubError:
+    """The error for a job that is not there, or that belongs to somebody else."""
+    return HubError(Kind.NOT_FOUND, f"there is no job '{id[:80]}'")
+
+
+def key_reused(key: str, id: str) -> HubError:
+    """The error for an idempotency key that came with another request before."""
+    return HubError(
+        Kind.KEY_REUSED,
+        f"Idempotency-Key '{key[:80]}' came with another request before, as job {id}; expected the same path and body",
+    )
+
+
+def too_many(most: int) -> HubError:
+    """The error for a job that finds no place."""
+    return HubError(Kind.BUSY, f"{most} jobs wait, which is the most", retry_after=5)
+
+
+def gone(record: JobRecord) -> HubError:
+    """The error for the result of a job that has none, or none any more."""
+    if record.state is State.CANCELLED:
+        return HubError(Kind.GONE, f"job {record.id} was cancelled")
+    if record.state is State.EXPIRED:
+        return HubError(Kind.GONE, f"job {record.id} has expired: {record.error}")
+    return HubError(Kind.GONE, f"the time of the result of job {record.id} is over")
+
+
+def not_to_retry(record: JobRecord) -> HubError:
+    """The error for a job that can't be retried."""
+    return HubError(
+        Kind.CONFLICT,
+        f"job {record.id} is {record.state.value}, expected one that failed, expired or was cancelled",
+    )
+
+
+WAITED_TOO_LONG = "it waited longer than X-Job-Ttl-S says"
+LOST = f"{MOST_LOSSES} pods or gateways were lost while they ran it; it is not tried again"
+ONCE = "the gateway that ran it was lost, and its model must not run twice"

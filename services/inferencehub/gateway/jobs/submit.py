@@ -1,0 +1,101 @@
+"""Jobs as fronts use them: keep one, wait for its end, cancel it."""
+
+from __future__ import annotations
+
+import asyncio
+from secrets import token_hex
+from time import monotonic, time
+
+from inferencehub.gateway.jobs.record import JobRecord, NewJob
+from inferencehub.gateway.jobs.store import Store
+from inferencehub.gateway.jobs.worker import Worker
+
+LOOK_S = 0.5  # between two questions for a job that another gateway may run
+
+
+class Jobs:
+    """See the module's text.
+
+    Args:
+        store: keeps the jobs.
+        worker: runs them.
+        keep_s: seconds that a job may wait and that its result is kept, if it does not say so itself.
+    """
+
+    def __init__(self, store: Store, worker: Worker, keep_s: float) -> None:
+        self.store = store
+        self.keep_s = keep_s
+        self._worker = worker
+        self._waiters: dict[str, asyncio.Event] = {}
+        worker.changed = self._changed
+
+    async def start(self) -> None:
+        """Open the store, and run jobs.
+
+        Raises:
+            BadFile: if it can't be used.
+        """
+        await self.store.start()
+        self._worker.start()
+
+    async def stop(self, grace_s: float) -> None:
+        """Run no more jobs, wait for those that run, and close the store."""
+        await self._worker.stop(grace_s)
+        await self.store.stop()
+
+    async def submit(self, job: NewJob) -> JobRecord:
+        """Keep a job; see `Store.add`."""
+        kept = await self.store.add(job)
+        self._worker.wake()
+        return kept
+
+    async def wait(self, owner: str, id: str, seconds: float) -> JobRecord:
+        """How a job stands when it has ended, or after so many seconds.
+
+        Raises:
+            HubError: NOT_FOUND.
+        """
+        ends = monotonic() + seconds
+        changed = self._waiters.setdefault(id, asyncio.Event())
+        try:
+            while True:
+                record = await self.store.job(owner, id)
+                left = ends - monotonic()
+                if record.state.ended or left <= 0:
+                    return record
+                changed.clear()
+                try:
+                    async with asyncio.timeout(min(left, LOOK_S)):
+                        await changed.wait()
+                except TimeoutError:
+                    continue
+        finally:
+            self._waiters.pop(id, None)
+
+    async def cancel(self, owner: str, id: str) -> JobRecord:
+        """Cancel a job; see `Store.cancel`."""
+        record = await self.store.cancel(owner, id, time())
+        self._worker.leave(id)
+        self._changed(id)
+        return record
+
+    async def retry(self, owner: str, id: str) -> JobRecord:
+        """Let a job wait again; see `Store.retry`."""
+        record = await self.store.retry(owner, id, time())
+        self._worker.wake()
+        return record
+
+    async def delete(self, owner: str, id: str) -> None:
+        """Forget a job; see `Store.delete`."""
+        await self.store.delete(owner, id)
+        self._worker.leave(id)
+        self._changed(id)
+
+    def _changed(self, id: str) -> None:
+        if id in self._waiters:
+            self._waiters[id].set()
+
+
+def new_id() -> str:
+    """An id that sorts by time, to the millisecond, and that nobody can guess."""
+    return f"{int(time() * 1000):012x}{token_hex(10)}"
