@@ -46,6 +46,7 @@ from inferencehub.gateway.grpc_api.port import SERVICES, GrpcPort, handlers, opt
 from inferencehub.gateway.grpc_api.stream import MOST_WAITING, StreamedCalls
 from inferencehub.gateway.http_api.cors import Cors
 from inferencehub.gateway.http_api.edge import Edge
+from inferencehub.gateway.http_api.jobs.pages import absent as no_jobs
 from inferencehub.gateway.http_api.metadata import Metadata
 from inferencehub.gateway.http_api.page import pages_with_errors
 from inferencehub.gateway.http_api.routes import endpoints, pages
@@ -142,7 +143,7 @@ class Gateway:
         log_settings = SettingPages(self.logs, self.queries)
         self.jobs = self._make_jobs() if settings.jobs else None
         models, models_v1 = ModelPages(self.queries), ModelPagesV1(self.queries)
-        job_pages = [] if self.jobs is None else self.jobs.routes
+        job_pages = no_jobs() if self.jobs is None else self.jobs.routes
         self.routes = pages(metadata, models, models_v1, log_settings, job_pages)
         app = pages_with_errors(Router([*self.routes, *absent()], redirect_slashes=False), calls.audit)
         edge = Edge(
@@ -280,6 +281,8 @@ class Gateway:
         grace_s = self.settings.drain_timeout_s
         jobs = [] if self.jobs is None else [self.jobs.stop(grace_s)]
         await asyncio.gather(self.http.stop(grace_s), self.grpc.stop(grace_s), *jobs)
+        if self.jobs is not None:
+            await self.jobs.close()
         await self.demand.stop()
         self.http.cut_off()
         self.edge.threads.shutdown(wait=False, cancel_futures=True)

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
-from hypothesis import given
-from hypothesis import strategies as st
 
-from inferencehub.core.files.watched import BadFile
-from inferencehub.core.values.errors import HubError, Kind
-from inferencehub.gateway.jobs.record import Claim, JobRecord, NewJob, Result, State
+from inferencehub.core.values.errors import Kind
+from inferencehub.gateway.jobs.record import JobRecord, Result, State
 from inferencehub.gateway.jobs.sqlite.store import SqliteStore
 from inferencehub.gateway.jobs.store import LOST, ONCE, Store
-from inferencehub.gateway.jobs.submit import new_id
-
-LEASE_S = 30.0
-DONE = Result(200, b"content-type: text/plain\r\n", b"yes")
-MOST = 50
+from tests.gateway.jobs.stores import DONE, LEASE_S, MOST, claim, job, refused, states
 
 
 @pytest_asyncio.fixture
@@ -29,41 +21,6 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
     await made.start()
     yield made
     await made.stop()
-
-
-def job(id: str = "", **fields: Any) -> NewJob:
-    """A job of the model m, at time 0."""
-    usual = {
-        "owner": "a",
-        "caller": "",
-        "tenant": "",
-        "model": "m",
-        "version": "",
-        "request": b"r",
-        "key": "",
-        "digest": "",
-        "priority": 4,
-        "weight": 1.0,
-        "once": False,
-        "created": 0.0,
-        "not_before": 0.0,
-        "keep_s": 100.0,
-    }
-    return NewJob(id=id or new_id(), **{**usual, **fields})
-
-
-async def claim(store: Store, most: int = 1, now: float = 0.0, model: str = "m") -> list[Claim]:
-    return await store.claim({model: most}, LEASE_S, now)
-
-
-async def refused(coroutine: Any) -> Kind:
-    with pytest.raises(HubError) as caught:
-        await coroutine
-    return caught.value.kind
-
-
-async def states(store: Store, owner: str = "a") -> dict[str, str]:
-    return {one.id: one.state.value for one in await store.listed(owner, "", "", 100, "")}
 
 
 async def test_a_job_from_its_beginning_to_its_end(store: Store) -> None:
@@ -75,7 +32,7 @@ async def test_a_job_from_its_beginning_to_its_end(store: Store) -> None:
         "3",
         0,
     )
-    (one,) = await claim(store, 5, now=2.0)
+    (one,) = await claim(store, 5, now=2.0, lane="m/3")
     assert (one.id, one.attempt, one.request, one.caller, one.tenant) == ("1", 1, b"what runs", "ci", "lab")
     running = await store.job("a", "1")
     assert (running.state, running.started, running.attempts, running.expires) == (
@@ -119,7 +76,7 @@ async def test_only_the_newest_attempt_has_a_result(store: Store) -> None:
     (second,) = await claim(store, now=LEASE_S)
     assert (first.attempt, second.attempt, second.losses) == (1, 2, 1)
     assert not await store.finish("1", first.attempt, State.FAILED, "late", DONE, 40.0)
-    assert await store.renew([("1", first.attempt), ("1", second.attempt)], LEASE_S, 40.0) == {"1"}
+    assert await store.renew([("1", first.attempt), ("1", second.attempt)], LEASE_S, 40.0) == {("1", 2)}
     assert await store.renew([("1", first.attempt)], LEASE_S, 40.0) == set()
     assert await store.finish("1", second.attempt, State.SUCCEEDED, "", DONE, 41.0)
     assert not await store.finish("1", second.attempt, State.FAILED, "twice", DONE, 42.0)
@@ -140,7 +97,7 @@ async def test_a_job_that_was_lost_twice_is_not_tried_again(store: Store) -> Non
     await claim(store)
     await store.sweep(LEASE_S)
     (second,) = await claim(store, now=LEASE_S)
-    await store.put_back("1", second.attempt, LEASE_S, 1, LEASE_S)
+    await store.put_back("1", second.attempt, LEASE_S, 1, 0, LEASE_S)
     record = await store.job("a", "1")
     assert (record.state, record.error, record.attempts) == (State.FAILED, LOST, 2)
     assert await claim(store, now=100.0) == []
@@ -157,7 +114,7 @@ async def test_a_job_that_may_not_run_twice_ends_with_its_gateway(store: Store) 
 async def test_what_ran_nothing_comes_back_later(store: Store) -> None:
     await store.add(job("1"))
     (one,) = await claim(store)
-    await store.put_back("1", one.attempt, 5.0, 0, 1.0)
+    await store.put_back("1", one.attempt, 5.0, 0, 1, 1.0)
     assert await claim(store, now=4.9) == []
     (again,) = await claim(store, now=5.0)
     assert (again.attempt, again.refusals, again.losses) == (2, 1, 0)
@@ -187,6 +144,25 @@ async def test_owners_take_turns_by_their_weights(store: Store) -> None:
     assert (taken.count("a"), taken.count("b")) == (3, 6)
 
 
+async def test_jobs_are_claimed_by_their_rows(store: Store) -> None:
+    for number in range(9):
+        await store.add(job(str(number), rows=4))
+    assert [one.rows for one in await claim(store, 10)] == [4, 4, 4]
+
+
+async def test_who_has_jobs_for_later_keeps_no_turn_for_them(store: Store) -> None:
+    """Else they, and who comes after them, would make up for all that others had meanwhile."""
+    await store.add(job("later", owner="a", not_before=50.0))
+    for number in range(40):
+        await store.add(job(f"b{number:02}", owner="b"))
+    await claim(store, 20)
+    for number in range(20):
+        await store.add(job(f"c{number:02}", owner="c"))
+    taken = [one.owner for one in await claim(store, 8, now=1.0)]
+    assert taken.count("c") in (4, 5)
+    assert "later" in {one.id for one in await claim(store, 3, now=50.0)}
+
+
 async def test_one_who_comes_later_makes_up_for_nothing(store: Store) -> None:
     for number in range(20):
         await store.add(job(f"a{number:02}", owner="a"))
@@ -212,7 +188,7 @@ async def test_a_job_that_is_cancelled_has_no_result(store: Store, running: bool
         await claim(store)
     assert (await store.cancel("a", "1", 5.0)).state is State.CANCELLED
     assert not await store.finish("1", 1, State.SUCCEEDED, "", DONE, 6.0)
-    await store.put_back("1", 1, 0.0, 0, 6.0)
+    await store.put_back("1", 1, 0.0, 0, 0, 6.0)
     assert await store.renew([("1", 1)], LEASE_S, 6.0) == set()
     assert await claim(store) == []
     assert await refused(store.result("a", "1")) is Kind.GONE
@@ -242,6 +218,23 @@ async def test_a_job_that_waits_too_long_expires(store: Store) -> None:
     assert await refused(store.result("a", "1")) is Kind.GONE
 
 
+async def test_what_comes_back_may_wait_as_long_again(store: Store) -> None:
+    await store.add(job("1", keep_s=10.0))
+    (one,) = await claim(store, now=9.0)
+    await store.put_back("1", one.attempt, 60.0, 0, 0, 60.0)
+    await store.sweep(69.0)
+    assert (await store.job("a", "1")).state is State.QUEUED
+    await store.sweep(70.0)
+    assert (await store.job("a", "1")).state is State.EXPIRED
+
+
+async def test_many_are_forgotten_in_one_sweep(store: Store) -> None:
+    for number in range(MOST):
+        await store.add(job(f"{number}", keep_s=10.0))
+    await store.sweep(10.0)
+    assert set((await states(store)).values()) == {"expired"}
+
+
 async def test_a_result_is_there_for_its_time_and_a_job_as_long_again(store: Store) -> None:
     await store.add(job("1", keep_s=10.0))
     (one,) = await claim(store)
@@ -269,7 +262,7 @@ async def test_a_job_that_is_deleted_is_gone_whatever_it_did(store: Store) -> No
 async def test_jobs_are_listed_by_page_state_and_model(store: Store) -> None:
     for number in range(7):
         await store.add(job(f"{number}", model="mn"[number % 2]))
-    (one,) = await claim(store, model="n")
+    (one,) = await claim(store, lane="n")
     pages: list[JobRecord] = []
     before = ""
     while found := await store.listed("a", "", "", 3, before):
@@ -289,55 +282,3 @@ async def test_so_many_may_wait_and_no_more(store: Store) -> None:
     await claim(store, 10)
     await store.waiting(0.0)  # as a gateway does each second
     await store.add(job("more"))
-
-
-class TestSqlite:
-    """What only this store does."""
-
-    async def test_all_is_there_after_a_start(self, tmp_path: Path) -> None:
-        file = str(tmp_path / "jobs.db")
-        for expected in ({}, {"1": "queued", "2": "running"}):
-            store = SqliteStore(file, MOST)
-            await store.start()
-            assert await states(store) == expected
-            if not expected:
-                await store.add(job("2"))
-                await claim(store)
-                await store.add(job("1"))
-            await store.stop()
-
-    async def test_it_is_for_one_gateway(self, tmp_path: Path) -> None:
-        file = str(tmp_path / "jobs.db")
-        first = SqliteStore(file, MOST)
-        await first.start()
-        with pytest.raises(BadFile, match="another gateway has it open, and it is for one"):
-            await SqliteStore(file, MOST).start()
-        await first.stop()
-        await first.start()
-        await first.stop()
-
-    @pytest.mark.parametrize("content", [b"no database at all" * 100, None])
-    async def test_a_file_that_is_none_is_refused(self, tmp_path: Path, content: bytes | None) -> None:
-        file = tmp_path / "jobs.db"
-        if content is None:
-            file.mkdir()
-        else:
-            file.write_bytes(content)
-        with pytest.raises(BadFile, match=r"^HUB_JOBS: '.*' cannot be used: "):
-            await SqliteStore(str(file), MOST).start()
-
-
-@given(weights=st.lists(st.sampled_from([0.5, 1.0, 3.0]), min_size=2, max_size=4), most=st.integers(1, 30))
-async def test_turns_are_fair_to_a_job(weights: list[float], most: int) -> None:
-    """Of owners who all have jobs waiting, none is more than one turn behind what its weight says."""
-    store = SqliteStore(":memory:", 1000)
-    await store.start()
-    try:
-        for number in range(40):
-            for owner, weight in enumerate(weights):
-                await store.add(job(f"{owner}-{number:02}", owner=str(owner), weight=weight))
-        taken = [one.owner for one in await claim(store, most)]
-        turns = [taken.count(str(owner)) / weight for owner, weight in enumerate(weights)]
-        assert max(turns) - min(turns) <= 1 / min(weights) + 1e-9
-    finally:
-        await store.stop()

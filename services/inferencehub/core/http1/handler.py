@@ -113,6 +113,11 @@ class Request:
         self._budget = budget
         self.held += size
 
+    def hold_added(self, budget: Budget, size: int) -> None:
+        """Account for `size` bytes that the budget counts already: `release` gives them back."""
+        self._budget = budget
+        self.held += size
+
     def release(self) -> None:
         """Give all held bytes back: something else accounts for them from now on, or they are dropped."""
         if self.held:

@@ -76,7 +76,7 @@ class Job:
             `received` stays.
 
     `has_parts` is True if its caller has some of several answers already, so that the job cannot run again. `losses` is
-    the number of pods that were lost while they ran the job. `credit` is called with the weights of answers that have
+    the number of pods that were lost while they ran the job, and `losses_before` of those before it came here. `credit` is called with the weights of answers that have
     reached the caller, if the model gives several; its slot sets it (`sink.py`). `waited` is the time in seconds that
     the job spent in the lane. `trip` describes its batch, once the job is answered. `flow` says whose job it is where
     callers are asked who they are; `turn`, `ends` and `share` are those of its queue.
@@ -94,6 +94,7 @@ class Job:
         "has_parts",
         "left_before",
         "losses",
+        "losses_before",
         "members",
         "received",
         "request",
@@ -116,7 +117,7 @@ class Job:
             members[0].deadline if len(members) == 1 else max([member.deadline for member in members])
         )
         self.alone = self.has_parts = False
-        self.losses = self.left_before = 0
+        self.losses = self.losses_before = self.left_before = 0
         self.turn = self.ends = 0.0
         self.flow: Flow | None = None
         self.share: Share | None = None

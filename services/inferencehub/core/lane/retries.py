@@ -35,15 +35,20 @@ def may_run_again(batch: Batch, failure: NotAnswered, at_most_once: bool, budget
             verdicts.append(False)
         else:
             job.losses += 1
-            if job.losses >= MOST_LOSSES:
+            if losses_of(job) >= MOST_LOSSES:
                 budget.spend()
-            verdicts.append(job.losses < MOST_LOSSES and budget.saved >= 1.0)
+            verdicts.append(losses_of(job) < MOST_LOSSES and budget.saved >= 1.0)
     return verdicts
+
+
+def losses_of(job: Job) -> int:
+    """Pods that were lost while they ran a job, here or before it came here."""
+    return job.losses + job.losses_before
 
 
 def why_not(job: Job, failure: NotAnswered) -> HubError:
     """The error of a job that does not run again: the failure's, or that the job has cost enough pods."""
-    if job.losses < MOST_LOSSES:
+    if losses_of(job) < MOST_LOSSES:
         return failure.error
     detail = (
         f"model '{job.request.model}': {MOST_LOSSES} pods were lost while they ran this request, the second "

@@ -29,7 +29,8 @@ class Exchange:
     "ok", or the label of an error. `action` is what the call does, None for what everybody may do, `caller` is who makes
     it, and `metered` are the limits that count it. `peer` is the other end of its connection. `most_bytes` is the largest body
     that the caller may send, None for that of everybody. `deferred` keeps a call that has been admitted in place of running
-    it; it gets the request, and whether the model must not run it twice.
+    it; it gets the request, its rows, and whether the model must not run it twice. `losses` is the number of pods that were
+    lost with it before.
     """
 
     __slots__ = (
@@ -43,6 +44,7 @@ class Exchange:
         "lane",
         "left",
         "limit_s",
+        "losses",
         "metered",
         "metered_rows",
         "model",
@@ -62,7 +64,7 @@ class Exchange:
         self.metered: tuple[Metered, ...] = ()
         self.metered_rows = 0  # that they have counted
         self.most_bytes: int | None = None
-        self.deferred: Callable[[InferRequest, bool], None] | None = None
+        self.deferred: Callable[[InferRequest, int, bool], None] | None = None
         self.started = monotonic()
         self.limit_s: float | None = None
         self.deadline = inf
@@ -70,6 +72,7 @@ class Exchange:
         self.patience = 0
         self.size = 0
         self.left = False
+        self.losses = 0
         self.kind = "ok"
         self.lane: ModelLane | None = None
         self.job: Job | None = None

@@ -89,5 +89,7 @@ class LoadShedding(Stage):
         Raises:
             HubError: BUSY if the call would not be answered before its deadline.
         """
+        if exchange.deferred is not None:  # it has time
+            return
         if exchange.lane is not None and exchange.lane.lane.queue.rows:
             exchange.lane.lane.refuse_in_vain(request.model, exchange.deadline, exchange.caller.flow)

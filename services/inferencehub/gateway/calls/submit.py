@@ -176,12 +176,14 @@ class Calls:
             for admit in self._admits:
                 admit(exchange, request, rows)
             if exchange.deferred is not None:
-                exchange.deferred(request, lane.info.at_most_once)
+                exchange.deferred(request, rows, lane.info.at_most_once)
                 return
             caller = exchange.caller
             member = Member(rows, exchange.deadline, exchange.id, caller.id, caller.tenant)
             job = Job(request, rows, (member,), monotonic())
             job.flow = caller.flow
+            if exchange.losses:  # it may be the cause, so it runs alone
+                job.losses_before, job.alone = exchange.losses, True
             exchange.job = job
             lane.accept(job, sink, exchange.patience)
         except HubError:

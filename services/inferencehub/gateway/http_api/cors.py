@@ -24,6 +24,11 @@ ALLOWED = (
     b"openai-organization",
     b"openai-project",
     b"user-agent",
+    b"prefer",
+    b"idempotency-key",
+    b"x-job-priority",
+    b"x-job-ttl-s",
+    b"x-job-not-before",
 )
 STAINLESS = re.compile(rb"x-stainless-[a-z0-9-]+")
 SHOWN = (
@@ -36,9 +41,12 @@ SHOWN = (
     b"www-authenticate",
     b"x-should-retry",
     b"inference-header-content-length",
+    b"location",
+    b"preference-applied",
+    b"hub-durability",
 )
 TEXT = b"content-type: text/plain\r\n"
-METHODS = b"GET, POST"
+METHODS = b"GET, POST, DELETE"
 MAX_AGE_S = 600  # how long a browser may keep the answer to a preflight
 
 

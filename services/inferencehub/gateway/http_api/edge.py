@@ -31,13 +31,10 @@ from inferencehub.gateway.http_api.call import Endpoint, HttpCall
 from inferencehub.gateway.http_api.cors import Cors
 from inferencehub.gateway.http_api.jobs.deferral import Deferral
 from inferencehub.gateway.http_api.page import PageCall, error_body
-from inferencehub.gateway.http_api.response import SharedLines, WrongMethod, error_lines
+from inferencehub.gateway.http_api.response import KINDS, NO_SNIFFING, SharedLines, WrongMethod, error_lines
 from inferencehub.gateway.metrics import FrontMetrics
 
 SOUND_ID = re.compile(rb"[!-~]{1,128}")
-# For browsers: the content type holds, whatever the bytes look like (Fetch standard, "X-Content-Type-Options").
-NO_SNIFFING = b"x-content-type-options: nosniff\r\n"
-KINDS = {kind.http: kind.label for kind in Kind}
 
 
 class Edge:
@@ -117,7 +114,7 @@ class Edge:
             if head.method != endpoint.method:
                 raise WrongMethod(head.method, head.path, endpoint.method)
             if b"prefer" in fields and self.deferral is not None:
-                call.endpoint = self.deferral.of(endpoint, fields)
+                call.endpoint = self.deferral.of(endpoint, head)
             if b"x-request-timeout-ms" in fields:
                 exchange.limit_s = self._limit_s(fields[b"x-request-timeout-ms"])
         except HubError as error:

@@ -12,6 +12,8 @@ from inferencehub.core.values.tensors import Buffer
 from inferencehub.gateway.calls.exchange import Exchange
 
 JSON = b"content-type: application/json\r\n"
+# For browsers: the content type holds, whatever the bytes look like (Fetch standard, "X-Content-Type-Options").
+NO_SNIFFING = b"x-content-type-options: nosniff\r\n"
 
 # The content of a successful answer: its header lines, and its body in parts.
 Content = tuple[bytes, Sequence[Buffer]]
@@ -68,6 +70,9 @@ class SharedLines:
         if self._kept.trip is not trip:
             self._kept = ShownTrip(trip)
         return self._kept
+
+
+KINDS = {kind.http: kind.label for kind in Kind}
 
 
 class WrongMethod(HubError):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from time import time
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from inferencehub.gateway.jobs.record import model_of
+from inferencehub.gateway.jobs.store import Waiting
 from inferencehub.gateway.jobs.worker import Worker
 from inferencehub.gateway.metrics import PREFIX
 
@@ -29,13 +33,16 @@ class JobsCollector:
             f"{PREFIX}_jobs_oldest_seconds", "time since the oldest of them came", labels=["model"]
         )
         now = time()
-        for model, found in self._worker.waiting.items():
+        for model, found in by_model(self._worker.waiting).items():
             waiting.add_metric([model], found.jobs)
             oldest.add_metric([model], max(0.0, now - found.oldest))
         ended = CounterMetricFamily(
             f"{PREFIX}_jobs_ended", "jobs whose result this gateway has kept", labels=["model", "state"]
         )
-        for key, count in self._worker.ended.items():
+        counts: Counter[tuple[str, str]] = Counter()
+        for (lane, state), count in self._worker.ended.items():
+            counts[model_of(lane), state] += count
+        for key, count in counts.items():
             ended.add_metric(list(key), count)
         lost = CounterMetricFamily(
             f"{PREFIX}_jobs_leases_lost",
@@ -43,3 +50,12 @@ class JobsCollector:
             value=self._worker.leases_lost,
         )
         return [waiting, oldest, ended, lost]
+
+
+def by_model(waiting: Mapping[str, Waiting]) -> dict[str, Waiting]:
+    """What waits for each model, whatever its version."""
+    found: dict[str, Waiting] = {}
+    for lane, one in waiting.items():
+        before = found.get(model_of(lane), Waiting(0, one.oldest))
+        found[model_of(lane)] = Waiting(before.jobs + one.jobs, min(before.oldest, one.oldest))
+    return found

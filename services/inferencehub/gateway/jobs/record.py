@@ -35,6 +35,7 @@ class NewJob(msgspec.Struct, frozen=True):
         owner: who may ask for it: a tenant, or a caller without one; "" where nobody is asked.
         caller, tenant: who has sent it, for logs.
         model, version: what it calls; version "" for the default one.
+        rows: how many rows its inputs have.
         request: what runs, in a form that only its front reads.
         key: the caller's idempotency key; "" without one.
         digest: of everything that one key must not be used for twice.
@@ -51,6 +52,7 @@ class NewJob(msgspec.Struct, frozen=True):
     tenant: str
     model: str
     version: str
+    rows: int
     request: bytes
     key: str
     digest: str
@@ -60,6 +62,11 @@ class NewJob(msgspec.Struct, frozen=True):
     created: float
     not_before: float
     keep_s: float
+
+    @property
+    def lane(self) -> str:
+        """The lane that it waits for."""
+        return lane_of(self.model, self.version)
 
 
 class JobRecord(msgspec.Struct, frozen=True):
@@ -92,6 +99,7 @@ class Claim(NamedTuple):
     """One attempt to run a job, by one gateway. `attempt` is the fence: who has an older one can't finish the job.
 
     Args:
+        lane: see `lane_of`.
         refusals: attempts before in which nothing ran.
         losses: pods and gateways that were lost while they ran it.
     """
@@ -102,11 +110,12 @@ class Claim(NamedTuple):
     tenant: str
     owner: str
     weight: float
-    model: str
-    request: bytes
+    lane: str
+    rows: int
     once: bool
     refusals: int
     losses: int
+    request: bytes
 
 
 class Result(NamedTuple):
@@ -115,3 +124,13 @@ class Result(NamedTuple):
     status: int
     lines: bytes
     body: bytes
+
+
+def lane_of(model: str, version: str) -> str:
+    """The name of a lane: jobs that name a version do not wait for the default one. Models have no '/' in their names."""
+    return f"{model}/{version}" if version else model
+
+
+def model_of(lane: str) -> str:
+    """The model of a lane."""
+    return lane.partition("/")[0]

@@ -4,7 +4,7 @@ A job runs at least once and has one result at most: `finish` takes that of the 
 job renews its lease. Where a lease ends, the gateway was lost, and the job with it; what was lost `MOST_LOSSES` times is
 given up, for it may be the cause.
 
-Jobs of a model are claimed in turn from each owner who has some, as often as the owner's weight says, and of an owner by
+Jobs of a lane are claimed in turn from each owner who has some, as often as the owner's weight says, and of an owner by
 priority and age.
 """
 
@@ -16,11 +16,12 @@ from typing import NamedTuple, Protocol
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.gateway.jobs.record import Claim, JobRecord, NewJob, Result, State
 
+Attempt = tuple[str, int]  # the id of a job, and the number of the attempt
 MOST_LOSSES = 2  # pods and gateways, in the life of a job
 
 
 class Waiting(NamedTuple):
-    """What waits for a model: jobs that may run now, and when the oldest of them came, in Unix time."""
+    """What waits for a lane: jobs that may run now, and when the oldest of them came, in Unix time."""
 
     jobs: int
     oldest: float
@@ -52,23 +53,26 @@ class Store(Protocol):
         """
 
     async def claim(self, places: Mapping[str, int], lease_s: float, now: float) -> list[Claim]:
-        """Take jobs to run them: at most so many of each model."""
+        """Take jobs to run them: of each lane, until they have so many rows."""
 
-    async def renew(self, attempts: Sequence[tuple[str, int]], lease_s: float, now: float) -> set[str]:
-        """Renew the leases of attempts; the ids of those that still hold. What does not was cancelled or lost."""
+    async def renew(self, attempts: Sequence[Attempt], lease_s: float, now: float) -> set[Attempt]:
+        """Renew the leases of attempts; those that still hold. What does not was cancelled or lost."""
 
     async def finish(
         self, id: str, attempt: int, state: State, error: str, result: Result, now: float
     ) -> bool:
         """Keep the result of an attempt; False if it is not the newest, or the job was cancelled."""
 
-    async def put_back(self, id: str, attempt: int, not_before: float, lost: int, now: float) -> None:
-        """An attempt has no result: the job waits again.
+    async def put_back(
+        self, id: str, attempt: int, not_before: float, lost: int, refused: int, now: float
+    ) -> None:
+        """An attempt has no result: the job waits again, with its time to wait begun anew.
 
         Args:
             id, attempt: which.
             not_before: when it may run again.
-            lost: pods that were lost with it; 0 if nothing ran. With `MOST_LOSSES` the job fails.
+            lost: pods that were lost with it. With `MOST_LOSSES` the job fails.
+            refused: 1 if it counts as an attempt in which nothing ran.
             now: the time.
         """
 
@@ -121,7 +125,7 @@ class Store(Protocol):
         """Take the jobs back whose leases have ended, and give up those that waited too long; how many leases ended."""
 
     async def waiting(self, now: float) -> dict[str, Waiting]:
-        """What waits, by model."""
+        """What waits, by lane."""
 
 
 def no_job(id: str) -> HubError:
@@ -133,13 +137,13 @@ def key_reused(key: str, id: str) -> HubError:
     """The error for an idempotency key that came with another request before."""
     return HubError(
         Kind.KEY_REUSED,
-        f"Idempotency-Key '{key[:80]}' came with another request before, as job {id}; expected the same path and body",
+        f"Idempotency-Key '{key[:80]}' came with another request before, as job {id}; expected the same path, query, body and time limit",
     )
 
 
 def too_many(most: int) -> HubError:
     """The error for a job that finds no place."""
-    return HubError(Kind.BUSY, f"{most} jobs wait, which is the most", retry_after=5)
+    return HubError(Kind.BUSY, f"no more than {most} jobs may wait, and so many do", retry_after=5)
 
 
 def gone(record: JobRecord) -> HubError:
@@ -148,17 +152,20 @@ def gone(record: JobRecord) -> HubError:
         return HubError(Kind.GONE, f"job {record.id} was cancelled")
     if record.state is State.EXPIRED:
         return HubError(Kind.GONE, f"job {record.id} has expired: {record.error}")
+    if not record.status:
+        return HubError(Kind.GONE, f"job {record.id} has no result: {record.error}")
     return HubError(Kind.GONE, f"the time of the result of job {record.id} is over")
 
 
 def not_to_retry(record: JobRecord) -> HubError:
     """The error for a job that can't be retried."""
-    return HubError(
-        Kind.CONFLICT,
-        f"job {record.id} is {record.state.value}, expected one that failed, expired or was cancelled",
-    )
+    ended = record.state.ended and record.state is not State.SUCCEEDED
+    why = "its request is kept no longer" if ended else f"it is {record.state.value}"
+    expected = "expected one that failed, expired or was cancelled, within X-Job-Ttl-S of its end"
+    return HubError(Kind.CONFLICT, f"job {record.id} cannot be tried again: {why}, {expected}")
 
 
+CANCELLED = "it was cancelled"
 WAITED_TOO_LONG = "it waited longer than X-Job-Ttl-S says"
 LOST = f"{MOST_LOSSES} pods or gateways were lost while they ran it; it is not tried again"
 ONCE = "the gateway that ran it was lost, and its model must not run twice"

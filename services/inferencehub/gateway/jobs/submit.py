@@ -6,6 +6,7 @@ import asyncio
 from secrets import token_hex
 from time import monotonic, time
 
+from inferencehub.core.process.tasks import until
 from inferencehub.gateway.jobs.record import JobRecord, NewJob
 from inferencehub.gateway.jobs.store import Store
 from inferencehub.gateway.jobs.worker import Worker
@@ -25,8 +26,9 @@ class Jobs:
     def __init__(self, store: Store, worker: Worker, keep_s: float) -> None:
         self.store = store
         self.keep_s = keep_s
-        self._worker = worker
-        self._waiters: dict[str, asyncio.Event] = {}
+        self.worker = worker
+        self._waiters: dict[str, set[asyncio.Event]] = {}
+        self._ending = False
         worker.changed = self._changed
 
     async def start(self) -> None:
@@ -36,64 +38,72 @@ class Jobs:
             BadFile: if it can't be used.
         """
         await self.store.start()
-        self._worker.start()
+        self.worker.start()
 
     async def stop(self, grace_s: float) -> None:
-        """Run no more jobs, wait for those that run, and close the store."""
-        await self._worker.stop(grace_s)
-        await self.store.stop()
+        """Run no more jobs, wait for those that run, at most `grace_s` seconds, and let nobody wait for others."""
+        self._ending = True
+        for id in list(self._waiters):
+            self._changed(id)
+        await self.worker.stop(grace_s)
 
     async def submit(self, job: NewJob) -> JobRecord:
         """Keep a job; see `Store.add`."""
         kept = await self.store.add(job)
-        self._worker.wake()
+        self.worker.wake()
         return kept
 
     async def wait(self, owner: str, id: str, seconds: float) -> JobRecord:
-        """How a job stands when it has ended, or after so many seconds.
+        """How a job stands when it has ended, or after so many seconds, or when this process ends.
 
         Raises:
             HubError: NOT_FOUND.
         """
-        ends = monotonic() + seconds
-        changed = self._waiters.setdefault(id, asyncio.Event())
+        ends, changed = monotonic() + seconds, asyncio.Event()
+        waiters = self._waiters.setdefault(id, set())
+        waiters.add(changed)
         try:
             while True:
+                changed.clear()
                 record = await self.store.job(owner, id)
                 left = ends - monotonic()
-                if record.state.ended or left <= 0:
+                if record.state.ended or left <= 0 or self._ending:
                     return record
-                changed.clear()
-                try:
-                    async with asyncio.timeout(min(left, LOOK_S)):
-                        await changed.wait()
-                except TimeoutError:
-                    continue
+                await until(changed, min(left, LOOK_S))
         finally:
-            self._waiters.pop(id, None)
+            waiters.discard(changed)
+            if not waiters:
+                self._waiters.pop(id, None)
 
     async def cancel(self, owner: str, id: str) -> JobRecord:
         """Cancel a job; see `Store.cancel`."""
-        record = await self.store.cancel(owner, id, time())
-        self._worker.leave(id)
-        self._changed(id)
-        return record
+        return await asyncio.shield(self._cancel(owner, id))
 
     async def retry(self, owner: str, id: str) -> JobRecord:
         """Let a job wait again; see `Store.retry`."""
         record = await self.store.retry(owner, id, time())
-        self._worker.wake()
+        self.worker.wake()
         return record
 
     async def delete(self, owner: str, id: str) -> None:
         """Forget a job; see `Store.delete`."""
+        await asyncio.shield(self._delete(owner, id))
+
+    async def _cancel(self, owner: str, id: str) -> JobRecord:
+        """Also if who asked has left: an attempt that runs here must not run on beside a later one."""
+        record = await self.store.cancel(owner, id, time())
+        self.worker.leave(id)
+        self._changed(id)
+        return record
+
+    async def _delete(self, owner: str, id: str) -> None:
         await self.store.delete(owner, id)
-        self._worker.leave(id)
+        self.worker.leave(id)
         self._changed(id)
 
     def _changed(self, id: str) -> None:
-        if id in self._waiters:
-            self._waiters[id].set()
+        for changed in self._waiters.get(id, ()):
+            changed.set()
 
 
 def new_id() -> str:

@@ -1,7 +1,7 @@
 """Runs jobs: takes them from the store as places become free, renews their leases, and puts their results back.
 
-A gateway takes no more jobs of a model than its lanes have free places, so that calls find the lanes as empty as without
-jobs. If calls leave no place free for long, one job of a model runs all the same: jobs do not starve.
+A gateway takes no more jobs than its lanes have free places, so that what waits for them waits in the store, and calls do not
+wait behind it. If calls leave no place free for long, one job of a lane runs all the same: jobs do not starve.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
 from time import monotonic, time
-from typing import NamedTuple, Protocol
 
 from inferencehub.core.process.tasks import cancelled, until
 from inferencehub.core.values.errors import HubError
+from inferencehub.gateway.jobs.attempt import Attempts, Outcome, Run, Running
+from inferencehub.gateway.jobs.places import free_places
 from inferencehub.gateway.jobs.record import Claim, Result, State
-from inferencehub.gateway.jobs.store import Store, Waiting
+from inferencehub.gateway.jobs.store import ONCE, Store, Waiting
 from inferencehub.gateway.routing.table import RoutingTable
 
 logger = logging.getLogger(__name__)
@@ -25,31 +25,8 @@ logger = logging.getLogger(__name__)
 LEASE_S, RENEW_S = 30.0, 10.0
 LOOK_S = 0.5  # between two questions whether other gateways' jobs, or later ones, may run
 SWEEP_S = 1.0
-MOST_REFUSALS = 3  # attempts in which nothing ran
-BACKOFF_S = (1.0, 5.0, 25.0)
-
-
-class Outcome(NamedTuple):
-    """How an attempt ended.
-
-    Args:
-        result: what a call would have been answered.
-        error: why it failed; "" if it did not.
-        refused: whether nothing ran, so that it may be tried again later.
-        lost: pods that were lost with it.
-    """
-
-    result: Result
-    error: str
-    refused: bool
-    lost: int
-
-
-class Run(Protocol):
-    """Runs an attempt; a front does that."""
-
-    def __call__(self, claim: Claim, ended: Callable[[Outcome], None]) -> Callable[[], None]:
-        """Begin to run an attempt. `ended` gets its outcome, once. What it returns stops the attempt."""
+REST_S = 1.0  # how long nothing is taken for a lane that has refused a job
+BACKOFF_S = (1.0, 5.0, 25.0)  # of a job after attempts in which nothing ran; behind them it fails
 
 
 class Worker:
@@ -65,21 +42,24 @@ class Worker:
         self.store = store
         self.table = table
         self._run = run
-        self.waiting: dict[str, Waiting] = {}  # at the last look
-        self.ended: Counter[tuple[str, str]] = Counter()  # attempts' ends that were kept, by model and state
+        self.waiting: dict[str, Waiting] = {}  # by lane, at the last look
+        self.ended: Counter[tuple[str, str]] = Counter()  # attempts' ends that were kept, by lane and state
         self.leases_lost = 0
         self.changed: Callable[[str], None] = lambda id: None  # called when a job has ended here
-        self._running: dict[str, tuple[Claim, Callable[[], None]]] = {}
-        self._of_model: Counter[str] = Counter()
+        self.running = Attempts()
+        self._rests: dict[
+            str, float
+        ] = {}  # lanes that have refused a job, and until when nothing is taken for them
+        self._failing = False  # whether the store's failure was told
+        self._ending = False
         self._wake = asyncio.Event()
-        self._none = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._finishing: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
         """Run jobs from now on."""
         loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(work()) for work in (self._take, self._renew, self._sweep)]
+        self._tasks = [loop.create_task(work()) for work in (self._take, self._keep)]
 
     def wake(self) -> None:
         """There may be something to run."""
@@ -87,126 +67,132 @@ class Worker:
 
     async def stop(self, grace_s: float) -> None:
         """Take no more jobs, wait for those that run, at most `grace_s` seconds, and put the others back."""
-        taking, *others = self._tasks
-        await cancelled([taking])
-        self._idle()
-        await until(self._none, grace_s)
-        for claim, leave in list(self._running.values()):
-            self._forget(claim)
-            leave()
-            now = time()
-            await self.store.put_back(claim.id, claim.attempt, now, 0, now)
+        taking, keeping = self._tasks
+        self._ending = True
+        self.wake()
+        await taking  # what it is about to take, it takes: nobody else would know of it
+        await until(self.running.none, grace_s)
+        await asyncio.gather(*[self._give_back(one) for one in self.running.all()])
         await asyncio.gather(*self._finishing)
-        await cancelled(others)
+        await cancelled([keeping])
 
     def leave(self, id: str) -> None:
         """A job was cancelled: stop it, if it runs here."""
-        if id in self._running:
-            claim, leave = self._running[id]
-            self._forget(claim)
-            leave()
+        for one in self.running.of(id):
+            self.running.remove(one)
+            one.leave()
 
     async def _take(self) -> None:
-        while True:
+        while not self._ending:
             self._wake.clear()
-            began = monotonic()
+            claims: list[Claim] = []
             try:
-                places = self._places()
-                claims = await self.store.claim(places, LEASE_S, time()) if places else []
+                places = free_places(self.table, self.running, self._rests, self.waiting.keys())
+                if places:
+                    claims = await self.store.claim(places, LEASE_S, time())
+                self._works()
             except HubError as error:
-                logger.warning("no jobs taken", extra={"error": error.detail})
-                await asyncio.sleep(LOOK_S)
-                continue
+                self._fails(error)
             for claim in claims:
                 self._begin(claim)
             if not claims:
-                await until(self._wake, LOOK_S - (monotonic() - began))
-            else:
-                await asyncio.sleep(0)
-
-    def _places(self) -> dict[str, int]:
-        """How many jobs of each model may be taken now."""
-        places: dict[str, int] = {}
-        for (model, version), lanes in self.table.routes.items():
-            if version or not (open := [lane for lane in lanes if lane.open]):
-                continue
-            free = sum(lane.idle * max(1, lane.lane.queue.max_rows) - lane.lane.queue.rows for lane in open)
-            if free <= 0 and not self._of_model[model]:
-                free = 1
-            if free > 0:
-                places[model] = free
-        return places
+                await until(self._wake, LOOK_S)
 
     def _begin(self, claim: Claim) -> None:
-        self._of_model[claim.model] += 1
-        self._none.clear()
-        self._running[claim.id] = claim, lambda: None
-        leave = self._run(claim, partial(self._end, claim))
-        if claim.id in self._running:
-            self._running[claim.id] = claim, leave
+        for older in self.running.of(claim.id):  # it was taken back from us while we were held up
+            self.running.remove(older)
+            older.leave()
+        one = Running(claim)
+        self.running.add(one)
+        try:
+            self._run(one, lambda outcome: self._end(one, outcome))
+        except Exception:
+            logger.exception("job not run", extra={"job": claim.id})
+            text = "the gateway failed on this job; its log says why"
+            self._end(one, Outcome(Result(0, b"", b""), text, refused=False, ran=True, lost=0))
 
-    def _end(self, claim: Claim, outcome: Outcome) -> None:
-        if claim.id not in self._running:  # it was left
+    def _end(self, one: Running, outcome: Outcome) -> None:
+        if one not in self.running:  # it was left
             return
-        task = asyncio.get_running_loop().create_task(self._finish(claim, outcome))
+        task = asyncio.get_running_loop().create_task(self._finish(one, outcome))
         self._finishing.add(task)
         task.add_done_callback(self._finishing.discard)
 
-    async def _finish(self, claim: Claim, outcome: Outcome) -> None:
-        """Put an outcome into the store. While that fails, the job is held, and tried again until its lease is over."""
-        now = time()
-        again = outcome.refused and claim.refusals < MOST_REFUSALS and not (claim.once and outcome.lost)
-        try:
-            while True:
-                try:
-                    if again:
-                        later = now if outcome.lost else now + BACKOFF_S[claim.refusals]
-                        await self.store.put_back(claim.id, claim.attempt, later, outcome.lost, now)
-                    else:
-                        state = State.FAILED if outcome.error else State.SUCCEEDED
-                        kept = await self.store.finish(
-                            claim.id, claim.attempt, state, outcome.error, outcome.result, now
-                        )
-                        if kept:
-                            self.ended[claim.model, state.value] += 1
-                    return
-                except HubError as error:
-                    logger.warning("result not kept yet", extra={"job": claim.id, "error": error.detail})
-                    if time() - now > LEASE_S:
-                        return
-                    await asyncio.sleep(1)
-        finally:
-            self._forget(claim)
-            self.changed(claim.id)
-            self.wake()
-
-    def _forget(self, claim: Claim) -> None:
-        if self._running.pop(claim.id, None) is not None:
-            self._of_model[claim.model] -= 1
-            self._idle()
-
-    def _idle(self) -> None:
-        if not self._running:
-            self._none.set()
-
-    async def _renew(self) -> None:
-        while True:
-            await asyncio.sleep(RENEW_S)
-            attempts = [(claim.id, claim.attempt) for claim, _ in self._running.values()]
+    async def _finish(self, one: Running, outcome: Outcome) -> None:
+        """Put an outcome into the store. While that fails, it is held, and tried again until the lease is over."""
+        claim, began = one.claim, monotonic()
+        while monotonic() - began < LEASE_S:
             try:
-                held = await self.store.renew(attempts, LEASE_S, time()) if attempts else set()
+                await self._put(claim, outcome)
+                break
             except HubError as error:
-                logger.warning("leases not renewed", extra={"error": error.detail})
-                continue
-            for id, _ in attempts:
-                if id not in held:
-                    self.leave(id)
+                self._fails(error)
+                await asyncio.sleep(LOOK_S)
+        self.running.remove(one)
+        self.changed(claim.id)
+        self.wake()
 
-    async def _sweep(self) -> None:
+    async def _put(self, claim: Claim, outcome: Outcome) -> None:
+        """Keep a result, or let the job wait again."""
+        now = time()
+        if outcome.refused:
+            self._rests[claim.lane] = monotonic() + REST_S
+        tried = min(claim.refusals, len(BACKOFF_S) - 1)
+        again = outcome.busy or (outcome.refused and claim.refusals < len(BACKOFF_S))
+        if again and not (claim.once and outcome.ran):
+            later = now + (0.0 if outcome.busy or outcome.lost else BACKOFF_S[tried])
+            refused = int(not outcome.busy and not outcome.lost)
+            await self.store.put_back(claim.id, claim.attempt, later, outcome.lost, refused, now)
+            return
+        state = State.FAILED if outcome.error else State.SUCCEEDED
+        if await self.store.finish(claim.id, claim.attempt, state, outcome.error, outcome.result, now):
+            self.ended[claim.lane, state.value] += 1
+
+    async def _give_back(self, one: Running) -> None:
+        """The process ends: the job runs elsewhere, or again here."""
+        self.running.remove(one)
+        one.leave()
+        claim, now = one.claim, time()
+        try:
+            if claim.once and one.in_lane:
+                nothing = Result(0, b"", b"")
+                await self.store.finish(claim.id, claim.attempt, State.FAILED, ONCE, nothing, now)
+            else:
+                await self.store.put_back(claim.id, claim.attempt, now, 0, 0, now)
+        except HubError as error:  # its lease ends
+            self._fails(error)
+
+    async def _keep(self) -> None:
+        """Renew leases, take back those of gateways that were lost, and see what waits."""
+        renewed = monotonic()
         while True:
             try:
+                if monotonic() - renewed >= RENEW_S:
+                    renewed = monotonic()
+                    await self._renew()
                 self.leases_lost += await self.store.sweep(time())
                 self.waiting = await self.store.waiting(time())
+                self._works()
             except HubError as error:
-                logger.warning("jobs not looked through", extra={"error": error.detail})
+                self._fails(error)
+            except Exception:
+                logger.exception("jobs not looked after")
             await asyncio.sleep(SWEEP_S)
+
+    async def _renew(self) -> None:
+        attempts = {(one.claim.id, one.claim.attempt): one for one in self.running.all()}
+        held = await self.store.renew(list(attempts), LEASE_S, time()) if attempts else set()
+        for attempt, one in attempts.items():
+            if attempt not in held and one in self.running:
+                self.running.remove(one)
+                one.leave()
+
+    def _fails(self, error: HubError) -> None:
+        if not self._failing:
+            self._failing = True
+            logger.warning("no jobs run: their store fails", extra={"error": error.detail})
+
+    def _works(self) -> None:
+        if self._failing:
+            self._failing = False
+            logger.info("the store of jobs works again")

@@ -6,19 +6,21 @@ lane. There it is kept in place of being run. So what would be refused at once i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from time import time
 
 from inferencehub.core.auth.caller import Caller
+from inferencehub.core.http1.handler import Head
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.values.errors import HubError
 from inferencehub.core.values.requests import InferRequest, InferResponse
-from inferencehub.gateway.http_api.call import Endpoint, HttpCall
+from inferencehub.gateway.calls.exchange import Exchange
+from inferencehub.gateway.http_api.call import LARGE_JSON, Endpoint, HttpCall
 from inferencehub.gateway.http_api.jobs.job_json import job_json
 from inferencehub.gateway.http_api.jobs.request import KEPT, JobHeaders, Kept, job_headers, preference_of
-from inferencehub.gateway.http_api.response import JSON, Content
+from inferencehub.gateway.http_api.response import JSON, NO_SNIFFING, Content
 from inferencehub.gateway.jobs.record import JobRecord, NewJob
+from inferencehub.gateway.jobs.store import gone
 from inferencehub.gateway.jobs.submit import Jobs, new_id
 
 LONGEST_WAIT_S = 60.0  # that a caller may wait for a job's end on its connection
@@ -36,17 +38,17 @@ class Deferral:
         self.jobs = jobs
         self.bytes_held = bytes_held
 
-    def of(self, endpoint: Endpoint, fields: Mapping[bytes, bytes]) -> Endpoint:
+    def of(self, endpoint: Endpoint, head: Head) -> Endpoint:
         """The endpoint that answers a call with a header Prefer.
 
         Raises:
             HubError: BAD_INPUT if the call is to be a job, and a header of it is not as expected.
         """
-        preference = preference_of(fields[b"prefer"])
+        preference = preference_of(head)
         if not preference.later:
             return endpoint
         wait_s = min(preference.wait_s, LONGEST_WAIT_S)
-        return Deferred(self, endpoint, job_headers(fields), wait_s)
+        return Deferred(self, endpoint, job_headers(head.fields), wait_s)
 
 
 class Deferred:
@@ -82,23 +84,50 @@ class Deferred:
         """See `Endpoint`."""
         return self._endpoint.error(error)
 
-    def _keep(self, call: HttpCall, kept: Kept, request: InferRequest, once: bool) -> None:
-        """The call has been admitted: make it a job.
+    def _keep(self, call: HttpCall, kept: Kept, request: InferRequest, rows: int, once: bool) -> None:
+        """The call has been admitted: make it a job."""
+        call.exchange.deferred = None  # it has the request
+        call.run(self._submit(call, kept, request.version, rows, once))
 
-        Raises:
-            HubError: BUSY if the process holds too many bytes.
-        """
-        caller, said, now = call.exchange.caller, self._said, time()
-        job = NewJob(
+    async def _submit(self, call: HttpCall, kept: Kept, version: str, rows: int, once: bool) -> None:
+        budget, exchange = self._deferral.bytes_held, call.exchange
+        size = len(kept.body)
+        budget.take(size)
+        try:
+            job = self._job(exchange, version, rows, once, *await self._packed(call, kept))
+            del kept
+            record = await self._deferral.jobs.submit(job)
+            owner, own = job.owner, record.id == job.id
+            del job
+        except BaseException:
+            exchange.give_back()
+            raise
+        finally:
+            budget.give(size)
+        if not own:  # it was counted when it came first
+            exchange.give_back()
+        await self._answer(call, owner, record)
+
+    async def _packed(self, call: HttpCall, kept: Kept) -> tuple[bytes, str]:
+        """The request as it is kept, and its digest if there is a key; a thread makes those of a large one."""
+        pack = kept.packed if self._said.key else kept.packed_alone
+        return await call.beside(pack) if len(kept.body) > LARGE_JSON else pack()
+
+    def _job(
+        self, exchange: Exchange, version: str, rows: int, once: bool, request: bytes, digest: str
+    ) -> NewJob:
+        caller, said, now = exchange.caller, self._said, time()
+        return NewJob(
             id=new_id(),
             owner=owner_of(caller),
             caller=caller.id,
             tenant=caller.tenant,
-            model=call.exchange.model,
-            version=request.version,
-            request=kept.pack(),
+            model=exchange.model,
+            version=version,
+            rows=rows,
+            request=request,
             key=said.key,
-            digest=kept.digest if said.key else "",
+            digest=digest,
             priority=said.priority,
             weight=1.0 if caller.flow is None else caller.flow.weight,
             once=once,
@@ -106,20 +135,17 @@ class Deferred:
             not_before=max(now, said.not_before),
             keep_s=self._deferral.jobs.keep_s if said.keep_s is None else said.keep_s,
         )
-        self._deferral.bytes_held.take(len(job.request))
-        call.run(self._submit(call, job))
 
-    async def _submit(self, call: HttpCall, job: NewJob) -> None:
-        jobs, held = self._deferral.jobs, self._deferral.bytes_held
-        try:
-            record = await jobs.submit(job)
-        finally:
-            held.give(len(job.request))
+    async def _answer(self, call: HttpCall, owner: str, record: JobRecord) -> None:
+        """Answer with the job, or with its result if it comes within the time that the caller waits."""
+        jobs = self._deferral.jobs
         if self._wait_s:
-            record = await jobs.wait(job.owner, record.id, self._wait_s)
+            record = await jobs.wait(owner, record.id, self._wait_s)
         if record.status:
-            status, lines, body = await jobs.store.result(job.owner, record.id)
-            call.send(status, lines + location(record), (body,))
+            status, lines, body = await jobs.store.result(owner, record.id)
+            call.send(status, lines + location(record) + NO_SNIFFING, (body,))
+        elif record.state.ended:
+            raise gone(record)
         else:
             call.send(202, JSON + location(record) + accepted(jobs), (job_json(record),))
 

@@ -37,7 +37,7 @@ class JobFront:
         patient = replace(settings, default_timeout_ms=settings.max_timeout_ms)
         runs = Calls(calls.table, calls.unknown, patient, [LoadShedding()])
         self._threads = ThreadPoolExecutor(thread_name_prefix="jobs-json")
-        run = JobRuns(endpoints(runs), metrics.jobs, access, held, self._threads)
+        run = JobRuns(endpoints(runs), metrics.jobs, access, held, self._threads, settings.max_body_bytes)
         store = SqliteStore(settings.jobs_file(), settings.jobs_queue_length)
         worker = Worker(store, calls.table, run)
         metrics.registry.register(JobsCollector(worker))
@@ -54,6 +54,10 @@ class JobFront:
         await self.jobs.start()
 
     async def stop(self, grace_s: float) -> None:
-        """Run no more jobs, wait for those that run, at most `grace_s` seconds, and close the store."""
+        """Run no more jobs, and wait for those that run, at most `grace_s` seconds."""
         await self.jobs.stop(grace_s)
+
+    async def close(self) -> None:
+        """Close the store: nobody asks any more."""
+        await self.jobs.store.stop()
         self._threads.shutdown(wait=False, cancel_futures=True)

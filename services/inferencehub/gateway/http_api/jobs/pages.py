@@ -6,12 +6,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from inferencehub.core.values.errors import bad_input, listed
+from inferencehub.core.values.errors import HubError, Kind, bad_input, listed
 from inferencehub.gateway.http_api.jobs.deferral import LONGEST_WAIT_S, owner_of
 from inferencehub.gateway.http_api.jobs.job_json import job_fields
 from inferencehub.gateway.http_api.page import caller_of, header_list, json
-from inferencehub.gateway.jobs.record import State
-from inferencehub.gateway.jobs.store import gone
+from inferencehub.gateway.jobs.record import JobRecord, State
+from inferencehub.gateway.jobs.store import gone, no_job
 from inferencehub.gateway.jobs.submit import Jobs
 
 JOBS = "/v2/jobs"
@@ -33,20 +33,34 @@ class JobPages:
         one = f"{JOBS}/{{id}}"
         return [
             Route(JOBS, self.all),
-            Route(one, self.job),
-            Route(one, self.delete, methods=["DELETE"]),
+            Route(one, self.job, methods=["GET", "DELETE"]),
             Route(f"{one}/result", self.result),
             Route(f"{one}/cancel", self.cancel, methods=["POST"]),
             Route(f"{one}/retry", self.retry, methods=["POST"]),
         ]
 
     async def job(self, request: Request) -> Response:
-        """GET /v2/jobs/{id}: how a job stands.
+        """GET /v2/jobs/{id}: how a job stands. DELETE: nothing is left of it; if it runs, it is stopped.
 
         Raises:
             HubError: NOT_FOUND.
         """
-        return json(job_fields(await self.jobs.store.job(*asked(request))))
+        record = await self._seen(request)
+        if request.method != "DELETE":
+            return json(job_fields(record))
+        await self.jobs.delete(*asked(request))
+        return json({"id": record.id, "deleted": True})
+
+    async def _seen(self, request: Request) -> JobRecord:
+        """The job that a path names, if it is the caller's, and of a model that they may use.
+
+        Raises:
+            HubError: NOT_FOUND.
+        """
+        record = await self.jobs.store.job(*asked(request))
+        if not caller_of(request).sees(record.model):
+            raise no_job(record.id)
+        return record
 
     async def all(self, request: Request) -> Response:
         """GET /v2/jobs?state=&model=&limit=&cursor=: jobs, the newest first; `cursor` of an answer gives those after it.
@@ -63,7 +77,8 @@ class JobPages:
             owner_of(caller_of(request)), state, query.get("model", ""), most, query.get("cursor", "")
         )
         cursor = found[-1].id if len(found) == most else None
-        return json({"jobs": [job_fields(one) for one in found], "cursor": cursor})
+        sees = caller_of(request).sees
+        return json({"jobs": [job_fields(one) for one in found if sees(one.model)], "cursor": cursor})
 
     async def result(self, request: Request) -> Response:
         """GET /v2/jobs/{id}/result?wait=: the answer that a call would have had, or 202 as long as there is none.
@@ -72,6 +87,7 @@ class JobPages:
             HubError: NOT_FOUND, GONE, or BAD_INPUT for a time that is none.
         """
         wait_s = whole(request.query_params.get("wait", "0"), "wait", int(LONGEST_WAIT_S), least=0)
+        await self._seen(request)
         record = await self.jobs.wait(*asked(request), wait_s)
         if not record.state.ended:
             answer = json(job_fields(record))
@@ -91,6 +107,7 @@ class JobPages:
         Raises:
             HubError: NOT_FOUND.
         """
+        await self._seen(request)
         return json(job_fields(await self.jobs.cancel(*asked(request))))
 
     async def retry(self, request: Request) -> Response:
@@ -99,17 +116,23 @@ class JobPages:
         Raises:
             HubError: NOT_FOUND or CONFLICT.
         """
+        await self._seen(request)
         return json(job_fields(await self.jobs.retry(*asked(request))))
 
-    async def delete(self, request: Request) -> Response:
-        """DELETE /v2/jobs/{id}: nothing is left of it; if it runs, it is stopped.
 
-        Raises:
-            HubError: NOT_FOUND.
-        """
-        owner, id = asked(request)
-        await self.jobs.delete(owner, id)
-        return json({"id": id, "deleted": True})
+def absent() -> list[BaseRoute]:
+    """The routes of jobs where there are none."""
+    methods = ["GET", "POST", "DELETE"]
+    return [Route(path, no_jobs, methods=methods) for path in (JOBS, f"{JOBS}/{{path:path}}")]
+
+
+async def no_jobs(request: Request) -> Response:
+    """Any page of jobs, where there are none.
+
+    Raises:
+        HubError: UNSUPPORTED.
+    """
+    raise HubError(Kind.UNSUPPORTED, "there are no jobs: HUB_JOBS says where they are kept")
 
 
 def asked(request: Request) -> tuple[str, str]:

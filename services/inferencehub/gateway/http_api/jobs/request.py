@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from inferencehub.core.http1.handler import Head
 from inferencehub.core.values.errors import bad_input
 from inferencehub.gateway.jobs.record import PRIORITIES, PRIORITY
 from inferencehub.gateway.json_codec.binary import JSON_SIZE
@@ -29,20 +30,20 @@ class Kept(msgspec.Struct, frozen=True, array_like=True):
     body: bytes
     id: str
 
-    def pack(self) -> bytes:
+    def packed_alone(self) -> tuple[bytes, str]:
         """The request as bytes."""
-        return msgspec.msgpack.encode(self)
+        return msgspec.msgpack.encode(self), ""
+
+    def packed(self) -> tuple[bytes, str]:
+        """The request as bytes, and the digest of what one idempotency key stands for."""
+        digest = sha256(msgspec.msgpack.encode([self.target, sorted(self.fields.items())]))
+        digest.update(self.body)
+        return msgspec.msgpack.encode(self), digest.hexdigest()
 
     @classmethod
-    def unpack(cls, data: bytes) -> Kept:
+    def unpacked(cls, data: bytes) -> Kept:
         """A request from its bytes."""
         return msgspec.msgpack.decode(data, type=cls)
-
-    @property
-    def digest(self) -> str:
-        """Of what one idempotency key stands for."""
-        head = msgspec.msgpack.encode([self.target, sorted(self.fields.items())])
-        return sha256(head + self.body).hexdigest()
 
 
 class Preference(NamedTuple):
@@ -52,17 +53,18 @@ class Preference(NamedTuple):
     wait_s: float
 
 
-def preference_of(value: bytes) -> Preference:
-    """What a header Prefer asks for. What is not understood is left out, as section 2 asks for."""
-    later, wait_s = False, 0.0
+def preference_of(head: Head) -> Preference:
+    """What a request prefers. What is not understood is left out, and of two the first counts, as section 2 says."""
+    value = head.fields[b"prefer"]
+    if head.repeated is not None:
+        value = b",".join([value for name, value in head.repeated if name == b"prefer"])
+    found: dict[str, str] = {}
     for part in value.decode("latin-1").split(","):
-        name, _, text = part.partition(";")[0].strip().partition("=")
-        text = text.strip().strip('"')
-        if name.strip().lower() == "respond-async":
-            later = True
-        elif name.strip().lower() == "wait" and text.isdecimal() and len(text) < 8:
-            wait_s = float(text)
-    return Preference(later, wait_s)
+        name, _, text = part.partition(";")[0].partition("=")
+        found.setdefault(name.strip().lower(), text.strip().strip('"'))
+    wait = found.get("wait", "")
+    wait_s = float(wait) if wait.isascii() and wait.isdecimal() and len(wait) < 8 else 0.0
+    return Preference("respond-async" in found, wait_s)
 
 
 class JobHeaders(NamedTuple):
@@ -82,7 +84,7 @@ def job_headers(fields: Mapping[bytes, bytes]) -> JobHeaders:
     """
     key = fields.get(b"idempotency-key", b"")
     if key and not KEY.fullmatch(key):
-        raise bad_input("Idempotency-Key: expected 1 to 255 characters of ASCII")
+        raise bad_input("Idempotency-Key: expected 1 to 255 printable characters of ASCII")
     lowest, highest = PRIORITIES
     priority = number(fields, b"x-job-priority", lowest, highest)
     keep_s = number(fields, b"x-job-ttl-s", 1, LONGEST_S)

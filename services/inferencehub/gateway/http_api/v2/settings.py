@@ -10,7 +10,6 @@ from starlette.routing import BaseRoute, Route
 
 from inferencehub.core.oip.admin.log_settings import LogSettings, trace_json
 from inferencehub.core.oip.admin.unsupported import no_region, unsupported
-from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.gateway.http_api.page import body_of, caller_of, json
 from inferencehub.gateway.routing.model_queries import ModelQueries
 
@@ -59,7 +58,6 @@ def absent() -> list[BaseRoute]:
         Route("/v2/repository/models/{model}/load", refusing("model control"), methods=POST),
         Route("/v2/repository/models/{model}/unload", refusing("model control"), methods=POST),
         Route("/v2/trace/setting", refusing("tracing"), methods=POST),
-        Route("/v2/jobs{path:path}", no_jobs, methods=["GET", "POST", "DELETE"]),
         Route(f"{MODEL}/trace/setting", refusing("tracing"), methods=POST),
     ]
     for kind in ("system", "cuda"):
@@ -90,15 +88,6 @@ def unknown_region(kind: str) -> Page:
         raise no_region(kind, request.path_params["region"])
 
     return refuse
-
-
-async def no_jobs(request: Request) -> Response:
-    """The pages of jobs, where there are none.
-
-    Raises:
-        HubError: UNSUPPORTED.
-    """
-    raise HubError(Kind.UNSUPPORTED, "there are no jobs: HUB_JOBS says where they are kept")
 
 
 async def no_regions(request: Request) -> Response:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
@@ -48,6 +50,7 @@ class Database:
         Raises:
             BadFile: if it can't be used, or another process has it.
         """
+        db: sqlite3.Connection | None = None
         try:
             Path(self.file).parent.mkdir(parents=True, exist_ok=True)
             db = sqlite3.connect(self.file, timeout=0, isolation_level=None, check_same_thread=False)
@@ -71,15 +74,19 @@ class Database:
             raise BadFile(f"HUB_JOBS: '{self.file}' cannot be used: {why}") from None
         except (sqlite3.DatabaseError, OSError) as error:
             raise BadFile(f"HUB_JOBS: '{self.file}' cannot be used: {error}") from None
+        finally:
+            if db is not None and sys.exc_info()[0] is not None:
+                db.close()
         loop = asyncio.get_running_loop()
         self._thread = Thread(target=self._serve, args=(db, loop), name="jobs", daemon=True)
         self._thread.start()
 
     async def close(self) -> None:
         """Do what was asked, then close the file."""
-        if self._thread is not None:
+        thread, self._thread = self._thread, None
+        if thread is not None:
             self._asked.put(None)
-            await asyncio.to_thread(self._thread.join)
+            await asyncio.to_thread(thread.join)
 
     async def do(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run a work in the thread, in a transaction with others. It raises before it writes, or not at all.
@@ -87,6 +94,8 @@ class Database:
         Raises:
             HubError: what the work raises; NOT_READY if the database fails.
         """
+        if self._thread is None:
+            raise HubError(Kind.NOT_READY, "the store of jobs is closed")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._asked.put(Asked(work, future))
         return await future
@@ -102,14 +111,17 @@ class Database:
                     break
                 next = self._asked.get()
             more = next is not None
-            done = self._together(db, [one.work for one in asked])
+            works = [one.work for one in asked]
+            done = self._together(db, works)
+            if done is None:  # one of them fails: it must not take the others along
+                done = [(self._together(db, [work]) or [failed()])[0] for work in works]
             loop.call_soon_threadsafe(deliver, [one.future for one in asked], done)
         db.close()
 
     def _together(
         self, db: sqlite3.Connection, works: list[Callable[[sqlite3.Connection], Any]]
-    ) -> list[Any]:
-        """The results of works, or what they raise."""
+    ) -> list[Any] | None:
+        """The results of works, or the `HubError`s that they raise; None if nothing was done, for one of them fails."""
         done: list[Any] = []
         try:
             db.execute("BEGIN IMMEDIATE")
@@ -119,13 +131,19 @@ class Database:
                 except HubError as error:
                     done.append(error.with_traceback(None))
             db.execute("COMMIT")
-        except Exception as error:
-            logger.exception("the store of jobs failed", extra={"file": self.file})
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            text = str(error) if isinstance(error, sqlite3.Error) else "the log says why"
-            return [HubError(Kind.NOT_READY, f"the store of jobs failed: {text}")] * len(works)
+        except Exception:
+            if len(works) == 1:
+                logger.exception("the store of jobs failed", extra={"file": self.file})
+            with suppress(sqlite3.Error):
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+            return None
         return done
+
+
+def failed() -> HubError:
+    """The error for a work that the database could not do."""
+    return HubError(Kind.NOT_READY, "the store of jobs failed; the gateway's log says why", retry_after=5)
 
 
 def deliver(futures: list[asyncio.Future[Any]], done: list[Any]) -> None:

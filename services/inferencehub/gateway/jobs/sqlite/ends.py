@@ -9,6 +9,7 @@ from inferencehub.gateway.jobs.sqlite import turns
 from inferencehub.gateway.jobs.store import LOST, MOST_LOSSES, ONCE, WAITED_TOO_LONG
 
 HOLDS = "id = ? AND attempts = ? AND state = 'running'"
+MOST_OVER = 1000  # that are given up or forgotten at a time
 
 
 def finish(
@@ -17,7 +18,8 @@ def finish(
     """Keep a result, if the attempt still holds its job. Nothing runs again what has succeeded."""
     if db.execute(f"SELECT 1 FROM jobs WHERE {HOLDS}", (id, attempt)).fetchone() is None:
         return False
-    db.execute("INSERT OR REPLACE INTO results VALUES (?, ?, ?)", (id, result.lines, result.body))
+    if result.status:
+        db.execute("INSERT OR REPLACE INTO results VALUES (?, ?, ?)", (id, result.lines, result.body))
     end(db, id, state, error, now, result.status)
     if state is State.SUCCEEDED:
         db.execute("DELETE FROM requests WHERE id = ?", (id,))
@@ -27,21 +29,23 @@ def finish(
 def end(db: sqlite3.Connection, id: str, state: State, error: str, now: float, status: int = 0) -> None:
     """A job has ended; from now on no attempt holds it."""
     db.execute(
-        "UPDATE jobs SET state = ?, error = ?, status = ?, ended = ?, expires = ? + keep_s WHERE id = ?",
+        "UPDATE jobs SET state = ?, error = ?, status = ?, ended = ?, due = 0, expires = ? + keep_s WHERE id = ?",
         (state.value, error, status, now, now, id),
     )
 
 
-def put_back(db: sqlite3.Connection, id: str, attempt: int, not_before: float, lost: int, now: float) -> None:
+def put_back(
+    db: sqlite3.Connection, id: str, attempt: int, not_before: float, lost: int, refused: int, now: float
+) -> None:
     """Let the job of an attempt wait again, unless it was lost too often."""
     query = f"UPDATE jobs SET losses = losses + ?, refusals = refusals + ? WHERE {HOLDS} RETURNING losses"
-    row = db.execute(query, (lost, not lost, id, attempt)).fetchone()
-    if row is None:
+    rows = db.execute(query, (lost, refused, id, attempt)).fetchall()
+    if not rows:
         return
-    if row[0] >= MOST_LOSSES:
+    if rows[0][0] >= MOST_LOSSES:
         end(db, id, State.FAILED, LOST, now)
     else:
-        turns.wait(db, id, not_before)
+        turns.wait(db, id, not_before, now)
 
 
 def forget(db: sqlite3.Connection, id: str) -> None:
@@ -50,22 +54,25 @@ def forget(db: sqlite3.Connection, id: str) -> None:
         db.execute(f"DELETE FROM {table} WHERE id = ?", (id,))
 
 
-def sweep(db: sqlite3.Connection, now: float) -> int:
-    """Take back what was lost, give up what waited too long, and forget what is old; how many leases have ended.
-
-    A job is known for as long again as its result was kept.
-    """
-    lost = db.execute(
-        "SELECT id, attempts, once FROM jobs WHERE state = 'running' AND lease <= ?", (now,)
-    ).fetchall()
+def take_back(db: sqlite3.Connection, now: float) -> int:
+    """Take the jobs back whose leases have ended; how many."""
+    query = "SELECT id, attempts, once FROM jobs WHERE state = 'running' AND lease <= ?"
+    lost = db.execute(query, (now,)).fetchall()
     for id, attempt, once in lost:
         if once:
             end(db, id, State.FAILED, ONCE, now)
         else:
-            put_back(db, id, attempt, now, 1, now)
-    over = db.execute(
-        "SELECT id, state, gone FROM jobs WHERE state != 'running' AND expires <= ? LIMIT 1000", (now,)
-    ).fetchall()
+            put_back(db, id, attempt, now, 1, 0, now)
+    return len(lost)
+
+
+def give_up(db: sqlite3.Connection, now: float) -> bool:
+    """Give up what waited too long, and forget what is old; whether there may be more.
+
+    A job is known for as long again as its result was kept.
+    """
+    query = "SELECT id, state, gone FROM jobs WHERE state != 'running' AND expires <= ? LIMIT ?"
+    over = db.execute(query, (now, MOST_OVER)).fetchall()
     for id, state, gone in over:
         if state == State.QUEUED:
             end(db, id, State.EXPIRED, WAITED_TOO_LONG, now)
@@ -75,4 +82,4 @@ def sweep(db: sqlite3.Connection, now: float) -> int:
             for table in ("requests", "results"):
                 db.execute(f"DELETE FROM {table} WHERE id = ?", (id,))
             db.execute("UPDATE jobs SET gone = 1, expires = ? + keep_s WHERE id = ?", (now, id))
-    return len(lost)
+    return len(over) == MOST_OVER

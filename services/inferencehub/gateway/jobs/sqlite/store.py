@@ -7,12 +7,22 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from inferencehub.gateway.jobs.record import Claim, JobRecord, NewJob, Result, State
+from inferencehub.gateway.jobs.record import Claim, JobRecord, NewJob, Result, State, lane_of
 from inferencehub.gateway.jobs.sqlite import ends, turns
 from inferencehub.gateway.jobs.sqlite.database import Database
 from inferencehub.gateway.jobs.sqlite.tables import RECORD, SCHEMA, record_of
-from inferencehub.gateway.jobs.store import Waiting, gone, key_reused, no_job, not_to_retry, too_many
+from inferencehub.gateway.jobs.store import (
+    CANCELLED,
+    Attempt,
+    Waiting,
+    gone,
+    key_reused,
+    no_job,
+    not_to_retry,
+    too_many,
+)
 
+SAME = f"SELECT digest, {RECORD} FROM jobs WHERE owner = ? AND key = ? AND key != ''"
 FARTHEST = 1000  # a place beyond is not counted: each question would cost as much as the queue is long
 
 
@@ -45,8 +55,7 @@ class SqliteStore:
 
         def work(db: sqlite3.Connection) -> JobRecord:
             if job.key:
-                query = f"SELECT digest, {RECORD} FROM jobs WHERE owner = ? AND key = ?"
-                same = db.execute(query, (job.owner, job.key)).fetchone()
+                same = db.execute(SAME, (job.owner, job.key)).fetchone()
                 if same is not None:
                     if same[0] != job.digest:
                         raise key_reused(job.key, same[1])
@@ -61,22 +70,25 @@ class SqliteStore:
 
     async def claim(self, places: Mapping[str, int], lease_s: float, now: float) -> list[Claim]:
         """See `Store`."""
-        return await self._database.do(
-            lambda db: [
-                claim
-                for model, most in places.items()
-                for claim in turns.claim(db, model, most, now + lease_s, now)
-            ]
-        )
 
-    async def renew(self, attempts: Sequence[tuple[str, int]], lease_s: float, now: float) -> set[str]:
+        def work(db: sqlite3.Connection) -> list[Claim]:
+            turns.move_due(db, now)
+            return [
+                claim
+                for lane, most in places.items()
+                for claim in turns.claim(db, lane, most, now + lease_s, now)
+            ]
+
+        claims = await self._database.do(work)
+        self._waiting -= len(claims)
+        return claims
+
+    async def renew(self, attempts: Sequence[Attempt], lease_s: float, now: float) -> set[Attempt]:
         """See `Store`."""
 
-        def work(db: sqlite3.Connection) -> set[str]:
+        def work(db: sqlite3.Connection) -> set[Attempt]:
             query = "UPDATE jobs SET lease = ? WHERE id = ? AND attempts = ? AND state = 'running'"
-            return {
-                id for id, attempt in attempts if db.execute(query, (now + lease_s, id, attempt)).rowcount
-            }
+            return {one for one in attempts if db.execute(query, (now + lease_s, *one)).rowcount}
 
         return await self._database.do(work)
 
@@ -86,9 +98,11 @@ class SqliteStore:
         """See `Store`."""
         return await self._database.do(lambda db: ends.finish(db, id, attempt, state, error, result, now))
 
-    async def put_back(self, id: str, attempt: int, not_before: float, lost: int, now: float) -> None:
+    async def put_back(
+        self, id: str, attempt: int, not_before: float, lost: int, refused: int, now: float
+    ) -> None:
         """See `Store`."""
-        await self._database.do(lambda db: ends.put_back(db, id, attempt, not_before, lost, now))
+        await self._database.do(lambda db: ends.put_back(db, id, attempt, not_before, lost, refused, now))
 
     async def job(self, owner: str, id: str) -> JobRecord:
         """See `Store`."""
@@ -120,7 +134,7 @@ class SqliteStore:
 
         def work(db: sqlite3.Connection) -> JobRecord:
             if not record(db, owner, id).state.ended:
-                ends.end(db, id, State.CANCELLED, "it was cancelled", now)
+                ends.end(db, id, State.CANCELLED, CANCELLED, now)
             return record(db, owner, id)
 
         return await self._database.do(work)
@@ -135,11 +149,11 @@ class SqliteStore:
                 raise not_to_retry(there)
             db.execute("DELETE FROM results WHERE id = ?", (id,))
             db.execute(
-                "UPDATE jobs SET refusals = 0, losses = 0, status = 0, error = '', started = NULL, ended = NULL, "
-                "gone = 0, expires = ? + keep_s WHERE id = ?",
-                (now, id),
+                "UPDATE jobs SET refusals = 0, losses = 0, status = 0, error = '', started = NULL, ended = NULL "
+                "WHERE id = ?",
+                (id,),
             )
-            turns.wait(db, id, now)
+            turns.wait(db, id, now, now)
             return record(db, owner, id)
 
         return await self._database.do(work)
@@ -155,15 +169,21 @@ class SqliteStore:
 
     async def sweep(self, now: float) -> int:
         """See `Store`."""
-        return await self._database.do(lambda db: ends.sweep(db, now))
+        lost = await self._database.do(lambda db: ends.take_back(db, now))
+        while await self._database.do(lambda db: ends.give_up(db, now)):
+            pass
+        return lost
 
     async def waiting(self, now: float) -> dict[str, Waiting]:
         """See `Store`."""
-        query = "SELECT model, count(*), min(created) FROM jobs WHERE state = 'queued' AND not_before <= ? GROUP BY model"
+        query = (
+            "SELECT lane, count(*), min(created) FROM jobs WHERE state = 'queued' AND due = 1 GROUP BY lane"
+        )
 
         def work(db: sqlite3.Connection) -> dict[str, Waiting]:
             self._count(db)
-            return {model: Waiting(jobs, oldest) for model, jobs, oldest in db.execute(query, (now,))}
+            turns.move_due(db, now)
+            return {lane: Waiting(jobs, oldest) for lane, jobs, oldest in db.execute(query)}
 
         return await self._database.do(work)
 
@@ -198,8 +218,9 @@ def placed(db: sqlite3.Connection, owner: str, id: str) -> JobRecord:
     if found.state is not State.QUEUED:
         return found
     query = (
-        "SELECT count(*) FROM (SELECT 1 FROM jobs WHERE state = 'queued' AND model = ? AND owner = ? "
-        "AND (priority > ? OR (priority = ? AND id < ?)) LIMIT ?)"
+        f"SELECT count(*) FROM (SELECT 1 FROM jobs WHERE {turns.DUE} "
+        "AND (priority > ? OR (priority = ? AND (created, id) < (?, ?))) LIMIT ?)"
     )
-    values = (found.model, owner, found.priority, found.priority, id, FARTHEST)
-    return msgspec.structs.replace(found, place=db.execute(query, values).fetchone()[0])
+    values = (found.priority, found.priority, found.created, id, FARTHEST)
+    lane = lane_of(found.model, found.version)
+    return msgspec.structs.replace(found, place=db.execute(query, (lane, owner, *values)).fetchone()[0])

@@ -6,72 +6,77 @@ import sqlite3
 
 from inferencehub.gateway.jobs.record import Claim, NewJob
 
+MOST_MOVED = 1000  # at a time
+DUE = "state = 'queued' AND due = 1 AND lane = ? AND owner = ?"
 NEXT = (
-    "SELECT id, attempts + 1, caller, tenant, owner, weight, model, data, once, refusals, losses "
-    "FROM jobs JOIN requests USING (id) WHERE state = 'queued' AND model = ? AND owner = ? AND not_before <= ? "
-    "ORDER BY priority DESC, id LIMIT ?"
+    "SELECT id, attempts + 1, caller, tenant, owner, weight, lane, rows, once, refusals, losses, data "
+    f"FROM jobs JOIN requests USING (id) WHERE {DUE} ORDER BY priority DESC, created, id LIMIT 1"
 )
 
 
 def add(db: sqlite3.Connection, job: NewJob) -> None:
     """Keep a new job."""
     db.execute(
-        "INSERT INTO jobs (id, owner, caller, tenant, model, version, key, digest, priority, weight, once, keep_s, "
-        "created, not_before, expires) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO jobs (id, owner, caller, tenant, model, version, lane, rows, key, digest, priority, weight, once, "
+        "keep_s, created, not_before, expires) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
-            *(job.id, job.owner, job.caller, job.tenant, job.model, job.version, job.key, job.digest),
-            *(job.priority, job.weight, job.once, job.keep_s),
+            *(job.id, job.owner, job.caller, job.tenant, job.model, job.version, job.lane, job.rows),
+            *(job.key, job.digest, job.priority, job.weight, job.once, job.keep_s),
             *(job.created, job.not_before, max(job.created, job.not_before) + job.keep_s),
         ),
     )
     db.execute("INSERT INTO requests VALUES (?, ?)", (job.id, job.request))
-    enter(db, job.model, job.owner)
+    if job.not_before <= job.created:
+        enter(db, job.id)
 
 
-def wait(db: sqlite3.Connection, id: str, not_before: float) -> None:
-    """Let a job wait again."""
-    db.execute("UPDATE jobs SET state = 'queued', not_before = ? WHERE id = ?", (not_before, id))
-    enter(db, *db.execute("SELECT model, owner FROM jobs WHERE id = ?", (id,)).fetchone())
-
-
-def enter(db: sqlite3.Connection, model: str, owner: str) -> None:
-    """An owner has a job waiting. One who had none takes the turn of who is next, and makes up for nothing."""
+def wait(db: sqlite3.Connection, id: str, not_before: float, now: float) -> None:
+    """Let a job wait again, with its time to wait begun anew."""
     db.execute(
-        "INSERT OR IGNORE INTO flows SELECT ?, ?, coalesce(min(turn), 0) FROM flows WHERE model = ?",
-        (model, owner, model),
+        "UPDATE jobs SET state = 'queued', due = 0, gone = 0, not_before = ?, expires = ? + keep_s WHERE id = ?",
+        (not_before, max(not_before, now), id),
+    )
+    if not_before <= now:
+        enter(db, id)
+
+
+def enter(db: sqlite3.Connection, id: str) -> None:
+    """A job may run. An owner who had none takes the turn of who is next, and makes up for nothing."""
+    query = "UPDATE jobs SET due = 1 WHERE id = ? RETURNING lane, owner"
+    ((lane, owner),) = db.execute(query, (id,)).fetchall()
+    db.execute(
+        "INSERT OR IGNORE INTO flows SELECT ?, ?, coalesce(min(turn), 0) FROM flows WHERE lane = ?",
+        (lane, owner, lane),
     )
 
 
-def claim(db: sqlite3.Connection, model: str, most: int, lease: float, now: float) -> list[Claim]:
-    """Take at most so many jobs of a model, with leases until `lease`."""
+def move_due(db: sqlite3.Connection, now: float) -> None:
+    """Let those jobs wait for their turn whose time has come."""
+    query = "SELECT id FROM jobs WHERE state = 'queued' AND due = 0 AND not_before <= ? LIMIT ?"
+    for (id,) in db.execute(query, (now, MOST_MOVED)).fetchall():
+        enter(db, id)
+
+
+def claim(db: sqlite3.Connection, lane: str, most: int, lease: float, now: float) -> list[Claim]:
+    """Take jobs of a lane until they have so many rows, with leases until `lease`."""
     claims: list[Claim] = []
-    while len(claims) < most:
-        owners = db.execute(
-            "SELECT owner FROM flows WHERE model = ? ORDER BY turn, owner", (model,)
-        ).fetchall()
-        left = most - len(claims) if len(owners) == 1 else 1
-        taken = next(
-            (found for (owner,) in owners if (found := take(db, model, owner, left, lease, now))), []
-        )
-        if not taken:
+    while most > 0:
+        query = "SELECT owner FROM flows WHERE lane = ? ORDER BY turn, owner LIMIT 1"
+        next = db.execute(query, (lane,)).fetchone()
+        if next is None:
             break
-        claims += taken
-    return claims
-
-
-def take(db: sqlite3.Connection, model: str, owner: str, most: int, lease: float, now: float) -> list[Claim]:
-    """Take an owner's next jobs."""
-    claims = [Claim(*row) for row in db.execute(NEXT, (model, owner, now, most))]
-    for one in claims:
-        db.execute(
-            "UPDATE jobs SET state = 'running', attempts = ?, started = ?, lease = ? WHERE id = ?",
-            (one.attempt, now, lease, one.id),
+        (owner,) = next
+        row = db.execute(NEXT, (lane, owner)).fetchone()
+        if row is None:  # none of the owner's is left
+            db.execute("DELETE FROM flows WHERE lane = ? AND owner = ?", (lane, owner))
+            continue
+        one = Claim(*row)
+        query = (
+            "UPDATE jobs SET state = 'running', due = 0, attempts = ?, started = ?, lease = ? WHERE id = ?"
         )
-    turn = sum(1 / one.weight for one in claims)
-    if turn:
-        db.execute("UPDATE flows SET turn = turn + ? WHERE model = ? AND owner = ?", (turn, model, owner))
-    if len(claims) < most:
-        query = "SELECT 1 FROM jobs WHERE state = 'queued' AND model = ? AND owner = ? LIMIT 1"
-        if db.execute(query, (model, owner)).fetchone() is None:
-            db.execute("DELETE FROM flows WHERE model = ? AND owner = ?", (model, owner))
+        db.execute(query, (one.attempt, now, lease, one.id))
+        query = "UPDATE flows SET turn = turn + ? WHERE lane = ? AND owner = ?"
+        db.execute(query, (one.rows / one.weight, lane, owner))
+        claims.append(one)
+        most -= one.rows
     return claims

@@ -1,0 +1,114 @@
+"""Attempts that run here: what a front needs to run one, and what comes out of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from inferencehub.gateway.jobs.record import Claim, Result
+
+
+class Outcome(NamedTuple):
+    """How an attempt ended.
+
+    Args:
+        result: what a call would have been answered; status 0 for nothing.
+        error: why it failed; "" if it did not.
+        refused: whether it may be tried again: nothing ran, or what ran was lost.
+        ran: whether the model may have run.
+        lost: pods that were lost with it.
+        busy: whether it was refused for lack of room, which says nothing of the job.
+    """
+
+    result: Result
+    error: str
+    refused: bool
+    ran: bool
+    lost: int
+    busy: bool = False
+
+
+class Running:
+    """One attempt that runs.
+
+    Args:
+        claim: what runs.
+
+    `stop` ends it, and `in_lane` says whether a lane counts it already; its front sets both.
+    """
+
+    __slots__ = ("claim", "entered", "stop")
+
+    def __init__(self, claim: Claim) -> None:
+        self.claim = claim
+        self.stop: Callable[[], None] = lambda: None
+        self.entered: Callable[[], bool] = lambda: False
+
+    @property
+    def in_lane(self) -> bool:
+        """Whether its call has entered a lane."""
+        return self.entered()
+
+    def leave(self) -> None:
+        """Nobody needs its outcome any more."""
+        self.stop()
+
+
+class Run(Protocol):
+    """Runs an attempt; a front does that."""
+
+    def __call__(self, running: Running, ended: Callable[[Outcome], None]) -> None:
+        """Begin to run an attempt. `ended` gets its outcome, once."""
+
+
+class Attempts:
+    """All attempts that run here; `none` is set while there are none."""
+
+    def __init__(self) -> None:
+        self._all: dict[tuple[str, int], Running] = {}
+        self._by_id: dict[str, list[Running]] = {}
+        self._of_lane: Counter[str] = Counter()
+        self.none = asyncio.Event()
+        self.none.set()
+
+    def __contains__(self, one: Running) -> bool:
+        return self._all.get((one.claim.id, one.claim.attempt)) is one
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def add(self, one: Running) -> None:
+        """One begins."""
+        self._all[one.claim.id, one.claim.attempt] = one
+        self._by_id.setdefault(one.claim.id, []).append(one)
+        self._of_lane[one.claim.lane] += 1
+        self.none.clear()
+
+    def remove(self, one: Running) -> None:
+        """One has ended, or was left."""
+        if one in self:
+            del self._all[one.claim.id, one.claim.attempt]
+            self._of_lane[one.claim.lane] -= 1
+            self._by_id[one.claim.id].remove(one)
+            if not self._by_id[one.claim.id]:
+                del self._by_id[one.claim.id]
+            if not self._all:
+                self.none.set()
+
+    def of(self, id: str) -> list[Running]:
+        """Those of a job."""
+        return list(self._by_id.get(id, ()))
+
+    def all(self) -> list[Running]:
+        """All of them."""
+        return list(self._all.values())
+
+    def count(self, lane: str) -> int:
+        """How many run for a lane."""
+        return self._of_lane[lane]
+
+    def outside(self, lane: str) -> int:
+        """Rows of those for a lane that it does not count yet: their requests are being read."""
+        return sum(one.claim.rows for one in self._all.values() if one.claim.lane == lane and not one.in_lane)

@@ -1,0 +1,100 @@
+"""What only the store in SQLite does."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inferencehub.core.files.watched import BadFile
+from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.gateway.jobs.sqlite.store import SAME, SqliteStore
+from tests.gateway.jobs.stores import MOST, claim, job, refused, states
+
+
+async def test_all_is_there_after_a_start(tmp_path: Path) -> None:
+    file = str(tmp_path / "jobs.db")
+    for expected in ({}, {"1": "queued", "2": "running"}):
+        store = SqliteStore(file, MOST)
+        await store.start()
+        assert await states(store) == expected
+        if not expected:
+            await store.add(job("2"))
+            await claim(store)
+            await store.add(job("1"))
+        await store.stop()
+
+
+async def test_it_is_for_one_gateway(tmp_path: Path) -> None:
+    file = str(tmp_path / "jobs.db")
+    first = SqliteStore(file, MOST)
+    await first.start()
+    with pytest.raises(BadFile, match="another gateway has it open, and it is for one"):
+        await SqliteStore(file, MOST).start()
+    await first.stop()
+    await first.start()
+    await first.stop()
+
+
+async def test_a_key_is_found_by_its_index(tmp_path: Path) -> None:
+    """Else each job with a key would cost as much as its owner has jobs."""
+    store = SqliteStore(str(tmp_path / "jobs.db"), MOST)
+    await store.start()
+    query = f"EXPLAIN QUERY PLAN {SAME}"
+    plan = await store._database.do(lambda db: db.execute(query, ("a", "k")).fetchall())
+    assert "USING INDEX keys" in str(plan)
+    await store.stop()
+
+
+async def test_one_work_that_fails_takes_no_others_along(tmp_path: Path) -> None:
+    store = SqliteStore(str(tmp_path / "jobs.db"), MOST)
+    await store.start()
+
+    def fails(db: Any) -> None:
+        db.execute("INSERT INTO jobs (id) VALUES ('half')")
+
+    done = await asyncio.gather(
+        store.add(job("1")), store._database.do(fails), store.add(job("2")), return_exceptions=True
+    )
+    assert isinstance(done[1], HubError)
+    assert done[1].kind is Kind.NOT_READY
+    assert await states(store) == {"1": "queued", "2": "queued"}
+    await store.stop()
+
+
+async def test_a_store_that_is_closed_answers(tmp_path: Path) -> None:
+    store = SqliteStore(str(tmp_path / "jobs.db"), MOST)
+    await store.start()
+    await store.stop()
+    assert await refused(store.job("a", "1")) is Kind.NOT_READY
+
+
+@pytest.mark.parametrize("content", [b"no database at all" * 100, None])
+async def test_a_file_that_is_none_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "jobs.db"
+    if content is None:
+        file.mkdir()
+    else:
+        file.write_bytes(content)
+    with pytest.raises(BadFile, match=r"^HUB_JOBS: '.*' cannot be used: "):
+        await SqliteStore(str(file), MOST).start()
+
+
+@given(weights=st.lists(st.sampled_from([0.5, 1.0, 3.0]), min_size=2, max_size=4), most=st.integers(1, 30))
+async def test_turns_are_fair_to_a_job(weights: list[float], most: int) -> None:
+    """Of owners who all have jobs waiting, none is more than one turn behind what its weight says."""
+    store = SqliteStore(":memory:", 1000)
+    await store.start()
+    try:
+        for number in range(40):
+            for owner, weight in enumerate(weights):
+                await store.add(job(f"{owner}-{number:02}", owner=str(owner), weight=weight))
+        taken = [one.owner for one in await claim(store, most)]
+        turns = [taken.count(str(owner)) / weight for owner, weight in enumerate(weights)]
+        assert max(turns) - min(turns) <= 1 / min(weights) + 1e-9
+    finally:
+        await store.stop()
