@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from inferencehub.core.process.settings import SettingError, setting
 from inferencehub.core.tls.certificate import Certificate
@@ -117,7 +118,8 @@ class GatewaySettings(CallerSettings):
     )
     jobs: str = setting(
         "",
-        "where jobs are kept: sqlite:<file> for one gateway; no jobs if empty",
+        "where jobs are kept: sqlite:<file> for one gateway, or redis://… (rediss://… with TLS) for any number: Valkey or "
+        "Redis; no jobs if empty",
     )
     jobs_queue_length: int = setting(
         100_000, "jobs that may wait; beyond it calls that would be jobs get 429", least=1, most=10_000_000
@@ -168,7 +170,7 @@ class GatewaySettings(CallerSettings):
                 "HUB_CORS_CREDENTIALS is true, so HUB_CORS_ORIGINS must name origins, and * is none: any page could "
                 "call as the browser's user"
             )
-        self.jobs_file()
+        self.check_jobs()
         self.check_callers()
         self.check()
 
@@ -182,16 +184,25 @@ class GatewaySettings(CallerSettings):
             return None
         return Certificate("HUB_TLS", self.tls_cert, self.tls_key, self.tls_ca, protocols=["http/1.1"])
 
+    @property
     def jobs_file(self) -> str:
-        """The file of SQLite that has the jobs; "" where there are none.
-
-        Raises:
-            SettingError: if `jobs` names something else.
-        """
+        """The file of SQLite that has the jobs; "" if they are elsewhere."""
         kind, _, file = self.jobs.partition(":")
-        if self.jobs and (kind != "sqlite" or not file):
-            raise SettingError(f"HUB_JOBS is '{self.jobs}', expected sqlite:<file>")
-        return file
+        return file if kind == "sqlite" else ""
+
+    def check_jobs(self) -> None:
+        """Raise `SettingError` if `jobs` names no store. What it has is not shown: a URL may have a password."""
+        if not self.jobs or self.jobs_file:
+            return
+        try:
+            url = urlsplit(self.jobs)
+            sound = url.scheme in ("redis", "rediss") and url.hostname and (url.port or True)
+        except ValueError:
+            sound = False
+        if not sound:
+            raise SettingError(
+                "HUB_JOBS names no store, expected sqlite:<file>, redis://host:port or rediss://…"
+            )
 
     def on_demand(self) -> dict[str, OnDemand]:
         """`on_demand_models` as a dict by model name.

@@ -13,7 +13,7 @@ from inferencehub.gateway.http_api.jobs.pages import JobPages
 from inferencehub.gateway.http_api.jobs.runs import JobRuns
 from inferencehub.gateway.http_api.routes import endpoints
 from inferencehub.gateway.jobs.collector import JobsCollector
-from inferencehub.gateway.jobs.sqlite.store import SqliteStore
+from inferencehub.gateway.jobs.store import Store
 from inferencehub.gateway.jobs.submit import Jobs
 from inferencehub.gateway.jobs.worker import Worker
 from inferencehub.gateway.metrics import Metrics
@@ -38,7 +38,7 @@ class JobFront:
         runs = Calls(calls.table, calls.unknown, patient, [LoadShedding()])
         self._threads = ThreadPoolExecutor(thread_name_prefix="jobs-json")
         run = JobRuns(endpoints(runs), metrics.jobs, access, held, self._threads, settings.max_body_bytes)
-        store = SqliteStore(settings.jobs_file(), settings.jobs_queue_length)
+        store = store_of(settings)
         worker = Worker(store, calls.table, run)
         metrics.registry.register(JobsCollector(worker))
         self.jobs = Jobs(store, worker, settings.job_ttl_s)
@@ -61,3 +61,14 @@ class JobFront:
         """Close the store: nobody asks any more."""
         await self.jobs.store.stop()
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def store_of(settings: GatewaySettings) -> Store:
+    """The store that the settings name; only its own library is loaded."""
+    if settings.jobs_file:
+        from inferencehub.gateway.jobs.sqlite.store import SqliteStore
+
+        return SqliteStore(settings.jobs_file, settings.jobs_queue_length)
+    from inferencehub.gateway.jobs.valkey.store import ValkeyStore
+
+    return ValkeyStore(settings.jobs, settings.jobs_queue_length)

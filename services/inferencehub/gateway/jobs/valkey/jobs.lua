@@ -1,0 +1,346 @@
+-- All changes of jobs, each in one step of the server. KEYS[1] is the beginning of all keys, ARGV[1] what to do.
+--
+--   job:<id>             hash: what is known of a job
+--   request:<id>         what it runs
+--   result:<id>          hash: lines, body
+--   key:<owner>:<key>    id of the job with an idempotency key
+--   wait:<lane>:<owner>  sorted set of jobs that may run now, by priority and age
+--   later                sorted set of jobs that may not run yet, by the time when they may
+--   flows:<lane>         sorted set of owners who have such jobs, by their turn: the least comes next
+--   queued:<lane>        sorted set of jobs that may run now, by the time when they came
+--   lanes                set of lanes with such jobs
+--   leases               sorted set of jobs that run, by the end of their lease
+--   expires              sorted set of all other jobs, by when they are given up or forgotten
+--   owned:<owner>        sorted set of an owner's jobs, by id
+--
+-- Owners, lanes and idempotency keys come in a form without ':'; 'l', 'o' and 'k' of a job are its own so.
+
+local PRIORITIES, MOST_MOVED = 9, 1000
+local MOST_LOSSES = 2
+local RECORD = {'id', 'model', 'version', 'state', 'priority', 'attempts', 'created', 'not_before', 'started', 'ended',
+  'expires', 'status', 'error'}
+
+local call = redis.call
+local prefix = KEYS[1]
+
+local function key(...)
+  return prefix .. table.concat({...}, ':')
+end
+
+local function get(id, ...)
+  return call('HMGET', key('job', id), ...)
+end
+
+local function set(id, ...)
+  call('HSET', key('job', id), ...)
+end
+
+local function record(id)
+  return get(id, unpack(RECORD))
+end
+
+-- A job of an owner is there.
+local function owned(owner, id)
+  return call('ZSCORE', key('owned', owner), id)
+end
+
+-- A job may run now. An owner who had none waiting takes the turn of who is next, and makes up for nothing.
+local function enter(id)
+  local lane, o, priority, created = unpack(get(id, 'l', 'o', 'priority', 'created'))
+  -- Higher priorities first, then the older: milliseconds since 1970 have 13 digits.
+  local score = (PRIORITIES - priority) * 1e13 + math.floor(created * 1000)
+  call('ZADD', key('wait', lane, o), score, id)
+  call('ZADD', key('queued', lane), created, id)
+  call('SADD', key('lanes'), lane)
+  if not call('ZSCORE', key('flows', lane), o) then
+    local first = call('ZRANGE', key('flows', lane), 0, 0, 'WITHSCORES')
+    call('ZADD', key('flows', lane), first[2] or 0, o)
+  end
+end
+
+-- A job waits no longer.
+local function leave(id)
+  local lane, o = unpack(get(id, 'l', 'o'))
+  call('ZREM', key('later'), id)
+  call('ZREM', key('wait', lane, o), id)
+  call('ZREM', key('queued', lane), id)
+  if call('ZCARD', key('wait', lane, o)) == 0 then
+    call('ZREM', key('flows', lane), o)
+  end
+  if call('ZCARD', key('queued', lane)) == 0 then
+    call('SREM', key('lanes'), lane)
+  end
+end
+
+local function expire(id, at)
+  set(id, 'expires', at)
+  call('ZADD', key('expires'), at, id)
+end
+
+-- A job waits, with its time to wait begun anew.
+local function wait(id, not_before, now)
+  set(id, 'state', 'queued', 'not_before', not_before, 'gone', '')
+  call('ZREM', key('leases'), id)
+  expire(id, math.max(now, not_before) + get(id, 'keep_s')[1])
+  if tonumber(not_before) > tonumber(now) then
+    call('ZADD', key('later'), not_before, id)
+  else
+    enter(id)
+  end
+end
+
+-- A job has ended; from now on no attempt holds it.
+local function finish(id, state, why, status, now)
+  set(id, 'state', state, 'error', why, 'status', status, 'ended', now)
+  call('ZREM', key('leases'), id)
+  expire(id, now + get(id, 'keep_s')[1])
+end
+
+local function holds(id, attempt)
+  local state, attempts = unpack(get(id, 'state', 'attempts'))
+  return state == 'running' and attempts == attempt
+end
+
+local function forget(id)
+  local o, k = unpack(get(id, 'o', 'k'))
+  leave(id)
+  call('ZREM', key('leases'), id)
+  call('ZREM', key('expires'), id)
+  call('ZREM', key('owned', o), id)
+  if k ~= '' then
+    call('DEL', key('key', o, k))
+  end
+  call('DEL', key('job', id), key('request', id), key('result', id))
+end
+
+local function move_due(now)
+  for _, id in ipairs(call('ZRANGEBYSCORE', key('later'), '-inf', now, 'LIMIT', 0, MOST_MOVED)) do
+    call('ZREM', key('later'), id)
+    enter(id)
+  end
+end
+
+local function put_back(id, attempt, not_before, lost, refused, now, why)
+  if not holds(id, attempt) then
+    return
+  end
+  local losses = call('HINCRBY', key('job', id), 'losses', lost)
+  call('HINCRBY', key('job', id), 'refusals', refused)
+  if losses >= MOST_LOSSES then
+    finish(id, 'failed', why, 0, now)
+  else
+    wait(id, not_before, now)
+  end
+end
+
+local todo = {}
+
+-- most, now, owner, key, digest, id, request, field, value, ...
+function todo.add(most, now, o, k, digest, id, request, ...)
+  if k ~= '' then
+    local same = call('GET', key('key', o, k))
+    if same then
+      if get(same, 'digest')[1] ~= digest then
+        return {'reused', same}
+      end
+      return {'kept', unpack(record(same))}
+    end
+  end
+  local waiting = call('ZCARD', key('later'))
+  for _, lane in ipairs(call('SMEMBERS', key('lanes'))) do
+    waiting = waiting + call('ZCARD', key('queued', lane))
+  end
+  if waiting >= tonumber(most) then
+    return {'full'}
+  end
+  set(id, 'id', id, 'o', o, 'k', k, 'digest', digest, 'state', 'queued', 'attempts', 0, 'refusals', 0, 'losses', 0,
+    'started', '', 'ended', '', 'status', 0, 'error', '', ...)
+  call('SET', key('request', id), request)
+  call('ZADD', key('owned', o), 0, id)
+  if k ~= '' then
+    call('SET', key('key', o, k), id)
+  end
+  wait(id, get(id, 'not_before')[1], now)
+  return {'kept', unpack(record(id))}
+end
+
+-- lease, now, lane, most, ...
+function todo.claim(until_, now, ...)
+  move_due(now)
+  local claims, places = {}, {...}
+  for place = 1, #places, 2 do
+    local lane, most = places[place], tonumber(places[place + 1])
+    while most > 0 do
+      local o = call('ZRANGE', key('flows', lane), 0, 0)[1]
+      if not o then
+        break
+      end
+      local id = call('ZRANGE', key('wait', lane, o), 0, 0)[1]
+      leave(id)
+      call('ZREM', key('expires'), id)
+      call('HINCRBY', key('job', id), 'attempts', 1)
+      set(id, 'state', 'running', 'started', now)
+      call('ZADD', key('leases'), until_, id)
+      local claim = get(id, 'id', 'attempts', 'caller', 'tenant', 'owner', 'weight', 'lane', 'rows', 'once', 'refusals', 'losses')
+      table.insert(claim, call('GET', key('request', id)))
+      table.insert(claims, claim)
+      if call('ZSCORE', key('flows', lane), o) then
+        call('ZINCRBY', key('flows', lane), claim[8] / claim[6], o)
+      end
+      most = most - claim[8]
+    end
+  end
+  return claims
+end
+
+-- lease, id, attempt, ...
+function todo.renew(lease, ...)
+  local held, attempts = {}, {...}
+  for place = 1, #attempts, 2 do
+    local id = attempts[place]
+    if holds(id, attempts[place + 1]) then
+      call('ZADD', key('leases'), lease, id)
+      table.insert(held, id)
+      table.insert(held, attempts[place + 1])
+    end
+  end
+  return held
+end
+
+function todo.finish(now, id, attempt, state, why, status, lines, body)
+  if not holds(id, attempt) then
+    return 0
+  end
+  if tonumber(status) > 0 then
+    call('HSET', key('result', id), 'lines', lines, 'body', body)
+  end
+  finish(id, state, why, status, now)
+  if state == 'succeeded' then
+    call('DEL', key('request', id))
+  end
+  return 1
+end
+
+function todo.put_back(now, id, attempt, not_before, lost, refused, why)
+  put_back(id, attempt, not_before, lost, refused, now, why)
+  return 1
+end
+
+function todo.job(o, id)
+  if not owned(o, id) then
+    return {}
+  end
+  local found = record(id)
+  if found[4] == 'queued' then
+    local place = call('ZRANK', key('wait', get(id, 'l')[1], o), id)
+    if place then
+      table.insert(found, place)
+    end
+  end
+  return found
+end
+
+function todo.result(o, id)
+  if not owned(o, id) then
+    return {}
+  end
+  local found = record(id)
+  local result = call('HMGET', key('result', id), 'lines', 'body')
+  return {found, result}
+end
+
+-- owner, state, model, most, before
+function todo.listed(o, state, model, most, before)
+  local found, from = {}, before == '' and '+' or '(' .. before
+  while #found < tonumber(most) do
+    local ids = call('ZREVRANGEBYLEX', key('owned', o), from, '-', 'LIMIT', 0, 100)
+    if #ids == 0 then
+      break
+    end
+    for _, id in ipairs(ids) do
+      local one = record(id)
+      if (state == '' or one[4] == state) and (model == '' or one[2] == model) and #found < tonumber(most) then
+        table.insert(found, one)
+      end
+    end
+    from = '(' .. ids[#ids]
+  end
+  return found
+end
+
+function todo.cancel(now, o, id, why)
+  if not owned(o, id) then
+    return {}
+  end
+  local state = get(id, 'state')[1]
+  if state == 'queued' or state == 'running' then
+    leave(id)
+    finish(id, 'cancelled', why, 0, now)
+  end
+  return record(id)
+end
+
+function todo.retry(now, o, id)
+  if not owned(o, id) then
+    return {}
+  end
+  local state = get(id, 'state')[1]
+  local ended = state == 'failed' or state == 'cancelled' or state == 'expired'
+  if not ended or call('EXISTS', key('request', id)) == 0 then
+    return {'no', unpack(record(id))}
+  end
+  call('DEL', key('result', id))
+  set(id, 'refusals', 0, 'losses', 0, 'status', 0, 'error', '', 'started', '', 'ended', '')
+  wait(id, now, now)
+  return {'yes', unpack(record(id))}
+end
+
+function todo.delete(o, id)
+  if not owned(o, id) then
+    return 0
+  end
+  forget(id)
+  return 1
+end
+
+-- Take back what was lost, give up what waited too long, and forget what is old; how many were lost, and whether there may be
+-- more to forget.
+function todo.sweep(now, lost, once, waited)
+  local ids = call('ZRANGEBYSCORE', key('leases'), '-inf', now, 'LIMIT', 0, MOST_MOVED)
+  for _, id in ipairs(ids) do
+    local attempt, only = unpack(get(id, 'attempts', 'once'))
+    if only == '1' then
+      finish(id, 'failed', once, 0, now)
+    else
+      put_back(id, attempt, now, 1, 0, now, lost)
+    end
+  end
+  move_due(now)
+  local over = call('ZRANGEBYSCORE', key('expires'), '-inf', now, 'LIMIT', 0, MOST_MOVED)
+  for _, id in ipairs(over) do
+    local state, gone, keep_s = unpack(get(id, 'state', 'gone', 'keep_s'))
+    if state == 'queued' then
+      leave(id)
+      finish(id, 'expired', waited, 0, now)
+    elseif gone == '1' then
+      forget(id)
+    else
+      call('DEL', key('request', id), key('result', id))
+      set(id, 'gone', '1')
+      expire(id, now + keep_s)
+    end
+  end
+  return {#ids, #over}
+end
+
+function todo.waiting(now)
+  move_due(now)
+  local found = {}
+  for _, lane in ipairs(call('SMEMBERS', key('lanes'))) do
+    local oldest = call('ZRANGE', key('queued', lane), 0, 0, 'WITHSCORES')
+    table.insert(found, {lane, call('ZCARD', key('queued', lane)), oldest[2]})
+  end
+  return found
+end
+
+return todo[ARGV[1]](unpack(ARGV, 2))

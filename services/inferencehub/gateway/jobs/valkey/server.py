@@ -1,0 +1,147 @@
+"""A connection to Valkey or Redis that runs our script. Steps that wait together are one message, and one answer.
+
+Nothing is sent twice by itself: what was sent may have been done. So the client's own retries are off, and who asks decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from hashlib import sha1
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+
+from inferencehub.core.files.watched import BadFile
+from inferencehub.core.values.errors import HubError, Kind
+
+logger = logging.getLogger(__name__)
+
+SCRIPT = files("inferencehub.gateway.jobs.valkey").joinpath("jobs.lua").read_bytes()
+SHA = sha1(SCRIPT, usedforsecurity=False).hexdigest()
+CONNECT_S, ANSWER_S = 2.0, 5.0
+MOST_AT_ONCE = 500  # steps of a message
+MOST_SENT = 4  # messages without an answer
+UNKNOWN = "unknown"  # durability, as long as the server was not there
+Step = Sequence[bytes | str | float]
+
+
+class Asked(NamedTuple):
+    """A step, and who waits for its result."""
+
+    step: Step
+    future: asyncio.Future[Any]
+
+
+class Server:
+    """See the module's text.
+
+    Args:
+        url: redis://, rediss:// with user, password, host, port and database.
+        prefix: the beginning of all keys.
+    """
+
+    def __init__(self, url: str, prefix: str) -> None:
+        self._prefix = prefix
+        self._client = Redis.from_url(
+            url,
+            socket_connect_timeout=CONNECT_S,
+            socket_timeout=ANSWER_S,
+            retry=Retry(NoBackoff(), 0),
+            max_connections=MOST_SENT + 1,
+        )
+        self._asked: list[Asked] = []
+        self._sending: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> str:
+        """Look whether the server is there and can be used; what it says of its durability.
+
+        A server that is not there is no reason to end: jobs are refused until it is.
+
+        Raises:
+            BadFile: if it may throw jobs away.
+        """
+        try:
+            found = await self._client.config_get(
+                "maxmemory", "maxmemory-policy", "appendonly", "appendfsync"
+            )
+        except ResponseError:  # hosted ones do not tell
+            return "untold"
+        except RedisError as error:
+            logger.warning("the store of jobs is not there yet", extra={"error": str(error)})
+            return UNKNOWN
+        if found["maxmemory"] != "0" and found["maxmemory-policy"] != "noeviction":
+            raise BadFile(
+                f"HUB_JOBS: the server's maxmemory-policy is {found['maxmemory-policy']}, expected noeviction: it would "
+                "throw jobs away"
+            )
+        return str(found["appendfsync"]) if found["appendonly"] == "yes" else "none"
+
+    async def close(self) -> None:
+        """Wait for what was asked, and disconnect."""
+        while self._sending:
+            await asyncio.wait(self._sending)
+        await self._client.aclose()
+
+    async def do(self, *step: bytes | str | float) -> Any:
+        """Run a step of the script.
+
+        Raises:
+            HubError: NOT_READY if the server can't be reached, or fails.
+        """
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._asked.append(Asked(step, future))
+        if len(self._sending) < MOST_SENT:
+            self._send()
+        return await future
+
+    def _send(self) -> None:
+        task = asyncio.get_running_loop().create_task(self._message())
+        self._sending.add(task)
+        task.add_done_callback(self._sent)
+
+    def _sent(self, task: asyncio.Task[None]) -> None:
+        self._sending.discard(task)
+        if self._asked and len(self._sending) < MOST_SENT:
+            self._send()
+
+    async def _message(self) -> None:
+        """Send what waits, and give results to those who asked."""
+        asked, self._asked = self._asked[:MOST_AT_ONCE], self._asked[MOST_AT_ONCE:]
+        try:
+            results = await self._execute([one.step for one in asked])
+            missing = [place for place, result in enumerate(results) if isinstance(result, NoScriptError)]
+            if missing:  # a server that has begun anew; nothing of these was done
+                await self._client.script_load(SCRIPT)
+                again = await self._execute([asked[place].step for place in missing])
+                for place, result in zip(missing, again, strict=True):
+                    results[place] = result
+        except (RedisError, OSError) as error:
+            results = [error] * len(asked)
+        for one, result in zip(asked, results, strict=True):
+            if one.future.done():
+                continue
+            if isinstance(result, Exception):
+                one.future.set_exception(unreachable(result))
+            else:
+                one.future.set_result(result)
+
+    async def _execute(self, steps: Sequence[Step]) -> list[Any]:
+        async with self._client.pipeline(transaction=False) as pipeline:
+            for step in steps:
+                pipeline.evalsha(SHA, 1, self._prefix, *step)
+            results: list[Any] = await pipeline.execute(raise_on_error=False)
+        return results
+
+
+def unreachable(error: Exception) -> HubError:
+    """The error for a step that has no result."""
+    if isinstance(error, ResponseError) and not isinstance(error, NoScriptError):
+        logger.error("the store of jobs failed", extra={"error": str(error)})
+        return HubError(Kind.NOT_READY, "the store of jobs failed; the gateway's log says why", retry_after=5)
+    return HubError(Kind.NOT_READY, "the store of jobs cannot be reached", retry_after=2)

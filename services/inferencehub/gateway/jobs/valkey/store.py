@@ -1,0 +1,207 @@
+"""The store in Valkey or Redis; see `jobs/store.py` for what each method does, and `jobs.lua` for how."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote, unquote
+
+from inferencehub.gateway.jobs.record import Claim, JobRecord, NewJob, Result, State
+from inferencehub.gateway.jobs.store import (
+    CANCELLED,
+    LOST,
+    ONCE,
+    WAITED_TOO_LONG,
+    Attempt,
+    Waiting,
+    gone,
+    key_reused,
+    no_job,
+    not_to_retry,
+    too_many,
+)
+from inferencehub.gateway.jobs.valkey.server import UNKNOWN, Server
+
+MOST_OVER = 1000  # that the script forgets at a time
+
+
+class ValkeyStore:
+    """See the module's text; a `Store`.
+
+    Args:
+        url: of the server, see `Server`.
+        most: jobs that may wait.
+        prefix: the beginning of all keys; the part in braces keeps them on one server of a cluster.
+    """
+
+    def __init__(self, url: str, most: int, prefix: str = "{inferencehub}:") -> None:
+        self.durability = UNKNOWN
+        self._most = most
+        self._server = Server(url, prefix)
+
+    async def start(self) -> None:
+        """See `Store`."""
+        self.durability = await self._server.open()
+
+    async def stop(self) -> None:
+        """See `Store`."""
+        await self._server.close()
+
+    async def add(self, job: NewJob) -> JobRecord:
+        """See `Store`."""
+        fields: dict[str, str | float] = {
+            "owner": job.owner,
+            "l": name(job.lane),
+            "model": job.model,
+            "version": job.version,
+            "lane": job.lane,
+            "rows": job.rows,
+            "caller": job.caller,
+            "tenant": job.tenant,
+            "priority": job.priority,
+            "weight": job.weight,
+            "once": int(job.once),
+            "created": job.created,
+            "not_before": job.not_before,
+            "keep_s": job.keep_s,
+        }
+        flat: list[str | float] = [part for field in fields.items() for part in field]
+        owner, key = name(job.owner), name(job.key)
+        step = ("add", self._most, job.created, owner, key, job.digest, job.id, job.request, *flat)
+        said, *found = await self._server.do(*step)
+        if said == b"reused":
+            raise key_reused(job.key, found[0].decode())
+        if said == b"full":
+            raise too_many(self._most)
+        return record_of(found)
+
+    async def claim(self, places: Mapping[str, int], lease_s: float, now: float) -> list[Claim]:
+        """See `Store`."""
+        flat = [part for lane, most in places.items() for part in (name(lane), most)]
+        return [claim_of(row) for row in await self._server.do("claim", now + lease_s, now, *flat)]
+
+    async def renew(self, attempts: Sequence[Attempt], lease_s: float, now: float) -> set[Attempt]:
+        """See `Store`."""
+        flat = [part for attempt in attempts for part in attempt]
+        held = iter(await self._server.do("renew", now + lease_s, *flat))
+        return {(id.decode(), int(attempt)) for id, attempt in zip(held, held, strict=True)}
+
+    async def finish(
+        self, id: str, attempt: int, state: State, error: str, result: Result, now: float
+    ) -> bool:
+        """See `Store`."""
+        answer = (result.status, result.lines, result.body)
+        return bool(await self._server.do("finish", now, id, attempt, state.value, error, *answer))
+
+    async def put_back(
+        self, id: str, attempt: int, not_before: float, lost: int, refused: int, now: float
+    ) -> None:
+        """See `Store`."""
+        await self._server.do("put_back", now, id, attempt, not_before, lost, refused, LOST)
+
+    async def job(self, owner: str, id: str) -> JobRecord:
+        """See `Store`."""
+        return there(id, await self._server.do("job", name(owner), id))
+
+    async def result(self, owner: str, id: str) -> Result:
+        """See `Store`."""
+        found = await self._server.do("result", name(owner), id)
+        record = there(id, found and found[0])
+        lines, body = found[1]
+        if lines is None:
+            raise gone(record)
+        return Result(record.status, lines, body)
+
+    async def listed(self, owner: str, state: str, model: str, most: int, before: str) -> list[JobRecord]:
+        """See `Store`."""
+        rows = await self._server.do("listed", name(owner), state, model, most, before)
+        return [record_of(row) for row in rows]
+
+    async def cancel(self, owner: str, id: str, now: float) -> JobRecord:
+        """See `Store`."""
+        return there(id, await self._server.do("cancel", now, name(owner), id, CANCELLED))
+
+    async def retry(self, owner: str, id: str, now: float) -> JobRecord:
+        """See `Store`."""
+        found = await self._server.do("retry", now, name(owner), id)
+        record = there(id, found and found[1:])
+        if found[0] == b"no":
+            raise not_to_retry(record)
+        return record
+
+    async def delete(self, owner: str, id: str) -> None:
+        """See `Store`."""
+        if not await self._server.do("delete", name(owner), id):
+            raise no_job(id)
+
+    async def sweep(self, now: float) -> int:
+        """See `Store`."""
+        lost, over = await self._server.do("sweep", now, LOST, ONCE, WAITED_TOO_LONG)
+        while over >= MOST_OVER:
+            _, over = await self._server.do("sweep", now, LOST, ONCE, WAITED_TOO_LONG)
+        if self.durability == UNKNOWN:  # it was not there at the start
+            self.durability = await self._server.open()
+        return int(lost)
+
+    async def waiting(self, now: float) -> dict[str, Waiting]:
+        """See `Store`."""
+        rows = await self._server.do("waiting", now)
+        return {unquote(lane.decode()): Waiting(int(jobs), float(oldest)) for lane, jobs, oldest in rows}
+
+
+def name(text: str) -> str:
+    """A name as a part of a key, without ':'."""
+    return quote(text, safe="")
+
+
+def there(id: str, row: Sequence[Any]) -> JobRecord:
+    """A row as a record.
+
+    Raises:
+        HubError: NOT_FOUND if it is empty.
+    """
+    if not row:
+        raise no_job(id)
+    return record_of(row)
+
+
+def record_of(row: Sequence[Any]) -> JobRecord:
+    """A row, which may have a place behind it, as a record."""
+    id, model, version, state, *numbers, error = row[:13]
+    priority, attempts, created, not_before, started, ended, expires, status = numbers
+    at = State(state.decode())
+    return JobRecord(
+        id=id.decode(),
+        model=model.decode(),
+        version=version.decode(),
+        state=at,
+        priority=int(priority),
+        attempts=int(attempts),
+        created=float(created),
+        not_before=float(not_before),
+        started=float(started) if started else None,
+        ended=float(ended) if ended else None,
+        expires=None if at is State.RUNNING else float(expires),
+        status=int(status),
+        error=error.decode(),
+        place=int(row[13]) if len(row) > 13 else None,
+    )
+
+
+def claim_of(row: Sequence[Any]) -> Claim:
+    """A row as a claim."""
+    id, attempt, caller, tenant, owner, weight, lane, rows, once, refusals, losses, request = row
+    return Claim(
+        id=id.decode(),
+        attempt=int(attempt),
+        caller=caller.decode(),
+        tenant=tenant.decode(),
+        owner=owner.decode(),
+        weight=float(weight),
+        lane=lane.decode(),
+        rows=int(rows),
+        once=once == b"1",
+        refusals=int(refusals),
+        losses=int(losses),
+        request=request,
+    )
