@@ -318,8 +318,25 @@ def nodes() -> list[str]:
     ]
 
 
+def said_by(name: str, namespace: str, image: str, overrides: Mapping[str, Any]) -> str:
+    """What a pod that runs once has written to its termination log. Who is attached to a pod that ends at once may miss it."""
+    pod = ("--namespace", namespace)
+    run(
+        "kubectl", "run", name, *pod, "--restart=Never", f"--image={image}", "--image-pull-policy=IfNotPresent",
+        f"--overrides={json.dumps(overrides)}",
+    )  # fmt: skip
+    shown = ("kubectl", "get", "pod", name, *pod, "-o")
+    message = "jsonpath={.status.containerStatuses[0].state.terminated.message}"
+    try:
+        eventually(lambda: run(*shown, "jsonpath={.status.phase}") in ("Succeeded", "Failed"), f"{name} ends")
+        return run(*shown, message)
+    finally:
+        run("kubectl", "delete", "pod", name, *pod, "--wait=false")
+
+
 SIGNAL = """
 import os, sys
+sys.stdout = open("/dev/termination-log", "w")
 uid, tier, number = sys.argv[1:]
 for pid in filter(str.isdigit, os.listdir("/proc")):
     try:
@@ -350,8 +367,5 @@ def send_signal(pod: Pod, tier: str, number: int = signal.SIGKILL) -> None:
             ],
         }
     }
-    said = run(
-        "kubectl", "run", f"signal-{os.getpid()}-{time.monotonic_ns() % 10**6}", "--namespace", "default", "--rm", "--attach", "--quiet",
-        "--restart=Never", f"--image={image}", "--image-pull-policy=IfNotPresent", f"--overrides={json.dumps(overrides)}",
-    )  # fmt: skip
+    said = said_by(f"signal-{os.getpid()}-{time.monotonic_ns() % 10**6}", "default", image, overrides)
     assert "sent to" in said, said

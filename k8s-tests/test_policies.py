@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
+from time import monotonic_ns
 
 import pytest
 import yaml
-from cluster import QUICK, Release, mock_models, release, run
+from cluster import QUICK, Release, mock_models, release, run, said_by
 
 DENY_ALL = {
     "apiVersion": "networking.k8s.io/v1",
@@ -17,6 +17,7 @@ DENY_ALL = {
 }
 REACH = """
 import socket, sys, time
+sys.stdout = open("/dev/termination-log", "w")
 time.sleep(4)  # a new pod's rules are there a moment after the pod
 host, port = sys.argv[1].rsplit(":", 1)
 try:
@@ -44,11 +45,7 @@ def reach(hub: Release, address: str, namespace: str = "default", **labels: str)
         "spec": {"containers": [{"name": "reach", "image": "inferencehub-gateway:dev",
                                  "command": ["/opt/venv/bin/python", "-c", REACH, address]}]},
     }  # fmt: skip
-    name = f"reach-{abs(hash((address, *labels.items()))) % 10**8}"
-    said = run(
-        "kubectl", "run", name, "-n", namespace, "--rm", "--attach", "--quiet", "--restart=Never",
-        "--image=inferencehub-gateway:dev", "--image-pull-policy=IfNotPresent", f"--overrides={json.dumps(overrides)}",
-    )  # fmt: skip
+    said = said_by(f"reach-{monotonic_ns() % 10**9}", namespace, "inferencehub-gateway:dev", overrides)
     assert "reached" in said or "refused" in said, said
     return "reached" in said
 
