@@ -1,0 +1,191 @@
+"""How many jobs a gateway takes and ends, and what calls notice of them: `python -m bench.studies.jobs [count]`.
+
+Real HTTP callers on 64 connections send jobs of a model that takes no time, each with an idempotency key of its own and an
+input of its own, to one gateway with one pod; the tiers share a core, the callers and Valkey have the other one. When all are
+accepted, every result is read and compared with what the input must give. Then calls at a constant rate of a model of 10 ms
+are measured alone, and while thousands of jobs wait for the same model, in turns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import NamedTuple
+
+from bench.load.connection import http
+from bench.load.open_loop import OpenLoop
+from bench.paths import ROOT
+from bench.servers.proc import memory_mb
+from bench.servers.processes import LOAD, Group, can_pin, free_port
+from bench.servers.stack import fill, pin_self, tier
+from bench.studies.bad_credentials import WAITS
+from tests.load import drawn
+from tests.valkey import running_valkey
+
+COUNT, CLIENTS = 20_000, 64
+RATE, SECONDS, ROUNDS, BACKLOG = 250.0, 5.0, 5, 20_000
+LATER = "prefer: respond-async\r\n"
+
+
+@contextmanager
+def serving(place: Path, jobs: str, pin: bool) -> Iterator[tuple[Group, int]]:
+    """Both tiers with a store of jobs, and the gateway's port."""
+    (place / "models").mkdir()
+    fill(place / "models", {"waits": WAITS})
+    pod, port = free_port(), free_port()
+    front = {"PORT": str(port), "GRPC_SERVER_URL": f"127.0.0.1:{pod}", "HUB_JOBS": jobs}
+    group = Group(
+        [
+            tier("inference", {"PORT": str(pod), "HUB_MODELS": str(place / "models")}),
+            tier("gateway", front),
+        ],
+        ROOT, place / "log", pin,
+    )  # fmt: skip
+    try:
+        yield group, port
+    finally:
+        group.stop()
+
+
+class Answer(NamedTuple):
+    """An answer; the head in lower case."""
+
+    status: int
+    head: bytes
+    body: bytes
+
+    @property
+    def location(self) -> str:
+        """The path of the job that it names."""
+        return self.head.partition(b"location: ")[2].partition(b"\r")[0].decode()
+
+
+async def each(port: int, requests: Sequence[bytes]) -> list[Answer]:
+    """Send requests over some connections; their answers, in their order."""
+    numbers, answers = iter(range(len(requests))), dict[int, Answer]()
+
+    async def client() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for number in numbers:
+            writer.write(requests[number])
+            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            size = int(head.partition(b"content-length: ")[2].partition(b"\r")[0])
+            answers[number] = Answer(int(head[9:12]), head, await reader.readexactly(size))
+        writer.close()
+
+    await asyncio.gather(*[client() for _ in range(CLIENTS)])
+    return [answers[number] for number in range(len(requests))]
+
+
+def job(number: int) -> bytes:
+    """A job with an input and a key of its own."""
+    body = {"model_name": "three", "features": [float(number), 1.5, 0.25]}
+    return http("POST", "/predict", body, headers=f"{LATER}idempotency-key: {number}\r\n")
+
+
+async def throughput(port: int, count: int) -> str:
+    """Send jobs, wait for their ends, and compare their results.
+
+    Raises:
+        SystemExit: if one was refused, or has another result.
+    """
+    began = perf_counter()
+    accepted = await each(port, [job(number) for number in range(count)])
+    all_in = perf_counter() - began
+    refused = [answer for answer in accepted if answer.status != 202]
+    if refused:
+        raise SystemExit(f"{len(refused)} of {count} not accepted: {refused[0]}")
+    listings = [http("GET", f"/v2/jobs?limit=1&state={state}") for state in ("queued", "running")]
+    while True:
+        if not any(json.loads(answer.body)["jobs"] for answer in await each(port, listings)):
+            break
+        await asyncio.sleep(0.05)
+    all_out = perf_counter() - began
+    results = await each(port, [http("GET", f"{answer.location}/result") for answer in accepted])
+    wrong = [number for number, answer in enumerate(results) if not right(number, answer)]
+    if wrong:
+        raise SystemExit(f"{len(wrong)} of {count} results are wrong: {wrong[0]} {results[wrong[0]]}")
+    return f"{count / all_in:,.0f}/s accepted, {count / all_out:,.0f}/s ended, all results right"
+
+
+def right(number: int, answer: Answer) -> bool:
+    """Whether an answer is the result of the job with this number."""
+    if answer.status != 200:
+        return False
+    found = json.loads(answer.body)
+    return (found["class_id"], found["confidence"]) == drawn(float(number), 1.5, 0.25)
+
+
+async def calls(port: int) -> float:
+    """The p99 of calls, in ms."""
+    request = http("POST", "/predict", {"model_name": "waits", "features": [0.5, 1.5, 0.25]})
+    answers = await OpenLoop("127.0.0.1", port, [request], RATE).run(SECONDS, 5.0)
+    wrong = {answer.status for answer in answers} - {200}
+    if wrong:
+        raise SystemExit(f"calls got {wrong}")
+    took = sorted((answer.took - answer.lag) * 1000 for answer in answers)
+    return took[len(took) * 99 // 100]
+
+
+async def beside_jobs(port: int) -> str:
+    """How much longer calls take while jobs wait for the same model."""
+    ratios, alone, beside = [], [], []
+    request = http("POST", "/predict", {"model_name": "waits", "features": [1.0]}, headers=LATER)
+    for _ in range(ROUNDS):
+        alone.append(await calls(port))
+        jobs = await each(port, [request] * BACKLOG)
+        beside.append(await calls(port))
+        ratios.append(beside[-1] / alone[-1])
+        await each(port, [http("DELETE", answer.location) for answer in jobs])
+        sys.stderr.write(f"calls alone p99 {alone[-1]:.2f} ms, beside jobs {beside[-1]:.2f} ms\n")
+    return f"p99 {median(alone):.2f} ms alone, {median(beside):.2f} ms beside jobs, {median(ratios):.2f} of alone"
+
+
+async def measure(count: int, pin: bool) -> None:
+    """Print what both stores do."""
+    with tempfile.TemporaryDirectory(prefix="hub-jobs-") as folder:
+        async with running_valkey(Path(folder) / "valkey", appendfsync="everysec") as valkey:
+            for name, store in (("sqlite", f"sqlite:{folder}/jobs.db"), ("valkey, everysec", valkey.url)):
+                place = Path(folder) / name.partition(",")[0]
+                place.joinpath("tiers").mkdir(parents=True)
+                with serving(place / "tiers", store, pin) as (group, port):
+                    await until_answers(port)
+                    before = [memory_mb(child.pid, "Rss") for child in group.children]
+                    said = await throughput(port, count)
+                    after = [memory_mb(child.pid, "Rss") for child in group.children]
+                    memory = ", ".join(f"{a:.0f} to {b:.0f} MB" for a, b in zip(before, after, strict=True))
+                    sys.stdout.write(f"{name}: {said}; memory of pod and gateway {memory}\n")
+                    if name == "sqlite":
+                        sys.stdout.write(f"calls of 10 ms, {RATE:.0f}/s: {await beside_jobs(port)}\n")
+
+
+async def until_answers(port: int) -> None:
+    """Wait until both models answer."""
+    requests = [
+        http("POST", "/predict", {"model_name": name, "features": [0.5, 1.5, 0.25]})
+        for name in ("three", "waits")
+    ]
+    for _ in range(60):
+        answers = await OpenLoop("127.0.0.1", port, requests, 20.0).run(1.0, 5.0)
+        if {answer.status for answer in answers} == {200}:
+            return
+    raise SystemExit("the tiers do not answer")
+
+
+def main() -> None:
+    """Measure with as many jobs as the argument says."""
+    pin = can_pin()
+    if pin:
+        pin_self(LOAD)
+    asyncio.run(measure(int(sys.argv[1]) if len(sys.argv) > 1 else COUNT, pin))
+
+
+if __name__ == "__main__":
+    main()
