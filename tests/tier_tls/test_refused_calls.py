@@ -13,7 +13,9 @@ import pytest
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
+from inferencehub.core.grpc_server import admitting
 from inferencehub.core.grpc_server.connections.memory import memory
+from inferencehub.core.grpc_server.streams import infer_stream, infer_streams
 from inferencehub.core.grpc_server.streams.owned import MOST_OF_ONE
 from inferencehub.core.oip import messages
 from inferencehub.inference import server
@@ -27,6 +29,13 @@ from tests.tier_tls.direct_callers import HEALTH, key, pod_with_keys, reflection
 from tests.tier_tls.secure_tiers import Secrets
 
 LARGE = b"\xff" * 2**22
+
+
+@pytest.fixture(autouse=True)
+def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether credentials are still good is asked ten times as often as in production."""
+    for module in (admitting, infer_stream, infer_streams):
+        monkeypatch.setattr(module, "AGAIN_S", 0.5)
 
 
 def watch(channel: Any, data: bytes, **more: Any) -> Any:

@@ -54,6 +54,7 @@ async def test_a_stream_that_ends_with_an_error_is_no_success(tmp_path: Path) ->
             assert b"it is below zero" in (await answer.read()).split(b"data: ")[-1]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("once", "killed"), [("false", 2), ("true", 1)])
 async def test_a_job_that_kills_its_pod_costs_so_many_and_no_more(
     tmp_path: Path, once: str, killed: int
