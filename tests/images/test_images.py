@@ -190,14 +190,14 @@ def test_gateway_reads_large_json_by_compiled_code() -> None:
     assert inside(GATEWAY, "/opt/venv/bin/python", "-c", source) == "True"
 
 
-def test_gateway_adds_less_than_85_mb_to_its_base() -> None:
-    """Of which 17 MB are cryptography, for JWTs."""
+def test_gateway_adds_less_than_90_mb_to_its_base() -> None:
+    """Of which 16 MB are cryptography, for JWTs, and 6 MB the client of Redis, for jobs of several gateways."""
     base = re.search(r"^ARG PYTHON_IMAGE=(.+)$", (ROOT / "Dockerfile.gateway").read_text(), re.MULTILINE)
     assert base is not None
     sizes = [int(docker("image", "inspect", "--format", "{{.Size}}", name)) for name in (base[1], GATEWAY)]
     added = (sizes[1] - sizes[0]) / 1e6
     print(f"gateway over its base: {added:.1f} MB")
-    assert 0 < added < 85
+    assert 0 < added < 90
 
 
 @pytest.mark.timing
