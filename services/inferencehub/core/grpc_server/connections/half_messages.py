@@ -16,7 +16,7 @@ import logging
 from time import monotonic
 from typing import Any
 
-from inferencehub.core.grpc_server.connections.memory import CHANGE, Trimmer, memory, trim
+from inferencehub.core.grpc_server.connections.memory import Trimmer, memory, trim
 from inferencehub.core.grpc_server.connections.tcp import Address, Connections, address_of
 from inferencehub.core.lane.byte_budget import ByteBudget
 
@@ -95,7 +95,7 @@ class HalfMessages:
                 self._ask_tcp()
         self._too_many = too_many
         self._idle = 0 if self._budget.held else self._idle + 1
-        if self._idle > IDLE_LOOKS and grown > CHANGE:
+        if self._idle > IDLE_LOOKS:  # whatever has grown: what was taken for rest may be free by now
             self._trimmer.look()
         if len(self._whole) > self._most_known:
             self._missing()
