@@ -15,9 +15,7 @@ from typing import Any
 import grpc
 import pytest
 
-from inferencehub.core.grpc_server.streams import infer_stream, infer_streams
 from inferencehub.core.oip import messages
-from inferencehub.gateway.http_api import events as sse
 from inferencehub.gateway.http_api.routes import endpoints
 from inferencehub.pb import open_inference_pb2 as pb
 from tests.gateway.keyed_hub import ENTRIES, bearer, entry, hub_with_keys
@@ -26,13 +24,6 @@ from tests.inference.pod_processes import features
 from tests.several_answers import count_to, counting_model, word
 
 KEEP_ALIVE_S = 0.5
-
-
-@pytest.fixture(autouse=True)
-def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether credentials are still good is asked ten times as often as in production."""
-    for module in (sse, infer_stream, infer_streams):
-        monkeypatch.setattr(module, "AGAIN_S", 0.5)
 
 
 async def events(hub: Hub, name: str, came: Counter[str]) -> str:

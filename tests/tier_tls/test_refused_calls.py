@@ -13,12 +13,10 @@ import pytest
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
-from inferencehub.core.grpc_server import admitting
 from inferencehub.core.grpc_server.connections.memory import memory
-from inferencehub.core.grpc_server.streams import infer_stream, infer_streams
 from inferencehub.core.grpc_server.streams.owned import MOST_OF_ONE
 from inferencehub.core.oip import messages
-from inferencehub.inference import server
+from inferencehub.inference.server import STREAM_S
 from inferencehub.pb import open_inference_pb2 as pb
 from tests.authority import Authority
 from tests.cycles import without_collector
@@ -29,13 +27,6 @@ from tests.tier_tls.direct_callers import HEALTH, key, pod_with_keys, reflection
 from tests.tier_tls.secure_tiers import Secrets
 
 LARGE = b"\xff" * 2**22
-
-
-@pytest.fixture(autouse=True)
-def looks_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whether credentials are still good is asked ten times as often as in production."""
-    for module in (admitting, infer_stream, infer_streams):
-        monkeypatch.setattr(module, "AGAIN_S", 0.5)
 
 
 def watch(channel: Any, data: bytes, **more: Any) -> Any:
@@ -156,11 +147,12 @@ async def test_an_answer_ends_when_its_key_may_use_the_model_no_longer(
 
 
 async def test_a_stream_of_a_direct_caller_is_opened_again_now_and_then(
-    tmp_path: Path, secrets: Secrets, authority: Authority, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, secrets: Secrets, authority: Authority
 ) -> None:
     """Its certificate was good when the connection was made, and may have expired since then."""
-    monkeypatch.setattr(server, "STREAM_S", 1.0)
     async with pod_with_keys(tmp_path, secrets) as pod, shown(pod, authority) as channel:
+        assert pod.streams._longest_s == STREAM_S
+        pod.streams._longest_s = 1.0
         stream = channel.stream_stream(f"/{messages.SERVICE}/ModelStreamInfer")(metadata=key("all"))
         code, said = await failure(stream.read())
         assert (code, said[:28]) == ("UNAVAILABLE", "the server ends the stream; ")

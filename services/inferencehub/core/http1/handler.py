@@ -113,8 +113,9 @@ class Request:
         self._budget = budget
         self.held += size
 
-    def hold_added(self, budget: Budget, size: int) -> None:
-        """Account for `size` bytes that the budget counts already: `release` gives them back."""
+    def hold_anyway(self, budget: Budget, size: int) -> None:
+        """Account for `size` more bytes of this request that are in memory already, even if there is no room."""
+        budget.add(size)
         self._budget = budget
         self.held += size
 

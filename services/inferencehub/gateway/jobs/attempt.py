@@ -39,21 +39,12 @@ class Running:
     `stop` ends it, and `in_lane` says whether a lane counts it already; its front sets both.
     """
 
-    __slots__ = ("claim", "entered", "stop")
+    __slots__ = ("claim", "in_lane", "stop")
 
     def __init__(self, claim: Claim) -> None:
         self.claim = claim
         self.stop: Callable[[], None] = lambda: None
-        self.entered: Callable[[], bool] = lambda: False
-
-    @property
-    def in_lane(self) -> bool:
-        """Whether its call has entered a lane."""
-        return self.entered()
-
-    def leave(self) -> None:
-        """Nobody needs its outcome any more."""
-        self.stop()
+        self.in_lane: Callable[[], bool] = lambda: False
 
 
 class Run(Protocol):
@@ -76,9 +67,6 @@ class Attempts:
     def __contains__(self, one: Running) -> bool:
         return self._all.get((one.claim.id, one.claim.attempt)) is one
 
-    def __len__(self) -> int:
-        return len(self._all)
-
     def add(self, one: Running) -> None:
         """One begins."""
         self._all[one.claim.id, one.claim.attempt] = one
@@ -87,7 +75,7 @@ class Attempts:
         self.none.clear()
 
     def remove(self, one: Running) -> None:
-        """One has ended, or was left."""
+        """One has ended."""
         if one in self:
             del self._all[one.claim.id, one.claim.attempt]
             self._of_lane[one.claim.lane] -= 1
@@ -96,6 +84,12 @@ class Attempts:
                 del self._by_id[one.claim.id]
             if not self._all:
                 self.none.set()
+
+    def drop(self, one: Running) -> None:
+        """Nobody needs the outcome of one any more: stop it."""
+        if one in self:
+            self.remove(one)
+            one.stop()
 
     def of(self, id: str) -> list[Running]:
         """Those of a job."""
@@ -111,4 +105,6 @@ class Attempts:
 
     def outside(self, lane: str) -> int:
         """Rows of those for a lane that it does not count yet: their requests are being read."""
-        return sum(one.claim.rows for one in self._all.values() if one.claim.lane == lane and not one.in_lane)
+        return sum(
+            one.claim.rows for one in self._all.values() if one.claim.lane == lane and not one.in_lane()
+        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from time import time
 
@@ -39,10 +38,7 @@ class JobsCollector:
         ended = CounterMetricFamily(
             f"{PREFIX}_jobs_ended", "jobs whose result this gateway has kept", labels=["model", "state"]
         )
-        counts: Counter[tuple[str, str]] = Counter()
-        for (lane, state), count in self._worker.ended.items():
-            counts[model_of(lane), state] += count
-        for key, count in counts.items():
+        for key, count in self._worker.ended.items():
             ended.add_metric(list(key), count)
         lost = CounterMetricFamily(
             f"{PREFIX}_jobs_leases_lost",

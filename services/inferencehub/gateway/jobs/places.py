@@ -25,32 +25,21 @@ def free_places(
     held = table.bytes_held
     if held.held > held.limit // 2:
         return {}
-    now, places = monotonic(), {}
-    for (model, version), lanes in table.routes.items():
-        lane = lane_of(model, version)
-        if now >= rests.get(lane, 0.0) and (free := free_rows(lanes, lane, running)) > 0:
+    now = monotonic()
+    asleep = [lane for lane in waiting if table.asleep(model_of(lane)) and not running.count(lane)]
+    places = dict.fromkeys(asleep, 1)
+    for key, lanes in table.routes.items():
+        lane = lane_of(*key)
+        if (free := free_rows(lanes, lane, running)) > 0:
             places[lane] = free
-    for lane in waiting:
-        model = model_of(lane)
-        if (
-            lane not in places
-            and table.asleep(model)
-            and not running.count(lane)
-            and now >= rests.get(lane, 0.0)
-        ):
-            places[lane] = 1
-    return places
+    return {lane: free for lane, free in places.items() if now >= rests.get(lane, 0.0)}
 
 
 def free_rows(lanes: list[ModelLane], lane: str, running: Attempts) -> int:
     """Rows for which the lanes of a model have free places; 1 if there are none, and none of its jobs runs."""
-    open = [one.lane for one in lanes if one.open]
-    if not open:
-        return 0
-    free = -running.outside(lane)
-    for one in lanes:
-        if one.open:
-            free += one.idle * max(1, one.lane.queue.max_rows) - one.lane.queue.rows
+    open = [one for one in lanes if one.open]
+    free = sum(one.idle * max(1, one.lane.queue.max_rows) - one.lane.queue.rows for one in open)
+    free -= running.outside(lane)
     if free > 0:
         return free
-    return int(not running.count(lane) and not all(one.queue.full for one in open))
+    return int(not running.count(lane) and any(not one.lane.queue.full for one in open))

@@ -16,7 +16,7 @@ from inferencehub.core.process.tasks import cancelled, until
 from inferencehub.core.values.errors import HubError
 from inferencehub.gateway.jobs.attempt import Attempts, Outcome, Run, Running
 from inferencehub.gateway.jobs.places import free_places
-from inferencehub.gateway.jobs.record import Claim, Result, State
+from inferencehub.gateway.jobs.record import Claim, Result, State, model_of
 from inferencehub.gateway.jobs.store import ONCE, Store, Waiting
 from inferencehub.gateway.routing.table import RoutingTable
 
@@ -43,13 +43,12 @@ class Worker:
         self.table = table
         self._run = run
         self.waiting: dict[str, Waiting] = {}  # by lane, at the last look
-        self.ended: Counter[tuple[str, str]] = Counter()  # attempts' ends that were kept, by lane and state
+        self.ended: Counter[tuple[str, str]] = Counter()  # attempts' ends that were kept, by model and state
         self.leases_lost = 0
         self.changed: Callable[[str], None] = lambda id: None  # called when a job has ended here
         self.running = Attempts()
-        self._rests: dict[
-            str, float
-        ] = {}  # lanes that have refused a job, and until when nothing is taken for them
+        # Lanes that have refused a job, and until when nothing is taken for them.
+        self._rests: dict[str, float] = {}
         self._failing = False  # whether the store's failure was told
         self._ending = False
         self._wake = asyncio.Event()
@@ -79,8 +78,7 @@ class Worker:
     def leave(self, id: str) -> None:
         """A job was cancelled: stop it, if it runs here."""
         for one in self.running.of(id):
-            self.running.remove(one)
-            one.leave()
+            self.running.drop(one)
 
     async def _take(self) -> None:
         while not self._ending:
@@ -93,6 +91,8 @@ class Worker:
                 self._works()
             except HubError as error:
                 self._fails(error)
+            except Exception:
+                logger.exception("no jobs taken")
             for claim in claims:
                 self._begin(claim)
             if not claims:
@@ -100,8 +100,7 @@ class Worker:
 
     def _begin(self, claim: Claim) -> None:
         for older in self.running.of(claim.id):  # it was taken back from us while we were held up
-            self.running.remove(older)
-            older.leave()
+            self.running.drop(older)
         one = Running(claim)
         self.running.add(one)
         try:
@@ -128,6 +127,9 @@ class Worker:
             except HubError as error:
                 self._fails(error)
                 await asyncio.sleep(LOOK_S)
+            except Exception:  # its lease ends
+                logger.exception("result not kept", extra={"job": claim.id})
+                break
         self.running.remove(one)
         self.changed(claim.id)
         self.wake()
@@ -137,24 +139,22 @@ class Worker:
         now = time()
         if outcome.refused:
             self._rests[claim.lane] = monotonic() + REST_S
-        tried = min(claim.refusals, len(BACKOFF_S) - 1)
-        again = outcome.busy or (outcome.refused and claim.refusals < len(BACKOFF_S))
-        if again and not (claim.once and outcome.ran):
-            later = now + (0.0 if outcome.busy or outcome.lost else BACKOFF_S[tried])
-            refused = int(not outcome.busy and not outcome.lost)
-            await self.store.put_back(claim.id, claim.attempt, later, outcome.lost, refused, now)
+        again = outcome.refused and not (claim.once and outcome.ran)
+        counts = not outcome.busy and not outcome.lost  # as an attempt in which nothing ran
+        if again and (not counts or claim.refusals < len(BACKOFF_S)):
+            later = now + (BACKOFF_S[claim.refusals] if counts else 0.0)
+            await self.store.put_back(claim.id, claim.attempt, later, outcome.lost, int(counts), now)
             return
         state = State.FAILED if outcome.error else State.SUCCEEDED
         if await self.store.finish(claim.id, claim.attempt, state, outcome.error, outcome.result, now):
-            self.ended[claim.lane, state.value] += 1
+            self.ended[model_of(claim.lane), state.value] += 1
 
     async def _give_back(self, one: Running) -> None:
         """The process ends: the job runs elsewhere, or again here."""
-        self.running.remove(one)
-        one.leave()
+        self.running.drop(one)
         claim, now = one.claim, time()
         try:
-            if claim.once and one.in_lane:
+            if claim.once and one.in_lane():
                 nothing = Result(0, b"", b"")
                 await self.store.finish(claim.id, claim.attempt, State.FAILED, ONCE, nothing, now)
             else:
@@ -183,9 +183,8 @@ class Worker:
         attempts = {(one.claim.id, one.claim.attempt): one for one in self.running.all()}
         held = await self.store.renew(list(attempts), LEASE_S, time()) if attempts else set()
         for attempt, one in attempts.items():
-            if attempt not in held and one in self.running:
-                self.running.remove(one)
-                one.leave()
+            if attempt not in held:
+                self.running.drop(one)
 
     def _fails(self, error: HubError) -> None:
         if not self._failing:

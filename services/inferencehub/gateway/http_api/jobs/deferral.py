@@ -99,7 +99,7 @@ class Deferred:
             record = await self._deferral.jobs.submit(job)
             owner, own = job.owner, record.id == job.id
             del job
-        except BaseException:
+        except HubError:  # not where the caller has left: the job may be kept
             exchange.give_back()
             raise
         finally:
@@ -109,9 +109,8 @@ class Deferred:
         await self._answer(call, owner, record)
 
     async def _packed(self, call: HttpCall, kept: Kept) -> tuple[bytes, str]:
-        """The request as it is kept, and its digest if there is a key; a thread makes those of a large one."""
-        pack = kept.packed if self._said.key else kept.packed_alone
-        return await call.beside(pack) if len(kept.body) > LARGE_JSON else pack()
+        """The request as it is kept, and its digest; a thread makes those of a large one."""
+        return await call.beside(kept.packed) if len(kept.body) > LARGE_JSON else kept.packed()
 
     def _job(
         self, exchange: Exchange, version: str, rows: int, once: bool, request: bytes, digest: str

@@ -30,10 +30,6 @@ class Kept(msgspec.Struct, frozen=True, array_like=True):
     body: bytes
     id: str
 
-    def packed_alone(self) -> tuple[bytes, str]:
-        """The request as bytes."""
-        return msgspec.msgpack.encode(self), ""
-
     def packed(self) -> tuple[bytes, str]:
         """The request as bytes, and the digest of what one idempotency key stands for."""
         digest = sha256(msgspec.msgpack.encode([self.target, sorted(self.fields.items())]))

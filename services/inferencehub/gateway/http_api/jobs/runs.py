@@ -80,12 +80,11 @@ class JobRuns:
         if (limit := kept.fields.get(b"x-request-timeout-ms")) is not None:
             exchange.limit_s = int(limit) / 1000
         call.body = kept.body
-        self.bytes_held.add(len(kept.body))
-        call.hold_added(self.bytes_held, len(kept.body))
+        call.hold_anyway(self.bytes_held, len(kept.body))
         self.metrics.in_flight += 1
         call.reply = Recorded(self.most_bytes, lambda result: ended(outcome_of(call, result)))
         running.stop = call.leave
-        running.entered = lambda: exchange.job is not None
+        running.in_lane = lambda: exchange.job is not None
         try:
             endpoint.begin(call)
         except Exception as error:
@@ -108,8 +107,7 @@ class JobRuns:
 
     def close(self, call: HttpCall, status: int, now: float) -> None:
         """See `WayOut`."""
-        if call.held:
-            call.release()
+        call.release()
         exchange = call.exchange
         if status != 200:
             exchange.kind = KINDS.get(status, exchange.kind)
