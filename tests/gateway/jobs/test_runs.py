@@ -193,21 +193,6 @@ async def test_a_key_sees_only_jobs_of_its_models(tmp_path: Path) -> None:
         assert (await ask(hub, "GET", "/v2/jobs", **bearer("few")))[1]["jobs"] == []
 
 
-async def test_a_limit_counts_the_job_of_a_caller_who_has_left(tmp_path: Path) -> None:
-    """Else who never waits for answers would have as many as they like."""
-    file = key_file(tmp_path)
-    file.write_text(json.dumps({"keys": [entry("all", rows=0.001, rows_burst=2)]}))
-    async with hub_with_jobs(tmp_path, api_keys=str(file)) as hub:
-        key = f"authorization: {bearer('all')['authorization']}\r\nprefer: respond-async\r\n".encode()
-        body = json.dumps(INFER).encode()
-        head = b"POST /v2/models/quick/infer HTTP/1.1\r\nhost: a\r\n%bcontent-length: %d\r\n\r\n"
-        for _ in range(8):
-            async with Raw(hub.gateway.port) as raw:
-                await raw.send(head % (key, len(body)) + body)
-        await asyncio.sleep(0.5)
-        assert len((await ask(hub, "GET", "/v2/jobs", **bearer("all")))[1]["jobs"]) <= 2
-
-
 async def test_a_limit_counts_a_job_once(tmp_path: Path) -> None:
     """Not again with its key, and not one for which there was no place."""
     file = key_file(tmp_path)
