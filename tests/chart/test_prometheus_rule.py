@@ -25,13 +25,19 @@ def rules() -> Object:
 
 
 def series(
-    pod: str, pool: str, model: str, values: str, release: str = "hub", namespace: str = "ml"
+    pod: str,
+    pool: str,
+    model: str,
+    values: str,
+    release: str = "hub",
+    namespace: str = "ml",
+    metric: str = "demand",
 ) -> Object:
     """What Prometheus has of one gateway and model, with the labels that a monitor adds."""
     labels = {"namespace": namespace, "app_kubernetes_io_instance": release, "pod": pod}
     labels |= {"pool": pool, "model": model, "version": "1"}
     text = ", ".join(f'{name}="{value}"' for name, value in labels.items())
-    return {"series": f"inferencehub_gateway_demand{{{text}}}", "values": values}
+    return {"series": f"inferencehub_gateway_{metric}{{{text}}}", "values": values}
 
 
 def test_the_rule_asks_for_its_own_release() -> None:
@@ -65,13 +71,16 @@ def test_prometheus_sums_gateways_and_takes_the_busiest_model(tmp_path: Path) ->
                     # The second gateway ends after a minute.
                     series("b", "default", "slow", "0.75 0.75 0.75 0.75 stale"),
                     series("a", "default", "quick", "2x8"),
+                    # Jobs that wait for any gateway: both tell of them.
+                    series("a", "default", "slow", "1x8", metric="shared_demand"),
+                    series("b", "default", "slow", "1 1 1 1 stale", metric="shared_demand"),
                     series("a", "gpu", "quick", "0x8"),
                     series("a", "default", "slow", "9x8", release="blue"),
                     series("a", "default", "slow", "9x8", namespace="shop"),
                 ],
                 "promql_expr_test": [
                     {"expr": "inferencehub_demand", "eval_time": time, "exp_samples": samples(default, 0)}
-                    for time, default in (("30s", 2.25), ("90s", 2))
+                    for time, default in (("30s", 3.25), ("90s", 2.5))
                 ],
             }
         ],

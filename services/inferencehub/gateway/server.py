@@ -163,7 +163,7 @@ class Gateway:
         """The jobs, whose modules only those load who have some."""
         from inferencehub.gateway.http_api.jobs.front import JobFront
 
-        return JobFront(self.settings, self.calls, self.metrics, self.access)
+        return JobFront(self.settings, self.calls, self.demand, self.metrics, self.access)
 
     def _make_grpc(self, limits: Limits) -> GrpcPort:
         """The port for callers that speak gRPC."""

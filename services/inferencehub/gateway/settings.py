@@ -124,6 +124,12 @@ class GatewaySettings(CallerSettings):
     jobs_queue_length: int = setting(
         100_000, "jobs that may wait; beyond it calls that would be jobs get 429", least=1, most=10_000_000
     )
+    jobs_drain_s: float = setting(
+        60.0,
+        "seconds in which pods are to work off the jobs that wait: the demand that autoscalers see asks for as many",
+        least=1,
+        most=86_400,
+    )
     job_ttl_s: float = setting(
         3600.0,
         "seconds that a job may wait, and that its result is kept, if its request does not say so",

@@ -5,7 +5,14 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from inferencehub.core.values.demand import ModelDemand, Report, by_model, by_pool, slots_needed
+from inferencehub.core.values.demand import (
+    ModelDemand,
+    Report,
+    by_model,
+    by_pool,
+    slots_for_backlog,
+    slots_needed,
+)
 
 
 @pytest.mark.parametrize(
@@ -61,3 +68,25 @@ def test_no_report_is_no_pool() -> None:
 def test_a_report_survives_the_wire() -> None:
     report = Report(15.0, [demand("cpu", "a", 2.25, 0.5)])
     assert msgspec.json.decode(msgspec.json.encode(report), type=Report) == report
+
+
+def test_what_gateways_share_counts_once() -> None:
+    one = Report(1.0, [demand("cpu", "a", 2.0)], [demand("cpu", "a", 0.0, 4.0), demand("cpu", "b", 0.0, 1.0)])
+    other = Report(1.0, [demand("cpu", "a", 2.0)], [demand("cpu", "a", 0.0, 4.0)])
+    assert by_model([one, other]) == {("cpu", "a", "1"): 2.0, ("cpu", "b", "1"): 0.25}
+    # One that has seen no pod yet names no version, and one that knows how long jobs run tells more.
+    is_new = Report(1.0, [], [demand("cpu", "a", 0.0, 1.0, version="")])
+    assert by_model([one, is_new]) == {("cpu", "a", "1"): 1.5, ("cpu", "b", "1"): 0.25}
+    assert by_pool(by_model([is_new])) == {"cpu": 0.25}
+
+
+@pytest.mark.parametrize(
+    ("jobs", "run_s", "slots"),
+    [(0, None, 0.0), (9, None, 1.0), (9, 0.5, 0.45), (9, 10.0, 9.0), (9, 20.0, 9.0)],
+)
+def test_a_backlog_needs_slots_to_be_worked_off_in_time(jobs: int, run_s: float | None, slots: float) -> None:
+    assert slots_for_backlog(jobs, run_s, drain_s=10.0) == pytest.approx(slots)
+
+
+def test_a_report_without_what_is_shared_is_read() -> None:
+    assert msgspec.json.decode(b'{"window_s": 1.0, "models": []}', type=Report) == Report(1.0, [])

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from inferencehub.core.values.errors import HubError, Kind
-from inferencehub.gateway.jobs.record import Claim, NewJob, Result
+from inferencehub.gateway.jobs.record import Claim, NewJob, Place, Result
 from inferencehub.gateway.jobs.store import Store
 from inferencehub.gateway.jobs.submit import new_id
 
@@ -30,7 +30,6 @@ def job(id: str = "", **fields: Any) -> NewJob:
         "digest": "",
         "priority": 4,
         "weight": 1.0,
-        "once": False,
         "created": 0.0,
         "not_before": 0.0,
         "keep_s": 100.0,
@@ -38,8 +37,10 @@ def job(id: str = "", **fields: Any) -> NewJob:
     return NewJob(id=id or new_id(), **{**usual, **fields})
 
 
-async def claim(store: Store, most: int = 1, now: float = 0.0, lane: str = "m") -> list[Claim]:
-    return await store.claim({lane: most}, LEASE_S, now)
+async def claim(
+    store: Store, most: int = 1, now: float = 0.0, lane: str = "m", once: bool = False
+) -> list[Claim]:
+    return await store.claim({lane: Place(most, once)}, LEASE_S, now)
 
 
 async def refused(coroutine: Any) -> Kind:

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from inferencehub.core.values.errors import Kind
-from inferencehub.gateway.jobs.record import JobRecord, Result, State
+from inferencehub.gateway.jobs.record import JobRecord, Place, Result, State
 from inferencehub.gateway.jobs.sqlite.store import SqliteStore
 from inferencehub.gateway.jobs.store import LOST, ONCE, Store
 from inferencehub.gateway.jobs.valkey.store import ValkeyStore
@@ -119,8 +119,8 @@ async def test_a_job_that_was_lost_twice_is_not_tried_again(store: Store) -> Non
 
 
 async def test_a_job_that_may_not_run_twice_ends_with_its_gateway(store: Store) -> None:
-    await store.add(job("1", once=True))
-    await claim(store)
+    await store.add(job("1"))
+    await claim(store, once=True)
     await store.sweep(LEASE_S)
     record = await store.job("a", "1")
     assert (record.state, record.error) == (State.FAILED, ONCE)
@@ -191,7 +191,7 @@ async def test_one_who_comes_later_makes_up_for_nothing(store: Store) -> None:
 async def test_models_do_not_wait_for_each_other(store: Store) -> None:
     await store.add(job("1", model="slow"))
     await store.add(job("2", model="quick"))
-    claims = await store.claim({"quick": 3, "none": 3}, LEASE_S, 0.0)
+    claims = await store.claim({"quick": Place(3), "none": Place(3)}, LEASE_S, 0.0)
     assert [one.id for one in claims] == ["2"]
     assert (await store.waiting(5.0)).keys() == {"slow"}
 

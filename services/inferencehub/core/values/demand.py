@@ -7,7 +7,8 @@ for a pool of pods is the largest demand of its models, because each pod serves 
 does not show.
 
 A gateway knows its own requests only. A pod has the same number of slots for all gateways, so the demands that the
-gateways report for one model can be added.
+gateways report for one model can be added. What waits in a place that all gateways share is reported by each of them,
+and counted once.
 """
 
 from __future__ import annotations
@@ -45,10 +46,17 @@ class ModelDemand(msgspec.Struct, frozen=True):
 
 
 class Report(msgspec.Struct, frozen=True):
-    """The report of one gateway: its demand by model, and the seconds over which it was averaged."""
+    """The report of one gateway.
+
+    Args:
+        window_s: seconds over which it was averaged.
+        models: the demand of the gateway's own requests, by model.
+        shared: the demand of what waits for all gateways, by model; each of them reports it.
+    """
 
     window_s: float
     models: list[ModelDemand]
+    shared: list[ModelDemand] = []
 
 
 def slots_needed(requests: int, rows: int, max_batch_size: int) -> int:
@@ -62,17 +70,57 @@ def slots_needed(requests: int, rows: int, max_batch_size: int) -> int:
     return min(requests, -(-rows // max_batch_size)) if max_batch_size else requests
 
 
+def slots_for_backlog(jobs: int, run_s: float | None, drain_s: float) -> float:
+    """The number of slots that work off what may take its time, and no more: one upload does not take all pods.
+
+    Args:
+        jobs: how many wait.
+        run_s: seconds of a slot that one of them takes; None if none has run yet, and then one slot finds out.
+        drain_s: seconds in which they are to run.
+    """
+    if run_s is None:
+        return float(min(jobs, 1))
+    return jobs * min(1.0, run_s / drain_s)
+
+
 Model = tuple[str, str, str]  # pool, model, version
 
 
 def by_model(reports: Iterable[Report]) -> dict[Model, float]:
-    """The demand for each model in pods, summed over all reports."""
+    """The demand for each model in pods: the sum over all reports, and once what the gateways share.
+
+    Of several reports of what they share, the largest one for a model counts: one gateway may know more than another.
+    """
     models: dict[Model, float] = {}
+    shared: dict[tuple[str, str], list[ModelDemand]] = {}
     for report in reports:
         for demand in report.models:
-            key = (demand.pool, demand.model, demand.version)
-            models[key] = models.get(key, 0.0) + demand.pods
+            add(models, demand)
+        for name, told in grouped(report.shared).items():
+            shared[name] = max(shared.get(name, []), told, key=in_pods)
+    for told in shared.values():
+        for demand in told:
+            add(models, demand)
     return models
+
+
+def add(models: dict[Model, float], demand: ModelDemand) -> None:
+    """Add a demand to those by model."""
+    key = (demand.pool, demand.model, demand.version)
+    models[key] = models.get(key, 0.0) + demand.pods
+
+
+def grouped(demands: Iterable[ModelDemand]) -> dict[tuple[str, str], list[ModelDemand]]:
+    """Demands by pool and model, whatever the version."""
+    found: dict[tuple[str, str], list[ModelDemand]] = {}
+    for demand in demands:
+        found.setdefault((demand.pool, demand.model), []).append(demand)
+    return found
+
+
+def in_pods(demands: Iterable[ModelDemand]) -> float:
+    """The sum of demands, in pods."""
+    return sum(demand.pods for demand in demands)
 
 
 def by_pool(models: Mapping[Model, float]) -> dict[str, float]:

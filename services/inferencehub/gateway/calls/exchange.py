@@ -11,7 +11,6 @@ from typing import Any
 from inferencehub.core.auth.caller import ANYONE, Action
 from inferencehub.core.auth.peer import NOBODY
 from inferencehub.core.lane.job import Job
-from inferencehub.core.values.requests import InferRequest
 from inferencehub.gateway.calls.limits.meters import Metered
 from inferencehub.gateway.routing.model_lane import ModelLane
 
@@ -29,8 +28,7 @@ class Exchange:
     "ok", or the label of an error. `action` is what the call does, None for what everybody may do, `caller` is who makes
     it, and `metered` are the limits that count it. `peer` is the other end of its connection. `most_bytes` is the largest body
     that the caller may send, None for that of everybody. `deferred` keeps a call that has been admitted in place of running
-    it; it gets the request, its rows, and whether the model must not run it twice. `losses` is the number of pods that were
-    lost with it before.
+    it; it gets the version that the caller names, and the rows. `losses` is the number of pods that were lost with it before.
     """
 
     __slots__ = (
@@ -64,7 +62,7 @@ class Exchange:
         self.metered: tuple[Metered, ...] = ()
         self.metered_rows = 0  # that they have counted
         self.most_bytes: int | None = None
-        self.deferred: Callable[[InferRequest, int, bool], None] | None = None
+        self.deferred: Callable[[str, int], None] | None = None
         self.started = monotonic()
         self.limit_s: float | None = None
         self.deadline = inf

@@ -76,7 +76,7 @@ class Calls:
         lanes = self.table.known(request.model, request.version)
         if lanes:
             self._put(exchange, request, lanes, sink)
-        else:
+        elif not self._deferred(exchange, request.model, request.version):
             work = self._when_known(exchange, request.model, request.version, lambda info: request)
             self._later(exchange, sink, self._put, work)
 
@@ -100,7 +100,7 @@ class Calls:
         lanes = self.table.known(model, version)
         if lanes and not beside:
             self._put_made(exchange, *made_for(best_first(lanes), make), sink)
-        else:
+        elif lanes or not self._deferred(exchange, model, version):
             work = self._when_known(exchange, model, version, make, beside)
             self._later(exchange, sink, self._put_made, work)
 
@@ -132,13 +132,27 @@ class Calls:
             else:
                 make = partial(predict_request, version="", features=features, text=text)
                 self._put_predict(exchange, *made_for(best_first(lanes), make), sink)
-        else:
+        elif lanes or not self._deferred(exchange, model, ""):
             work = self._when_packed(exchange, model, features, text)
             self._later(exchange, sink, self._put_predict, work)
 
     def _name(self, exchange: Exchange, model: str, by_caller: bool = True) -> None:
         for named in self._names:
             named(exchange, model, by_caller)
+
+    def _deferred(self, exchange: Exchange, model: str, version: str) -> bool:
+        """Whether a call is a job of a pool that sleeps, which nobody waits for: it is checked when it runs.
+
+        Raises:
+            HubError: if the caller may not have it.
+        """
+        if exchange.deferred is None or not self.table.asleep(model):
+            return False
+        exchange.model = model
+        for admit in self._admits:
+            admit(exchange, InferRequest(model, version, ()), 1)
+        exchange.deferred(version, 1)
+        return True
 
     def _set_deadline(self, exchange: Exchange, timeout: Parameter | None) -> None:
         if timeout is None and exchange.limit_s is None:
@@ -176,7 +190,7 @@ class Calls:
             for admit in self._admits:
                 admit(exchange, request, rows)
             if exchange.deferred is not None:
-                exchange.deferred(request, rows, lane.info.at_most_once)
+                exchange.deferred(request.version, rows)
                 return
             caller = exchange.caller
             member = Member(rows, exchange.deadline, exchange.id, caller.id, caller.tenant)

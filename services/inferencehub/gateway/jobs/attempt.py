@@ -20,6 +20,7 @@ class Outcome(NamedTuple):
         ran: whether the model may have run.
         lost: pods that were lost with it.
         busy: whether it was refused for lack of room, which says nothing of the job.
+        slot_s: seconds of a slot that it took; 0 if that is not known.
     """
 
     result: Result
@@ -28,6 +29,7 @@ class Outcome(NamedTuple):
     ran: bool
     lost: int
     busy: bool = False
+    slot_s: float = 0.0
 
 
 class Running:

@@ -41,7 +41,6 @@ class NewJob(msgspec.Struct, frozen=True):
         digest: of everything that one key must not be used for twice.
         priority: within its owner's jobs, see `PRIORITIES`.
         weight: of its owner's jobs, relative to those of others.
-        once: whether it must not run twice.
         created, not_before: when it came, and when it may run.
         keep_s: seconds that it may wait, and that its result is kept.
     """
@@ -58,7 +57,6 @@ class NewJob(msgspec.Struct, frozen=True):
     digest: str
     priority: int
     weight: float
-    once: bool
     created: float
     not_before: float
     keep_s: float
@@ -93,6 +91,13 @@ class JobRecord(msgspec.Struct, frozen=True):
     status: int
     error: str
     place: int | None = None
+
+
+class Place(NamedTuple):
+    """Room for jobs of a lane: for how many rows, and whether its model must not run one twice."""
+
+    rows: int
+    once: bool = False
 
 
 class Claim(NamedTuple):
@@ -131,6 +136,12 @@ def lane_of(model: str, version: str) -> str:
     return f"{model}/{version}" if version else model
 
 
+def key_of(lane: str) -> tuple[str, str]:
+    """The model and the version of a lane."""
+    model, _, version = lane.partition("/")
+    return model, version
+
+
 def model_of(lane: str) -> str:
     """The model of a lane."""
-    return lane.partition("/")[0]
+    return key_of(lane)[0]

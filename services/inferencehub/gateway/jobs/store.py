@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from inferencehub.core.values.errors import HubError, Kind
-from inferencehub.gateway.jobs.record import Claim, JobRecord, NewJob, Result, State
+from inferencehub.gateway.jobs.record import Claim, JobRecord, NewJob, Place, Result, State
 
 Attempt = tuple[str, int]  # the id of a job, and the number of the attempt
 MOST_LOSSES = 2  # pods and gateways, in the life of a job
@@ -52,7 +52,7 @@ class Store(Protocol):
             HubError: KEY_REUSED if that one has another digest, BUSY if too many jobs wait.
         """
 
-    async def claim(self, places: Mapping[str, int], lease_s: float, now: float) -> list[Claim]:
+    async def claim(self, places: Mapping[str, Place], lease_s: float, now: float) -> list[Claim]:
         """Take jobs to run them: of each lane, until they have so many rows."""
 
     async def renew(self, attempts: Sequence[Attempt], lease_s: float, now: float) -> set[Attempt]:

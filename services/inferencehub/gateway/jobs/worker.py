@@ -15,6 +15,7 @@ from time import monotonic, time
 from inferencehub.core.process.tasks import cancelled, until
 from inferencehub.core.values.errors import HubError
 from inferencehub.gateway.jobs.attempt import Attempts, Outcome, Run, Running
+from inferencehub.gateway.jobs.backlog import Backlog
 from inferencehub.gateway.jobs.places import free_places
 from inferencehub.gateway.jobs.record import Claim, Result, State, model_of
 from inferencehub.gateway.jobs.store import ONCE, Store, Waiting
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 LEASE_S, RENEW_S = 30.0, 10.0
 LOOK_S = 0.5  # between two questions whether other gateways' jobs, or later ones, may run
 SWEEP_S = 1.0
+KNOWN_S = 60.0  # how long what waited counts as demand while the store does not answer
 REST_S = 1.0  # how long nothing is taken for a lane that has refused a job
 BACKOFF_S = (1.0, 5.0, 25.0)  # of a job after attempts in which nothing ran; behind them it fails
 
@@ -36,12 +38,14 @@ class Worker:
         store: the jobs.
         table: the lanes.
         run: runs an attempt.
+        backlog: is told how long jobs run.
     """
 
-    def __init__(self, store: Store, table: RoutingTable, run: Run) -> None:
+    def __init__(self, store: Store, table: RoutingTable, run: Run, backlog: Backlog) -> None:
         self.store = store
         self.table = table
         self._run = run
+        self._backlog = backlog
         self.waiting: dict[str, Waiting] = {}  # by lane, at the last look
         self.ended: Counter[tuple[str, str]] = Counter()  # attempts' ends that were kept, by model and state
         self.leases_lost = 0
@@ -85,7 +89,7 @@ class Worker:
             self._wake.clear()
             claims: list[Claim] = []
             try:
-                places = free_places(self.table, self.running, self._rests, self.waiting.keys())
+                places = free_places(self.table, self.running, self._rests)
                 if places:
                     claims = await self.store.claim(places, LEASE_S, time())
                 self._works()
@@ -120,6 +124,8 @@ class Worker:
     async def _finish(self, one: Running, outcome: Outcome) -> None:
         """Put an outcome into the store. While that fails, it is held, and tried again until the lease is over."""
         claim, began = one.claim, monotonic()
+        if outcome.slot_s:
+            self._backlog.ran(claim.lane, outcome.slot_s)
         while monotonic() - began < LEASE_S:
             try:
                 await self._put(claim, outcome)
@@ -164,19 +170,21 @@ class Worker:
 
     async def _keep(self) -> None:
         """Renew leases, take back those of gateways that were lost, and see what waits."""
-        renewed = monotonic()
+        renewed = seen = monotonic()
         while True:
             try:
                 if monotonic() - renewed >= RENEW_S:
                     renewed = monotonic()
                     await self._renew()
                 self.leases_lost += await self.store.sweep(time())
-                self.waiting = await self.store.waiting(time())
+                self.waiting, seen = await self.store.waiting(time()), monotonic()
                 self._works()
             except HubError as error:
                 self._fails(error)
             except Exception:
                 logger.exception("jobs not looked after")
+            if monotonic() - seen > KNOWN_S:
+                self.waiting = {}
             await asyncio.sleep(SWEEP_S)
 
     async def _renew(self) -> None:

@@ -6,12 +6,15 @@ Waiting requests are sampled twice a second.
 The scaler gets the mean of the last second, because it applies its own window to the sum over all gateways. The gauge
 for Prometheus is the mean over WINDOW_S: an autoscaler asks every 15 s and reacts to a difference of 10 %, but the
 number of busy slots at one moment differs from its mean by far more (docs/scaling.md).
+
+What waits in a store of jobs waits for all gateways. Each reports it, apart from its own requests.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import NamedTuple
 
@@ -33,11 +36,19 @@ Key = tuple[str, str, str]  # pool, model, version
 
 
 class Tick(NamedTuple):
-    """One sample: seconds since the sample before, slot-seconds in use, and slots that waiting requests need."""
+    """One sample.
+
+    Args:
+        seconds: since the sample before.
+        used: slot-seconds in use.
+        waited: slots that waiting requests need.
+        shared: slots that what waits for all gateways needs.
+    """
 
     seconds: float
     used: dict[Key, float]
     waited: dict[Key, float]
+    shared: dict[Key, float]
 
 
 class Demand:
@@ -45,12 +56,15 @@ class Demand:
 
     Args:
         fleet, table, unknown: where requests run and wait.
+
+    `backlog` returns the slots that what waits for all gateways needs, by model and version, "" for the default one.
     """
 
     def __init__(self, fleet: Fleet, table: RoutingTable, unknown: UnknownModels) -> None:
         self.fleet = fleet
         self.table = table
         self.unknown = unknown
+        self.backlog: Callable[[], Mapping[tuple[str, str], float]] = dict
         self.slots: dict[Key, int] = {}
         self._ticks: deque[Tick] = deque(maxlen=round(WINDOW_S / TICK_S))
         self._last = monotonic()
@@ -70,14 +84,22 @@ class Demand:
 
     def collect(self) -> list[GaugeMetricFamily]:
         """The demand for each model, for Prometheus."""
-        family = GaugeMetricFamily(
+        labels = ["pool", "model", "version"]
+        own = GaugeMetricFamily(
             "inferencehub_gateway_demand",
             f"demand of this gateway's requests, in pods, mean of {WINDOW_S:g} s",
-            labels=["pool", "model", "version"],
+            labels=labels,
         )
-        for demand in self.report(WINDOW_S).models:
-            family.add_metric([demand.pool, demand.model, demand.version], demand.pods)
-        return [family]
+        shared = GaugeMetricFamily(
+            "inferencehub_gateway_shared_demand",
+            f"demand of jobs that wait for any gateway, in pods, mean of {WINDOW_S:g} s; each gateway tells the same",
+            labels=labels,
+        )
+        report = self.report(WINDOW_S)
+        for family, demands in ((own, report.models), (shared, report.shared)):
+            for demand in demands:
+                family.add_metric([demand.pool, demand.model, demand.version], demand.pods)
+        return [own, shared]
 
     def page(self, asked: Asked) -> Answer:
         """GET /demand of the ops port: the mean of the last second."""
@@ -87,12 +109,15 @@ class Demand:
         """The mean demand of all known and on-demand models over the last `window_s` seconds, at most WINDOW_S."""
         ticks = list(self._ticks)[-round(window_s / TICK_S) :]
         seconds = sum(tick.seconds for tick in ticks) or TICK_S
-        models = []
+        models, shared = [], []
         for key, slots in sorted(self.slots.items()):
             running = sum(tick.used.get(key, 0.0) for tick in ticks) / seconds
             queued = sum(tick.waited.get(key, 0.0) * tick.seconds for tick in ticks) / seconds
             models.append(ModelDemand(*key, round(running, 4), round(queued, 4), slots))
-        return Report(round(seconds, 3), models)
+            waits = sum(tick.shared.get(key, 0.0) * tick.seconds for tick in ticks) / seconds
+            if waits:
+                shared.append(ModelDemand(*key, 0.0, round(waits, 4), slots))
+        return Report(round(seconds, 3), models, shared)
 
     async def _sample(self) -> None:
         while True:
@@ -106,9 +131,10 @@ class Demand:
         used = self._read(now)
         there = expected.keys() | used.keys()
         self.slots |= expected
-        self._ticks.append(Tick(now - self._last, used, self._waiting()))
+        self._ticks.append(Tick(now - self._last, used, self._waiting(), self._shared()))
         self._last = now
-        seen = set(there).union(*[tick.used.keys() | tick.waited.keys() for tick in self._ticks])
+        ticks = self._ticks
+        seen = set(there).union(*[one.used.keys() | one.waited.keys() | one.shared.keys() for one in ticks])
         self.slots = {key: slots for key, slots in self.slots.items() if key in seen}
 
     def _read(self, now: float) -> dict[Key, float]:
@@ -139,3 +165,20 @@ class Demand:
             held = self.unknown.held.get(name, 0)
             waited[expected.pool, name, ""] = float(slots_needed(held, held, expected.max_batch_size))
         return waited
+
+    def _shared(self) -> dict[Key, float]:
+        """The slots that what waits for all gateways needs, in the pools that serve its model, or would."""
+        shared: dict[Key, float] = {}
+        for (name, version), needed in self.backlog().items():
+            pools = {
+                (pool, name, lane.info.version): (slots, lane.info.slots)
+                for lane in self.table.routes.get((name, version), ())
+                for pool, slots in lane.pools.items()
+            }
+            if not pools and (expected := self.fleet.on_demand.get(name)) is not None:
+                pools = {(expected.pool, name, ""): (expected.slots, expected.slots)}
+            total = sum(slots for slots, _ in pools.values())
+            for key, (slots, of_pod) in pools.items():
+                self.slots.setdefault(key, of_pod)
+                shared[key] = shared.get(key, 0.0) + needed * slots / total
+        return shared

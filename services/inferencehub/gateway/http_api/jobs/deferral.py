@@ -13,7 +13,7 @@ from inferencehub.core.auth.caller import Caller
 from inferencehub.core.http1.handler import Head
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.values.errors import HubError
-from inferencehub.core.values.requests import InferRequest, InferResponse
+from inferencehub.core.values.requests import InferResponse
 from inferencehub.gateway.calls.exchange import Exchange
 from inferencehub.gateway.http_api.call import LARGE_JSON, Endpoint, HttpCall
 from inferencehub.gateway.http_api.jobs.job_json import job_json
@@ -84,17 +84,17 @@ class Deferred:
         """See `Endpoint`."""
         return self._endpoint.error(error)
 
-    def _keep(self, call: HttpCall, kept: Kept, request: InferRequest, rows: int, once: bool) -> None:
+    def _keep(self, call: HttpCall, kept: Kept, version: str, rows: int) -> None:
         """The call has been admitted: make it a job."""
         call.exchange.deferred = None  # it has the request
-        call.run(self._submit(call, kept, request.version, rows, once))
+        call.run(self._submit(call, kept, version, rows))
 
-    async def _submit(self, call: HttpCall, kept: Kept, version: str, rows: int, once: bool) -> None:
+    async def _submit(self, call: HttpCall, kept: Kept, version: str, rows: int) -> None:
         budget, exchange = self._deferral.bytes_held, call.exchange
         size = len(kept.body)
         budget.take(size)
         try:
-            job = self._job(exchange, version, rows, once, *await self._packed(call, kept))
+            job = self._job(exchange, version, rows, *await self._packed(call, kept))
             del kept
             record = await self._deferral.jobs.submit(job)
             owner, own = job.owner, record.id == job.id
@@ -112,9 +112,7 @@ class Deferred:
         """The request as it is kept, and its digest; a thread makes those of a large one."""
         return await call.beside(kept.packed) if len(kept.body) > LARGE_JSON else kept.packed()
 
-    def _job(
-        self, exchange: Exchange, version: str, rows: int, once: bool, request: bytes, digest: str
-    ) -> NewJob:
+    def _job(self, exchange: Exchange, version: str, rows: int, request: bytes, digest: str) -> NewJob:
         caller, said, now = exchange.caller, self._said, time()
         return NewJob(
             id=new_id(),
@@ -129,7 +127,6 @@ class Deferred:
             digest=digest,
             priority=said.priority,
             weight=1.0 if caller.flow is None else caller.flow.weight,
-            once=once,
             created=now,
             not_before=max(now, said.not_before),
             keep_s=self._deferral.jobs.keep_s if said.keep_s is None else said.keep_s,

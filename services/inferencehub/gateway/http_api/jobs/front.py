@@ -12,11 +12,13 @@ from inferencehub.gateway.http_api.jobs.deferral import Deferral
 from inferencehub.gateway.http_api.jobs.pages import JobPages
 from inferencehub.gateway.http_api.jobs.runs import JobRuns
 from inferencehub.gateway.http_api.routes import endpoints
+from inferencehub.gateway.jobs.backlog import Backlog
 from inferencehub.gateway.jobs.collector import JobsCollector
 from inferencehub.gateway.jobs.store import Store
 from inferencehub.gateway.jobs.submit import Jobs
 from inferencehub.gateway.jobs.worker import Worker
 from inferencehub.gateway.metrics import Metrics
+from inferencehub.gateway.routing.demand import Demand
 from inferencehub.gateway.settings import GatewaySettings
 
 
@@ -26,12 +28,18 @@ class JobFront:
     Args:
         settings: where jobs are kept.
         calls: the calls of other fronts: jobs enter the same lanes, and have been asked who they are before.
+        demand: is told what waits.
         metrics: where attempts are counted.
         access: where their lines go.
     """
 
     def __init__(
-        self, settings: GatewaySettings, calls: Calls, metrics: Metrics, access: AccessLog | None
+        self,
+        settings: GatewaySettings,
+        calls: Calls,
+        demand: Demand,
+        metrics: Metrics,
+        access: AccessLog | None,
     ) -> None:
         held = calls.table.bytes_held
         patient = replace(settings, default_timeout_ms=settings.max_timeout_ms)
@@ -39,7 +47,9 @@ class JobFront:
         self._threads = ThreadPoolExecutor(thread_name_prefix="jobs-json")
         run = JobRuns(endpoints(runs), metrics.jobs, access, held, self._threads, settings.max_body_bytes)
         store = store_of(settings)
-        worker = Worker(store, calls.table, run)
+        backlog = Backlog(settings.jobs_drain_s)
+        worker = Worker(store, calls.table, run, backlog)
+        demand.backlog = lambda: backlog.slots(worker.waiting)
         metrics.registry.register(JobsCollector(worker))
         self.jobs = Jobs(store, worker, settings.job_ttl_s)
         self.deferral = Deferral(self.jobs, held)

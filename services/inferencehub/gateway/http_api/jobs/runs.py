@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from inferencehub.core.auth.caller import ANYONE, Action, Caller, Flow
 from inferencehub.core.http1.handler import Head
 from inferencehub.core.lane.byte_budget import ByteBudget
+from inferencehub.core.lane.job import Job
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.tensors import Buffer
@@ -128,12 +129,12 @@ def caller_of(claim: Claim) -> Caller:
 
 def outcome_of(call: JobCall, result: Result) -> Outcome:
     """How an attempt has ended."""
-    failure, exchange = call.failure, call.exchange
+    failure, exchange, job = call.failure, call.exchange, call.exchange.job
     if failure is None:
         # A stream that has begun ends with its error as an event.
         cut = CUT if exchange.kind != "ok" else "" if result.status == 200 else TOO_LARGE
-        return Outcome(result, cut, refused=False, ran=True, lost=0)
-    job = exchange.job
+        slot_s = 0.0 if job is None else slot_seconds(job)
+        return Outcome(result, cut, refused=False, ran=True, lost=0, slot_s=slot_s)
     lost = 0 if job is None else max(job.losses, int(job.has_parts and failure.kind is Kind.NOT_READY))
     return Outcome(
         result,
@@ -143,3 +144,9 @@ def outcome_of(call: JobCall, result: Result) -> Outcome:
         lost=lost,
         busy=failure.kind is Kind.BUSY,
     )
+
+
+def slot_seconds(job: Job) -> float:
+    """Seconds of a slot that an answered call took: its part of the time of its batch."""
+    trip = job.trip
+    return (trip.network + trip.compute) * job.rows / trip.rows if trip.rows else 0.0

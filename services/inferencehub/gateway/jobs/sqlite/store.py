@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from inferencehub.gateway.jobs.record import Claim, JobRecord, NewJob, Result, State, lane_of
+from inferencehub.gateway.jobs.record import Claim, JobRecord, NewJob, Place, Result, State, lane_of
 from inferencehub.gateway.jobs.sqlite import ends, turns
 from inferencehub.gateway.jobs.sqlite.database import Database
 from inferencehub.gateway.jobs.sqlite.tables import RECORD, SCHEMA, record_of
@@ -68,15 +68,15 @@ class SqliteStore:
 
         return await self._database.do(work)
 
-    async def claim(self, places: Mapping[str, int], lease_s: float, now: float) -> list[Claim]:
+    async def claim(self, places: Mapping[str, Place], lease_s: float, now: float) -> list[Claim]:
         """See `Store`."""
 
         def work(db: sqlite3.Connection) -> list[Claim]:
             turns.move_due(db, now)
             return [
                 claim
-                for lane, most in places.items()
-                for claim in turns.claim(db, lane, most, now + lease_s, now)
+                for lane, place in places.items()
+                for claim in turns.claim(db, lane, place, now + lease_s, now)
             ]
 
         claims = await self._database.do(work)

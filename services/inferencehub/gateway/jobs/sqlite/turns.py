@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from inferencehub.gateway.jobs.record import Claim, NewJob
+from inferencehub.gateway.jobs.record import Claim, NewJob, Place
 
 MOST_MOVED = 1000  # at a time
 DUE = "state = 'queued' AND due = 1 AND lane = ? AND owner = ?"
@@ -17,11 +17,11 @@ NEXT = (
 def add(db: sqlite3.Connection, job: NewJob) -> None:
     """Keep a new job."""
     db.execute(
-        "INSERT INTO jobs (id, owner, caller, tenant, model, version, lane, rows, key, digest, priority, weight, once, "
-        "keep_s, created, not_before, expires) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO jobs (id, owner, caller, tenant, model, version, lane, rows, key, digest, priority, weight, "
+        "keep_s, created, not_before, expires) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             *(job.id, job.owner, job.caller, job.tenant, job.model, job.version, job.lane, job.rows),
-            *(job.key, job.digest, job.priority, job.weight, job.once, job.keep_s),
+            *(job.key, job.digest, job.priority, job.weight, job.keep_s),
             *(job.created, job.not_before, max(job.created, job.not_before) + job.keep_s),
         ),
     )
@@ -57,9 +57,10 @@ def move_due(db: sqlite3.Connection, now: float) -> None:
         enter(db, id)
 
 
-def claim(db: sqlite3.Connection, lane: str, most: int, lease: float, now: float) -> list[Claim]:
+def claim(db: sqlite3.Connection, lane: str, place: Place, lease: float, now: float) -> list[Claim]:
     """Take jobs of a lane until they have so many rows, with leases until `lease`."""
     claims: list[Claim] = []
+    most = place.rows
     while most > 0:
         query = "SELECT owner FROM flows WHERE lane = ? ORDER BY turn, owner LIMIT 1"
         next = db.execute(query, (lane,)).fetchone()
@@ -70,11 +71,12 @@ def claim(db: sqlite3.Connection, lane: str, most: int, lease: float, now: float
         if row is None:  # none of the owner's is left
             db.execute("DELETE FROM flows WHERE lane = ? AND owner = ?", (lane, owner))
             continue
-        one = Claim(*row)
+        one = Claim(*row)._replace(once=place.once)
         query = (
-            "UPDATE jobs SET state = 'running', due = 0, attempts = ?, started = ?, lease = ? WHERE id = ?"
+            "UPDATE jobs SET state = 'running', due = 0, attempts = ?, started = ?, lease = ?, once = ? "
+            "WHERE id = ?"
         )
-        db.execute(query, (one.attempt, now, lease, one.id))
+        db.execute(query, (one.attempt, now, lease, one.once, one.id))
         query = "UPDATE flows SET turn = turn + ? WHERE lane = ? AND owner = ?"
         db.execute(query, (one.rows / one.weight, lane, owner))
         claims.append(one)

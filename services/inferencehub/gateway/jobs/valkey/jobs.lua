@@ -164,12 +164,12 @@ function todo.add(most, now, o, k, digest, id, request, ...)
   return {'kept', unpack(record(id))}
 end
 
--- lease, now, lane, most, ...
+-- lease, now, lane, rows, whether they must not run twice, ...
 function todo.claim(until_, now, ...)
   move_due(now)
   local claims, places = {}, {...}
-  for place = 1, #places, 2 do
-    local lane, most = places[place], tonumber(places[place + 1])
+  for place = 1, #places, 3 do
+    local lane, most, once = places[place], tonumber(places[place + 1]), places[place + 2]
     while most > 0 do
       local o = call('ZRANGE', key('flows', lane), 0, 0)[1]
       if not o then
@@ -179,7 +179,7 @@ function todo.claim(until_, now, ...)
       leave(id)
       call('ZREM', key('expires'), id)
       call('HINCRBY', key('job', id), 'attempts', 1)
-      set(id, 'state', 'running', 'started', now)
+      set(id, 'state', 'running', 'started', now, 'once', once)
       call('ZADD', key('leases'), until_, id)
       local claim = get(id, 'id', 'attempts', 'caller', 'tenant', 'owner', 'weight', 'lane', 'rows', 'once', 'refusals', 'losses')
       table.insert(claim, call('GET', key('request', id)))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, unquote
 
-from inferencehub.gateway.jobs.record import Claim, JobRecord, NewJob, Result, State
+from inferencehub.gateway.jobs.record import Claim, JobRecord, NewJob, Place, Result, State
 from inferencehub.gateway.jobs.store import (
     CANCELLED,
     LOST,
@@ -60,7 +60,6 @@ class ValkeyStore:
             "tenant": job.tenant,
             "priority": job.priority,
             "weight": job.weight,
-            "once": int(job.once),
             "created": job.created,
             "not_before": job.not_before,
             "keep_s": job.keep_s,
@@ -75,9 +74,9 @@ class ValkeyStore:
             raise too_many(self._most)
         return record_of(found)
 
-    async def claim(self, places: Mapping[str, int], lease_s: float, now: float) -> list[Claim]:
+    async def claim(self, places: Mapping[str, Place], lease_s: float, now: float) -> list[Claim]:
         """See `Store`."""
-        flat = [part for lane, most in places.items() for part in (name(lane), most)]
+        flat = [part for lane, (rows, once) in places.items() for part in (name(lane), rows, int(once))]
         return [claim_of(row) for row in await self._server.do("claim", now + lease_s, now, *flat)]
 
     async def renew(self, attempts: Sequence[Attempt], lease_s: float, now: float) -> set[Attempt]:
