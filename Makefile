@@ -25,8 +25,8 @@ TIERS   = pyproject.toml $(IMAGES:%=--extra %)
 WITHIN  = --constraint requirements/dev.txt -o
 
 .PHONY: help install run test lint types unit test-long fuzz conformance test-tools test-lowest test-images bench \
-        bench-quick bench-guard images kind-load deploy port-forward cert-manager k8s-test k8s-test-all hpa-demo scan sbom lock \
-        clean
+        bench-quick bench-guard images valkey-image kind-load deploy port-forward cert-manager k8s-test k8s-test-all hpa-demo scan \
+        sbom lock clean
 .DELETE_ON_ERROR:
 
 help: ## list the commands
@@ -99,9 +99,13 @@ image-%:
 	$(SAY) 'image inferencehub-$*:dev'
 	@docker build $(DOCKER_BUILD_ARGS) -f Dockerfile.$* -t inferencehub-$*:dev .
 
-kind-load: ## both images onto the nodes of a kind cluster (CLUSTER=hub)
-	$(SAY) 'loading both images into $(CLUSTER)'
-	@kind load docker-image --name $(CLUSTER) $(IMAGES:%=inferencehub-%:dev)
+valkey-image: ## a Valkey for the tests of jobs on containers and on a cluster, tagged inferencehub-valkey:dev
+	$(SAY) 'image inferencehub-valkey:dev'
+	@docker build $(DOCKER_BUILD_ARGS) -t inferencehub-valkey:dev k8s-tests/valkey
+
+kind-load: ## both images onto the nodes of a kind cluster (CLUSTER=hub), and that of the tests if it is there
+	$(SAY) 'loading images into $(CLUSTER)'
+	@kind load docker-image --name $(CLUSTER) $(IMAGES:%=inferencehub-%:dev) $$(docker images --quiet inferencehub-valkey:dev | sed s/.*/inferencehub-valkey:dev/)
 
 deploy: ## the chart as release hub, on the cluster that kubectl points at
 	$(SAY) 'helm upgrade --install hub'
@@ -119,7 +123,7 @@ build/cert-manager/controllers: $(wildcard k8s-tests/cert_manager/*)
 	@cd $(<D) && CGO_ENABLED=0 go build -trimpath -buildvcs=false -o $(CURDIR)/$@ . && \
 	  cp -r --no-preserve=mode "$$(go list -m -f '{{.Dir}}' github.com/cert-manager/cert-manager)/deploy/crds" $(CURDIR)/$(@D)
 
-k8s-test: install ## the chart on a real cluster; after `make images kind-load`
+k8s-test: install ## the chart on a real cluster; after `make images valkey-image kind-load`
 	$(SAY) 'pytest, cluster'
 	@$(VENV)/bin/python -m pytest -m 'not long' k8s-tests $(PYTEST_ARGS)
 

@@ -38,13 +38,14 @@ class Valkey:
             "appendfsync": "always",
             **options,
         }
+        self._password = options.get("requirepass")
         self._arguments = [part for name, value in chosen.items() for part in (f"--{name}", value)]
         self.process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
         """Start it, and wait until it answers."""
         self.process = await asyncio.create_subprocess_exec(BINARY, *self._arguments)
-        async with asyncio.timeout(20), Redis.from_url(self.url) as client:
+        async with asyncio.timeout(20), Redis.from_url(self.url, password=self._password) as client:
             while True:
                 try:
                     await client.ping()

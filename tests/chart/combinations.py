@@ -72,6 +72,12 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
         "tenants": [{"tenant": "search", "rate": 0.5, "concurrency": 50, "body_bytes": 1_000_000}, {"tenant": "*", "rate": 1e6}],
         "models": [{"model": "v1-*", "rows": 5000, "rows_burst": 100_000}], "trustedProxies": ["10.0.0.0/8", "192.0.2.1"]},
         "auth": {"apiKeys": {"existingSecret": "keys"}}},
+    "jobs": {"jobs": {"redis": {
+        "existingSecret": "jobs", "caConfigMap": "authorities", "port": 6380, "egressTo": PEERS}, "ttlSeconds": 86_400}},
+    "jobs-by-url": at("jobs", {"redis": {"url": "rediss://store.example.com:6390/1"}, "queueLength": 10, "drainSeconds": 5}),
+    "jobs-embedded": at("jobs.redis.embedded.enabled", True),
+    "jobs-embedded-for-a-while": at("jobs.redis.embedded", {
+        "enabled": True, "image": {"repository": "valkey", "digest": DIGEST}, "storage": {"persistent": False}}),
     "limits-of-addresses": at("limits.addresses", {"rate": 5, "burst": 20}),
     "tls-of-tiers": at("tls.tiers", {"gateway": {"existingSecret": "front"}, "inference": {"existingSecret": "back"}}),
     "tls-by-cert-manager": at("tls", {

@@ -22,6 +22,7 @@ VALUES_FILES = sorted([*CHART.glob("values-*.yaml"), *CHART.glob("ci/*.yaml")])
 
 Values = Mapping[str, Any]
 Object = dict[str, Any]
+WORKLOADS = ("Deployment", "StatefulSet")
 
 
 @cache
@@ -111,7 +112,7 @@ def one(objects: list[Object], kind: str, name: str) -> Object:
 def pods(objects: list[Object]) -> Iterator[tuple[str, Object, Object]]:
     """Name, metadata and spec of each pod that the objects make, that of `helm test` too."""
     for thing in objects:
-        if thing["kind"] == "Deployment":
+        if thing["kind"] in WORKLOADS:
             template = thing["spec"]["template"]
             yield thing["metadata"]["name"], template["metadata"], template["spec"]
         elif thing["kind"] == "Pod":
@@ -125,7 +126,7 @@ def containers(spec: Object) -> Iterator[Object]:
 
 def environ(spec: Object) -> dict[str, str]:
     """The environment of a pod's first container."""
-    return {entry["name"]: entry.get("value", "") for entry in spec["containers"][0]["env"]}
+    return {entry["name"]: entry.get("value", "") for entry in spec["containers"][0].get("env", [])}
 
 
 def selects(selector: Mapping[str, str], labels: Mapping[str, str]) -> bool:

@@ -36,7 +36,7 @@ OF_OPERATORS = {"monitoring.coreos.com", "gateway.networking.k8s.io", "keda.sh",
 OF_A_NAMESPACE = {
     "Certificate", "ConfigMap", "Deployment", "HTTPRoute", "HorizontalPodAutoscaler", "Ingress", "NetworkPolicy", "Pod",
     "PodDisruptionBudget", "PodMonitor", "PrometheusRule", "Role", "RoleBinding", "ScaledObject", "Secret", "Service", "ServiceAccount",
-    "ServiceMonitor", "TriggerAuthentication",
+    "ServiceMonitor", "StatefulSet", "TriggerAuthentication",
 }  # fmt: skip
 OF_THE_CLUSTER = {"APIService", "ClusterRole", "ClusterRoleBinding"}
 

@@ -76,6 +76,7 @@ def test_files_of_secrets_are_for_the_process_alone(name: str) -> None:
     mounted += ("callers" in tls) + 2 * ("tiers" in tls) + ("apiKeys" in given.get("auth", {}))
     mounted += "directCalls" in given.get("inference", {})
     mounted += "certificateSecret" in given.get("example", {})
+    mounted += "existingSecret" in given.get("jobs", {}).get("redis", {})
     assert found == mounted
 
 

@@ -8,7 +8,19 @@ from typing import Any
 import pytest
 
 from tests.chart.combinations import COMBINATIONS
-from tests.chart.rendering import Object, at, environ, merge, of_kind, one, pods, render, selects, texts
+from tests.chart.rendering import (
+    WORKLOADS,
+    Object,
+    at,
+    environ,
+    merge,
+    of_kind,
+    one,
+    pods,
+    render,
+    selects,
+    texts,
+)
 
 every = pytest.mark.parametrize("name", COMBINATIONS)
 Labels = Mapping[str, str]
@@ -16,11 +28,11 @@ GRPC = (50051, 50052)  # calls, and the streams of gateways
 
 
 def deployments_of(objects: list[Object], selector: Labels) -> list[Object]:
-    """The Deployments whose pods a selector finds."""
+    """The Deployments and StatefulSets whose pods a selector finds."""
     return [
         thing
-        for thing in of_kind(objects, "Deployment")
-        if selects(selector, thing["spec"]["template"]["metadata"]["labels"])
+        for thing in objects
+        if thing["kind"] in WORKLOADS and selects(selector, thing["spec"]["template"]["metadata"]["labels"])
     ]
 
 
@@ -189,6 +201,7 @@ ADMITTED = {
     ("inference", 50052): {"gateway"},
     ("inference", 50053): set(),  # the kubelet's probes need no rule
     ("inference", 9090): {"gateway", "scrape"},
+    ("jobs", 6379): {"gateway"},
     ("scaler", 8443): {"anyone"},  # the API server is no pod; the scaler asks it for its certificate
     ("scaler", 9090): {"keda", "scrape"},
 }

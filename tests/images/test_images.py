@@ -30,6 +30,7 @@ pytestmark = pytest.mark.images
 ROOT = Path(__file__).resolve().parents[2]
 GATEWAY = "inferencehub-gateway:dev"
 INFERENCE = "inferencehub-inference:dev"
+VALKEY = "inferencehub-valkey:dev"
 NAME = "inferencehub-test"
 LOCKED_DOWN = ("--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")
 DIRECT = build_opener(ProxyHandler({}))  # asks no proxy of the environment
@@ -134,10 +135,16 @@ def running_pair(image: str = INFERENCE, *options: str) -> Iterator[tuple[str, s
 
 
 @contextmanager
-def running_compose(replicas: int) -> Iterator[str]:
-    """compose.yaml as it stands, on a free port of loopback: the gateway's address."""
-    compose = ("compose", "--project-name", NAME)
-    env = {"GATEWAY_PORT": "127.0.0.1:0", "GATEWAY_GRPC_PORT": "127.0.0.1:0"}
+def running_compose(replicas: int, *options: str, **variables: str) -> Iterator[str]:
+    """compose.yaml as it stands, on a free port of loopback: the gateway's address.
+
+    Args:
+        replicas: of the inference service.
+        options: of `docker compose`.
+        variables: that the file reads.
+    """
+    compose = ("compose", "--project-name", NAME, *options)
+    env = {"GATEWAY_PORT": "127.0.0.1:0", "GATEWAY_GRPC_PORT": "127.0.0.1:0", **variables}
     try:
         docker(*compose, "up", "--detach", "--no-build", "--scale", f"inference-service={replicas}", env=env)
         address = docker(*compose, "port", "gateway", "3000", env=env)
@@ -147,7 +154,7 @@ def running_compose(replicas: int) -> Iterator[str]:
         print(docker(*compose, "logs", "--tail", "50", env=env))
         raise
     finally:
-        docker(*compose, "down", "--timeout", "15", env=env)
+        docker(*compose, "down", "--volumes", "--timeout", "15", env=env)
 
 
 def test_each_image_holds_its_own_tier_only() -> None:
@@ -227,6 +234,24 @@ def test_compose_spreads_300_requests_over_three_replicas() -> None:
         print(f"requests by replica: {dict(shares)}")
         assert len(shares) == 3
         assert min(shares.values()) >= 60
+
+
+def test_compose_keeps_jobs_with_its_profile_for_them() -> None:
+    """Also over the end of their store and of the gateway."""
+    chosen = {"HUB_JOBS": "redis://jobs:6379/0", "VALKEY_IMAGE": VALKEY}
+    with running_compose(1, "--profile", "jobs", **chosen) as address:
+        wait_until_ready(address, "v2/health/ready")
+        right = post_predict(address)[0]
+        body = json.dumps(PREDICTION).encode()
+        headers = {"prefer": "respond-async", "content-type": "application/json"}
+        request = Request(f"http://{address}/predict", body, headers)
+        with DIRECT.open(request, timeout=10) as answer:
+            assert (answer.status, answer.headers["hub-durability"]) == (202, "always")
+            job = f"http://{address}{answer.headers['location']}/result?wait=20"
+        docker("restart", f"{NAME}-jobs-1", f"{NAME}-gateway-1")
+        wait_until_ready(address)
+        with DIRECT.open(job, timeout=30) as answer:
+            assert (answer.status, json.loads(answer.read())) == (200, right)
 
 
 FEATURES = {"features": [0.5, 1.2, -3.4]}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from inferencehub.core.files.watched import BadFile
 from inferencehub.core.process.settings import SettingError, setting
 from inferencehub.core.tls.certificate import Certificate
 from inferencehub.gateway.caller_settings import CallerSettings
@@ -14,6 +16,7 @@ from inferencehub.gateway.caller_settings import CallerSettings
 # An origin as browsers send it (RFC 6454, 6.2): anything else would never be equal to what they send.
 HOST = r"(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])"
 ORIGIN = re.compile(rf"http://{HOST}(?!:80$)(?::[1-9]\d{{0,4}})?|https://{HOST}(?!:443$)(?::[1-9]\d{{0,4}})?")
+FILE = "file:"  # of a setting whose value stands in a file
 
 
 class OnDemand(NamedTuple):
@@ -119,7 +122,11 @@ class GatewaySettings(CallerSettings):
     jobs: str = setting(
         "",
         "where jobs are kept: sqlite:<file> for one gateway, or redis://… (rediss://… with TLS) for any number: Valkey or "
-        "Redis; no jobs if empty",
+        "Redis; file:<path> for a file that has such a URL; no jobs if empty",
+    )
+    jobs_ca: str = setting(
+        "",
+        "file with the authorities that sign the certificate of a rediss:// store, as PEM; those of the system if empty",
     )
     jobs_queue_length: int = setting(
         100_000, "jobs that may wait; beyond it calls that would be jobs get 429", least=1, most=10_000_000
@@ -198,17 +205,31 @@ class GatewaySettings(CallerSettings):
 
     def check_jobs(self) -> None:
         """Raise `SettingError` if `jobs` names no store. What it has is not shown: a URL may have a password."""
-        if not self.jobs or self.jobs_file:
+        if not self.jobs or self.jobs_file or self.jobs.startswith(FILE):
             return
-        try:
-            url = urlsplit(self.jobs)
-            sound = url.scheme in ("redis", "rediss") and url.hostname and (url.port or True)
-        except ValueError:
-            sound = False
-        if not sound:
+        if not is_store(self.jobs):
             raise SettingError(
                 "HUB_JOBS names no store, expected sqlite:<file>, redis://host:port or rediss://…"
             )
+        if self.jobs_ca and not self.jobs.startswith("rediss:"):
+            raise SettingError("HUB_JOBS_CA verifies a store with TLS, but HUB_JOBS begins with redis://")
+
+    def jobs_url(self) -> str:
+        """The URL of the store of jobs, which may stand in a file.
+
+        Raises:
+            BadFile: if the file can't be read, or has no such URL. What it has is not shown.
+        """
+        if not self.jobs.startswith(FILE):
+            return self.jobs
+        path = self.jobs.removeprefix(FILE)
+        try:
+            url = Path(path).read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadFile(f"HUB_JOBS: {path} cannot be read: {error}") from None
+        if not is_store(url):
+            raise BadFile(f"HUB_JOBS: {path} has no URL of a store, expected redis://host:port or rediss://…")
+        return url
 
     def on_demand(self) -> dict[str, OnDemand]:
         """`on_demand_models` as a dict by model name.
@@ -227,3 +248,12 @@ class GatewaySettings(CallerSettings):
                 )
             models[name] = OnDemand(pool, int(numbers[0]), int(numbers[1]) if len(numbers) == 2 else 0)
         return models
+
+
+def is_store(text: str) -> bool:
+    """Whether a text is the URL of a Valkey or Redis."""
+    try:
+        url = urlsplit(text)
+        return url.scheme in ("redis", "rediss") and bool(url.hostname) and url.port != 0
+    except ValueError:  # of a port that is none
+        return False

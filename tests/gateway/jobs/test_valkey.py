@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import ssl
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,9 @@ import aiohttp
 import pytest
 
 from inferencehub.core.files.watched import BadFile
+from inferencehub.core.values.errors import HubError
 from inferencehub.gateway.jobs.valkey.store import ValkeyStore
+from tests.authority import Authority
 from tests.gateway.jobs.test_crashes import MODEL
 from tests.gateway.jobs.test_jobs import ADD, ADDS, INFER, LATER, ask, ended, hub_with_jobs, submitted
 from tests.hub import Process, eventually, running_gateway, write_model
@@ -86,6 +91,23 @@ async def test_a_store_that_is_killed_loses_no_accepted_job(tmp_path: Path) -> N
             assert (status, found["outputs"][0]["data"]) == (200, [number + 1])
 
 
+async def test_a_url_with_a_password_comes_from_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "url"
+    async with running_valkey(tmp_path / "valkey", requirepass="secret") as valkey:
+        file.write_text(valkey.url.replace("//", "//:secret@") + "\n")
+        async with hub_with_jobs(tmp_path, jobs=f"file:{file}") as hub:
+            job = await submitted(hub, "/v2/models/quick/infer", INFER, "always")
+            assert (await ended(hub, job))["state"] == "succeeded"
+    file.write_text("secret")
+    with pytest.raises(BadFile, match="has no URL of a store, expected redis://") as refused:
+        async with hub_with_jobs(tmp_path, jobs=f"file:{file}"):
+            pass
+    assert "secret" not in str(refused.value)
+    with pytest.raises(BadFile, match="cannot be read"):
+        async with hub_with_jobs(tmp_path, jobs=f"file:{file}.none"):
+            pass
+
+
 async def test_a_gateway_starts_without_its_store(tmp_path: Path) -> None:
     async with running_valkey(tmp_path / "valkey") as valkey:
         await valkey.stop()
@@ -115,6 +137,48 @@ async def test_what_an_accepted_job_survives_is_said(
         await store.start()
         assert store.durability == durability
         await store.stop()
+
+
+async def test_a_store_with_tls_is_verified(tmp_path: Path) -> None:
+    """By a server of TLS in front of it, which is what this one lacks."""
+    good, other = Authority(tmp_path, "good"), Authority(tmp_path, "other")
+    secure = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    secure.load_cert_chain(*good.signed("store"))
+    async with (
+        running_valkey(tmp_path / "valkey") as valkey,
+        piped(valkey.port, secure) as port,
+        hub_with_jobs(tmp_path, jobs=f"rediss://127.0.0.1:{port}/0", jobs_ca=str(good.certificate)) as hub,
+    ):
+        job = await submitted(hub, "/v2/models/quick/infer", INFER, "always")
+        assert (await ended(hub, job))["state"] == "succeeded"
+        for authorities in (str(other.certificate), ""):
+            store = ValkeyStore(f"rediss://127.0.0.1:{port}/0", 10, authorities)
+            await store.start()
+            with pytest.raises(HubError, match="the store of jobs cannot be reached"):
+                await store.listed("", "", "", 1, "")
+            await store.stop()
+        with pytest.raises(BadFile, match=r"HUB_JOBS_CA: .* has no authorities as PEM"):
+            await ValkeyStore(f"rediss://127.0.0.1:{port}/0", 10, str(good.key)).start()
+
+
+@asynccontextmanager
+async def piped(target: int, secure: ssl.SSLContext) -> AsyncIterator[int]:
+    """A port that speaks TLS, and passes what comes on to another one in plain."""
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", target)
+        await asyncio.gather(copy(reader, back), copy(there, writer))
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=secure)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
 
 
 async def test_a_server_that_throws_things_away_is_refused(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@
   value: {{ include "inferencehub.tls.name" (list $.root "inference") }}
 {{- end }}
 {{- include "inferencehub.auth.env" .root }}
+{{- include "inferencehub.jobs.env" .root }}
 {{- $demand := dict }}{{ include "inferencehub.demand" (list .root $demand) }}
 {{- with $demand.models }}
 - name: HUB_ON_DEMAND_MODELS

@@ -29,6 +29,7 @@ values.schema.json checks types and unknown keys.
 {{- include "inferencehub.guard.labels" (dict "at" "commonLabels" "labels" .Values.commonLabels) }}
 {{- include "inferencehub.guard.kinds" . }}
 {{- include "inferencehub.guard.tls" . }}
+{{- include "inferencehub.guard.jobs" . }}
 {{- include "inferencehub.guard.auth" . }}
 {{- if not .Values.inference.pools }}
 {{- fail "inference.pools is empty, so gateways would have nowhere to send requests: add at least one pool." }}

@@ -31,6 +31,9 @@ class JobFront:
         demand: is told what waits.
         metrics: where attempts are counted.
         access: where their lines go.
+
+    Raises:
+        BadFile: if a file is to have the store's URL, and does not.
     """
 
     def __init__(
@@ -81,4 +84,4 @@ def store_of(settings: GatewaySettings) -> Store:
         return SqliteStore(settings.jobs_file, settings.jobs_queue_length)
     from inferencehub.gateway.jobs.valkey.store import ValkeyStore
 
-    return ValkeyStore(settings.jobs, settings.jobs_queue_length)
+    return ValkeyStore(settings.jobs_url(), settings.jobs_queue_length, settings.jobs_ca)

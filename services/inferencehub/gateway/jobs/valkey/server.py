@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Sequence
 from hashlib import sha1
 from importlib.resources import files
@@ -44,16 +45,20 @@ class Server:
     Args:
         url: redis://, rediss:// with user, password, host, port and database.
         prefix: the beginning of all keys.
+        authorities: file with those that sign the server's certificate, as PEM; "" for those of the system.
     """
 
-    def __init__(self, url: str, prefix: str) -> None:
+    def __init__(self, url: str, prefix: str, authorities: str = "") -> None:
         self._prefix = prefix
+        self._authorities = authorities
+        verified: dict[str, Any] = {"ssl_ca_certs": authorities} if authorities else {}
         self._client = Redis.from_url(
             url,
             socket_connect_timeout=CONNECT_S,
             socket_timeout=ANSWER_S,
             retry=Retry(NoBackoff(), 0),
             max_connections=MOST_SENT + 1,
+            **verified,
         )
         self._asked: list[Asked] = []
         self._sending: set[asyncio.Task[None]] = set()
@@ -64,8 +69,15 @@ class Server:
         A server that is not there is no reason to end: jobs are refused until it is.
 
         Raises:
-            BadFile: if it may throw jobs away.
+            BadFile: if it may throw jobs away, or if its authorities can't be read.
         """
+        if self._authorities:
+            try:
+                ssl.create_default_context(cafile=self._authorities)
+            except OSError as error:
+                raise BadFile(
+                    f"HUB_JOBS_CA: {self._authorities} has no authorities as PEM: {error}"
+                ) from None
         try:
             found = await self._client.config_get(
                 "maxmemory", "maxmemory-policy", "appendonly", "appendfsync"

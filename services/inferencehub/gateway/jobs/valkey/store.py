@@ -31,13 +31,14 @@ class ValkeyStore:
     Args:
         url: of the server, see `Server`.
         most: jobs that may wait.
+        authorities: file with those that sign its certificate; "" for those of the system.
         prefix: the beginning of all keys; the part in braces keeps them on one server of a cluster.
     """
 
-    def __init__(self, url: str, most: int, prefix: str = "{inferencehub}:") -> None:
+    def __init__(self, url: str, most: int, authorities: str = "", prefix: str = "{inferencehub}:") -> None:
         self.durability = UNKNOWN
         self._most = most
-        self._server = Server(url, prefix)
+        self._server = Server(url, prefix, authorities)
 
     async def start(self) -> None:
         """See `Store`."""
