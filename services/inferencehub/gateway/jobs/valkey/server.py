@@ -62,6 +62,7 @@ class Server:
         )
         self._asked: list[Asked] = []
         self._sending: set[asyncio.Task[None]] = set()
+        self._told = False  # whether the log has said that it does not answer
 
     async def open(self) -> str:
         """Look whether the server is there and can be used; what it says of its durability.
@@ -133,7 +134,11 @@ class Server:
                 again = await self._execute([asked[place].step for place in missing])
                 for place, result in zip(missing, again, strict=True):
                     results[place] = result
+            self._told = False
         except (RedisError, OSError) as error:
+            if not self._told:  # why, which callers are not told
+                logger.warning("the store of jobs does not answer", extra={"error": str(error)})
+                self._told = True
             results = [error] * len(asked)
         for one, result in zip(asked, results, strict=True):
             if one.future.done():
