@@ -247,10 +247,11 @@ def test_compose_keeps_jobs_with_its_profile_for_them() -> None:
         request = Request(f"http://{address}/predict", body, headers)
         with DIRECT.open(request, timeout=10) as answer:
             assert (answer.status, answer.headers["hub-durability"]) == (202, "always")
-            job = f"http://{address}{answer.headers['location']}/result?wait=20"
+            job = answer.headers["location"]
         docker("restart", f"{NAME}-jobs-1", f"{NAME}-gateway-1")
+        address = docker("port", f"{NAME}-gateway-1", "3000/tcp")  # another one
         wait_until_ready(address)
-        with DIRECT.open(job, timeout=30) as answer:
+        with DIRECT.open(f"http://{address}{job}/result?wait=20", timeout=30) as answer:
             assert (answer.status, json.loads(answer.read())) == (200, right)
 
 
