@@ -27,6 +27,30 @@ class State(StrEnum):
         return self not in (State.QUEUED, State.RUNNING)
 
 
+class Webhook(msgspec.Struct, frozen=True):
+    """Where the end of a job is told, and how that stands.
+
+    Args:
+        url: gets a POST.
+        host: its host and port; deliveries at a time are bounded for each.
+        request: id of the call that became the job, for logs.
+        state: pending, delivered or failed.
+        ends: how often the job has ended; each end is a message of its own.
+        attempts: to deliver the last of them.
+        status: HTTP status of the last answer; 0 for none.
+        error: why the last attempt failed; "" if it did not.
+    """
+
+    url: str
+    host: str
+    request: str
+    state: str = "pending"
+    ends: int = 0
+    attempts: int = 0
+    status: int = 0
+    error: str = ""
+
+
 class NewJob(msgspec.Struct, frozen=True):
     """A job that is to be kept. Times are Unix time in seconds.
 
@@ -43,6 +67,7 @@ class NewJob(msgspec.Struct, frozen=True):
         weight: of its owner's jobs, relative to those of others.
         created, not_before: when it came, and when it may run.
         keep_s: seconds that it may wait, and that its result is kept.
+        webhook: where its end is told; None for nowhere.
     """
 
     id: str
@@ -60,6 +85,7 @@ class NewJob(msgspec.Struct, frozen=True):
     created: float
     not_before: float
     keep_s: float
+    webhook: Webhook | None = None
 
     @property
     def lane(self) -> str:
@@ -75,6 +101,7 @@ class JobRecord(msgspec.Struct, frozen=True):
         expires: when it is given up if it waits, and when its result goes if it has ended; None while it runs.
         status: HTTP status of its result; 0 before there is one.
         error: why it did not succeed; "" if it did, or has not ended.
+        webhook: where its end is told; None for nowhere.
     """
 
     id: str
@@ -91,6 +118,7 @@ class JobRecord(msgspec.Struct, frozen=True):
     status: int
     error: str
     place: int | None = None
+    webhook: Webhook | None = None
 
 
 class Place(NamedTuple):

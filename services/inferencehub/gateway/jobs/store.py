@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.gateway.jobs.record import Claim, JobRecord, NewJob, Place, Result, State
+from inferencehub.gateway.jobs.webhooks.outbox import Outbox
 
 Attempt = tuple[str, int]  # the id of a job, and the number of the attempt
 MOST_LOSSES = 2  # pods and gateways, in the life of a job
@@ -34,6 +35,10 @@ class Store(Protocol):
     """
 
     durability: str  # what an accepted job survives, as the header Hub-Durability says it
+
+    @property
+    def webhooks(self) -> Outbox:
+        """What is to be delivered of the jobs that have ended."""
 
     async def start(self) -> None:
         """Open the store.

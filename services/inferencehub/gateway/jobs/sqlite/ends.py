@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from inferencehub.gateway.jobs.record import Result, State
-from inferencehub.gateway.jobs.sqlite import turns
+from inferencehub.gateway.jobs.sqlite import turns, webhooks
 from inferencehub.gateway.jobs.store import LOST, MOST_LOSSES, ONCE, WAITED_TOO_LONG
 
 HOLDS = "id = ? AND attempts = ? AND state = 'running'"
@@ -32,6 +32,7 @@ def end(db: sqlite3.Connection, id: str, state: State, error: str, now: float, s
         "UPDATE jobs SET state = ?, error = ?, status = ?, ended = ?, due = 0, expires = ? + keep_s WHERE id = ?",
         (state.value, error, status, now, now, id),
     )
+    webhooks.ended(db, id, now)
 
 
 def put_back(
@@ -50,7 +51,7 @@ def put_back(
 
 def forget(db: sqlite3.Connection, id: str) -> None:
     """Nothing is left of a job."""
-    for table in ("jobs", "requests", "results"):
+    for table in ("jobs", "requests", "results", "webhooks"):
         db.execute(f"DELETE FROM {table} WHERE id = ?", (id,))
 
 
@@ -69,14 +70,14 @@ def take_back(db: sqlite3.Connection, now: float) -> int:
 def give_up(db: sqlite3.Connection, now: float) -> bool:
     """Give up what waited too long, and forget what is old; whether there may be more.
 
-    A job is known for as long again as its result was kept.
+    A job is known for as long again as its result was kept, and again while its webhook is not delivered.
     """
     query = "SELECT id, state, gone FROM jobs WHERE state != 'running' AND expires <= ? LIMIT ?"
     over = db.execute(query, (now, MOST_OVER)).fetchall()
     for id, state, gone in over:
         if state == State.QUEUED:
             end(db, id, State.EXPIRED, WAITED_TOO_LONG, now)
-        elif gone:
+        elif gone and not webhooks.owed(db, id, now):
             forget(db, id)
         else:
             for table in ("requests", "results"):

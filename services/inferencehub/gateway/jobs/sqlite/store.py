@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from inferencehub.gateway.jobs.record import Claim, JobRecord, NewJob, Place, Result, State, lane_of
-from inferencehub.gateway.jobs.sqlite import ends, turns
+from inferencehub.gateway.jobs.sqlite import ends, turns, webhooks
 from inferencehub.gateway.jobs.sqlite.database import Database
 from inferencehub.gateway.jobs.sqlite.tables import RECORD, SCHEMA, record_of
 from inferencehub.gateway.jobs.store import (
@@ -40,6 +40,7 @@ class SqliteStore:
         self._most = most
         self._waiting = 0  # jobs that waited at the last count, and those that came since
         self._database = Database(file, SCHEMA)
+        self.webhooks = webhooks.SqliteWebhooks(self._database)
 
     async def start(self) -> None:
         """See `Store`."""
@@ -59,10 +60,12 @@ class SqliteStore:
                 if same is not None:
                     if same[0] != job.digest:
                         raise key_reused(job.key, same[1])
-                    return record_of(same[1:])
+                    return webhooks.attached(db, record_of(same[1:]))
             if self._waiting >= self._most:
                 raise too_many(self._most)
             turns.add(db, job)
+            if job.webhook is not None:
+                webhooks.add(db, job.id, job.webhook)
             self._waiting += 1
             return record(db, job.owner, job.id)
 
@@ -127,7 +130,9 @@ class SqliteStore:
             "AND (? = '' OR id < ?) ORDER BY id DESC LIMIT ?"
         )
         values = (owner, state, state, model, model, before, before, most)
-        return await self._database.do(lambda db: [record_of(row) for row in db.execute(query, values)])
+        return await self._database.do(
+            lambda db: [webhooks.attached(db, record_of(row)) for row in db.execute(query, values).fetchall()]
+        )
 
     async def cancel(self, owner: str, id: str, now: float) -> JobRecord:
         """See `Store`."""
@@ -153,6 +158,7 @@ class SqliteStore:
                 "WHERE id = ?",
                 (id,),
             )
+            webhooks.withdraw(db, id)
             turns.wait(db, id, now, now)
             return record(db, owner, id)
 
@@ -205,7 +211,7 @@ def record(db: sqlite3.Connection, owner: str, id: str) -> JobRecord:
     row = db.execute(f"SELECT {RECORD} FROM jobs WHERE id = ? AND owner = ?", (id, owner)).fetchone()
     if row is None:
         raise no_job(id)
-    return record_of(row)
+    return webhooks.attached(db, record_of(row))
 
 
 def placed(db: sqlite3.Connection, owner: str, id: str) -> JobRecord:

@@ -7,7 +7,9 @@ from typing import Any
 from inferencehub.gateway.jobs.record import JobRecord, State
 
 # `due` is 1 when a job that waits may run; `gone` is 1 when a result's time is over. `flows` has a row for each owner who
-# has jobs due for a lane: its turn is the owner's virtual time, and the owner with the least comes next.
+# has jobs due for a lane: its turn is the owner's virtual time, and the owner with the least comes next. `webhooks` has a row
+# for each job with a webhook, `told` how it stands, `due` null while there is nothing to deliver; `hosts` those of such rows,
+# and when to look at them.
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY, owner TEXT NOT NULL, caller TEXT NOT NULL, tenant TEXT NOT NULL,
@@ -24,6 +26,10 @@ CREATE TABLE IF NOT EXISTS results (id TEXT PRIMARY KEY, lines BLOB NOT NULL, bo
 CREATE TABLE IF NOT EXISTS flows (
     lane TEXT NOT NULL, owner TEXT NOT NULL, turn REAL NOT NULL, PRIMARY KEY (lane, owner)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS webhooks (id TEXT PRIMARY KEY, host TEXT NOT NULL, told BLOB NOT NULL, due REAL) STRICT;
+CREATE TABLE IF NOT EXISTS hosts (host TEXT PRIMARY KEY, next REAL NOT NULL) STRICT, WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS told ON webhooks (host, due) WHERE due IS NOT NULL;
+CREATE INDEX IF NOT EXISTS turns ON hosts (next);
 CREATE UNIQUE INDEX IF NOT EXISTS keys ON jobs (owner, key) WHERE key != '';
 CREATE INDEX IF NOT EXISTS waits ON jobs (lane, owner, priority DESC, created, id) WHERE state = 'queued' AND due = 1;
 CREATE INDEX IF NOT EXISTS later ON jobs (not_before) WHERE state = 'queued' AND due = 0;

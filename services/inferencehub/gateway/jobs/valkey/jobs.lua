@@ -12,13 +12,16 @@
 --   leases               sorted set of jobs that run, by the end of their lease
 --   expires              sorted set of all other jobs, by when they are given up or forgotten
 --   owned:<owner>        sorted set of an owner's jobs, by id
+--   webhooks:<host>      sorted set of jobs whose webhook is to be delivered there, by when
+--   webhooks             sorted set of these hosts, by when to look at them
 --
 -- Owners, lanes and idempotency keys come in a form without ':'; 'l', 'o' and 'k' of a job are its own so.
 
 local PRIORITIES, MOST_MOVED = 9, 1000
 local MOST_LOSSES = 2
+local LONGEST_S = 86400
 local RECORD = {'id', 'model', 'version', 'state', 'priority', 'attempts', 'created', 'not_before', 'started', 'ended',
-  'expires', 'status', 'error'}
+  'expires', 'status', 'error', 'webhook'}
 
 local call = redis.call
 local prefix = KEYS[1]
@@ -89,11 +92,40 @@ local function wait(id, not_before, now)
   end
 end
 
+-- A webhook is to be delivered at a time.
+local function owe(id, host, at)
+  call('ZADD', key('webhooks', host), at, id)
+  call('ZADD', key('webhooks'), 'LT', at, host)
+end
+
+-- There is nothing to deliver.
+local function settle(id, host)
+  call('ZREM', key('webhooks', host), id)
+  if call('ZCARD', key('webhooks', host)) == 0 then
+    call('ZREM', key('webhooks'), host)
+  end
+end
+
+-- How a webhook stands after a change; nil where a job has none.
+local function change_webhook(id, text, change)
+  if text then
+    local webhook = cjson.decode(text)
+    change(webhook)
+    set(id, 'webhook', cjson.encode(webhook))
+    return webhook
+  end
+end
+
 -- A job has ended; from now on no attempt holds it.
 local function finish(id, state, why, status, now)
   set(id, 'state', state, 'error', why, 'status', status, 'ended', now)
   call('ZREM', key('leases'), id)
-  expire(id, now + get(id, 'keep_s')[1])
+  local keep_s, text = unpack(get(id, 'keep_s', 'webhook'))
+  expire(id, now + keep_s)
+  change_webhook(id, text, function(webhook)
+    webhook.state, webhook.ends, webhook.attempts, webhook.status, webhook.error = 'pending', webhook.ends + 1, 0, 0, ''
+    owe(id, webhook.host, now)
+  end)
 end
 
 local function holds(id, attempt)
@@ -102,7 +134,10 @@ local function holds(id, attempt)
 end
 
 local function forget(id)
-  local o, k = unpack(get(id, 'o', 'k'))
+  local o, k, text = unpack(get(id, 'o', 'k', 'webhook'))
+  if text then
+    settle(id, cjson.decode(text).host)
+  end
   leave(id)
   call('ZREM', key('leases'), id)
   call('ZREM', key('expires'), id)
@@ -234,7 +269,7 @@ function todo.job(o, id)
   if found[4] == 'queued' then
     local place = call('ZRANK', key('wait', get(id, 'l')[1], o), id)
     if place then
-      table.insert(found, place)
+      found[#RECORD + 1] = place
     end
   end
   return found
@@ -290,6 +325,10 @@ function todo.retry(now, o, id)
     return {'no', unpack(record(id))}
   end
   call('DEL', key('result', id))
+  change_webhook(id, get(id, 'webhook')[1], function(webhook)
+    webhook.state, webhook.attempts, webhook.status, webhook.error = 'pending', 0, 0, ''
+    settle(id, webhook.host)
+  end)
   set(id, 'refusals', 0, 'losses', 0, 'status', 0, 'error', '', 'started', '', 'ended', '')
   wait(id, now, now)
   return {'yes', unpack(record(id))}
@@ -318,11 +357,11 @@ function todo.sweep(now, lost, once, waited)
   move_due(now)
   local over = call('ZRANGEBYSCORE', key('expires'), '-inf', now, 'LIMIT', 0, MOST_MOVED)
   for _, id in ipairs(over) do
-    local state, gone, keep_s = unpack(get(id, 'state', 'gone', 'keep_s'))
+    local state, gone, keep_s, ended, text = unpack(get(id, 'state', 'gone', 'keep_s', 'ended', 'webhook'))
     if state == 'queued' then
       leave(id)
       finish(id, 'expired', waited, 0, now)
-    elseif gone == '1' then
+    elseif gone == '1' and not (text and cjson.decode(text).state == 'pending' and ended + LONGEST_S > tonumber(now)) then
       forget(id)
     else
       call('DEL', key('request', id), key('result', id))
@@ -341,6 +380,45 @@ function todo.waiting(now)
     table.insert(found, {lane, call('ZCARD', key('queued', lane)), oldest[2]})
   end
   return found
+end
+
+-- now, lease, most, each, host, places, ...
+function todo.claim_webhooks(now, lease, most, each, ...)
+  local found, places, flat = {}, {}, {...}
+  for place = 1, #flat, 2 do
+    places[flat[place]] = flat[place + 1]
+  end
+  for _, host in ipairs(call('ZRANGEBYSCORE', key('webhooks'), '-inf', now, 'LIMIT', 0, MOST_MOVED)) do
+    local few = math.min(places[host] or each, most - #found)
+    if few > 0 then
+      for _, id in ipairs(call('ZRANGEBYSCORE', key('webhooks', host), '-inf', now, 'LIMIT', 0, few)) do
+        call('ZADD', key('webhooks', host), lease, id)
+        change_webhook(id, get(id, 'webhook')[1], function(webhook)
+          webhook.attempts = webhook.attempts + 1
+        end)
+        table.insert(found, record(id))
+      end
+      local first = call('ZRANGE', key('webhooks', host), 0, 0, 'WITHSCORES')
+      call('ZADD', key('webhooks'), math.max(first[2], now), host)  -- behind the hosts that have waited longer
+    end
+  end
+  return found
+end
+
+function todo.webhook_done(id, ends, attempts, state, status, why, due)
+  local text = get(id, 'webhook')[1]
+  local before = text and cjson.decode(text)
+  if not before or before.ends ~= tonumber(ends) or before.attempts ~= tonumber(attempts) then
+    return 0
+  end
+  local webhook = change_webhook(id, text, function(webhook)
+    webhook.state, webhook.status, webhook.error = state, tonumber(status), why
+  end)
+  settle(id, webhook.host)
+  if due ~= '' then
+    owe(id, webhook.host, due)
+  end
+  return 1
 end
 
 return todo[ARGV[1]](unpack(ARGV, 2))

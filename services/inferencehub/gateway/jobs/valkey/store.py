@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, unquote
 
+import msgspec
+
 from inferencehub.gateway.jobs.record import Claim, JobRecord, NewJob, Place, Result, State
 from inferencehub.gateway.jobs.store import (
     CANCELLED,
@@ -20,7 +22,9 @@ from inferencehub.gateway.jobs.store import (
     not_to_retry,
     too_many,
 )
+from inferencehub.gateway.jobs.valkey.rows import claim_of, record_of
 from inferencehub.gateway.jobs.valkey.server import UNKNOWN, Server
+from inferencehub.gateway.jobs.valkey.webhooks import ValkeyWebhooks
 
 MOST_OVER = 1000  # that the script forgets at a time
 
@@ -39,6 +43,7 @@ class ValkeyStore:
         self.durability = UNKNOWN
         self._most = most
         self._server = Server(url, prefix, authorities)
+        self.webhooks = ValkeyWebhooks(self._server)
 
     async def start(self) -> None:
         """See `Store`."""
@@ -65,6 +70,8 @@ class ValkeyStore:
             "not_before": job.not_before,
             "keep_s": job.keep_s,
         }
+        if job.webhook is not None:
+            fields["webhook"] = msgspec.json.encode(job.webhook).decode()
         flat: list[str | float] = [part for field in fields.items() for part in field]
         owner, key = name(job.owner), name(job.key)
         step = ("add", self._most, job.created, owner, key, job.digest, job.id, job.request, *flat)
@@ -163,45 +170,3 @@ def there(id: str, row: Sequence[Any]) -> JobRecord:
     if not row:
         raise no_job(id)
     return record_of(row)
-
-
-def record_of(row: Sequence[Any]) -> JobRecord:
-    """A row, which may have a place behind it, as a record."""
-    id, model, version, state, *numbers, error = row[:13]
-    priority, attempts, created, not_before, started, ended, expires, status = numbers
-    at = State(state.decode())
-    return JobRecord(
-        id=id.decode(),
-        model=model.decode(),
-        version=version.decode(),
-        state=at,
-        priority=int(priority),
-        attempts=int(attempts),
-        created=float(created),
-        not_before=float(not_before),
-        started=float(started) if started else None,
-        ended=float(ended) if ended else None,
-        expires=None if at is State.RUNNING else float(expires),
-        status=int(status),
-        error=error.decode(),
-        place=int(row[13]) if len(row) > 13 else None,
-    )
-
-
-def claim_of(row: Sequence[Any]) -> Claim:
-    """A row as a claim."""
-    id, attempt, caller, tenant, owner, weight, lane, rows, once, refusals, losses, request = row
-    return Claim(
-        id=id.decode(),
-        attempt=int(attempt),
-        caller=caller.decode(),
-        tenant=tenant.decode(),
-        owner=owner.decode(),
-        weight=float(weight),
-        lane=lane.decode(),
-        rows=int(rows),
-        once=once == b"1",
-        refusals=int(refusals),
-        losses=int(losses),
-        request=request,
-    )
