@@ -108,14 +108,15 @@ class Gateway:
         self.metrics.registry.register(self.demand)
         self.metrics.registry.register(self.peers)
         self.metrics.registry.register(self.usage)
+        self.edge = self._make_edge()
         source = None if self.tokens is None else self.tokens.source
-        sources = (self.certificate, self.keys, source, self.limits)
+        secrets = None if self.jobs is None else self.jobs.secrets
+        sources = (self.certificate, self.keys, source, self.limits, secrets)
         self.watched = [one for one in sources if one is not None]
         self.metrics.registry.register(
             Reloads("inferencehub_gateway", *self.watched, self.fleet.certificate, ops_certificate)
         )
         limits = self._limits()
-        self.edge = self._make_edge()
         self.http = HttpServer(self.edge, settings.port, limits, self.bytes_held, self.certificate)
         self.grpc = self._make_grpc(limits)
         self.bytes_held.relieve = self._relieve

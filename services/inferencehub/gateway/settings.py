@@ -143,6 +143,20 @@ class GatewaySettings(CallerSettings):
         least=1,
         most=2_592_000,
     )
+    webhook_hosts: tuple[str, ...] = setting(
+        (),
+        "hosts that webhooks of jobs may go to: names, *.name for all below, with :port if it is not 443; or origins such "
+        "as http://collector:8080, which may have private addresses; separated by commas; no webhooks if empty",
+    )
+    webhook_secret: str = setting(
+        "",
+        "file with the secrets that sign webhooks, whsec_ and base64, one a line, the newest first; all of them sign; read "
+        "again when it changes",
+    )
+    webhook_ca: str = setting(
+        "",
+        "file with the authorities that sign the certificates of receivers, as PEM; without it, those of the system",
+    )
     cors_origins: tuple[str, ...] = setting(
         (),
         "origins whose pages may call from a browser, separated by commas; * for all; no CORS headers if empty",
@@ -205,6 +219,11 @@ class GatewaySettings(CallerSettings):
 
     def check_jobs(self) -> None:
         """Raise `SettingError` if `jobs` names no store. What it has is not shown: a URL may have a password."""
+        if self.webhook_hosts and not (self.webhook_secret and self.jobs):
+            raise SettingError(
+                "HUB_WEBHOOK_HOSTS is there without HUB_WEBHOOK_SECRET or HUB_JOBS, expected a file with the secrets that "
+                "sign, and a store of jobs"
+            )
         if not self.jobs or self.jobs_file or self.jobs.startswith(FILE):
             return
         if not is_store(self.jobs):

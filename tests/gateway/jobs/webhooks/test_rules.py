@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from email.utils import formatdate
 from pathlib import Path
 from time import time
+from typing import Any
 
 import pytest
 from standardwebhooks.webhooks import Webhook as Verifier
@@ -19,6 +21,7 @@ from inferencehub.gateway.jobs.webhooks.retries import PAUSES_S, Answer, next_at
 from inferencehub.gateway.jobs.webhooks.signing import Secrets, secrets_of, signed
 from inferencehub.gateway.jobs.webhooks.targets import Target, Targets
 from tests.each import for_each
+from tests.hub import ROOT
 
 LIST: tuple[str, ...] = (
     "example.com",
@@ -230,3 +233,17 @@ def test_a_target_is_what_is_called() -> None:
     assert Targets(LIST).of("https://example.com?a") == Target(
         "https://example.com:443/?a", "example.com:443", False, False
     )
+
+
+def test_the_program_of_the_documentation_verifies() -> None:
+    (text,) = re.findall(
+        r"<!-- verifies -->\n```python\n(.*?)```", (ROOT / "docs/jobs.md").read_text(), re.DOTALL
+    )
+    found: dict[str, Any] = {}
+    exec(text, found)
+    verified, body = found["verified"], b'{"a": 1}'
+    headers = signed([SECRET[::-1], SECRET], "1", time(), body)
+    assert verified(line(SECRET), headers, body)
+    assert not verified(line(SECRET), headers, body + b" ")
+    assert not verified(line(b"x" * 32), headers, body)
+    assert not verified(line(SECRET), signed([SECRET], "1", time() - 400, body), body)

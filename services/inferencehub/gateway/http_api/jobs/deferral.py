@@ -19,9 +19,10 @@ from inferencehub.gateway.http_api.call import LARGE_JSON, Endpoint, HttpCall
 from inferencehub.gateway.http_api.jobs.job_json import job_json
 from inferencehub.gateway.http_api.jobs.request import KEPT, JobHeaders, Kept, job_headers, preference_of
 from inferencehub.gateway.http_api.response import JSON, NO_SNIFFING, Content
-from inferencehub.gateway.jobs.record import JobRecord, NewJob
+from inferencehub.gateway.jobs.record import JobRecord, NewJob, Webhook
 from inferencehub.gateway.jobs.store import gone
 from inferencehub.gateway.jobs.submit import Jobs, new_id
+from inferencehub.gateway.jobs.webhooks.targets import Target, Targets
 
 LONGEST_WAIT_S = 60.0  # that a caller may wait for a job's end on its connection
 
@@ -32,11 +33,13 @@ class Deferral:
     Args:
         jobs: where they go.
         bytes_held: the process's budget; it has the requests until they are kept.
+        targets: where webhooks may go.
     """
 
-    def __init__(self, jobs: Jobs, bytes_held: ByteBudget) -> None:
+    def __init__(self, jobs: Jobs, bytes_held: ByteBudget, targets: Targets) -> None:
         self.jobs = jobs
         self.bytes_held = bytes_held
+        self.targets = targets
 
     def of(self, endpoint: Endpoint, head: Head) -> Endpoint:
         """The endpoint that answers a call with a header Prefer.
@@ -48,7 +51,9 @@ class Deferral:
         if not preference.later:
             return endpoint
         wait_s = min(preference.wait_s, LONGEST_WAIT_S)
-        return Deferred(self, endpoint, job_headers(head.fields), wait_s)
+        said = job_headers(head.fields)
+        target = self.targets.of(said.webhook) if said.webhook else None
+        return Deferred(self, endpoint, said, target, wait_s)
 
 
 class Deferred:
@@ -58,15 +63,19 @@ class Deferred:
         deferral: makes the job.
         endpoint: what reads the call's body, and answers errors.
         said: what the caller says of the job.
+        target: where its end is told; None for nowhere.
         wait_s: seconds that the caller waits for its end.
     """
 
     method = "POST"
 
-    def __init__(self, deferral: Deferral, endpoint: Endpoint, said: JobHeaders, wait_s: float) -> None:
+    def __init__(
+        self, deferral: Deferral, endpoint: Endpoint, said: JobHeaders, target: Target | None, wait_s: float
+    ) -> None:
         self._deferral = deferral
         self._endpoint = endpoint
         self._said = said
+        self._target = target
         self._wait_s = wait_s
 
     def begin(self, call: HttpCall) -> None:
@@ -113,7 +122,7 @@ class Deferred:
         return await call.beside(kept.packed) if len(kept.body) > LARGE_JSON else kept.packed()
 
     def _job(self, exchange: Exchange, version: str, rows: int, request: bytes, digest: str) -> NewJob:
-        caller, said, now = exchange.caller, self._said, time()
+        caller, said, target, now = exchange.caller, self._said, self._target, time()
         return NewJob(
             id=new_id(),
             owner=owner_of(caller),
@@ -130,6 +139,7 @@ class Deferred:
             created=now,
             not_before=max(now, said.not_before),
             keep_s=self._deferral.jobs.keep_s if said.keep_s is None else said.keep_s,
+            webhook=None if target is None else Webhook(said.webhook, target.host, exchange.id),
         )
 
     async def _answer(self, call: HttpCall, owner: str, record: JobRecord) -> None:

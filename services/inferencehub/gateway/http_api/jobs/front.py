@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -9,6 +11,7 @@ from inferencehub.core.process.logs import AccessLog
 from inferencehub.gateway.calls.stages import LoadShedding
 from inferencehub.gateway.calls.submit import Calls
 from inferencehub.gateway.http_api.jobs.deferral import Deferral
+from inferencehub.gateway.http_api.jobs.job_json import ended_json
 from inferencehub.gateway.http_api.jobs.pages import JobPages
 from inferencehub.gateway.http_api.jobs.runs import JobRuns
 from inferencehub.gateway.http_api.routes import endpoints
@@ -16,6 +19,10 @@ from inferencehub.gateway.jobs.backlog import Backlog
 from inferencehub.gateway.jobs.collector import JobsCollector
 from inferencehub.gateway.jobs.store import Store
 from inferencehub.gateway.jobs.submit import Jobs
+from inferencehub.gateway.jobs.webhooks.collector import WebhooksCollector
+from inferencehub.gateway.jobs.webhooks.sender import Sender
+from inferencehub.gateway.jobs.webhooks.signing import Secrets
+from inferencehub.gateway.jobs.webhooks.targets import Targets
 from inferencehub.gateway.jobs.worker import Worker
 from inferencehub.gateway.metrics import Metrics
 from inferencehub.gateway.routing.demand import Demand
@@ -55,7 +62,13 @@ class JobFront:
         demand.backlog = lambda: backlog.slots(worker.waiting)
         metrics.registry.register(JobsCollector(worker))
         self.jobs = Jobs(store, worker, settings.job_ttl_s)
-        self.deferral = Deferral(self.jobs, held)
+        targets, outcomes = Targets(settings.webhook_hosts), Counter[str]()
+        metrics.registry.register(WebhooksCollector(outcomes))
+        self.secrets = Secrets(settings.webhook_secret) if settings.webhook_hosts else None
+        self.sender = (
+            None if self.secrets is None else sender_of(settings, store, targets, self.secrets, outcomes)
+        )
+        self.deferral = Deferral(self.jobs, held, targets)
         self.routes = JobPages(self.jobs).routes()
 
     async def start(self) -> None:
@@ -65,15 +78,31 @@ class JobFront:
             BadFile: if it can't be used.
         """
         await self.jobs.start()
+        if self.sender is not None:
+            self.sender.start()
 
     async def stop(self, grace_s: float) -> None:
-        """Run no more jobs, and wait for those that run, at most `grace_s` seconds."""
-        await self.jobs.stop(grace_s)
+        """Run no more jobs, deliver no more webhooks, and wait for those that run, at most `grace_s` seconds."""
+        sending = [] if self.sender is None else [self.sender.stop(grace_s)]
+        await asyncio.gather(self.jobs.stop(grace_s), *sending)
 
     async def close(self) -> None:
         """Close the store: nobody asks any more."""
         await self.jobs.store.stop()
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def sender_of(
+    settings: GatewaySettings, store: Store, targets: Targets, secrets: Secrets, outcomes: Counter[str]
+) -> Sender:
+    """What delivers webhooks; the library that sends them is loaded only where there are some.
+
+    Raises:
+        BadFile: if the file of authorities can't be used.
+    """
+    from inferencehub.gateway.jobs.webhooks.post import Post
+
+    return Sender(store.webhooks, targets, secrets, Post(settings.webhook_ca), ended_json, outcomes)
 
 
 def store_of(settings: GatewaySettings) -> Store:

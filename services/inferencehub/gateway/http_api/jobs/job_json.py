@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from inferencehub.gateway.http_api.jobs.request import shown_time
-from inferencehub.gateway.jobs.record import JobRecord
+from inferencehub.gateway.jobs.record import JobRecord, Webhook
 from inferencehub.gateway.json_codec.answer_json import encode
 
 
@@ -26,9 +26,31 @@ def job_fields(record: JobRecord) -> dict[str, Any]:
         "place": record.place,
         "status": record.status or None,
         "error": record.error or None,
+        "webhook": None if record.webhook is None else webhook_fields(record.webhook),
+    }
+
+
+def webhook_fields(webhook: Webhook) -> dict[str, Any]:
+    """How the webhook of a job stands."""
+    return {
+        "url": webhook.url,
+        "state": webhook.state,
+        "attempts": webhook.attempts,
+        "status": webhook.status or None,
+        "error": webhook.error or None,
     }
 
 
 def job_json(record: JobRecord) -> bytes:
     """A job."""
     return encode(job_fields(record))
+
+
+def ended_json(record: JobRecord) -> bytes:
+    """What the webhook of a job that has ended is sent."""
+    fields = {
+        "type": f"job.{record.state.value}",
+        "timestamp": shown_time(record.ended),
+        "data": job_fields(record),
+    }
+    return encode(fields)

@@ -70,6 +70,7 @@ class JobHeaders(NamedTuple):
     priority: int
     keep_s: float | None
     not_before: float
+    webhook: str
 
 
 def job_headers(fields: Mapping[bytes, bytes]) -> JobHeaders:
@@ -84,7 +85,13 @@ def job_headers(fields: Mapping[bytes, bytes]) -> JobHeaders:
     lowest, highest = PRIORITIES
     priority = number(fields, b"x-job-priority", lowest, highest)
     keep_s = number(fields, b"x-job-ttl-s", 1, LONGEST_S)
-    return JobHeaders(key.decode(), PRIORITY if priority is None else priority, keep_s, not_before_of(fields))
+    return JobHeaders(
+        key.decode(),
+        PRIORITY if priority is None else priority,
+        keep_s,
+        not_before_of(fields),
+        fields.get(b"x-webhook-url", b"").decode("latin-1"),
+    )
 
 
 def number(fields: Mapping[bytes, bytes], name: bytes, least: int, most: int) -> int | None:

@@ -31,7 +31,7 @@ MODEL = "/v2/models/{model}"
 VERSION = MODEL + "/versions/{version}"
 CALL = (400, 404, 405, 408, 413, 415, 422, 429, 500, 501, 503, 504)
 JOB = (404, 501, 503)
-AS_JOB = ("Prefer", "Idempotency-Key", "X-Job-Priority", "X-Job-Ttl-S", "X-Job-Not-Before")
+AS_JOB = ("Prefer", "Idempotency-Key", "X-Job-Priority", "X-Job-Ttl-S", "X-Job-Not-Before", "X-Webhook-Url")
 LOOK = (404, 503)
 
 OPERATIONS = (

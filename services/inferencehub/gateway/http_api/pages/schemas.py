@@ -61,13 +61,18 @@ SPEC = record("name datatype shape", name=text("its name"), datatype={"type": "s
 TIME = {"type": ["string", "null"], "format": "date-time"}
 STATES = [state.value for state in State]
 JOB = record(
-    "id state model version priority attempts created not_before started ended expires place status error",
+    "id state model version priority attempts created not_before started ended expires place status error webhook",
     id=text("its id"), state={"type": "string", "enum": STATES}, model=text("the model"), version=text("empty for the default one"),
     priority={"type": "integer", "minimum": 0, "maximum": 9}, attempts=WHOLE, created=TIME, not_before=TIME, started=TIME, ended=TIME,
     expires={**TIME, "description": "when it is given up if it waits, or its result goes"},
     place={"type": ["integer", "null"], "description": "jobs of the caller and the model that run before it, 1000 for more"},
     status={"type": ["integer", "null"], "description": "of its result"},
-    error={"type": ["string", "null"], "description": "why it did not succeed"})  # fmt: skip
+    error={"type": ["string", "null"], "description": "why it did not succeed"},
+    webhook={"description": "where its end is told", "oneOf": [{"type": "null"}, record(
+        "url state attempts status error", url=text("gets a POST"),
+        state={"type": "string", "enum": ["pending", "delivered", "failed"]}, attempts=WHOLE,
+        status={"type": ["integer", "null"], "description": "of the last answer"},
+        error={"type": ["string", "null"], "description": "why the last attempt failed"})]})  # fmt: skip
 
 SCHEMAS: dict[str, Json] = {
     "PredictRequest": {
@@ -204,6 +209,7 @@ PARAMETER: dict[str, Json] = {
     "X-Job-Ttl-S": {"in": "header", "schema": {"type": "integer", "minimum": 1,
                                                "description": "seconds that the job may wait, and its result is kept"}},
     "X-Job-Not-Before": {"in": "header", "schema": {"type": "string", "format": "date-time"}},
+    "X-Webhook-Url": {"in": "header", "schema": text("where the end of the job is told, in a signed POST")},
     "X-Request-Id": {"in": "header", "schema": text("1 to 128 printable ASCII characters without spaces")},
     "X-Request-Timeout-Ms": {
         "in": "header", "schema": {"type": "integer", "minimum": 1, "description": "deadline in milliseconds"}
