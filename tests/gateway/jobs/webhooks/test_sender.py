@@ -18,7 +18,7 @@ from inferencehub.gateway.jobs.record import State, Webhook
 from inferencehub.gateway.jobs.store import Store
 from inferencehub.gateway.jobs.webhooks.post import ATTEMPT_S, AddressRefused, Post, checked_socket
 from inferencehub.gateway.jobs.webhooks.retries import Answer
-from inferencehub.gateway.jobs.webhooks.sender import EACH, Sender
+from inferencehub.gateway.jobs.webhooks.sender import EACH, MOST_SILENT, Sender
 from inferencehub.gateway.jobs.webhooks.signing import Secrets
 from inferencehub.gateway.jobs.webhooks.targets import Target, Targets
 from tests.authority import Authority
@@ -128,6 +128,26 @@ async def test_a_slow_receiver_does_not_stop_the_others(store: Store, tmp_path: 
             assert slow.most == EACH
             slow.held.set()
             await eventually(lambda: len(slow.messages) == 40)
+
+
+async def test_many_silent_hosts_do_not_stop_the_others(store: Store, tmp_path: Path) -> None:
+    """Each has a name of its own, and much to be told."""
+    hosts = 70
+    async with receiving() as slow, receiving() as quick:
+        origins = [f"http://127.0.0.1:{one.port}" for one in (slow, quick)]
+        for number in range(hosts):
+            await end(store, f"slow{number}", f"{origins[0]}/slow", f"slow{number}")
+        async with sending(store, tmp_path, *origins, attempt_s=3.0):
+            await eventually(lambda: len(slow.messages) == hosts)
+            await eventually(lambda: slow.now == 0)
+            for number in range(2 * hosts):
+                await end(store, f"more{number}", f"{origins[0]}/slow", f"slow{number % hosts}")
+            slow.most = 0
+            await eventually(lambda: slow.now > MOST_SILENT // 2)
+            for number in range(40):
+                await end(store, f"quick{number}", f"{origins[1]}/200", "quick")
+            await eventually(lambda: len(quick.messages) == 40)
+            assert slow.most <= MOST_SILENT
 
 
 async def test_a_receiver_that_never_ends_its_answer_is_left(store: Store, tmp_path: Path) -> None:

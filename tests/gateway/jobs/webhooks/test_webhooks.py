@@ -169,7 +169,9 @@ async def test_hosts_without_what_they_need_stop_the_start(tmp_path: Path) -> No
     ):
         async with running_gateway(("127.0.0.1:1",), webhook_hosts=("a.test",), **needs):
             pass
-    with pytest.raises(SettingError, match=r"^HUB_WEBHOOK_HOSTS has 'a.test/', expected a host name"):
+    with pytest.raises(
+        SettingError, match=r"^HUB_WEBHOOK_HOSTS has 'a.test/', expected a host name in lower case"
+    ):
         async with running_gateway(("127.0.0.1:1",), webhook_hosts=("a.test/",), **needs):
             pass
 

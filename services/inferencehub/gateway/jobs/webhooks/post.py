@@ -35,6 +35,7 @@ from inferencehub.gateway.jobs.webhooks.targets import Target
 ATTEMPT_S = 10.0
 # Of an answer's body; what the receiver still has to say is of no use, but some fail if nobody reads it.
 MOST_READ, READ_S = 4096, 1.0
+MOST_HEADERS = 64  # of an answer, of 8 KB each
 LOOKUPS = 16  # threads that wait for DNS
 HEADERS = {
     "content-type": "application/json",
@@ -103,6 +104,7 @@ class Post:
                 trust_env=False,
                 auto_decompress=False,
                 read_bufsize=MOST_READ,
+                max_headers=MOST_HEADERS,
                 timeout=ClientTimeout(total=None),
             ) as session,
             session.post(

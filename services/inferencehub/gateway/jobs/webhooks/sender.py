@@ -1,4 +1,8 @@
-"""Delivers webhooks: takes those that are due from the store, a bounded number at a time, and says what came of them."""
+"""Delivers webhooks: takes those that are due from the store, a bounded number at a time, and says what came of them.
+
+A host that gives no answer takes 10 s of a place for each attempt. So until it answers it has one place, and all such hosts
+together have half of them: the others go on, whatever names a caller invents below one that is allowed.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +29,8 @@ logger = logging.getLogger(__name__)
 LOOK_S = 1.0
 LEASE_S = 30.0  # three times what an attempt takes at most
 MOST, EACH = 64, 8  # deliveries at a time, in all and to one host
+MOST_SILENT = MOST // 2  # of them to hosts that gave no answer the last time
+REMEMBERED = 500  # of these hosts
 AGAIN_S = 0.5  # between attempts to keep what came of one, while the store fails
 DELIVERED, RETRIED, GIVEN_UP = "delivered", "retried", "given_up"
 
@@ -68,9 +74,7 @@ class Sender:
         self._outcomes = outcomes
         self._running: set[asyncio.Task[None]] = set()
         self._of_host: Counter[str] = Counter()  # how many run
-        self._failed: dict[
-            str, None
-        ] = {}  # hosts whose last one got no answer, the newest last: one at a time
+        self._silent: dict[str, None] = {}  # hosts whose last one got no answer, the newest last
         self._more = False  # whether more may be due than there was room for
         self._ending = False
         self._wake = asyncio.Event()
@@ -113,11 +117,15 @@ class Sender:
 
     def _places(self) -> dict[str, int]:
         """How many more of a host may be taken, where it is not `EACH`."""
-        hosts = {*self._of_host, *self._failed}
-        return {host: max(0, self._most(host) - self._of_host[host]) for host in hosts}
+        places = {host: max(0, self._most(host) - count) for host, count in self._of_host.items()}
+        left = MOST_SILENT - sum(self._of_host[host] for host in self._silent)
+        for host in self._silent:
+            places[host] = int(left > 0 and not self._of_host[host])
+            left -= places[host]
+        return places
 
     def _most(self, host: str) -> int:
-        return 1 if host in self._failed else EACH
+        return 1 if host in self._silent else EACH
 
     def _begin(self, record: JobRecord) -> None:
         assert record.webhook is not None
@@ -159,13 +167,12 @@ class Sender:
         return await self._post(target, headers, body)
 
     def _remember(self, host: str, answer: Answer) -> None:
-        """A host that gives no answer has one delivery at a time, until it does. Few of them are remembered."""
-        if answer.status:
-            self._failed.pop(host, None)
-        else:
-            self._failed[host] = None
-            if len(self._failed) > MOST:
-                del self._failed[next(iter(self._failed))]
+        """Remember whether a host answers."""
+        self._silent.pop(host, None)
+        if not answer.status:
+            self._silent[host] = None
+            if len(self._silent) > REMEMBERED:
+                del self._silent[next(iter(self._silent))]
 
     async def _keep(self, id: str, webhook: Webhook, due: float | None, began: float) -> bool:
         """Say in the store what came of an attempt. While that fails, it is tried again until the lease is over."""

@@ -108,7 +108,7 @@ def entry_of(text: str) -> Entry:
     found = ENTRY.fullmatch(text)
     host = None if found is None else host_of(found["host"])
     if found is None or host is None or not 0 < int(found["port"] or 1) < 65536:
-        raise refused(text, "a host name, or an origin such as http://collector:8080")
+        raise refused(text, "a host name in lower case, or an origin such as http://collector:8080")
     origin, any = bool(found["scheme"]), bool(found["any"])
     if any and (origin or is_literal(host)):
         raise refused(text, "*. only in front of a name without a scheme")
