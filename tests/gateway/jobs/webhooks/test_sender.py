@@ -18,7 +18,7 @@ from inferencehub.gateway.jobs.record import State, Webhook
 from inferencehub.gateway.jobs.store import Store
 from inferencehub.gateway.jobs.webhooks.post import ATTEMPT_S, AddressRefused, Post, checked_socket
 from inferencehub.gateway.jobs.webhooks.retries import Answer
-from inferencehub.gateway.jobs.webhooks.sender import EACH, MOST_SILENT, Sender
+from inferencehub.gateway.jobs.webhooks.sender import EACH, LOOK_S, MOST_SILENT, Sender
 from inferencehub.gateway.jobs.webhooks.signing import Secrets
 from inferencehub.gateway.jobs.webhooks.targets import Target, Targets
 from tests.authority import Authority
@@ -32,15 +32,14 @@ __all__ = ["pytestmark", "store", "valkey"]
 
 @asynccontextmanager
 async def sending(
-    store: Store, tmp_path: Path, *hosts: str, attempt_s: float = ATTEMPT_S
+    store: Store, tmp_path: Path, *hosts: str, attempt_s: float = ATTEMPT_S, look_s: float = LOOK_S
 ) -> AsyncIterator[Counter[str]]:
     """A sender that runs; what it counts."""
     file = tmp_path / "webhook-secret"
     file.write_text(SECRET)
     outcomes = Counter[str]()
-    sender = Sender(
-        store.webhooks, Targets(hosts), Secrets(str(file)), Post("", attempt_s), ended_json, outcomes
-    )
+    post = Post("", attempt_s)
+    sender = Sender(store.webhooks, Targets(hosts), Secrets(str(file)), post, ended_json, outcomes, look_s)
     sender.start()
     try:
         yield outcomes
@@ -128,6 +127,18 @@ async def test_a_slow_receiver_does_not_stop_the_others(store: Store, tmp_path: 
             assert slow.most == EACH
             slow.held.set()
             await eventually(lambda: len(slow.messages) == 40)
+
+
+async def test_what_is_due_does_not_wait_for_the_next_look(store: Store, tmp_path: Path) -> None:
+    """Also where some end while more is taken."""
+    count = 300
+    async with receiving() as receiver:
+        origin = f"http://127.0.0.1:{receiver.port}"
+        for first in range(0, count, 30):
+            some = range(first, first + 30)
+            await asyncio.gather(*[end(store, str(number), f"{origin}/200") for number in some])
+        async with sending(store, tmp_path, origin, look_s=600.0) as outcomes:
+            await eventually(lambda: outcomes["delivered"] == count)
 
 
 async def test_many_silent_hosts_do_not_stop_the_others(store: Store, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from random import random
 from time import monotonic, time
 from typing import Protocol
@@ -55,6 +55,7 @@ class Sender:
         post: sends one.
         message: the body for a job that has ended.
         outcomes: counts attempts.
+        look_s: seconds between two looks, while it has places for all that is due.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Sender:
         post: Post,
         message: Callable[[JobRecord], bytes],
         outcomes: Counter[str],
+        look_s: float = LOOK_S,
     ) -> None:
         self._outbox = outbox
         self._targets = targets
@@ -72,6 +74,7 @@ class Sender:
         self._post = post
         self._message = message
         self._outcomes = outcomes
+        self._look_s = look_s
         self._running: set[asyncio.Task[None]] = set()
         self._of_host: Counter[str] = Counter()  # how many run
         self._silent: dict[str, None] = {}  # hosts whose last one got no answer, the newest last
@@ -101,11 +104,11 @@ class Sender:
             self._wake.clear()
             try:
                 if (free := MOST - len(self._running)) > 0:
-                    due = await self._outbox.claim(free, EACH, self._places(), LEASE_S, time())
+                    places = self._places()
+                    due = await self._outbox.claim(free, EACH, places, LEASE_S, time())
                     for record in due:
                         self._begin(record)
-                    full = any(self._of_host[host] >= self._most(host) for host in self._of_host)
-                    self._more = len(due) == free or full
+                    self._more = len(due) == free or used_up(due, places)
                 failing = False
             except HubError as error:
                 if not failing:
@@ -113,7 +116,7 @@ class Sender:
                 failing = True
             except Exception:
                 logger.exception("no webhooks taken")
-            await until(self._wake, LOOK_S)
+            await until(self._wake, self._look_s)
 
     def _places(self) -> dict[str, int]:
         """How many more of a host may be taken, where it is not `EACH`."""
@@ -201,3 +204,9 @@ class Sender:
             logger.warning("webhook given up", extra=more)
         else:
             logger.info("webhook delivered", extra=more)
+
+
+def used_up(due: list[JobRecord], places: Mapping[str, int]) -> bool:
+    """Whether a host has no place left, so that more may be due there."""
+    taken = Counter(record.webhook.host for record in due if record.webhook is not None)
+    return 0 in places.values() or any(count == places.get(host, EACH) for host, count in taken.items())
