@@ -9,6 +9,7 @@ import msgspec
 
 PRIORITIES = (0, 9)  # the lowest and the highest
 PRIORITY = 4
+STREAM = b"text/event-stream"  # the type of a body that is a stream of answers
 
 
 class State(StrEnum):
@@ -77,6 +78,8 @@ class JobRecord(msgspec.Struct, frozen=True):
         expires: when it is given up if it waits, and when its result goes if it has ended; None while it runs.
         status: HTTP status of its result; 0 before there is one.
         error: why it did not succeed; "" if it did, or has not ended.
+        progress: of its newest attempt, from 0 to 1, as the model has told; None if it has not.
+        told: bytes of that attempt's stream of answers that may be read already; 0 if it is no stream.
     """
 
     id: str
@@ -93,6 +96,8 @@ class JobRecord(msgspec.Struct, frozen=True):
     status: int
     error: str
     place: int | None = None
+    progress: float | None = None
+    told: int = 0
 
 
 class Claim(NamedTuple):
@@ -124,6 +129,11 @@ class Result(NamedTuple):
     status: int
     lines: bytes
     body: bytes
+
+    @property
+    def streamed(self) -> int:
+        """Bytes of its stream of answers; 0 if it is one answer."""
+        return len(self.body) if STREAM in self.lines else 0
 
 
 def lane_of(model: str, version: str) -> str:

@@ -82,7 +82,9 @@ class JobRuns:
         call.body = kept.body
         call.hold_anyway(self.bytes_held, len(kept.body))
         self.metrics.in_flight += 1
-        call.reply = Recorded(self.most_bytes, lambda result: ended(outcome_of(call, result)))
+        call.reply = Recorded(
+            self.most_bytes, lambda result: ended(outcome_of(call, result)), running.telling
+        )
         running.stop = call.leave
         running.in_lane = lambda: exchange.job is not None
         try:

@@ -6,7 +6,8 @@ from typing import Any
 
 from inferencehub.gateway.jobs.record import JobRecord, State
 
-# `due` is 1 when a job that waits may run; `gone` is 1 when a result's time is over. `flows` has a row for each owner who
+# `due` is 1 when a job that waits may run; `gone` is 1 when a result's time is over. Table `told` has what an attempt that
+# runs has answered, and column `told` its bytes; behind the end these are those of a result that is a stream. `flows` has a row for each owner who
 # has jobs due for a lane: its turn is the owner's virtual time, and the owner with the least comes next.
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
@@ -17,10 +18,14 @@ CREATE TABLE IF NOT EXISTS jobs (
     state TEXT NOT NULL DEFAULT 'queued', attempts INTEGER NOT NULL DEFAULT 0,
     refusals INTEGER NOT NULL DEFAULT 0, losses INTEGER NOT NULL DEFAULT 0,
     due INTEGER NOT NULL DEFAULT 0, started REAL, ended REAL, lease REAL NOT NULL DEFAULT 0,
-    status INTEGER NOT NULL DEFAULT 0, error TEXT NOT NULL DEFAULT '', gone INTEGER NOT NULL DEFAULT 0
+    status INTEGER NOT NULL DEFAULT 0, error TEXT NOT NULL DEFAULT '', gone INTEGER NOT NULL DEFAULT 0,
+    progress REAL, told INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE TABLE IF NOT EXISTS requests (id TEXT PRIMARY KEY, data BLOB NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS results (id TEXT PRIMARY KEY, lines BLOB NOT NULL, body BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS told (
+    id TEXT NOT NULL, at INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (id, at)
+) STRICT;
 CREATE TABLE IF NOT EXISTS flows (
     lane TEXT NOT NULL, owner TEXT NOT NULL, turn REAL NOT NULL, PRIMARY KEY (lane, owner)
 ) STRICT, WITHOUT ROWID;
@@ -31,7 +36,10 @@ CREATE INDEX IF NOT EXISTS runs ON jobs (lease) WHERE state = 'running';
 CREATE INDEX IF NOT EXISTS ends ON jobs (expires) WHERE state != 'running';
 CREATE INDEX IF NOT EXISTS owned ON jobs (owner, id)
 """
-RECORD = "id, model, version, state, priority, attempts, created, not_before, started, ended, expires, status, error"
+RECORD = (
+    "id, model, version, state, priority, attempts, created, not_before, started, ended, expires, status, error, "
+    "progress, told"
+)
 
 
 def record_of(row: tuple[Any, ...]) -> JobRecord:

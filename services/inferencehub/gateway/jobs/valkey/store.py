@@ -90,7 +90,7 @@ class ValkeyStore:
         self, id: str, attempt: int, state: State, error: str, result: Result, now: float
     ) -> bool:
         """See `Store`."""
-        answer = (result.status, result.lines, result.body)
+        answer = (result.status, result.lines, result.body, result.streamed)
         return bool(await self._server.do("finish", now, id, attempt, state.value, error, *answer))
 
     async def put_back(
@@ -98,6 +98,18 @@ class ValkeyStore:
     ) -> None:
         """See `Store`."""
         await self._server.do("put_back", now, id, attempt, not_before, lost, refused, LOST)
+
+    async def tell(self, id: str, attempt: int, at: int, data: bytes, progress: float | None) -> int:
+        """See `Store`."""
+        said = "" if progress is None else progress
+        return int(await self._server.do("tell", id, attempt, at, data, said))
+
+    async def told(self, owner: str, id: str, attempt: int, after: int, most: int) -> bytes:
+        """See `Store`."""
+        found = await self._server.do("told", name(owner), id, attempt, after, most)
+        if not found:
+            raise no_job(id)
+        return bytes(found[0])
 
     async def job(self, owner: str, id: str) -> JobRecord:
         """See `Store`."""
@@ -167,7 +179,7 @@ def there(id: str, row: Sequence[Any]) -> JobRecord:
 
 def record_of(row: Sequence[Any]) -> JobRecord:
     """A row, which may have a place behind it, as a record."""
-    id, model, version, state, *numbers, error = row[:13]
+    id, model, version, state, *numbers, error, progress, told = row[:15]
     priority, attempts, created, not_before, started, ended, expires, status = numbers
     at = State(state.decode())
     return JobRecord(
@@ -184,7 +196,9 @@ def record_of(row: Sequence[Any]) -> JobRecord:
         expires=None if at is State.RUNNING else float(expires),
         status=int(status),
         error=error.decode(),
-        place=int(row[13]) if len(row) > 13 else None,
+        place=int(row[15]) if len(row) > 15 else None,
+        progress=float(progress) if progress else None,
+        told=int(told or 0),
     )
 
 
