@@ -29,6 +29,7 @@ ALLOWED = (
     b"x-job-priority",
     b"x-job-ttl-s",
     b"x-job-not-before",
+    b"last-event-id",
 )
 STAINLESS = re.compile(rb"x-stainless-[a-z0-9-]+")
 SHOWN = (
