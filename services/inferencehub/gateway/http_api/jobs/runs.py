@@ -74,6 +74,7 @@ class JobRuns:
         exchange = Exchange(kept.id)
         exchange.caller = caller_of(claim)
         exchange.losses = claim.losses
+        exchange.tell = running.telling.progress
         head = Head(endpoint.method, kept.target, kept.fields, None, "1.1", len(kept.body), True)
         call = JobCall(self, head, len(kept.body), exchange, endpoint)
         call.failure = None
