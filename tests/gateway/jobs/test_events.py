@@ -10,6 +10,8 @@ from time import process_time
 
 import pytest
 
+from inferencehub.gateway.http_api.jobs.events import JobEvents
+from inferencehub.gateway.http_api.routes import endpoints
 from inferencehub.gateway.jobs.submit import LOOK_S
 from tests.gateway.jobs.test_jobs import INFER, SLOW, ask, ended, hub_with_jobs, running, submitted
 from tests.gateway.jobs.watched import Event, numbers, texts, watched
@@ -154,6 +156,24 @@ async def test_it_ends_when_the_gateway_does(tmp_path: Path) -> None:
         assert len(texts(rest)) < 20
         assert states(rest) == []
         await stopping
+
+
+async def test_it_ends_after_its_time_and_goes_on_in_another(tmp_path: Path) -> None:
+    """Also when nothing happens: comments keep the line open meanwhile."""
+    async with hub_with_jobs(tmp_path) as hub:
+        assert hub.gateway.jobs is not None
+        jobs = hub.gateway.jobs.jobs
+        hub.gateway.edge.find = endpoints(
+            hub.gateway.calls, others=lambda path: JobEvents(jobs, path.split("/")[3], 0.2)
+        )
+        job = await submitted(hub, COUNTER, {"count": 2, "pause_s": 3.0})
+        async with watched(hub, job, x_request_timeout_ms="2000") as events:
+            found = await events.rest()
+            assert events.comments > 1
+        assert (texts(found), states(found)[-1]) == (["1"], ("running", 1))
+        async with watched(hub, job, found[-1].id) as events:
+            rest = await events.rest()
+        assert (texts(rest), states(rest)[-1]) == (["2"], ("succeeded", 1))
 
 
 async def test_one_that_is_deleted_is_told_of(tmp_path: Path) -> None:

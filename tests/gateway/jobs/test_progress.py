@@ -6,13 +6,14 @@ import asyncio
 import json
 import signal
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
-from tests.gateway.jobs.test_jobs import ask, ended, hub_with_jobs, running, submitted
+from tests.gateway.jobs.test_jobs import ask, ended, hub_with_jobs, submitted
 from tests.gateway.jobs.watched import watched
 from tests.hub import Hub, Process, eventually, running_gateway, write_model
 from tests.several_answers import DECOUPLED
@@ -83,10 +84,10 @@ async def test_jobs_that_run_together_have_the_same(tmp_path: Path) -> None:
     """That of their run: the model tells what is in its first row."""
     steps = telling_model(tmp_path)
     async with hub_with_jobs(tmp_path) as hub:
-        for _ in range(2):  # one runs, and one is on its way
-            await submitted(hub, PATH, row(0.0))
-        await eventually(lambda: len(running(hub)) == 2)
-        jobs = [await submitted(hub, PATH, row(0.1, 0.1 * number)) for number in range(2, 6)]
+        at = (datetime.now(UTC) + timedelta(seconds=3)).isoformat()  # so they leave together
+        jobs = [
+            await submitted(hub, PATH, row(0.1, 0.1 * number), x_job_not_before=at) for number in range(2, 6)
+        ]
         steps.write_text(".")
         async with AsyncExitStack() as stack:
             streams = [await stack.enter_async_context(watched(hub, job)) for job in jobs]

@@ -54,8 +54,9 @@ class Events:
 @asynccontextmanager
 async def watched(hub: Hub, job: str, last: str = "", url: str = "", **headers: str) -> AsyncIterator[Events]:
     """The events of a job, behind an id, at a gateway; that of the hub without one."""
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
     more = {"last-event-id": last} if last else {}
-    async with hub.client.get(f"{url or hub.url}{job}/events", headers={**headers, **more}) as answer:
+    async with hub.client.get(f"{url or hub.url}{job}/events", headers={**names, **more}) as answer:
         assert answer.status == 200, await answer.text()
         assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
         yield Events(answer)

@@ -18,12 +18,14 @@ class Recorded(Reply):
     Args:
         most_bytes: of the answer; what is larger is not kept.
         ended: gets status, header lines and body.
-        telling: gets a stream of answers as it comes.
+        telling: gets a stream of answers as it comes; None for none.
     """
 
     __slots__ = ("_ended", "_lines", "_most", "_parts", "_size", "_status", "_telling")
 
-    def __init__(self, most_bytes: int, ended: Callable[[Result], None], telling: Telling) -> None:
+    def __init__(
+        self, most_bytes: int, ended: Callable[[Result], None], telling: Telling | None = None
+    ) -> None:
         self.close = self._silent = False
         self.drained = self.finish_head = self._carrier = self._chunked = None
         self._ended: Callable[[Result], None] | None = ended
