@@ -15,6 +15,7 @@ from starlette.routing import Route
 from inferencehub.core.process.metrics import SECONDS
 from inferencehub.core.process.settings import variables
 from inferencehub.core.values.errors import Kind
+from inferencehub.gateway.http_api.jobs.events import EVENTS
 from inferencehub.gateway.http_api.routes import ENDPOINTS
 from inferencehub.gateway.metrics import Metrics as GatewayMetrics
 from inferencehub.gateway.settings import GatewaySettings
@@ -92,7 +93,7 @@ async def test_metrics_are_those_of_the_code() -> None:
 async def test_routes_are_those_of_the_code() -> None:
     async with running_hub(jobs="sqlite::memory:") as hub:
         routes = [route for route in hub.gateway.routes if isinstance(route, Route)]
-    known = {f"POST {path}" for path in ENDPOINTS}
+    known = {f"POST {path}" for path in ENDPOINTS} | {f"GET {EVENTS}"}
     known |= {f"{method} {route.path}" for route in routes for method in (route.methods or set()) - {"HEAD"}}
     assert {
         name for name in table_names("docs/api.md") if name.startswith(("GET /", "POST /", "DELETE /"))

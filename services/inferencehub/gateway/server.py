@@ -148,7 +148,7 @@ class Gateway:
         self.routes = pages(metadata, models, models_v1, log_settings, job_pages)
         app = pages_with_errors(Router([*self.routes, *absent()], redirect_slashes=False), calls.audit)
         edge = Edge(
-            endpoints(calls),
+            endpoints(calls) if self.jobs is None else endpoints(calls, others=self.jobs.events),
             AsgiHandler(app, settings.max_body_bytes),
             calls,
             self.metrics.http,

@@ -10,6 +10,7 @@ from typing import Any, cast
 from starlette.routing import Route
 
 from inferencehub.core.values.errors import Kind
+from inferencehub.gateway.http_api.jobs.events import EVENTS
 from inferencehub.gateway.http_api.jobs.pages import JobPages
 from inferencehub.gateway.http_api.metadata import Metadata
 from inferencehub.gateway.http_api.pages.openapi import CALL, openapi
@@ -58,7 +59,7 @@ def references(value: Any) -> Iterator[Any]:
 
 def test_it_has_each_route_and_no_other() -> None:
     nobody = cast(Any, None)
-    served = {("POST", path) for path in ENDPOINTS}
+    served = {("POST", path) for path in ENDPOINTS} | {("GET", EVENTS)}
     for route in pages(
         Metadata(nobody, nobody, str, nobody),
         ModelPages(nobody),

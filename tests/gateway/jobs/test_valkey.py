@@ -152,13 +152,13 @@ async def test_a_store_with_tls_is_verified(tmp_path: Path) -> None:
         job = await submitted(hub, "/v2/models/quick/infer", INFER, "always")
         assert (await ended(hub, job))["state"] == "succeeded"
         for authorities in (str(other.certificate), ""):
-            store = ValkeyStore(f"rediss://127.0.0.1:{port}/0", 10, authorities)
+            store = ValkeyStore(f"rediss://127.0.0.1:{port}/0", 10, authorities=authorities)
             await store.start()
             with pytest.raises(HubError, match="the store of jobs cannot be reached"):
                 await store.listed("", "", "", 1, "")
             await store.stop()
         with pytest.raises(BadFile, match=r"HUB_JOBS_CA: .* has no authorities as PEM"):
-            await ValkeyStore(f"rediss://127.0.0.1:{port}/0", 10, str(good.key)).start()
+            await ValkeyStore(f"rediss://127.0.0.1:{port}/0", 10, authorities=str(good.key)).start()
 
 
 @asynccontextmanager

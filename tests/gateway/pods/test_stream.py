@@ -365,12 +365,12 @@ async def test_a_stream_whose_connection_has_gone_silent_is_lost() -> None:
         running = asyncio.create_task(one.run())
         x = pb.ModelInferRequest(model_name="echo", id="1", raw_input_contents=[b"1234"])
         x.inputs.add(name="x", datatype="FP32", shape=[1])
-        assert (await one.infer("1", [x.SerializeToString()], print)).raw_output_contents == [b"1234"]
+        assert (await one.infer("1", [x.SerializeToString()], None)).raw_output_contents == [b"1234"]
         await asyncio.sleep(1.5)
         assert not running.done()
         forgets = True
         with pytest.raises(Failed, match="UNAVAILABLE: the stream broke"):
-            await asyncio.wait_for(one.infer("2", [x.SerializeToString()], print), 30)
+            await asyncio.wait_for(one.infer("2", [x.SerializeToString()], None), 30)
         await running
         firewall.close()
 

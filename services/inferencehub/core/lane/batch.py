@@ -6,6 +6,7 @@ If a batch fails, its jobs are put back and marked `alone`, so that only the req
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 
 import msgspec
@@ -77,6 +78,22 @@ class Batch(msgspec.Struct, frozen=True):
     def ids(self) -> str:
         """The ids of all members that have one, separated by commas."""
         return ",".join([member.id for member in self.members if member.id])
+
+    @property
+    def tell(self) -> Callable[[float], None] | None:
+        """Tells the progress of the run to each job for which somebody wants to know it; None if nobody does."""
+        tells = []
+        for job in self.jobs:
+            if job.tell is not None:
+                tells.append(job.tell)
+        if not tells:
+            return None
+
+        def tell_all(progress: float) -> None:
+            for tell in tells:
+                tell(progress)
+
+        return tell_all
 
     def request(self) -> InferRequest:
         """The jobs' requests merged into one; their rows follow one another in the order of the jobs."""

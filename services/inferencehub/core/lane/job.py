@@ -79,7 +79,8 @@ class Job:
     the number of pods that were lost while they ran the job, and `losses_before` of those before it came here. `credit` is called with the weights of answers that have
     reached the caller, if the model gives several; its slot sets it (`sink.py`). `waited` is the time in seconds that
     the job spent in the lane. `trip` describes its batch, once the job is answered. `flow` says whose job it is where
-    callers are asked who they are; `turn`, `ends` and `share` are those of its queue.
+    callers are asked who they are; `turn`, `ends` and `share` are those of its queue. `tell` is called with how far its run
+    is, from 0 to 1, if somebody wants to know.
     """
 
     __slots__ = (
@@ -102,6 +103,7 @@ class Job:
         "run",
         "share",
         "size",
+        "tell",
         "trip",
         "turn",
         "waited",
@@ -123,6 +125,7 @@ class Job:
         self.share: Share | None = None
         self.waited = 0.0
         self.credit: Callable[[int], None] | None = None
+        self.tell: Callable[[float], None] | None = None
         self.trip = NO_TRIP
         self.dropped: list[int] = []
         self.run: Run | None = None

@@ -17,13 +17,16 @@ A pod that announces `STREAM_PORT` accepts long-lived ModelStreamInfer streams o
 side begins the stream with the metadata `STREAM`: the size in bytes of the largest message that it accepts. On a
 standing stream, a call is identified by its `id`. These parameters are added:
 
-    request   hub_cancel      the caller no longer waits for the call with this id; this message has no answer
+    request   hub_progress    somebody wants to know how far the call is
+              hub_cancel      the caller no longer waits for the call with this id; this message has no answer
               hub_credit      answers of this weight to the call with this id have reached the caller (`core/lane/sink.py`);
                               this message has no answer
               hub_again       the call was lost with another pod before; a pod runs one such call at a time
     response  hub_begun       the pod has accepted a call with hub_again, and will run it; its answer will follow
               hub_part        one or more of several answers to the call: their weights, separated by commas; their
                               outputs follow each other; another part or the end will follow
+              hub_progress    how far the call is, from 0 to 1, as its model has told; nothing else, and no answer. Servers
+                              that do not know it give none, and so do models
               hub_end         the end of a call whose answers were all parts; this message contains no answer
               hub_code        name of the gRPC status code of a failed call; error_message has the sentence
               hub_kind        the kind of its error (`core/values/errors.py`), because several kinds share a code
@@ -58,6 +61,7 @@ CREDIT = "hub_credit"
 AGAIN = "hub_again"
 BEGUN = "hub_begun"
 PART = "hub_part"
+PROGRESS = "hub_progress"
 END = "hub_end"
 MEMBERS = "hub_members"
 DROPPED = "hub_dropped"
@@ -98,6 +102,14 @@ def begun_to_proto(id: str) -> bytes:
     reply = pb.ModelStreamInferResponse()
     reply.infer_response.id = id
     reply.infer_response.parameters[BEGUN].bool_param = True
+    return reply.SerializeToString()
+
+
+def progress_to_proto(id: str, progress: float) -> bytes:
+    """The serialized message that says how far the call `id` of a standing stream is, from 0 to 1."""
+    reply = pb.ModelStreamInferResponse()
+    reply.infer_response.id = id
+    reply.infer_response.parameters[PROGRESS].double_param = progress
     return reply.SerializeToString()
 
 

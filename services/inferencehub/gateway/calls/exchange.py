@@ -29,6 +29,7 @@ class Exchange:
     it, and `metered` are the limits that count it. `peer` is the other end of its connection. `most_bytes` is the largest body
     that the caller may send, None for that of everybody. `deferred` keeps a call that has been admitted in place of running
     it; it gets the version that the caller names, and the rows. `losses` is the number of pods that were lost with it before.
+    `tell` is called with how far its run is, from 0 to 1, if somebody wants to know.
     """
 
     __slots__ = (
@@ -51,6 +52,7 @@ class Exchange:
         "peer",
         "size",
         "started",
+        "tell",
         "waiting",
     )
 
@@ -65,6 +67,7 @@ class Exchange:
         self.deferred: Callable[[str, int], None] | None = None
         self.started = monotonic()
         self.limit_s: float | None = None
+        self.tell: Callable[[float], None] | None = None
         self.deadline = inf
         self.model = ""
         self.patience = 0

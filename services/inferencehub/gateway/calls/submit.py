@@ -195,7 +195,7 @@ class Calls:
             caller = exchange.caller
             member = Member(rows, exchange.deadline, exchange.id, caller.id, caller.tenant)
             job = Job(request, rows, (member,), monotonic())
-            job.flow = caller.flow
+            job.flow, job.tell = caller.flow, exchange.tell
             if exchange.losses:  # it may be the cause, so it runs alone
                 job.losses_before, job.alone = exchange.losses, True
             exchange.job = job

@@ -30,6 +30,7 @@ ALLOWED = (
     b"x-job-ttl-s",
     b"x-job-not-before",
     b"x-webhook-url",
+    b"last-event-id",
 )
 STAINLESS = re.compile(rb"x-stainless-[a-z0-9-]+")
 SHOWN = (

@@ -45,12 +45,17 @@ MAX_KEPT, MAX_TARGET = 1000, 256
 KEEP_ALIVE_S = 15.0
 
 
-def endpoints(calls: Calls, keep_alive_s: float = KEEP_ALIVE_S) -> Callable[[bytes], Endpoint | None]:
+def endpoints(
+    calls: Calls,
+    keep_alive_s: float = KEEP_ALIVE_S,
+    others: Callable[[str], Endpoint | None] = lambda path: None,
+) -> Callable[[bytes], Endpoint | None]:
     """A function that returns the endpoint of a target; None for a target that is not an endpoint.
 
     Args:
         calls: where requests go.
         keep_alive_s: seconds of silence after which a stream of events gets a comment.
+        others: returns the endpoint of a path that calls no model; None if it has none.
     """
     fixed: dict[str, Endpoint] = {
         "/predict": Predict(calls),
@@ -68,7 +73,7 @@ def endpoints(calls: Calls, keep_alive_s: float = KEEP_ALIVE_S) -> Callable[[byt
             return fixed[path]
         called = CALLED.fullmatch(path) or PREDICT_V1.fullmatch(path)
         if called is None:
-            return None
+            return others(path)
         model, version = called[1], called[2] or ""
         endpoint: Endpoint
         if called[3] == "infer":

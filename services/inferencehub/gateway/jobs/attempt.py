@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from inferencehub.gateway.jobs.record import Claim, Result
+from inferencehub.gateway.jobs.telling import Telling
 
 
 class Outcome(NamedTuple):
@@ -37,14 +38,16 @@ class Running:
 
     Args:
         claim: what runs.
+        telling: what it tells before its end.
 
     `stop` ends it, and `in_lane` says whether a lane counts it already; its front sets both.
     """
 
-    __slots__ = ("claim", "in_lane", "stop")
+    __slots__ = ("claim", "in_lane", "stop", "telling")
 
-    def __init__(self, claim: Claim) -> None:
+    def __init__(self, claim: Claim, telling: Telling) -> None:
         self.claim = claim
+        self.telling = telling
         self.stop: Callable[[], None] = lambda: None
         self.in_lane: Callable[[], bool] = lambda: False
 
@@ -91,6 +94,7 @@ class Attempts:
         """Nobody needs the outcome of one any more: stop it."""
         if one in self:
             self.remove(one)
+            one.telling.close()
             one.stop()
 
     def of(self, id: str) -> list[Running]:

@@ -9,6 +9,7 @@ import msgspec
 
 PRIORITIES = (0, 9)  # the lowest and the highest
 PRIORITY = 4
+STREAM = b"text/event-stream"  # the type of a body that is a stream of answers
 
 
 class State(StrEnum):
@@ -102,6 +103,8 @@ class JobRecord(msgspec.Struct, frozen=True):
         status: HTTP status of its result; 0 before there is one.
         error: why it did not succeed; "" if it did, or has not ended.
         webhook: where its end is told; None for nowhere.
+        progress: of its newest attempt, from 0 to 1, as the model has told; None if it has not.
+        told: bytes of that attempt's stream of answers that may be read already; 0 if it is no stream.
     """
 
     id: str
@@ -119,6 +122,8 @@ class JobRecord(msgspec.Struct, frozen=True):
     error: str
     place: int | None = None
     webhook: Webhook | None = None
+    progress: float | None = None
+    told: int = 0
 
 
 class Place(NamedTuple):
@@ -157,6 +162,11 @@ class Result(NamedTuple):
     status: int
     lines: bytes
     body: bytes
+
+    @property
+    def streamed(self) -> int:
+        """Bytes of its stream of answers; 0 if it is one answer."""
+        return len(self.body) if STREAM in self.lines else 0
 
 
 def lane_of(model: str, version: str) -> str:

@@ -19,6 +19,7 @@ from inferencehub.gateway.jobs.webhooks.outbox import Outbox
 
 Attempt = tuple[str, int]  # the id of a job, and the number of the attempt
 MOST_LOSSES = 2  # pods and gateways, in the life of a job
+MOST_TOLD = 2**20  # bytes that are told at a time
 
 
 class Waiting(NamedTuple):
@@ -79,6 +80,31 @@ class Store(Protocol):
             lost: pods that were lost with it. With `MOST_LOSSES` the job fails.
             refused: 1 if it counts as an attempt in which nothing ran.
             now: the time.
+        """
+
+    async def tell(self, id: str, attempt: int, at: int, data: bytes, progress: float | None) -> int:
+        """An attempt goes on: keep what it has answered meanwhile, and its progress.
+
+        What the store has already is not kept twice, so this may be repeated. All of it goes when the attempt ends without
+        a result; the body of a result takes the place of what was told.
+
+        Args:
+            id, attempt: which.
+            at: bytes of its stream of answers before `data`.
+            data: those that follow, at most `MOST_TOLD`.
+            progress: from 0 to 1; None if it is as before.
+
+        Returns:
+            Bytes that the store has of the stream; -1 if the attempt is not the newest, or has ended.
+        """
+
+    async def told(self, owner: str, id: str, attempt: int, after: int, most: int) -> bytes:
+        """What follows the first `after` bytes of an attempt's stream of answers, at most `most` bytes.
+
+        It is b"" if there is nothing yet, or the attempt is not the newest.
+
+        Raises:
+            HubError: NOT_FOUND.
         """
 
     async def job(self, owner: str, id: str) -> JobRecord:

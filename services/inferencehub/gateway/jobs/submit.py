@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from secrets import token_hex
 from time import monotonic, time
 
@@ -28,8 +30,9 @@ class Jobs:
         self.keep_s = keep_s
         self.worker = worker
         self._waiters: dict[str, set[asyncio.Event]] = {}
-        self._ending = False
-        worker.changed = self._changed
+        self._watchers: dict[str, set[asyncio.Event]] = {}
+        self.ending = False
+        worker.changed, worker.moved = self._changed, self._moved
 
     async def start(self) -> None:
         """Open the store, and run jobs.
@@ -42,8 +45,8 @@ class Jobs:
 
     async def stop(self, grace_s: float) -> None:
         """Run no more jobs, wait for those that run, at most `grace_s` seconds, and let nobody wait for others."""
-        self._ending = True
-        for id in list(self._waiters):
+        self.ending = True
+        for id in (*self._waiters, *self._watchers):
             self._changed(id)
         await self.worker.stop(grace_s)
 
@@ -59,21 +62,21 @@ class Jobs:
         Raises:
             HubError: NOT_FOUND.
         """
-        ends, changed = monotonic() + seconds, asyncio.Event()
-        waiters = self._waiters.setdefault(id, set())
-        waiters.add(changed)
-        try:
+        ends = monotonic() + seconds
+        with noticed(self._waiters, id) as changed:
             while True:
                 changed.clear()
                 record = await self.store.job(owner, id)
                 left = ends - monotonic()
-                if record.state.ended or left <= 0 or self._ending:
+                if record.state.ended or left <= 0 or self.ending:
                     return record
                 await until(changed, min(left, LOOK_S))
-        finally:
-            waiters.discard(changed)
-            if not waiters:
-                self._waiters.pop(id, None)
+
+    @contextmanager
+    def watching(self, id: str) -> Iterator[asyncio.Event]:
+        """An event that is set when anything of a job changes here, or this process ends. Other gateways set it not."""
+        with noticed(self._watchers, id) as changed:
+            yield changed
 
     async def cancel(self, owner: str, id: str) -> JobRecord:
         """Cancel a job; see `Store.cancel`."""
@@ -104,6 +107,24 @@ class Jobs:
     def _changed(self, id: str) -> None:
         for changed in self._waiters.get(id, ()):
             changed.set()
+        self._moved(id)
+
+    def _moved(self, id: str) -> None:
+        for changed in self._watchers.get(id, ()):
+            changed.set()
+
+
+@contextmanager
+def noticed(by_id: dict[str, set[asyncio.Event]], id: str) -> Iterator[asyncio.Event]:
+    """An event that is among those of a job as long as somebody waits for it."""
+    changed, events = asyncio.Event(), by_id.setdefault(id, set())
+    events.add(changed)
+    try:
+        yield changed
+    finally:
+        events.discard(changed)
+        if not events:
+            by_id.pop(id, None)
 
 
 def new_id() -> str:

@@ -19,6 +19,7 @@ from inferencehub.gateway.jobs.backlog import Backlog
 from inferencehub.gateway.jobs.places import free_places
 from inferencehub.gateway.jobs.record import Claim, Result, State, model_of
 from inferencehub.gateway.jobs.store import ONCE, Store, Waiting
+from inferencehub.gateway.jobs.telling import Telling
 from inferencehub.gateway.routing.table import RoutingTable
 
 logger = logging.getLogger(__name__)
@@ -50,6 +51,9 @@ class Worker:
         self.ended: Counter[tuple[str, str]] = Counter()  # attempts' ends that were kept, by model and state
         self.leases_lost = 0
         self.changed: Callable[[str], None] = lambda id: None  # called when a job has ended here
+        self.moved: Callable[[str], None] = lambda id: (
+            None
+        )  # called when one has begun here, or has told something
         self.running = Attempts()
         # Lanes that have refused a job, and until when nothing is taken for them.
         self._rests: dict[str, float] = {}
@@ -105,8 +109,9 @@ class Worker:
     def _begin(self, claim: Claim) -> None:
         for older in self.running.of(claim.id):  # it was taken back from us while we were held up
             self.running.drop(older)
-        one = Running(claim)
+        one = Running(claim, Telling(self.store, claim.id, claim.attempt, self.moved))
         self.running.add(one)
+        self.moved(claim.id)
         try:
             self._run(one, lambda outcome: self._end(one, outcome))
         except Exception:
@@ -117,6 +122,7 @@ class Worker:
     def _end(self, one: Running, outcome: Outcome) -> None:
         if one not in self.running:  # it was left
             return
+        one.telling.close()
         task = asyncio.get_running_loop().create_task(self._finish(one, outcome))
         self._finishing.add(task)
         task.add_done_callback(self._finishing.discard)

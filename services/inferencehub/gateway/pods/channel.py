@@ -122,7 +122,7 @@ class Channel:
             timeout: seconds until a unary call is ended. On a stream the pod uses the deadlines in the message, and
                 the caller of this method stops waiting.
             large: whether the answer is expected to be large.
-            part: called with each of several answers, which only a stream can bring; None if there is one answer.
+            part: gets what comes before the end, which only a stream can bring.
 
         Raises:
             Failed: if the service ended the call with an error.
@@ -137,7 +137,7 @@ class Channel:
             stream = self._stream_for(sum(map(len, parts)), large)
             if stream is not None:
                 return await stream.infer(message.id, parts, part, extension.AGAIN in message.parameters)
-            if part is not None:  # a call can't bring several answers
+            if part is not None and part.answer is not None:  # a call can't bring several answers
                 up = any(kept.stream is not None for kept in self._kept)
                 detail = "the message is larger than the pod's limit" if up else "there is no stream"
                 raise Failed(grpc.StatusCode.RESOURCE_EXHAUSTED, detail, refused=not up)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import grpc
 
@@ -15,9 +15,22 @@ from inferencehub.pb import open_inference_pb2 as pb
 
 # The raw contents of a request, each in parts.
 Contents = Sequence[Sequence[Buffer]]
-# Called with each of several answers to a call, a ModelInferResponse, and with what credits answers to the pod. None if
-# the model gives one answer.
-Part = Callable[[Any, Callable[[int], None]], None] | None
+
+
+class Parts(NamedTuple):
+    """Who takes what comes of a call before its end.
+
+    Args:
+        answer: gets each of several answers, a ModelInferResponse, and what credits answers to the pod; None if the model
+            gives one.
+        progress: gets how far the call is, from 0 to 1; None if nobody wants to know.
+    """
+
+    answer: Callable[[Any, Callable[[int], None]], None] | None = None
+    progress: Callable[[float], None] | None = None
+
+
+Part = Parts | None  # None if nothing does
 
 
 class PodState(Enum):

@@ -26,7 +26,7 @@ from inferencehub.core.oip.parts import parts_from_proto
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest, InferResponse, Times, Trip
 from inferencehub.core.values.signature import ModelInfo
-from inferencehub.gateway.pods.link import Failed, Lost, PodLink
+from inferencehub.gateway.pods.link import Failed, Lost, Parts, PodLink
 from inferencehub.gateway.pods.stream import LARGE_MESSAGE
 from inferencehub.pb.model_config_pb2 import ModelConfig
 
@@ -129,7 +129,13 @@ class Replica:
             for tensor in message.inputs:
                 tensor.shape[0] = batch.rows
         timeout = max(0.001, batch.deadline - now)
-        part = partial(self._part, emit, batch) if self.info.signature.decoupled else None
+        part: Parts | None = None
+        tell = batch.tell if ours else None
+        if tell is not None:
+            message.parameters[extension.PROGRESS].bool_param = True
+        if tell is not None or self.info.signature.decoupled:
+            answer = partial(self._part, emit, batch) if self.info.signature.decoupled else None
+            part = Parts(answer, tell)
         try:
             reply = await self.pod.infer(message, batch.raw(), timeout, self.large, part)
         except Failed as failure:

@@ -106,7 +106,7 @@ class PodStream:
         Args:
             id: the id of the call.
             message: the serialized ModelInferRequest with this id, in pieces.
-            part: called with each of several answers, and with what credits answers to the pod.
+            part: gets what comes before the end.
             again: whether the call was lost with another pod before.
 
         Raises:
@@ -179,6 +179,9 @@ class PodStream:
         if extension.PART in response.parameters:
             self._take_part(response, answer, part)
             return
+        if part is not None and part.progress is not None and extension.PROGRESS in response.parameters:
+            part.progress(response.parameters[extension.PROGRESS].double_param)
+            return
         del self._answers[response.id]
         if answer.done():
             return
@@ -195,10 +198,10 @@ class PodStream:
 
     def _take_part(self, response: Any, answer: asyncio.Future[Any], part: Part) -> None:
         """Pass on one of several answers; an answer that cannot be read fails its call, not the stream."""
-        if answer.done() or part is None:
+        if answer.done() or part is None or part.answer is None:
             return
         try:
-            part(response, partial(self._credit, response.id))
+            part.answer(response, partial(self._credit, response.id))
         except Exception as error:
             answer.set_exception(error.with_traceback(None))  # it has this frame: a cycle
 

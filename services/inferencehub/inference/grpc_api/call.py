@@ -7,6 +7,7 @@ of a standing stream writes the answers to the stream.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
@@ -40,9 +41,11 @@ class Call:
         context: the gRPC call or the standing stream on which it arrived.
         arrived: when it arrived, in seconds of `time.monotonic`.
         caller: who makes it; ANYONE for a gateway.
+
+    `tell` is called with how far it is, from 0 to 1, if its caller wants to know.
     """
 
-    __slots__ = ("arrived", "caller", "context", "id", "job", "model", "rows", "whose")
+    __slots__ = ("arrived", "caller", "context", "id", "job", "model", "rows", "tell", "whose")
 
     def __init__(self, model: Model, id: str, context: Any, arrived: float, caller: Caller = ANYONE) -> None:
         self.model = model
@@ -53,6 +56,7 @@ class Call:
         self.rows = 0
         self.whose: tuple[Member, ...] = ()
         self.job: Job | None = None
+        self.tell: Callable[[float], None] | None = None
 
     def submit(self, request: InferRequest, members: str, limits: TimeLimits, sink: Sink) -> None:
         """Check the request, and put it into the model's lane.
@@ -79,6 +83,7 @@ class Call:
         else:
             self.whose = (Member(rows, deadline, self.id, self.caller.id, self.caller.tenant),)
         self.job = job = Job(request, rows, self.whose, self.arrived)
+        job.tell = self.tell
         try:
             lane.refuse_in_vain(request.model, job.deadline)
             lane.accept(job, sink, 0 if members else PATIENCE)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -121,6 +122,8 @@ class Servicer:
             HubError: if the call is not accepted.
         """
         call = Call(self.models.get(message.model_name, message.model_version), "", stream, monotonic())
+        if extension.PROGRESS in message.parameters:
+            call.tell = partial(stream.progress, message.id)
         self.calls.begin(call, messages.request_from_proto(message, raw), members_of(message), sink)
         return call
 

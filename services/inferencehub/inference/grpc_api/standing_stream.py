@@ -252,6 +252,11 @@ class StandingStream(ServerStream):
             except Exception as error:
                 self.send((self._pod.failure(id, error, message),))
 
+    def progress(self, id: str, progress: float) -> None:
+        """Say how far a call is, from 0 to 1."""
+        if id in self._running:
+            self.send((extension.progress_to_proto(id, progress),))
+
     def parts(self, id: str, call: Call, answers: Sequence[Weighed]) -> None:
         """Send one or more of several answers. If one cannot be sent, end the call with an error."""
         if id not in self._running:

@@ -96,6 +96,8 @@ class Instance:
         def response(outputs: tuple[Tensor, ...]) -> InferResponse:
             return InferResponse(request.model, self.version, form.to_caller(outputs, request))
 
+        if self.runtime.needs_callers and (tell := batch.tell) is not None:
+            self.runtime.watch(self.index, tell)
         try:
             outputs = await self.runtime.run(
                 self.index, model_request, batch.deadline, lambda part, weight: emit(response(part), weight)

@@ -138,6 +138,10 @@ class Runtime(ABC):
         """Answers of this weight have reached the caller of the instance's run: it may give more."""
         return
 
+    def watch(self, instance: int, tell: Callable[[float], None]) -> None:
+        """Somebody wants to know how far the instance's next run is: `tell` gets it, from 0 to 1, where its model tells it."""
+        return
+
     def recovery(self, instance: int) -> Awaitable[None] | None:
         """None if the instance works; else an awaitable that ends when the instance can run again."""
         return None

@@ -58,16 +58,10 @@ async def test_it_is_due_when_the_job_ends_and_not_before(store: Store) -> None:
 
 async def test_every_end_makes_it_due(store: Store) -> None:
     """Cancelled while it waits and while it runs, expired, lost too often, lost and not to run twice, failed."""
-    for id, once in (
-        ("cancelled", False),
-        ("stopped", False),
-        ("expired", False),
-        ("once", True),
-        ("lost", False),
-    ):
-        await store.add(told(id, once=once, model=id, keep_s=40.0))
+    for id in ("cancelled", "stopped", "expired", "once", "lost"):
+        await store.add(told(id, model=id, keep_s=40.0))
     for id in ("stopped", "once", "lost"):
-        await claim(store, lane=id)
+        await claim(store, lane=id, once=id == "once")
     for id in ("cancelled", "stopped"):
         await store.cancel("a", id, 1.0)
     await store.sweep(30.0)

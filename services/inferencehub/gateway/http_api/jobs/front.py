@@ -10,11 +10,13 @@ from dataclasses import replace
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.gateway.calls.stages import LoadShedding
 from inferencehub.gateway.calls.submit import Calls
+from inferencehub.gateway.http_api.call import Endpoint
 from inferencehub.gateway.http_api.jobs.deferral import Deferral
+from inferencehub.gateway.http_api.jobs.events import PATH, JobEvents
 from inferencehub.gateway.http_api.jobs.job_json import ended_json
 from inferencehub.gateway.http_api.jobs.pages import JobPages
 from inferencehub.gateway.http_api.jobs.runs import JobRuns
-from inferencehub.gateway.http_api.routes import endpoints
+from inferencehub.gateway.http_api.routes import KEEP_ALIVE_S, endpoints
 from inferencehub.gateway.jobs.backlog import Backlog
 from inferencehub.gateway.jobs.collector import JobsCollector
 from inferencehub.gateway.jobs.store import Store
@@ -71,6 +73,11 @@ class JobFront:
         self.deferral = Deferral(self.jobs, held, targets)
         self.routes = JobPages(self.jobs).routes()
 
+    def events(self, path: str) -> Endpoint | None:
+        """The endpoint of a job's events; None for any other path."""
+        found = PATH.fullmatch(path)
+        return None if found is None else JobEvents(self.jobs, found[1], KEEP_ALIVE_S)
+
     async def start(self) -> None:
         """Open the store, and run jobs.
 
@@ -113,4 +120,4 @@ def store_of(settings: GatewaySettings) -> Store:
         return SqliteStore(settings.jobs_file, settings.jobs_queue_length)
     from inferencehub.gateway.jobs.valkey.store import ValkeyStore
 
-    return ValkeyStore(settings.jobs_url(), settings.jobs_queue_length, settings.jobs_ca)
+    return ValkeyStore(settings.jobs_url(), settings.jobs_queue_length, authorities=settings.jobs_ca)

@@ -24,6 +24,7 @@ def job_fields(record: JobRecord) -> dict[str, Any]:
         "ended": shown_time(record.ended),
         "expires": shown_time(record.expires),
         "place": record.place,
+        "progress": record.progress,
         "status": record.status or None,
         "error": record.error or None,
         "webhook": None if record.webhook is None else webhook_fields(record.webhook),

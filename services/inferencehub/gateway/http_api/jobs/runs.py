@@ -75,6 +75,7 @@ class JobRuns:
         exchange = Exchange(kept.id)
         exchange.caller = caller_of(claim)
         exchange.losses = claim.losses
+        exchange.tell = running.telling.progress
         head = Head(endpoint.method, kept.target, kept.fields, None, "1.1", len(kept.body), True)
         call = JobCall(self, head, len(kept.body), exchange, endpoint)
         call.failure = None
@@ -83,7 +84,9 @@ class JobRuns:
         call.body = kept.body
         call.hold_anyway(self.bytes_held, len(kept.body))
         self.metrics.in_flight += 1
-        call.reply = Recorded(self.most_bytes, lambda result: ended(outcome_of(call, result)))
+        call.reply = Recorded(
+            self.most_bytes, lambda result: ended(outcome_of(call, result)), running.telling
+        )
         running.stop = call.leave
         running.in_lane = lambda: exchange.job is not None
         try:

@@ -82,6 +82,8 @@ OPERATIONS = (
     Operation("delete", "/v2/jobs/{id}", "Jobs", "Nothing is left of a job", "JobDeleted", JOB),
     Operation("get", "/v2/jobs/{id}/result", "Jobs", "The answer that the call would have had, with its status",
               "JobResult", (400, 410, *JOB)),
+    Operation("get", "/v2/jobs/{id}/events", "Jobs", "How a job goes, until it has ended: states, progress, and answers as they come",
+              "text/event-stream", (400, *JOB)),
     Operation("post", "/v2/jobs/{id}/cancel", "Jobs", "A job does not run, or not on", "Job", JOB),
     Operation("post", "/v2/jobs/{id}/retry", "Jobs", "A job that did not succeed waits again", "Job", (409, *JOB)),
     Operation("get", "/v2", "Server", "Name, version and extensions", "Server"),
@@ -98,8 +100,12 @@ OPERATIONS = (
     Operation("get", "/docs", "Server", "This document as a page", "text/html"),
 )  # fmt: skip
 
-# Parameters in the queries of paths.
-QUERIES = {"/v2/jobs": ("state", "of_model", "limit", "cursor"), "/v2/jobs/{id}/result": ("wait",)}
+# Parameters of paths that only they have.
+OWN = {
+    "/v2/jobs": ("state", "of_model", "limit", "cursor"),
+    "/v2/jobs/{id}/result": ("wait",),
+    "/v2/jobs/{id}/events": ("Last-Event-ID",),
+}
 
 ERRORS = {
     400: "the body, a header or a parameter is not as expected; the sentence says what was expected and what came",
@@ -143,7 +149,7 @@ def operation(op: Operation) -> Json:
     names = [name for name in ("model", "version", "id") if f"{{{name}}}" in op.path] + ["X-Request-Id"]
     if op.tag == "Calls":
         names += ["X-Request-Timeout-Ms", *AS_JOB]
-    names += QUERIES.get(op.path, ())
+    names += OWN.get(op.path, ())
     if op.body:
         names.append("Content-Encoding")
     if op.body == "InferRequest":

@@ -61,11 +61,12 @@ SPEC = record("name datatype shape", name=text("its name"), datatype={"type": "s
 TIME = {"type": ["string", "null"], "format": "date-time"}
 STATES = [state.value for state in State]
 JOB = record(
-    "id state model version priority attempts created not_before started ended expires place status error webhook",
+    "id state model version priority attempts created not_before started ended expires place progress status error webhook",
     id=text("its id"), state={"type": "string", "enum": STATES}, model=text("the model"), version=text("empty for the default one"),
     priority={"type": "integer", "minimum": 0, "maximum": 9}, attempts=WHOLE, created=TIME, not_before=TIME, started=TIME, ended=TIME,
     expires={**TIME, "description": "when it is given up if it waits, or its result goes"},
     place={"type": ["integer", "null"], "description": "jobs of the caller and the model that run before it, 1000 for more"},
+    progress={"type": ["number", "null"], "minimum": 0, "maximum": 1, "description": "of its newest attempt, as the model told it"},
     status={"type": ["integer", "null"], "description": "of its result"},
     error={"type": ["string", "null"], "description": "why it did not succeed"},
     webhook={"description": "where its end is told", "oneOf": [{"type": "null"}, record(
@@ -210,6 +211,7 @@ PARAMETER: dict[str, Json] = {
                                                "description": "seconds that the job may wait, and its result is kept"}},
     "X-Job-Not-Before": {"in": "header", "schema": {"type": "string", "format": "date-time"}},
     "X-Webhook-Url": {"in": "header", "schema": text("where the end of the job is told, in a signed POST")},
+    "Last-Event-ID": {"in": "header", "schema": text("the last event that came; the stream goes on behind it", example="1-340")},
     "X-Request-Id": {"in": "header", "schema": text("1 to 128 printable ASCII characters without spaces")},
     "X-Request-Timeout-Ms": {
         "in": "header", "schema": {"type": "integer", "minimum": 1, "description": "deadline in milliseconds"}

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 MOST_AT_ONCE = 1000  # works of a transaction
-VERSION = 1  # of the tables
+VERSION = 2  # of the tables
 
 
 class Asked(NamedTuple):

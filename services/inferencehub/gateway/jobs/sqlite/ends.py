@@ -5,10 +5,10 @@ from __future__ import annotations
 import sqlite3
 
 from inferencehub.gateway.jobs.record import Result, State
-from inferencehub.gateway.jobs.sqlite import turns, webhooks
+from inferencehub.gateway.jobs.sqlite import telling, turns, webhooks
+from inferencehub.gateway.jobs.sqlite.telling import HOLDS
 from inferencehub.gateway.jobs.store import LOST, MOST_LOSSES, ONCE, WAITED_TOO_LONG
 
-HOLDS = "id = ? AND attempts = ? AND state = 'running'"
 MOST_OVER = 1000  # that are given up or forgotten at a time
 
 
@@ -16,21 +16,27 @@ def finish(
     db: sqlite3.Connection, id: str, attempt: int, state: State, error: str, result: Result, now: float
 ) -> bool:
     """Keep a result, if the attempt still holds its job. Nothing runs again what has succeeded."""
-    if db.execute(f"SELECT 1 FROM jobs WHERE {HOLDS}", (id, attempt)).fetchone() is None:
+    held = db.execute(f"SELECT told FROM jobs WHERE {HOLDS}", (id, attempt)).fetchone()
+    if held is None:
         return False
+    if held[0]:
+        db.execute("DELETE FROM told WHERE id = ?", (id,))
     if result.status:
         db.execute("INSERT OR REPLACE INTO results VALUES (?, ?, ?)", (id, result.lines, result.body))
-    end(db, id, state, error, now, result.status)
+    end(db, id, state, error, now, result.status, result.streamed)
     if state is State.SUCCEEDED:
         db.execute("DELETE FROM requests WHERE id = ?", (id,))
     return True
 
 
-def end(db: sqlite3.Connection, id: str, state: State, error: str, now: float, status: int = 0) -> None:
+def end(
+    db: sqlite3.Connection, id: str, state: State, error: str, now: float, status: int = 0, told: int = 0
+) -> None:
     """A job has ended; from now on no attempt holds it."""
     db.execute(
-        "UPDATE jobs SET state = ?, error = ?, status = ?, ended = ?, due = 0, expires = ? + keep_s WHERE id = ?",
-        (state.value, error, status, now, now, id),
+        "UPDATE jobs SET state = ?, error = ?, status = ?, told = ?, ended = ?, due = 0, expires = ? + keep_s "
+        "WHERE id = ?",
+        (state.value, error, status, told, now, now, id),
     )
     webhooks.ended(db, id, now)
 
@@ -43,6 +49,7 @@ def put_back(
     rows = db.execute(query, (lost, refused, id, attempt)).fetchall()
     if not rows:
         return
+    telling.forget(db, id)
     if rows[0][0] >= MOST_LOSSES:
         end(db, id, State.FAILED, LOST, now)
     else:
@@ -51,7 +58,7 @@ def put_back(
 
 def forget(db: sqlite3.Connection, id: str) -> None:
     """Nothing is left of a job."""
-    for table in ("jobs", "requests", "results", "webhooks"):
+    for table in ("jobs", "requests", "results", "webhooks", "told"):
         db.execute(f"DELETE FROM {table} WHERE id = ?", (id,))
 
 
@@ -61,6 +68,7 @@ def take_back(db: sqlite3.Connection, now: float) -> int:
     lost = db.execute(query, (now,)).fetchall()
     for id, attempt, once in lost:
         if once:
+            telling.forget(db, id)
             end(db, id, State.FAILED, ONCE, now)
         else:
             put_back(db, id, attempt, now, 1, 0, now)
@@ -82,5 +90,5 @@ def give_up(db: sqlite3.Connection, now: float) -> bool:
         else:
             for table in ("requests", "results"):
                 db.execute(f"DELETE FROM {table} WHERE id = ?", (id,))
-            db.execute("UPDATE jobs SET gone = 1, expires = ? + keep_s WHERE id = ?", (now, id))
+            db.execute("UPDATE jobs SET gone = 1, told = 0, expires = ? + keep_s WHERE id = ?", (now, id))
     return len(over) == MOST_OVER

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from inferencehub.gateway.jobs.record import Claim, JobRecord, NewJob, Place, Result, State, lane_of
-from inferencehub.gateway.jobs.sqlite import ends, turns, webhooks
+from inferencehub.gateway.jobs.sqlite import ends, telling, turns, webhooks
 from inferencehub.gateway.jobs.sqlite.database import Database
 from inferencehub.gateway.jobs.sqlite.tables import RECORD, SCHEMA, record_of
 from inferencehub.gateway.jobs.store import (
@@ -107,6 +107,14 @@ class SqliteStore:
         """See `Store`."""
         await self._database.do(lambda db: ends.put_back(db, id, attempt, not_before, lost, refused, now))
 
+    async def tell(self, id: str, attempt: int, at: int, data: bytes, progress: float | None) -> int:
+        """See `Store`."""
+        return await self._database.do(lambda db: telling.tell(db, id, attempt, at, data, progress))
+
+    async def told(self, owner: str, id: str, attempt: int, after: int, most: int) -> bytes:
+        """See `Store`."""
+        return await self._database.do(lambda db: telling.told(db, owner, id, attempt, after, most))
+
     async def job(self, owner: str, id: str) -> JobRecord:
         """See `Store`."""
         return await self._database.do(lambda db: placed(db, owner, id))
@@ -139,6 +147,7 @@ class SqliteStore:
 
         def work(db: sqlite3.Connection) -> JobRecord:
             if not record(db, owner, id).state.ended:
+                telling.forget(db, id)
                 ends.end(db, id, State.CANCELLED, CANCELLED, now)
             return record(db, owner, id)
 
@@ -153,6 +162,7 @@ class SqliteStore:
             if not there.state.ended or there.state is State.SUCCEEDED or kept is None:
                 raise not_to_retry(there)
             db.execute("DELETE FROM results WHERE id = ?", (id,))
+            telling.forget(db, id)
             db.execute(
                 "UPDATE jobs SET refusals = 0, losses = 0, status = 0, error = '', started = NULL, ended = NULL "
                 "WHERE id = ?",

@@ -9,7 +9,8 @@ from inferencehub.gateway.jobs.record import JobRecord, State
 # `due` is 1 when a job that waits may run; `gone` is 1 when a result's time is over. `flows` has a row for each owner who
 # has jobs due for a lane: its turn is the owner's virtual time, and the owner with the least comes next. `webhooks` has a row
 # for each job with a webhook, `told` how it stands, `due` null while there is nothing to deliver; `hosts` those of such rows,
-# and when to look at them.
+# and when to look at them. Table `told` has what an attempt that runs has answered, and column `told` of `jobs` its bytes;
+# behind the end these are those of a result that is a stream.
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY, owner TEXT NOT NULL, caller TEXT NOT NULL, tenant TEXT NOT NULL,
@@ -19,16 +20,20 @@ CREATE TABLE IF NOT EXISTS jobs (
     state TEXT NOT NULL DEFAULT 'queued', attempts INTEGER NOT NULL DEFAULT 0,
     refusals INTEGER NOT NULL DEFAULT 0, losses INTEGER NOT NULL DEFAULT 0,
     due INTEGER NOT NULL DEFAULT 0, started REAL, ended REAL, lease REAL NOT NULL DEFAULT 0,
-    status INTEGER NOT NULL DEFAULT 0, error TEXT NOT NULL DEFAULT '', gone INTEGER NOT NULL DEFAULT 0
+    status INTEGER NOT NULL DEFAULT 0, error TEXT NOT NULL DEFAULT '', gone INTEGER NOT NULL DEFAULT 0,
+    progress REAL, told INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE TABLE IF NOT EXISTS requests (id TEXT PRIMARY KEY, data BLOB NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS results (id TEXT PRIMARY KEY, lines BLOB NOT NULL, body BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS told (
+    id TEXT NOT NULL, at INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (id, at)
+) STRICT;
 CREATE TABLE IF NOT EXISTS flows (
     lane TEXT NOT NULL, owner TEXT NOT NULL, turn REAL NOT NULL, PRIMARY KEY (lane, owner)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS webhooks (id TEXT PRIMARY KEY, host TEXT NOT NULL, told BLOB NOT NULL, due REAL) STRICT;
 CREATE TABLE IF NOT EXISTS hosts (host TEXT PRIMARY KEY, next REAL NOT NULL) STRICT, WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS told ON webhooks (host, due) WHERE due IS NOT NULL;
+CREATE INDEX IF NOT EXISTS owed ON webhooks (host, due) WHERE due IS NOT NULL;
 CREATE INDEX IF NOT EXISTS turns ON hosts (next);
 CREATE UNIQUE INDEX IF NOT EXISTS keys ON jobs (owner, key) WHERE key != '';
 CREATE INDEX IF NOT EXISTS waits ON jobs (lane, owner, priority DESC, created, id) WHERE state = 'queued' AND due = 1;
@@ -37,7 +42,10 @@ CREATE INDEX IF NOT EXISTS runs ON jobs (lease) WHERE state = 'running';
 CREATE INDEX IF NOT EXISTS ends ON jobs (expires) WHERE state != 'running';
 CREATE INDEX IF NOT EXISTS owned ON jobs (owner, id)
 """
-RECORD = "id, model, version, state, priority, attempts, created, not_before, started, ended, expires, status, error"
+RECORD = (
+    "id, model, version, state, priority, attempts, created, not_before, started, ended, expires, status, error, "
+    "progress, told"
+)
 
 
 def record_of(row: tuple[Any, ...]) -> JobRecord:

@@ -2,7 +2,8 @@
 --
 --   job:<id>             hash: what is known of a job
 --   request:<id>         what it runs
---   result:<id>          hash: lines, body
+--   result:<id>          hash: lines, body; without the body if it is a stream
+--   told:<id>            what an attempt that runs has answered, or the body of a result that is a stream
 --   key:<owner>:<key>    id of the job with an idempotency key
 --   wait:<lane>:<owner>  sorted set of jobs that may run now, by priority and age
 --   later                sorted set of jobs that may not run yet, by the time when they may
@@ -21,7 +22,7 @@ local PRIORITIES, MOST_MOVED = 9, 1000
 local MOST_LOSSES = 2
 local LONGEST_S = 86400
 local RECORD = {'id', 'model', 'version', 'state', 'priority', 'attempts', 'created', 'not_before', 'started', 'ended',
-  'expires', 'status', 'error', 'webhook'}
+  'expires', 'status', 'error', 'webhook', 'progress', 'told'}
 
 local call = redis.call
 local prefix = KEYS[1]
@@ -117,8 +118,8 @@ local function change_webhook(id, text, change)
 end
 
 -- A job has ended; from now on no attempt holds it.
-local function finish(id, state, why, status, now)
-  set(id, 'state', state, 'error', why, 'status', status, 'ended', now)
+local function finish(id, state, why, status, now, told)
+  set(id, 'state', state, 'error', why, 'status', status, 'ended', now, 'told', told or 0)
   call('ZREM', key('leases'), id)
   local keep_s, text = unpack(get(id, 'keep_s', 'webhook'))
   expire(id, now + keep_s)
@@ -128,9 +129,16 @@ local function finish(id, state, why, status, now)
   end)
 end
 
+-- Whether an attempt holds its job, and how many bytes it has told.
 local function holds(id, attempt)
-  local state, attempts = unpack(get(id, 'state', 'attempts'))
-  return state == 'running' and attempts == attempt
+  local state, attempts, told = unpack(get(id, 'state', 'attempts', 'told'))
+  return state == 'running' and attempts == attempt, tonumber(told or 0)
+end
+
+-- An attempt has no result: what it told goes.
+local function untell(id)
+  call('DEL', key('told', id))
+  set(id, 'progress', '', 'told', 0)
 end
 
 local function forget(id)
@@ -145,7 +153,7 @@ local function forget(id)
   if k ~= '' then
     call('DEL', key('key', o, k))
   end
-  call('DEL', key('job', id), key('request', id), key('result', id))
+  call('DEL', key('job', id), key('request', id), key('result', id), key('told', id))
 end
 
 local function move_due(now)
@@ -161,6 +169,7 @@ local function put_back(id, attempt, not_before, lost, refused, now, why)
   end
   local losses = call('HINCRBY', key('job', id), 'losses', lost)
   call('HINCRBY', key('job', id), 'refusals', refused)
+  untell(id)
   if losses >= MOST_LOSSES then
     finish(id, 'failed', why, 0, now)
   else
@@ -189,7 +198,7 @@ function todo.add(most, now, o, k, digest, id, request, ...)
     return {'full'}
   end
   set(id, 'id', id, 'o', o, 'k', k, 'digest', digest, 'state', 'queued', 'attempts', 0, 'refusals', 0, 'losses', 0,
-    'started', '', 'ended', '', 'status', 0, 'error', '', ...)
+    'started', '', 'ended', '', 'status', 0, 'error', '', 'progress', '', 'told', 0, ...)
   call('SET', key('request', id), request)
   call('ZADD', key('owned', o), 0, id)
   if k ~= '' then
@@ -242,14 +251,22 @@ function todo.renew(lease, ...)
   return held
 end
 
-function todo.finish(now, id, attempt, state, why, status, lines, body)
-  if not holds(id, attempt) then
+-- `streamed` is how many bytes of the body are a stream of answers: all of them, or none
+function todo.finish(now, id, attempt, state, why, status, lines, body, streamed)
+  local held, told = holds(id, attempt)
+  if not held then
     return 0
   end
-  if tonumber(status) > 0 then
+  if told > 0 then
+    call('DEL', key('told', id))
+  end
+  if tonumber(streamed) > 0 then
+    call('HSET', key('result', id), 'lines', lines)
+    call('SET', key('told', id), body)
+  elseif tonumber(status) > 0 then
     call('HSET', key('result', id), 'lines', lines, 'body', body)
   end
-  finish(id, state, why, status, now)
+  finish(id, state, why, status, now, streamed)
   if state == 'succeeded' then
     call('DEL', key('request', id))
   end
@@ -259,6 +276,34 @@ end
 function todo.put_back(now, id, attempt, not_before, lost, refused, why)
   put_back(id, attempt, not_before, lost, refused, now, why)
   return 1
+end
+
+-- How many bytes there are now; -1 if the attempt does not hold its job.
+function todo.tell(id, attempt, at, data, progress)
+  local held, told = holds(id, attempt)
+  if not held then
+    return -1
+  end
+  if progress ~= '' then
+    set(id, 'progress', progress)
+  end
+  at = tonumber(at)
+  if at <= told and at + #data > told then
+    told = call('APPEND', key('told', id), string.sub(data, told - at + 1))
+    set(id, 'told', told)
+  end
+  return told
+end
+
+function todo.told(o, id, attempt, after, most)
+  if not owned(o, id) then
+    return {}
+  end
+  local attempts, told = unpack(get(id, 'attempts', 'told'))
+  if attempts ~= attempt or tonumber(after) >= tonumber(told or 0) then
+    return {''}
+  end
+  return {call('GETRANGE', key('told', id), after, after + most - 1)}
 end
 
 function todo.job(o, id)
@@ -281,6 +326,9 @@ function todo.result(o, id)
   end
   local found = record(id)
   local result = call('HMGET', key('result', id), 'lines', 'body')
+  if result[1] and not result[2] then
+    result[2] = call('GET', key('told', id))
+  end
   return {found, result}
 end
 
@@ -310,6 +358,7 @@ function todo.cancel(now, o, id, why)
   local state = get(id, 'state')[1]
   if state == 'queued' or state == 'running' then
     leave(id)
+    untell(id)
     finish(id, 'cancelled', why, 0, now)
   end
   return record(id)
@@ -329,6 +378,7 @@ function todo.retry(now, o, id)
     webhook.state, webhook.attempts, webhook.status, webhook.error = 'pending', 0, 0, ''
     settle(id, webhook.host)
   end)
+  untell(id)
   set(id, 'refusals', 0, 'losses', 0, 'status', 0, 'error', '', 'started', '', 'ended', '')
   wait(id, now, now)
   return {'yes', unpack(record(id))}
@@ -349,6 +399,7 @@ function todo.sweep(now, lost, once, waited)
   for _, id in ipairs(ids) do
     local attempt, only = unpack(get(id, 'attempts', 'once'))
     if only == '1' then
+      untell(id)
       finish(id, 'failed', once, 0, now)
     else
       put_back(id, attempt, now, 1, 0, now, lost)
@@ -364,8 +415,8 @@ function todo.sweep(now, lost, once, waited)
     elseif gone == '1' and not (text and cjson.decode(text).state == 'pending' and ended + LONGEST_S > tonumber(now)) then
       forget(id)
     else
-      call('DEL', key('request', id), key('result', id))
-      set(id, 'gone', '1')
+      call('DEL', key('request', id), key('result', id), key('told', id))
+      set(id, 'gone', '1', 'told', 0)
       expire(id, now + keep_s)
     end
   end

@@ -12,7 +12,7 @@ from inferencehub.gateway.jobs.record import Claim, JobRecord, State, Webhook
 
 def record_of(row: Sequence[Any]) -> JobRecord:
     """A row, which may have a place behind it, as a record."""
-    id, model, version, state, *numbers, error, webhook = row[:14]
+    id, model, version, state, *numbers, error, webhook, progress, told = row[:16]
     priority, attempts, created, not_before, started, ended, expires, status = numbers
     at = State(state.decode())
     return JobRecord(
@@ -29,8 +29,10 @@ def record_of(row: Sequence[Any]) -> JobRecord:
         expires=None if at is State.RUNNING else float(expires),
         status=int(status),
         error=error.decode(),
-        place=int(row[14]) if len(row) > 14 else None,
+        place=int(row[16]) if len(row) > 16 else None,
         webhook=None if webhook is None else msgspec.json.decode(webhook, type=Webhook),
+        progress=float(progress) if progress else None,
+        told=int(told or 0),
     )
 
 

@@ -35,11 +35,11 @@ class ValkeyStore:
     Args:
         url: of the server, see `Server`.
         most: jobs that may wait.
-        authorities: file with those that sign its certificate; "" for those of the system.
         prefix: the beginning of all keys; the part in braces keeps them on one server of a cluster.
+        authorities: file with those that sign its certificate; "" for those of the system.
     """
 
-    def __init__(self, url: str, most: int, authorities: str = "", prefix: str = "{inferencehub}:") -> None:
+    def __init__(self, url: str, most: int, prefix: str = "{inferencehub}:", authorities: str = "") -> None:
         self.durability = UNKNOWN
         self._most = most
         self._server = Server(url, prefix, authorities)
@@ -97,7 +97,7 @@ class ValkeyStore:
         self, id: str, attempt: int, state: State, error: str, result: Result, now: float
     ) -> bool:
         """See `Store`."""
-        answer = (result.status, result.lines, result.body)
+        answer = (result.status, result.lines, result.body, result.streamed)
         return bool(await self._server.do("finish", now, id, attempt, state.value, error, *answer))
 
     async def put_back(
@@ -105,6 +105,18 @@ class ValkeyStore:
     ) -> None:
         """See `Store`."""
         await self._server.do("put_back", now, id, attempt, not_before, lost, refused, LOST)
+
+    async def tell(self, id: str, attempt: int, at: int, data: bytes, progress: float | None) -> int:
+        """See `Store`."""
+        said = "" if progress is None else progress
+        return int(await self._server.do("tell", id, attempt, at, data, said))
+
+    async def told(self, owner: str, id: str, attempt: int, after: int, most: int) -> bytes:
+        """See `Store`."""
+        found = await self._server.do("told", name(owner), id, attempt, after, most)
+        if not found:
+            raise no_job(id)
+        return bytes(found[0])
 
     async def job(self, owner: str, id: str) -> JobRecord:
         """See `Store`."""

@@ -2,20 +2,20 @@
 
 A frame is a prefix, a header (one of the structs below, as msgpack) and the tensors' raw bytes. Each tensor is padded
 to a multiple of 8 bytes, so numpy finds it aligned. Only one call is active at a time. One frame answers it. If the
-model gives several answers, there is one frame for each answer and a last one, and the service sends credits back. This
-file opens no socket: both sides
-read into `Inbox.room` and report the number of bytes to `Inbox.took`.
+model gives several answers, there is one frame for each answer and a last one, and the service sends credits back. Where
+somebody wants to know how far the call is, frames say it. This file opens no socket: both sides read into `Inbox.room` and report the number of bytes to `Inbox.took`.
 
 docs/architecture.md says why this is a socket and not shared memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from struct import Struct as Layout
 
 import msgspec
 
+from inferencehub.core.lane.sink import weight_of
 from inferencehub.core.values.requests import InferRequest, Parameter
 from inferencehub.core.values.signature import TensorSpec
 from inferencehub.core.values.tensors import Buffer, Tensor
@@ -70,6 +70,12 @@ class Done(msgspec.Struct, tag="done", array_like=True):
     """The end of a call to which the model gave several answers."""
 
 
+class Progress(msgspec.Struct, tag="progress", array_like=True):
+    """How far a call is, from 0 to 1; more frames follow."""
+
+    value: float
+
+
 class Part(msgspec.Struct, array_like=True):
     """A tensor without its bytes; `size` is their number."""
 
@@ -96,15 +102,19 @@ class Tensors(msgspec.Struct, tag="tensors", array_like=True):
 
 
 class Call(Tensors, tag="call", array_like=True):
-    """The inputs of a call, and what `InferRequest` says about it; `deadline` in seconds of `time.monotonic`."""
+    """The inputs of a call, and what `InferRequest` says about it; `deadline` in seconds of `time.monotonic`.
+
+    `watched` says whether anybody wants to know how far it is.
+    """
 
     parameters: Mapping[str, Parameter] = {}
     id: str = ""
     calls: int = 1
     deadline: float = 0.0
+    watched: bool = False
 
 
-Message = Load | Ready | ModelFailed | Stop | Credit | Done | Tensors | Call
+Message = Load | Ready | ModelFailed | Stop | Credit | Done | Progress | Tensors | Call
 
 encoder = msgspec.msgpack.Encoder()
 decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
@@ -131,16 +141,35 @@ def parts_of(tensors: Sequence[Tensor]) -> tuple[Part, ...]:
     return tuple([Part(tensor.name, tensor.dtype, tensor.shape, len(tensor.data)) for tensor in tensors])
 
 
-def call_frame(request: InferRequest, deadline: float) -> list[Buffer]:
-    """The frame of a call; `deadline` in seconds of `time.monotonic`."""
+def call_frame(request: InferRequest, deadline: float, watched: bool) -> list[Buffer]:
+    """The frame of a call; `deadline` in seconds of `time.monotonic`, `watched` as in `Call`."""
     parts = parts_of(request.inputs)
-    call = Call(parts, False, request.parameters, request.id, request.calls, deadline)
+    call = Call(parts, False, request.parameters, request.id, request.calls, deadline, watched)
     return frame(call, request.inputs)
 
 
 def answer_frame(outputs: Sequence[Tensor], more: bool = False) -> list[Buffer]:
     """The frame of an answer; `more` if it is one of several."""
     return frame(Tensors(parts_of(outputs), more), outputs)
+
+
+def passed_on(
+    emit: Callable[[tuple[Tensor, ...], int], None],
+    tell: Callable[[float], None] | None,
+    message: Message,
+    body: memoryview,
+) -> None:
+    """Hand on what a call sends before its last frame.
+
+    Args:
+        emit: takes the tensors of one of several answers, and their weight.
+        tell: takes progress; None if nobody wants to know.
+        message, body: the frame.
+    """
+    if isinstance(message, Tensors):
+        emit(message.over(body), weight_of(sum([part.size for part in message.parts])))
+    elif isinstance(message, Progress) and tell is not None:
+        tell(message.value)
 
 
 class Inbox:

@@ -11,7 +11,7 @@ from threading import Lock
 
 from inferencehub.core.lane.sink import WINDOW
 from inferencehub.core.values.tensors import Buffer
-from inferencehub.inference.runtimes.python.channel import Call, Credit, Inbox, Message, Stop
+from inferencehub.inference.runtimes.python.channel import Call, Credit, Inbox, Message, Progress, Stop, frame
 
 GATHERED = 64  # buffers in one write; every system allows at least 16, Linux 1024
 
@@ -74,9 +74,11 @@ class Pipe:
 
     def __init__(self, fd: int) -> None:
         self.number = 0  # of the call that runs
+        self._answered = True
         self._window = WINDOW  # see `core/lane/sink.py`
         self._stopped = False
         self._lock = Lock()
+        self._sending = Lock()  # any thread of the model may tell its progress
         self._socket = socket.socket(fileno=fd)
         self._inbox = Inbox()
         # Two objects, because only one thread at a time may use one: the lock guards the first.
@@ -106,6 +108,7 @@ class Pipe:
             message, body = got
             if isinstance(message, Call):
                 self.number += 1
+                self._answered = False
                 self._window, self._stopped = WINDOW, False
                 return message, body
             assert isinstance(message, Stop | Credit)  # it was meant for the call before
@@ -115,11 +118,19 @@ class Pipe:
         """The call is answered: a thread of the model that outlives it reads nothing any more."""
         with self._lock:
             self._stopped = True
+        with self._sending:
+            self._answered = True
 
     def stopped(self, number: int) -> bool:
         """Whether the service does not want the answer to a call any more, or has gone, or the call is answered."""
         with self._lock:
             return number != self.number or not self._wanted()
+
+    def tell(self, number: int, progress: float) -> None:
+        """Say how far a call is, unless it is answered already."""
+        with self._sending:
+            if number == self.number and not self._answered:
+                self._send(frame(Progress(progress)))
 
     def give(self, weight: int) -> bool:
         """Note that one of several answers was sent, and wait until there may be another; False if nobody wants one."""
@@ -146,6 +157,10 @@ class Pipe:
 
     def send(self, buffers: Iterable[Buffer]) -> bool:
         """Send a frame; False if the service has closed its end or is gone."""
+        with self._sending:
+            return self._send(buffers)
+
+    def _send(self, buffers: Iterable[Buffer]) -> bool:
         try:
             for buffer in buffers:
                 self._socket.sendall(buffer)

@@ -18,7 +18,6 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any, cast
 
-from inferencehub.core.lane.sink import weight_of
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.tensors import Buffer
 from inferencehub.inference.runtimes.python.channel import (
@@ -28,6 +27,7 @@ from inferencehub.inference.runtimes.python.channel import (
     Load,
     Message,
     ModelFailed,
+    Progress,
     Stop,
     Tensors,
     frame,
@@ -36,7 +36,6 @@ from inferencehub.inference.runtimes.python.ends import Outbox
 from inferencehub.inference.runtimes.python.environment import ModelEnvironment
 from inferencehub.inference.runtimes.python.failures import ProcessEnded, log_trace
 from inferencehub.inference.runtimes.python.grace import Timer
-from inferencehub.inference.runtimes.runtime import EmitOutputs
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +45,7 @@ READS, FRAMES, ALL = 8, 16, 2**31  # of a socket, and of answers, in one turn of
 SEND_BUFFER = 1 << 20  # bytes; the kernel limits it to net.core.wmem_max
 EXIT_TIME = 0.1  # seconds for a process to exit after its channel was closed; then it is killed
 UNLOAD_TIME = 2.0
+Early = Callable[[Message, memoryview], None]  # takes what a call sends before its last frame
 
 
 class Process(asyncio.SubprocessProtocol):
@@ -71,7 +71,7 @@ class Process(asyncio.SubprocessProtocol):
         self._waiter: asyncio.Future[None] | None = None
         self._reply: tuple[Message, memoryview] | None = None
         self._hung = self._unread = self._gave = self._closed = False
-        self._emit: EmitOutputs | None = None
+        self._emit: Early | None = None
         self._transport: asyncio.SubprocessTransport | None = None
 
     @classmethod
@@ -112,9 +112,9 @@ class Process(asyncio.SubprocessProtocol):
         return process
 
     async def call(
-        self, buffers: Sequence[Buffer], end: float | None, most: int = 0, emit: EmitOutputs | None = None
+        self, buffers: Sequence[Buffer], end: float | None, most: int = 0, emit: Early | None = None
     ) -> tuple[Message, memoryview]:
-        """Send a frame and return the last or only answer; each earlier one is emitted when it arrives.
+        """Send a frame and return the last or only answer; what comes before is emitted when it arrives.
 
         At `end`, in seconds of `time.monotonic`, the process is killed if it has not answered. A cancelled call tells
         the process so, and waits until it is free again; if there is no `end`, it kills the process. An answer with
@@ -256,12 +256,12 @@ class Process(asyncio.SubprocessProtocol):
             self._take(0)
 
     def _is_part(self, message: Message, body: memoryview) -> bool:
-        """Emit one of several answers. Returns False if the message is the last or only one."""
-        if not isinstance(message, Tensors) or not message.more:
+        """Emit one of several answers, or progress. Returns False if the message is the last or only one."""
+        if not ((isinstance(message, Tensors) and message.more) or isinstance(message, Progress)):
             return False
         self._gave = True
         if self._emit is not None and not self._hung:
-            self._emit(message.over(body), weight_of(sum([part.size for part in message.parts])))
+            self._emit(message, body)
         return True
 
     def _broken(self) -> None:

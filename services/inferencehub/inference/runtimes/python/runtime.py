@@ -35,6 +35,7 @@ import os
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
@@ -43,7 +44,14 @@ from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.signature import Signature
 from inferencehub.core.values.tensors import Tensor
-from inferencehub.inference.runtimes.python.channel import Done, Load, ModelFailed, Tensors, call_frame
+from inferencehub.inference.runtimes.python.channel import (
+    Done,
+    Load,
+    ModelFailed,
+    Tensors,
+    call_frame,
+    passed_on,
+)
 from inferencehub.inference.runtimes.python.environment import ModelEnvironment
 from inferencehub.inference.runtimes.python.failures import ProcessEnded, log_trace
 from inferencehub.inference.runtimes.python.grace import Grace
@@ -106,6 +114,9 @@ class Python(Runtime):
         if process is not None:
             process.credit(size)
 
+    def watch(self, instance: int, tell: Callable[[float], None]) -> None:
+        self.instances[instance].tell = tell
+
     def recovery(self, instance: int) -> Awaitable[None] | None:
         recovered = self.instances[instance].recovered
         return None if recovered is None else asyncio.shield(recovered)
@@ -152,6 +163,7 @@ class PythonInstance:
         self.idle_death = idle_death
         self.process: Process | None = None
         self.recovered: asyncio.Future[None] | None = None
+        self.tell: Callable[[float], None] | None = None  # for the next run
         self._busy = False
         self._deaths = 0  # since the last answer
         self._respawning: asyncio.Task[None] | None = None
@@ -171,7 +183,8 @@ class PythonInstance:
         self, request: InferRequest, deadline: float, emit: EmitOutputs
     ) -> tuple[Tensor, ...] | None:
         """See `Runtime.run`. If a process ends before it has read the call, the next process runs the call."""
-        buffers = call_frame(request, deadline)
+        tell, self.tell = self.tell, None
+        buffers, early = call_frame(request, deadline, tell is not None), partial(passed_on, emit, tell)
         most = self.load.max_answer_bytes * request.calls
         self._busy = True
         try:
@@ -179,7 +192,7 @@ class PythonInstance:
                 process = await self._ready(deadline)
                 began = monotonic()
                 try:
-                    message, body = await process.call(buffers, deadline + self.grace.seconds, most, emit)
+                    message, body = await process.call(buffers, deadline + self.grace.seconds, most, early)
                 except ProcessEnded as end:
                     if end.hung:
                         raise self._too_late(LATE) from None

@@ -74,7 +74,8 @@ class Loaded:
     def answer(self, call: Call, body: memoryview, channel: Pipe) -> list[Buffer]:
         """The frame that ends a call: its answer, or an error. Several answers are sent before, as they are made."""
         stopped = partial(channel.stopped, channel.number)
-        context = Context(call.id, call.deadline, call.parameters, stopped)
+        tell = partial(channel.tell, channel.number) if call.watched else None
+        context = Context(call.id, call.deadline, call.parameters, stopped, tell)
         more: tuple[Any, ...] = ()
         if self.second:
             more = (context,) if self.second == "context" else (call.parameters,)
