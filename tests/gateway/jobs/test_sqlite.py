@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,9 @@ from hypothesis import strategies as st
 
 from inferencehub.core.files.watched import BadFile
 from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.gateway.jobs.record import State
 from inferencehub.gateway.jobs.sqlite.store import SAME, SqliteStore
-from tests.gateway.jobs.stores import MOST, claim, job, refused, states
+from tests.gateway.jobs.stores import DONE, MOST, claim, job, refused, states
 
 
 async def test_all_is_there_after_a_start(tmp_path: Path) -> None:
@@ -27,6 +30,57 @@ async def test_all_is_there_after_a_start(tmp_path: Path) -> None:
             await claim(store)
             await store.add(job("1"))
         await store.stop()
+
+
+FIRST = """
+CREATE TABLE jobs (
+    id TEXT PRIMARY KEY, owner TEXT NOT NULL, caller TEXT NOT NULL, tenant TEXT NOT NULL,
+    model TEXT NOT NULL, version TEXT NOT NULL, lane TEXT NOT NULL, rows INTEGER NOT NULL, key TEXT NOT NULL, digest TEXT NOT NULL,
+    priority INTEGER NOT NULL, weight REAL NOT NULL, once INTEGER NOT NULL, keep_s REAL NOT NULL,
+    created REAL NOT NULL, not_before REAL NOT NULL, expires REAL NOT NULL,
+    state TEXT NOT NULL DEFAULT 'queued', attempts INTEGER NOT NULL DEFAULT 0,
+    refusals INTEGER NOT NULL DEFAULT 0, losses INTEGER NOT NULL DEFAULT 0,
+    due INTEGER NOT NULL DEFAULT 0, started REAL, ended REAL, lease REAL NOT NULL DEFAULT 0,
+    status INTEGER NOT NULL DEFAULT 0, error TEXT NOT NULL DEFAULT '', gone INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE TABLE requests (id TEXT PRIMARY KEY, data BLOB NOT NULL) STRICT;
+CREATE TABLE results (id TEXT PRIMARY KEY, lines BLOB NOT NULL, body BLOB NOT NULL) STRICT;
+CREATE TABLE flows (
+    lane TEXT NOT NULL, owner TEXT NOT NULL, turn REAL NOT NULL, PRIMARY KEY (lane, owner)
+) STRICT, WITHOUT ROWID;
+INSERT INTO jobs (id, owner, caller, tenant, model, version, lane, rows, key, digest, priority, weight, once, keep_s, created,
+    not_before, expires) VALUES ('1', 'a', '', '', 'm', '', 'm', 1, 'k', 'd', 4, 1.0, 0, 100.0, 0.0, 0.0, 100.0);
+INSERT INTO requests VALUES ('1', x'72');
+PRAGMA user_version = 1
+"""
+
+
+async def test_a_file_of_an_older_release_goes_on(tmp_path: Path) -> None:
+    """With the first version of the tables."""
+    file = str(tmp_path / "jobs.db")
+    with closing(sqlite3.connect(file)) as old:
+        old.executescript(FIRST)
+    for _ in range(2):
+        store = SqliteStore(file, MOST)
+        await store.start()
+        await store.stop()
+    await store.start()
+    await store.add(job("2"))
+    claims = await claim(store, 2)
+    assert [(one.id, one.request) for one in claims] == [("1", b"r"), ("2", b"r")]
+    assert await store.tell("1", 1, 0, b"x", 0.5) == 1
+    for one in claims:
+        assert await store.finish(one.id, one.attempt, State.SUCCEEDED, "", DONE, 1.0)
+    assert await store.result("a", "1") == DONE
+    await store.stop()
+
+
+async def test_a_file_of_a_newer_release_is_refused(tmp_path: Path) -> None:
+    file = str(tmp_path / "jobs.db")
+    with closing(sqlite3.connect(file)) as new:
+        new.execute("PRAGMA user_version = 99")
+    with pytest.raises(BadFile, match=r"has version 99, expected [0-9]+ at most: a newer release made it"):
+        await SqliteStore(file, MOST).start()
 
 
 async def test_it_is_for_one_gateway(tmp_path: Path) -> None:

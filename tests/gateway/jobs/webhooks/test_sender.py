@@ -14,7 +14,7 @@ import pytest
 
 from inferencehub.core.files.watched import BadFile
 from inferencehub.gateway.http_api.jobs.job_json import ended_json
-from inferencehub.gateway.jobs.record import Place, State, Webhook
+from inferencehub.gateway.jobs.record import State, Webhook
 from inferencehub.gateway.jobs.store import Store
 from inferencehub.gateway.jobs.webhooks.post import ATTEMPT_S, AddressRefused, Post, checked_socket
 from inferencehub.gateway.jobs.webhooks.retries import Answer
@@ -22,7 +22,7 @@ from inferencehub.gateway.jobs.webhooks.sender import EACH, LOOK_S, MOST_SILENT,
 from inferencehub.gateway.jobs.webhooks.signing import Secrets
 from inferencehub.gateway.jobs.webhooks.targets import Target, Targets
 from tests.authority import Authority
-from tests.gateway.jobs.stores import DONE, LEASE_S, job
+from tests.gateway.jobs.stores import DONE, claim, job
 from tests.gateway.jobs.test_store import pytestmark, store, valkey
 from tests.gateway.jobs.webhooks.receiver import SECRET, receiving
 from tests.hub import eventually
@@ -51,7 +51,7 @@ async def end(store: Store, id: str, url: str, host: str = "h") -> None:
     """A job that has ended, with a webhook."""
     now = time()
     await store.add(job(id, webhook=Webhook(url, host, "r"), created=now, not_before=now, model=id))
-    (one,) = await store.claim({id: Place(1)}, LEASE_S, now)
+    (one,) = await claim(store, now=now, lane=id)
     assert await store.finish(id, one.attempt, State.SUCCEEDED, "", DONE, now)
 
 

@@ -42,7 +42,8 @@ class JobFront:
         access: where their lines go.
 
     Raises:
-        BadFile: if a file is to have the store's URL, and does not.
+        BadFile: if a file is to have the store's URL, and does not; or if that of the secrets of webhooks can't be used.
+        SettingError: if what is to be a host of webhooks is none.
     """
 
     def __init__(

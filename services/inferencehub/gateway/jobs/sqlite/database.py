@@ -6,7 +6,7 @@ import asyncio
 import logging
 import sqlite3
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
@@ -20,7 +20,6 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 MOST_AT_ONCE = 1000  # works of a transaction
-VERSION = 2  # of the tables
 
 
 class Asked(NamedTuple):
@@ -36,11 +35,13 @@ class Database:
     Args:
         file: its path; its directory is made.
         schema: makes the tables, if there are none.
+        changes: of the tables, from each version of them to the next one. The first version is 1.
     """
 
-    def __init__(self, file: str, schema: str) -> None:
+    def __init__(self, file: str, schema: str, changes: Sequence[str]) -> None:
         self.file = file
         self._schema = schema
+        self._changes = changes
         self._asked: SimpleQueue[Asked | None] = SimpleQueue()
         self._thread: Thread | None = None
 
@@ -60,13 +61,15 @@ class Database:
             db.execute("PRAGMA synchronous = FULL")  # what was accepted is on the disk
             db.execute("BEGIN IMMEDIATE")
             (version,) = db.execute("PRAGMA user_version").fetchone()
-            if version not in (0, VERSION):
+            newest = 1 + len(self._changes)
+            if version > newest:
                 raise BadFile(
-                    f"HUB_JOBS: '{self.file}' has version {version}, expected {VERSION}: another release made it"
+                    f"HUB_JOBS: '{self.file}' has version {version}, expected {newest} at most: a newer release made it"
                 )
-            for statement in self._schema.split(";"):
+            changes = self._changes[version - 1 :] if version else ()
+            for statement in ";".join([*changes, self._schema]).split(";"):
                 db.execute(statement)
-            db.execute(f"PRAGMA user_version = {VERSION}")
+            db.execute(f"PRAGMA user_version = {newest}")
             db.execute("COMMIT")
         except sqlite3.OperationalError as error:
             locked = "locked" in str(error)

@@ -10,7 +10,7 @@ import msgspec
 from inferencehub.gateway.jobs.record import Claim, JobRecord, NewJob, Place, Result, State, lane_of
 from inferencehub.gateway.jobs.sqlite import ends, telling, turns, webhooks
 from inferencehub.gateway.jobs.sqlite.database import Database
-from inferencehub.gateway.jobs.sqlite.tables import RECORD, SCHEMA, record_of
+from inferencehub.gateway.jobs.sqlite.tables import CHANGES, RECORD, SCHEMA, record_of
 from inferencehub.gateway.jobs.store import (
     CANCELLED,
     Attempt,
@@ -39,7 +39,7 @@ class SqliteStore:
     def __init__(self, file: str, most: int) -> None:
         self._most = most
         self._waiting = 0  # jobs that waited at the last count, and those that came since
-        self._database = Database(file, SCHEMA)
+        self._database = Database(file, SCHEMA, CHANGES)
         self.webhooks = webhooks.SqliteWebhooks(self._database)
 
     async def start(self) -> None:

@@ -15,7 +15,7 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY, owner TEXT NOT NULL, caller TEXT NOT NULL, tenant TEXT NOT NULL,
     model TEXT NOT NULL, version TEXT NOT NULL, lane TEXT NOT NULL, rows INTEGER NOT NULL, key TEXT NOT NULL, digest TEXT NOT NULL,
-    priority INTEGER NOT NULL, weight REAL NOT NULL, once INTEGER NOT NULL DEFAULT 0, keep_s REAL NOT NULL,
+    priority INTEGER NOT NULL, weight REAL NOT NULL, once INTEGER NOT NULL, keep_s REAL NOT NULL,
     created REAL NOT NULL, not_before REAL NOT NULL, expires REAL NOT NULL,
     state TEXT NOT NULL DEFAULT 'queued', attempts INTEGER NOT NULL DEFAULT 0,
     refusals INTEGER NOT NULL DEFAULT 0, losses INTEGER NOT NULL DEFAULT 0,
@@ -42,6 +42,10 @@ CREATE INDEX IF NOT EXISTS runs ON jobs (lease) WHERE state = 'running';
 CREATE INDEX IF NOT EXISTS ends ON jobs (expires) WHERE state != 'running';
 CREATE INDEX IF NOT EXISTS owned ON jobs (owner, id)
 """
+# From each version of the tables to the next one.
+CHANGES = (
+    "ALTER TABLE jobs ADD COLUMN progress REAL; ALTER TABLE jobs ADD COLUMN told INTEGER NOT NULL DEFAULT 0",
+)
 RECORD = (
     "id, model, version, state, priority, attempts, created, not_before, started, ended, expires, status, error, "
     "progress, told"

@@ -17,8 +17,8 @@ NEXT = (
 def add(db: sqlite3.Connection, job: NewJob) -> None:
     """Keep a new job."""
     db.execute(
-        "INSERT INTO jobs (id, owner, caller, tenant, model, version, lane, rows, key, digest, priority, weight, "
-        "keep_s, created, not_before, expires) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO jobs (id, owner, caller, tenant, model, version, lane, rows, key, digest, priority, weight, once, "
+        "keep_s, created, not_before, expires) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?)",
         (
             *(job.id, job.owner, job.caller, job.tenant, job.model, job.version, job.lane, job.rows),
             *(job.key, job.digest, job.priority, job.weight, job.keep_s),
