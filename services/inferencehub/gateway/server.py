@@ -162,9 +162,11 @@ class Gateway:
 
     def _make_jobs(self) -> JobFront:
         """The jobs, whose modules only those load who have some."""
+        from inferencehub.gateway.http_api.batches.pages import with_batches
         from inferencehub.gateway.http_api.jobs.front import JobFront
 
-        return JobFront(self.settings, self.calls, self.demand, self.metrics, self.access)
+        front = JobFront(self.settings, self.calls, self.demand, self.metrics, self.access)
+        return with_batches(front, self.calls, self.settings, self.metrics.jobs)
 
     def _make_grpc(self, limits: Limits) -> GrpcPort:
         """The port for callers that speak gRPC."""

@@ -163,7 +163,7 @@ async def test_two_lines_of_preferences_are_one_list(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        ("POST", "/v2/jobs", 405),
+        ("PUT", "/v2/jobs", 405),
         ("GET", "/v2/jobsfoo", 404),
         ("POST", "/v2/jobs/1", 405),
         ("GET", "/v2/jobs/1/cancel", 405),

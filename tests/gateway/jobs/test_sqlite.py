@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from inferencehub.core.files.watched import BadFile
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.gateway.jobs.record import State
-from inferencehub.gateway.jobs.sqlite.store import SAME, SqliteStore
+from inferencehub.gateway.jobs.sqlite.batches import SAME
+from inferencehub.gateway.jobs.sqlite.store import SqliteStore
 from tests.gateway.jobs.stores import DONE, MOST, claim, job, refused, states
 
 

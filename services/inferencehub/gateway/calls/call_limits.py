@@ -7,7 +7,7 @@ lane, takes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from inferencehub.core.auth.authentication import Metadata
 from inferencehub.core.auth.limits_file import LimitsFile
@@ -103,6 +103,39 @@ class CallLimits(Stage):
         exchange.metered_rows = rows
         for one in exchange.metered:
             one.take_rows(rows)
+
+    def check_rows(self, exchange: Exchange) -> None:
+        """Check whether a call with the rows of a whole batch may begin; nothing is taken.
+
+        Raises:
+            LimitReached: if the caller has had too many rows.
+        """
+        for one in exchange.metered:
+            one.check_rows(self._peers.count)
+
+    def take_rows(self, exchange: Exchange, rows: Mapping[str, int]) -> None:
+        """Take the rows of a batch as those of one call, and count it as one call of each model.
+
+        Args:
+            exchange: the call that brought it.
+            rows: by model.
+
+        Raises:
+            LimitReached: if there are too many rows, or calls of a model; then nothing is taken.
+        """
+        file, gateways = self._file, self._peers.count
+        taken = [(one, sum(rows.values())) for one in exchange.metered]
+        added = []
+        for model, count in rows.items():
+            if file is not None and (limits := file.models.of(model)) is not None:
+                one = Metered("model", f"model '{model}'", limits, self._meters.of("model", model))
+                added.append(one)
+                taken.append((one, count))
+        for one, _ in taken:
+            one.check_rows(gateways)
+        self._begin(exchange, added)
+        for one, count in taken:
+            one.take_rows(count)
 
     def _begin(self, exchange: Exchange, metered: Sequence[Metered]) -> None:
         for one in metered:

@@ -55,6 +55,7 @@ class Calls:
         self.settings = settings
         self.limits = settings.time_limits
         self.audit = Audit()
+        self.stages = stages
         # Only methods that a stage overrides are called. Fronts call `checks` when a request's head is complete.
         self.checks = [stage.check for stage in stages if type(stage).check is not Stage.check]
         self.agains = [stage.again for stage in stages if type(stage).again is not Stage.again]

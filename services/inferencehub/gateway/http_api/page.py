@@ -27,6 +27,7 @@ from inferencehub.gateway.json_codec.openai.errors import asked_model, has_opena
 # The pages that read a body. Others answer at once; a body that comes for them is dropped.
 BODIES = frozenset(("/v2/logging", "/v2/repository/index"))
 MOST_BYTES = 2**16  # of such a body
+FILES = frozenset(("/v2/jobs",))  # that read one as large as that of a call
 # Pages that are for everybody: probes, and what is the same in every installation.
 OPEN = frozenset(
     ("/", "/docs", "/openapi.json", "/healthz", "/readyz", "/v2/health/live", "/v2/health/ready")
@@ -44,8 +45,9 @@ class PageCall(AsgiRequest):
     __slots__ = ("answered", "exchange")
 
     def __init__(self, head: Head, most_bytes: int, exchange: Exchange) -> None:
-        needs_body = has_body(head)
-        super().__init__(head, MOST_BYTES if needs_body else most_bytes, needs_body=needs_body)
+        small = reads(head, BODIES)
+        needs_body = small or reads(head, FILES)
+        super().__init__(head, MOST_BYTES if small else most_bytes, needs_body=needs_body)
         self.run = None
         self.state = {"exchange": exchange}
         self.exchange = exchange
@@ -70,9 +72,9 @@ def action_of(head: Head) -> Action | None:
     return Action.CONTROL if controls else Action.DESCRIBE
 
 
-def has_body(head: Head) -> bool:
-    """Whether a request is for a page that reads its body."""
-    return head.method == "POST" and unquote(head.path.decode("latin-1")) in BODIES
+def reads(head: Head, paths: frozenset[str]) -> bool:
+    """Whether a request is for one of these pages, by the method that reads its body."""
+    return head.method == "POST" and unquote(head.path.decode("latin-1")) in paths
 
 
 async def body_of(request: Request, kind: type[B]) -> B:

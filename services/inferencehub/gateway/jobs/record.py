@@ -94,10 +94,36 @@ class NewJob(msgspec.Struct, frozen=True):
         return lane_of(self.model, self.version)
 
 
+class Items(msgspec.Struct, frozen=True):
+    """How the items of a batch stand.
+
+    Args:
+        total: how many there are.
+        running, succeeded, failed, cancelled, expired: how many of them are so; all others wait.
+        models: that they call.
+        doing: what is being done with all of them, see `batch.py`; "" for nothing.
+    """
+
+    total: int
+    running: int
+    succeeded: int
+    failed: int
+    cancelled: int
+    expired: int
+    models: tuple[str, ...]
+    doing: str
+
+    @property
+    def ended(self) -> int:
+        """How many will not change any more."""
+        return self.succeeded + self.failed + self.cancelled + self.expired
+
+
 class JobRecord(msgspec.Struct, frozen=True):
     """How a job stands. Times are Unix time in seconds.
 
     Args:
+        items: how its items stand; None if it is no batch.
         place: jobs of its owner and model that run before it, 1000 for more; None if it does not wait, or was not asked for.
         expires: when it is given up if it waits, and when its result goes if it has ended; None while it runs.
         status: HTTP status of its result; 0 before there is one.
@@ -121,6 +147,7 @@ class JobRecord(msgspec.Struct, frozen=True):
     status: int
     error: str
     place: int | None = None
+    items: Items | None = None
     webhook: Webhook | None = None
     progress: float | None = None
     told: int = 0

@@ -4,6 +4,8 @@ A job runs at least once and has one result at most: `finish` takes that of the 
 job renews its lease. Where a lease ends, the gateway was lost, and the job with it; what was lost `MOST_LOSSES` times is
 given up, for it may be the cause.
 
+A batch is a job too. `cancel`, `retry` and `delete` note what is to be done with its items, and `Batches.step` does it.
+
 Jobs of a lane are claimed in turn from each owner who has some, as often as the owner's weight says, and of an owner by
 priority and age.
 """
@@ -14,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.gateway.jobs.batch import Batches
 from inferencehub.gateway.jobs.record import Claim, JobRecord, NewJob, Place, Result, State
 from inferencehub.gateway.jobs.webhooks.outbox import Outbox
 
@@ -36,6 +39,10 @@ class Store(Protocol):
     """
 
     durability: str  # what an accepted job survives, as the header Hub-Durability says it
+
+    @property
+    def batches(self) -> Batches:
+        """The batches in it."""
 
     @property
     def webhooks(self) -> Outbox:
@@ -179,6 +186,8 @@ def too_many(most: int) -> HubError:
 
 def gone(record: JobRecord) -> HubError:
     """The error for the result of a job that has none, or none any more."""
+    if record.items is not None:
+        return HubError(Kind.GONE, f"the time of the results of batch {record.id} is over")
     if record.state is State.CANCELLED:
         return HubError(Kind.GONE, f"job {record.id} was cancelled")
     if record.state is State.EXPIRED:

@@ -9,6 +9,7 @@ from secrets import token_hex
 from time import monotonic, time
 
 from inferencehub.core.process.tasks import until
+from inferencehub.gateway.jobs.batch import MARK, batch_of, is_batch, not_alone
 from inferencehub.gateway.jobs.record import JobRecord, NewJob
 from inferencehub.gateway.jobs.store import Store
 from inferencehub.gateway.jobs.worker import Worker
@@ -79,28 +80,48 @@ class Jobs:
             yield changed
 
     async def cancel(self, owner: str, id: str) -> JobRecord:
-        """Cancel a job; see `Store.cancel`."""
+        """Cancel a job; see `Store.cancel`.
+
+        Raises:
+            HubError: CONFLICT for an item of a batch; also by `retry` and `delete`.
+        """
+        check_whole(id)
         return await asyncio.shield(self._cancel(owner, id))
 
     async def retry(self, owner: str, id: str) -> JobRecord:
         """Let a job wait again; see `Store.retry`."""
+        check_whole(id)
         record = await self.store.retry(owner, id, time())
+        if is_batch(id):
+            await self.do_all(id)
+            record = await self.store.job(owner, id)
         self.worker.wake()
         return record
 
     async def delete(self, owner: str, id: str) -> None:
         """Forget a job; see `Store.delete`."""
+        check_whole(id)
         await asyncio.shield(self._delete(owner, id))
+
+    async def do_all(self, batch: str) -> None:
+        """Do with all items of a batch what is to be done; if that fails, the sweep of the store goes on with it."""
+        while await self.store.batches.step(batch, time()):
+            self.worker.wake()
 
     async def _cancel(self, owner: str, id: str) -> JobRecord:
         """Also if who asked has left: an attempt that runs here must not run on beside a later one."""
         record = await self.store.cancel(owner, id, time())
+        if is_batch(id):
+            await self.do_all(id)
+            record = await self.store.job(owner, id)
         self.worker.leave(id)
         self._changed(id)
         return record
 
     async def _delete(self, owner: str, id: str) -> None:
         await self.store.delete(owner, id)
+        if is_batch(id):
+            await self.do_all(id)
         self.worker.leave(id)
         self._changed(id)
 
@@ -125,6 +146,21 @@ def noticed(by_id: dict[str, set[asyncio.Event]], id: str) -> Iterator[asyncio.E
         events.discard(changed)
         if not events:
             by_id.pop(id, None)
+
+
+def check_whole(id: str) -> None:
+    """Check that this is no item of a batch, which ends only with all others.
+
+    Raises:
+        HubError: CONFLICT if it is one.
+    """
+    if batch_of(id):
+        raise not_alone(id)
+
+
+def new_batch_id() -> str:
+    """An id of a batch; see `new_id`."""
+    return new_id() + MARK
 
 
 def new_id() -> str:

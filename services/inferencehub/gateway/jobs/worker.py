@@ -16,6 +16,7 @@ from inferencehub.core.process.tasks import cancelled, until
 from inferencehub.core.values.errors import HubError
 from inferencehub.gateway.jobs.attempt import Attempts, Outcome, Run, Running
 from inferencehub.gateway.jobs.backlog import Backlog
+from inferencehub.gateway.jobs.batch import batch_of, is_batch
 from inferencehub.gateway.jobs.places import free_places
 from inferencehub.gateway.jobs.record import Claim, Result, State, model_of
 from inferencehub.gateway.jobs.store import ONCE, Store, Waiting
@@ -84,9 +85,11 @@ class Worker:
         await cancelled([keeping])
 
     def leave(self, id: str) -> None:
-        """A job was cancelled: stop it, if it runs here."""
-        for one in self.running.of(id):
-            self.running.drop(one)
+        """A job or a batch was cancelled: stop what of it runs here."""
+        ran = self.running.all() if is_batch(id) else self.running.of(id)
+        for one in ran:
+            if id in (one.claim.id, batch_of(one.claim.id)):
+                self.running.drop(one)
 
     async def _take(self) -> None:
         while not self._ending:

@@ -26,7 +26,7 @@ NON_FINITE = {"NaN": nan, "Infinity": inf, "-Infinity": -inf}
 MAX_DIGITS = 400  # more digits than any finite number has, and few enough to be read quickly
 
 
-def decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
+def decode(decoder: msgspec.json.Decoder[Any], body: bytes | memoryview) -> Any:
     """Decode a body.
 
     Raises:
@@ -111,7 +111,7 @@ def mismatch(error: Exception, root: str = "$", fields: Sequence[str] = ()) -> s
     return f"{what} - at `{root}{where[:120]}" if at else what
 
 
-def malformed(error: Exception, body: bytes) -> str:
+def malformed(error: Exception, body: bytes | memoryview) -> str:
     """msgspec's message about a body that is not JSON, with the cause if it is a common one."""
     text = str(error).removeprefix("JSON is malformed: ")
     if "surrogate" in text or (("truncated" in text or "escape" in text) and SURROGATE.search(body)):

@@ -57,8 +57,8 @@ class JobFront:
         held = calls.table.bytes_held
         patient = replace(settings, default_timeout_ms=settings.max_timeout_ms)
         runs = Calls(calls.table, calls.unknown, patient, [LoadShedding()])
-        self._threads = ThreadPoolExecutor(thread_name_prefix="jobs-json")
-        run = JobRuns(endpoints(runs), metrics.jobs, access, held, self._threads, settings.max_body_bytes)
+        self.threads = ThreadPoolExecutor(thread_name_prefix="jobs-json")
+        run = JobRuns(endpoints(runs), metrics.jobs, access, held, self.threads, settings.max_body_bytes)
         store = store_of(settings)
         backlog = Backlog(settings.jobs_drain_s)
         worker = Worker(store, calls.table, run, backlog)
@@ -97,7 +97,7 @@ class JobFront:
     async def close(self) -> None:
         """Close the store: nobody asks any more."""
         await self.jobs.store.stop()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self.threads.shutdown(wait=False, cancel_futures=True)
 
 
 def sender_of(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from inferencehub.gateway.http_api.jobs.request import shown_time
-from inferencehub.gateway.jobs.record import JobRecord, Webhook
+from inferencehub.gateway.jobs.record import Items, JobRecord, Webhook
 from inferencehub.gateway.json_codec.answer_json import encode
 
 
@@ -27,7 +27,24 @@ def job_fields(record: JobRecord) -> dict[str, Any]:
         "progress": record.progress,
         "status": record.status or None,
         "error": record.error or None,
+        "items": item_counts(record.items),
         "webhook": None if record.webhook is None else webhook_fields(record.webhook),
+    }
+
+
+def item_counts(items: Items | None) -> dict[str, int | float] | None:
+    """How many items of a batch stand how, and which part of them has ended."""
+    if items is None:
+        return None
+    return {
+        "total": items.total,
+        "waiting": items.total - items.running - items.ended,
+        "running": items.running,
+        "succeeded": items.succeeded,
+        "failed": items.failed,
+        "cancelled": items.cancelled,
+        "expired": items.expired,
+        "progress": round(items.ended / items.total, 4),
     }
 
 

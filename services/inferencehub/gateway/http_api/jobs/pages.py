@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
+from inferencehub.core.auth.caller import Caller
 from inferencehub.core.values.errors import HubError, Kind, bad_input, listed
+from inferencehub.gateway.http_api.jobs.answers import pages_of
 from inferencehub.gateway.http_api.jobs.deferral import LONGEST_WAIT_S, owner_of
 from inferencehub.gateway.http_api.jobs.job_json import job_fields
 from inferencehub.gateway.http_api.page import caller_of, header_list, json
@@ -58,7 +60,7 @@ class JobPages:
             HubError: NOT_FOUND.
         """
         record = await self.jobs.store.job(*asked(request))
-        if not caller_of(request).sees(record.model):
+        if not visible(caller_of(request), record):
             raise no_job(record.id)
         return record
 
@@ -77,8 +79,8 @@ class JobPages:
             owner_of(caller_of(request)), state, query.get("model", ""), most, query.get("cursor", "")
         )
         cursor = found[-1].id if len(found) == most else None
-        sees = caller_of(request).sees
-        return json({"jobs": [job_fields(one) for one in found if sees(one.model)], "cursor": cursor})
+        shown = [job_fields(one) for one in found if visible(caller_of(request), one)]
+        return json({"jobs": shown, "cursor": cursor})
 
     async def result(self, request: Request) -> Response:
         """GET /v2/jobs/{id}/result?wait=: the answer that a call would have had, or 202 as long as there is none.
@@ -94,12 +96,20 @@ class JobPages:
             answer.status_code = 202
             answer.headers["retry-after"] = "1"
             return answer
+        if record.items is not None:
+            return await self._answers(*asked(request))
         if not record.status:
             raise gone(record)
         status, lines, body = await self.jobs.store.result(*asked(request))
         answer = Response(body, status)
         answer.raw_headers = [(name, value) for name, value in header_list(lines)]
         return answer
+
+    async def _answers(self, owner: str, id: str) -> Response:
+        """A line of JSON for each item of a batch, in their order."""
+        batches = self.jobs.store.batches
+        first = await batches.answers(owner, id, "")
+        return StreamingResponse(pages_of(batches, owner, id, first), media_type="application/jsonl")
 
     async def cancel(self, request: Request) -> Response:
         """POST /v2/jobs/{id}/cancel: it does not run, or not on; one that has ended stays as it is.
@@ -118,6 +128,12 @@ class JobPages:
         """
         await self._seen(request)
         return json(job_fields(await self.jobs.retry(*asked(request))))
+
+
+def visible(caller: Caller, record: JobRecord) -> bool:
+    """Whether a caller may use the model of a job, or all those of a batch."""
+    models = (record.model,) if record.items is None else record.items.models
+    return all(map(caller.sees, models))
 
 
 def absent() -> list[BaseRoute]:

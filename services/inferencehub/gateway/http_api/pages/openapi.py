@@ -78,6 +78,8 @@ OPERATIONS = (
     Operation("post", "/v2/repository/index", "Models", "All model versions and their states", "RepositoryIndex",
               (400, 413), "RepositoryIndexRequest"),
     Operation("get", "/v2/jobs", "Jobs", "The caller's jobs, the newest first", "JobList", (400, 501, 503)),
+    Operation("post", "/v2/jobs", "Jobs", "A file of calls becomes one job", "Job",
+              (400, 408, 413, 415, 422, 429, 501, 503, 504), "Batch"),
     Operation("get", "/v2/jobs/{id}", "Jobs", "How a job stands", "Job", JOB),
     Operation("delete", "/v2/jobs/{id}", "Jobs", "Nothing is left of a job", "JobDeleted", JOB),
     Operation("get", "/v2/jobs/{id}/result", "Jobs", "The answer that the call would have had, with its status",
@@ -149,7 +151,10 @@ def operation(op: Operation) -> Json:
     names = [name for name in ("model", "version", "id") if f"{{{name}}}" in op.path] + ["X-Request-Id"]
     if op.tag == "Calls":
         names += ["X-Request-Timeout-Ms", *AS_JOB]
-    names += OWN.get(op.path, ())
+    if op.body == "Batch":
+        names += ["X-Request-Timeout-Ms", *AS_JOB[1:]]
+    else:
+        names += OWN.get(op.path, ())
     if op.body:
         names.append("Content-Encoding")
     if op.body == "InferRequest":
@@ -169,14 +174,17 @@ def operation(op: Operation) -> Json:
         },
         "security": [{}] if op.path in OPEN else [{}, {"bearer": []}, {"key": []}],
     }
-    if op.tag == "Calls" or op.answer == "JobResult":
-        headers = ("Location", "Preference-Applied", "Hub-Durability") if op.tag == "Calls" else ()
+    if op.tag == "Calls" or op.answer == "JobResult" or op.body == "Batch":
+        headers: tuple[str, ...] = () if op.answer == "JobResult" else ("Location", "Hub-Durability")
+        headers += ("Preference-Applied",) if op.tag == "Calls" else ()
         found["responses"]["202"] = answer("a job, which has not ended", "Job", "Retry-After", *headers)
     if op.body:
         found["requestBody"] = {
-            "required": op.tag == "Calls",
+            "required": op.tag == "Calls" or op.body == "Batch",
             "content": {"application/json": {"schema": ref(op.body)}},
         }
+    if op.body == "Batch":
+        found["requestBody"]["content"]["application/jsonl"] = {"schema": {"type": "string"}}
     return found
 
 

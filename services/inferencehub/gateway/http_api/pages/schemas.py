@@ -61,7 +61,7 @@ SPEC = record("name datatype shape", name=text("its name"), datatype={"type": "s
 TIME = {"type": ["string", "null"], "format": "date-time"}
 STATES = [state.value for state in State]
 JOB = record(
-    "id state model version priority attempts created not_before started ended expires place progress status error webhook",
+    "id state model version priority attempts created not_before started ended expires place progress status error items webhook",
     id=text("its id"), state={"type": "string", "enum": STATES}, model=text("the model"), version=text("empty for the default one"),
     priority={"type": "integer", "minimum": 0, "maximum": 9}, attempts=WHOLE, created=TIME, not_before=TIME, started=TIME, ended=TIME,
     expires={**TIME, "description": "when it is given up if it waits, or its result goes"},
@@ -69,11 +69,19 @@ JOB = record(
     progress={"type": ["number", "null"], "minimum": 0, "maximum": 1, "description": "of its newest attempt, as the model told it"},
     status={"type": ["integer", "null"], "description": "of its result"},
     error={"type": ["string", "null"], "description": "why it did not succeed"},
+    items={"anyOf": [ref("JobItems"), {"type": "null"}], "description": "how the items of a batch stand"},
     webhook={"description": "where its end is told", "oneOf": [{"type": "null"}, record(
         "url state attempts status error", url=text("gets a POST"),
         state={"type": "string", "enum": ["pending", "delivered", "failed"]}, attempts=WHOLE,
         status={"type": ["integer", "null"], "description": "of the last answer"},
         error={"type": ["string", "null"], "description": "why the last attempt failed"})]})  # fmt: skip
+COUNTED = "total waiting running succeeded failed cancelled expired"
+JOB_ITEMS = record(f"{COUNTED} progress", **dict.fromkeys(COUNTED.split(), WHOLE),
+                   progress={"type": "number", "description": "the part of them that has ended, 0 to 1"})  # fmt: skip
+BATCH_ITEM = record(
+    "url body", custom_id=text("unlike all others of the file; its number in the file if it is left out"),
+    method={"type": "string", "enum": ["POST"]}, url=text("the path of a call of a model", example="/predict"),
+    body={"description": "the body of the call"})  # fmt: skip
 
 SCHEMAS: dict[str, Json] = {
     "PredictRequest": {
@@ -173,10 +181,14 @@ SCHEMAS: dict[str, Json] = {
         "day caller calls rows compute_ms bytes", day=text("in UTC, such as 2026-11-29"), caller=text("the id of a key; other for tokens"),
         calls=WHOLE, rows=WHOLE, compute_ms={"type": "number"}, bytes=WHOLE))),
     "Job": JOB,
+    "JobItems": JOB_ITEMS,
+    "Batch": listed(
+        BATCH_ITEM, description="also as JSON lines: an item in each line",
+        example=[{"custom_id": "1", "method": "POST", "url": "/predict", "body": {"features": [0.5], "model_name": "v1-mock"}}]),
     "JobList": record("jobs cursor", jobs=listed(ref("Job")),
                       cursor={"type": ["string", "null"], "description": "gives those after these; null behind the last"}),
     "JobDeleted": record("id deleted", id=text("the job"), deleted=BOOL),
-    "JobResult": {"description": "what the call would have been answered, with its content type"},
+    "JobResult": {"description": "what the call would have been answered, with its content type; of a batch, a line of JSON for each item"},
     "Live": record("live", live=BOOL),
     "Ready": record("ready", ready=BOOL, name=text("the model, if the path names one")),
     "Document": {"type": "object"},

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 
+from inferencehub.gateway.jobs.batch import batch_of, is_batch
 from inferencehub.gateway.jobs.record import Result, State
-from inferencehub.gateway.jobs.sqlite import telling, turns, webhooks
+from inferencehub.gateway.jobs.sqlite import counts, telling, turns, webhooks
+from inferencehub.gateway.jobs.sqlite.tables import HELD
 from inferencehub.gateway.jobs.sqlite.telling import HOLDS
 from inferencehub.gateway.jobs.store import LOST, MOST_LOSSES, ONCE, WAITED_TOO_LONG
 
@@ -32,13 +34,16 @@ def finish(
 def end(
     db: sqlite3.Connection, id: str, state: State, error: str, now: float, status: int = 0, told: int = 0
 ) -> None:
-    """A job has ended; from now on no attempt holds it."""
+    """A job has ended; from now on no attempt holds it. An item is kept as long as its batch."""
     db.execute(
         "UPDATE jobs SET state = ?, error = ?, status = ?, told = ?, ended = ?, due = 0, expires = ? + keep_s "
         "WHERE id = ?",
-        (state.value, error, status, told, now, now, id),
+        (state.value, error, status, told, now, HELD if batch_of(id) else now, id),
     )
-    webhooks.ended(db, id, now)
+    if batch := batch_of(id):
+        counts.ended(db, batch, state, now)
+    else:
+        webhooks.ended(db, id, now)
 
 
 def put_back(
@@ -56,9 +61,20 @@ def put_back(
         turns.wait(db, id, not_before, now)
 
 
+def retry(db: sqlite3.Connection, id: str, now: float) -> None:
+    """Let a job that has ended wait again, as if it were new."""
+    db.execute("DELETE FROM results WHERE id = ?", (id,))
+    telling.forget(db, id)
+    db.execute(
+        "UPDATE jobs SET refusals = 0, losses = 0, status = 0, error = '', started = NULL, ended = NULL WHERE id = ?",
+        (id,),
+    )
+    turns.wait(db, id, now, now)
+
+
 def forget(db: sqlite3.Connection, id: str) -> None:
     """Nothing is left of a job."""
-    for table in ("jobs", "requests", "results", "webhooks", "told"):
+    for table in ("jobs", "requests", "results", "told", "items" if batch_of(id) else "webhooks"):
         db.execute(f"DELETE FROM {table} WHERE id = ?", (id,))
 
 
@@ -85,6 +101,8 @@ def give_up(db: sqlite3.Connection, now: float) -> bool:
     for id, state, gone in over:
         if state == State.QUEUED:
             end(db, id, State.EXPIRED, WAITED_TOO_LONG, now)
+        elif is_batch(id) and (not gone or not webhooks.owed(db, id, now)):
+            counts.over(db, id, gone, now)
         elif gone and not webhooks.owed(db, id, now):
             forget(db, id)
         else:

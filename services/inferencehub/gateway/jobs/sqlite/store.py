@@ -7,22 +7,22 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from inferencehub.gateway.jobs.batch import is_batch
 from inferencehub.gateway.jobs.record import Claim, JobRecord, NewJob, Place, Result, State, lane_of
-from inferencehub.gateway.jobs.sqlite import ends, telling, turns, webhooks
+from inferencehub.gateway.jobs.sqlite import counts, ends, telling, turns, webhooks
+from inferencehub.gateway.jobs.sqlite.batches import SqliteBatches, same_as
+from inferencehub.gateway.jobs.sqlite.counts import record
 from inferencehub.gateway.jobs.sqlite.database import Database
 from inferencehub.gateway.jobs.sqlite.tables import CHANGES, RECORD, SCHEMA, record_of
+from inferencehub.gateway.jobs.sqlite.turns import Queue
 from inferencehub.gateway.jobs.store import (
     CANCELLED,
     Attempt,
     Waiting,
     gone,
-    key_reused,
-    no_job,
     not_to_retry,
-    too_many,
 )
 
-SAME = f"SELECT digest, {RECORD} FROM jobs WHERE owner = ? AND key = ? AND key != ''"
 FARTHEST = 1000  # a place beyond is not counted: each question would cost as much as the queue is long
 
 
@@ -37,9 +37,9 @@ class SqliteStore:
     durability = "local"
 
     def __init__(self, file: str, most: int) -> None:
-        self._most = most
-        self._waiting = 0  # jobs that waited at the last count, and those that came since
+        self._queue = Queue(most)
         self._database = Database(file, SCHEMA, CHANGES)
+        self.batches = SqliteBatches(self._database, self._queue)
         self.webhooks = webhooks.SqliteWebhooks(self._database)
 
     async def start(self) -> None:
@@ -55,18 +55,13 @@ class SqliteStore:
         """See `Store`."""
 
         def work(db: sqlite3.Connection) -> JobRecord:
-            if job.key:
-                same = db.execute(SAME, (job.owner, job.key)).fetchone()
-                if same is not None:
-                    if same[0] != job.digest:
-                        raise key_reused(job.key, same[1])
-                    return webhooks.attached(db, record_of(same[1:]))
-            if self._waiting >= self._most:
-                raise too_many(self._most)
+            if same := same_as(db, job):
+                return same
+            self._queue.check()
             turns.add(db, job)
             if job.webhook is not None:
                 webhooks.add(db, job.id, job.webhook)
-            self._waiting += 1
+            self._queue.waiting += 1
             return record(db, job.owner, job.id)
 
         return await self._database.do(work)
@@ -83,7 +78,7 @@ class SqliteStore:
             ]
 
         claims = await self._database.do(work)
-        self._waiting -= len(claims)
+        self._queue.waiting -= len(claims)
         return claims
 
     async def renew(self, attempts: Sequence[Attempt], lease_s: float, now: float) -> set[Attempt]:
@@ -135,18 +130,22 @@ class SqliteStore:
         """See `Store`."""
         query = (
             f"SELECT {RECORD} FROM jobs WHERE owner = ? AND (? = '' OR state = ?) AND (? = '' OR model = ?) "
-            "AND (? = '' OR id < ?) ORDER BY id DESC LIMIT ?"
+            "AND (? = '' OR id < ?) AND instr(id, '-') = 0 ORDER BY id DESC LIMIT ?"
         )
         values = (owner, state, state, model, model, before, before, most)
         return await self._database.do(
-            lambda db: [webhooks.attached(db, record_of(row)) for row in db.execute(query, values).fetchall()]
+            lambda db: [counts.known(db, record_of(row)) for row in db.execute(query, values).fetchall()]
         )
 
     async def cancel(self, owner: str, id: str, now: float) -> JobRecord:
         """See `Store`."""
 
         def work(db: sqlite3.Connection) -> JobRecord:
-            if not record(db, owner, id).state.ended:
+            if record(db, owner, id).state.ended:
+                pass
+            elif is_batch(id):
+                counts.change(db, id, "cancel")
+            else:
                 telling.forget(db, id)
                 ends.end(db, id, State.CANCELLED, CANCELLED, now)
             return record(db, owner, id)
@@ -158,18 +157,14 @@ class SqliteStore:
 
         def work(db: sqlite3.Connection) -> JobRecord:
             there = record(db, owner, id)
+            if is_batch(id):
+                counts.retry(db, there)
+                return record(db, owner, id)
             kept = db.execute("SELECT 1 FROM requests WHERE id = ?", (id,)).fetchone()
             if not there.state.ended or there.state is State.SUCCEEDED or kept is None:
                 raise not_to_retry(there)
-            db.execute("DELETE FROM results WHERE id = ?", (id,))
-            telling.forget(db, id)
-            db.execute(
-                "UPDATE jobs SET refusals = 0, losses = 0, status = 0, error = '', started = NULL, ended = NULL "
-                "WHERE id = ?",
-                (id,),
-            )
+            ends.retry(db, id, now)
             webhooks.withdraw(db, id)
-            turns.wait(db, id, now, now)
             return record(db, owner, id)
 
         return await self._database.do(work)
@@ -180,6 +175,8 @@ class SqliteStore:
         def work(db: sqlite3.Connection) -> None:
             record(db, owner, id)
             ends.forget(db, id)
+            if is_batch(id):
+                counts.change(db, id, "forget")
 
         await self._database.do(work)
 
@@ -188,6 +185,7 @@ class SqliteStore:
         lost = await self._database.do(lambda db: ends.take_back(db, now))
         while await self._database.do(lambda db: ends.give_up(db, now)):
             pass
+        await self.batches.sweep(now)
         return lost
 
     async def waiting(self, now: float) -> dict[str, Waiting]:
@@ -205,23 +203,13 @@ class SqliteStore:
 
     def _begin(self, db: sqlite3.Connection) -> None:
         """Count, and end all leases: the file is for one gateway, so who had them is gone."""
-        db.execute("UPDATE jobs SET lease = 0 WHERE state = 'running'")
+        db.execute("UPDATE jobs SET lease = 0 WHERE state = 'running' AND lane != ''")
+        db.execute("UPDATE batches SET doing = 'forget' WHERE doing = 'open'")
         self._count(db)
 
     def _count(self, db: sqlite3.Connection) -> None:
-        (self._waiting,) = db.execute("SELECT count(*) FROM jobs WHERE state = 'queued'").fetchone()
-
-
-def record(db: sqlite3.Connection, owner: str, id: str) -> JobRecord:
-    """An owner's job, without its place.
-
-    Raises:
-        HubError: NOT_FOUND.
-    """
-    row = db.execute(f"SELECT {RECORD} FROM jobs WHERE id = ? AND owner = ?", (id, owner)).fetchone()
-    if row is None:
-        raise no_job(id)
-    return webhooks.attached(db, record_of(row))
+        query = "SELECT count(*) FROM jobs WHERE state = 'queued' AND lane != ''"
+        (self._queue.waiting,) = db.execute(query).fetchone()
 
 
 def placed(db: sqlite3.Connection, owner: str, id: str) -> JobRecord:
@@ -231,7 +219,7 @@ def placed(db: sqlite3.Connection, owner: str, id: str) -> JobRecord:
         HubError: NOT_FOUND.
     """
     found = record(db, owner, id)
-    if found.state is not State.QUEUED:
+    if found.state is not State.QUEUED or is_batch(id):
         return found
     query = (
         f"SELECT count(*) FROM (SELECT 1 FROM jobs WHERE {turns.DUE} "

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 
+from inferencehub.gateway.jobs.batch import batch_of
 from inferencehub.gateway.jobs.record import Claim, NewJob, Place
+from inferencehub.gateway.jobs.sqlite import counts
+from inferencehub.gateway.jobs.sqlite.tables import HELD
+from inferencehub.gateway.jobs.store import too_many
 
 MOST_MOVED = 1000  # at a time
 DUE = "state = 'queued' AND due = 1 AND lane = ? AND owner = ?"
@@ -14,19 +18,41 @@ NEXT = (
 )
 
 
-def add(db: sqlite3.Connection, job: NewJob) -> None:
-    """Keep a new job."""
+class Queue:
+    """How many jobs wait: those at the last count, and those that came since.
+
+    Args:
+        most: that may.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.waiting = 0
+
+    def check(self, more: int = 1) -> None:
+        """Check that so many more may wait.
+
+        Raises:
+            HubError: BUSY if not.
+        """
+        if self.waiting + more > self.most:
+            raise too_many(self.most)
+
+
+def add(db: sqlite3.Connection, job: NewJob, held: bool = False) -> None:
+    """Keep a new job; one that is held does not wait yet."""
+    expires = HELD if held else max(job.created, job.not_before) + job.keep_s
     db.execute(
         "INSERT INTO jobs (id, owner, caller, tenant, model, version, lane, rows, key, digest, priority, weight, once, "
-        "keep_s, created, not_before, expires) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?)",
+        "keep_s, created, not_before, expires, due) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?)",
         (
             *(job.id, job.owner, job.caller, job.tenant, job.model, job.version, job.lane, job.rows),
             *(job.key, job.digest, job.priority, job.weight, job.keep_s),
-            *(job.created, job.not_before, max(job.created, job.not_before) + job.keep_s),
+            *(job.created, job.not_before, expires, -int(held)),
         ),
     )
     db.execute("INSERT INTO requests VALUES (?, ?)", (job.id, job.request))
-    if job.not_before <= job.created:
+    if not held and job.not_before <= job.created:
         enter(db, job.id)
 
 
@@ -77,6 +103,8 @@ def claim(db: sqlite3.Connection, lane: str, place: Place, lease: float, now: fl
             "WHERE id = ?"
         )
         db.execute(query, (one.attempt, now, lease, one.once, one.id))
+        if batch := batch_of(one.id):
+            counts.started(db, batch, now)
         query = "UPDATE flows SET turn = turn + ? WHERE lane = ? AND owner = ?"
         db.execute(query, (one.rows / one.weight, lane, owner))
         claims.append(one)

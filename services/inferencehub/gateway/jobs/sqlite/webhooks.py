@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from inferencehub.gateway.jobs.record import JobRecord, Webhook
 from inferencehub.gateway.jobs.sqlite.database import Database
-from inferencehub.gateway.jobs.sqlite.tables import RECORD, record_of
+from inferencehub.gateway.jobs.sqlite.tables import RECORD, record_of, with_items
 from inferencehub.gateway.jobs.webhooks.outbox import LONGEST_S
 
 MOST_HOSTS = 1000  # looked at in one step
@@ -113,7 +113,7 @@ def take(db: sqlite3.Connection, host: str, most: int, lease: float, now: float)
         assert webhook is not None
         put(db, id, replace(webhook, attempts=webhook.attempts + 1), lease)
         row = db.execute(f"SELECT {RECORD} FROM jobs WHERE id = ?", (id,)).fetchone()
-        found.append(attached(db, record_of(row)))
+        found.append(attached(db, with_items(db, record_of(row))))
     (first,) = db.execute(
         "SELECT min(due) FROM webhooks WHERE host = ? AND due IS NOT NULL", (host,)
     ).fetchone()

@@ -1,4 +1,5 @@
--- All changes of jobs, each in one step of the server. KEYS[1] is the beginning of all keys, ARGV[1] what to do.
+-- All changes of jobs, each in one step of the server. KEYS[1] is the beginning of all keys, ARGV[1] what to do: the name of
+-- a function of `todo`, which gets the arguments behind it.
 --
 --   job:<id>             hash: what is known of a job
 --   request:<id>         what it runs
@@ -12,9 +13,11 @@
 --   lanes                set of lanes with such jobs
 --   leases               sorted set of jobs that run, by the end of their lease
 --   expires              sorted set of all other jobs, by when they are given up or forgotten
---   owned:<owner>        sorted set of an owner's jobs, by id
+--   owned:<owner>        sorted set of an owner's jobs, by id; of those of batches, only the batch
 --   webhooks:<host>      sorted set of jobs whose webhook is to be delivered there, by when
 --   webhooks             sorted set of these hosts, by when to look at them
+--
+-- What is only for batches is in batches.lua, which is loaded behind this file.
 --
 -- Owners, lanes and idempotency keys come in a form without ':'; 'l', 'o' and 'k' of a job are its own so.
 
@@ -26,6 +29,7 @@ local RECORD = {'id', 'model', 'version', 'state', 'priority', 'attempts', 'crea
 
 local call = redis.call
 local prefix = KEYS[1]
+local todo, batches = {}, {}
 
 local function key(...)
   return prefix .. table.concat({...}, ':')
@@ -40,12 +44,16 @@ local function set(id, ...)
 end
 
 local function record(id)
-  return get(id, unpack(RECORD))
+  local found = get(id, unpack(RECORD))
+  if batches.is(id) then
+    batches.tell(id, found)
+  end
+  return found
 end
 
 -- A job of an owner is there.
 local function owned(owner, id)
-  return call('ZSCORE', key('owned', owner), id)
+  return get(id, 'o')[1] == owner
 end
 
 -- A job may run now. An owner who had none waiting takes the turn of who is next, and makes up for nothing.
@@ -66,6 +74,9 @@ end
 local function leave(id)
   local lane, o = unpack(get(id, 'l', 'o'))
   call('ZREM', key('later'), id)
+  if batches.of(id) then
+    call('ZREM', key('held'), id)
+  end
   call('ZREM', key('wait', lane, o), id)
   call('ZREM', key('queued', lane), id)
   if call('ZCARD', key('wait', lane, o)) == 0 then
@@ -117,16 +128,34 @@ local function change_webhook(id, text, change)
   end
 end
 
--- A job has ended; from now on no attempt holds it.
-local function finish(id, state, why, status, now, told)
-  set(id, 'state', state, 'error', why, 'status', status, 'ended', now, 'told', told or 0)
-  call('ZREM', key('leases'), id)
-  local keep_s, text = unpack(get(id, 'keep_s', 'webhook'))
-  expire(id, now + keep_s)
-  change_webhook(id, text, function(webhook)
+-- The end of a job, or of a batch, is to be told.
+local function tell(id, now)
+  change_webhook(id, get(id, 'webhook')[1], function(webhook)
     webhook.state, webhook.ends, webhook.attempts, webhook.status, webhook.error = 'pending', webhook.ends + 1, 0, 0, ''
     owe(id, webhook.host, now)
   end)
+end
+
+-- It waits again: its next end is told, and the last one not any more.
+local function withdraw(id)
+  change_webhook(id, get(id, 'webhook')[1], function(webhook)
+    webhook.state, webhook.attempts, webhook.status, webhook.error = 'pending', 0, 0, ''
+    settle(id, webhook.host)
+  end)
+end
+
+-- A job has ended; from now on no attempt holds it. An item is kept as long as its batch.
+local function finish(id, state, why, status, now, told)
+  set(id, 'state', state, 'error', why, 'status', status, 'ended', now, 'told', told or 0)
+  call('ZREM', key('leases'), id)
+  local batch = batches.of(id)
+  if batch then
+    call('ZREM', key('expires'), id)
+    batches.ended(batch, state, now)
+  else
+    expire(id, now + get(id, 'keep_s')[1])
+    tell(id, now)
+  end
 end
 
 -- Whether an attempt holds its job, and how many bytes it has told.
@@ -177,33 +206,48 @@ local function put_back(id, attempt, not_before, lost, refused, now, why)
   end
 end
 
-local todo = {}
-
--- most, now, owner, key, digest, id, request, field, value, ...
-function todo.add(most, now, o, k, digest, id, request, ...)
-  if k ~= '' then
-    local same = call('GET', key('key', o, k))
-    if same then
-      if get(same, 'digest')[1] ~= digest then
-        return {'reused', same}
-      end
-      return {'kept', unpack(record(same))}
-    end
-  end
-  local waiting = call('ZCARD', key('later'))
+-- How many jobs wait.
+local function waiting()
+  local found = call('ZCARD', key('later')) + call('ZCARD', key('held'))
   for _, lane in ipairs(call('SMEMBERS', key('lanes'))) do
-    waiting = waiting + call('ZCARD', key('queued', lane))
+    found = found + call('ZCARD', key('queued', lane))
   end
-  if waiting >= tonumber(most) then
-    return {'full'}
+  return found
+end
+
+-- The answer to a job with the idempotency key of another one; nil if there is none.
+local function same_as(o, k, digest)
+  local same = k ~= '' and call('GET', key('key', o, k))
+  if not same then
+    return nil
   end
+  if get(same, 'digest')[1] ~= digest then
+    return {'reused', same}
+  end
+  return {'kept', unpack(record(same))}
+end
+
+-- Keep a new job, which does not wait yet.
+local function keep(id, o, k, digest, ...)
   set(id, 'id', id, 'o', o, 'k', k, 'digest', digest, 'state', 'queued', 'attempts', 0, 'refusals', 0, 'losses', 0,
     'started', '', 'ended', '', 'status', 0, 'error', '', 'progress', '', 'told', 0, ...)
-  call('SET', key('request', id), request)
-  call('ZADD', key('owned', o), 0, id)
   if k ~= '' then
     call('SET', key('key', o, k), id)
   end
+end
+
+-- most, now, owner, key, digest, id, request, field, value, ...
+function todo.add(most, now, o, k, digest, id, request, ...)
+  local same = same_as(o, k, digest)
+  if same then
+    return same
+  end
+  if waiting() >= tonumber(most) then
+    return {'full'}
+  end
+  keep(id, o, k, digest, ...)
+  call('SET', key('request', id), request)
+  call('ZADD', key('owned', o), 0, id)
   wait(id, get(id, 'not_before')[1], now)
   return {'kept', unpack(record(id))}
 end
@@ -224,6 +268,9 @@ function todo.claim(until_, now, ...)
       call('ZREM', key('expires'), id)
       call('HINCRBY', key('job', id), 'attempts', 1)
       set(id, 'state', 'running', 'started', now, 'once', once)
+      if batches.of(id) then
+        batches.started(batches.of(id), now)
+      end
       call('ZADD', key('leases'), until_, id)
       local claim = get(id, 'id', 'attempts', 'caller', 'tenant', 'owner', 'weight', 'lane', 'rows', 'once', 'refusals', 'losses')
       table.insert(claim, call('GET', key('request', id)))
@@ -311,7 +358,7 @@ function todo.job(o, id)
     return {}
   end
   local found = record(id)
-  if found[4] == 'queued' then
+  if found[4] == 'queued' and not batches.is(id) then
     local place = call('ZRANK', key('wait', get(id, 'l')[1], o), id)
     if place then
       found[#RECORD + 1] = place
@@ -357,31 +404,45 @@ function todo.cancel(now, o, id, why)
   end
   local state = get(id, 'state')[1]
   if state == 'queued' or state == 'running' then
-    leave(id)
-    untell(id)
-    finish(id, 'cancelled', why, 0, now)
+    if batches.is(id) then
+      batches.change(id, 'cancel')
+    else
+      leave(id)
+      untell(id)
+      finish(id, 'cancelled', why, 0, now)
+    end
   end
   return record(id)
+end
+
+-- A job that has ended without success, and whose request is kept, waits again as if it were new; whether it does.
+local function retry(id, now)
+  local state = get(id, 'state')[1]
+  local ended = state == 'failed' or state == 'cancelled' or state == 'expired'
+  if not ended or call('EXISTS', key('request', id)) == 0 then
+    return false
+  end
+  call('DEL', key('result', id))
+  untell(id)
+  set(id, 'refusals', 0, 'losses', 0, 'status', 0, 'error', '', 'started', '', 'ended', '')
+  wait(id, now, now)
+  return true
 end
 
 function todo.retry(now, o, id)
   if not owned(o, id) then
     return {}
   end
-  local state = get(id, 'state')[1]
-  local ended = state == 'failed' or state == 'cancelled' or state == 'expired'
-  if not ended or call('EXISTS', key('request', id)) == 0 then
-    return {'no', unpack(record(id))}
+  local again
+  if batches.is(id) then
+    again = batches.retry(id)
+  else
+    again = retry(id, now)
   end
-  call('DEL', key('result', id))
-  change_webhook(id, get(id, 'webhook')[1], function(webhook)
-    webhook.state, webhook.attempts, webhook.status, webhook.error = 'pending', 0, 0, ''
-    settle(id, webhook.host)
-  end)
-  untell(id)
-  set(id, 'refusals', 0, 'losses', 0, 'status', 0, 'error', '', 'started', '', 'ended', '')
-  wait(id, now, now)
-  return {'yes', unpack(record(id))}
+  if again then
+    withdraw(id)
+  end
+  return {again and 'yes' or 'no', unpack(record(id))}
 end
 
 function todo.delete(o, id)
@@ -389,6 +450,9 @@ function todo.delete(o, id)
     return 0
   end
   forget(id)
+  if batches.is(id) then
+    batches.change(id, 'forget')
+  end
   return 1
 end
 
@@ -412,7 +476,11 @@ function todo.sweep(now, lost, once, waited)
     if state == 'queued' then
       leave(id)
       finish(id, 'expired', waited, 0, now)
-    elseif gone == '1' and not (text and cjson.decode(text).state == 'pending' and ended + LONGEST_S > tonumber(now)) then
+    elseif gone == '1' and text and cjson.decode(text).state == 'pending' and ended + LONGEST_S > tonumber(now) then
+      expire(id, now + keep_s)  -- it is known until its webhook is over
+    elseif batches.is(id) then
+      batches.over(id, gone, now, keep_s)
+    elseif gone == '1' then
       forget(id)
     else
       call('DEL', key('request', id), key('result', id), key('told', id))
@@ -471,5 +539,3 @@ function todo.webhook_done(id, ends, attempts, state, status, why, due)
   end
   return 1
 end
-
-return todo[ARGV[1]](unpack(ARGV, 2))

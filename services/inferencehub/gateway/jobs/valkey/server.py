@@ -23,7 +23,11 @@ from inferencehub.core.values.errors import HubError, Kind
 
 logger = logging.getLogger(__name__)
 
-SCRIPT = files("inferencehub.gateway.jobs.valkey").joinpath("jobs.lua").read_bytes()
+PARTS = [
+    files("inferencehub.gateway.jobs.valkey").joinpath(part).read_bytes()
+    for part in ("jobs.lua", "batches.lua")
+]
+SCRIPT = b"\n".join(PARTS)
 SHA = sha1(SCRIPT, usedforsecurity=False).hexdigest()
 CONNECT_S, ANSWER_S = 2.0, 5.0
 MOST_AT_ONCE = 500  # steps of a message

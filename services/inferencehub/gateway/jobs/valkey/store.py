@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
-from urllib.parse import quote, unquote
-
-import msgspec
+from urllib.parse import unquote
 
 from inferencehub.gateway.jobs.record import Claim, JobRecord, NewJob, Place, Result, State
 from inferencehub.gateway.jobs.store import (
@@ -17,12 +14,11 @@ from inferencehub.gateway.jobs.store import (
     Attempt,
     Waiting,
     gone,
-    key_reused,
     no_job,
     not_to_retry,
-    too_many,
 )
-from inferencehub.gateway.jobs.valkey.rows import claim_of, record_of
+from inferencehub.gateway.jobs.valkey.batches import ValkeyBatches, check_said
+from inferencehub.gateway.jobs.valkey.rows import claim_of, fields_of, name, record_of, there
 from inferencehub.gateway.jobs.valkey.server import UNKNOWN, Server
 from inferencehub.gateway.jobs.valkey.webhooks import ValkeyWebhooks
 
@@ -43,6 +39,7 @@ class ValkeyStore:
         self.durability = UNKNOWN
         self._most = most
         self._server = Server(url, prefix, authorities)
+        self.batches = ValkeyBatches(self._server, most)
         self.webhooks = ValkeyWebhooks(self._server)
 
     async def start(self) -> None:
@@ -55,31 +52,10 @@ class ValkeyStore:
 
     async def add(self, job: NewJob) -> JobRecord:
         """See `Store`."""
-        fields: dict[str, str | float] = {
-            "owner": job.owner,
-            "l": name(job.lane),
-            "model": job.model,
-            "version": job.version,
-            "lane": job.lane,
-            "rows": job.rows,
-            "caller": job.caller,
-            "tenant": job.tenant,
-            "priority": job.priority,
-            "weight": job.weight,
-            "created": job.created,
-            "not_before": job.not_before,
-            "keep_s": job.keep_s,
-        }
-        if job.webhook is not None:
-            fields["webhook"] = msgspec.json.encode(job.webhook).decode()
-        flat: list[str | float] = [part for field in fields.items() for part in field]
         owner, key = name(job.owner), name(job.key)
-        step = ("add", self._most, job.created, owner, key, job.digest, job.id, job.request, *flat)
+        step = ("add", self._most, job.created, owner, key, job.digest, job.id, job.request, *fields_of(job))
         said, *found = await self._server.do(*step)
-        if said == b"reused":
-            raise key_reused(job.key, found[0].decode())
-        if said == b"full":
-            raise too_many(self._most)
+        check_said(said, found, job, self._most)
         return record_of(found)
 
     async def claim(self, places: Mapping[str, Place], lease_s: float, now: float) -> list[Claim]:
@@ -158,6 +134,7 @@ class ValkeyStore:
         lost, over = await self._server.do("sweep", now, LOST, ONCE, WAITED_TOO_LONG)
         while over >= MOST_OVER:
             _, over = await self._server.do("sweep", now, LOST, ONCE, WAITED_TOO_LONG)
+        await self.batches.sweep(now)
         if self.durability == UNKNOWN:  # it was not there at the start
             self.durability = await self._server.open()
         return int(lost)
@@ -166,19 +143,3 @@ class ValkeyStore:
         """See `Store`."""
         rows = await self._server.do("waiting", now)
         return {unquote(lane.decode()): Waiting(int(jobs), float(oldest)) for lane, jobs, oldest in rows}
-
-
-def name(text: str) -> str:
-    """A name as a part of a key, without ':'."""
-    return quote(text, safe="")
-
-
-def there(id: str, row: Sequence[Any]) -> JobRecord:
-    """A row as a record.
-
-    Raises:
-        HubError: NOT_FOUND if it is empty.
-    """
-    if not row:
-        raise no_job(id)
-    return record_of(row)

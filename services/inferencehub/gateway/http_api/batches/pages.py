@@ -1,0 +1,86 @@
+"""The page that makes a batch of a file. All others of a batch are those of jobs."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from inferencehub.gateway.calls.call_limits import CallLimits
+from inferencehub.gateway.calls.exchange import Exchange
+from inferencehub.gateway.calls.submit import Calls
+from inferencehub.gateway.http_api.batches.checks import Checks
+from inferencehub.gateway.http_api.batches.upload import Uploads
+from inferencehub.gateway.http_api.jobs.front import JobFront
+from inferencehub.gateway.http_api.jobs.job_json import job_fields
+from inferencehub.gateway.http_api.jobs.pages import JOBS
+from inferencehub.gateway.http_api.jobs.request import job_headers, number
+from inferencehub.gateway.http_api.page import json
+from inferencehub.gateway.http_api.routes import endpoints
+from inferencehub.gateway.jobs.batch import MOST_ITEMS
+from inferencehub.gateway.jobs.submit import Jobs
+from inferencehub.gateway.metrics import FrontMetrics
+from inferencehub.gateway.settings import GatewaySettings
+
+LIMIT = b"x-request-timeout-ms"
+
+
+class BatchPages:
+    """The endpoint.
+
+    Args:
+        jobs: the jobs.
+        uploads: makes batches.
+        longest_ms: that an item may say it runs at most.
+    """
+
+    def __init__(self, jobs: Jobs, uploads: Uploads, longest_ms: int) -> None:
+        self._jobs = jobs
+        self._uploads = uploads
+        self._longest_ms = longest_ms
+
+    def routes(self) -> list[BaseRoute]:
+        """The Starlette routes."""
+        return [Route(JOBS, self.make, methods=["POST"])]
+
+    async def make(self, request: Request) -> Response:
+        """POST /v2/jobs: a file of items becomes a batch. The content type is not looked at.
+
+        Raises:
+            HubError: as `Uploads.make`; BAD_INPUT for a header that is not as expected.
+        """
+        exchange: Exchange = request.state.exchange
+        head = dict(request.headers.raw)
+        said = job_headers(head)
+        limit_ms = number(head, LIMIT, 1, self._longest_ms)
+        exchange.limit_s = None if limit_ms is None else limit_ms / 1000
+        fields = {LIMIT: head[LIMIT]} if LIMIT in head else {}
+        record = await self._uploads.make(exchange, await request.body(), said, fields)
+        answer = json(job_fields(record))
+        answer.status_code = 200 if record.state.ended else 202
+        answer.headers["location"] = f"{JOBS}/{record.id}"
+        answer.headers["retry-after"] = "1"
+        answer.headers["hub-durability"] = self._jobs.store.durability
+        return answer
+
+
+def with_batches(front: JobFront, calls: Calls, settings: GatewaySettings, metrics: FrontMetrics) -> JobFront:
+    """The jobs of a gateway, with the page that makes batches.
+
+    Args:
+        front: its jobs.
+        calls: those of its other fronts. Items pass the same stages, but for limits, which count a batch as one call.
+        settings: how large a batch may be.
+        metrics: those of jobs.
+    """
+    jobs, held = front.jobs, calls.table.bytes_held
+    limits = [stage for stage in calls.stages if isinstance(stage, CallLimits)]
+    others = [stage for stage in calls.stages if not isinstance(stage, CallLimits)]
+    checked = Calls(calls.table, calls.unknown, calls.settings, others)
+    checks = Checks(endpoints(checked), calls, metrics, held, front.threads)
+    most = min(MOST_ITEMS, settings.jobs_queue_length)
+    uploads = Uploads(
+        jobs, checks, limits[0] if limits else None, held, front.threads, front.deferral.targets, most
+    )
+    front.routes += BatchPages(jobs, uploads, settings.max_timeout_ms).routes()
+    return front

@@ -1,0 +1,56 @@
+"""The result of a batch: a line of JSON for each item.
+
+Specification: the output file of OpenAI's Batch API. The body of a response is the JSON that a call would have got; text,
+such as events, is a string of it; all else is base64, with the headers that are needed to read it.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import msgspec
+
+from inferencehub.gateway.jobs.batch import Batches, ItemAnswer
+from inferencehub.gateway.jobs.record import Result
+from inferencehub.gateway.json_codec.answer_json import encode
+from inferencehub.gateway.json_codec.binary import JSON_SIZE
+
+BINARY_HEADERS = (b"content-type", JSON_SIZE.lower())
+
+
+async def pages_of(batches: Batches, owner: str, id: str, page: list[ItemAnswer]) -> AsyncIterator[bytes]:
+    """The lines of a batch, a page of the store at a time; `page` is the first."""
+    while page:
+        last = page[-1].id
+        yield lines_of(page)
+        page = await batches.answers(owner, id, last)
+
+
+def lines_of(answers: Sequence[ItemAnswer]) -> bytes:
+    """One line for each answer."""
+    return b"".join([encode(shown(one)) + b"\n" for one in answers])
+
+
+def shown(answer: ItemAnswer) -> dict[str, Any]:
+    """An answer as its line has it. `error` is only for items that have no response."""
+    result, error = answer.result, None
+    if result is None:
+        error = {"code": answer.state.value, "message": answer.error}
+    response = (
+        None if result is None else {"status_code": result.status, "request_id": answer.id, **body_of(result)}
+    )
+    return {"id": answer.id, "custom_id": answer.custom_id, "response": response, "error": error}
+
+
+def body_of(result: Result) -> dict[str, Any]:
+    """The body of a result, and what is needed to read it."""
+    headers = dict(line.split(b": ", 1) for line in result.lines.split(b"\r\n") if line)
+    kind = headers.get(b"content-type", b"")
+    if kind.startswith(b"application/json") and b"\n" not in result.body:
+        return {"body": msgspec.Raw(result.body)}
+    if kind.startswith((b"application/json", b"text/")):
+        return {"body": result.body.decode(errors="replace")}
+    told = {name.decode(): headers[name].decode("latin-1") for name in BINARY_HEADERS if name in headers}
+    return {"body": b64encode(result.body).decode(), "encoding": "base64", "headers": told}
