@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from inferencehub.gateway.jobs.packing import packed_job, packed_result, unpacked_claims, unpacked_result
 from inferencehub.gateway.jobs.record import Claim, JobRecord, NewJob, Place, Result, State, lane_of
 from inferencehub.gateway.jobs.sqlite import ends, turns, webhooks
 from inferencehub.gateway.jobs.sqlite.database import Database
@@ -53,6 +54,7 @@ class SqliteStore:
 
     async def add(self, job: NewJob) -> JobRecord:
         """See `Store`."""
+        job = await packed_job(job)
 
         def work(db: sqlite3.Connection) -> JobRecord:
             if job.key:
@@ -84,7 +86,7 @@ class SqliteStore:
 
         claims = await self._database.do(work)
         self._waiting -= len(claims)
-        return claims
+        return await unpacked_claims(claims)
 
     async def renew(self, attempts: Sequence[Attempt], lease_s: float, now: float) -> set[Attempt]:
         """See `Store`."""
@@ -99,7 +101,8 @@ class SqliteStore:
         self, id: str, attempt: int, state: State, error: str, result: Result, now: float
     ) -> bool:
         """See `Store`."""
-        return await self._database.do(lambda db: ends.finish(db, id, attempt, state, error, result, now))
+        kept = await packed_result(result)
+        return await self._database.do(lambda db: ends.finish(db, id, attempt, state, error, kept, now))
 
     async def put_back(
         self, id: str, attempt: int, not_before: float, lost: int, refused: int, now: float
@@ -121,7 +124,7 @@ class SqliteStore:
                 raise gone(there)
             return Result(there.status, *row)
 
-        return await self._database.do(work)
+        return await unpacked_result(await self._database.do(work))
 
     async def listed(self, owner: str, state: str, model: str, most: int, before: str) -> list[JobRecord]:
         """See `Store`."""

@@ -8,6 +8,7 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
+from inferencehub.gateway.jobs.packing import packed_job, packed_result, unpacked_claims, unpacked_result
 from inferencehub.gateway.jobs.record import Claim, JobRecord, NewJob, Place, Result, State
 from inferencehub.gateway.jobs.store import (
     CANCELLED,
@@ -55,6 +56,7 @@ class ValkeyStore:
 
     async def add(self, job: NewJob) -> JobRecord:
         """See `Store`."""
+        job = await packed_job(job)
         fields: dict[str, str | float] = {
             "owner": job.owner,
             "l": name(job.lane),
@@ -85,7 +87,8 @@ class ValkeyStore:
     async def claim(self, places: Mapping[str, Place], lease_s: float, now: float) -> list[Claim]:
         """See `Store`."""
         flat = [part for lane, (rows, once) in places.items() for part in (name(lane), rows, int(once))]
-        return [claim_of(row) for row in await self._server.do("claim", now + lease_s, now, *flat)]
+        rows = await self._server.do("claim", now + lease_s, now, *flat)
+        return await unpacked_claims(map(claim_of, rows))
 
     async def renew(self, attempts: Sequence[Attempt], lease_s: float, now: float) -> set[Attempt]:
         """See `Store`."""
@@ -97,8 +100,8 @@ class ValkeyStore:
         self, id: str, attempt: int, state: State, error: str, result: Result, now: float
     ) -> bool:
         """See `Store`."""
-        answer = (result.status, result.lines, result.body)
-        return bool(await self._server.do("finish", now, id, attempt, state.value, error, *answer))
+        kept = await packed_result(result)
+        return bool(await self._server.do("finish", now, id, attempt, state.value, error, *kept))
 
     async def put_back(
         self, id: str, attempt: int, not_before: float, lost: int, refused: int, now: float
@@ -117,7 +120,7 @@ class ValkeyStore:
         lines, body = found[1]
         if lines is None:
             raise gone(record)
-        return Result(record.status, lines, body)
+        return await unpacked_result(Result(record.status, lines, body))
 
     async def listed(self, owner: str, state: str, model: str, most: int, before: str) -> list[JobRecord]:
         """See `Store`."""
