@@ -39,7 +39,7 @@ class NewItem(NamedTuple):
 
 
 class ItemAnswer(NamedTuple):
-    """How an item has ended; `result` is None if it has none."""
+    """How an item has ended; `result` is None if it has none, else as it is kept: see `packing.unpacked_result`."""
 
     id: str
     custom_id: str

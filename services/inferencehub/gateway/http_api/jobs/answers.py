@@ -7,12 +7,13 @@ such as events, is a string of it; all else is base64, with the headers that are
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
 
-from inferencehub.gateway.jobs.batch import Batches, ItemAnswer
+from inferencehub.gateway.jobs.batch import PAGE_BYTES, Batches, ItemAnswer
+from inferencehub.gateway.jobs.packing import unpacked_result
 from inferencehub.gateway.jobs.record import Result
 from inferencehub.gateway.json_codec.answer_json import encode
 from inferencehub.gateway.json_codec.binary import JSON_SIZE
@@ -21,16 +22,21 @@ BINARY_HEADERS = (b"content-type", JSON_SIZE.lower())
 
 
 async def pages_of(batches: Batches, owner: str, id: str, page: list[ItemAnswer]) -> AsyncIterator[bytes]:
-    """The lines of a batch, a page of the store at a time; `page` is the first."""
+    """The lines of a batch, read by pages of the store, of which `page` is the first.
+
+    A small page may have large answers, which are kept compressed: so few of them are in memory at a time.
+    """
+    lines = bytearray()
     while page:
-        last = page[-1].id
-        yield lines_of(page)
-        page = await batches.answers(owner, id, last)
-
-
-def lines_of(answers: Sequence[ItemAnswer]) -> bytes:
-    """One line for each answer."""
-    return b"".join([encode(shown(one)) + b"\n" for one in answers])
+        for answer in page:
+            if answer.result is not None:
+                answer = answer._replace(result=await unpacked_result(answer.result))
+            lines += encode(shown(answer)) + b"\n"
+            if len(lines) >= PAGE_BYTES:
+                yield bytes(lines)
+                lines.clear()
+        page = await batches.answers(owner, id, page[-1].id)
+    yield bytes(lines)
 
 
 def shown(answer: ItemAnswer) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from inferencehub.gateway.calls.exchange import Exchange
 from inferencehub.gateway.http_api.call import LARGE_JSON, Endpoint, HttpCall
 from inferencehub.gateway.http_api.jobs.job_json import job_json
 from inferencehub.gateway.http_api.jobs.request import KEPT, JobHeaders, Kept, job_headers, preference_of
+from inferencehub.gateway.http_api.jobs.timing import timed
 from inferencehub.gateway.http_api.response import JSON, NO_SNIFFING, Content
 from inferencehub.gateway.jobs.record import JobRecord, NewJob, Webhook
 from inferencehub.gateway.jobs.store import gone
@@ -149,7 +150,7 @@ class Deferred:
             record = await jobs.wait(owner, record.id, self._wait_s)
         if record.status:
             status, lines, body = await jobs.store.result(owner, record.id)
-            call.send(status, lines + location(record) + NO_SNIFFING, (body,))
+            call.send(status, timed(lines, record) + location(record) + NO_SNIFFING, (body,))
         elif record.state.ended:
             raise gone(record)
         else:

@@ -11,6 +11,7 @@ from inferencehub.core.values.errors import HubError, Kind, bad_input, listed
 from inferencehub.gateway.http_api.jobs.answers import pages_of
 from inferencehub.gateway.http_api.jobs.deferral import LONGEST_WAIT_S, owner_of
 from inferencehub.gateway.http_api.jobs.job_json import job_fields
+from inferencehub.gateway.http_api.jobs.timing import timed
 from inferencehub.gateway.http_api.page import caller_of, header_list, json
 from inferencehub.gateway.jobs.record import JobRecord, State
 from inferencehub.gateway.jobs.store import gone, no_job
@@ -102,7 +103,7 @@ class JobPages:
             raise gone(record)
         status, lines, body = await self.jobs.store.result(*asked(request))
         answer = Response(body, status)
-        answer.raw_headers = [(name, value) for name, value in header_list(lines)]
+        answer.raw_headers = [(name, value) for name, value in header_list(timed(lines, record))]
         return answer
 
     async def _answers(self, owner: str, id: str) -> Response:

@@ -15,6 +15,7 @@ from inferencehub.gateway.jobs.batch import (
     items_of,
     not_open,
 )
+from inferencehub.gateway.jobs.packing import packed_items
 from inferencehub.gateway.jobs.record import JobRecord, NewJob, Result, State
 from inferencehub.gateway.jobs.sqlite import counts, ends, telling, turns, webhooks
 from inferencehub.gateway.jobs.sqlite.database import Database
@@ -57,10 +58,11 @@ class SqliteBatches:
 
     async def put(self, id: str, items: Sequence[NewItem], now: float) -> None:
         """See `Batches`."""
+        items = await packed_items(items)
+        waiting = sum(one.refusal is None for one in items)
 
         def work(db: sqlite3.Connection) -> None:
             check_open(db, id)
-            waiting = sum(one.refusal is None for one in items)
             self._queue.check(waiting)
             query = "UPDATE batches SET total = total + ?, touched = ? WHERE id = ?"
             db.execute(query, (len(items), now, id))

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from inferencehub.gateway.jobs.batch import is_batch
+from inferencehub.gateway.jobs.packing import packed_job, packed_result, unpacked_claims, unpacked_result
 from inferencehub.gateway.jobs.record import Claim, JobRecord, NewJob, Place, Result, State, lane_of
 from inferencehub.gateway.jobs.sqlite import counts, ends, telling, turns, webhooks
 from inferencehub.gateway.jobs.sqlite.batches import SqliteBatches, same_as
@@ -53,6 +54,7 @@ class SqliteStore:
 
     async def add(self, job: NewJob) -> JobRecord:
         """See `Store`."""
+        job = await packed_job(job)
 
         def work(db: sqlite3.Connection) -> JobRecord:
             if same := same_as(db, job):
@@ -79,7 +81,7 @@ class SqliteStore:
 
         claims = await self._database.do(work)
         self._queue.waiting -= len(claims)
-        return claims
+        return await unpacked_claims(claims)
 
     async def renew(self, attempts: Sequence[Attempt], lease_s: float, now: float) -> set[Attempt]:
         """See `Store`."""
@@ -94,7 +96,8 @@ class SqliteStore:
         self, id: str, attempt: int, state: State, error: str, result: Result, now: float
     ) -> bool:
         """See `Store`."""
-        return await self._database.do(lambda db: ends.finish(db, id, attempt, state, error, result, now))
+        kept = await packed_result(result)
+        return await self._database.do(lambda db: ends.finish(db, id, attempt, state, error, kept, now))
 
     async def put_back(
         self, id: str, attempt: int, not_before: float, lost: int, refused: int, now: float
@@ -124,7 +127,7 @@ class SqliteStore:
                 raise gone(there)
             return Result(there.status, *row)
 
-        return await self._database.do(work)
+        return await unpacked_result(await self._database.do(work))
 
     async def listed(self, owner: str, state: str, model: str, most: int, before: str) -> list[JobRecord]:
         """See `Store`."""

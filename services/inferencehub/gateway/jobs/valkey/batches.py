@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from inferencehub.gateway.jobs.batch import OPEN_S, PAGE_BYTES, PAGE_ITEMS, ItemAnswer, NewItem, not_open
+from inferencehub.gateway.jobs.packing import packed_items
 from inferencehub.gateway.jobs.record import JobRecord, NewJob, Result, State
 from inferencehub.gateway.jobs.store import CANCELLED, gone, key_reused, too_many
 from inferencehub.gateway.jobs.valkey.rows import fields_of, name, record_of, there
@@ -35,6 +36,7 @@ class ValkeyBatches:
 
     async def put(self, id: str, items: Sequence[NewItem], now: float) -> None:
         """See `Batches`."""
+        items = await packed_items(items)
         for at in range(0, len(items), MOST_PUT):
             rows = [row_of(one) for one in items[at : at + MOST_PUT]]
             flat = [part for row in rows for part in row]

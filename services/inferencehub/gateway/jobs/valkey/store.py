@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from urllib.parse import unquote
 
+from inferencehub.gateway.jobs.packing import packed_job, packed_result, unpacked_claims, unpacked_result
 from inferencehub.gateway.jobs.record import Claim, JobRecord, NewJob, Place, Result, State
 from inferencehub.gateway.jobs.store import (
     CANCELLED,
@@ -52,6 +53,7 @@ class ValkeyStore:
 
     async def add(self, job: NewJob) -> JobRecord:
         """See `Store`."""
+        job = await packed_job(job)
         owner, key = name(job.owner), name(job.key)
         step = ("add", self._most, job.created, owner, key, job.digest, job.id, job.request, *fields_of(job))
         said, *found = await self._server.do(*step)
@@ -61,7 +63,8 @@ class ValkeyStore:
     async def claim(self, places: Mapping[str, Place], lease_s: float, now: float) -> list[Claim]:
         """See `Store`."""
         flat = [part for lane, (rows, once) in places.items() for part in (name(lane), rows, int(once))]
-        return [claim_of(row) for row in await self._server.do("claim", now + lease_s, now, *flat)]
+        rows = await self._server.do("claim", now + lease_s, now, *flat)
+        return await unpacked_claims(map(claim_of, rows))
 
     async def renew(self, attempts: Sequence[Attempt], lease_s: float, now: float) -> set[Attempt]:
         """See `Store`."""
@@ -73,7 +76,8 @@ class ValkeyStore:
         self, id: str, attempt: int, state: State, error: str, result: Result, now: float
     ) -> bool:
         """See `Store`."""
-        answer = (result.status, result.lines, result.body, result.streamed)
+        kept = await packed_result(result)
+        answer = (kept.status, kept.lines, kept.body, kept.streamed)
         return bool(await self._server.do("finish", now, id, attempt, state.value, error, *answer))
 
     async def put_back(
@@ -105,7 +109,7 @@ class ValkeyStore:
         lines, body = found[1]
         if lines is None:
             raise gone(record)
-        return Result(record.status, lines, body)
+        return await unpacked_result(Result(record.status, lines, body))
 
     async def listed(self, owner: str, state: str, model: str, most: int, before: str) -> list[JobRecord]:
         """See `Store`."""
