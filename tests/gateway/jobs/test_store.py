@@ -32,7 +32,7 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path, valkey: Valkey) 
     if request.param == "sqlite":
         made = SqliteStore(str(tmp_path / "made" / "jobs.db"), MOST)
     else:
-        made = ValkeyStore(valkey.url, MOST, f"{{{token_hex(4)}}}:")
+        made = ValkeyStore(valkey.url, MOST, prefix=f"{{{token_hex(4)}}}:")
     await made.start()
     yield made
     await made.stop()
