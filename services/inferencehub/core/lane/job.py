@@ -76,8 +76,9 @@ class Job:
             `received` stays.
 
     `has_parts` is True if its caller has some of several answers already, so that the job cannot run again. `losses` is
-    the number of pods that were lost while they ran the job, and `losses_before` of those before it came here. `credit` is called with the weights of answers that have
-    reached the caller, if the model gives several; its slot sets it (`sink.py`). `waited` is the time in seconds that
+    the number of pods that were lost while they ran the job, here or before it came here. `counted` is True if its caller
+    counts them, and decides about a second run: the lane begins none. `credit` is called with the weights of answers that
+    have reached the caller, if the model gives several; its slot sets it (`sink.py`). `waited` is the time in seconds that
     the job spent in the lane. `trip` describes its batch, once the job is answered. `flow` says whose job it is where
     callers are asked who they are; `turn`, `ends` and `share` are those of its queue. `tell` is called with how far its run
     is, from 0 to 1, if somebody wants to know.
@@ -87,6 +88,7 @@ class Job:
         "_key",
         "alone",
         "arrived",
+        "counted",
         "credit",
         "deadline",
         "dropped",
@@ -95,7 +97,6 @@ class Job:
         "has_parts",
         "left_before",
         "losses",
-        "losses_before",
         "members",
         "received",
         "request",
@@ -118,8 +119,8 @@ class Job:
         self.deadline = (
             members[0].deadline if len(members) == 1 else max([member.deadline for member in members])
         )
-        self.alone = self.has_parts = False
-        self.losses = self.losses_before = self.left_before = 0
+        self.alone = self.has_parts = self.counted = False
+        self.losses = self.left_before = 0
         self.turn = self.ends = 0.0
         self.flow: Flow | None = None
         self.share: Share | None = None

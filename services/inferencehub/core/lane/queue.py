@@ -65,7 +65,7 @@ class Queue:
         return HubError(Kind.BUSY, f"model '{job.request.model}' is busy: {sentence}")
 
     def push(self, job: Job) -> None:
-        """Add a job.
+        """Add a job. One that was lost before it came here waits with those that were lost here.
 
         Raises:
             HubError: BUSY if the queue is full.
@@ -78,7 +78,7 @@ class Queue:
         else:
             self._clock += 1
             job.turn = self._clock
-            self.jobs.append(job)
+            (self.lost if job.losses else self.jobs).append(job)
         self.rows += job.rows
 
     def _push_fairly(self, job: Job, flow: Flow) -> None:
@@ -92,7 +92,7 @@ class Queue:
         job.share = share
         job.turn = self._turn_of(flow)
         share.ends = job.ends = job.turn + job.rows / flow.weight
-        jobs = self.jobs
+        jobs = self.lost if job.losses else self.jobs
         if not jobs or jobs[-1].turn <= job.turn:
             jobs.append(job)
         else:

@@ -20,7 +20,8 @@ def may_run_again(batch: Batch, failure: NotAnswered, at_most_once: bool, budget
 
     - REFUSED work never started: it always goes back.
     - LOST work goes back once, to run by itself. The retry budget pays for each second run that is lost as well; while
-      it is empty, lost work does not go back. Lost work never goes back if the model must not run twice.
+      it is empty, lost work does not go back. Lost work never goes back if the model must not run twice, or if its
+      caller counts what is lost: that must be written down before the second run begins.
     - FAILED work goes back only from a merged batch, to run alone, and never if the model must not run twice.
     - A job that has some of several answers never goes back: its caller would get them twice.
     """
@@ -35,20 +36,15 @@ def may_run_again(batch: Batch, failure: NotAnswered, at_most_once: bool, budget
             verdicts.append(False)
         else:
             job.losses += 1
-            if losses_of(job) >= MOST_LOSSES:
+            if job.losses >= MOST_LOSSES:
                 budget.spend()
-            verdicts.append(losses_of(job) < MOST_LOSSES and budget.saved >= 1.0)
+            verdicts.append(job.losses < MOST_LOSSES and budget.saved >= 1.0 and not job.counted)
     return verdicts
-
-
-def losses_of(job: Job) -> int:
-    """Pods that were lost while they ran a job, here or before it came here."""
-    return job.losses + job.losses_before
 
 
 def why_not(job: Job, failure: NotAnswered) -> HubError:
     """The error of a job that does not run again: the failure's, or that the job has cost enough pods."""
-    if losses_of(job) < MOST_LOSSES:
+    if job.losses < MOST_LOSSES:
         return failure.error
     detail = (
         f"model '{job.request.model}': {MOST_LOSSES} pods were lost while they ran this request, the second "

@@ -28,8 +28,9 @@ class Exchange:
     "ok", or the label of an error. `action` is what the call does, None for what everybody may do, `caller` is who makes
     it, and `metered` are the limits that count it. `peer` is the other end of its connection. `most_bytes` is the largest body
     that the caller may send, None for that of everybody. `deferred` keeps a call that has been admitted in place of running
-    it; it gets the version that the caller names, and the rows. `losses` is the number of pods that were lost with it before.
-    `tell` is called with how far its run is, from 0 to 1, if somebody wants to know.
+    it; it gets the version that the caller names, and the rows. `losses` is None, or the number of pods that were lost with
+    it before, if its caller counts them (see `Job.counted`). `tell` is called with how far its run is, from 0 to 1, if
+    somebody wants to know.
     """
 
     __slots__ = (
@@ -73,7 +74,7 @@ class Exchange:
         self.patience = 0
         self.size = 0
         self.left = False
-        self.losses = 0
+        self.losses: int | None = None
         self.kind = "ok"
         self.lane: ModelLane | None = None
         self.job: Job | None = None

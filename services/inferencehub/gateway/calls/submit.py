@@ -197,8 +197,9 @@ class Calls:
             member = Member(rows, exchange.deadline, exchange.id, caller.id, caller.tenant)
             job = Job(request, rows, (member,), monotonic())
             job.flow, job.tell = caller.flow, exchange.tell
-            if exchange.losses:  # it may be the cause, so it runs alone
-                job.losses_before, job.alone = exchange.losses, True
+            if exchange.losses is not None:
+                job.losses, job.counted = exchange.losses, True
+                job.alone = exchange.losses > 0  # it may be the cause
             exchange.job = job
             lane.accept(job, sink, exchange.patience)
         except HubError:

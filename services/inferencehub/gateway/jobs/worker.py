@@ -131,11 +131,11 @@ class Worker:
         task.add_done_callback(self._finishing.discard)
 
     async def _finish(self, one: Running, outcome: Outcome) -> None:
-        """Put an outcome into the store. While that fails, it is held, and tried again until the lease is over."""
-        claim, began = one.claim, monotonic()
+        """Put an outcome into the store. While the store does not answer, it is held: the lease may hold as long."""
+        claim = one.claim
         if outcome.slot_s:
             self._backlog.ran(claim.lane, outcome.slot_s)
-        while monotonic() - began < LEASE_S:
+        while one in self.running:
             try:
                 await self._put(claim, outcome)
                 break
@@ -152,7 +152,7 @@ class Worker:
     async def _put(self, claim: Claim, outcome: Outcome) -> None:
         """Keep a result, or let the job wait again."""
         now = time()
-        if outcome.refused:
+        if outcome.refused and not outcome.lost:
             self._rests[claim.lane] = monotonic() + REST_S
         again = outcome.refused and not (claim.once and outcome.ran)
         counts = not outcome.busy and not outcome.lost  # as an attempt in which nothing ran
@@ -179,12 +179,13 @@ class Worker:
 
     async def _keep(self) -> None:
         """Renew leases, take back those of gateways that were lost, and see what waits."""
-        renewed = seen = monotonic()
+        # By the clock of leases, which goes on while the machine sleeps.
+        renewed, seen = time(), monotonic()
         while True:
             try:
-                if monotonic() - renewed >= RENEW_S:
-                    renewed = monotonic()
+                if abs(time() - renewed) >= RENEW_S:
                     await self._renew()
+                    renewed = time()
                 self.leases_lost += await self.store.sweep(time())
                 self.waiting, seen = await self.store.waiting(time()), monotonic()
                 self._works()

@@ -138,7 +138,10 @@ def outcome_of(call: JobCall, result: Result) -> Outcome:
         cut = CUT if exchange.kind != "ok" else "" if result.status == 200 else TOO_LARGE
         slot_s = 0.0 if job is None else slot_seconds(job)
         return Outcome(result, cut, refused=False, ran=True, lost=0, slot_s=slot_s)
-    lost = 0 if job is None else max(job.losses, int(job.has_parts and failure.kind is Kind.NOT_READY))
+    before = exchange.losses or 0
+    lost = (
+        0 if job is None else max(job.losses - before, int(job.has_parts and failure.kind is Kind.NOT_READY))
+    )
     return Outcome(
         result,
         failure.detail,

@@ -16,12 +16,16 @@
 --   owned:<owner>        sorted set of an owner's jobs, by id; of those of batches, only the batch
 --   webhooks:<host>      sorted set of jobs whose webhook is to be delivered there, by when
 --   webhooks             sorted set of these hosts, by when to look at them
+--   void:<claim>         a claim that was taken back, and takes nothing any more
+--   swept                when leases were last looked at, by the server's clock
 --
 -- What is only for batches is in batches.lua, which is loaded behind this file.
 --
 -- Owners, lanes and idempotency keys come in a form without ':'; 'l', 'o' and 'k' of a job are its own so.
 
 local PRIORITIES, MOST_MOVED = 9, 1000
+local MOST_SILENT_S = 3 -- between two looks at leases; gateways look each second
+local VOID_S = 3600
 local MOST_LOSSES = 2
 local LONGEST_S = 86400
 local RECORD = {'id', 'model', 'version', 'state', 'priority', 'attempts', 'created', 'not_before', 'started', 'ended',
@@ -252,8 +256,11 @@ function todo.add(most, now, o, k, digest, id, request, ...)
   return {'kept', unpack(record(id))}
 end
 
--- lease, now, lane, rows, whether they must not run twice, ...
-function todo.claim(until_, now, ...)
+-- name of the claim, lease, now, lane, rows, whether they must not run twice, ...
+function todo.claim(claim_, until_, now, ...)
+  if call('EXISTS', key('void', claim_)) == 1 then
+    return {}
+  end
   move_due(now)
   local claims, places = {}, {...}
   for place = 1, #places, 3 do
@@ -267,7 +274,7 @@ function todo.claim(until_, now, ...)
       leave(id)
       call('ZREM', key('expires'), id)
       call('HINCRBY', key('job', id), 'attempts', 1)
-      set(id, 'state', 'running', 'started', now, 'once', once)
+      set(id, 'state', 'running', 'started', now, 'once', once, 'claim', claim_)
       if batches.of(id) then
         batches.started(batches.of(id), now)
       end
@@ -284,13 +291,25 @@ function todo.claim(until_, now, ...)
   return claims
 end
 
+-- What a claim took runs nowhere, and a claim that comes later takes nothing: who made it has got no answer.
+function todo.unclaim(now, claim_)
+  call('SET', key('void', claim_), 1, 'EX', VOID_S)
+  for _, id in ipairs(call('ZRANGE', key('leases'), 0, -1)) do
+    if get(id, 'claim')[1] == claim_ then
+      wait(id, now, now)
+    end
+  end
+  return 1
+end
+
+-- A lease is never made shorter: what a server that stood still has read it may do in any order.
 -- lease, id, attempt, ...
 function todo.renew(lease, ...)
   local held, attempts = {}, {...}
   for place = 1, #attempts, 2 do
     local id = attempts[place]
     if holds(id, attempts[place + 1]) then
-      call('ZADD', key('leases'), lease, id)
+      call('ZADD', key('leases'), 'GT', lease, id)
       table.insert(held, id)
       table.insert(held, attempts[place + 1])
     end
@@ -456,9 +475,24 @@ function todo.delete(o, id)
   return 1
 end
 
+-- While the server could not be asked, no lease could be renewed: that time does not count.
+local function stand_still()
+  local seconds, micros = unpack(call('TIME'))
+  local at, before = seconds + micros / 1e6, call('GET', key('swept'))
+  call('SET', key('swept'), string.format('%.3f', at))
+  local silent = before and at - before or 0
+  if silent > MOST_SILENT_S then
+    local leases = call('ZRANGE', key('leases'), 0, -1, 'WITHSCORES')
+    for place = 1, #leases, 2 do
+      call('ZADD', key('leases'), leases[place + 1] + silent, leases[place])
+    end
+  end
+end
+
 -- Take back what was lost, give up what waited too long, and forget what is old; how many were lost, and whether there may be
 -- more to forget.
 function todo.sweep(now, lost, once, waited)
+  stand_still()
   local ids = call('ZRANGEBYSCORE', key('leases'), '-inf', now, 'LIMIT', 0, MOST_MOVED)
   for _, id in ipairs(ids) do
     local attempt, only = unpack(get(id, 'attempts', 'once'))

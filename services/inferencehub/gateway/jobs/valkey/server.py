@@ -1,6 +1,8 @@
 """A connection to Valkey or Redis that runs our script. Steps that wait together are one message, and one answer.
 
 Nothing is sent twice by itself: what was sent may have been done. So the client's own retries are off, and who asks decides.
+While the server does not answer, one message at a time asks whether it is back, and all other steps fail at once: a server
+that stands still would make each of them wait, and do all of them once it goes on.
 """
 
 from __future__ import annotations
@@ -66,7 +68,8 @@ class Server:
         )
         self._asked: list[Asked] = []
         self._sending: set[asyncio.Task[None]] = set()
-        self._told = False  # whether the log has said that it does not answer
+        self._down = False  # whether the last message had no answer
+        self._in_flight = 0  # messages
 
     async def open(self) -> str:
         """Look whether the server is there and can be used; what it says of its durability.
@@ -111,6 +114,8 @@ class Server:
         Raises:
             HubError: NOT_READY if the server can't be reached, or fails.
         """
+        if self._down and self._in_flight:
+            raise unreachable(RedisError())
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._asked.append(Asked(step, future))
         if len(self._sending) < MOST_SENT:
@@ -130,6 +135,9 @@ class Server:
     async def _message(self) -> None:
         """Send what waits, and give results to those who asked."""
         asked, self._asked = self._asked[:MOST_AT_ONCE], self._asked[MOST_AT_ONCE:]
+        if not asked:  # they have failed meanwhile
+            return
+        self._in_flight += 1
         try:
             results = await self._execute([one.step for one in asked])
             missing = [place for place, result in enumerate(results) if isinstance(result, NoScriptError)]
@@ -138,12 +146,15 @@ class Server:
                 again = await self._execute([asked[place].step for place in missing])
                 for place, result in zip(missing, again, strict=True):
                     results[place] = result
-            self._told = False
+            self._down = False
         except (RedisError, OSError) as error:
-            if not self._told:  # why, which callers are not told
+            if not self._down:  # why, which callers are not told
                 logger.warning("the store of jobs does not answer", extra={"error": str(error)})
-                self._told = True
+                self._down = True
+            asked, self._asked = [*asked, *self._asked], []
             results = [error] * len(asked)
+        finally:
+            self._in_flight -= 1
         for one, result in zip(asked, results, strict=True):
             if one.future.done():
                 continue

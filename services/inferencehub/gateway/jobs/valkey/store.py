@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from secrets import token_hex
+from time import time
 from urllib.parse import unquote
 
+from inferencehub.core.values.errors import HubError
 from inferencehub.gateway.jobs.packing import packed_job, packed_result, unpacked_claims, unpacked_result
 from inferencehub.gateway.jobs.record import Claim, JobRecord, NewJob, Place, Result, State
 from inferencehub.gateway.jobs.store import (
@@ -42,6 +46,7 @@ class ValkeyStore:
         self._server = Server(url, prefix, authorities)
         self.batches = ValkeyBatches(self._server, most)
         self.webhooks = ValkeyWebhooks(self._server)
+        self._unsure = ""  # the claim that has no answer
 
     async def start(self) -> None:
         """See `Store`."""
@@ -49,6 +54,8 @@ class ValkeyStore:
 
     async def stop(self) -> None:
         """See `Store`."""
+        with suppress(HubError):  # the leases end
+            await self._take_back()
         await self._server.close()
 
     async def add(self, job: NewJob) -> JobRecord:
@@ -61,9 +68,12 @@ class ValkeyStore:
         return record_of(found)
 
     async def claim(self, places: Mapping[str, Place], lease_s: float, now: float) -> list[Claim]:
-        """See `Store`."""
+        """See `Store`. The server may have done, or may do later, what it gave no answer to: that is taken back first."""
+        await self._take_back()
         flat = [part for lane, (rows, once) in places.items() for part in (name(lane), rows, int(once))]
-        rows = await self._server.do("claim", now + lease_s, now, *flat)
+        self._unsure = token_hex(8)
+        rows = await self._server.do("claim", self._unsure, now + lease_s, now, *flat)
+        self._unsure = ""
         return await unpacked_claims(map(claim_of, rows))
 
     async def renew(self, attempts: Sequence[Attempt], lease_s: float, now: float) -> set[Attempt]:
@@ -142,6 +152,12 @@ class ValkeyStore:
         if self.durability == UNKNOWN:  # it was not there at the start
             self.durability = await self._server.open()
         return int(lost)
+
+    async def _take_back(self) -> None:
+        """Let what a claim without an answer has taken wait again: nobody runs it, so nothing was lost."""
+        if self._unsure:
+            await self._server.do("unclaim", time(), self._unsure)
+            self._unsure = ""
 
     async def waiting(self, now: float) -> dict[str, Waiting]:
         """See `Store`."""
