@@ -13,6 +13,7 @@ from inferencehub.gateway.http_api.jobs.pages import JobPages
 from inferencehub.gateway.http_api.jobs.runs import JobRuns
 from inferencehub.gateway.http_api.routes import endpoints
 from inferencehub.gateway.jobs.collector import JobsCollector
+from inferencehub.gateway.jobs.fronts.runs import Fronts
 from inferencehub.gateway.jobs.store import Store
 from inferencehub.gateway.jobs.submit import Jobs
 from inferencehub.gateway.jobs.worker import Worker
@@ -28,6 +29,8 @@ class JobFront:
         calls: the calls of other fronts: jobs enter the same lanes, and have been asked who they are before.
         metrics: where attempts are counted.
         access: where their lines go.
+
+    Other fronts use `jobs`, make their attempts in `calls`, and say so in `fronts`.
     """
 
     def __init__(
@@ -35,11 +38,14 @@ class JobFront:
     ) -> None:
         held = calls.table.bytes_held
         patient = replace(settings, default_timeout_ms=settings.max_timeout_ms)
-        runs = Calls(calls.table, calls.unknown, patient, [LoadShedding()])
+        self.calls = Calls(calls.table, calls.unknown, patient, [LoadShedding()])
         self._threads = ThreadPoolExecutor(thread_name_prefix="jobs-json")
-        run = JobRuns(endpoints(runs), metrics.jobs, access, held, self._threads, settings.max_body_bytes)
+        most_bytes = settings.max_body_bytes
+        self.fronts = Fronts(
+            JobRuns(endpoints(self.calls), metrics.jobs, access, held, self._threads, most_bytes)
+        )
         store = store_of(settings)
-        worker = Worker(store, calls.table, run)
+        worker = Worker(store, calls.table, self.fronts)
         metrics.registry.register(JobsCollector(worker))
         self.jobs = Jobs(store, worker, settings.job_ttl_s)
         self.deferral = Deferral(self.jobs, held)

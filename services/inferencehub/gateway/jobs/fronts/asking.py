@@ -1,0 +1,107 @@
+"""What may be asked about jobs. Each caller sees those of their own tenant, or their own without one, of models that they may use."""
+
+from __future__ import annotations
+
+from inferencehub.core.auth.caller import Caller
+from inferencehub.core.values.errors import HubError, Kind, bad_input, listed
+from inferencehub.gateway.jobs.record import JobRecord, Result, State
+from inferencehub.gateway.jobs.store import gone, no_job
+from inferencehub.gateway.jobs.submit import Jobs
+
+MOST_LISTED, LISTED = 1000, 100  # jobs in one answer
+
+
+class Asking:
+    """What one caller asks.
+
+    Args:
+        jobs: the jobs.
+        caller: who asks.
+    """
+
+    def __init__(self, jobs: Jobs, caller: Caller) -> None:
+        self._jobs = jobs
+        self._sees = caller.sees
+        self._owner = owner_of(caller)
+
+    async def job(self, id: str) -> JobRecord:
+        """How a job stands.
+
+        Raises:
+            HubError: NOT_FOUND, also for one that is somebody else's.
+        """
+        record = await self._jobs.store.job(self._owner, id)
+        if not self._sees(record.model):
+            raise no_job(record.id)
+        return record
+
+    async def result(self, id: str, wait_s: float) -> tuple[JobRecord, Result | None]:
+        """A job once it has ended, or after so many seconds; with its result, None before its end.
+
+        Raises:
+            HubError: NOT_FOUND, or GONE if it has ended and there is no result, or none any more.
+        """
+        await self.job(id)
+        record = await self._jobs.wait(self._owner, id, wait_s)
+        if not record.state.ended:
+            return record, None
+        if not record.status:
+            raise gone(record)
+        return record, await self._jobs.store.result(self._owner, id)
+
+    async def listed(
+        self, state: str, model: str, most: int, cursor: str
+    ) -> tuple[list[JobRecord], str | None]:
+        """Jobs, the newest first, and the cursor of those that follow; None if there are no more.
+
+        Args:
+            state, model: of which; "" for all.
+            most: how many, from 1 to `MOST_LISTED`.
+            cursor: of the answer before; "" for the newest.
+
+        Raises:
+            HubError: BAD_INPUT for a state that is none.
+        """
+        if state and state not in list(State):
+            raise bad_input(f"state: expected one of {listed(State)}, got '{state[:40]}'")
+        found = await self._jobs.store.listed(self._owner, state, model, most, cursor)
+        following = found[-1].id if len(found) == most else None
+        return [one for one in found if self._sees(one.model)], following
+
+    async def cancel(self, id: str) -> JobRecord:
+        """Let a job not run, or not on; one that has ended stays as it is.
+
+        Raises:
+            HubError: NOT_FOUND.
+        """
+        await self.job(id)
+        return await self._jobs.cancel(self._owner, id)
+
+    async def retry(self, id: str) -> JobRecord:
+        """Let a job that failed, expired or was cancelled wait again.
+
+        Raises:
+            HubError: NOT_FOUND or CONFLICT.
+        """
+        await self.job(id)
+        return await self._jobs.retry(self._owner, id)
+
+    async def delete(self, id: str) -> JobRecord:
+        """Let nothing be left of a job; how it stood.
+
+        Raises:
+            HubError: NOT_FOUND.
+        """
+        record = await self.job(id)
+        await self._jobs.delete(self._owner, id)
+        return record
+
+
+def owner_of(caller: Caller) -> str:
+    """Who may ask for a caller's jobs: their tenant, or they alone; "" where nobody is asked."""
+    return "" if caller.flow is None else caller.flow.name
+
+
+def no_jobs() -> HubError:
+    """The error for a question about jobs, where there are none."""
+    return HubError(Kind.UNSUPPORTED, "there are no jobs: HUB_JOBS says where they are kept")
