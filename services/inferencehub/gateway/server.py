@@ -161,9 +161,14 @@ class Gateway:
 
     def _make_jobs(self) -> JobFront:
         """The jobs, whose modules only those load who have some."""
+        from inferencehub.gateway.grpc_api.jobs.request import MARK
+        from inferencehub.gateway.grpc_api.jobs.runs import JobRuns as GrpcJobRuns
         from inferencehub.gateway.http_api.jobs.front import JobFront
 
-        return JobFront(self.settings, self.calls, self.metrics, self.access)
+        front = JobFront(self.settings, self.calls, self.metrics, self.access)
+        most_bytes = self.settings.max_body_bytes
+        front.fronts.add(MARK, GrpcJobRuns(front.calls, self.metrics.jobs, self.access, most_bytes))
+        return front
 
     def _make_grpc(self, limits: Limits) -> GrpcPort:
         """The port for callers that speak gRPC."""
@@ -187,20 +192,14 @@ class Gateway:
             self.knows_callers,
         )
         infer = Infer(self.calls)
-        streamed = StreamedCalls(edge, infer, self.authentication, self.proxies)
+        jobs = None if self.jobs is None else self.jobs.jobs
+        streamed = StreamedCalls(edge, infer, self.authentication, self.proxies, jobs is not None)
         streams = InferStreams(streamed.answer, MOST_WAITING, self.bytes_held, server.callers, streamed.admit)
         metadata = GrpcMetadata(self.queries, self.logs, self.serves, self.calls.audit)
-        served = handlers(edge, infer, metadata, streams)
+        served = handlers(edge, infer, metadata, streams, jobs)
         if settings.reflection:
             served += reflection_handlers(SERVICES)
-        return GrpcPort(
-            server,
-            edge,
-            served,
-            streams,
-            self.serves,
-            lambda: self.table.changed,
-        )
+        return GrpcPort(server, edge, served, streams, self.serves, lambda: self.table.changed)
 
     def _limits(self) -> Limits:
         """The time and the number of connections that callers may use."""

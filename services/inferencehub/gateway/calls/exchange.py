@@ -30,7 +30,7 @@ class Exchange:
     it, and `metered` are the limits that count it. `peer` is the other end of its connection. `most_bytes` is the largest body
     that the caller may send, None for that of everybody. `deferred` keeps a call that has been admitted in place of running
     it; it gets the request, its rows, and whether the model must not run it twice. `losses` is the number of pods that were
-    lost with it before.
+    lost with it before. `trailers` are for the metadata at the end of its answer over gRPC.
     """
 
     __slots__ = (
@@ -53,6 +53,7 @@ class Exchange:
         "peer",
         "size",
         "started",
+        "trailers",
         "waiting",
     )
 
@@ -73,6 +74,7 @@ class Exchange:
         self.size = 0
         self.left = False
         self.losses = 0
+        self.trailers: tuple[tuple[str, str], ...] = ()
         self.kind = "ok"
         self.lane: ModelLane | None = None
         self.job: Job | None = None

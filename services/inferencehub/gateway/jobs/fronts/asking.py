@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from inferencehub.core.auth.caller import Caller
+from inferencehub.core.auth.caller import LONGEST, Caller
 from inferencehub.core.values.errors import HubError, Kind, bad_input, listed
 from inferencehub.gateway.jobs.record import JobRecord, Result, State
 from inferencehub.gateway.jobs.store import gone, no_job
 from inferencehub.gateway.jobs.submit import Jobs
 
 MOST_LISTED, LISTED = 1000, 100  # jobs in one answer
+LONGEST_ID = 64  # characters; callers may send any
 
 
 class Asking:
@@ -30,6 +31,8 @@ class Asking:
         Raises:
             HubError: NOT_FOUND, also for one that is somebody else's.
         """
+        if len(id) > LONGEST_ID:
+            raise no_job(id)
         record = await self._jobs.store.job(self._owner, id)
         if not self._sees(record.model):
             raise no_job(record.id)
@@ -60,10 +63,14 @@ class Asking:
             cursor: of the answer before; "" for the newest.
 
         Raises:
-            HubError: BAD_INPUT for a state that is none.
+            HubError: BAD_INPUT for a state or a cursor that is none.
         """
         if state and state not in list(State):
             raise bad_input(f"state: expected one of {listed(State)}, got '{state[:40]}'")
+        if len(cursor) > LONGEST_ID:
+            raise bad_input(f"cursor: expected that of an answer, got '{cursor[:40]}'")
+        if len(model) > LONGEST:  # there is none
+            return [], None
         found = await self._jobs.store.listed(self._owner, state, model, most, cursor)
         following = found[-1].id if len(found) == most else None
         return [one for one in found if self._sees(one.model)], following
