@@ -9,7 +9,7 @@ from typing import Any
 # What no tier can do; a sentence with UNIMPLEMENTED or 501 names one of these.
 FEATURE = re.compile(
     r"models are not loaded or unloaded|tracing is not supported|shared memory is not supported|parameter '[^']+'"
-    r"|log settings? |several answers|expected a row for each of|the streams of gateways|/predict cannot serve"
+    r"|log settings? |several answers|expected a row for each of|the streams of gateways|/predict cannot serve|cannot become a job"
 )
 # Sentences of errors that nobody foresaw, on streams that carry no status.
 UNFORESEEN = re.compile(r"its log (says why|has it)|[Ee]xception|Traceback|Error\b|<class|object at 0x")

@@ -14,6 +14,7 @@ from inferencehub.core.oip import messages
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.tensors import Tensor, pack_bytes
 from inferencehub.pb import inference_pb2 as predict_pb
+from inferencehub.pb import jobs_pb2 as jobs_pb
 from inferencehub.pb import open_inference_pb2 as pb
 from tests.inference.pod_processes import features
 from tests.written import request_to_proto
@@ -143,8 +144,22 @@ def oip(extended: bool) -> dict[str, Method]:
     return found
 
 
+def jobs() -> list[Method]:
+    """The methods of jobs, which only a gateway has. Nearly all changed requests are for jobs that are not there."""
+    asked: dict[str, tuple[Message, ...]] = {
+        f"{name}Job": (getattr(jobs_pb, f"{name}JobRequest")(id="a" * 32),)
+        for name in ("Get", "Cancel", "Retry", "Delete")
+    }
+    asked["GetJobResult"] = (jobs_pb.GetJobResultRequest(id="a" * 32, wait_s=1),)
+    asked["ListJobs"] = (
+        jobs_pb.ListJobsRequest(state="succeeded", model="quick", limit=10, cursor="a" * 32),
+        jobs_pb.ListJobsRequest(),
+    )
+    return [Method(f"/inference.Jobs/{name}", good) for name, good in asked.items()]
+
+
 def services(extended: bool) -> dict[str, list[Method]]:
-    """Methods by the name of their service."""
+    """Methods by the name of their service; those of a pod if `extended`, as in `oip`."""
     check = (health_pb2.HealthCheckRequest(), health_pb2.HealthCheckRequest(service=messages.SERVICE))
     reflect = (
         Reflect(list_services="*", host="a"),
@@ -166,6 +181,7 @@ def services(extended: bool) -> dict[str, list[Method]]:
     return {
         messages.SERVICE: list(oip(extended).values()),
         "inference.ModelInference": [Method("/inference.ModelInference/Predict", predict)],
+        **({} if extended else {"inference.Jobs": jobs()}),
         "grpc.health.v1.Health": [
             Method(f"/grpc.health.v1.Health/{name}", check) for name in ("Check", "Watch")
         ],

@@ -138,7 +138,11 @@ async def running_servers(place: Path) -> AsyncIterator[Servers]:
         pod.log = pod_log
         async with pod:
             gateway = Process(
-                "gateway", GRPC_SERVER_URL=pod.address, HUB_DEFAULT_MODEL="quick", HUB_LOG_FORMAT="json"
+                "gateway",
+                GRPC_SERVER_URL=pod.address,
+                HUB_DEFAULT_MODEL="quick",
+                HUB_LOG_FORMAT="json",
+                HUB_JOBS=f"sqlite:{place / 'jobs.db'}",
             )
             gateway.log = gateway_log
             async with gateway:

@@ -39,6 +39,7 @@ VALUES = (1.5, -2.0, float("inf"))
 METADATA = [
     ("x-request-id", ""), ("x-request-id", "a b;c,d" * 30), ("x-request-id-bin", b"\xff\0"), ("hub-stream", "1"),
     ("hub-refused", "1"), ("content-length", "-1"), ("x-request-timeout-ms", "abc"), ("authorization", "Basic ?"),
+    ("hub-async", "true"), ("hub-async", "wait=1"), ("hub-async", "?"),
 ]  # fmt: skip
 OWN = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1))
 
@@ -118,8 +119,10 @@ class Caller:
         await level(log_settings(log_info=True).SerializeToString())
 
 
-@pytest.mark.parametrize("service", list(services(False)))
-@pytest.mark.parametrize("tier", ["gateway", "pod"])
+@pytest.mark.parametrize(
+    ("tier", "service"),
+    [(tier, service) for tier in ("gateway", "pod") for service in services(extended=tier == "pod")],
+)
 async def test_each_method_of_a_service(servers: Servers, tier: str, service: str) -> None:
     server: Server = getattr(servers, tier)
     port = server.process.grpc_port if tier == "gateway" else server.process.port

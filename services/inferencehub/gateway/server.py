@@ -162,11 +162,9 @@ class Gateway:
 
     def _make_jobs(self) -> JobFront:
         """The jobs, whose modules only those load who have some."""
-        from inferencehub.gateway.http_api.batches.pages import with_batches
-        from inferencehub.gateway.http_api.jobs.front import JobFront
+        from inferencehub.gateway.job_fronts import jobs_of
 
-        front = JobFront(self.settings, self.calls, self.demand, self.metrics, self.access)
-        return with_batches(front, self.calls, self.settings, self.metrics.jobs)
+        return jobs_of(self.settings, self.calls, self.demand, self.metrics, self.access)
 
     def _make_grpc(self, limits: Limits) -> GrpcPort:
         """The port for callers that speak gRPC."""
@@ -190,20 +188,14 @@ class Gateway:
             self.knows_callers,
         )
         infer = Infer(self.calls)
-        streamed = StreamedCalls(edge, infer, self.authentication, self.proxies)
+        jobs = None if self.jobs is None else self.jobs.jobs
+        streamed = StreamedCalls(edge, infer, self.authentication, self.proxies, jobs is not None)
         streams = InferStreams(streamed.answer, MOST_WAITING, self.bytes_held, server.callers, streamed.admit)
         metadata = GrpcMetadata(self.queries, self.logs, self.serves, self.calls.audit)
-        served = handlers(edge, infer, metadata, streams)
+        served = handlers(edge, infer, metadata, streams, jobs)
         if settings.reflection:
             served += reflection_handlers(SERVICES)
-        return GrpcPort(
-            server,
-            edge,
-            served,
-            streams,
-            self.serves,
-            lambda: self.table.changed,
-        )
+        return GrpcPort(server, edge, served, streams, self.serves, lambda: self.table.changed)
 
     def _limits(self) -> Limits:
         """The time and the number of connections that callers may use."""

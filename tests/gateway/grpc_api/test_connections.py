@@ -180,6 +180,7 @@ async def test_a_client_can_find_and_call_a_method_by_reflection_alone(tmp_path:
         assert names == {
             messages.SERVICE,
             PREDICT_SERVICE,
+            "inference.Jobs",
             "grpc.health.v1.Health",
             "grpc.reflection.v1.ServerReflection",
             "grpc.reflection.v1alpha.ServerReflection",

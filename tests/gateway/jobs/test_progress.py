@@ -127,7 +127,7 @@ async def test_what_is_no_number_fails(tmp_path: Path) -> None:
 
 
 async def test_progress_is_no_answer(tmp_path: Path) -> None:
-    """A call whose pod is lost behind it runs again, as one that has told nothing."""
+    """A job whose pod is lost behind it runs again, as one that has told nothing."""
     steps = telling_model(tmp_path)
     async with AsyncExitStack() as stack:
         environ = {"HUB_MODELS": str(tmp_path / "models")}
@@ -147,6 +147,6 @@ async def test_progress_is_no_answer(tmp_path: Path) -> None:
             await asyncio.sleep(0)
             steps.unlink()
             rest = await events.rest()
-        assert (rest[-1].data["state"], rest[-1].data["attempts"]) == ("succeeded", 1)
+        assert (rest[-1].data["state"], rest[-1].data["attempts"]) == ("succeeded", 2)
         async with hub.client.get(f"{hub.url}{job}/result") as answer:
             assert json.loads(await answer.read())["outputs"][0]["data"] == [0.5]

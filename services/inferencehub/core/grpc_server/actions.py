@@ -7,6 +7,10 @@ from inferencehub.core.auth.caller import Action
 PROBES = ("ServerLive", "ServerReady", "Check", "Watch", "ServerReflectionInfo")
 ACTIONS = {
     **dict.fromkeys(("ModelInfer", "ModelStreamInfer", "Predict"), Action.INFER),
+    # Of jobs: who may call models may have some, and ask for them.
+    **dict.fromkeys(
+        ("GetJob", "GetJobResult", "ListJobs", "CancelJob", "RetryJob", "DeleteJob"), Action.INFER
+    ),
     **dict.fromkeys(("RepositoryModelLoad", "RepositoryModelUnload"), Action.CONTROL),
 }
 

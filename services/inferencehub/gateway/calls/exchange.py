@@ -30,7 +30,7 @@ class Exchange:
     that the caller may send, None for that of everybody. `deferred` keeps a call that has been admitted in place of running
     it; it gets the version that the caller names, and the rows. `losses` is None, or the number of pods that were lost with
     it before, if its caller counts them (see `Job.counted`). `tell` is called with how far its run is, from 0 to 1, if
-    somebody wants to know.
+    somebody wants to know. `trailers` are for the metadata at the end of its answer over gRPC.
     """
 
     __slots__ = (
@@ -54,6 +54,7 @@ class Exchange:
         "size",
         "started",
         "tell",
+        "trailers",
         "waiting",
     )
 
@@ -75,6 +76,7 @@ class Exchange:
         self.size = 0
         self.left = False
         self.losses: int | None = None
+        self.trailers: tuple[tuple[str, str], ...] = ()
         self.kind = "ok"
         self.lane: ModelLane | None = None
         self.job: Job | None = None

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from secrets import token_hex
 from time import monotonic
 from typing import Any
@@ -27,11 +28,11 @@ from inferencehub.core.grpc_server.unary import at_deadline, ending, own_limit, 
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.process.logs import now as wall_clock
 from inferencehub.core.values.errors import HubError, Kind
-from inferencehub.core.values.requests import NO_TRIP
 from inferencehub.gateway.calls.exchange import Exchange
 from inferencehub.gateway.calls.submit import Calls, as_hub_error
 from inferencehub.gateway.calls.usage import Usage
-from inferencehub.gateway.grpc_api.access_line import AccessLine
+from inferencehub.gateway.grpc_api.access_line import write_line
+from inferencehub.gateway.grpc_api.jobs.asked import ASYNC
 from inferencehub.gateway.metrics import FrontMetrics
 
 SOUND_ID = re.compile(r"[!-~]{1,128}")
@@ -43,6 +44,8 @@ RETRIED = (Kind.BUSY, Kind.NOT_READY)
 
 # What a method does with a request's message, or with its bytes where it reads them itself. Its answer may be serialized.
 Work = Callable[[Exchange, Any], Awaitable[Message | bytes]]
+# The same for a call that is to become a job, see `jobs/asked.py`; it gets the call's metadata first.
+Later = Callable[[Mapping[bytes, bytes], Exchange, Any], Awaitable[Message | bytes]]
 
 
 class Edge:
@@ -84,7 +87,12 @@ class Edge:
         self.begun = 0  # calls that have arrived so far
 
     def unary(
-        self, name: str, work: Work, request: type[Message] | None, action: Action | None = Action.INFER
+        self,
+        name: str,
+        work: Work,
+        request: type[Message] | None,
+        action: Action | None = Action.INFER,
+        later: Later | None = None,
     ) -> Any:
         """A gRPC handler.
 
@@ -93,6 +101,7 @@ class Edge:
             work: does it; what it raises becomes the call's status code.
             request: class of the request message; None if `work` wants the bytes.
             action: what it does; None for what everybody may do.
+            later: does it for calls with the metadata `hub-async`; None where that says nothing.
         """
 
         async def call(data: bytes, context: Any) -> bytes | None:
@@ -103,13 +112,14 @@ class Edge:
             try:
                 exchange.limit_s = own_limit(context)
                 exchange.action = action
-                self.check(exchange, metadata, len(data))
+                fields = self.check(exchange, metadata, len(data))
                 data, coding = await decode(
                     data, min(self.most_bytes, exchange.most_bytes or self.most_bytes)
                 )
                 exchange.size = len(data)
                 message = data if request is None else parsed(request, data)
-                answer = written(await work(exchange, message), exchange.model, self.most_answer_bytes)
+                do = work if later is None or ASYNC not in fields else partial(later, fields)
+                answer = written(await do(exchange, message), exchange.model, self.most_answer_bytes)
                 if self.held is not None:
                     await self.held.wait()
                 if coding:
@@ -150,8 +160,8 @@ class Edge:
             exchange.peer = peer_of(context)
         return exchange
 
-    def check(self, exchange: Exchange, metadata: Any, size: int) -> None:
-        """Check a call before its message is read.
+    def check(self, exchange: Exchange, metadata: Any, size: int) -> Mapping[bytes, bytes]:
+        """Check a call before its message is read. Returns its metadata as stages read it.
 
         Args:
             exchange: the call.
@@ -172,6 +182,7 @@ class Edge:
                 check(exchange, fields)
         exchange.size = size
         exchange.patience = PATIENCE
+        return fields
 
     def again(self, exchange: Exchange, metadata: Any) -> None:
         """Check whether a call whose answers go on may do so.
@@ -198,11 +209,11 @@ class Edge:
 
     def trailers(self, exchange: Exchange, error: HubError | None) -> tuple[tuple[str, str], ...]:
         """The metadata at the end of a call."""
-        trailers = [("x-request-id", exchange.id)]
+        trailers = [("x-request-id", exchange.id), *exchange.trailers]
         job = exchange.job
         if job is not None and job.served_by:
             trailers.append(("x-served-by", job.served_by))
-        if error is not None and error.kind in RETRIED:
+        if error is not None and error.kind in RETRIED and not exchange.trailers:  # a job has failed for good
             trailers.append(("grpc-retry-pushback-ms", str(1000 * error.retry_after)))
         return tuple(trailers)
 
@@ -218,30 +229,5 @@ class Edge:
         self.metrics.answered(exchange.model, status, took)
         if self.usage is not None and exchange.action is not None:
             self.usage.ended(exchange, wall_clock())
-        if self.access is None:
-            return
-        job = exchange.job
-        trip = job.trip if job is not None else NO_TRIP
-        self.access.add(
-            AccessLine(
-                wall_clock(),
-                self.access.tier,
-                "request",
-                "grpc",
-                exchange.id,
-                method,
-                code,
-                exchange.model,
-                status,
-                exchange.kind,
-                trip.rows,
-                int(took * 1e6) / 1e3,
-                int(job.waited * 1e6) / 1e3 if job is not None else 0.0,
-                int(trip.batch * 1e6) / 1e3,
-                int(trip.network * 1e6) / 1e3,
-                int(trip.compute * 1e6) / 1e3,
-                trip.served_by,
-                exchange.caller.id,
-                exchange.caller.tenant,
-            )
-        )
+        if self.access is not None:
+            write_line(self.access, "grpc", exchange, method, status, code, took)

@@ -17,14 +17,18 @@ from inferencehub.core.grpc_server.server import GrpcServer
 from inferencehub.core.grpc_server.streams.infer_streams import InferStreams
 from inferencehub.core.oip.messages import SERVICE
 from inferencehub.core.process.tasks import cancelled
-from inferencehub.gateway.grpc_api.edge import Edge, Work
+from inferencehub.gateway.grpc_api.edge import Edge, Later, Work
 from inferencehub.gateway.grpc_api.infer import Infer
+from inferencehub.gateway.grpc_api.jobs.deferral import Deferral
+from inferencehub.gateway.grpc_api.jobs.service import SERVICE as JOB_SERVICE
+from inferencehub.gateway.grpc_api.jobs.service import JobMethods
 from inferencehub.gateway.grpc_api.metadata import Metadata
+from inferencehub.gateway.jobs.submit import Jobs
 from inferencehub.gateway.settings import GatewaySettings
 from inferencehub.pb import inference_pb2 as predict_pb
 
 PREDICT_SERVICE = "inference.ModelInference"
-SERVICES = (SERVICE, PREDICT_SERVICE, HEALTH)
+SERVICES = (SERVICE, PREDICT_SERVICE, JOB_SERVICE, HEALTH)
 KEEPALIVE_MS, KEEPALIVE_TIMEOUT_MS = 60_000, 20_000  # how a caller that has vanished is noticed
 BEGUN_WITHIN_S = 2.0  # callers who do not wait for answers never come to an end
 ANSWERS_HELD_S = 0.1  # before and after callers are told to go elsewhere
@@ -54,9 +58,9 @@ def options(
 
 
 def handlers(
-    edge: Edge, infer: Infer, metadata: Metadata, streams: InferStreams
+    edge: Edge, infer: Infer, metadata: Metadata, streams: InferStreams, jobs: Jobs | None
 ) -> list[grpc.GenericRpcHandler]:
-    """The handlers of both inference services."""
+    """The handlers of the inference services and of jobs; `jobs` is None where there are none."""
     oip: dict[str, tuple[Work, type[Message] | None]] = {
         **metadata.methods(),
         "ModelInfer": (infer.infer, None),
@@ -64,9 +68,20 @@ def handlers(
     small: dict[str, tuple[Work, type[Message] | None]] = {
         "Predict": (infer.predict, predict_pb.PredictRequest)
     }
+    later: dict[str, Later] = {}
+    if jobs is not None:
+        deferral = Deferral(jobs, infer, edge.calls.table.bytes_held)
+        later = {"ModelInfer": deferral.model_infer, "Predict": deferral.predict}
     found = []
-    for service, methods in ((SERVICE, oip), (PREDICT_SERVICE, small)):
-        made = {name: edge.unary(name, *method, action_of(name)) for name, method in methods.items()}
+    for service, methods in (
+        (SERVICE, oip),
+        (PREDICT_SERVICE, small),
+        (JOB_SERVICE, JobMethods(jobs).methods()),
+    ):
+        made = {
+            name: edge.unary(name, *method, action_of(name), later.get(name))
+            for name, method in methods.items()
+        }
         if service == SERVICE:
             made["ModelStreamInfer"] = streams.handler()
         found.append(grpc.method_handlers_generic_handler(service, made))

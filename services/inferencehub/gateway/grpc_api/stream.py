@@ -22,6 +22,7 @@ from inferencehub.gateway.calls.answer_times import AnswerTimes
 from inferencehub.gateway.calls.call_limits import BehindProxies
 from inferencehub.gateway.grpc_api.edge import Edge
 from inferencehub.gateway.grpc_api.infer import Infer
+from inferencehub.gateway.grpc_api.jobs.asked import refuse_job
 
 METHOD = "ModelStreamInfer"
 MOST_WAITING = 64  # requests of a stream at a time
@@ -35,11 +36,18 @@ class StreamedCalls:
         infer: runs them.
         authentication: asks who calls; None if nobody is asked.
         proxies: finds the address of a caller behind them; None where none are trusted.
+        has_jobs: whether calls may become jobs; those of streams may not.
     """
 
     def __init__(
-        self, edge: Edge, infer: Infer, authentication: Authentication | None, proxies: BehindProxies | None
+        self,
+        edge: Edge,
+        infer: Infer,
+        authentication: Authentication | None,
+        proxies: BehindProxies | None,
+        has_jobs: bool,
     ) -> None:
+        self.has_jobs = has_jobs
         self.proxies = proxies
         self.edge = edge
         self.infer = infer
@@ -49,11 +57,19 @@ class StreamedCalls:
         """Check who opens a stream, and return who it is; each request on the stream is checked too.
 
         Raises:
-            HubError: UNAUTHENTICATED without good credentials, FORBIDDEN if the caller may not call models.
+            HubError: UNAUTHENTICATED without good credentials, FORBIDDEN if the caller may not call models, UNSUPPORTED if
+                its calls are to be jobs.
         """
+        fields = fields_of(context.invocation_metadata() or ())
+        who = self._who(context, fields)
+        if self.has_jobs:
+            refuse_job(fields, METHOD)
+        return who
+
+    def _who(self, context: Any, fields: dict[bytes, bytes]) -> str:
         if self.authentication is None:
             return ""
-        peer, caller, fields = peer_of(context), ANYONE, fields_of(context.invocation_metadata() or ())
+        peer, caller = peer_of(context), ANYONE
         if self.proxies is not None:
             peer = self.proxies.peer(peer, fields)
         try:

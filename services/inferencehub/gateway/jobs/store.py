@@ -175,7 +175,7 @@ def key_reused(key: str, id: str) -> HubError:
     """The error for an idempotency key that came with another request before."""
     return HubError(
         Kind.KEY_REUSED,
-        f"Idempotency-Key '{key[:80]}' came with another request before, as job {id}; expected the same path, query, body and time limit",
+        f"Idempotency-Key '{key[:80]}' came with another request before, as job {id}; expected the same request and time limit",
     )
 
 

@@ -12,6 +12,7 @@ from inferencehub.core.process.tasks import until
 from inferencehub.gateway.jobs.batch import MARK, batch_of, is_batch, not_alone
 from inferencehub.gateway.jobs.record import JobRecord, NewJob
 from inferencehub.gateway.jobs.store import Store
+from inferencehub.gateway.jobs.webhooks.targets import Targets
 from inferencehub.gateway.jobs.worker import Worker
 
 LOOK_S = 0.5  # between two questions for a job that another gateway may run
@@ -24,10 +25,12 @@ class Jobs:
         store: keeps the jobs.
         worker: runs them.
         keep_s: seconds that a job may wait and that its result is kept, if it does not say so itself.
+        targets: where webhooks may go.
     """
 
-    def __init__(self, store: Store, worker: Worker, keep_s: float) -> None:
+    def __init__(self, store: Store, worker: Worker, keep_s: float, targets: Targets) -> None:
         self.store = store
+        self.targets = targets
         self.keep_s = keep_s
         self.worker = worker
         self._waiters: dict[str, set[asyncio.Event]] = {}

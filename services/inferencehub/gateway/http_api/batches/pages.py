@@ -14,10 +14,10 @@ from inferencehub.gateway.http_api.batches.upload import Uploads
 from inferencehub.gateway.http_api.jobs.front import JobFront
 from inferencehub.gateway.http_api.jobs.job_json import job_fields
 from inferencehub.gateway.http_api.jobs.pages import JOBS
-from inferencehub.gateway.http_api.jobs.request import job_headers, number
 from inferencehub.gateway.http_api.page import json
 from inferencehub.gateway.http_api.routes import endpoints
 from inferencehub.gateway.jobs.batch import MOST_ITEMS
+from inferencehub.gateway.jobs.fronts.headers import job_headers, number
 from inferencehub.gateway.jobs.submit import Jobs
 from inferencehub.gateway.metrics import FrontMetrics
 from inferencehub.gateway.settings import GatewaySettings
@@ -79,8 +79,6 @@ def with_batches(front: JobFront, calls: Calls, settings: GatewaySettings, metri
     checked = Calls(calls.table, calls.unknown, calls.settings, others)
     checks = Checks(endpoints(checked), calls, metrics, held, front.threads)
     most = min(MOST_ITEMS, settings.jobs_queue_length)
-    uploads = Uploads(
-        jobs, checks, limits[0] if limits else None, held, front.threads, front.deferral.targets, most
-    )
+    uploads = Uploads(jobs, checks, limits[0] if limits else None, held, front.threads, most)
     front.routes += BatchPages(jobs, uploads, settings.max_timeout_ms).routes()
     return front

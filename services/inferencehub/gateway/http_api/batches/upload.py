@@ -21,12 +21,11 @@ from inferencehub.gateway.calls.call_limits import CallLimits
 from inferencehub.gateway.calls.exchange import Exchange
 from inferencehub.gateway.http_api.batches.checks import Checked, Checks
 from inferencehub.gateway.http_api.batches.lines import Line, read_file
-from inferencehub.gateway.http_api.jobs.deferral import owner_of
-from inferencehub.gateway.http_api.jobs.request import JobHeaders
 from inferencehub.gateway.jobs.batch import NewItem, item_id
+from inferencehub.gateway.jobs.fronts.asking import owner_of
+from inferencehub.gateway.jobs.fronts.headers import JobHeaders
 from inferencehub.gateway.jobs.record import JobRecord, NewJob, Webhook
 from inferencehub.gateway.jobs.submit import Jobs, new_batch_id
-from inferencehub.gateway.jobs.webhooks.targets import Targets
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +42,6 @@ class Uploads:
         limits: what callers may use; None if there are no limits.
         budget: the process's budget of bytes.
         threads: read files.
-        targets: where webhooks may go.
         most_items: of a batch.
     """
 
@@ -54,7 +52,6 @@ class Uploads:
         limits: CallLimits | None,
         budget: ByteBudget,
         threads: ThreadPoolExecutor,
-        targets: Targets,
         most_items: int,
     ) -> None:
         self.jobs = jobs
@@ -62,7 +59,6 @@ class Uploads:
         self._limits = limits
         self._budget = budget
         self._threads = threads
-        self._targets = targets
         self._most_items = most_items
         self._leaving: set[asyncio.Task[None]] = set()
 
@@ -114,7 +110,7 @@ class Uploads:
         Raises:
             HubError: BAD_INPUT if that may not be.
         """
-        return Webhook(url, self._targets.of(url).host, exchange.id) if url else None
+        return Webhook(url, self.jobs.targets.of(url).host, exchange.id) if url else None
 
     def _batch(
         self, exchange: Exchange, said: JobHeaders, webhook: Webhook | None, total: int, digest: str

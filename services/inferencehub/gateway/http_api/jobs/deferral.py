@@ -7,25 +7,22 @@ lane. There it is kept in place of being run. So what would be refused at once i
 from __future__ import annotations
 
 from functools import partial
-from time import time
 
-from inferencehub.core.auth.caller import Caller
 from inferencehub.core.http1.handler import Head
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.values.errors import HubError
 from inferencehub.core.values.requests import InferResponse
-from inferencehub.gateway.calls.exchange import Exchange
 from inferencehub.gateway.http_api.call import LARGE_JSON, Endpoint, HttpCall
 from inferencehub.gateway.http_api.jobs.job_json import job_json
-from inferencehub.gateway.http_api.jobs.request import KEPT, JobHeaders, Kept, job_headers, preference_of
+from inferencehub.gateway.http_api.jobs.request import KEPT, Kept, preference_of
 from inferencehub.gateway.http_api.jobs.timing import timed
 from inferencehub.gateway.http_api.response import JSON, NO_SNIFFING, Content
-from inferencehub.gateway.jobs.record import JobRecord, NewJob, Webhook
+from inferencehub.gateway.jobs.fronts.headers import LONGEST_WAIT_S, JobHeaders, job_headers
+from inferencehub.gateway.jobs.fronts.keeping import Admitted, keep
+from inferencehub.gateway.jobs.record import JobRecord
 from inferencehub.gateway.jobs.store import gone
-from inferencehub.gateway.jobs.submit import Jobs, new_id
-from inferencehub.gateway.jobs.webhooks.targets import Target, Targets
-
-LONGEST_WAIT_S = 60.0  # that a caller may wait for a job's end on its connection
+from inferencehub.gateway.jobs.submit import Jobs
+from inferencehub.gateway.jobs.webhooks.targets import Target
 
 
 class Deferral:
@@ -34,13 +31,11 @@ class Deferral:
     Args:
         jobs: where they go.
         bytes_held: the process's budget; it has the requests until they are kept.
-        targets: where webhooks may go.
     """
 
-    def __init__(self, jobs: Jobs, bytes_held: ByteBudget, targets: Targets) -> None:
+    def __init__(self, jobs: Jobs, bytes_held: ByteBudget) -> None:
         self.jobs = jobs
         self.bytes_held = bytes_held
-        self.targets = targets
 
     def of(self, endpoint: Endpoint, head: Head) -> Endpoint:
         """The endpoint that answers a call with a header Prefer.
@@ -53,7 +48,7 @@ class Deferral:
             return endpoint
         wait_s = min(preference.wait_s, LONGEST_WAIT_S)
         said = job_headers(head.fields)
-        target = self.targets.of(said.webhook) if said.webhook else None
+        target = self.jobs.targets.of(said.webhook) if said.webhook else None
         return Deferred(self, endpoint, said, target, wait_s)
 
 
@@ -97,51 +92,25 @@ class Deferred:
     def _keep(self, call: HttpCall, kept: Kept, version: str, rows: int) -> None:
         """The call has been admitted: make it a job."""
         call.exchange.deferred = None  # it has the request
-        call.run(self._submit(call, kept, version, rows))
+        call.run(self._submit(call, kept, Admitted(version, rows, self._target)))
 
-    async def _submit(self, call: HttpCall, kept: Kept, version: str, rows: int) -> None:
-        budget, exchange = self._deferral.bytes_held, call.exchange
-        size = len(kept.body)
-        budget.take(size)
-        try:
-            job = self._job(exchange, version, rows, *await self._packed(call, kept))
-            del kept
-            record = await self._deferral.jobs.submit(job)
-            owner, own = job.owner, record.id == job.id
-            del job
-        except HubError:  # not where the caller has left: the job may be kept
-            exchange.give_back()
-            raise
-        finally:
-            budget.give(size)
-        if not own:  # it was counted when it came first
-            exchange.give_back()
-        await self._answer(call, owner, record)
+    async def _submit(self, call: HttpCall, kept: Kept, admitted: Admitted) -> None:
+        deferral, size = self._deferral, len(kept.body)
+        keeping = keep(
+            deferral.jobs,
+            deferral.bytes_held,
+            call.exchange,
+            self._said,
+            admitted,
+            size,
+            partial(self._packed, call, kept),
+        )
+        del kept
+        await self._answer(call, *await keeping)
 
     async def _packed(self, call: HttpCall, kept: Kept) -> tuple[bytes, str]:
         """The request as it is kept, and its digest; a thread makes those of a large one."""
         return await call.beside(kept.packed) if len(kept.body) > LARGE_JSON else kept.packed()
-
-    def _job(self, exchange: Exchange, version: str, rows: int, request: bytes, digest: str) -> NewJob:
-        caller, said, target, now = exchange.caller, self._said, self._target, time()
-        return NewJob(
-            id=new_id(),
-            owner=owner_of(caller),
-            caller=caller.id,
-            tenant=caller.tenant,
-            model=exchange.model,
-            version=version,
-            rows=rows,
-            request=request,
-            key=said.key,
-            digest=digest,
-            priority=said.priority,
-            weight=1.0 if caller.flow is None else caller.flow.weight,
-            created=now,
-            not_before=max(now, said.not_before),
-            keep_s=self._deferral.jobs.keep_s if said.keep_s is None else said.keep_s,
-            webhook=None if target is None else Webhook(said.webhook, target.host, exchange.id),
-        )
 
     async def _answer(self, call: HttpCall, owner: str, record: JobRecord) -> None:
         """Answer with the job, or with its result if it comes within the time that the caller waits."""
@@ -155,11 +124,6 @@ class Deferred:
             raise gone(record)
         else:
             call.send(202, JSON + location(record) + accepted(jobs), (job_json(record),))
-
-
-def owner_of(caller: Caller) -> str:
-    """Who may ask for a caller's jobs: their tenant, or they alone; "" where nobody is asked."""
-    return "" if caller.flow is None else caller.flow.name
 
 
 def location(record: JobRecord) -> bytes:

@@ -22,9 +22,9 @@ from inferencehub.core.values.errors import HubError, Kind, bad_input
 from inferencehub.core.values.requests import InferResponse
 from inferencehub.gateway.http_api.call import HttpCall
 from inferencehub.gateway.http_api.events import COMMENT, LINES
-from inferencehub.gateway.http_api.jobs.deferral import owner_of
 from inferencehub.gateway.http_api.jobs.job_json import job_json
 from inferencehub.gateway.http_api.response import JSON, NO_SNIFFING, Content
+from inferencehub.gateway.jobs.fronts.asking import owner_of
 from inferencehub.gateway.jobs.record import JobRecord, State
 from inferencehub.gateway.jobs.store import no_job
 from inferencehub.gateway.jobs.submit import LOOK_S, Jobs

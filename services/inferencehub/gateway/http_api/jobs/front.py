@@ -19,6 +19,7 @@ from inferencehub.gateway.http_api.jobs.runs import JobRuns
 from inferencehub.gateway.http_api.routes import KEEP_ALIVE_S, endpoints
 from inferencehub.gateway.jobs.backlog import Backlog
 from inferencehub.gateway.jobs.collector import JobsCollector
+from inferencehub.gateway.jobs.fronts.runs import Fronts
 from inferencehub.gateway.jobs.store import Store
 from inferencehub.gateway.jobs.submit import Jobs
 from inferencehub.gateway.jobs.webhooks.collector import WebhooksCollector
@@ -41,6 +42,8 @@ class JobFront:
         metrics: where attempts are counted.
         access: where their lines go.
 
+    Other fronts use `jobs`, make their attempts in `calls`, and say so in `fronts`.
+
     Raises:
         BadFile: if a file is to have the store's URL, and does not; or if that of the secrets of webhooks can't be used.
         SettingError: if what is to be a host of webhooks is none.
@@ -56,22 +59,25 @@ class JobFront:
     ) -> None:
         held = calls.table.bytes_held
         patient = replace(settings, default_timeout_ms=settings.max_timeout_ms)
-        runs = Calls(calls.table, calls.unknown, patient, [LoadShedding()])
+        self.calls = Calls(calls.table, calls.unknown, patient, [LoadShedding()])
         self.threads = ThreadPoolExecutor(thread_name_prefix="jobs-json")
-        run = JobRuns(endpoints(runs), metrics.jobs, access, held, self.threads, settings.max_body_bytes)
+        most_bytes = settings.max_body_bytes
+        self.fronts = Fronts(
+            JobRuns(endpoints(self.calls), metrics.jobs, access, held, self.threads, most_bytes)
+        )
         store = store_of(settings)
         backlog = Backlog(settings.jobs_drain_s)
-        worker = Worker(store, calls.table, run, backlog)
+        worker = Worker(store, calls.table, self.fronts, backlog)
         demand.backlog = lambda: backlog.slots(worker.waiting)
         metrics.registry.register(JobsCollector(worker))
-        self.jobs = Jobs(store, worker, settings.job_ttl_s)
         targets, outcomes = Targets(settings.webhook_hosts), Counter[str]()
+        self.jobs = Jobs(store, worker, settings.job_ttl_s, targets)
         metrics.registry.register(WebhooksCollector(outcomes))
         self.secrets = Secrets(settings.webhook_secret) if settings.webhook_hosts else None
         self.sender = (
             None if self.secrets is None else sender_of(settings, store, targets, self.secrets, outcomes)
         )
-        self.deferral = Deferral(self.jobs, held, targets)
+        self.deferral = Deferral(self.jobs, held)
         self.routes = JobPages(self.jobs).routes()
 
     def events(self, path: str) -> Endpoint | None:

@@ -6,23 +6,20 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
 
-from inferencehub.core.auth.caller import Caller
-from inferencehub.core.values.errors import HubError, Kind, bad_input, listed
+from inferencehub.core.values.errors import bad_input
 from inferencehub.gateway.http_api.jobs.answers import pages_of
-from inferencehub.gateway.http_api.jobs.deferral import LONGEST_WAIT_S, owner_of
 from inferencehub.gateway.http_api.jobs.job_json import job_fields
 from inferencehub.gateway.http_api.jobs.timing import timed
 from inferencehub.gateway.http_api.page import caller_of, header_list, json
-from inferencehub.gateway.jobs.record import JobRecord, State
-from inferencehub.gateway.jobs.store import gone, no_job
+from inferencehub.gateway.jobs.fronts.asking import LISTED, MOST_LISTED, Asking, no_jobs, owner_of
+from inferencehub.gateway.jobs.fronts.headers import LONGEST_WAIT_S
 from inferencehub.gateway.jobs.submit import Jobs
 
 JOBS = "/v2/jobs"
-MOST_LISTED, LISTED = 1000, 100
 
 
 class JobPages:
-    """The endpoints. Each caller sees the jobs of their own tenant, or their own without one.
+    """The endpoints.
 
     Args:
         jobs: the jobs.
@@ -48,22 +45,14 @@ class JobPages:
         Raises:
             HubError: NOT_FOUND.
         """
-        record = await self._seen(request)
+        asking, id = self._asked(request)
         if request.method != "DELETE":
-            return json(job_fields(record))
-        await self.jobs.delete(*asked(request))
-        return json({"id": record.id, "deleted": True})
+            return json(job_fields(await asking.job(id)))
+        return json({"id": (await asking.delete(id)).id, "deleted": True})
 
-    async def _seen(self, request: Request) -> JobRecord:
-        """The job that a path names, if it is the caller's, and of a model that they may use.
-
-        Raises:
-            HubError: NOT_FOUND.
-        """
-        record = await self.jobs.store.job(*asked(request))
-        if not visible(caller_of(request), record):
-            raise no_job(record.id)
-        return record
+    def _asked(self, request: Request) -> tuple[Asking, str]:
+        """Who asks, and for which job."""
+        return Asking(self.jobs, caller_of(request)), request.path_params["id"]
 
     async def all(self, request: Request) -> Response:
         """GET /v2/jobs?state=&model=&limit=&cursor=: jobs, the newest first; `cursor` of an answer gives those after it.
@@ -72,16 +61,11 @@ class JobPages:
             HubError: BAD_INPUT for a state or a limit that is none.
         """
         query = request.query_params
-        state = query.get("state", "")
-        if state and state not in list(State):
-            raise bad_input(f"state: expected one of {listed(State)}, got '{state[:40]}'")
         most = whole(query.get("limit", str(LISTED)), "limit", MOST_LISTED)
-        found = await self.jobs.store.listed(
-            owner_of(caller_of(request)), state, query.get("model", ""), most, query.get("cursor", "")
+        found, cursor = await Asking(self.jobs, caller_of(request)).listed(
+            query.get("state", ""), query.get("model", ""), most, query.get("cursor", "")
         )
-        cursor = found[-1].id if len(found) == most else None
-        shown = [job_fields(one) for one in found if visible(caller_of(request), one)]
-        return json({"jobs": shown, "cursor": cursor})
+        return json({"jobs": [job_fields(one) for one in found], "cursor": cursor})
 
     async def result(self, request: Request) -> Response:
         """GET /v2/jobs/{id}/result?wait=: the answer that a call would have had, or 202 as long as there is none.
@@ -89,21 +73,19 @@ class JobPages:
         Raises:
             HubError: NOT_FOUND, GONE, or BAD_INPUT for a time that is none.
         """
-        wait_s = whole(request.query_params.get("wait", "0"), "wait", int(LONGEST_WAIT_S), least=0)
-        await self._seen(request)
-        record = await self.jobs.wait(*asked(request), wait_s)
+        wait_s = whole(request.query_params.get("wait", "0"), "wait", LONGEST_WAIT_S, least=0)
+        asking, id = self._asked(request)
+        record = await asking.wait(id, wait_s)
         if not record.state.ended:
             answer = json(job_fields(record))
             answer.status_code = 202
             answer.headers["retry-after"] = "1"
             return answer
         if record.items is not None:
-            return await self._answers(*asked(request))
-        if not record.status:
-            raise gone(record)
-        status, lines, body = await self.jobs.store.result(*asked(request))
-        answer = Response(body, status)
-        answer.raw_headers = [(name, value) for name, value in header_list(timed(lines, record))]
+            return await self._answers(owner_of(caller_of(request)), id)
+        result = await asking.result(record)
+        answer = Response(result.body, result.status)
+        answer.raw_headers = [(name, value) for name, value in header_list(timed(result.lines, record))]
         return answer
 
     async def _answers(self, owner: str, id: str) -> Response:
@@ -118,8 +100,8 @@ class JobPages:
         Raises:
             HubError: NOT_FOUND.
         """
-        await self._seen(request)
-        return json(job_fields(await self.jobs.cancel(*asked(request))))
+        asking, id = self._asked(request)
+        return json(job_fields(await asking.cancel(id)))
 
     async def retry(self, request: Request) -> Response:
         """POST /v2/jobs/{id}/retry: one that failed, expired or was cancelled waits again.
@@ -127,34 +109,23 @@ class JobPages:
         Raises:
             HubError: NOT_FOUND or CONFLICT.
         """
-        await self._seen(request)
-        return json(job_fields(await self.jobs.retry(*asked(request))))
-
-
-def visible(caller: Caller, record: JobRecord) -> bool:
-    """Whether a caller may use the model of a job, or all those of a batch."""
-    models = (record.model,) if record.items is None else record.items.models
-    return all(map(caller.sees, models))
+        asking, id = self._asked(request)
+        return json(job_fields(await asking.retry(id)))
 
 
 def absent() -> list[BaseRoute]:
     """The routes of jobs where there are none."""
     methods = ["GET", "POST", "DELETE"]
-    return [Route(path, no_jobs, methods=methods) for path in (JOBS, f"{JOBS}/{{path:path}}")]
+    return [Route(path, none, methods=methods) for path in (JOBS, f"{JOBS}/{{path:path}}")]
 
 
-async def no_jobs(request: Request) -> Response:
+async def none(request: Request) -> Response:
     """Any page of jobs, where there are none.
 
     Raises:
         HubError: UNSUPPORTED.
     """
-    raise HubError(Kind.UNSUPPORTED, "there are no jobs: HUB_JOBS says where they are kept")
-
-
-def asked(request: Request) -> tuple[str, str]:
-    """Whose job, and which, a path names."""
-    return owner_of(caller_of(request)), request.path_params["id"]
+    raise no_jobs()
 
 
 def whole(text: str, name: str, most: int, least: int = 1) -> int:

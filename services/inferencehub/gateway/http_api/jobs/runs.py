@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from inferencehub.core.auth.caller import ANYONE, Action, Caller, Flow
 from inferencehub.core.http1.handler import Head
 from inferencehub.core.lane.byte_budget import ByteBudget
-from inferencehub.core.lane.job import Job
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.tensors import Buffer
-from inferencehub.gateway.calls.exchange import Exchange
 from inferencehub.gateway.calls.submit import as_hub_error
 from inferencehub.gateway.http_api.access_line import write_line
 from inferencehub.gateway.http_api.call import Endpoint, HttpCall
@@ -20,7 +17,8 @@ from inferencehub.gateway.http_api.jobs.recorded import Recorded
 from inferencehub.gateway.http_api.jobs.request import Kept
 from inferencehub.gateway.http_api.response import JSON, KINDS, SharedLines, error_lines
 from inferencehub.gateway.jobs.attempt import Outcome, Running
-from inferencehub.gateway.jobs.record import Claim, Result
+from inferencehub.gateway.jobs.fronts.runs import attempted, outcome_of
+from inferencehub.gateway.jobs.record import Result
 from inferencehub.gateway.metrics import FrontMetrics
 
 TOO_LARGE = "the answer is larger than what a job may keep"
@@ -72,10 +70,7 @@ class JobRuns:
         endpoint = self.find(kept.target)
         if endpoint is None:
             raise LookupError(f"no endpoint for {kept.target!r}")
-        exchange = Exchange(kept.id)
-        exchange.caller = caller_of(claim)
-        exchange.losses = claim.losses
-        exchange.tell = running.telling.progress
+        exchange = attempted(kept.id, running)
         head = Head(endpoint.method, kept.target, kept.fields, None, "1.1", len(kept.body), True)
         call = JobCall(self, head, len(kept.body), exchange, endpoint)
         call.failure = None
@@ -85,7 +80,7 @@ class JobRuns:
         call.hold_anyway(self.bytes_held, len(kept.body))
         self.metrics.in_flight += 1
         call.reply = Recorded(
-            self.most_bytes, lambda result: ended(outcome_of(call, result)), running.telling
+            self.most_bytes, lambda result: ended(result_outcome(call, result)), running.telling
         )
         running.stop = call.leave
         running.in_lane = lambda: exchange.job is not None
@@ -121,38 +116,8 @@ class JobRuns:
             write_line(self.access, self.shared, self.metrics.front, call.head, exchange, status, took)
 
 
-def caller_of(claim: Claim) -> Caller:
-    """Who has sent a job, for its place in the lane and for logs. What they may do was asked when they sent it."""
-    if not claim.owner:
-        return ANYONE
-    caller = Caller(claim.caller, claim.tenant, ["*"], [Action.INFER])
-    caller.flow = Flow(claim.owner, claim.weight)
-    return caller
-
-
-def outcome_of(call: JobCall, result: Result) -> Outcome:
+def result_outcome(call: JobCall, result: Result) -> Outcome:
     """How an attempt has ended."""
-    failure, exchange, job = call.failure, call.exchange, call.exchange.job
-    if failure is None:
-        # A stream that has begun ends with its error as an event.
-        cut = CUT if exchange.kind != "ok" else "" if result.status == 200 else TOO_LARGE
-        slot_s = 0.0 if job is None else slot_seconds(job)
-        return Outcome(result, cut, refused=False, ran=True, lost=0, slot_s=slot_s)
-    before = exchange.losses or 0
-    lost = (
-        0 if job is None else max(job.losses - before, int(job.has_parts and failure.kind is Kind.NOT_READY))
-    )
-    return Outcome(
-        result,
-        failure.detail,
-        refused=failure.kind in (Kind.NOT_READY, Kind.BUSY),
-        ran=job is not None and failure.kind is not Kind.BUSY,
-        lost=lost,
-        busy=failure.kind is Kind.BUSY,
-    )
-
-
-def slot_seconds(job: Job) -> float:
-    """Seconds of a slot that an answered call took: its part of the time of its batch."""
-    trip = job.trip
-    return (trip.network + trip.compute) * job.rows / trip.rows if trip.rows else 0.0
+    # A stream that has begun ends with its error as an event.
+    cut = CUT if call.exchange.kind != "ok" else "" if result.status == 200 else TOO_LARGE
+    return outcome_of(call.exchange, call.failure, result, cut)

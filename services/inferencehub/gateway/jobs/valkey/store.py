@@ -46,7 +46,7 @@ class ValkeyStore:
         self._server = Server(url, prefix, authorities)
         self.batches = ValkeyBatches(self._server, most)
         self.webhooks = ValkeyWebhooks(self._server)
-        self._unsure = ""  # the claim that has no answer
+        self._unsure: list[str] = []  # claims that got no answer
 
     async def start(self) -> None:
         """See `Store`."""
@@ -71,9 +71,12 @@ class ValkeyStore:
         """See `Store`. The server may have done, or may do later, what it gave no answer to: that is taken back first."""
         await self._take_back()
         flat = [part for lane, (rows, once) in places.items() for part in (name(lane), rows, int(once))]
-        self._unsure = token_hex(8)
-        rows = await self._server.do("claim", self._unsure, now + lease_s, now, *flat)
-        self._unsure = ""
+        claim = token_hex(8)
+        try:
+            rows = await self._server.do("claim", claim, now + lease_s, now, *flat)
+        except BaseException:
+            self._unsure.append(claim)
+            raise
         return await unpacked_claims(map(claim_of, rows))
 
     async def renew(self, attempts: Sequence[Attempt], lease_s: float, now: float) -> set[Attempt]:
@@ -154,10 +157,10 @@ class ValkeyStore:
         return int(lost)
 
     async def _take_back(self) -> None:
-        """Let what a claim without an answer has taken wait again: nobody runs it, so nothing was lost."""
-        if self._unsure:
-            await self._server.do("unclaim", time(), self._unsure)
-            self._unsure = ""
+        """Let what claims without an answer have taken wait again: nobody runs it, so nothing was lost."""
+        while self._unsure:
+            await self._server.do("unclaim", time(), self._unsure[0])
+            del self._unsure[0]
 
     async def waiting(self, now: float) -> dict[str, Waiting]:
         """See `Store`."""

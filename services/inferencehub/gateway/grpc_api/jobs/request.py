@@ -1,0 +1,41 @@
+"""What a job of gRPC keeps of its request: the id of its call, and the serialized message, which has its time limit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha256
+
+from inferencehub.core.values.tensors import Buffer
+from inferencehub.pb import open_inference_pb2 as pb
+
+# The first byte of what is kept. Msgpack, in which HTTP keeps its requests, never uses it (its specification, "Formats").
+MARK = b"\xc1"
+LARGE = 2**20  # packing more bytes takes some ms, so a thread does it
+
+
+def packed(id: str, data: bytes, message: pb.ModelInferRequest, raw: Sequence[Buffer]) -> tuple[bytes, str]:
+    """A request as it is kept, and the digest of what one idempotency key stands for.
+
+    The digest is not of the bytes that came: libraries write the maps of a message in any order, another one each time.
+
+    Args:
+        id: of the call, at most 128 characters of ASCII.
+        data: a serialized ModelInferRequest.
+        message: the same.
+        raw: the raw contents of its inputs, whether or not the message has them too.
+    """
+    digest = sha256(MARK)
+    for one in raw:
+        digest.update(b"%d " % len(one))
+        digest.update(one)
+    head = pb.ModelInferRequest()
+    head.CopyFrom(message)
+    head.ClearField("raw_input_contents")
+    digest.update(head.SerializeToString(deterministic=True))
+    return b"".join((MARK, bytes((len(id),)), id.encode(), data)), digest.hexdigest()
+
+
+def unpacked(kept: bytes) -> tuple[str, bytes]:
+    """The id of a call, and its serialized message."""
+    end = 2 + kept[1]
+    return kept[2:end].decode(), kept[end:]
