@@ -8,8 +8,9 @@ from hashlib import sha256
 from inferencehub.core.values.tensors import Buffer
 from inferencehub.pb import open_inference_pb2 as pb
 
-# The first byte of what is kept. Msgpack, in which HTTP keeps its requests, never uses it (its specification, "Formats").
-MARK = b"\xc1"
+# The first byte of what is kept. HTTP keeps its requests as arrays of msgpack, which begin with 90 to 9f, dc or dd. It is
+# not c1, which msgpack never uses: a store may mark with that byte what it has compressed.
+MARK = b"g"
 LARGE = 2**20  # packing more bytes takes some ms, so a thread does it
 
 
