@@ -162,9 +162,15 @@ class Gateway:
 
     def _make_jobs(self) -> JobFront:
         """The jobs, whose modules only those load who have some."""
-        from inferencehub.gateway.job_fronts import jobs_of
+        from inferencehub.gateway.grpc_api.jobs.request import MARK
+        from inferencehub.gateway.grpc_api.jobs.runs import JobRuns
+        from inferencehub.gateway.http_api.batches.pages import with_batches
+        from inferencehub.gateway.http_api.jobs.front import JobFront
 
-        return jobs_of(self.settings, self.calls, self.demand, self.metrics, self.access)
+        settings, metrics = self.settings, self.metrics
+        front = JobFront(settings, self.calls, self.demand, metrics, self.access)
+        front.fronts.add(MARK, JobRuns(front.calls, metrics.jobs, self.access, settings.max_body_bytes))
+        return with_batches(front, self.calls, settings, metrics.jobs)
 
     def _make_grpc(self, limits: Limits) -> GrpcPort:
         """The port for callers that speak gRPC."""

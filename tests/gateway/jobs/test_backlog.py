@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from inferencehub.core.values.demand import Report, by_model, by_pool
-from inferencehub.gateway.jobs.backlog import Backlog
+from inferencehub.gateway.jobs.running.backlog import Backlog
 from inferencehub.gateway.jobs.store import Waiting
 from inferencehub.gateway.server import Gateway
 from tests.gateway.jobs.test_jobs import INFER, ask, ended, submitted

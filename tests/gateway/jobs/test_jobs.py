@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from inferencehub.gateway.http_api.pages.schemas import SCHEMAS
-from inferencehub.gateway.jobs.attempt import Running
+from inferencehub.gateway.jobs.running.attempt import Running
 from tests.gateway.keyed_hub import bearer, entry, key_file
 from tests.hub import Hub, eventually, mock_model, running_hub, write_model
 from tests.several_answers import counting_model

@@ -8,8 +8,8 @@ from time import time
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from inferencehub.gateway.jobs.record import model_of
+from inferencehub.gateway.jobs.running.worker import Worker
 from inferencehub.gateway.jobs.store import Waiting
-from inferencehub.gateway.jobs.worker import Worker
 from inferencehub.gateway.metrics import PREFIX
 
 

@@ -11,9 +11,9 @@ from time import monotonic, time
 from inferencehub.core.process.tasks import until
 from inferencehub.gateway.jobs.batch import MARK, batch_of, is_batch, not_alone
 from inferencehub.gateway.jobs.record import JobRecord, NewJob
+from inferencehub.gateway.jobs.running.worker import Worker
 from inferencehub.gateway.jobs.store import Store
 from inferencehub.gateway.jobs.webhooks.targets import Targets
-from inferencehub.gateway.jobs.worker import Worker
 
 LOOK_S = 0.5  # between two questions for a job that another gateway may run
 

@@ -39,6 +39,7 @@ def job_message(record: JobRecord) -> pb.Job:
         place=record.place,
         status=record.status,
         error=record.error,
+        progress=record.progress,
     )
 
 

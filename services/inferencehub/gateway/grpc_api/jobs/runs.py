@@ -18,9 +18,9 @@ from inferencehub.gateway.grpc_api.access_line import write_line
 from inferencehub.gateway.grpc_api.infer import Infer
 from inferencehub.gateway.grpc_api.jobs.answers import PROTOBUF
 from inferencehub.gateway.grpc_api.jobs.request import unpacked
-from inferencehub.gateway.jobs.attempt import Outcome, Running
 from inferencehub.gateway.jobs.fronts.runs import attempted, outcome_of
 from inferencehub.gateway.jobs.record import Result
+from inferencehub.gateway.jobs.running.attempt import Outcome, Running
 from inferencehub.gateway.json_codec.answer_json import error_json
 from inferencehub.gateway.metrics import FrontMetrics
 

@@ -17,16 +17,16 @@ from inferencehub.gateway.http_api.jobs.job_json import ended_json
 from inferencehub.gateway.http_api.jobs.pages import JobPages
 from inferencehub.gateway.http_api.jobs.runs import JobRuns
 from inferencehub.gateway.http_api.routes import KEEP_ALIVE_S, endpoints
-from inferencehub.gateway.jobs.backlog import Backlog
 from inferencehub.gateway.jobs.collector import JobsCollector
 from inferencehub.gateway.jobs.fronts.runs import Fronts
+from inferencehub.gateway.jobs.running.backlog import Backlog
+from inferencehub.gateway.jobs.running.worker import Worker
 from inferencehub.gateway.jobs.store import Store
 from inferencehub.gateway.jobs.submit import Jobs
 from inferencehub.gateway.jobs.webhooks.collector import WebhooksCollector
 from inferencehub.gateway.jobs.webhooks.sender import Sender
 from inferencehub.gateway.jobs.webhooks.signing import Secrets
 from inferencehub.gateway.jobs.webhooks.targets import Targets
-from inferencehub.gateway.jobs.worker import Worker
 from inferencehub.gateway.metrics import Metrics
 from inferencehub.gateway.routing.demand import Demand
 from inferencehub.gateway.settings import GatewaySettings

@@ -9,7 +9,7 @@ from inferencehub.core.http1.response import JSON
 from inferencehub.core.values.errors import Kind
 from inferencehub.core.values.tensors import Buffer
 from inferencehub.gateway.jobs.record import STREAM, Result
-from inferencehub.gateway.jobs.telling import Telling
+from inferencehub.gateway.jobs.running.telling import Telling
 
 
 class Recorded(Reply):

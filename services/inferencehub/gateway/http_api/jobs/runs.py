@@ -16,9 +16,9 @@ from inferencehub.gateway.http_api.call import Endpoint, HttpCall
 from inferencehub.gateway.http_api.jobs.recorded import Recorded
 from inferencehub.gateway.http_api.jobs.request import Kept
 from inferencehub.gateway.http_api.response import JSON, KINDS, SharedLines, error_lines
-from inferencehub.gateway.jobs.attempt import Outcome, Running
 from inferencehub.gateway.jobs.fronts.runs import attempted, outcome_of
 from inferencehub.gateway.jobs.record import Result
+from inferencehub.gateway.jobs.running.attempt import Outcome, Running
 from inferencehub.gateway.metrics import FrontMetrics
 
 TOO_LARGE = "the answer is larger than what a job may keep"

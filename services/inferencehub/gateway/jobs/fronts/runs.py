@@ -8,8 +8,8 @@ from inferencehub.core.auth.caller import ANYONE, Action, Caller, Flow
 from inferencehub.core.lane.job import Job
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.gateway.calls.exchange import Exchange
-from inferencehub.gateway.jobs.attempt import Outcome, Run, Running
 from inferencehub.gateway.jobs.record import Claim, Result
+from inferencehub.gateway.jobs.running.attempt import Outcome, Run, Running
 
 
 class Fronts:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from inferencehub.gateway.jobs.record import Claim, Result
-from inferencehub.gateway.jobs.telling import Telling
+from inferencehub.gateway.jobs.running.telling import Telling
 
 
 class Outcome(NamedTuple):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from time import monotonic
 
-from inferencehub.gateway.jobs.attempt import Attempts
 from inferencehub.gateway.jobs.record import Place, lane_of
+from inferencehub.gateway.jobs.running.attempt import Attempts
 from inferencehub.gateway.routing.model_lane import ModelLane
 from inferencehub.gateway.routing.table import RoutingTable
 

@@ -14,13 +14,13 @@ from time import monotonic, time
 
 from inferencehub.core.process.tasks import cancelled, until
 from inferencehub.core.values.errors import HubError
-from inferencehub.gateway.jobs.attempt import Attempts, Outcome, Run, Running
-from inferencehub.gateway.jobs.backlog import Backlog
 from inferencehub.gateway.jobs.batch import batch_of, is_batch
-from inferencehub.gateway.jobs.places import free_places
 from inferencehub.gateway.jobs.record import Claim, Result, State, model_of
+from inferencehub.gateway.jobs.running.attempt import Attempts, Outcome, Run, Running
+from inferencehub.gateway.jobs.running.backlog import Backlog
+from inferencehub.gateway.jobs.running.places import free_places
+from inferencehub.gateway.jobs.running.telling import Telling
 from inferencehub.gateway.jobs.store import ONCE, Store, Waiting
-from inferencehub.gateway.jobs.telling import Telling
 from inferencehub.gateway.routing.table import RoutingTable
 
 logger = logging.getLogger(__name__)
