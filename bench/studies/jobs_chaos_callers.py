@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from random import uniform
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -80,7 +81,7 @@ class Callers:
                 return
             if status not in (0, 429, 503):  # nothing that comes again
                 break
-            await asyncio.sleep(float(found.get("retry-after", 0.2)))
+            await asyncio.sleep(float(found.get("retry-after", min(0.1 * 2**tries, 5.0) * uniform(0.5, 1.0))))
         self.given_up.append(number)
 
     async def _ask(
@@ -105,19 +106,19 @@ class Callers:
 
     async def read(self) -> Read:
         """Read and compare the results of all that was accepted."""
-        said, numbers, ends = Read(), iter(list(self.accepted)), monotonic() + PATIENCE_S
+        said, numbers = Read(), iter(list(self.accepted))
 
         async def reader(client: aiohttp.ClientSession) -> None:
             for number in numbers:
-                await self._read(client, number, said, ends)
+                await self._read(client, number, said)
 
         async with self._client() as client:
             await asyncio.gather(*[reader(client) for _ in range(READERS)])
         return said
 
-    async def _read(self, client: aiohttp.ClientSession, number: int, said: Read, ends: float) -> None:
+    async def _read(self, client: aiohttp.ClientSession, number: int, said: Read) -> None:
         path, turn = self.accepted[number].path, number
-        status = 0
+        status, ends = 0, monotonic() + PATIENCE_S  # each job's own: reading all of them may take longer
         result: Any = None
         record: Any = None
         while status not in (200, 410) or record is None:
@@ -127,7 +128,7 @@ class Callers:
             if status in (200, 410):
                 answered, _, job = await self._ask(client, turn, "GET", path, {})
                 record = job if answered == 200 else None
-            if monotonic() > ends or status in (404, 500):
+            if record is None and (monotonic() > ends or status in (404, 500)):
                 said.lost.append(f"{number}: {status} {result} {record}")
                 return
             if status not in (200, 202, 410):
