@@ -75,6 +75,9 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
     "jobs": {"jobs": {"redis": {
         "existingSecret": "jobs", "caConfigMap": "authorities", "port": 6380, "egressTo": PEERS}, "ttlSeconds": 86_400}},
     "jobs-by-url": at("jobs", {"redis": {"url": "rediss://store.example.com:6390/1"}, "queueLength": 10, "drainSeconds": 5}),
+    "jobs-by-sentinels": at("jobs.redis", {
+        "url": "rediss+sentinel://a.example.com:26380,b.example.com/mymaster/1", "caConfigMap": "authorities", "port": 6380}),
+    "jobs-by-sentinels-of-a-secret": at("jobs.redis", {"existingSecret": "jobs", "sentinelPort": 26379}),
     "jobs-embedded": at("jobs.redis.embedded.enabled", True),
     "jobs-embedded-for-a-while": at("jobs.redis.embedded", {
         "enabled": True, "image": {"repository": "valkey", "digest": DIGEST}, "storage": {"persistent": False}}),

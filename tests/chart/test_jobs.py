@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from inferencehub.core.process.settings import read_settings
-from inferencehub.gateway.settings import GatewaySettings
+from inferencehub.gateway.settings import GatewaySettings, is_store
 from tests.chart.combinations import COMBINATIONS
 from tests.chart.rendering import Object, environ, of_kind, one, render
 
@@ -37,6 +37,17 @@ def test_a_url_is_what_a_gateway_reads() -> None:
     assert (settings.jobs_queue_length, settings.jobs_drain_s, settings.job_ttl_s) == (10, 5.0, 3600.0)
     (rule,) = egress(objects, 6390)
     assert "to" not in rule
+
+
+def test_sentinels_and_their_servers_are_reached() -> None:
+    objects = render(COMBINATIONS["jobs-by-sentinels"])
+    settings = read_settings(GatewaySettings, environ(gateway(objects)))
+    assert is_store(settings.jobs)
+    settings.check_jobs()
+    (rule,) = egress(objects, 26380)
+    assert [one["port"] for one in rule["ports"]] == [6380, 26380, 26379]
+    (rule,) = egress(render(COMBINATIONS["jobs-by-sentinels-of-a-secret"]), 26379)
+    assert [one["port"] for one in rule["ports"]] == [6379, 26379]
 
 
 def test_a_password_comes_from_a_secret_and_authorities_from_a_config_map() -> None:

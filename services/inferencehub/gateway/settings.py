@@ -16,6 +16,13 @@ from inferencehub.gateway.caller_settings import CallerSettings
 # An origin as browsers send it (RFC 6454, 6.2): anything else would never be equal to what they send.
 HOST = r"(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])"
 ORIGIN = re.compile(rf"http://{HOST}(?!:80$)(?::[1-9]\d{{0,4}})?|https://{HOST}(?!:443$)(?::[1-9]\d{{0,4}})?")
+# Sentinels and the name that they know the store by, as redis+sentinel:// has it elsewhere; user and password are the store's.
+SENTINEL = r"(?:\[[0-9a-fA-F:.]+\]|[^\s\[\]/@:,?#]+)(?::\d{1,5})?"
+SENTINELS = re.compile(
+    rf"rediss?\+sentinel://(?:(?P<who>[^/@]*)@)?(?P<hosts>{SENTINEL}(?:,{SENTINEL})*)/(?P<service>[^/?#]+)(?:/(?P<db>\d*))?"
+    r"(?:\?(?P<options>(?:sentinel_(?:username|password)=[^&#]*(?:&|$)){1,2}))?"
+)
+STORES = "redis://host:port, rediss://… or redis+sentinel://host:port,…/name"
 FILE = "file:"  # of a setting whose value stands in a file
 
 
@@ -122,7 +129,7 @@ class GatewaySettings(CallerSettings):
     jobs: str = setting(
         "",
         "where jobs are kept: sqlite:<file> for one gateway, or redis://… (rediss://… with TLS) for any number: Valkey or "
-        "Redis; file:<path> for a file that has such a URL; no jobs if empty",
+        "Redis; redis+sentinel://… where sentinels know which one; file:<path> for a file that has such a URL; no jobs if empty",
     )
     jobs_ca: str = setting(
         "",
@@ -227,11 +234,10 @@ class GatewaySettings(CallerSettings):
         if not self.jobs or self.jobs_file or self.jobs.startswith(FILE):
             return
         if not is_store(self.jobs):
-            raise SettingError(
-                "HUB_JOBS names no store, expected sqlite:<file>, redis://host:port or rediss://…"
-            )
-        if self.jobs_ca and not self.jobs.startswith("rediss:"):
-            raise SettingError("HUB_JOBS_CA verifies a store with TLS, but HUB_JOBS begins with redis://")
+            raise SettingError(f"HUB_JOBS names no store, expected sqlite:<file> or {STORES}")
+        if self.jobs_ca and not self.jobs.startswith("rediss"):
+            scheme = self.jobs.partition(":")[0]
+            raise SettingError(f"HUB_JOBS_CA verifies a store with TLS, but HUB_JOBS begins with {scheme}://")
 
     def jobs_url(self) -> str:
         """The URL of the store of jobs, which may stand in a file.
@@ -247,7 +253,7 @@ class GatewaySettings(CallerSettings):
         except (OSError, UnicodeDecodeError) as error:
             raise BadFile(f"HUB_JOBS: {path} cannot be read: {error}") from None
         if not is_store(url):
-            raise BadFile(f"HUB_JOBS: {path} has no URL of a store, expected redis://host:port or rediss://…")
+            raise BadFile(f"HUB_JOBS: {path} has no URL of a store, expected {STORES}")
         return url
 
     def on_demand(self) -> dict[str, OnDemand]:
@@ -270,7 +276,10 @@ class GatewaySettings(CallerSettings):
 
 
 def is_store(text: str) -> bool:
-    """Whether a text is the URL of a Valkey or Redis."""
+    """Whether a text is the URL of a Valkey or Redis, or of sentinels that know it."""
+    if (match := SENTINELS.fullmatch(text)) is not None:
+        ports = re.findall(r":(\d+)(?:,|$)", match["hosts"])
+        return all(0 < int(port) < 2**16 for port in ports)
     try:
         url = urlsplit(text)
         return url.scheme in ("redis", "rediss") and bool(url.hostname) and url.port != 0

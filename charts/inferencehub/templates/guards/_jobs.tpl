@@ -10,15 +10,18 @@
 {{- fail (printf "jobs.redis has %s, but jobs are kept in one place: set one of them." (join " and " $named)) }}
 {{- end }}
 {{- if $redis.url }}
-{{- if not (regexMatch "^rediss?://[^/@]+(/[0-9]*)?$" $redis.url) }}
-{{- fail "jobs.redis.url is not redis://host:port/database or rediss://…, without user and password: a URL with a password belongs into a Secret, see jobs.redis.existingSecret." }}
+{{- if not (regexMatch "^rediss?(://[^/@?]+|[+]sentinel://[^/@?]+/[^/@?]+)(/[0-9]*)?$" $redis.url) }}
+{{- fail "jobs.redis.url is not redis://host:port/database, rediss://… or redis+sentinel://host:port,…/name/database, without user and password: a URL with a password belongs into a Secret, see jobs.redis.existingSecret." }}
 {{- end }}
-{{- if and $redis.caConfigMap (hasPrefix "redis:" $redis.url) }}
-{{- fail "jobs.redis.caConfigMap verifies a store with TLS, but jobs.redis.url begins with redis://: use rediss://." }}
+{{- if and $redis.caConfigMap (not (hasPrefix "rediss" $redis.url)) }}
+{{- fail "jobs.redis.caConfigMap verifies a store with TLS, but jobs.redis.url begins with redis: use rediss://, or rediss+sentinel://." }}
+{{- end }}
+{{- if and $redis.sentinelPort (not (contains "+sentinel://" $redis.url)) }}
+{{- fail "jobs.redis.sentinelPort is that of sentinels, but jobs.redis.url names none: use redis+sentinel://, or leave it out." }}
 {{- end }}
 {{- end }}
-{{- if and $redis.embedded.enabled (or $redis.caConfigMap $redis.egressTo $redis.port) }}
-{{- fail "jobs.redis.caConfigMap, egressTo and port are for a store elsewhere, but jobs.redis.embedded.enabled is true: leave them out." }}
+{{- if and $redis.embedded.enabled (or $redis.caConfigMap $redis.egressTo $redis.port $redis.sentinelPort) }}
+{{- fail "jobs.redis.caConfigMap, egressTo, port and sentinelPort are for a store elsewhere, but jobs.redis.embedded.enabled is true: leave them out." }}
 {{- end }}
 {{- if and $redis.embedded.enabled (not .Values.networkPolicy.enabled) }}
 {{- fail "jobs.redis.embedded asks nobody for a password, so a NetworkPolicy must keep others out: set networkPolicy.enabled, or use a store of your own with jobs.redis.existingSecret." }}

@@ -61,6 +61,22 @@
 {{- end }}
 {{- end }}
 
+{{/* The ports of a store elsewhere, and of its sentinels, as a list. */}}
+{{- define "inferencehub.jobs.ports" -}}
+{{- $redis := .Values.jobs.redis }}
+{{- $port := $redis.port }}
+{{- $ports := list }}
+{{- if contains "+sentinel://" $redis.url }}
+{{- range regexReplaceAll "^[^/]*//([^/]*)/.*$" $redis.url "${1}" | splitList "," }}
+{{- $ports = append $ports (regexFind ":[0-9]+$" . | trimPrefix ":" | default "26379" | int) }}
+{{- end }}
+{{- else if $redis.url }}
+{{- $port = $port | default ((urlParse $redis.url).host | regexFind ":[0-9]+$" | trimPrefix ":") }}
+{{- end }}
+{{- with $redis.sentinelPort }}{{ $ports = append $ports (int .) }}{{ end }}
+{{- prepend $ports ($port | default "6379" | int) | uniq | toJson }}
+{{- end }}
+
 {{/* A NetworkPolicy's rule for reaching the store. */}}
 {{- define "inferencehub.jobs.egress" -}}
 {{- $redis := .Values.jobs.redis }}
@@ -73,7 +89,9 @@
           {{- include "inferencehub.selector" (dict "root" . "component" "jobs") | nindent 10 }}
 {{- else if include "inferencehub.jobs" . }}
 - ports:
-    - {protocol: TCP, port: {{ $redis.port | default ((urlParse $redis.url).host | regexFind ":[0-9]+$" | trimPrefix ":" | default "6379") | int }}}
+    {{- range include "inferencehub.jobs.ports" . | fromJsonArray }}
+    - {protocol: TCP, port: {{ . }}}
+    {{- end }}
   {{- with $redis.egressTo }}
   to:
     {{- toYaml . | nindent 4 }}

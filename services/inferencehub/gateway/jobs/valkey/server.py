@@ -11,17 +11,16 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Sequence
+from contextlib import suppress
 from hashlib import sha1
 from importlib.resources import files
 from typing import Any, NamedTuple
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
 
 from inferencehub.core.files.watched import BadFile
 from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.gateway.jobs.valkey.client import clients_of
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +30,6 @@ PARTS = [
 ]
 SCRIPT = b"\n".join(PARTS)
 SHA = sha1(SCRIPT, usedforsecurity=False).hexdigest()
-CONNECT_S, ANSWER_S = 2.0, 5.0
 MOST_AT_ONCE = 500  # steps of a message
 MOST_SENT = 4  # messages without an answer
 UNKNOWN = "unknown"  # durability, as long as the server was not there
@@ -49,7 +47,7 @@ class Server:
     """See the module's text.
 
     Args:
-        url: redis://, rediss:// with user, password, host, port and database.
+        url: redis://, rediss:// with user, password, host, port and database, or those of sentinels.
         prefix: the beginning of all keys.
         authorities: file with those that sign the server's certificate, as PEM; "" for those of the system.
     """
@@ -57,15 +55,8 @@ class Server:
     def __init__(self, url: str, prefix: str, authorities: str = "") -> None:
         self._prefix = prefix
         self._authorities = authorities
-        verified: dict[str, Any] = {"ssl_ca_certs": authorities} if authorities else {}
-        self._client = Redis.from_url(
-            url,
-            socket_connect_timeout=CONNECT_S,
-            socket_timeout=ANSWER_S,
-            retry=Retry(NoBackoff(), 0),
-            max_connections=MOST_SENT + 1,
-            **verified,
-        )
+        self._clients = clients_of(url, MOST_SENT + 1, authorities)
+        self._client = self._clients.server
         self._asked: list[Asked] = []
         self._sending: set[asyncio.Task[None]] = set()
         self._down = False  # whether the last message had no answer
@@ -100,13 +91,16 @@ class Server:
                 f"HUB_JOBS: the server's maxmemory-policy is {found['maxmemory-policy']}, expected noeviction: it would "
                 "throw jobs away"
             )
-        return str(found["appendfsync"]) if found["appendonly"] == "yes" else "none"
+        if found["appendonly"] != "yes":
+            return "none"
+        # A replica may take over that has not got the last jobs yet, however well the master keeps them.
+        return str(found["appendfsync"]) if self._clients.sentinels is None else "replicated"
 
     async def close(self) -> None:
         """Wait for what was asked, and disconnect."""
         while self._sending:
             await asyncio.wait(self._sending)
-        await self._client.aclose()
+        await self._clients.close()
 
     async def do(self, *step: bytes | str | float) -> Any:
         """Run a step of the script.
@@ -146,12 +140,17 @@ class Server:
                 again = await self._execute([asked[place].step for place in missing])
                 for place, result in zip(missing, again, strict=True):
                     results[place] = result
+            if any(isinstance(result, ReadOnlyError) for result in results):
+                raise ReadOnlyError("the server is a master no longer")
             self._down = False
         except (RedisError, OSError) as error:
             if not self._down:  # why, which callers are not told
                 logger.warning("the store of jobs does not answer", extra={"error": str(error)})
                 self._down = True
             asked, self._asked = [*asked, *self._asked], []
+            if isinstance(error, ReadOnlyError):  # its name may lead to the new master now
+                with suppress(RedisError, OSError):
+                    await self._client.connection_pool.disconnect(inuse_connections=False)
             results = [error] * len(asked)
         finally:
             self._in_flight -= 1
@@ -173,7 +172,7 @@ class Server:
 
 def unreachable(error: Exception) -> HubError:
     """The error for a step that has no result."""
-    if isinstance(error, ResponseError) and not isinstance(error, NoScriptError):
+    if isinstance(error, ResponseError) and not isinstance(error, NoScriptError | ReadOnlyError):
         logger.error("the store of jobs failed", extra={"error": str(error)})
         return HubError(Kind.NOT_READY, "the store of jobs failed; the gateway's log says why", retry_after=5)
     return HubError(Kind.NOT_READY, "the store of jobs cannot be reached", retry_after=2)
