@@ -74,7 +74,7 @@ local function close(batch, now)
   end
   set(batch, 'state', state, 'ended', now)
   expire(batch, now + get(batch, 'keep_s')[1])
-  tell(batch, now)
+  tell(batch, get(batch, 'webhook')[1], now)
 end
 
 -- An item runs.

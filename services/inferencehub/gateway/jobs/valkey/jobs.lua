@@ -23,7 +23,7 @@
 --
 -- Owners, lanes and idempotency keys come in a form without ':'; 'l', 'o' and 'k' of a job are its own so.
 
-local PRIORITIES, MOST_MOVED = 9, 1000
+local PRIORITIES, MOST_MOVED, MOST_LISTED = 9, 1000, 200
 local MOST_SILENT_S = 3 -- between two looks at leases; gateways look each second
 local VOID_S = 3600
 local MOST_LOSSES = 2
@@ -61,8 +61,7 @@ local function owned(owner, id)
 end
 
 -- A job may run now. An owner who had none waiting takes the turn of who is next, and makes up for nothing.
-local function enter(id)
-  local lane, o, priority, created = unpack(get(id, 'l', 'o', 'priority', 'created'))
+local function enter_as(id, lane, o, priority, created)
   -- Higher priorities first, then the older: milliseconds since 1970 have 13 digits.
   local score = (PRIORITIES - priority) * 1e13 + math.floor(created * 1000)
   call('ZADD', key('wait', lane, o), score, id)
@@ -71,6 +70,20 @@ local function enter(id)
   if not call('ZSCORE', key('flows', lane), o) then
     local first = call('ZRANGE', key('flows', lane), 0, 0, 'WITHSCORES')
     call('ZADD', key('flows', lane), first[2] or 0, o)
+  end
+end
+
+local function enter(id)
+  enter_as(id, unpack(get(id, 'l', 'o', 'priority', 'created')))
+end
+
+-- A lane, or an owner of jobs for it, that has none waiting any more is forgotten.
+local function tidy(lane, o)
+  if call('EXISTS', key('wait', lane, o)) == 0 then
+    call('ZREM', key('flows', lane), o)
+    if call('EXISTS', key('queued', lane)) == 0 then
+      call('SREM', key('lanes'), lane)
+    end
   end
 end
 
@@ -83,12 +96,7 @@ local function leave(id)
   end
   call('ZREM', key('wait', lane, o), id)
   call('ZREM', key('queued', lane), id)
-  if call('ZCARD', key('wait', lane, o)) == 0 then
-    call('ZREM', key('flows', lane), o)
-  end
-  if call('ZCARD', key('queued', lane)) == 0 then
-    call('SREM', key('lanes'), lane)
-  end
+  tidy(lane, o)
 end
 
 local function expire(id, at)
@@ -132,9 +140,9 @@ local function change_webhook(id, text, change)
   end
 end
 
--- The end of a job, or of a batch, is to be told.
-local function tell(id, now)
-  change_webhook(id, get(id, 'webhook')[1], function(webhook)
+-- The end of a job, or of a batch, is to be told; `text` is its webhook, if it has one.
+local function tell(id, text, now)
+  change_webhook(id, text, function(webhook)
     webhook.state, webhook.ends, webhook.attempts, webhook.status, webhook.error = 'pending', webhook.ends + 1, 0, 0, ''
     owe(id, webhook.host, now)
   end)
@@ -150,15 +158,16 @@ end
 
 -- A job has ended; from now on no attempt holds it. An item is kept as long as its batch.
 local function finish(id, state, why, status, now, told)
-  set(id, 'state', state, 'error', why, 'status', status, 'ended', now, 'told', told or 0)
+  local keep_s, webhook = unpack(get(id, 'keep_s', 'webhook'))
+  local expires, batch = now + keep_s, batches.of(id)
+  set(id, 'state', state, 'error', why, 'status', status, 'ended', now, 'told', told or 0, 'expires', expires)
   call('ZREM', key('leases'), id)
-  local batch = batches.of(id)
   if batch then
     call('ZREM', key('expires'), id)
     batches.ended(batch, state, now)
   else
-    expire(id, now + get(id, 'keep_s')[1])
-    tell(id, now)
+    call('ZADD', key('expires'), expires, id)
+    tell(id, webhook, now)
   end
 end
 
@@ -240,8 +249,8 @@ local function keep(id, o, k, digest, ...)
   end
 end
 
--- most, now, owner, key, digest, id, request, field, value, ...
-function todo.add(most, now, o, k, digest, id, request, ...)
+-- most, now, owner, key, digest, id, request, lane, priority, created, not before, expires, field, value, ...
+function todo.add(most, now, o, k, digest, id, request, lane, priority, created, not_before, expires, ...)
   local same = same_as(o, k, digest)
   if same then
     return same
@@ -249,11 +258,16 @@ function todo.add(most, now, o, k, digest, id, request, ...)
   if waiting() >= tonumber(most) then
     return {'full'}
   end
-  keep(id, o, k, digest, ...)
+  keep(id, o, k, digest, 'expires', expires, 'gone', '', ...)
   call('SET', key('request', id), request)
   call('ZADD', key('owned', o), 0, id)
-  wait(id, get(id, 'not_before')[1], now)
-  return {'kept', unpack(record(id))}
+  call('ZADD', key('expires'), expires, id)
+  if tonumber(not_before) > tonumber(now) then
+    call('ZADD', key('later'), not_before, id)
+  else
+    enter_as(id, lane, o, priority, created)
+  end
+  return {'new'}
 end
 
 -- name of the claim, lease, now, lane, rows, whether they must not run twice, ...
@@ -270,8 +284,8 @@ function todo.claim(claim_, until_, now, ...)
       if not o then
         break
       end
-      local id = call('ZRANGE', key('wait', lane, o), 0, 0)[1]
-      leave(id)
+      local id = call('ZPOPMIN', key('wait', lane, o))[1]
+      call('ZREM', key('queued', lane), id)
       call('ZREM', key('expires'), id)
       call('HINCRBY', key('job', id), 'attempts', 1)
       set(id, 'state', 'running', 'started', now, 'once', once, 'claim', claim_)
@@ -282,9 +296,8 @@ function todo.claim(claim_, until_, now, ...)
       local claim = get(id, 'id', 'attempts', 'caller', 'tenant', 'owner', 'weight', 'lane', 'rows', 'once', 'refusals', 'losses')
       table.insert(claim, call('GET', key('request', id)))
       table.insert(claims, claim)
-      if call('ZSCORE', key('flows', lane), o) then
-        call('ZINCRBY', key('flows', lane), claim[8] / claim[6], o)
-      end
+      call('ZINCRBY', key('flows', lane), claim[8] / claim[6], o)
+      tidy(lane, o)
       most = most - claim[8]
     end
   end
@@ -399,22 +412,21 @@ function todo.result(o, id)
 end
 
 -- owner, state, model, most, before
+-- The last one that was looked at, '' if there are no more, and those that are wanted. Few are looked at in a step, so that
+-- others have their turn.
 function todo.listed(o, state, model, most, before)
   local found, from = {}, before == '' and '+' or '(' .. before
-  while #found < tonumber(most) do
-    local ids = call('ZREVRANGEBYLEX', key('owned', o), from, '-', 'LIMIT', 0, 100)
-    if #ids == 0 then
-      break
-    end
-    for _, id in ipairs(ids) do
-      local one = record(id)
-      if (state == '' or one[4] == state) and (model == '' or one[2] == model) and #found < tonumber(most) then
-        table.insert(found, one)
+  local ids = call('ZREVRANGEBYLEX', key('owned', o), from, '-', 'LIMIT', 0, MOST_LISTED)
+  for _, id in ipairs(ids) do
+    local at, of = unpack(get(id, 'state', 'model'))
+    if (state == '' or at == state) and (model == '' or of == model) then
+      table.insert(found, record(id))
+      if #found == tonumber(most) then
+        return {id, found}
       end
     end
-    from = '(' .. ids[#ids]
   end
-  return found
+  return {#ids < MOST_LISTED and '' or ids[#ids], found}
 end
 
 function todo.cancel(now, o, id, why)

@@ -77,6 +77,26 @@ def record_of(row: Sequence[Any]) -> JobRecord:
     )
 
 
+def new_record(job: NewJob) -> JobRecord:
+    """How a job stands that has just been kept."""
+    return JobRecord(
+        id=job.id,
+        model=job.model,
+        version=job.version,
+        state=State.QUEUED,
+        priority=job.priority,
+        attempts=0,
+        created=job.created,
+        not_before=job.not_before,
+        started=None,
+        ended=None,
+        expires=max(job.created, job.not_before) + job.keep_s,
+        status=0,
+        error="",
+        webhook=job.webhook,
+    )
+
+
 def items_of(row: Sequence[Any]) -> Items:
     """What is known of items."""
     total, running, succeeded, failed, cancelled, expired = map(int, row[:6])

@@ -23,7 +23,7 @@ from inferencehub.gateway.jobs.store import (
     not_to_retry,
 )
 from inferencehub.gateway.jobs.valkey.batches import ValkeyBatches, check_said
-from inferencehub.gateway.jobs.valkey.rows import claim_of, fields_of, name, record_of, there
+from inferencehub.gateway.jobs.valkey.rows import claim_of, fields_of, name, new_record, record_of, there
 from inferencehub.gateway.jobs.valkey.server import UNKNOWN, Server
 from inferencehub.gateway.jobs.valkey.webhooks import ValkeyWebhooks
 
@@ -62,10 +62,13 @@ class ValkeyStore:
         """See `Store`."""
         job = await packed_job(job)
         owner, key = name(job.owner), name(job.key)
-        step = ("add", self._most, job.created, owner, key, job.digest, job.id, job.request, *fields_of(job))
-        said, *found = await self._server.do(*step)
+        kept = new_record(job)
+        times = (job.created, job.not_before, kept.expires or 0.0)
+        place = (name(job.lane), job.priority, *times)
+        step = ("add", self._most, job.created, owner, key, job.digest, job.id, job.request, *place)
+        said, *found = await self._server.do(*step, *fields_of(job))
         check_said(said, found, job, self._most)
-        return record_of(found)
+        return record_of(found) if found else kept
 
     async def claim(self, places: Mapping[str, Place], lease_s: float, now: float) -> list[Claim]:
         """See `Store`. The server may have done, or may do later, what it gave no answer to: that is taken back first."""
@@ -126,8 +129,14 @@ class ValkeyStore:
 
     async def listed(self, owner: str, state: str, model: str, most: int, before: str) -> list[JobRecord]:
         """See `Store`."""
-        rows = await self._server.do("listed", name(owner), state, model, most, before)
-        return [record_of(row) for row in rows]
+        found: list[JobRecord] = []
+        while True:
+            step = ("listed", name(owner), state, model, most - len(found), before)
+            last, rows = await self._server.do(*step)
+            found += map(record_of, rows)
+            if not last or len(found) == most:
+                return found
+            before = last.decode()
 
     async def cancel(self, owner: str, id: str, now: float) -> JobRecord:
         """See `Store`."""
