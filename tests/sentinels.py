@@ -40,6 +40,15 @@ class Watched:
                     return
                 await asyncio.sleep(0.05)
 
+    async def follows(self, one: Valkey) -> None:
+        """Wait until a server that was the master has heard that it is none: until then it takes what is lost with it."""
+        async with asyncio.timeout(60), Redis(port=one.port) as client:
+            while True:
+                role: Any = await client.role()
+                if role[0] in (b"slave", "slave"):
+                    return
+                await asyncio.sleep(0.05)
+
 
 @asynccontextmanager
 async def watched_valkeys(directory: Path, lost_ms: int = 1500) -> AsyncIterator[Watched]:

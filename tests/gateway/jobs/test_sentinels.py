@@ -104,6 +104,7 @@ async def test_a_master_that_is_demoted_is_left(tmp_path: Path) -> None:
 
         submitting = asyncio.create_task(go_on())
         await store.master_is(store.replica)
+        await store.follows(store.master)
         submitting.cancel()
         await asyncio.wait([submitting])
         assert submitting.cancelled()
