@@ -17,6 +17,7 @@ from inferencehub.pb import inference_pb2 as predict_pb
 from inferencehub.pb import open_inference_pb2 as oip
 from tests.gateway.grpc_api.jobs.job_calls import LATER, adds, failure, job_calls
 from tests.gateway.jobs.test_jobs import ask, running
+from tests.gateway.jobs.webhooks.receiver import SECRET, receiving
 from tests.gateway.keyed_hub import bearer, entry, key_file
 from tests.hub import eventually
 from tests.inference.pod_processes import features
@@ -208,3 +209,21 @@ async def test_a_limit_counts_a_job_once(tmp_path: Path) -> None:
 
 def test_what_http_keeps_never_has_the_mark_of_grpc() -> None:
     assert Kept(b"/predict", {}, b"{}", "id").packed()[0][:1] != MARK
+
+
+async def test_the_end_of_a_job_of_grpc_is_told_too(tmp_path: Path) -> None:
+    """Where webhooks are off, or the host is not one of theirs, that is said, as over HTTP."""
+    url = "http://127.0.0.1:1/x"
+    secret = tmp_path / "secret"
+    secret.write_text(SECRET)
+    async with job_calls(tmp_path) as (_, caller):
+        code, said = await failure(caller.infer(adds(1.0), x_webhook_url=url, **LATER))
+        assert (code, "HUB_WEBHOOK_HOSTS" in said) == ("INVALID_ARGUMENT", True)
+    async with receiving() as receiver:
+        origin = f"http://127.0.0.1:{receiver.port}"
+        settings = {"webhook_hosts": (origin,), "webhook_secret": str(secret)}
+        async with job_calls(tmp_path / "told", **settings) as (_, caller):
+            assert (await failure(caller.infer(adds(1.0), x_webhook_url=url, **LATER)))[0] == code
+            id = await caller.job(adds(1.0), x_webhook_url=f"{origin}/200")
+            await eventually(lambda: len(receiver.messages) == 1)
+            assert receiver.messages[0].read()["data"]["id"] == id

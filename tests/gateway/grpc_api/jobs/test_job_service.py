@@ -170,3 +170,17 @@ async def test_attempts_are_counted_and_logged_as_those_of_jobs(tmp_path: Path) 
             'in_flight{front="job"} 0.0',
         ):
             assert f"inferencehub_gateway_{line}" in found
+
+
+async def test_a_batch_is_a_job_whose_answers_come_over_http(tmp_path: Path) -> None:
+    async with job_calls(tmp_path) as (hub, caller):
+        items = [{"url": "/v2/models/adds/infer", "body": {"inputs": [ADD]}}] * 2
+        _, batch, _ = await ask(hub, "POST", "/v2/jobs", items)
+        async with hub.client.get(f"{hub.url}/v2/jobs/{batch['id']}/result?wait=20") as answer:
+            assert len((await answer.read()).splitlines()) == 2
+        assert (await caller.ask("GetJob", id=batch["id"])).state == "succeeded"
+        code, said = await failure(caller.ask("GetJobResult", id=batch["id"]))
+        assert code == "UNIMPLEMENTED"
+        assert f"over HTTP: GET /v2/jobs/{batch['id']}/result" in said
+        (listed,) = (await caller.ask("ListJobs")).jobs
+        assert listed.id == batch["id"]
