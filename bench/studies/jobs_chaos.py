@@ -124,9 +124,10 @@ async def under_load(name: str, place: Path, rate: float, seconds: float) -> tup
         await tiers.stop()
     twice = [number for number in callers.accepted if runs[number] > 1]
     said = [number for number in twice if read.attempts.get(number, 0) >= runs[number]]
-    told = [f"not accepted: {number}" for number in callers.given_up]
-    for text in [*told, *read.lost[:MOST_KEPT], *read.wrong[:MOST_KEPT]]:
+    for text in [*read.lost[:MOST_KEPT], *read.wrong[:MOST_KEPT]]:
         sys.stderr.write(f"{name}: {text}\n")
+    if callers.given_up:
+        callers.refused["given up"] = len(callers.given_up)
     took = sorted(one.took_s for one in callers.accepted.values())
     return (
         name,

@@ -18,9 +18,10 @@ import aiohttp
 
 TRY_S = 8.0  # a gateway that says nothing for so long is left for another one
 AVOID_S = 2.0  # for which a gateway that did not answer is asked only if all are so
-PATIENCE_S = 180.0  # for which a caller tries, and for which results are waited for
+PATIENCE_S = 180.0  # for which a caller tries, and for which a result is waited for
 WIDTH = 120  # numbers of an input: about 1 KB of JSON
 READERS = 32
+PAGE = 100  # jobs of a list
 
 
 class Accepted(NamedTuple):
@@ -105,7 +106,7 @@ class Callers:
             return 0, {}, None
 
     async def read(self) -> Read:
-        """Read and compare the results of all that was accepted."""
+        """Read and compare the results of all that was accepted, and what the jobs say of themselves."""
         said, numbers = Read(), iter(list(self.accepted))
 
         async def reader(client: aiohttp.ClientSession) -> None:
@@ -114,34 +115,41 @@ class Callers:
 
         async with self._client() as client:
             await asyncio.gather(*[reader(client) for _ in range(READERS)])
+            await self._look(client, said)
         return said
 
     async def _read(self, client: aiohttp.ClientSession, number: int, said: Read) -> None:
-        path, turn = self.accepted[number].path, number
-        status, ends = 0, monotonic() + PATIENCE_S  # each job's own: reading all of them may take longer
+        path, turn, status, ends = self.accepted[number].path, number, 0, monotonic() + PATIENCE_S
         result: Any = None
-        record: Any = None
-        while status not in (200, 410) or record is None:
+        while status in (0, 202, 429, 503) and monotonic() < ends:
             turn += 1
-            if status not in (200, 410):
-                status, _, result = await self._ask(client, turn, "GET", f"{path}/result?wait=2", {})
-            if status in (200, 410):
-                answered, _, job = await self._ask(client, turn, "GET", path, {})
-                record = job if answered == 200 else None
-            if record is None and (monotonic() > ends or status in (404, 500)):
-                said.lost.append(f"{number}: {status} {result} {record}")
-                return
-            if status not in (200, 202, 410):
+            status, _, result = await self._ask(client, turn, "GET", f"{path}/result?wait=2", {})
+            if status in (0, 429, 503):
                 await asyncio.sleep(0.2)
-        said.attempts[number] = record["attempts"]
-        took = datetime.fromisoformat(record["ended"]) - datetime.fromisoformat(record["created"])
-        said.slowest_s = max(said.slowest_s, took.total_seconds())
-        if status == 410:
-            said.lost.append(f"{number}: {record['state']}, {record['error']}")
+        if status != 200:
+            said.lost.append(f"{number}: {status} {result}")
         elif result["outputs"][0]["data"] != [2 * number + 1, *[1.5] * (WIDTH - 1)]:
             said.wrong.append(f"{number}: {result['outputs'][0]['data'][:3]}")
         else:
             said.right += 1
+
+    async def _look(self, client: aiohttp.ClientSession, said: Read) -> None:
+        """Ask for the list of all jobs, page by page."""
+        numbers = {one.path.rpartition("/")[2]: number for number, one in self.accepted.items()}
+        path, turn, ends = f"/v2/jobs?limit={PAGE}", 0, monotonic() + PATIENCE_S
+        cursor: str | None = ""
+        while cursor is not None and monotonic() < ends:
+            turn += 1
+            status, _, found = await self._ask(client, turn, "GET", f"{path}&cursor={cursor}", {})
+            if status != 200:
+                await asyncio.sleep(0.2)
+                continue
+            cursor = found.get("cursor")
+            for job in found["jobs"]:
+                if job["id"] in numbers and job["ended"]:
+                    said.attempts[numbers[job["id"]]] = job["attempts"]
+                    took = datetime.fromisoformat(job["ended"]) - datetime.fromisoformat(job["created"])
+                    said.slowest_s = max(said.slowest_s, took.total_seconds())
 
     def _client(self) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
