@@ -17,7 +17,7 @@ from inferencehub.core.oip import messages
 from tests.hub import Hub, mock_model, running_hub
 
 SERVICE = messages.SERVICE
-KEYS = {name: new_key(name) for name in ("all", "few", "asks", "admin", "old", "later")}
+KEYS = {name: new_key(name) for name in ("all", "few", "two", "asks", "admin", "old", "later")}
 NO_KEY = "there is no key: send a key as 'Authorization: Bearer hub_…' or 'X-Api-Key: hub_…'"
 
 

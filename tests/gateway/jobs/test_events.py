@@ -13,7 +13,7 @@ import pytest
 from inferencehub.gateway.http_api.jobs.events import JobEvents
 from inferencehub.gateway.http_api.routes import endpoints
 from inferencehub.gateway.jobs.submit import LOOK_S
-from tests.gateway.jobs.test_jobs import INFER, SLOW, ask, ended, hub_with_jobs, running, submitted
+from tests.gateway.jobs.test_jobs import ADD, INFER, SLOW, ask, ended, hub_with_jobs, running, submitted
 from tests.gateway.jobs.watched import Event, numbers, texts, watched
 from tests.gateway.keyed_hub import bearer, entry, key_file
 from tests.hub import eventually, running_gateway
@@ -202,6 +202,7 @@ async def test_a_store_that_is_away_cuts_no_stream(tmp_path: Path) -> None:
 async def test_who_may_watch_and_from_where(tmp_path: Path) -> None:
     file = key_file(tmp_path)
     keys = [entry("all", tenant="x"), entry("few", tenant="x", models=["adds"]), entry("admin", tenant="y")]
+    keys.append(entry("two", tenant="x", models=["adds", "quick"]))
     file.write_text(json.dumps({"keys": keys}))
     async with hub_with_jobs(tmp_path, api_keys=str(file)) as hub:
         job = await submitted(hub, "/v2/models/quick/infer", INFER, **bearer("all"))
@@ -215,6 +216,14 @@ async def test_who_may_watch_and_from_where(tmp_path: Path) -> None:
             found = await ask(hub, "GET", path, **headers)
             assert (found[0], "error" in found[1]) == (status, True)
         assert found[1]["error"] == "Last-Event-ID: expected the id of an event of this job, got 'x'"
+        items = [
+            {"url": "/v2/models/adds/infer", "body": {"inputs": [ADD]}},
+            {"url": "/v2/models/quick/infer", "body": INFER},
+        ]
+        _, batch, _ = await ask(hub, "POST", "/v2/jobs", items, **bearer("two"))
+        async with watched(hub, f"/v2/jobs/{batch['id']}", **bearer("two")) as events:
+            assert (await events.rest())[-1].data["state"] == "succeeded"
+        assert (await ask(hub, "GET", f"/v2/jobs/{batch['id']}/events", **bearer("few")))[0] == 404
         assert (await ask(hub, "POST", path, **bearer("all")))[0] == 405
         assert (await ask(hub, "GET", "/v2/jobs/none/events", **bearer("all")))[0] == 404
 

@@ -24,9 +24,8 @@ from inferencehub.gateway.http_api.call import HttpCall
 from inferencehub.gateway.http_api.events import COMMENT, LINES
 from inferencehub.gateway.http_api.jobs.job_json import job_json
 from inferencehub.gateway.http_api.response import JSON, NO_SNIFFING, Content
-from inferencehub.gateway.jobs.fronts.asking import owner_of
+from inferencehub.gateway.jobs.fronts.asking import Asking, owner_of
 from inferencehub.gateway.jobs.record import JobRecord, State
-from inferencehub.gateway.jobs.store import no_job
 from inferencehub.gateway.jobs.submit import LOOK_S, Jobs
 from inferencehub.gateway.json_codec.answer_json import encode, error_json
 
@@ -104,6 +103,7 @@ class Watch:
         self._jobs = endpoint.jobs
         self._call = call
         self._owner = owner_of(call.exchange.caller)
+        self._asking = Asking(endpoint.jobs, call.exchange.caller)
         self._place = place
         self._state: State | None = None  # that was told last
         self._progress: float | None = None
@@ -118,7 +118,7 @@ class Watch:
         Raises:
             HubError: if there is nothing to tell from the beginning.
         """
-        record = await self._record()
+        record = await self._asking.job(self._endpoint.id)
         call = self._call
         if record.state.ended and (self._place.attempt, self._place.end) == (record.attempts, True):
             call.send(204, NO_SNIFFING, ())  # so browsers do not come again
@@ -142,21 +142,10 @@ class Watch:
                 if monotonic() - self._written >= self._endpoint.keep_alive_s:
                     await self._write(COMMENT)
                 try:
-                    record = await self._record()
+                    record = await self._asking.job(record.id)
                 except HubError as error:
                     if error.kind is not Kind.NOT_READY:  # the store may be back at the next look
                         raise
-
-    async def _record(self) -> JobRecord:
-        """The job, if it is the caller's, and of a model that they may use.
-
-        Raises:
-            HubError: NOT_FOUND or NOT_READY.
-        """
-        record = await self._jobs.store.job(self._owner, self._endpoint.id)
-        if not self._call.exchange.caller.sees(record.model):
-            raise no_job(record.id)
-        return record
 
     async def _tell(self, record: JobRecord) -> bool:
         """Write what is new; whether that was the end."""
