@@ -105,6 +105,7 @@ async def test_each_answer_comes_once_however_often_the_line_is_cut(tmp_path: Pa
             assert len(await answer.read()) == int(last.split("-")[1])
 
 
+@pytest.mark.long
 async def test_another_gateway_tells_the_same(tmp_path: Path) -> None:
     """Also what comes after the gateway that runs the job has left: another attempt begins anew."""
     async with running_valkey(tmp_path / "valkey") as valkey, hub_with_jobs(tmp_path, jobs=valkey.url) as hub:
@@ -145,6 +146,7 @@ async def test_one_that_is_tried_again_begins_anew(tmp_path: Path) -> None:
         assert [one.data for one in again if one.name == "attempt"] == [{"attempt": 2}]
 
 
+@pytest.mark.long
 async def test_it_ends_when_the_gateway_does(tmp_path: Path) -> None:
     async with hub_with_jobs(tmp_path, drain_timeout_s=20.0) as hub:
         job = await submitted(hub, COUNTER, {"count": 30, "pause_s": 0.1})
@@ -158,6 +160,7 @@ async def test_it_ends_when_the_gateway_does(tmp_path: Path) -> None:
         await stopping
 
 
+@pytest.mark.long
 async def test_it_ends_after_its_time_and_goes_on_in_another(tmp_path: Path) -> None:
     """Also when nothing happens: comments keep the line open meanwhile."""
     async with hub_with_jobs(tmp_path) as hub:
@@ -186,6 +189,7 @@ async def test_one_that_is_deleted_is_told_of(tmp_path: Path) -> None:
         assert rest[-1] == ("", "", {"error": f"there is no job '{job.rpartition('/')[2]}'"})
 
 
+@pytest.mark.long
 async def test_a_store_that_is_away_cuts_no_stream(tmp_path: Path) -> None:
     async with running_valkey(tmp_path / "valkey") as valkey, hub_with_jobs(tmp_path, jobs=valkey.url) as hub:
         job = await submitted(hub, COUNTER, {"count": 20, "pause_s": 0.1}, "always")

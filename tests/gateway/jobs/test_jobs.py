@@ -246,6 +246,7 @@ async def test_a_failed_job_may_be_tried_again(tmp_path: Path) -> None:
         assert (await ended(hub, job))["attempts"] == 2
 
 
+@pytest.mark.long
 async def test_a_job_waits_for_its_time(tmp_path: Path) -> None:
     async with hub_with_jobs(tmp_path) as hub:
         at = datetime.now(UTC) + timedelta(seconds=2)

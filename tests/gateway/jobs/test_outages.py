@@ -42,6 +42,7 @@ def send(valkey: Valkey, number: signal.Signals) -> None:
     valkey.process.send_signal(number)
 
 
+@pytest.mark.long
 async def test_what_a_claim_without_an_answer_took_was_not_lost(valkey: Valkey, store: ValkeyStore) -> None:
     """The server does it all the same once it goes on; nobody runs that."""
     await store.add(job("1"))
@@ -66,6 +67,7 @@ async def test_a_claim_that_was_taken_back_takes_nothing_later(valkey: Valkey, s
     assert len(await claim(store)) == 1
 
 
+@pytest.mark.long
 async def test_leases_stand_still_while_the_server_does(valkey: Valkey, store: ValkeyStore) -> None:
     await store.add(job("1"))
     await claim(store)
@@ -86,6 +88,7 @@ async def test_a_late_renewal_shortens_no_lease(store: ValkeyStore) -> None:
     assert await store.sweep(49.0) == 0
 
 
+@pytest.mark.long
 async def test_a_server_that_stands_still_holds_up_one_step_at_a_time(
     valkey: Valkey, store: ValkeyStore
 ) -> None:

@@ -80,6 +80,7 @@ async def test_a_job_has_the_progress_that_its_model_tells(tmp_path: Path) -> No
         assert found == right
 
 
+@pytest.mark.long
 async def test_jobs_that_run_together_have_the_same(tmp_path: Path) -> None:
     """That of their run: the model tells what is in its first row."""
     steps = telling_model(tmp_path)
@@ -126,6 +127,7 @@ async def test_what_is_no_number_fails(tmp_path: Path) -> None:
         assert (record["state"], record["status"], record["progress"]) == ("failed", 500, None)
 
 
+@pytest.mark.long
 async def test_progress_is_no_answer(tmp_path: Path) -> None:
     """A job whose pod is lost behind it runs again, as one that has told nothing."""
     steps = telling_model(tmp_path)

@@ -62,6 +62,7 @@ async def right(hub: Hub, accepted: Accepted) -> None:
         assert (status, found["outputs"][0]["data"]) == (200, [number + 1])
 
 
+@pytest.mark.long
 async def test_a_master_that_is_killed_costs_seconds_and_no_job_after_it(tmp_path: Path) -> None:
     async with (
         watched_valkeys(tmp_path / "valkeys") as store,
@@ -87,6 +88,7 @@ async def test_a_master_that_is_killed_costs_seconds_and_no_job_after_it(tmp_pat
         await right(hub, {**after, **more})
 
 
+@pytest.mark.long
 async def test_a_master_that_is_demoted_is_left(tmp_path: Path) -> None:
     """As operators do it: it lives, and is a replica from now on."""
     async with (
@@ -154,6 +156,7 @@ async def test_a_server_that_is_no_master_is_not_reached(tmp_path: Path) -> None
         await store.stop()
 
 
+@pytest.mark.long
 async def test_sentinels_that_are_lost_are_passed_over(tmp_path: Path) -> None:
     async with watched_valkeys(tmp_path / "valkeys") as made:
         hosts = f"127.0.0.1:1,127.0.0.1:{made.ports[1]}"

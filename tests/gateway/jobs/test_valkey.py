@@ -191,6 +191,7 @@ async def test_a_server_that_throws_things_away_is_refused(tmp_path: Path) -> No
         await store.stop()
 
 
+@pytest.mark.long
 async def test_a_server_that_is_full_refuses_jobs_and_loses_none(tmp_path: Path) -> None:
     async with (
         running_valkey(tmp_path / "valkey", maxmemory="3mb") as valkey,

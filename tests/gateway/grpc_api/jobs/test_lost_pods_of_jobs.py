@@ -77,6 +77,7 @@ async def calling(directory: Path, pods: list[Process], up: int) -> AsyncIterato
         yield gateway, JobCaller(channel)
 
 
+@pytest.mark.long
 async def test_a_job_runs_again_where_its_pod_was_lost(tmp_path: Path) -> None:
     log = tmp_path / "killed"
     async with calling(tmp_path, pods_of(tmp_path, 2, SLEEPS), 2) as (_, caller):

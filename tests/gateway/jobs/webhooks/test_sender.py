@@ -76,6 +76,7 @@ def tried(webhook: Webhook) -> bool:
     return bool(webhook.status or webhook.error)
 
 
+@pytest.mark.long
 async def test_it_is_tried_until_it_is_taken_with_one_id(store: Store, tmp_path: Path) -> None:
     async with receiving() as receiver:
         origin = f"http://127.0.0.1:{receiver.port}"
@@ -129,6 +130,7 @@ async def test_a_slow_receiver_does_not_stop_the_others(store: Store, tmp_path: 
             await eventually(lambda: len(slow.messages) == 40)
 
 
+@pytest.mark.long
 async def test_what_is_due_does_not_wait_for_the_next_look(store: Store, tmp_path: Path) -> None:
     """Also where some end while more is taken."""
     count = 300
@@ -141,6 +143,7 @@ async def test_what_is_due_does_not_wait_for_the_next_look(store: Store, tmp_pat
             await eventually(lambda: outcomes["delivered"] == count)
 
 
+@pytest.mark.long
 async def test_many_silent_hosts_do_not_stop_the_others(store: Store, tmp_path: Path) -> None:
     """Each has a name of its own, and much to be told."""
     hosts = 70

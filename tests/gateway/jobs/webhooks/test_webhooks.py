@@ -119,6 +119,7 @@ async def test_an_end_is_told_as_the_job_stands(
         assert counted("inferencehub_gateway_jobs_webhooks_total", {"outcome": "delivered"}) == 3
 
 
+@pytest.mark.long
 async def test_a_job_that_expires_is_told(tmp_path: Path, jobs: str) -> None:
     async with receiving() as receiver, hub_with_webhooks(tmp_path, receiver, jobs=jobs, hold_s=30.0) as hub:
         await hub.pods[0].stop()
