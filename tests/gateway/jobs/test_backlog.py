@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import aiohttp
@@ -11,7 +12,7 @@ from inferencehub.core.values.demand import Report, by_model, by_pool
 from inferencehub.gateway.jobs.running.backlog import Backlog
 from inferencehub.gateway.jobs.store import Waiting
 from inferencehub.gateway.server import Gateway
-from tests.gateway.jobs.test_jobs import INFER, ask, ended, submitted
+from tests.gateway.jobs.test_jobs import INFER, LATER, ask, ended, submitted
 from tests.gateway.python_model import hold, python_model, release
 from tests.hub import Hub, eventually, mock_model, running_gateway, running_hub, running_pod
 from tests.ports import free_port
@@ -71,6 +72,27 @@ async def test_gateways_tell_the_same_and_it_counts_once(tmp_path: Path) -> None
         assert {(await ended(hub, job))["state"] for job in jobs} == {"succeeded"}
         await eventually(lambda: waiting() == [0, 0])
         assert [shared(gateway).shared for gateway in gateways] == [[], []]
+
+
+async def test_a_version_that_is_named_is_looked_for_when_its_pool_is_awake(tmp_path: Path) -> None:
+    """Else a job of one that is not there would wait as long as it may, and keep the pool awake."""
+    mock_model(tmp_path / "models")
+    port = free_port()
+    async with (
+        running_gateway(
+            (f"127.0.0.1:{port}",), jobs=f"sqlite:{tmp_path / 'jobs.db'}", on_demand_models=("cpu/quick:4",)
+        ) as gateway,
+        aiohttp.ClientSession() as client,
+    ):
+        hub = Hub(gateway, [], client)
+        asked = [
+            asyncio.create_task(ask(hub, "POST", f"/v2/models/quick/versions/{one}/infer", INFER, **LATER))
+            for one in (1, 99)
+        ]
+        await eventually(lambda: gateway.unknown.held == {"quick": 2})
+        async with running_pod(tmp_path / "models", port=port, pool="cpu"):
+            assert [(await one)[0] for one in asked] == [202, 404]
+            await eventually(lambda: not shared(gateway).shared)
 
 
 async def test_a_job_of_a_pool_that_sleeps_is_accepted_and_wakes_it(tmp_path: Path) -> None:

@@ -86,6 +86,32 @@ async def test_a_batch_from_its_beginning_to_its_end(store: Store) -> None:
     ]
 
 
+async def test_an_item_may_have_a_stream_of_answers(store: Store) -> None:
+    batch = await added(store, 2)
+    first, second = await claim(store, 2, now=2.0)
+    stream = Result(200, b"content-type: text/event-stream\r\n", b"data: 1\n\ndata: 2\n\n")
+    assert await store.tell(first.id, first.attempt, 0, b"data: 1\n\n", None) == 9
+    for one, result in ((first, stream), (second, DONE)):
+        assert await store.finish(one.id, one.attempt, State.SUCCEEDED, "", result, 3.0)
+    assert [one.result for one in await answers(store, batch)] == [stream, DONE]
+
+
+async def test_items_that_find_no_place_are_not_retried(store: Store) -> None:
+    batch = await added(store, 30)
+    for one in await claim(store, 30, now=1.0):
+        assert await store.finish(one.id, one.attempt, State.FAILED, "broken", FAILED, 2.0)
+    others = await added(store, MOST - 10)
+    await store.waiting(2.0)  # counts what waits
+    assert await refused(store.retry("a", batch.id, 3.0)) is Kind.BUSY
+    assert (await store.job("a", batch.id)).state is State.FAILED
+    await store.delete("a", others.id)
+    await finish_steps(store, others.id, 3.0)
+    await store.waiting(3.0)
+    await store.retry("a", batch.id, 3.0)
+    await finish_steps(store, batch.id, 3.0)
+    assert len(await claim(store, 50, now=4.0)) == 30
+
+
 async def test_nothing_runs_before_all_is_there(store: Store) -> None:
     batch = new_batch()
     await store.batches.begin(batch, 4)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 
 from inferencehub.core.values.errors import Kind
-from inferencehub.gateway.jobs.packing import LARGE, MARK, WORTH, pack, unpack
+from inferencehub.gateway.jobs.packing import LARGE, MARK, MOST_CLAIMED, WORTH, pack, unpack
 from inferencehub.gateway.jobs.record import Result, State
 from inferencehub.gateway.jobs.sqlite.store import SqliteStore
 from inferencehub.gateway.jobs.store import Store
@@ -116,6 +116,21 @@ async def test_requests_and_results_come_back_as_they_were(kind: str, tmp_path: 
             await store.retry("a", id, 2.0)
             (one,) = await claim(store, now=2.0)
             assert (one.attempt, one.request) == (2, body)
+
+
+@STORES
+async def test_a_gateway_takes_no_more_than_it_can_unpack(kind: str, tmp_path: Path) -> None:
+    """What is small in the store may be large in memory."""
+    large = bytes(MOST_CLAIMED // 2 + 1)
+    async with behind(kind, tmp_path) as made:
+        store = made.store
+        for id in ("1", "2", "3"):
+            await store.add(job(id, request=large))
+        for id in ("1", "2", "3"):
+            (one,) = await claim(store, 3)
+            assert (one.id, one.request == large) == (id, True)
+            await store.finish(id, one.attempt, State.SUCCEEDED, "", DONE, 1.0)
+        assert await claim(store, 3) == []
 
 
 @STORES

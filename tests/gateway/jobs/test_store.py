@@ -98,6 +98,13 @@ async def test_only_the_newest_attempt_has_a_result(store: Store) -> None:
     assert (await store.job("a", "1")).state is State.SUCCEEDED
 
 
+async def test_any_number_of_leases_is_renewed(store: Store) -> None:
+    await store.add(job("1"))
+    (one,) = await claim(store)
+    many = [(str(number), 1) for number in range(5000)]
+    assert await store.renew([*many, (one.id, one.attempt)], LEASE_S, 1.0) == {("1", 1)}
+
+
 async def test_a_lease_that_is_renewed_holds(store: Store) -> None:
     await store.add(job("1"))
     (one,) = await claim(store)

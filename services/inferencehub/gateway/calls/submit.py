@@ -144,10 +144,12 @@ class Calls:
     def _deferred(self, exchange: Exchange, model: str, version: str) -> bool:
         """Whether a call is a job of a pool that sleeps, which nobody waits for: it is checked when it runs.
 
+        A version that is named may not be there, and then the job would wait for ever: such a call waits for the pool.
+
         Raises:
             HubError: if the caller may not have it.
         """
-        if exchange.deferred is None or not self.table.asleep(model):
+        if exchange.deferred is None or version or not self.table.asleep(model):
             return False
         exchange.model = model
         for admit in self._admits:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
@@ -28,6 +28,7 @@ AS_IT_IS, DEFLATED = b"\x00", b"\x01"
 SIZE = 8  # bytes of a number
 MOST_TIMES = 1032  # what deflate can make of a byte
 WORTH = 2**13  # bytes from which on it is tried: less takes more time than its room is worth
+MOST_CLAIMED = 2**26  # bytes of requests that are unpacked for a gateway at a time
 LARGE = 2**16  # bytes from which on it takes some ms, so a thread does it
 
 
@@ -48,6 +49,21 @@ async def packed_result(result: Result) -> Result:
         return result
     body = await packed(result.body)
     return result if body is result.body else Result(result.status, MARK + result.lines, body)
+
+
+def fitting(claims: Sequence[Claim]) -> int:
+    """How many of the first claims have requests that fit into memory together, once unpacked; the first one always does."""
+    total = 0
+    for number, claim in enumerate(claims):
+        total += unpacked_size(claim.request)
+        if number and total > MOST_CLAIMED:
+            return number
+    return len(claims)
+
+
+def unpacked_size(data: bytes) -> int:
+    """Bytes of what was kept, once it is unpacked."""
+    return int.from_bytes(data[2 : 2 + SIZE]) if data[:2] == MARK + DEFLATED else len(data)
 
 
 async def unpacked_claims(claims: Iterable[Claim]) -> list[Claim]:

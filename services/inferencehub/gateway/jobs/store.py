@@ -149,7 +149,7 @@ class Store(Protocol):
         """Let a job that failed, expired or was cancelled wait again, as if it were new.
 
         Raises:
-            HubError: NOT_FOUND, or CONFLICT if it has not ended, or succeeded.
+            HubError: NOT_FOUND, CONFLICT if it has not ended, or succeeded, or BUSY if a batch's items are too many.
         """
 
     async def delete(self, owner: str, id: str) -> None:

@@ -175,7 +175,9 @@ class Demand:
                 for lane in self.table.routes.get((name, version), ())
                 for pool, slots in lane.pools.items()
             }
-            if not pools and (expected := self.fleet.on_demand.get(name)) is not None:
+            expected = self.fleet.on_demand.get(name)
+            # A version that pods which are up do not have will not come with others.
+            if not pools and expected is not None and (not version or self.table.asleep(name)):
                 pools = {(expected.pool, name, ""): (expected.slots, expected.slots)}
             total = sum(slots for slots, _ in pools.values())
             for key, (slots, of_pod) in pools.items():

@@ -61,13 +61,14 @@ class Worker:
         self._failing = False  # whether the store's failure was told
         self._ending = False
         self._wake = asyncio.Event()
+        self._renewing, self._renewed = asyncio.Lock(), time()
         self._tasks: list[asyncio.Task[None]] = []
         self._finishing: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
         """Run jobs from now on."""
         loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(work()) for work in (self._take, self._keep)]
+        self._tasks = [loop.create_task(work()) for work in (self._take, self._keep, self._hold)]
 
     def wake(self) -> None:
         """There may be something to run."""
@@ -75,14 +76,14 @@ class Worker:
 
     async def stop(self, grace_s: float) -> None:
         """Take no more jobs, wait for those that run, at most `grace_s` seconds, and put the others back."""
-        taking, keeping = self._tasks
+        taking, *keeping = self._tasks
         self._ending = True
         self.wake()
         await taking  # what it is about to take, it takes: nobody else would know of it
         await until(self.running.none, grace_s)
         await asyncio.gather(*[self._give_back(one) for one in self.running.all()])
         await asyncio.gather(*self._finishing)
-        await cancelled([keeping])
+        await cancelled(keeping)
 
     def leave(self, id: str) -> None:
         """A job or a batch was cancelled: stop what of it runs here."""
@@ -178,14 +179,11 @@ class Worker:
             self._fails(error)
 
     async def _keep(self) -> None:
-        """Renew leases, take back those of gateways that were lost, and see what waits."""
-        # By the clock of leases, which goes on while the machine sleeps.
-        renewed, seen = time(), monotonic()
+        """Renew leases, then take back those of gateways that were lost, and see what waits."""
+        seen = monotonic()
         while True:
             try:
-                if abs(time() - renewed) >= RENEW_S:
-                    await self._renew()
-                    renewed = time()
+                await self._renew()
                 self.leases_lost += await self.store.sweep(time())
                 self.waiting, seen = await self.store.waiting(time()), monotonic()
                 self._works()
@@ -197,12 +195,28 @@ class Worker:
                 self.waiting = {}
             await asyncio.sleep(SWEEP_S)
 
+    async def _hold(self) -> None:
+        """Renew leases also while a sweep takes its time."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            try:
+                await self._renew()
+            except HubError as error:
+                self._fails(error)
+            except Exception:
+                logger.exception("leases not renewed")
+
     async def _renew(self) -> None:
-        attempts = {(one.claim.id, one.claim.attempt): one for one in self.running.all()}
-        held = await self.store.renew(list(attempts), LEASE_S, time()) if attempts else set()
-        for attempt, one in attempts.items():
-            if attempt not in held:
-                self.running.drop(one)
+        """Renew leases, if that is due by their clock, which goes on while the machine sleeps."""
+        async with self._renewing:
+            if abs(time() - self._renewed) < RENEW_S:
+                return
+            attempts = {(one.claim.id, one.claim.attempt): one for one in self.running.all()}
+            held = await self.store.renew(list(attempts), LEASE_S, time()) if attempts else set()
+            for attempt, one in attempts.items():
+                if attempt not in held:
+                    self.running.drop(one)
+            self._renewed = time()
 
     def _fails(self, error: HubError) -> None:
         if not self._failing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 
 from inferencehub.gateway.jobs.batch import items_of, outcome
 from inferencehub.gateway.jobs.record import JobRecord, State
@@ -72,16 +73,17 @@ def change(db: sqlite3.Connection, batch: str, doing: str) -> None:
     db.execute(f"UPDATE batches SET doing = ?, cursor = '', stopped = {stopped} WHERE id = ?", (doing, batch))
 
 
-def retry(db: sqlite3.Connection, there: JobRecord) -> None:
-    """Note that the items of a batch that failed, expired or were cancelled wait again.
+def retry(db: sqlite3.Connection, there: JobRecord, check: Callable[[int], None]) -> None:
+    """Note that the items of a batch that failed, expired or were cancelled wait again; `check` is told how many.
 
     Raises:
-        HubError: CONFLICT if the batch has not ended, or no such item has its request.
+        HubError: CONFLICT if the batch has not ended, or no such item has its request; BUSY if they are too many.
     """
-    query = "SELECT 1 FROM requests WHERE id > ? AND id < ? LIMIT 1"
-    kept = db.execute(query, items_of(there.id)).fetchone()
-    if not there.state.ended or kept is None:
+    query = "SELECT count(*) FROM requests WHERE id > ? AND id < ?"
+    (kept,) = db.execute(query, items_of(there.id)).fetchone()
+    if not there.state.ended or not kept:
         raise not_to_retry(there)
+    check(kept)
     query = "UPDATE jobs SET state = 'queued', started = NULL, ended = NULL, expires = ? WHERE id = ?"
     db.execute(query, (HELD, there.id))
     webhooks.withdraw(db, there.id)

@@ -8,7 +8,13 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from inferencehub.gateway.jobs.batch import is_batch
-from inferencehub.gateway.jobs.packing import packed_job, packed_result, unpacked_claims, unpacked_result
+from inferencehub.gateway.jobs.packing import (
+    fitting,
+    packed_job,
+    packed_result,
+    unpacked_claims,
+    unpacked_result,
+)
 from inferencehub.gateway.jobs.record import Claim, JobRecord, NewJob, Place, Result, State, lane_of
 from inferencehub.gateway.jobs.sqlite import counts, ends, telling, turns, webhooks
 from inferencehub.gateway.jobs.sqlite.batches import SqliteBatches, same_as
@@ -81,7 +87,10 @@ class SqliteStore:
 
         claims = await self._database.do(work)
         self._queue.waiting -= len(claims)
-        return await unpacked_claims(claims)
+        most = fitting(claims)
+        for one in claims[most:]:
+            await self.put_back(one.id, one.attempt, now, 0, 0, now)
+        return await unpacked_claims(claims[:most])
 
     async def renew(self, attempts: Sequence[Attempt], lease_s: float, now: float) -> set[Attempt]:
         """See `Store`."""
@@ -161,7 +170,7 @@ class SqliteStore:
         def work(db: sqlite3.Connection) -> JobRecord:
             there = record(db, owner, id)
             if is_batch(id):
-                counts.retry(db, there)
+                counts.retry(db, there, self._queue.check)
                 return record(db, owner, id)
             kept = db.execute("SELECT 1 FROM requests WHERE id = ?", (id,)).fetchone()
             if not there.state.ended or there.state is State.SUCCEEDED or kept is None:

@@ -99,17 +99,21 @@ function batches.change(batch, doing)
   call('SADD', key('changes'), batch)
 end
 
--- Note that items that ended without success wait again; whether there are some whose requests are kept.
-function batches.retry(batch)
+-- Note that items that ended without success wait again: 'yes', 'no' where none has its request, 'full' where they are too many.
+function batches.retry(batch, most)
   local failed, cancelled, expired, refused = unpack(known(batch, 'failed', 'cancelled', 'expired', 'refused'))
   local ended, gone = unpack(get(batch, 'ended', 'gone'))
-  if ended == '' or gone == '1' or failed + cancelled + expired - refused == 0 then
-    return false
+  local again = failed + cancelled + expired - refused
+  if ended == '' or gone == '1' or again == 0 then
+    return 'no'
+  end
+  if waiting() + again > tonumber(most) then
+    return 'full'
   end
   set(batch, 'state', 'queued', 'started', '', 'ended', '', 'expires', '')
   call('ZREM', key('expires'), batch)
   batches.change(batch, 'retry')
-  return true
+  return 'yes'
 end
 
 -- The time of its results is over, or that in which it is known.
@@ -265,6 +269,9 @@ function todo.answers(o, batch, after, most, most_bytes)
     local id = item(batch, number)
     local row = get(id, 'id', 'custom_id', 'state', 'error', 'status')
     local lines, body = unpack(call('HMGET', key('result', id), 'lines', 'body'))
+    if lines and not body then  -- a stream of answers
+      body = call('GET', key('told', id))
+    end
     table.insert(found, {row[1], row[2], row[3], row[4], row[5], lines, body})
     size = size + (body and #body or 0)
     if size > tonumber(most_bytes) then

@@ -31,7 +31,8 @@ class Clients(NamedTuple):
         """Disconnect."""
         await self.server.aclose()
         if self.sentinels is not None:
-            await self.sentinels.aclose()
+            for one in self.sentinels.sentinels:
+                await one.aclose()
 
 
 def clients_of(url: str, most: int, authorities: str) -> Clients:

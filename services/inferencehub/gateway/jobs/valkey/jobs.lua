@@ -270,8 +270,23 @@ function todo.add(most, now, o, k, digest, id, request, lane, priority, created,
   return {'new'}
 end
 
+-- While the server could not be asked, no lease could be renewed: that time does not count.
+local function stand_still()
+  local seconds, micros = unpack(call('TIME'))
+  local at, before = seconds + micros / 1e6, call('GET', key('swept'))
+  call('SET', key('swept'), string.format('%.3f', at))
+  local silent = before and at - before or 0
+  if silent > MOST_SILENT_S then
+    local leases = call('ZRANGE', key('leases'), 0, -1, 'WITHSCORES')
+    for place = 1, #leases, 2 do
+      call('ZADD', key('leases'), leases[place + 1] + silent, leases[place])
+    end
+  end
+end
+
 -- name of the claim, lease, now, lane, rows, whether they must not run twice, ...
 function todo.claim(claim_, until_, now, ...)
+  stand_still()
   if call('EXISTS', key('void', claim_)) == 1 then
     return {}
   end
@@ -318,6 +333,7 @@ end
 -- A lease is never made shorter: what a server that stood still has read it may do in any order.
 -- lease, id, attempt, ...
 function todo.renew(lease, ...)
+  stand_still()
   local held, attempts = {}, {...}
   for place = 1, #attempts, 2 do
     local id = attempts[place]
@@ -460,20 +476,20 @@ local function retry(id, now)
   return true
 end
 
-function todo.retry(now, o, id)
+function todo.retry(most, now, o, id)
   if not owned(o, id) then
     return {}
   end
   local again
   if batches.is(id) then
-    again = batches.retry(id)
+    again = batches.retry(id, most)
   else
-    again = retry(id, now)
+    again = retry(id, now) and 'yes' or 'no'
   end
-  if again then
+  if again == 'yes' then
     withdraw(id)
   end
-  return {again and 'yes' or 'no', unpack(record(id))}
+  return {again, unpack(record(id))}
 end
 
 function todo.delete(o, id)
@@ -485,20 +501,6 @@ function todo.delete(o, id)
     batches.change(id, 'forget')
   end
   return 1
-end
-
--- While the server could not be asked, no lease could be renewed: that time does not count.
-local function stand_still()
-  local seconds, micros = unpack(call('TIME'))
-  local at, before = seconds + micros / 1e6, call('GET', key('swept'))
-  call('SET', key('swept'), string.format('%.3f', at))
-  local silent = before and at - before or 0
-  if silent > MOST_SILENT_S then
-    local leases = call('ZRANGE', key('leases'), 0, -1, 'WITHSCORES')
-    for place = 1, #leases, 2 do
-      call('ZADD', key('leases'), leases[place + 1] + silent, leases[place])
-    end
-  end
 end
 
 -- Take back what was lost, give up what waited too long, and forget what is old; how many were lost, and whether there may be

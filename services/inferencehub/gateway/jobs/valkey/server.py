@@ -152,6 +152,9 @@ class Server:
                 with suppress(RedisError, OSError):
                     await self._client.connection_pool.disconnect(inuse_connections=False)
             results = [error] * len(asked)
+        except Exception as error:  # else those who asked would wait for ever
+            logger.exception("the store of jobs was not asked")
+            results = [error] * len(asked)
         finally:
             self._in_flight -= 1
         for one, result in zip(asked, results, strict=True):

@@ -9,7 +9,13 @@ from time import time
 from urllib.parse import unquote
 
 from inferencehub.core.values.errors import HubError
-from inferencehub.gateway.jobs.packing import packed_job, packed_result, unpacked_claims, unpacked_result
+from inferencehub.gateway.jobs.packing import (
+    fitting,
+    packed_job,
+    packed_result,
+    unpacked_claims,
+    unpacked_result,
+)
 from inferencehub.gateway.jobs.record import Claim, JobRecord, NewJob, Place, Result, State
 from inferencehub.gateway.jobs.store import (
     CANCELLED,
@@ -21,6 +27,7 @@ from inferencehub.gateway.jobs.store import (
     gone,
     no_job,
     not_to_retry,
+    too_many,
 )
 from inferencehub.gateway.jobs.valkey.batches import ValkeyBatches, check_said
 from inferencehub.gateway.jobs.valkey.rows import claim_of, fields_of, name, new_record, record_of, there
@@ -28,6 +35,7 @@ from inferencehub.gateway.jobs.valkey.server import UNKNOWN, Server
 from inferencehub.gateway.jobs.valkey.webhooks import ValkeyWebhooks
 
 MOST_OVER = 1000  # that the script forgets at a time
+MOST_RENEWED = 1000  # attempts of a step: a script takes 8,000 arguments
 
 
 class ValkeyStore:
@@ -80,13 +88,16 @@ class ValkeyStore:
         except BaseException:
             self._unsure.append(claim)
             raise
-        return await unpacked_claims(map(claim_of, rows))
+        return await unpacked_claims(await self._fitting([claim_of(row) for row in rows], now))
 
     async def renew(self, attempts: Sequence[Attempt], lease_s: float, now: float) -> set[Attempt]:
         """See `Store`."""
-        flat = [part for attempt in attempts for part in attempt]
-        held = iter(await self._server.do("renew", now + lease_s, *flat))
-        return {(id.decode(), int(attempt)) for id, attempt in zip(held, held, strict=True)}
+        held: set[Attempt] = set()
+        for at in range(0, len(attempts), MOST_RENEWED):
+            flat = [part for attempt in attempts[at : at + MOST_RENEWED] for part in attempt]
+            found = iter(await self._server.do("renew", now + lease_s, *flat))
+            held |= {(id.decode(), int(attempt)) for id, attempt in zip(found, found, strict=True)}
+        return held
 
     async def finish(
         self, id: str, attempt: int, state: State, error: str, result: Result, now: float
@@ -144,8 +155,10 @@ class ValkeyStore:
 
     async def retry(self, owner: str, id: str, now: float) -> JobRecord:
         """See `Store`."""
-        found = await self._server.do("retry", now, name(owner), id)
+        found = await self._server.do("retry", self._most, now, name(owner), id)
         record = there(id, found and found[1:])
+        if found[0] == b"full":
+            raise too_many(self._most)
         if found[0] == b"no":
             raise not_to_retry(record)
         return record
@@ -164,6 +177,13 @@ class ValkeyStore:
         if self.durability == UNKNOWN:  # it was not there at the start
             self.durability = await self._server.open()
         return int(lost)
+
+    async def _fitting(self, claims: list[Claim], now: float) -> list[Claim]:
+        """Those claims whose requests fit into memory; the others wait again."""
+        most = fitting(claims)
+        for one in claims[most:]:
+            await self.put_back(one.id, one.attempt, now, 0, 0, now)
+        return claims[:most]
 
     async def _take_back(self) -> None:
         """Let what claims without an answer have taken wait again: nobody runs it, so nothing was lost."""

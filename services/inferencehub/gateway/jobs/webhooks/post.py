@@ -36,7 +36,7 @@ ATTEMPT_S = 10.0
 # Of an answer's body; what the receiver still has to say is of no use, but some fail if nobody reads it.
 MOST_READ, READ_S = 4096, 1.0
 MOST_HEADERS = 64  # of an answer, of 8 KB each
-LOOKUPS = 16  # threads that wait for DNS
+LOOKUPS = 64  # threads that wait for DNS: one for each delivery, for some names have no answer
 HEADERS = {
     "content-type": "application/json",
     "user-agent": "InferenceHub-Webhooks/1",
