@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
@@ -74,17 +76,23 @@ async def test_gateways_tell_the_same_and_it_counts_once(tmp_path: Path) -> None
         assert [shared(gateway).shared for gateway in gateways] == [[], []]
 
 
-async def test_a_version_that_is_named_is_looked_for_when_its_pool_is_awake(tmp_path: Path) -> None:
-    """Else a job of one that is not there would wait as long as it may, and keep the pool awake."""
-    mock_model(tmp_path / "models")
+@asynccontextmanager
+async def asleep(directory: Path) -> AsyncIterator[tuple[Hub, int]]:
+    """A gateway whose pool has no pods, and the port at which it looks for one."""
+    mock_model(directory / "models")
     port = free_port()
+    jobs = f"sqlite:{directory / 'jobs.db'}"
     async with (
-        running_gateway(
-            (f"127.0.0.1:{port}",), jobs=f"sqlite:{tmp_path / 'jobs.db'}", on_demand_models=("cpu/quick:4",)
-        ) as gateway,
+        running_gateway((f"127.0.0.1:{port}",), jobs=jobs, on_demand_models=("cpu/quick:4",)) as gateway,
         aiohttp.ClientSession() as client,
     ):
-        hub = Hub(gateway, [], client)
+        yield Hub(gateway, [], client), port
+
+
+async def test_a_version_that_is_named_is_looked_for_when_its_pool_is_awake(tmp_path: Path) -> None:
+    """Else a job of one that is not there would wait as long as it may, and keep the pool awake."""
+    async with asleep(tmp_path) as (hub, port):
+        gateway = hub.gateway
         asked = [
             asyncio.create_task(ask(hub, "POST", f"/v2/models/quick/versions/{one}/infer", INFER, **LATER))
             for one in (1, 99)
@@ -96,15 +104,8 @@ async def test_a_version_that_is_named_is_looked_for_when_its_pool_is_awake(tmp_
 
 
 async def test_a_job_of_a_pool_that_sleeps_is_accepted_and_wakes_it(tmp_path: Path) -> None:
-    mock_model(tmp_path / "models")
-    port = free_port()
-    async with (
-        running_gateway(
-            (f"127.0.0.1:{port}",), jobs=f"sqlite:{tmp_path / 'jobs.db'}", on_demand_models=("cpu/quick:4",)
-        ) as gateway,
-        aiohttp.ClientSession() as client,
-    ):
-        hub = Hub(gateway, [], client)
+    async with asleep(tmp_path) as (hub, port):
+        gateway = hub.gateway
         good = await submitted(hub, "/v2/models/quick/infer", INFER)
         predicted = await submitted(hub, "/predict", {"features": [1.0, 2.0], "model_name": "quick"})
         made = await submitted(hub, "/v2/models/quick/generate", {"features": [1.0, 2.0]})

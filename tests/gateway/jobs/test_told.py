@@ -2,42 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-from secrets import token_hex
-
 import pytest
-import pytest_asyncio
 
 from inferencehub.core.values.errors import Kind
 from inferencehub.gateway.jobs.record import Result, State
-from inferencehub.gateway.jobs.sqlite.store import SqliteStore
 from inferencehub.gateway.jobs.store import Store
-from inferencehub.gateway.jobs.valkey.store import ValkeyStore
-from tests.gateway.jobs.stores import DONE, MOST, claim, job, refused
-from tests.valkey import Valkey, running_valkey
+from tests.gateway.jobs.stores import DONE, claim, job, refused
+from tests.gateway.jobs.test_store import pytestmark, store, valkey
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
-
+__all__ = ["pytestmark", "store", "valkey"]
 STREAM = Result(200, b"content-type: text/event-stream; charset=utf-8\r\n", b"data: 1\n\ndata: 2\n\n")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def valkey(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Valkey]:
-    async with running_valkey(tmp_path_factory.mktemp("valkey")) as server:
-        yield server
-
-
-@pytest_asyncio.fixture(params=["sqlite", "valkey"], loop_scope="module")
-async def store(request: pytest.FixtureRequest, tmp_path: Path, valkey: Valkey) -> AsyncIterator[Store]:
-    made: SqliteStore | ValkeyStore
-    if request.param == "sqlite":
-        made = SqliteStore(str(tmp_path / "jobs.db"), MOST)
-    else:
-        made = ValkeyStore(valkey.url, MOST, f"{{{token_hex(4)}}}:")
-    await made.start()
-    yield made
-    await made.stop()
 
 
 async def begun(store: Store, once: bool = False) -> None:

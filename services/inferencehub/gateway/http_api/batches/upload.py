@@ -22,9 +22,9 @@ from inferencehub.gateway.calls.exchange import Exchange
 from inferencehub.gateway.http_api.batches.checks import Checked, Checks
 from inferencehub.gateway.http_api.batches.lines import Line, read_file
 from inferencehub.gateway.jobs.batch import NewItem, item_id
-from inferencehub.gateway.jobs.fronts.asking import owner_of
 from inferencehub.gateway.jobs.fronts.headers import JobHeaders
-from inferencehub.gateway.jobs.record import JobRecord, NewJob, Webhook
+from inferencehub.gateway.jobs.fronts.keeping import Admitted, new_job
+from inferencehub.gateway.jobs.record import JobRecord, NewJob
 from inferencehub.gateway.jobs.submit import Jobs, new_batch_id
 
 logger = logging.getLogger(__name__)
@@ -77,13 +77,15 @@ class Uploads:
             HubError: BAD_INPUT for a file that can't be read; BUSY if a limit is reached, or the store is full; NOT_READY if
                 a model is not served now; all that the store raises.
         """
-        webhook = self._webhook(exchange, said.webhook)
+        target = self.jobs.targets.of(said.webhook) if said.webhook else None
         if self._limits is not None:
             self._limits.check_rows(exchange)
         loop = asyncio.get_running_loop()
         lines, digest = await loop.run_in_executor(self._threads, read_file, data, self._most_items)
         del data
-        batch = self._batch(exchange, said, webhook, len(lines), f"{digest} {sorted(fields.items())}")
+        admitted, digest = Admitted("", len(lines), target), f"{digest} {sorted(fields.items())}"
+        job = new_job(self.jobs, exchange, said, admitted, b"", digest)
+        batch = msgspec.structs.replace(job, id=new_batch_id(), model="")
         same = await self.jobs.store.batches.begin(batch, len(lines))
         if same is not None:
             return same
@@ -103,37 +105,6 @@ class Uploads:
                 record = await self.jobs.store.job(batch.owner, batch.id)
         self.jobs.worker.wake()
         return record
-
-    def _webhook(self, exchange: Exchange, url: str) -> Webhook | None:
-        """Where the end of the batch is told.
-
-        Raises:
-            HubError: BAD_INPUT if that may not be.
-        """
-        return Webhook(url, self.jobs.targets.of(url).host, exchange.id) if url else None
-
-    def _batch(
-        self, exchange: Exchange, said: JobHeaders, webhook: Webhook | None, total: int, digest: str
-    ) -> NewJob:
-        caller, now = exchange.caller, time()
-        return NewJob(
-            id=new_batch_id(),
-            owner=owner_of(caller),
-            caller=caller.id,
-            tenant=caller.tenant,
-            model="",
-            version="",
-            rows=total,
-            request=b"",
-            key=said.key,
-            digest=digest,
-            priority=said.priority,
-            weight=1.0 if caller.flow is None else caller.flow.weight,
-            created=now,
-            not_before=max(now, said.not_before),
-            keep_s=self.jobs.keep_s if said.keep_s is None else said.keep_s,
-            webhook=webhook,
-        )
 
     async def _keep(
         self, exchange: Exchange, batch: NewJob, lines: Sequence[Line], fields: dict[bytes, bytes]
