@@ -83,6 +83,9 @@ async def test_a_job_that_kills_its_pod_costs_so_many_and_no_more(
         assert record["state"] == "failed"
         await asyncio.sleep(2)  # it would run again now
         assert log.read_text() == "k" * killed
+        async with client.get(f"http://127.0.0.1:{gateway.ops.port}/metrics") as answer:
+            again = 'inferencehub_gateway_jobs_put_back_total{model="kills",reason="lost"} 1.0'
+            assert (again in await answer.text()) is (once == "false")
 
 
 async def test_one_that_was_cancelled_and_comes_again_keeps_its_result(tmp_path: Path) -> None:

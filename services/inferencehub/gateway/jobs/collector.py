@@ -40,12 +40,19 @@ class JobsCollector:
         )
         for key, count in self._worker.ended.items():
             ended.add_metric(list(key), count)
+        again = CounterMetricFamily(
+            f"{PREFIX}_jobs_put_back",
+            "attempts whose job waits again: its pod was lost, there was no room (busy), or nothing ran (refused)",
+            labels=["model", "reason"],
+        )
+        for key, count in self._worker.put_back.items():
+            again.add_metric(list(key), count)
         lost = CounterMetricFamily(
             f"{PREFIX}_jobs_leases_lost",
             "jobs that this gateway took back from one that was lost",
             value=self._worker.leases_lost,
         )
-        return [waiting, oldest, ended, lost]
+        return [waiting, oldest, ended, again, lost]
 
 
 def by_model(waiting: Mapping[str, Waiting]) -> dict[str, Waiting]:

@@ -50,6 +50,7 @@ class Worker:
         self._backlog = backlog
         self.waiting: dict[str, Waiting] = {}  # by lane, at the last look
         self.ended: Counter[tuple[str, str]] = Counter()  # attempts' ends that were kept, by model and state
+        self.put_back: Counter[tuple[str, str]] = Counter()  # to be made again, by model and reason
         self.leases_lost = 0
         self.changed: Callable[[str], None] = lambda id: None  # called when a job has ended here
         self.moved: Callable[[str], None] = lambda id: (
@@ -160,6 +161,8 @@ class Worker:
         if again and (not counts or claim.refusals < len(BACKOFF_S)):
             later = now + (BACKOFF_S[claim.refusals] if counts else 0.0)
             await self.store.put_back(claim.id, claim.attempt, later, outcome.lost, int(counts), now)
+            reason = "lost" if outcome.lost else "busy" if outcome.busy else "refused"
+            self.put_back[model_of(claim.lane), reason] += 1
             return
         state = State.FAILED if outcome.error else State.SUCCEEDED
         if await self.store.finish(claim.id, claim.attempt, state, outcome.error, outcome.result, now):
