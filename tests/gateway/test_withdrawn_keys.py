@@ -24,6 +24,7 @@ from tests.inference.pod_processes import features
 from tests.several_answers import count_to, counting_model, word
 
 KEEP_ALIVE_S = 0.5
+pytestmark = pytest.mark.long
 
 
 async def events(hub: Hub, name: str, came: Counter[str]) -> str:

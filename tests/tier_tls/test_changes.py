@@ -28,6 +28,7 @@ from tests.tier_tls.secure_tiers import (
 )
 
 
+@pytest.mark.long
 async def test_new_certificates_cost_no_request(
     models: Path, secrets: Secrets, authority: Authority, tmp_path: Path
 ) -> None:
@@ -55,6 +56,7 @@ async def test_new_certificates_cost_no_request(
         assert contents.authorities == new.certificate.read_bytes()
 
 
+@pytest.mark.long
 async def test_a_gateway_whose_authority_is_withdrawn_is_out(
     models: Path, secrets: Secrets, authority: Authority, tmp_path: Path
 ) -> None:
@@ -107,6 +109,7 @@ async def test_a_gateway_whose_authority_is_withdrawn_is_out(
         await eventually(lambda: len(streams_of(pod)) == 2 and gateway.fleet.ready)
 
 
+@pytest.mark.long
 async def test_who_does_not_answer_pings_is_not_waited_for(
     models: Path, secrets: Secrets, authority: Authority
 ) -> None:

@@ -152,6 +152,7 @@ async def no_stray_errors() -> AsyncIterator[None]:
         await asyncio.sleep(0)
         await asyncio.sleep(0)
     gc.collect()
+    gc.freeze()  # what other tests keep takes seconds to look through, in each of these tests
     strays: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: strays.append(context))
     yield

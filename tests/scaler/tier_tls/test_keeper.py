@@ -138,6 +138,7 @@ def files(server: Kubernetes, path: str) -> dict[str, str]:
     return {name: entry(server, path, name) for name in ("tls.crt", "tls.key", "ca.crt")}
 
 
+@pytest.mark.long
 async def test_a_new_authority_costs_no_call_between_real_tiers(tmp_path: Path) -> None:
     """Both tiers have the files of the Secrets, the pods later than the gateway, and both before the scaler expects it."""
     mock_model(tmp_path / "models")

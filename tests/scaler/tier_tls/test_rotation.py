@@ -167,6 +167,7 @@ def test_a_new_authority_is_trusted_before_it_signs_and_the_old_one_after() -> N
     assert next_contents(new, held, NAMES, NOW + 9 * SETTLE, SETTLE) == held
 
 
+@pytest.mark.long
 def test_over_years_each_side_takes_what_the_other_one_shows() -> None:
     """Looked at once a day and after each change; pods have the files of before or after it, up to the time that they have."""
     authority, held = made()

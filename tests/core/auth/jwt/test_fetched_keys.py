@@ -85,6 +85,7 @@ async def test_answers_that_are_not_taken(
     assert said in reason
 
 
+@pytest.mark.long
 async def test_a_server_that_holds_a_fetch_up_holds_one_thread(tmp_path: Path) -> None:
     async with serving(tmp_path) as address, fetching(f"{address}/slow") as keys:
         await eventually(lambda: keys.refused)
