@@ -66,7 +66,8 @@ class Batches(Protocol):
         """
 
     async def seal(self, batch: NewJob, models: Sequence[str]) -> JobRecord:
-        """All items are there: from now on it is a job, and its items may run. The answer is as that of `begin`.
+        """All items are there: from now on it is a job, and its items may run; without any, it has failed.
+        The answer is as that of `begin`.
 
         Args:
             batch: the batch.
@@ -81,6 +82,15 @@ class Batches(Protocol):
 
     async def step(self, id: str, now: float) -> bool:
         """Do a part of what is to be done with all items; whether there is more."""
+
+    async def listed(self, owner: str, most: int, before: str) -> list[JobRecord]:
+        """Batches of an owner of which their front keeps something, the newest first; see `Items.about`.
+
+        Args:
+            owner: whose.
+            most: how many.
+            before: the id that they are before; "" for the newest.
+        """
 
     async def answers(self, owner: str, id: str, after: str) -> list[ItemAnswer]:
         """Answers of an owner's batch in the order of its items: one page, of those behind the item `after`; "" for the first."""
@@ -107,13 +117,13 @@ def is_batch(id: str) -> bool:
     return id.endswith(MARK)
 
 
-def outcome(stopped: bool, succeeded: int, failed: int, expired: int) -> State:
-    """How a batch has ended, whose items have."""
+def outcome(stopped: bool, total: int, succeeded: int, failed: int, expired: int) -> State:
+    """How a batch has ended, whose items have. One without items was not as expected."""
     if stopped:
         return State.CANCELLED
     if succeeded:
         return State.SUCCEEDED
-    if failed:
+    if failed or not total:
         return State.FAILED
     return State.EXPIRED if expired else State.CANCELLED
 

@@ -61,7 +61,7 @@ class NewJob(msgspec.Struct, frozen=True):
         caller, tenant: who has sent it, for logs.
         model, version: what it calls; version "" for the default one.
         rows: how many rows its inputs have.
-        request: what runs, in a form that only its front reads.
+        request: what runs, in a form that only its front reads; of a batch, what the front keeps of it.
         key: the caller's idempotency key; "" without one.
         digest: of everything that one key must not be used for twice.
         priority: within its owner's jobs, see `PRIORITIES`.
@@ -102,6 +102,7 @@ class Items(msgspec.Struct, frozen=True):
         running, succeeded, failed, cancelled, expired: how many of them are so; all others wait.
         models: that they call.
         doing: what is being done with all of them, see `batch.py`; "" for nothing.
+        about: what the batch's front keeps of it; not in a list of jobs.
     """
 
     total: int
@@ -112,6 +113,7 @@ class Items(msgspec.Struct, frozen=True):
     expired: int
     models: tuple[str, ...]
     doing: str
+    about: bytes = b""
 
     @property
     def ended(self) -> int:

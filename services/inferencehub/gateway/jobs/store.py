@@ -17,6 +17,7 @@ from typing import NamedTuple, Protocol
 
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.gateway.jobs.batch import Batches
+from inferencehub.gateway.jobs.files import Files
 from inferencehub.gateway.jobs.record import Claim, JobRecord, NewJob, Place, Result, State
 from inferencehub.gateway.jobs.webhooks.outbox import Outbox
 
@@ -43,6 +44,10 @@ class Store(Protocol):
     @property
     def batches(self) -> Batches:
         """The batches in it."""
+
+    @property
+    def files(self) -> Files:
+        """The files in it."""
 
     @property
     def webhooks(self) -> Outbox:

@@ -118,6 +118,17 @@ class SqliteBatches:
 
         return await self._database.do(work)
 
+    async def listed(self, owner: str, most: int, before: str) -> list[JobRecord]:
+        """See `Batches`."""
+        query = (
+            f"SELECT {RECORD} FROM jobs JOIN requests USING (id) WHERE owner = ? AND lane = '' AND data != x'' "
+            "AND (? = '' OR id < ?) ORDER BY id DESC LIMIT ?"
+        )
+        values = (owner, before, before, most)
+        return await self._database.do(
+            lambda db: [counts.known(db, record_of(row)) for row in db.execute(query, values).fetchall()]
+        )
+
     async def sweep(self, now: float) -> None:
         """Go on with what others have left, and forget batches whose items have stopped coming."""
         query = "SELECT id FROM batches WHERE doing NOT IN ('', 'open') OR (doing = 'open' AND touched <= ?)"

@@ -26,9 +26,9 @@ def record(db: sqlite3.Connection, owner: str, id: str) -> JobRecord:
     return known(db, record_of(row))
 
 
-def known(db: sqlite3.Connection, record: JobRecord) -> JobRecord:
-    """A record, with what is known of its items and its webhook."""
-    return webhooks.attached(db, with_items(db, record))
+def known(db: sqlite3.Connection, record: JobRecord, brief: bool = False) -> JobRecord:
+    """A record, with what is known of its items and its webhook; `brief` as for `with_items`."""
+    return webhooks.attached(db, with_items(db, record, brief))
 
 
 def started(db: sqlite3.Connection, batch: str, now: float) -> None:
@@ -55,13 +55,13 @@ def ended(db: sqlite3.Connection, batch: str, state: State, now: float) -> None:
 def close(db: sqlite3.Connection, batch: str, now: float) -> None:
     """The batch has ended, if all its items have and nothing more is to be done with them."""
     query = (
-        f"SELECT stopped, {COUNTS} FROM batches WHERE id = ? AND doing = '' "
+        f"SELECT stopped, total, {COUNTS} FROM batches WHERE id = ? AND doing = '' "
         "AND total = succeeded + failed + cancelled + expired"
     )
     row = db.execute(query, (batch,)).fetchone()
     if row is not None:
-        stopped, succeeded, failed, _, expired = row
-        state = outcome(bool(stopped), succeeded, failed, expired)
+        stopped, total, succeeded, failed, _, expired = row
+        state = outcome(bool(stopped), total, succeeded, failed, expired)
         query = "UPDATE jobs SET state = ?, ended = ?, expires = ? + keep_s WHERE id = ? AND ended IS NULL"
         if db.execute(query, (state.value, now, now, batch)).rowcount:
             webhooks.ended(db, batch, now)

@@ -106,7 +106,8 @@ def give_up(db: sqlite3.Connection, now: float) -> bool:
         elif gone and not webhooks.owed(db, id, now):
             forget(db, id)
         else:
-            for table in ("requests", "results"):
-                db.execute(f"DELETE FROM {table} WHERE id = ?", (id,))
+            if not is_batch(id):  # what its front keeps is there as long as the batch is known
+                for table in ("requests", "results"):
+                    db.execute(f"DELETE FROM {table} WHERE id = ?", (id,))
             db.execute("UPDATE jobs SET gone = 1, told = 0, expires = ? + keep_s WHERE id = ?", (now, id))
     return len(over) == MOST_OVER

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from inferencehub.gateway.jobs.batch import is_batch
+from inferencehub.gateway.jobs.files import MOST_BYTES
 from inferencehub.gateway.jobs.packing import (
     fitting,
     packed_job,
@@ -20,6 +21,7 @@ from inferencehub.gateway.jobs.sqlite import counts, ends, telling, turns, webho
 from inferencehub.gateway.jobs.sqlite.batches import SqliteBatches, same_as
 from inferencehub.gateway.jobs.sqlite.counts import record
 from inferencehub.gateway.jobs.sqlite.database import Database
+from inferencehub.gateway.jobs.sqlite.files import SqliteFiles
 from inferencehub.gateway.jobs.sqlite.tables import CHANGES, RECORD, SCHEMA, record_of
 from inferencehub.gateway.jobs.sqlite.turns import Queue
 from inferencehub.gateway.jobs.store import (
@@ -39,15 +41,17 @@ class SqliteStore:
     Args:
         file: the path of its file.
         most: jobs that may wait.
+        files_bytes: of the files of an owner.
     """
 
     durability = "local"
 
-    def __init__(self, file: str, most: int) -> None:
+    def __init__(self, file: str, most: int, files_bytes: int = MOST_BYTES) -> None:
         self._queue = Queue(most)
         self._database = Database(file, SCHEMA, CHANGES)
         self.batches = SqliteBatches(self._database, self._queue)
         self.webhooks = webhooks.SqliteWebhooks(self._database)
+        self.files = SqliteFiles(self._database, files_bytes)
 
     async def start(self) -> None:
         """See `Store`."""
@@ -146,7 +150,9 @@ class SqliteStore:
         )
         values = (owner, state, state, model, model, before, before, most)
         return await self._database.do(
-            lambda db: [counts.known(db, record_of(row)) for row in db.execute(query, values).fetchall()]
+            lambda db: [
+                counts.known(db, record_of(row), brief=True) for row in db.execute(query, values).fetchall()
+            ]
         )
 
     async def cancel(self, owner: str, id: str, now: float) -> JobRecord:
@@ -198,6 +204,7 @@ class SqliteStore:
         while await self._database.do(lambda db: ends.give_up(db, now)):
             pass
         await self.batches.sweep(now)
+        await self.files.sweep(now)
         return lost
 
     async def waiting(self, now: float) -> dict[str, Waiting]:

@@ -14,7 +14,8 @@ from inferencehub.gateway.jobs.record import Items, JobRecord, State
 # `flows` has a row for each owner who has jobs due for a lane: its turn is the owner's virtual time, and the owner with the
 # least comes next. `webhooks` has a row for each job with a webhook, `told` how it stands, `due` null while there is nothing to
 # deliver; `hosts` those of such rows, and when to look at them. Table `told` has what an attempt that runs has
-# answered, and column `told` of `jobs` its bytes; behind the end these are those of a result that is a stream.
+# answered, and column `told` of `jobs` its bytes; behind the end these are those of a result that is a stream. The row of a
+# batch in `requests` has what its front keeps of it.
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY, owner TEXT NOT NULL, caller TEXT NOT NULL, tenant TEXT NOT NULL,
@@ -50,9 +51,16 @@ CREATE TABLE IF NOT EXISTS batches (
     succeeded INTEGER NOT NULL DEFAULT 0, failed INTEGER NOT NULL DEFAULT 0,
     cancelled INTEGER NOT NULL DEFAULT 0, expired INTEGER NOT NULL DEFAULT 0
 ) STRICT;
+CREATE TABLE IF NOT EXISTS files (
+    id TEXT PRIMARY KEY, owner TEXT NOT NULL, name TEXT NOT NULL, size INTEGER NOT NULL,
+    created REAL NOT NULL, expires REAL NOT NULL, data BLOB NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS filed ON files (owner, id);
+CREATE INDEX IF NOT EXISTS filed_until ON files (expires);
 CREATE TABLE IF NOT EXISTS items (id TEXT PRIMARY KEY, custom_id TEXT NOT NULL) STRICT;
 CREATE INDEX IF NOT EXISTS changes ON batches (touched) WHERE doing != '';
 DROP INDEX IF EXISTS owned;
+CREATE INDEX IF NOT EXISTS batched ON jobs (owner, id) WHERE lane = '';
 CREATE INDEX IF NOT EXISTS listed ON jobs (owner, id) WHERE instr(id, '-') = 0
 """
 # From each version of the tables to the next one.
@@ -77,12 +85,15 @@ def record_of(row: tuple[Any, ...]) -> JobRecord:
     return JobRecord(**{**values, "state": state, "expires": expires})
 
 
-def with_items(db: sqlite3.Connection, record: JobRecord) -> JobRecord:
-    """A record, with what is known of its items if it is a batch."""
+def with_items(db: sqlite3.Connection, record: JobRecord, brief: bool = False) -> JobRecord:
+    """A record, with what is known of its items if it is a batch; `brief` is without what its front keeps of it."""
     if not is_batch(record.id):
         return record
     query = f"SELECT total, {COUNTS}, models, doing FROM batches WHERE id = ?"
     total, succeeded, failed, cancelled, expired, models, doing = db.execute(query, (record.id,)).fetchone()
+    query = "SELECT data FROM requests WHERE id = ?"
+    about = None if brief else db.execute(query, (record.id,)).fetchone()
     (running,) = db.execute(RUNNING, items_of(record.id)).fetchone()
-    items = Items(total, running, succeeded, failed, cancelled, expired, tuple(models.split()), doing)
+    kept = b"" if about is None else about[0]
+    items = Items(total, running, succeeded, failed, cancelled, expired, tuple(models.split()), doing, kept)
     return msgspec.structs.replace(record, items=items)

@@ -47,10 +47,11 @@ local function running_of(batch)
 end
 
 -- Put what is known of a batch's items behind its record, which has no place.
-function batches.tell(batch, found)
+function batches.tell(batch, found, brief)
   local total, succeeded, failed, cancelled, expired, models, doing =
     unpack(known(batch, 'total', 'succeeded', 'failed', 'cancelled', 'expired', 'models', 'doing'))
-  for _, value in ipairs({'', total, running_of(batch), succeeded, failed, cancelled, expired, models, doing}) do
+  local about = brief and '' or call('GET', key('request', batch))
+  for _, value in ipairs({'', total, running_of(batch), succeeded, failed, cancelled, expired, models, doing, about}) do
     table.insert(found, value)
   end
 end
@@ -66,7 +67,7 @@ local function close(batch, now)
   if stopped ~= '1' then
     if succeeded ~= '0' then
       state = 'succeeded'
-    elseif failed ~= '0' then
+    elseif failed ~= '0' or total == '0' then
       state = 'failed'
     elseif expired ~= '0' then
       state = 'expired'
@@ -170,8 +171,8 @@ function todo.put(most, now, batch, count, width, ...)
   return 'kept'
 end
 
--- owner, key, digest, id, models, field, value, ...
-function todo.seal(o, k, digest, batch, models, ...)
+-- owner, key, digest, id, models, what its front keeps of it, field, value, ...
+function todo.seal(o, k, digest, batch, models, about, ...)
   local same = same_as(o, k, digest)
   if same then
     batches.change(batch, 'forget')
@@ -182,6 +183,9 @@ function todo.seal(o, k, digest, batch, models, ...)
   end
   keep(batch, o, k, digest, ...)
   set(batch, 'expires', '')
+  if about ~= '' then
+    call('SET', key('request', batch), about)
+  end
   call('ZADD', key('owned', o), 0, batch)
   note(batch, 'models', models)
   batches.change(batch, 'release')
@@ -193,6 +197,22 @@ function todo.abandon(batch)
     batches.change(batch, 'forget')
   end
   return 1
+end
+
+-- owner, most, before
+-- As `todo.listed`: batches of which a front keeps something.
+function todo.batches(o, most, before)
+  local found, from = {}, before == '' and '+' or '(' .. before
+  local ids = call('ZREVRANGEBYLEX', key('owned', o), from, '-', 'LIMIT', 0, MOST_MOVED)
+  for _, id in ipairs(ids) do
+    if batches.is(id) and call('EXISTS', key('request', id)) == 1 then
+      table.insert(found, record(id))
+      if #found == tonumber(most) then
+        return {id, found}
+      end
+    end
+  end
+  return {#ids < MOST_MOVED and '' or ids[#ids], found}
 end
 
 local function step(doing, batch, id, now, why)

@@ -48,7 +48,7 @@ class ValkeyBatches:
         """See `Batches`."""
         owner, key = name(batch.owner), name(batch.key)
         fields = [*fields_of(batch), "l", "", "lane", ""]
-        step = (owner, key, batch.digest, batch.id, " ".join(models), *fields)
+        step = (owner, key, batch.digest, batch.id, " ".join(models), batch.request, *fields)
         said, *found = await self._server.do("seal", *step)
         check_said(said, found, batch, self._most)
         return record_of(found)
@@ -69,6 +69,16 @@ class ValkeyBatches:
         if found[1] == 0:
             raise gone(record)
         return [answer_of(row) for row in found[1]]
+
+    async def listed(self, owner: str, most: int, before: str) -> list[JobRecord]:
+        """See `Batches`."""
+        found: list[JobRecord] = []
+        while True:
+            last, rows = await self._server.do("batches", name(owner), most - len(found), before)
+            found += map(record_of, rows)
+            if not last or len(found) == most:
+                return found
+            before = last.decode()
 
     async def sweep(self, now: float) -> None:
         """Go on with what others have left, and forget batches whose items have stopped coming."""

@@ -2,7 +2,7 @@
 -- a function of `todo`, which gets the arguments behind it.
 --
 --   job:<id>             hash: what is known of a job
---   request:<id>         what it runs
+--   request:<id>         what it runs; of a batch, what its front keeps of it
 --   result:<id>          hash: lines, body; without the body if it is a stream
 --   told:<id>            what an attempt that runs has answered, or the body of a result that is a stream
 --   key:<owner>:<key>    id of the job with an idempotency key
@@ -19,7 +19,7 @@
 --   void:<claim>         a claim that was taken back, and takes nothing any more
 --   swept                when leases were last looked at, by the server's clock
 --
--- What is only for batches is in batches.lua, which is loaded behind this file.
+-- What is only for files is in files.lua, and for batches in batches.lua: they are loaded behind this file, in this order.
 --
 -- Owners, lanes and idempotency keys come in a form without ':'; 'l', 'o' and 'k' of a job are its own so.
 
@@ -47,10 +47,11 @@ local function set(id, ...)
   call('HSET', key('job', id), ...)
 end
 
-local function record(id)
+-- `brief` is without what the front of a batch keeps of it.
+local function record(id, brief)
   local found = get(id, unpack(RECORD))
   if batches.is(id) then
-    batches.tell(id, found)
+    batches.tell(id, found, brief)
   end
   return found
 end
@@ -436,7 +437,7 @@ function todo.listed(o, state, model, most, before)
   for _, id in ipairs(ids) do
     local at, of = unpack(get(id, 'state', 'model'))
     if (state == '' or at == state) and (model == '' or of == model) then
-      table.insert(found, record(id))
+      table.insert(found, record(id, true))
       if #found == tonumber(most) then
         return {id, found}
       end

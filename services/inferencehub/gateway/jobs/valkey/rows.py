@@ -100,8 +100,8 @@ def new_record(job: NewJob) -> JobRecord:
 def items_of(row: Sequence[Any]) -> Items:
     """What is known of items."""
     total, running, succeeded, failed, cancelled, expired = map(int, row[:6])
-    models, doing = tuple(row[6].decode().split()), row[7].decode()
-    return Items(total, running, succeeded, failed, cancelled, expired, models, doing)
+    models, doing, about = tuple(row[6].decode().split()), row[7].decode(), row[8] or b""
+    return Items(total, running, succeeded, failed, cancelled, expired, models, doing, about)
 
 
 def claim_of(row: Sequence[Any]) -> Claim:

@@ -9,6 +9,7 @@ from time import time
 from urllib.parse import unquote
 
 from inferencehub.core.values.errors import HubError
+from inferencehub.gateway.jobs.files import MOST_BYTES
 from inferencehub.gateway.jobs.packing import (
     fitting,
     packed_job,
@@ -30,6 +31,7 @@ from inferencehub.gateway.jobs.store import (
     too_many,
 )
 from inferencehub.gateway.jobs.valkey.batches import ValkeyBatches, check_said
+from inferencehub.gateway.jobs.valkey.files import ValkeyFiles
 from inferencehub.gateway.jobs.valkey.rows import claim_of, fields_of, name, new_record, record_of, there
 from inferencehub.gateway.jobs.valkey.server import UNKNOWN, Server
 from inferencehub.gateway.jobs.valkey.webhooks import ValkeyWebhooks
@@ -46,14 +48,23 @@ class ValkeyStore:
         most: jobs that may wait.
         prefix: the beginning of all keys; the part in braces keeps them on one server of a cluster.
         authorities: file with those that sign its certificate; "" for those of the system.
+        files_bytes: of the files of an owner.
     """
 
-    def __init__(self, url: str, most: int, prefix: str = "{inferencehub}:", authorities: str = "") -> None:
+    def __init__(
+        self,
+        url: str,
+        most: int,
+        prefix: str = "{inferencehub}:",
+        authorities: str = "",
+        files_bytes: int = MOST_BYTES,
+    ) -> None:
         self.durability = UNKNOWN
         self._most = most
         self._server = Server(url, prefix, authorities)
         self.batches = ValkeyBatches(self._server, most)
         self.webhooks = ValkeyWebhooks(self._server)
+        self.files = ValkeyFiles(self._server, files_bytes)
         self._unsure: list[str] = []  # claims that got no answer
 
     async def start(self) -> None:
