@@ -164,8 +164,8 @@ class Gateway:
         """The jobs, whose modules only those load who have some."""
         from inferencehub.gateway.grpc_api.jobs.request import MARK
         from inferencehub.gateway.grpc_api.jobs.runs import JobRuns
-        from inferencehub.gateway.http_api.batches.pages import with_batches
         from inferencehub.gateway.http_api.jobs.front import JobFront
+        from inferencehub.gateway.http_api.openai_batches.front import with_batches
 
         settings, metrics = self.settings, self.metrics
         front = JobFront(settings, self.calls, self.demand, metrics, self.access)

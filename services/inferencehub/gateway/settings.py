@@ -138,6 +138,12 @@ class GatewaySettings(CallerSettings):
     jobs_queue_length: int = setting(
         100_000, "jobs that may wait; beyond it calls that would be jobs get 429", least=1, most=10_000_000
     )
+    jobs_files_bytes: int = setting(
+        2**28,
+        "bytes of uploaded files that a tenant may have in the store of jobs; beyond it uploads get 429",
+        least=2**10,
+        most=2**40,
+    )
     jobs_drain_s: float = setting(
         60.0,
         "seconds in which pods are to work off the jobs that wait: the demand that autoscalers see asks for as many",

@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
 
+import aiohttp
 from starlette.routing import Route
 
 from inferencehub.core.values.errors import Kind
@@ -14,6 +15,8 @@ from inferencehub.gateway.http_api.batches.pages import BatchPages
 from inferencehub.gateway.http_api.jobs.events import EVENTS
 from inferencehub.gateway.http_api.jobs.pages import JobPages
 from inferencehub.gateway.http_api.metadata import Metadata
+from inferencehub.gateway.http_api.openai_batches.batches import OpenAIBatchPages
+from inferencehub.gateway.http_api.openai_batches.files import FilePages
 from inferencehub.gateway.http_api.pages.openapi import CALL, openapi
 from inferencehub.gateway.http_api.routes import ENDPOINTS, pages
 from inferencehub.gateway.http_api.v1.models import ModelPagesV1
@@ -27,7 +30,10 @@ from tests.hub import MODELS, Hub, mock_model, running_hub
 
 SPEC = json.loads(json.dumps(openapi()))
 SCHEMAS = SPEC["components"]["schemas"]
-OPENAI = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings")
+OPENAI = (
+    *("/v1/chat/completions", "/v1/completions", "/v1/embeddings"),
+    *("/v1/files", "/v1/batches", "/v1/batches/{id}/cancel"),
+)
 ERRORS = {"/predict": "PredictAnswer", **dict.fromkeys(OPENAI, "OpenAIError")}
 
 
@@ -66,7 +72,12 @@ def test_it_has_each_route_and_no_other() -> None:
         ModelPages(nobody),
         ModelPagesV1(nobody),
         SettingPages(nobody, nobody),
-        [*JobPages(nobody).routes(), *BatchPages(nobody, nobody, 0).routes()],
+        [
+            *JobPages(nobody).routes(),
+            *BatchPages(nobody, nobody, 0).routes(),
+            *FilePages(nobody, nobody, nobody).routes(),
+            *OpenAIBatchPages(nobody, nobody, nobody, 0).routes(),
+        ],
     ):
         assert isinstance(route, Route)
         if route.path not in ("/", "/v2/"):  # other ways to /docs and /v2
@@ -150,7 +161,11 @@ async def test_examples_are_answered_and_the_answers_are_as_documented(tmp_path:
             url = path.format(model="v1-mock", version="1", id="1")
             if url == "/docs" or "{id}" in path:  # the tests of jobs have jobs to ask for
                 continue
+            if "multipart/form-data" in operation.get("requestBody", {}).get("content", ()):
+                continue  # it is sent for the batch
             body = SCHEMAS[example_of(operation)]["example"] if method == "POST" else None
+            if url == "/v1/batches" and body:
+                body = {**body, "input_file_id": await sent(hub)}
             response = operation["responses"]["202" if path == "/v2/jobs" and body else "200"]
             if "text/event-stream" in response["content"]:
                 async with hub.client.post(hub.url + url, json=body) as stream:
@@ -167,6 +182,17 @@ async def test_examples_are_answered_and_the_answers_are_as_documented(tmp_path:
                 )
                 assert set(schema["required"]) <= answer.keys() <= known, url
         await page(hub)
+
+
+async def sent(hub: Hub) -> str:
+    """The id of a file that was sent, which is as documented."""
+    chat = {"url": "/v1/chat/completions", "body": SCHEMAS["ChatRequest"]["example"]}
+    form = aiohttp.FormData({"purpose": "batch"})
+    form.add_field("file", json.dumps({"custom_id": "1", "method": "POST", **chat}), filename="calls.jsonl")
+    async with hub.client.post(f"{hub.url}/v1/files", data=form) as answer:
+        found = await answer.json()
+        assert (answer.status, found.keys()) == (200, SCHEMAS["File"]["properties"].keys())
+        return str(found["id"])
 
 
 def example_of(operation: Any) -> str:

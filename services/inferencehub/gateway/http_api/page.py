@@ -25,9 +25,9 @@ from inferencehub.gateway.json_codec.json_text import decode
 from inferencehub.gateway.json_codec.openai.errors import asked_model, has_openai_errors, page_error
 
 # The pages that read a body. Others answer at once; a body that comes for them is dropped.
-BODIES = frozenset(("/v2/logging", "/v2/repository/index"))
+BODIES = frozenset(("/v2/logging", "/v2/repository/index", "/v1/batches"))
 MOST_BYTES = 2**16  # of such a body
-FILES = frozenset(("/v2/jobs",))  # that read one as large as that of a call
+FILES = frozenset(("/v2/jobs", "/v1/files"))  # that read one as large as that of a call
 # Pages that are for everybody: probes, and what is the same in every installation.
 OPEN = frozenset(
     ("/", "/docs", "/openapi.json", "/healthz", "/readyz", "/v2/health/live", "/v2/health/ready")
@@ -35,7 +35,7 @@ OPEN = frozenset(
 CONTROLS = re.compile(
     r"/v2/logging|/v2/(models/.*/)?trace/setting|/v2/repository/models/.*/(un)?load"
 )  # by POST
-JOBS = re.compile(r"/v2/jobs(/.*)?")  # who may call models may have jobs
+JOBS = re.compile(r"/(v2/jobs|v1/files|v1/batches)(/.*)?")  # who may call models may have jobs
 B = TypeVar("B")
 
 
@@ -126,8 +126,9 @@ def compressing(scope: Any, send: Any) -> Any:
     """`send` of ASGI for a page that is one message: it compresses a large page, if the caller accepts that.
 
     Pages of /v2 stay as they are: the asyncio client of Triton says that it accepts gzip, and does not decompress them.
+    So do files, which may come in several messages.
     """
-    if scope["path"].startswith("/v2"):
+    if scope["path"].startswith(("/v2", "/v1/files/")):
         return send
     accepted = dict(scope["headers"]).get(b"accept-encoding", b"")
     start: dict[str, Any] = {}

@@ -27,10 +27,17 @@ class Line(msgspec.Struct):
 
 
 class File(NamedTuple):
-    """What was read. `digest` is that of all bytes; each line has a custom_id, its number if it came without one."""
+    """What was read.
+
+    Args:
+        lines: its items; each has a custom_id, its number if it came without one.
+        digest: of all that one idempotency key must not be used for twice.
+        about: what is kept of the batch beside its items.
+    """
 
     lines: list[Line]
     digest: str
+    about: bytes = b""
 
 
 LINES = msgspec.json.Decoder(Line)

@@ -17,7 +17,7 @@ from inferencehub.gateway.http_api.jobs.pages import JOBS
 from inferencehub.gateway.http_api.page import json
 from inferencehub.gateway.http_api.routes import endpoints
 from inferencehub.gateway.jobs.batch import MOST_ITEMS
-from inferencehub.gateway.jobs.fronts.headers import job_headers, number
+from inferencehub.gateway.jobs.fronts.headers import JobHeaders, job_headers, number
 from inferencehub.gateway.jobs.submit import Jobs
 from inferencehub.gateway.metrics import FrontMetrics
 from inferencehub.gateway.settings import GatewaySettings
@@ -50,11 +50,7 @@ class BatchPages:
             HubError: as `Uploads.make`; BAD_INPUT for a header that is not as expected.
         """
         exchange: Exchange = request.state.exchange
-        head = dict(request.headers.raw)
-        said = job_headers(head)
-        limit_ms = number(head, LIMIT, 1, self._longest_ms)
-        exchange.limit_s = None if limit_ms is None else limit_ms / 1000
-        fields = {LIMIT: head[LIMIT]} if LIMIT in head else {}
+        said, fields = said_of(request, self._longest_ms)
         record = await self._uploads.make(exchange, await request.body(), said, fields)
         answer = json(job_fields(record))
         answer.status_code = 200 if record.state.ended else 202
@@ -64,11 +60,29 @@ class BatchPages:
         return answer
 
 
-def with_batches(front: JobFront, calls: Calls, settings: GatewaySettings, metrics: FrontMetrics) -> JobFront:
-    """The jobs of a gateway, with the page that makes batches.
+def said_of(request: Request, longest_ms: int) -> tuple[JobHeaders, dict[bytes, bytes]]:
+    """What the headers of a call say of its batch, and those of them that hold for each item.
 
     Args:
-        front: its jobs.
+        request: the call; its exchange gets the time limit of an item.
+        longest_ms: that an item may run at most.
+
+    Raises:
+        HubError: BAD_INPUT for a header that is not as expected.
+    """
+    exchange: Exchange = request.state.exchange
+    head = dict(request.headers.raw)
+    said = job_headers(head)
+    limit_ms = number(head, LIMIT, 1, longest_ms)
+    exchange.limit_s = None if limit_ms is None else limit_ms / 1000
+    return said, {LIMIT: head[LIMIT]} if LIMIT in head else {}
+
+
+def uploads_of(front: JobFront, calls: Calls, settings: GatewaySettings, metrics: FrontMetrics) -> Uploads:
+    """What makes batches of files.
+
+    Args:
+        front: the jobs of the gateway.
         calls: those of its other fronts. Items pass the same stages, but for limits, which count a batch as one call.
         settings: how large a batch may be.
         metrics: those of jobs.
@@ -79,6 +93,4 @@ def with_batches(front: JobFront, calls: Calls, settings: GatewaySettings, metri
     checked = Calls(calls.table, calls.unknown, calls.settings, others)
     checks = Checks(endpoints(checked), calls, metrics, held, front.threads)
     most = min(MOST_ITEMS, settings.jobs_queue_length)
-    uploads = Uploads(jobs, checks, limits[0] if limits else None, held, front.threads, most)
-    front.routes += BatchPages(jobs, uploads, settings.max_timeout_ms).routes()
-    return front
+    return Uploads(jobs, checks, limits[0] if limits else None, held, front.threads, most)

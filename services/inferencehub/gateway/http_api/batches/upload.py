@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from time import monotonic, time
@@ -20,7 +20,7 @@ from inferencehub.core.values.errors import HubError
 from inferencehub.gateway.calls.call_limits import CallLimits
 from inferencehub.gateway.calls.exchange import Exchange
 from inferencehub.gateway.http_api.batches.checks import Checked, Checks
-from inferencehub.gateway.http_api.batches.lines import Line, read_file
+from inferencehub.gateway.http_api.batches.lines import File, Line, read_file
 from inferencehub.gateway.jobs.batch import NewItem, item_id
 from inferencehub.gateway.jobs.fronts.headers import JobHeaders
 from inferencehub.gateway.jobs.fronts.keeping import Admitted, new_job
@@ -63,7 +63,13 @@ class Uploads:
         self._leaving: set[asyncio.Task[None]] = set()
 
     async def make(
-        self, exchange: Exchange, data: bytes, said: JobHeaders, fields: dict[bytes, bytes]
+        self,
+        exchange: Exchange,
+        data: bytes,
+        said: JobHeaders,
+        fields: dict[bytes, bytes],
+        read: Callable[[bytes, int], File] = read_file,
+        wait_s: float | None = None,
     ) -> JobRecord:
         """Make a batch; if its owner has one with its key already, that is the answer.
 
@@ -72,6 +78,8 @@ class Uploads:
             data: the file.
             said: what the caller says of the batch.
             fields: of the call's head, those that hold for its items.
+            read: reads the file, of which so many items are taken; a thread does it. A batch of a file without items has failed.
+            wait_s: seconds that items may wait; None for as long as results are kept.
 
         Raises:
             HubError: BAD_INPUT for a file that can't be read; BUSY if a limit is reached, or the store is full; NOT_READY if
@@ -81,16 +89,17 @@ class Uploads:
         if self._limits is not None:
             self._limits.check_rows(exchange)
         loop = asyncio.get_running_loop()
-        lines, digest = await loop.run_in_executor(self._threads, read_file, data, self._most_items)
+        lines, digest, about = await loop.run_in_executor(self._threads, read, data, self._most_items)
         del data
         admitted, digest = Admitted("", len(lines), target), f"{digest} {sorted(fields.items())}"
-        job = new_job(self.jobs, exchange, said, admitted, b"", digest)
+        job = new_job(self.jobs, exchange, said, admitted, about, digest)
         batch = msgspec.structs.replace(job, id=new_batch_id(), model="")
         same = await self.jobs.store.batches.begin(batch, len(lines))
         if same is not None:
             return same
         try:
-            rows = await self._keep(exchange, batch, lines, fields)
+            waiting = batch if wait_s is None else msgspec.structs.replace(batch, keep_s=wait_s)
+            rows = await self._keep(exchange, waiting, lines, fields)
             if self._limits is not None:
                 self._limits.take_rows(exchange, rows)
             models = sorted(rows)

@@ -7,7 +7,7 @@ such as events, is a string of it; all else is base64, with the headers that are
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import msgspec
@@ -21,24 +21,6 @@ from inferencehub.gateway.json_codec.binary import JSON_SIZE
 BINARY_HEADERS = (b"content-type", JSON_SIZE.lower())
 
 
-async def pages_of(batches: Batches, owner: str, id: str, page: list[ItemAnswer]) -> AsyncIterator[bytes]:
-    """The lines of a batch, read by pages of the store, of which `page` is the first.
-
-    A small page may have large answers, which are kept compressed: so few of them are in memory at a time.
-    """
-    lines = bytearray()
-    while page:
-        for answer in page:
-            if answer.result is not None:
-                answer = answer._replace(result=await unpacked_result(answer.result))
-            lines += encode(shown(answer)) + b"\n"
-            if len(lines) >= PAGE_BYTES:
-                yield bytes(lines)
-                lines.clear()
-        page = await batches.answers(owner, id, page[-1].id)
-    yield bytes(lines)
-
-
 def shown(answer: ItemAnswer) -> dict[str, Any]:
     """An answer as its line has it. `error` is only for items that have no response."""
     result, error = answer.result, None
@@ -48,6 +30,37 @@ def shown(answer: ItemAnswer) -> dict[str, Any]:
         None if result is None else {"status_code": result.status, "request_id": answer.id, **body_of(result)}
     )
     return {"id": answer.id, "custom_id": answer.custom_id, "response": response, "error": error}
+
+
+async def pages_of(
+    batches: Batches,
+    owner: str,
+    id: str,
+    page: list[ItemAnswer],
+    wanted: Callable[[ItemAnswer], bool] = lambda answer: True,
+    shown: Callable[[ItemAnswer], dict[str, Any]] = shown,
+) -> AsyncIterator[bytes]:
+    """The lines of a batch, read by pages of the store.
+
+    Args:
+        batches, owner, id: which batch.
+        page: the first page of the store.
+        wanted: whether there is a line for an answer.
+        shown: an answer as its line has it.
+
+    A small page may have large answers, which are kept compressed: so few of them are in memory at a time.
+    """
+    lines = bytearray()
+    while page:
+        for answer in filter(wanted, page):
+            if answer.result is not None:
+                answer = answer._replace(result=await unpacked_result(answer.result))
+            lines += encode(shown(answer)) + b"\n"
+            if len(lines) >= PAGE_BYTES:
+                yield bytes(lines)
+                lines.clear()
+        page = await batches.answers(owner, id, page[-1].id)
+    yield bytes(lines)
 
 
 def body_of(result: Result) -> dict[str, Any]:

@@ -124,7 +124,12 @@ def store_of(settings: GatewaySettings) -> Store:
     if settings.jobs_file:
         from inferencehub.gateway.jobs.sqlite.store import SqliteStore
 
-        return SqliteStore(settings.jobs_file, settings.jobs_queue_length)
+        return SqliteStore(settings.jobs_file, settings.jobs_queue_length, settings.jobs_files_bytes)
     from inferencehub.gateway.jobs.valkey.store import ValkeyStore
 
-    return ValkeyStore(settings.jobs_url(), settings.jobs_queue_length, authorities=settings.jobs_ca)
+    return ValkeyStore(
+        settings.jobs_url(),
+        settings.jobs_queue_length,
+        authorities=settings.jobs_ca,
+        files_bytes=settings.jobs_files_bytes,
+    )

@@ -44,7 +44,7 @@ def item_counts(items: Items | None) -> dict[str, int | float] | None:
         "failed": items.failed,
         "cancelled": items.cancelled,
         "expired": items.expired,
-        "progress": round(items.ended / items.total, 4),
+        "progress": round(items.ended / items.total, 4) if items.total else 1.0,
     }
 
 

@@ -116,7 +116,8 @@ class JobPages:
 def absent() -> list[BaseRoute]:
     """The routes of jobs where there are none."""
     methods = ["GET", "POST", "DELETE"]
-    return [Route(path, none, methods=methods) for path in (JOBS, f"{JOBS}/{{path:path}}")]
+    paths = (JOBS, "/v1/files", "/v1/batches")
+    return [Route(path, none, methods=methods) for one in paths for path in (one, f"{one}/{{path:path}}")]
 
 
 async def none(request: Request) -> Response:

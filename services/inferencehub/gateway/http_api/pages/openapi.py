@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from inferencehub import __version__
 from inferencehub.gateway.http_api.page import OPEN
+from inferencehub.gateway.http_api.pages.file_schemas import FILE_SCHEMAS
 from inferencehub.gateway.http_api.pages.openai_schemas import OPENAI_SCHEMAS
 from inferencehub.gateway.http_api.pages.schemas import HEADERS, PARAMETER, SCHEMAS, Json, ref
 
@@ -31,6 +32,7 @@ MODEL = "/v2/models/{model}"
 VERSION = MODEL + "/versions/{version}"
 CALL = (400, 404, 405, 408, 413, 415, 422, 429, 500, 501, 503, 504)
 JOB = (404, 501, 503)
+BATCHES = ("Batch", "BatchRequest")  # bodies that make a batch
 AS_JOB = ("Prefer", "Idempotency-Key", "X-Job-Priority", "X-Job-Ttl-S", "X-Job-Not-Before", "X-Webhook-Url")
 LOOK = (404, 503)
 
@@ -88,6 +90,19 @@ OPERATIONS = (
               "text/event-stream", (400, *JOB)),
     Operation("post", "/v2/jobs/{id}/cancel", "Jobs", "A job does not run, or not on", "Job", JOB),
     Operation("post", "/v2/jobs/{id}/retry", "Jobs", "A job that did not succeed waits again", "Job", (409, *JOB)),
+    Operation("get", "/v1/files", "Jobs", "Files that were sent: OpenAI's API", "FileList", (400, 501, 503), error="OpenAIError"),
+    Operation("post", "/v1/files", "Jobs", "Send the input of a batch", "File",
+              (400, 408, 413, 415, 429, 501, 503), "FileUpload", "OpenAIError"),
+    Operation("get", "/v1/files/{id}", "Jobs", "What is known of a file", "File", (410, *JOB), error="OpenAIError"),
+    Operation("delete", "/v1/files/{id}", "Jobs", "Nothing is left of a file", "FileDeleted", (409, *JOB), error="OpenAIError"),
+    Operation("get", "/v1/files/{id}/content", "Jobs", "What a file has", "application/jsonl", (410, *JOB), error="OpenAIError"),
+    Operation("get", "/v1/batches", "Jobs", "Batches that were made of files, the newest first", "BatchList", (400, 501, 503),
+              error="OpenAIError"),
+    Operation("post", "/v1/batches", "Jobs", "A file becomes a batch: OpenAI's API", "BatchObject",
+              (400, 408, 413, 415, 422, 429, 501, 503, 504), "BatchRequest", "OpenAIError"),
+    Operation("get", "/v1/batches/{id}", "Jobs", "How a batch stands", "BatchObject", JOB, error="OpenAIError"),
+    Operation("post", "/v1/batches/{id}/cancel", "Jobs", "What waits does not run, and what runs is stopped", "BatchObject",
+              (409, *JOB), error="OpenAIError"),
     Operation("get", "/v2", "Server", "Name, version and extensions", "Server"),
     Operation("get", "/v2/usage", "Server", "What the caller's tenant has used of this gateway, by day and key", "Usage"),
     Operation("get", "/v2/logging", "Server", "What is logged", "LogSettings"),
@@ -102,11 +117,14 @@ OPERATIONS = (
     Operation("get", "/docs", "Server", "This document as a page", "text/html"),
 )  # fmt: skip
 
+FORMS = {"FileUpload": "multipart/form-data"}  # bodies that are no JSON
 # Parameters of paths that only they have.
 OWN = {
     "/v2/jobs": ("state", "of_model", "limit", "cursor"),
     "/v2/jobs/{id}/result": ("wait",),
     "/v2/jobs/{id}/events": ("Last-Event-ID",),
+    "/v1/files": ("purpose", "after", "limit_of_files", "order"),
+    "/v1/batches": ("after", "limit_of_batches"),
 }
 
 ERRORS = {
@@ -151,10 +169,10 @@ def operation(op: Operation) -> Json:
     names = [name for name in ("model", "version", "id") if f"{{{name}}}" in op.path] + ["X-Request-Id"]
     if op.tag == "Calls":
         names += ["X-Request-Timeout-Ms", *AS_JOB]
-    if op.body == "Batch":
+    if op.body in BATCHES:
         names += ["X-Request-Timeout-Ms", *AS_JOB[1:]]
     else:
-        names += OWN.get(op.path, ())
+        names += OWN.get(op.path, ()) if op.method == "get" else ()
     if op.body:
         names.append("Content-Encoding")
     if op.body == "InferRequest":
@@ -180,8 +198,8 @@ def operation(op: Operation) -> Json:
         found["responses"]["202"] = answer("a job, which has not ended", "Job", "Retry-After", *headers)
     if op.body:
         found["requestBody"] = {
-            "required": op.tag == "Calls" or op.body == "Batch",
-            "content": {"application/json": {"schema": ref(op.body)}},
+            "required": op.tag in ("Calls", "Jobs"),
+            "content": {FORMS.get(op.body, "application/json"): {"schema": ref(op.body)}},
         }
     if op.body == "Batch":
         found["requestBody"]["content"]["application/jsonl"] = {"schema": {"type": "string"}}
@@ -203,7 +221,7 @@ def openapi() -> Json:
         },
         "paths": paths,
         "components": {
-            "schemas": SCHEMAS | OPENAI_SCHEMAS,
+            "schemas": SCHEMAS | OPENAI_SCHEMAS | FILE_SCHEMAS,
             "headers": {name: {"schema": schema} for name, schema in HEADERS.items()},
             "parameters": {name: {"name": name, **parameter} for name, parameter in PARAMETER.items()},
             "securitySchemes": {

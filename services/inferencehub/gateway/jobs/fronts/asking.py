@@ -85,6 +85,24 @@ class Asking:
         following = found[-1].id if len(found) == most else None
         return [one for one in found if self._visible(one)], following
 
+    async def batches(self, most: int, after: str) -> tuple[list[JobRecord], bool]:
+        """Batches of which their front keeps something, the newest first, and whether there are more.
+
+        Args:
+            most: how many.
+            after: the id that they come behind; "" for the newest.
+        """
+        found: list[JobRecord] = []
+        if len(after) > LONGEST_ID:  # there is none
+            return found, False
+        while len(found) <= most:
+            page = await self._jobs.store.batches.listed(self._owner, most + 1, after)
+            found += [one for one in page if self._visible(one)]
+            if len(page) <= most:
+                break
+            after = page[-1].id
+        return found[:most], len(found) > most
+
     async def cancel(self, id: str) -> JobRecord:
         """Let a job not run, or not on; one that has ended stays as it is.
 

@@ -10,6 +10,7 @@ from inferencehub.gateway.json_codec.answer_json import encode
 MODELS = "/v1/models/"
 # V1's calls of a model: their errors have the shape of the V1 protocol, `{"error": "<sentence>"}`.
 OF_V1 = re.compile(r"/v1/models/.*:(predict|explain)")
+OBJECTS = re.compile(r"/v1/(files/[^/]+(/content)?|batches/[^/]+(/cancel)?)")  # paths that name one
 # OpenAI's types and codes where it has any; the others are ours.
 TYPES = {
     Kind.UNAUTHENTICATED: "authentication_error",
@@ -55,6 +56,8 @@ def asked_model(path: str) -> str:
 
 def page_error(error: HubError, path: str) -> bytes:
     """The JSON of an error at a path that is no endpoint."""
+    if error.kind is Kind.NOT_FOUND and OBJECTS.fullmatch(path):
+        return encode({"error": described(error) | {"param": "id", "code": None}})
     if error.kind is Kind.NOT_FOUND and not asked_model(path):
         return encode({"error": described(error) | {"param": None, "code": "unknown_url"}})
     return openai_error(error)

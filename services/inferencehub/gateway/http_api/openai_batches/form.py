@@ -1,0 +1,66 @@
+"""Reads an upload: a form of RFC 7578 with one file, and fields that say what it is for."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
+
+from inferencehub.core.values.errors import bad_input
+
+MOST_PARTS = 16
+LONGEST_FIELD = 1024  # bytes
+LONGEST_NAME = 255  # characters of a file's name
+
+
+class Form(NamedTuple):
+    """What was sent: the file's name and bytes, and the other fields."""
+
+    name: str
+    data: bytes
+    fields: dict[str, str]
+
+
+def read_form(body: bytes, content_type: str) -> Form:
+    """Read an upload. It copies the file, so a thread does it.
+
+    Raises:
+        HubError: BAD_INPUT saying what was expected.
+    """
+    kind, options = parse_options_header(content_type)
+    if kind != "multipart/form-data" or not options.get("boundary"):
+        raise bad_input(f"expected a form with a file (multipart/form-data), got '{content_type[:80]}'")
+    name, data, fields = "", None, dict[str, str]()
+    part, parts = None, list[bytes]()
+    try:
+        with PushMultipartParser(options["boundary"], max_segment_count=MOST_PARTS, strict=True) as parser:
+            for event in parser.parse(body):
+                if isinstance(event, MultipartSegment):
+                    part, parts = event, []
+                elif event is not None:
+                    parts.append(event)
+                elif part is not None and part.name == "file":
+                    name, data = part.filename or "", b"".join(parts)
+                elif part is not None:
+                    fields[part.name or ""] = text_of(part.name or "", b"".join(parts))
+    except MultipartError as error:
+        raise bad_input(f"the body is no form: {error.args[0]}") from None
+    if data is None:
+        raise bad_input("the form has no part 'file', expected one with the lines of a batch")
+    return Form(name[-LONGEST_NAME:] or "upload", data, fields)
+
+
+def text_of(name: str, data: bytes) -> str:
+    """The text of a field.
+
+    Raises:
+        HubError: BAD_INPUT if it is none, or too long.
+    """
+    if len(data) > LONGEST_FIELD:
+        raise bad_input(
+            f"'{name[:80]}' has {len(data)} bytes, expected at most {LONGEST_FIELD}; only 'file' may have more"
+        )
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise bad_input(f"'{name[:80]}' is no text in UTF-8") from None
