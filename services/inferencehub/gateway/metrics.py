@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 from prometheus_client import Counter, Gauge
+from prometheus_client.core import CounterMetricFamily
 
 from inferencehub.core.lane.batch import Batch, Outcome, Reason
 from inferencehub.core.lane.slot import Ran
@@ -12,6 +15,10 @@ from inferencehub.core.process.metrics import ROWS, SECONDS, AccessLines, new_re
 from inferencehub.core.values.statistics import Statistics
 
 PREFIX = "inferencehub_gateway"
+FRONTS = ("http", "grpc", "job")
+# How requests usually end. They are counted from the beginning: a rate has no value before the second sample of a counter, so
+# the first error would not be seen, and no share of errors before it.
+STATUSES = ("200", "400", "404", "429", "500", "503", "504")
 
 
 class Metrics:
@@ -29,6 +36,8 @@ class Metrics:
             ("front", "model", "status"),
             SECONDS,
         )
+        self.models = {""}  # that were known since the process began, and "" for requests that reach none
+        registry.register(Requests(self.requests, self.models))
         self.queue_wait = Histogram(
             f"{PREFIX}_queue_seconds", "time that requests waited for a slot at a pod", ("model",), SECONDS
         )
@@ -77,7 +86,34 @@ class Metrics:
 
     def lane(self, model: str) -> LaneMetrics:
         """The observer of one lane of a model."""
+        self.models.add(model)
+        self.requests.labels("http", model, "200")
         return LaneMetrics(self, model)
+
+
+class Requests:
+    """The counter `inferencehub_gateway_requests`: the requests of the histogram, without its buckets.
+
+    Args:
+        seconds: the histogram of fronts, models and statuses.
+        models: those with usual statuses from the beginning; it may grow.
+    """
+
+    def __init__(self, seconds: Histogram, models: set[str]) -> None:
+        self._seconds = seconds
+        self._models = models
+
+    def collect(self) -> list[CounterMetricFamily]:
+        """The counter, read at each scrape."""
+        counts: dict[tuple[str, ...], int] = dict.fromkeys(product(FRONTS, self._models, STATUSES), 0)
+        family = CounterMetricFamily(
+            f"{PREFIX}_requests",
+            "requests, by the HTTP status of how they ended",
+            labels=["front", "model", "status"],
+        )
+        for values, count in (counts | self._seconds.totals()).items():
+            family.add_metric(values, count)
+        return [family]
 
 
 class FrontMetrics:

@@ -13,17 +13,24 @@ from itertools import accumulate
 from prometheus_client.core import HistogramMetricFamily
 
 
+def names_of(bounds: Sequence[float]) -> Sequence[str]:
+    """The buckets' values of the label `le`."""
+    return [*[str(float(bound)) for bound in bounds], "+Inf"]
+
+
 class Observations:
     """The histogram of one set of label values.
 
     Args:
         bounds: the upper bounds of the buckets, inclusive and ascending. Larger values go to one more bucket, "+Inf".
+        names: of the buckets, as `names_of` gives them.
     """
 
-    __slots__ = ("bounds", "counts", "sum")
+    __slots__ = ("bounds", "counts", "names", "sum")
 
-    def __init__(self, bounds: Sequence[float]) -> None:
+    def __init__(self, bounds: Sequence[float], names: Sequence[str] = ()) -> None:
         self.bounds = bounds
+        self.names = names or names_of(bounds)
         self.counts = [0] * (len(bounds) + 1)
         self.sum = 0.0
 
@@ -34,8 +41,7 @@ class Observations:
 
     def buckets(self) -> list[tuple[str, float]]:
         """Upper bound and cumulative count of each bucket, as Prometheus wants them."""
-        names = [*[str(float(bound)) for bound in self.bounds], "+Inf"]
-        return list(zip(names, map(float, accumulate(self.counts)), strict=True))
+        return list(zip(self.names, map(float, accumulate(self.counts)), strict=True))
 
 
 class Histogram:
@@ -52,14 +58,19 @@ class Histogram:
         self.text = text
         self.label_names = labels
         self.bounds = bounds
+        self._names = names_of(bounds)
         self._children: dict[tuple[str, ...], Observations] = {}
 
     def labels(self, *values: str) -> Observations:
         """The histogram of these label values; created at the first call."""
         child = self._children.get(values)
         if child is None:
-            child = self._children[values] = Observations(self.bounds)
+            child = self._children[values] = Observations(self.bounds, self._names)
         return child
+
+    def totals(self) -> dict[tuple[str, ...], int]:
+        """How many values were observed, by label values."""
+        return {values: sum(child.counts) for values, child in list(self._children.items())}
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """The current values, for prometheus_client."""
