@@ -20,6 +20,9 @@ from inferencehub.core.http1.handler import Head, Reply, Request
 from inferencehub.core.http1.limits import Limits
 from inferencehub.core.http1.server import HttpServer
 from inferencehub.core.lane.byte_budget import ByteBudget
+from inferencehub.core.process.resources.container import Container
+from inferencehub.core.process.resources.event_loop import EventLoopLag
+from inferencehub.core.process.resources.garbage import CollectorPauses
 from inferencehub.core.tls.certificate import Contents
 from inferencehub.core.tls.ops_certificate import OpsCertificate
 
@@ -110,7 +113,7 @@ class OpsPages:
 
 
 class OpsServer(HttpServer):
-    """The server of a process's ops port.
+    """The server of a process's ops port. It also measures what the process uses, for its metrics.
 
     Args:
         port: the port to listen at; 0 takes a free one.
@@ -133,17 +136,23 @@ class OpsServer(HttpServer):
         super().__init__(pages, port, limits, budget, certificate)
         budget.relieve = self.unread.relieve
         self.certificate = certificate
+        registry.register(Container())
+        self._measured = EventLoopLag(registry), CollectorPauses(registry)
 
     async def start(self) -> None:
         """See `HttpServer`."""
         if self.certificate is not None:
             self.certificate.changed = self._changed
             self.certificate.start()
+        for one in self._measured:
+            one.start()
         await super().start()
 
     async def stop(self, grace_s: float) -> None:
         """See `HttpServer`."""
         await super().stop(grace_s)
+        for one in self._measured:
+            one.stop()
         if self.certificate is not None:
             await self.certificate.stop()
 

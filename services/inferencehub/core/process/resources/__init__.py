@@ -1,0 +1,1 @@
+"""What a process uses, as metrics: its event loop, its garbage collector, its container. The ops port imports it."""
