@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import grpc
 from prometheus_client.parser import text_string_to_metric_families
 
+from inferencehub.core.oip import messages
 from inferencehub.gateway.metrics import FRONTS, STATUSES
+from inferencehub.pb import inference_pb2 as predict_pb
 from tests.hub import Hub, running_hub
 
 NAME = "inferencehub_gateway_requests"
@@ -35,3 +40,45 @@ async def test_requests_are_counted_from_the_beginning() -> None:
             ("http", "sentiment", "400"): 1,
             ("http", "", "404"): 1,
         }
+
+
+async def test_bytes_connections_and_streams_are_counted() -> None:
+    async with running_hub() as hub:
+        before = await samples(hub)
+        body = b'{"model_name":"v1-mock","features":[' + b"1," * 20_000 + b"1]}"
+        assert (await hub.post("/predict", body))[0] == 200
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{hub.gateway.grpc.port}") as channel:
+            ask: Any = channel.unary_unary("/inference.ModelInference/Predict")
+            asked = predict_pb.PredictRequest(features=[1.0] * 500, model_name="v1-mock").SerializeToString()
+            answer = await ask(asked)
+            stream: Any = channel.stream_stream(messages.STREAM_METHOD)()
+            await stream.write(b"")
+            await stream.read()
+            during = await samples(hub)
+            stream.cancel()
+        grown = {key: value - before[key] for key, value in during.items() if key in before}
+
+        assert len(body) < grown["bytes", "http", "received"] < len(body) + 2000
+        assert 100 < grown["bytes", "http", "sent"] < 2000
+        assert grown["bytes", "grpc", "received"] == len(asked)
+        assert grown["bytes", "grpc", "sent"] >= len(answer)
+        assert during["connections", "http", ""] == 1
+        assert during["streams", "grpc", ""] == 1
+        pod = {
+            sample.labels["direction"]: sample.value
+            for family in hub.pods[0].metrics.registry.collect()
+            for sample in family.samples
+            if sample.name == "inferencehub_inference_bytes_total" and sample.labels["front"] == "gateway"
+        }
+        assert pod["received"] > len(asked)
+        assert pod["sent"] > 0
+
+
+async def samples(hub: Hub) -> dict[tuple[str, str, str], float]:
+    """What the fronts carry and have open: by metric, front and direction."""
+    found = {}
+    for family in text_string_to_metric_families(await hub.metrics()):
+        what = family.name.removeprefix("inferencehub_gateway_")
+        for sample in family.samples if what in ("bytes", "connections", "streams") else ():
+            found[what, sample.labels["front"], sample.labels.get("direction", "")] = sample.value
+    return found

@@ -149,3 +149,13 @@ def test_strangers_fill_no_memory() -> None:
     assert found["", ""] == 53, "what did not fit, as a whole"
     assert usage.of(late) == [], "and nobody sees it"
     assert [one["calls"] for one in usage.of(Caller("key-7", "t7", ["*"], USUAL, listed=True))] == [1]
+
+
+def test_refused_and_failed_calls_are_counted_too() -> None:
+    usage = Usage()
+    for kind in ("ok", "busy", "busy", "bad_input", "model_failed", "not_ready", "deadline", "unsupported"):
+        ended = call(Caller("a", "search", ["*"], USUAL, listed=True))
+        ended.kind = kind
+        usage.ended(ended, 0.0)
+    found = {family.name.rpartition("_")[2]: family.samples[0].value for family in usage.collect()}
+    assert (found["calls"], found["refused"], found["failed"]) == (8, 2, 3)

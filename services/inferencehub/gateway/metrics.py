@@ -7,11 +7,14 @@ from itertools import product
 from prometheus_client import Counter, Gauge
 from prometheus_client.core import CounterMetricFamily
 
+from inferencehub.core.grpc_server.connections.callers import Callers
+from inferencehub.core.grpc_server.streams.infer_streams import InferStreams
+from inferencehub.core.http1.server import HttpServer
 from inferencehub.core.lane.batch import Batch, Outcome, Reason
 from inferencehub.core.lane.slot import Ran
 from inferencehub.core.process.histogram import Histogram, Observations
 from inferencehub.core.process.logs import AccessLog
-from inferencehub.core.process.metrics import ROWS, SECONDS, AccessLines, new_registry
+from inferencehub.core.process.metrics import ROWS, SECONDS, AccessLines, Traffic, new_registry
 from inferencehub.core.values.statistics import Statistics
 
 PREFIX = "inferencehub_gateway"
@@ -83,6 +86,11 @@ class Metrics:
     def in_flight(self) -> int:
         """Requests that are being answered, on all fronts."""
         return self.http.in_flight + self.grpc.in_flight + self.jobs.in_flight
+
+    def watch(self, http: HttpServer, callers: Callers, streams: InferStreams) -> None:
+        """Show what the ports of HTTP and of gRPC carry, and what is open there."""
+        carried = {"http": http.carried, "grpc": callers.carried}
+        self.registry.register(Traffic(PREFIX, carried, {"http": http.open}, {"grpc": streams.open}))
 
     def lane(self, model: str) -> LaneMetrics:
         """The observer of one lane of a model."""

@@ -104,10 +104,9 @@ class Gateway:
         self.queries = ModelQueries(self.fleet, self.table, self.unknown, self.metrics.statistics)
         self.logs = LogSettings(settings.log_format)
         self.demand = Demand(self.fleet, self.table, self.unknown)
-        self.metrics.registry.register(RoutingCollector(self.fleet, self.table, self.bytes_held))
-        self.metrics.registry.register(self.demand)
-        self.metrics.registry.register(self.peers)
-        self.metrics.registry.register(self.usage)
+        routing = RoutingCollector(self.fleet, self.table, self.bytes_held)
+        for collector in (routing, self.demand, self.peers, self.usage):
+            self.metrics.registry.register(collector)
         self.edge = self._make_edge()
         source = None if self.tokens is None else self.tokens.source
         secrets = None if self.jobs is None else self.jobs.secrets
@@ -119,6 +118,7 @@ class Gateway:
         limits = self._limits()
         self.http = HttpServer(self.edge, settings.port, limits, self.bytes_held, self.certificate)
         self.grpc = self._make_grpc(limits)
+        self.metrics.watch(self.http, self.grpc.server.callers, self.grpc.streams)
         self.bytes_held.relieve = self._relieve
         self.ops = OpsServer(
             settings.ops_port,

@@ -27,7 +27,7 @@ from inferencehub.core.http1.limits import Limits
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.oip import messages
 from inferencehub.core.process.logs import AccessLog
-from inferencehub.core.process.metrics import Reloads
+from inferencehub.core.process.metrics import Reloads, Traffic
 from inferencehub.core.process.ops_port import Answer, Asked, OpsServer
 from inferencehub.core.tls.certificate import Contents
 from inferencehub.core.values.errors import listed
@@ -93,6 +93,15 @@ class InferenceServer:
             self.grpc.callers,
             self.admission.owner,
             STREAM_S,
+        )
+        standing = self.servicer.streams
+        self.metrics.registry.register(
+            Traffic(
+                "inferencehub_inference",
+                {"gateway": standing.carried, "grpc": self.grpc.callers.carried},
+                {"gateway": standing.open},
+                {"grpc": self.streams.open},
+            )
         )
         self.models.bytes_held.relieve = self._relieve
         self.servicer.queries.ready = lambda: not self.not_ready()

@@ -19,7 +19,7 @@ from inferencehub.gateway.jobs.valkey.store import ValkeyStore
 from tests.gateway.jobs.stores import DONE, LEASE_S, claim, job, refused
 from tests.gateway.jobs.test_crashes import MODEL
 from tests.gateway.jobs.test_jobs import ADD, ADDS, LATER
-from tests.hub import Process, eventually, write_model
+from tests.hub import Process, eventually, mock_model, running_hub, write_model
 from tests.valkey import Valkey, running_valkey
 
 
@@ -141,3 +141,19 @@ async def test_a_run_that_ends_while_its_store_stands_still_is_kept_and_runs_onc
         async with client.get(f"{url}{path}/result") as answer:
             assert json.loads(await answer.read())["outputs"][0]["data"] == [2.5]
         assert runs.read_text() == "r"
+
+
+async def test_a_gateway_says_whether_its_store_answers(tmp_path: Path, valkey: Valkey) -> None:
+    mock_model(tmp_path / "models")
+    async with running_hub(tmp_path / "models", jobs=valkey.url) as hub:
+        registry = hub.gateway.metrics.registry
+
+        def says(name: str, **labels: str) -> float | None:
+            return registry.get_sample_value(f"inferencehub_gateway_jobs_{name}", labels)
+
+        assert says("store_up") == 1
+        assert says("ended_total", model="quick", state="failed") == 0
+        await valkey.stop()
+        await eventually(lambda: says("store_up") == 0)
+        await valkey.start()
+        await eventually(lambda: says("store_up") == 1)

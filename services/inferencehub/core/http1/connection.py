@@ -48,6 +48,7 @@ class Connection(Lifetime):
 
     def buffer_updated(self, size: int) -> None:
         """See `asyncio.BufferedProtocol`: `size` bytes have arrived."""
+        self._serving.received += size
         coming = self._coming
         if coming is not None and coming.place is not None:
             coming.filled(size)

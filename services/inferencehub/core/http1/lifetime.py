@@ -119,6 +119,7 @@ class Lifetime(asyncio.BufferedProtocol, ABC):
         """See `Carrier`."""
         if self._stuck:
             self._serving.unread.look(self)
+        self._serving.sent += len(data)
         self._transport.write(data)
         if self._stuck:
             self._serving.unread.look(self)

@@ -72,7 +72,8 @@ class Serving:
         handler: answers the requests.
         limits, budget: limits on what callers use.
 
-    `headers` are those that every answer has, and `lines` are the same headers as header lines.
+    `headers` are those that every answer has, and `lines` are the same headers as header lines. `received` and `sent` count
+    the bytes of all connections since the start, without those that TLS adds.
     """
 
     def __init__(self, handler: Handler, limits: Limits, budget: Budget) -> None:
@@ -82,6 +83,7 @@ class Serving:
         self.unread = Unread(limits.tick_s, limits.relief_s, limits.write_timeout_s, budget)
         self.headers: Headers = []
         self.lines = b""
+        self.received = self.sent = 0
 
     def learn(self, headers: Headers) -> None:
         """Turn uvicorn's default headers into header lines; uvicorn makes a new list each second, with the date."""

@@ -53,7 +53,7 @@ class HttpServer:
         self, handler: Handler, port: int, limits: Limits, budget: Budget, tls: Certificate | None = None
     ) -> None:
         self.port = port
-        serving = Serving(handler, limits, budget)
+        self._serving = serving = Serving(handler, limits, budget)
         self.unread = serving.unread
         self._config = uvicorn.Config(
             handler,  # type: ignore[arg-type]  # no ASGI application: the connection knows whom to ask
@@ -97,6 +97,14 @@ class HttpServer:
         """The connections that are open."""
         connections: Any = self._server.server_state.connections
         return list(connections)
+
+    def open(self) -> int:
+        """The number of open connections."""
+        return len(self._server.server_state.connections)
+
+    def carried(self) -> tuple[int, int]:
+        """Bytes that were received and sent since the start, without those that TLS adds."""
+        return self._serving.received, self._serving.sent
 
     async def stop(self, grace_s: float) -> None:
         """Stop listening, close idle connections, and wait at most `grace_s` seconds for requests that run."""

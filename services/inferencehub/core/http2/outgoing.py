@@ -33,12 +33,12 @@ JOIN_BELOW = 2**14
 class Outgoing:
     """The sender of one stream's messages (see the module's docstring).
 
-    `held` is the number of message bytes that wait until the peer opens its windows. The methods return the buffers
+    `held` is the number of message bytes that wait until the peer opens its windows, and `sent` of those that came in. The methods return the buffers
     that must be written now.
     """
 
     def __init__(self) -> None:
-        self.held = 0
+        self.held = self.sent = 0
         self._unsent: deque[memoryview] = deque()
         self._stream_window = self._connection_window = self._first_window = FIRST_WINDOW
         self._frame_limit = FIRST_FRAME_LIMIT
@@ -48,6 +48,7 @@ class Outgoing:
         """Send one message, which consists of `parts`."""
         size = sum(map(len, parts)) + PREFIX_BYTES
         prefix = PREFIX.pack(0, size - PREFIX_BYTES)
+        self.sent += size
         if self._unsent or size > JOIN_BELOW or size > self._stream_window or size > self._connection_window:
             self._queue(prefix, parts)
             self.held += size

@@ -71,6 +71,7 @@ class Stream(asyncio.BufferedProtocol, ABC):
         self._pass = self._refill = (
             0.0  # the event loop's time: of its current pass, and of the next refill of `spare`
         )
+        self.received = 0  # bytes, since the connection began
         self._stuck = False  # the peer does not read
         self._reading = True
         self.over = False
@@ -86,6 +87,11 @@ class Stream(asyncio.BufferedProtocol, ABC):
     def heard(self) -> int:
         """A number that grows whenever something is received."""
         return self._incoming.heard
+
+    @property
+    def sent(self) -> int:
+        """Bytes of messages that were to be sent since the connection began."""
+        return self._outgoing.sent
 
     def unsent(self) -> int:
         """Bytes that wait in this process to be sent."""
@@ -148,6 +154,7 @@ class Stream(asyncio.BufferedProtocol, ABC):
 
     def buffer_updated(self, size: int) -> None:
         """Parse `size` bytes that asyncio has written to the buffer; drop the connection if they are invalid."""
+        self.received += size
         incoming = self._incoming
         now = self._loop.time()
         if now != self._pass:

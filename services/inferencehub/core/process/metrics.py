@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Gauge, GCCollector, PlatformCollector, ProcessCollector
@@ -9,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from inferencehub import __version__
 from inferencehub.core.process.logs import AccessLog
+from inferencehub.core.tls.certificate import Certificate
 
 # Prometheus estimates a quantile within a bucket, so it may be wrong by as much as the bucket is wide. From 0.1 to 2.5 s, where
 # models take about the same time again and again, that is at most 15 %. Shorter and longer times spread more: over buckets that
@@ -68,6 +70,41 @@ class AccessLines:
         return [CounterMetricFamily(f"{self.prefix}_access_lines_dropped", text, value=dropped)]
 
 
+class Traffic:
+    """The metrics `<prefix>_bytes`, `<prefix>_connections` and `<prefix>_streams`, read at each scrape.
+
+    Args:
+        carried: by front: returns the bytes that it has received and sent.
+        connections, streams: by front: returns how many are open. A stream is one of callers that have a front to themselves.
+    """
+
+    def __init__(
+        self,
+        prefix: str,
+        carried: Mapping[str, Callable[[], tuple[int, int]]],
+        connections: Mapping[str, Callable[[], int]],
+        streams: Mapping[str, Callable[[], int]],
+    ) -> None:
+        self.prefix = prefix
+        self.carried = carried
+        self.open = (("connections", connections), ("streams", streams))
+
+    def collect(self) -> list[Metric]:
+        """The metrics, by front."""
+        text = "bytes that a front has received and sent"
+        carried = CounterMetricFamily(f"{self.prefix}_bytes", text, labels=["front", "direction"])
+        for front, reading in self.carried.items():
+            for direction, size in zip(("received", "sent"), reading(), strict=True):
+                carried.add_metric([front, direction], size)
+        families: list[Metric] = [carried]
+        for what, readings in self.open:
+            family = GaugeMetricFamily(f"{self.prefix}_{what}", f"{what} that are open", labels=["front"])
+            for front, count in readings.items():
+                family.add_metric([front], count())
+            families.append(family)
+        return families
+
+
 class Reloaded(Protocol):
     """What is read again when it changes, such as `WatchedFiles`."""
 
@@ -87,12 +124,22 @@ class Reloads:
         self.reloaded = [one for one in reloaded if one is not None]
 
     def collect(self) -> list[Metric]:
-        """The metrics, by the setting that names the files, or by the beginning of the names of several."""
+        """The metrics, by the setting that names the files, or by the beginning of the names of several.
+
+        `inferencehub_process_certificate_end_timestamp_seconds` is one of them.
+        """
         text = "times that new contents of files were used"
         reloads = CounterMetricFamily(f"{self.prefix}_reloads", text, labels=["setting"])
         text = "1 while files hold something that is not used, because it is broken or can't be read"
         refused = GaugeMetricFamily(f"{self.prefix}_reload_refused", text, labels=["setting"])
+        ends = GaugeMetricFamily(
+            "inferencehub_process_certificate_end_timestamp_seconds",
+            "when a certificate that the process shows ends, or the first of those that signed it, in seconds since 1970",
+            labels=["setting"],
+        )
         for one in self.reloaded:
+            if isinstance(one, Certificate) and one.ends is not None:
+                ends.add_metric([one.setting], one.ends)
             reloads.add_metric([one.setting], one.reloads)
             refused.add_metric([one.setting], one.refused)
-        return [reloads, refused]
+        return [reloads, refused, ends]

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from inferencehub.core.auth.peer import canonical
 from inferencehub.core.files.watched import BadFile, WatchedFiles
 from inferencehub.core.tls.contexts import UnusableAuthorities, client_context, server_context, trust
+from inferencehub.core.tls.expiry import end_of
 
 
 class Contents(NamedTuple):
@@ -41,7 +42,8 @@ class Certificate(WatchedFiles):
         admits: names of which the certificate of a client must have one.
         calls: the name that the certificate of a server must have, if this is the side that calls.
 
-    `changed` is called with the former contents when new ones are used.
+    `changed` is called with the former contents when new ones are used. `ends` is when the certificate ends, or the first of
+    those that signed it, in Unix time; None if that can't be read.
 
     Raises:
         BadFile: if a file can't be read, or if the contents can't be used.
@@ -63,6 +65,7 @@ class Certificate(WatchedFiles):
         self._chain, self._key, self._authorities = chain, key, authorities
         self._protocols = list(protocols)
         self.contents = Contents(b"", b"")
+        self.ends: float | None = None
         files = {f"{setting}_CERT": chain, f"{setting}_KEY": key}
         super().__init__(setting, {**files, f"{setting}_CA": authorities} if authorities else files)
 
@@ -83,6 +86,7 @@ class Certificate(WatchedFiles):
         context = client_context() if self.calls else server_context(self._protocols)
         self.load(context, contents)
         before, self.contents, self.context = self.contents, Contents(*contents), context
+        self.ends = end_of(contents[0])
         self.changed(before)
 
     def load(self, context: ssl.SSLContext, contents: tuple[bytes, ...]) -> None:

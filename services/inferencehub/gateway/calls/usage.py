@@ -13,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily
 
 from inferencehub.core.auth.caller import Caller
 from inferencehub.core.auth.key_file import OTHER
+from inferencehub.core.values.errors import Kind
 from inferencehub.gateway.calls.exchange import Exchange
 
 MOST_DAYS = 31  # kept, with today
@@ -20,15 +21,21 @@ MOST_CALLERS = 10_000  # of all tenants, counted apart
 LABELS = ("tenant", "caller")
 REST = ("", "")  # labels of what did not fit; each caller has an id
 PREFIX = "inferencehub_gateway_usage"
+FAILED = {kind.label for kind in Kind if kind.http >= 500 and kind is not Kind.UNSUPPORTED}
 
 
 class Used(msgspec.Struct):
-    """What was used: calls that came, rows that were answered, seconds of the models' time for them, bytes of requests."""
+    """What was used: calls that came, rows that were answered, seconds of the models' time for them, bytes of requests.
+
+    `refused` are calls of these with 429, and `failed` those that failed through no fault of the caller.
+    """
 
     calls: int = 0
     rows: int = 0
     compute: float = 0.0
     bytes: int = 0
+    refused: int = 0
+    failed: int = 0
 
 
 class Usage:
@@ -56,6 +63,9 @@ class Usage:
         for used in self._today.get(name) or self._add(name):
             used.calls += 1
             used.bytes += exchange.size
+            if exchange.kind != "ok":
+                used.refused += exchange.kind == Kind.BUSY.label
+                used.failed += exchange.kind in FAILED
             job = exchange.job
             if job is not None and job.trip.rows:
                 used.rows += job.rows
@@ -106,6 +116,8 @@ class Usage:
             ("rows", "rows that were answered"),
             ("compute_seconds", "time of models for these rows"),
             ("bytes", "bytes of requests"),
+            ("refused", "calls that were refused with 429"),
+            ("failed", "calls that failed through no fault of their caller"),
         ):
             field = what.partition("_")[0]
             family = CounterMetricFamily(f"{PREFIX}_{what}", text, labels=LABELS)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 from time import time
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from inferencehub.gateway.jobs.record import model_of
+from inferencehub.gateway.jobs.record import State, model_of
 from inferencehub.gateway.jobs.running.worker import Worker
 from inferencehub.gateway.jobs.store import Waiting
 from inferencehub.gateway.metrics import PREFIX
@@ -38,7 +39,10 @@ class JobsCollector:
         ended = CounterMetricFamily(
             f"{PREFIX}_jobs_ended", "jobs whose result this gateway has kept", labels=["model", "state"]
         )
-        for key, count in self._worker.ended.items():
+        # A rate has no value before a counter's second sample, so the first job that fails would not be seen.
+        models = {model for model, _ in self._worker.table.routes}
+        counts = dict.fromkeys(product(models, (State.SUCCEEDED.value, State.FAILED.value)), 0)
+        for key, count in (counts | self._worker.ended).items():
             ended.add_metric(list(key), count)
         again = CounterMetricFamily(
             f"{PREFIX}_jobs_put_back",
@@ -52,7 +56,12 @@ class JobsCollector:
             "jobs that this gateway took back from one that was lost",
             value=self._worker.leases_lost,
         )
-        return [waiting, oldest, ended, again, lost]
+        works = GaugeMetricFamily(
+            f"{PREFIX}_jobs_store_up",
+            "1 while the store of jobs answers",
+            value=float(self._worker.store_works),
+        )
+        return [waiting, oldest, ended, again, lost, works]
 
 
 def by_model(waiting: Mapping[str, Waiting]) -> dict[str, Waiting]:

@@ -53,6 +53,7 @@ class Streams:
         self.port = 0
         self.again: tuple[StandingStream, str] | None = None
         self._open: set[StandingStream] = set()
+        self._received = self._sent = 0  # bytes of streams that have ended
         self._none = asyncio.Event()
         self._ending = False
         self._server: asyncio.Server | None = None
@@ -97,6 +98,15 @@ class Streams:
         for stream in list(self._open):
             stream.end()
 
+    def open(self) -> int:
+        """The number of open streams."""
+        return len(self._open)
+
+    def carried(self) -> tuple[int, int]:
+        """Bytes that were received, and bytes of messages that were sent, since the start."""
+        received = self._received + sum(stream.received for stream in self._open)
+        return received, self._sent + sum(stream.sent for stream in self._open)
+
     def opened(self, stream: StandingStream) -> bool:
         """Note that a gateway has connected; False if there are too many connections."""
         if len(self._open) >= MOST_STREAMS:
@@ -123,6 +133,9 @@ class Streams:
 
     def closed(self, stream: StandingStream) -> None:
         """Note that a gateway's connection is closed."""
+        if stream in self._open:
+            self._received += stream.received
+            self._sent += stream.sent
         self._open.discard(stream)
         if not self._open:
             self._none.set()

@@ -13,3 +13,7 @@ class Callers(NamedTuple):
 
     unread: UnreadAnswers
     half: HalfMessages
+
+    def carried(self) -> tuple[int, int]:
+        """Bytes of messages that came and of answers that went since the start."""
+        return self.half.came, self.unread.went

@@ -45,6 +45,7 @@ class HalfMessages:
         self._connections = connections
         self._budget = budget
         self._most = max(budget.limit // 2, LEAST)
+        self.came = 0  # bytes of whole messages, of all peers
         self._whole: dict[str, int] = {}  # bytes of whole messages, by what gRPC calls a peer
         self._most_known = MOST_KNOWN
         self._rest = 0  # memory that neither accounted requests nor half messages use
@@ -74,6 +75,7 @@ class HalfMessages:
         peer = context.peer()
         self._whole[peer] = self._whole.get(peer, 0) + size + size // FRAMES + AROUND
         self._idle = 0
+        self.came += size
 
     def _again(self) -> None:
         self._next = monotonic() + LOOK_S

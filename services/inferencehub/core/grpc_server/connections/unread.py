@@ -62,15 +62,19 @@ class UnreadAnswers:
         relief_s = max(limits.relief_s, 2 * SCAN_S + limits.tick_s)  # progress is seen after a look or two
         self._unread = Unread(limits.tick_s, relief_s, limits.write_timeout_s, budget)
         self._callers: dict[str, Caller] = {}
+        self.went = 0  # bytes of all answers
 
     def hold(self, size: int, context: Any) -> None:
         """Count the answer to a unary call, if it is large, until its caller has taken it or has left."""
         if size >= HELD_FROM:
             caller = self.add(size, context)
             context.add_done_callback(lambda _: self.give(size, caller))
+        else:
+            self.went += size
 
     def add(self, size: int, context: Any) -> Caller:
         """Count an answer of `size` bytes, until it is given back."""
+        self.went += size
         peer = context.peer()
         caller = self._callers.get(peer)
         if caller is None:

@@ -107,6 +107,10 @@ class InferStreams:
                 stream.refuse(error)
                 return
 
+    def open(self) -> int:
+        """The number of open streams."""
+        return len(self._open)
+
     def end(self) -> None:
         """Ask all streams to end, and accept no other."""
         self._ending = True

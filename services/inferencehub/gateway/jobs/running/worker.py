@@ -66,6 +66,11 @@ class Worker:
         self._tasks: list[asyncio.Task[None]] = []
         self._finishing: set[asyncio.Task[None]] = set()
 
+    @property
+    def store_works(self) -> bool:
+        """Whether the store has answered the last time."""
+        return not self._failing
+
     def start(self) -> None:
         """Run jobs from now on."""
         loop = asyncio.get_running_loop()
