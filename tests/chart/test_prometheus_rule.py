@@ -41,7 +41,7 @@ def series(
 
 
 def test_the_rule_asks_for_its_own_release() -> None:
-    (group,) = rules()["groups"]
+    group, *_ = rules()["groups"]
     (rule,) = group["rules"]
     assert rule["record"] == "inferencehub_demand"
     assert rule["labels"] == {"release": "hub"}

@@ -1,0 +1,58 @@
+{{/* The rules in files/rules, with the words between two @ replaced. They hold templates of Prometheus, so they are none of Helm. */}}
+
+{{/* Writes what each word stands for into a dict: (list root into) */}}
+{{- define "inferencehub.rules.words" -}}
+{{- $root := index . 0 }}{{ $into := index . 1 }}
+{{- $alerts := $root.Values.monitoring.prometheusRule.alerts }}
+{{- $seconds := $alerts.latency.seconds | toString }}
+{{- $_ := set $into "of" (printf "namespace=%q, app_kubernetes_io_instance=%q" $root.Release.Namespace $root.Release.Name) }}
+{{- $_ := set $into "namespace" $root.Release.Namespace }}
+{{- $_ := set $into "release" $root.Release.Name }}
+{{- $_ := set $into "fullname" (include "inferencehub.fullname" $root) }}
+{{- $_ := set $into "errorBudget" (subf 1.0 $alerts.availability | printf "%.6g") }}
+{{- $_ := set $into "slowBudget" (subf 1.0 $alerts.latency.share | printf "%.6g") }}
+{{- $_ := set $into "seconds" $seconds }}
+{{- /* A bucket's bound of 1 s is "1.0", and "1" to some readers. */}}
+{{- $_ := set $into "latency" (ternary (printf "%s|%s.0" $seconds $seconds) $seconds (not (contains "." $seconds))) }}
+{{- $_ := set $into "queueSeconds" ($alerts.queueSeconds | toString) }}
+{{- $_ := set $into "certificateDays" ($alerts.certificateDays | toString) }}
+{{- end }}
+
+{{/* The rules of a file, as a list: (list root file) */}}
+{{- define "inferencehub.rules" -}}
+{{- $root := index . 0 }}
+{{- $words := dict }}{{ include "inferencehub.rules.words" (list $root $words) }}
+{{- $text := $root.Files.Get (printf "files/rules/%s.yaml" (index . 1)) }}
+{{- range $word, $value := $words }}
+{{- $text = $text | replace (printf "@%s@" $word) $value }}
+{{- end }}
+{{- $text }}
+{{- end }}
+
+{{/*
+What the values say of the number of pods, as series, so that alerts can compare: the least and the most of each pool, and
+whether there is a scaler. A pool without an autoscaler has no most.
+*/}}
+{{- define "inferencehub.rules.facts" -}}
+{{- $of := dict "namespace" .Release.Namespace "app_kubernetes_io_instance" .Release.Name }}
+{{- range $name := keys .Values.inference.pools | sortAlpha }}
+{{- $pool := dict }}{{ include "inferencehub.pool" (list $ (index $.Values.inference.pools $name) $pool) }}
+{{- $tier := dict "root" $ "component" "inference" "pool" $name "values" $pool }}
+{{- $labels := merge (dict "pool" $name) $of }}
+{{- $scaled := ne "none" (include "inferencehub.source" $tier) }}
+{{- $least := ternary (include "inferencehub.least" $tier | int) (int $pool.replicas) $scaled }}
+{{- if and $scaled $pool.autoscaling.scaleToZero.enabled }}{{ $least = 0 }}{{ end }}
+- record: inferencehub_pool_least_pods
+  expr: vector({{ $least }})
+  labels: {{ toJson $labels }}
+{{- if and $scaled (gt (int $pool.autoscaling.maxReplicas) $least) }}
+- record: inferencehub_pool_most_pods
+  expr: vector({{ int $pool.autoscaling.maxReplicas }})
+  labels: {{ toJson $labels }}
+{{- end }}
+{{- end }}
+{{- $demand := dict }}{{ include "inferencehub.demand" (list . $demand) }}
+- record: inferencehub_wanted_scalers
+  expr: vector({{ ternary 1 0 $demand.stays }})
+  labels: {{ toJson $of }}
+{{- end }}

@@ -1,0 +1,147 @@
+"""What lets each alert fire, and what is near it and does not: series as promtool reads them, a value a minute."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+Series = dict[str, str]
+DAY_S = 86_400
+
+
+def series(name: str, values: str, **labels: str) -> Series:
+    """A series of the release, with the labels that a monitor brings."""
+    labels = {"namespace": "ml", "app_kubernetes_io_instance": "hub", "pod": "one", **labels}
+    text = ", ".join(f'{label}="{value}"' for label, value in labels.items())
+    return {"series": f"{name}{{{text}}}", "values": values}
+
+
+def requests(good: int, bad: int, status: str) -> list[Series]:
+    """Requests a minute over eight hours."""
+    name = "inferencehub_gateway_requests_total"
+    return [
+        series(name, f"0+{count}x480", front="http", model="m", status=of)
+        for of, count in (("200", good), (status, bad))
+    ]
+
+
+def answers(all_of_them: int, quick: int) -> list[Series]:
+    """Answers a minute over eight hours, and how many of them came within a second."""
+    name, labels = "inferencehub_gateway_request_seconds", {"front": "http", "model": "m", "status": "200"}
+    return [
+        series(f"{name}_count", f"0+{all_of_them}x480", **labels),
+        series(f"{name}_bucket", f"0+{quick}x480", le="1.0", **labels),
+    ]
+
+
+def waits(name: str, quick: int, **labels: str) -> list[Series]:
+    """A hundred observations a minute, of which so many are below 0.1, and the others between 2.5 and 5."""
+    counts = {"0.1": quick, "2.5": quick, "5.0": 100, "+Inf": 100}
+    return [series(f"{name}_bucket", f"0+{count}x60", le=le, **labels) for le, count in counts.items()]
+
+
+def pods(count: int) -> list[Series]:
+    name = "inferencehub_inference_build_info"
+    return [series(name, "1x60", pod=f"pod-{number}", inferencehub_pool="default") for number in range(count)]
+
+
+def certificate(days: float) -> list[Series]:
+    """One that ends so many days after promtool's time 0."""
+    name = "inferencehub_process_certificate_end_timestamp_seconds"
+    return [series(name, f"{days * DAY_S:.0f}x60", setting="HUB_TLS")]
+
+
+def memory(used: int) -> list[Series]:
+    return [
+        series("inferencehub_container_memory_bytes", f"{used}x60"),
+        series("inferencehub_container_memory_limit_bytes", "1000x60"),
+    ]
+
+
+class Case(NamedTuple):
+    """What lets an alert fire after `minutes`, and what leaves it silent at the same time."""
+
+    minutes: int
+    fires: list[Series]
+    silent: list[Series]
+
+
+G, J = "inferencehub_gateway", "inferencehub_gateway_jobs"
+STARTS = "process_start_time_seconds"
+CASES = {
+    "ErrorsFast": Case(70, requests(97, 3, "500"), requests(99, 1, "500")),
+    "ErrorsSlow": Case(400, requests(99, 1, "503"), requests(996, 4, "504")),
+    "LatencyFast": Case(70, answers(100, 84), answers(100, 87)),
+    "LatencySlow": Case(400, answers(100, 93), answers(100, 95)),
+    "NoGateway": Case(5, [], [series(f"{G}_build_info", "1x60", version="1")]),
+    "NoPod": Case(
+        5,
+        [series(f"{G}_backends", "0x60", state="up"), series(f"{G}_backends", "2x60", state="lost")],
+        [series(f"{G}_backends", "0x60", state="up"), series(f"{G}_backends", "1x60", state="up", pod="b")],
+    ),
+    "ModelDown": Case(
+        5,
+        [
+            series("inferencehub_inference_model_ready", "0x60", model="m", version="1", pod=pod)
+            for pod in "ab"
+        ],
+        [
+            series("inferencehub_inference_model_ready", value, model="m", version="1", pod=pod)
+            for pod, value in (("a", "0x60"), ("b", "1x60"))
+        ],
+    ),
+    "QueueSlow": Case(
+        30, waits(f"{G}_queue_seconds", 94, model="m"), waits(f"{G}_queue_seconds", 96, model="m")
+    ),
+    "Refusals": Case(30, requests(90, 10, "429"), requests(96, 4, "429")),
+    "PoolAtMaximum": Case(30, pods(10), pods(9)),
+    "ScalerBlind": Case(
+        10,
+        [
+            series("inferencehub_scaler_build_info", "1x60"),
+            series("inferencehub_scaler_age_seconds", "61+60x60"),
+        ],
+        [
+            series("inferencehub_scaler_build_info", "1x60"),
+            series("inferencehub_scaler_age_seconds", "59x60"),
+        ],
+    ),
+    "CertificateEnds": Case(30, certificate(13), certificate(15)),
+    "CertificateEndsSoon": Case(30, certificate(0.9), certificate(1.1)),
+    "ReloadRefused": Case(
+        30,
+        [series(f"{G}_reload_refused", "1x60", setting="HUB_TLS")],
+        [series(f"{G}_reload_refused", "0x28 1x5 0x30", setting="HUB_TLS")],
+    ),
+    "StoreDown": Case(5, [series(f"{J}_store_up", "0x60")], [series(f"{J}_store_up", "1x60")]),
+    "JobsFail": Case(
+        20,
+        [series(f"{J}_ended_total", "0x10 1x60", model="m", state="failed")],
+        [
+            series(f"{J}_ended_total", "0+9x60", model="m", state="succeeded"),
+            series(f"{J}_ended_total", "7x60", model="m", state="failed"),
+        ],
+    ),
+    "WebhooksGivenUp": Case(
+        20,
+        [series(f"{J}_webhooks_total", "0x10 1x60", outcome="given_up")],
+        [series(f"{J}_webhooks_total", "0+1x60", outcome="retried")],
+    ),
+    "MemoryNearLimit": Case(10, memory(910), memory(890)),
+    "CrashLoop": Case(30, [series(STARTS, "1x5 2x5 3x5 4x60")], [series(STARTS, "1x5 2x5 3x60")]),
+    "NotScraped": Case(30, [series("up", "0x60")], [series("up", "1x25 0x5 1x60")]),
+    "EventLoopLate": Case(
+        30,
+        waits("inferencehub_process_event_loop_lag_seconds", 98),
+        waits("inferencehub_process_event_loop_lag_seconds", 100),
+    ),
+    "LogsDropped": Case(
+        20,
+        [series("inferencehub_inference_access_lines_dropped_total", "0x10 9x60")],
+        [series("inferencehub_inference_access_lines_dropped_total", "9x60")],
+    ),
+    "TracesDropped": Case(
+        20,
+        [series("inferencehub_trace_spans_dropped_total", "0x10 9x60")],
+        [series("inferencehub_trace_spans_dropped_total", "0x60")],
+    ),
+}
