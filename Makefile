@@ -7,7 +7,7 @@ PB      = services/inferencehub/pb/.generated
 NATIVE  = services/inferencehub/gateway/json_codec/libnumbers.so
 IMAGES  = gateway inference
 CLUSTER = hub
-CHECKED = $(wildcard services tests bench conformance proto k8s-tests scan)
+CHECKED = $(wildcard services tests bench conformance proto k8s-tests scan dashboards)
 
 export PYTHONPATH = services
 # Bytecode is kept, also where the environment says otherwise, and out of the source tree: a tier starts twice as fast.
@@ -25,7 +25,7 @@ TIERS   = pyproject.toml $(IMAGES:%=--extra %)
 WITHIN  = --constraint requirements/dev.txt -o
 
 .PHONY: help install run test lint types unit test-long fuzz conformance test-tools test-lowest test-images bench \
-        bench-quick bench-guard images valkey-image kind-load deploy port-forward cert-manager k8s-test k8s-test-all hpa-demo scan \
+        bench-quick bench-guard dashboards images valkey-image kind-load deploy port-forward cert-manager k8s-test k8s-test-all hpa-demo scan \
         sbom lock clean
 .DELETE_ON_ERROR:
 
@@ -68,7 +68,7 @@ fuzz: install ## 20,000 changed requests to each service and kind of route, and 
 	$(SAY) 'pytest, fuzz'
 	@LONG_RUNS=1 $(VENV)/bin/python -m pytest -s tests/fuzz tests/gateway/test_round_trips.py $(PYTEST_ARGS)
 
-test-tools: install ## ask real servers and programs: Helm, promtool, Triton, a browser, curl, Go; a missing one is a failure
+test-tools: install ## ask real servers and programs: Helm, Prometheus, Triton, a browser, curl, Go; a missing one is a failure
 	$(SAY) 'pytest, tools'
 	@$(VENV)/bin/python -m pytest -m tools $(PYTEST_ARGS)
 
@@ -92,6 +92,9 @@ bench-guard: install ## fail where a request has become dearer than bench/guard/
 
 conformance: install ## ask both tiers with the clients of others, beside Triton where TRITON_SERVER starts one (SEED=, CLIENTS=)
 	@$(VENV)/bin/python -m conformance
+
+dashboards: install ## write the chart's Grafana dashboards from the descriptions in dashboards/
+	@$(VENV)/bin/python -m dashboards
 
 images: $(IMAGES:%=image-%) ## both container images, tagged :dev (DOCKER_BUILD_ARGS=...)
 

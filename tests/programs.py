@@ -15,6 +15,7 @@ HELM = "helm: https://helm.sh/docs/intro/install"
 CURL = "curl: apt-get install curl, or https://curl.se/download.html"
 GO = "go: https://go.dev/doc/install"
 GRPCURL = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3"
+PROMETHEUS = "prometheus: apt-get install prometheus, or https://prometheus.io/download"
 PROMTOOL = "promtool: it comes with Prometheus, https://prometheus.io/download"
 CHROMIUM = (
     "chromium: apt-get install chromium, or https://www.chromium.org/getting-involved/download-chromium"

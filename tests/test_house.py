@@ -11,7 +11,7 @@ from tests.each import for_each
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted(
     path.relative_to(ROOT).as_posix()
-    for folder in ("services", "tests", "bench", "conformance", "proto", "models", "scan")
+    for folder in ("services", "tests", "bench", "conformance", "proto", "models", "scan", "dashboards")
     for path in (ROOT / folder).rglob("*.py")
     if not path.name.endswith("_pb2.py")
 )

@@ -98,6 +98,8 @@ def test_prometheus_knows_the_least_and_the_most_pods_of_each_pool() -> None:
         ("pool_least_pods", "keda"): "vector(0)",
         ("pool_most_pods", "keda"): "vector(10)",
         ("pool_least_pods", "still"): "vector(1)",
+        ("objective_availability", ""): "vector(0.999)",
+        ("objective_latency", ""): "vector(0.99)",
         ("wanted_scalers", ""): "vector(1)",
     }
 

@@ -21,7 +21,7 @@ PREFIX = "inferencehub_gateway"
 FRONTS = ("http", "grpc", "job")
 # How requests usually end. They are counted from the beginning: a rate has no value before the second sample of a counter, so
 # the first error would not be seen, and no share of errors before it.
-STATUSES = ("200", "400", "404", "429", "500", "503", "504")
+STATUSES = ("200", "202", "400", "401", "403", "404", "429", "499", "500", "503", "504")
 
 
 class Metrics:

@@ -30,8 +30,8 @@
 {{- end }}
 
 {{/*
-What the values say of the number of pods, as series, so that alerts can compare: the least and the most of each pool, and
-whether there is a scaler. A pool without an autoscaler has no most.
+What the values say, as series, so that alerts and dashboards can compare: the least and the most pods of each pool, the
+objectives, and whether there is a scaler. A pool without an autoscaler has no most.
 */}}
 {{- define "inferencehub.rules.facts" -}}
 {{- $of := dict "namespace" .Release.Namespace "app_kubernetes_io_instance" .Release.Name }}
@@ -51,6 +51,13 @@ whether there is a scaler. A pool without an autoscaler has no most.
   labels: {{ toJson $labels }}
 {{- end }}
 {{- end }}
+{{- $alerts := .Values.monitoring.prometheusRule.alerts }}
+- record: inferencehub_objective_availability
+  expr: vector({{ $alerts.availability }})
+  labels: {{ toJson $of }}
+- record: inferencehub_objective_latency
+  expr: vector({{ $alerts.latency.share }})
+  labels: {{ toJson $of }}
 {{- $demand := dict }}{{ include "inferencehub.demand" (list . $demand) }}
 - record: inferencehub_wanted_scalers
   expr: vector({{ ternary 1 0 $demand.stays }})
