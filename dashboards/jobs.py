@@ -86,6 +86,17 @@ FLOW = (
         stacked=True,
     ),
     Panel(
+        "Put back",
+        "Attempts a second whose job waits again: its pod was lost, there was no room, or nothing ran",
+        (
+            Query(
+                f"sum by (reason) (rate(inferencehub_gateway_jobs_put_back_total{{{M}}}[WINDOW]))",
+                "{{reason}}",
+            ),
+        ),
+        "ops",
+    ),
+    Panel(
         "Taken back",
         "Jobs a second that were taken back from gateways that were lost",
         (Query("sum(rate(inferencehub_gateway_jobs_leases_lost_total{OF}[WINDOW]))", "jobs"),),

@@ -39,7 +39,7 @@ class JobsCollector:
         ended = CounterMetricFamily(
             f"{PREFIX}_jobs_ended", "jobs whose result this gateway has kept", labels=["model", "state"]
         )
-        # A rate has no value before a counter's second sample, so the first job that fails would not be seen.
+        # A rate has no value before a counter's second sample, so the first one of a kind would not be seen.
         models = {model for model, _ in self._worker.table.routes}
         counts = dict.fromkeys(product(models, (State.SUCCEEDED.value, State.FAILED.value)), 0)
         for key, count in (counts | self._worker.ended).items():
@@ -49,7 +49,8 @@ class JobsCollector:
             "attempts whose job waits again: its pod was lost, there was no room (busy), or nothing ran (refused)",
             labels=["model", "reason"],
         )
-        for key, count in self._worker.put_back.items():
+        counts = dict.fromkeys(product(models, ("lost", "busy", "refused")), 0)
+        for key, count in (counts | self._worker.put_back).items():
             again.add_metric(list(key), count)
         lost = CounterMetricFamily(
             f"{PREFIX}_jobs_leases_lost",
