@@ -35,6 +35,7 @@ def test_a_url_is_what_a_gateway_reads() -> None:
     settings = read_settings(GatewaySettings, environ(gateway(objects)))
     assert settings.jobs == "rediss://store.example.com:6390/1"
     assert (settings.jobs_queue_length, settings.jobs_drain_s, settings.job_ttl_s) == (10, 5.0, 3600.0)
+    assert settings.jobs_floor == 0.25
     (rule,) = egress(objects, 6390)
     assert "to" not in rule
 

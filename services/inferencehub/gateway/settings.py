@@ -150,6 +150,13 @@ class GatewaySettings(CallerSettings):
         least=1,
         most=86_400,
     )
+    jobs_floor: float = setting(
+        0.1,
+        "share of the rows that jobs get at least while calls of the same model leave them less; with 0 they wait until no "
+        "call does",
+        least=0,
+        most=0.5,
+    )
     job_ttl_s: float = setting(
         3600.0,
         "seconds that a job may wait, and that its result is kept, if its request does not say so",

@@ -14,7 +14,7 @@ from inferencehub.core.lane.batch import Batch, NotAnswered, Outcome
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.lane.job import Job
 from inferencehub.core.lane.lane import Lane
-from inferencehub.core.lane.queue import Queue
+from inferencehub.core.lane.queues.queue import Queue
 from inferencehub.core.lane.retries import RetryBudget
 from inferencehub.core.lane.sink import Emit, OneAnswer
 from inferencehub.core.lane.slot import Ran
@@ -27,20 +27,25 @@ Work = Callable[[Batch], Awaitable[InferResponse]]
 
 
 class Pool:
-    """Slots that all do the same work, and what ran in them: the numbers of each batch."""
+    """Slots that all do the same work, and what ran in them: the numbers of each batch.
 
-    def __init__(self, work: Work, slots: int) -> None:
+    The last `kept` free ones keep a batch for later.
+    """
+
+    def __init__(self, work: Work, slots: int, kept: int = 0) -> None:
         self.work = work
+        self.kept = kept
         self.runs: list[list[float]] = []
         self.free = [Worker(self) for _ in range(slots)]
         self.closed = False
 
-    def take(self, again: bool = False) -> Worker | None:
-        return self.free.pop() if self.free and not self.closed else None
+    def take(self, again: bool = False, at_once: bool = False) -> Worker | None:
+        free = self.idle if at_once else 0 if self.closed else len(self.free)
+        return self.free.pop() if free else None
 
     @property
     def idle(self) -> int:
-        return 0 if self.closed else len(self.free)
+        return 0 if self.closed else max(0, len(self.free) - self.kept)
 
     def give(self, slot: Worker, again: bool = False) -> None:
         assert slot not in self.free
@@ -133,13 +138,15 @@ async def running_lane(
     most_bytes: int = 10_000,
     retries: RetryBudget | None = None,
     at_most_once: bool = False,
+    floor: float = 0.0,
 ) -> AsyncIterator[Running]:
     """A lane that must be empty at the end: nobody waits, all slots are free, all bytes are given back."""
     pool, seen, held = Pool(work, slots), Seen(), ByteBudget(most_bytes)
-    lane = Lane(Queue(max_rows, limit), pool, held, retries or RetryBudget(), seen, at_most_once)
+    lane = Lane(Queue(max_rows, limit), pool, held, retries or RetryBudget(), seen, at_most_once, floor)
     yield Running(lane, pool, seen)
     await eventually(lambda: lane.idle)
     assert lane.running == len(lane.queue) == lane.queue.rows == held.held == 0
+    assert len(lane.background) == lane.background.rows == 0
     assert len(pool.free) == slots
 
 

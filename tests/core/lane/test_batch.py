@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from inferencehub.core.lane.batch import Batch, NotAnswered, Outcome, Reason
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.lane.job import Job, Member, drop_expired, merge_key
-from inferencehub.core.lane.queue import Queue
+from inferencehub.core.lane.queues.queue import Queue
 from inferencehub.core.lane.retries import RetryBudget, may_run_again
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest, InferResponse, Parameter

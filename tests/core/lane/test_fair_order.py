@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from inferencehub.core.auth.caller import Flow
 from inferencehub.core.lane.batch import Batch
 from inferencehub.core.lane.job import Job
-from inferencehub.core.lane.queue import MOST_SHARES, Queue
+from inferencehub.core.lane.queues.queue import MOST_SHARES, Queue
 from inferencehub.core.values.errors import HubError, Kind
 from tests.core.lane.jobs import job
 

@@ -47,6 +47,8 @@ async def ten_thousand_calls(seed: int) -> None:
         value = 666.0 if chance.random() < 0.01 else float(number)
         deadline = monotonic() + (chance.random() * 0.01 if chance.random() < 0.1 else 60.0)
         one = job(rows, deadline, monotonic(), value, {"kind": chance.randint(0, 1)})
+        if chance.random() < 0.3:
+            one.to_background()
         try:
             answer = await running.answer(one)
         except HubError as error:
@@ -60,7 +62,9 @@ async def ten_thousand_calls(seed: int) -> None:
 
     async with (
         no_stray_errors(),
-        running_lane(work, slots=3, limit=60, most_bytes=700, retries=RetryBudget(0.01, 5)) as running,
+        running_lane(
+            work, slots=3, limit=60, most_bytes=700, retries=RetryBudget(0.01, 5), floor=0.1
+        ) as running,
     ):
         tasks: list[asyncio.Task[None]] = []
         for number in range(10_000):

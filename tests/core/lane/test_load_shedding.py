@@ -9,7 +9,7 @@ import pytest
 
 from inferencehub.core.lane.batch import Batch
 from inferencehub.core.lane.load_shedding import FRESH_S, LEAST_LEFT, RunTimes, foretold, too_late
-from inferencehub.core.lane.queue import Queue
+from inferencehub.core.lane.queues.queue import Queue
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferResponse
 from tests.core.lane.jobs import echo, job

@@ -13,7 +13,7 @@ from inferencehub.core.lane.retries import RetryBudget
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferResponse
 from tests.core.lane.jobs import echo, job, values
-from tests.core.lane.slots import Gate, failing, outcomes, running_lane
+from tests.core.lane.slots import Gate, Worker, failing, outcomes, running_lane
 from tests.hub import eventually
 
 pytestmark = pytest.mark.usefixtures("errors_are_read")
@@ -76,7 +76,11 @@ async def test_what_was_lost_waits_for_a_pod_of_its_own_and_holds_up_no_other() 
     async with running_lane(gate, slots=2, max_rows=2) as running:
         take = running.pool.take
         elsewhere = True
-        running.pool.take = lambda again=False: None if again and elsewhere else take()  # type: ignore[method-assign]
+
+        def taken(again: bool = False, at_once: bool = False) -> Worker | None:
+            return None if again and elsewhere else take()
+
+        running.pool.take = taken  # type: ignore[method-assign]
         one = job(value=1)
         lost = running.submit(one)
         gate.open()

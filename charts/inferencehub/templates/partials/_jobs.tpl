@@ -31,6 +31,8 @@
   value: {{ int .Values.jobs.ttlSeconds | quote }}
 - name: HUB_JOBS_DRAIN_S
   value: {{ int .Values.jobs.drainSeconds | quote }}
+- name: HUB_JOBS_FLOOR
+  value: {{ .Values.jobs.floor | quote }}
 {{- end }}
 {{- end }}
 

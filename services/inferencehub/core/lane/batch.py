@@ -6,7 +6,7 @@ If a batch fails, its jobs are put back and marked `alone`, so that only the req
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import Enum
 
 import msgspec
@@ -58,6 +58,10 @@ class Batch(msgspec.Struct, frozen=True):
 
     jobs: tuple[Job, ...]
     reason: Reason
+
+    def without(self, jobs: Collection[Job]) -> Batch:
+        """The batch without some of its jobs."""
+        return Batch(tuple([job for job in self.jobs if job not in jobs]), self.reason)
 
     @property
     def rows(self) -> int:

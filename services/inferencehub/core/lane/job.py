@@ -7,9 +7,10 @@ when each caller waits. The rows of a member whose deadline has passed are cut o
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec.structs import replace
 
 from inferencehub.core.auth.caller import Flow
 from inferencehub.core.values.requests import NO_TRIP, InferRequest, Times
@@ -17,6 +18,9 @@ from inferencehub.core.values.tensors import merge_rows, split_rows
 
 if TYPE_CHECKING:
     import asyncio
+
+
+LOOK_S = 1.0  # the least time between two looks at background work that waits
 
 
 class Member(msgspec.Struct, frozen=True, gc=False):
@@ -49,6 +53,12 @@ class Run:
         self.started = False  # the task must not be cancelled before: it would never give its slot back
         self.task: asyncio.Task[None] | None = None
 
+    def leave(self, current: asyncio.Task[Any] | None) -> None:
+        """One of its jobs needs it no more. If none does, it is cancelled, unless it is the current task."""
+        self.wanted -= 1
+        if not self.wanted and self.started and self.task is not None and self.task is not current:
+            self.task.cancel()
+
 
 class Share:
     """What one flow has of a queue.
@@ -77,7 +87,8 @@ class Job:
 
     `has_parts` is True if its caller has some of several answers already, so that the job cannot run again. `losses` is
     the number of pods that were lost while they ran the job, here or before it came here. `counted` is True if its caller
-    counts them, and decides about a second run: the lane begins none. `credit` is called with the weights of answers that
+    counts them, and decides about a second run: the lane begins none. `background` is True if nobody waits for it, so that it
+    goes behind calls; its run may take `limit_s` seconds, however long it waits. `credit` is called with the weights of answers that
     have reached the caller, if the model gives several; its slot sets it (`sink.py`). `waited` is the time in seconds that
     the job spent in the lane. `trip` describes its batch, once the job is answered. `flow` says whose job it is where
     callers are asked who they are; `turn`, `ends` and `share` are those of its queue. `tell` is called with how far its run
@@ -88,6 +99,7 @@ class Job:
         "_key",
         "alone",
         "arrived",
+        "background",
         "counted",
         "credit",
         "deadline",
@@ -96,6 +108,7 @@ class Job:
         "flow",
         "has_parts",
         "left_before",
+        "limit_s",
         "losses",
         "members",
         "received",
@@ -119,9 +132,9 @@ class Job:
         self.deadline = (
             members[0].deadline if len(members) == 1 else max([member.deadline for member in members])
         )
-        self.alone = self.has_parts = self.counted = False
+        self.alone = self.has_parts = self.counted = self.background = False
         self.losses = self.left_before = 0
-        self.turn = self.ends = 0.0
+        self.turn = self.ends = self.limit_s = 0.0
         self.flow: Flow | None = None
         self.share: Share | None = None
         self.waited = 0.0
@@ -131,6 +144,22 @@ class Job:
         self.dropped: list[int] = []
         self.run: Run | None = None
         self._key: MergeKey | None = None
+
+    def to_background(self) -> None:
+        """Make background work of it, before it enters a lane."""
+        self.background, self.limit_s = True, self.deadline - self.received
+
+    def waits_on(self, now: float) -> bool:
+        """Whether its deadline means nothing yet: that of background work is the deadline of its run, which has not begun."""
+        if not self.background or self.run is not None:
+            return False
+        self.deadline = now + max(LOOK_S, self.limit_s)
+        return True
+
+    def begin(self, now: float) -> None:
+        """Background work leaves for a slot: its time begins."""
+        self.deadline = now + self.limit_s
+        self.members = tuple([replace(member, deadline=self.deadline) for member in self.members])
 
     @property
     def times(self) -> Times:

@@ -7,7 +7,7 @@ together. Some fronts hand over calls that came together in several passes. They
 the lane waits (`patience`).
 
 In the gateway a slot belongs to a replica at a pod; in the pod it is a model instance. Both are a `Slot`, and a `Slots`
-gives out the free ones. The rules are in `job.py`, `batch.py` and `queue.py`; this file has the clock and the tasks:
+gives out the free ones. The rules are in `job.py`, `batch.py` and `queues/`; this file has the clock and the tasks:
 
 - each job has a `Sink`, which gets its answers at the end of the loop's pass; one timer serves all deadlines
   (`deadlines.py`); the clock is `monotonic`, because uvloop's own clock has whole ms;
@@ -30,7 +30,8 @@ from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.lane.deadlines import Deadlines
 from inferencehub.core.lane.job import Job, Run, drop_expired
 from inferencehub.core.lane.load_shedding import RunTimes, in_vain, too_late
-from inferencehub.core.lane.queue import Queue
+from inferencehub.core.lane.queues.background import Background
+from inferencehub.core.lane.queues.queue import Queue
 from inferencehub.core.lane.retries import RetryBudget, may_run_again, why_not
 from inferencehub.core.lane.sink import End, Sink, caller_left, deadline_passed, end_all
 from inferencehub.core.lane.slot import Observer, Ran, S, Slots, count_closed
@@ -46,12 +47,13 @@ class Lane(Generic[S]):
     """See the module's text.
 
     Args:
-        queue: the jobs that wait.
+        queue: the calls that wait.
         slots: where batches run.
         bytes_held: the process's budget of bytes, shared by all its lanes.
         retries: the budget of second tries.
         observer: is notified of batches that leave and jobs that return.
         at_most_once: whether lost work must not run again.
+        floor: the least share of the rows that background work gets; see `queues/background.py`.
     """
 
     def __init__(
@@ -62,8 +64,10 @@ class Lane(Generic[S]):
         retries: RetryBudget,
         observer: Observer,
         at_most_once: bool = False,
+        floor: float = 0.0,
     ) -> None:
         self.queue = queue
+        self.background = Background(queue.max_rows, queue.limit, floor)
         self.slots = slots
         self.bytes_held = bytes_held
         self.retries = retries
@@ -96,7 +100,7 @@ class Lane(Generic[S]):
         if self._soon and self.queue.full:
             self.pump()  # jobs of this pass have not left yet, though a slot may be free for them
         self.bytes_held.take(job.size)
-        queue = self.queue
+        queue = self.background if job.background else self.queue
         while queue.rows >= queue.limit and (giver := queue.giver(job)) is not None:
             self._fail(giver, queue.busy(giver))
         try:
@@ -133,9 +137,13 @@ class Lane(Generic[S]):
 
     def refuse(self, unwanted: Callable[[Job], bool], error: HubError) -> None:
         """Answer `error` to each job that waits and is `unwanted`."""
-        for job in self.queue.waiting():
+        for job in self.waiting():
             if unwanted(job):
                 self._fail(job, error)
+
+    def waiting(self) -> list[Job]:
+        """All jobs that wait."""
+        return [*self.queue.waiting(), *self.background.waiting()]
 
     def _pump_soon(self) -> None:
         if self._patience and 0 < self.queue.rows < self._enough and self.slots.idle:
@@ -147,42 +155,38 @@ class Lane(Generic[S]):
 
     def pump(self) -> None:
         """Send batches while jobs wait and a slot is free."""
-        queue = self.queue
-        while queue.rows:
-            idle = self.slots.idle if queue.rows > 1 else 1
-            slot = self.slots.take(again=True) if queue.lost else None
-            again = slot is not None
-            if slot is None and queue.jobs:
-                slot = self.slots.take()
-            if slot is None:
-                return
-            taken = queue.take_lost() if again else queue.take(idle)
-            assert taken is not None
+        queue, background = self.queue, self.background
+        while queue.rows or background.rows:
             now = monotonic()
-            batch = self._in_time(taken, now)
-            if not batch.jobs:
-                self.slots.give(slot, again)
-                continue
-            run = Run(len(batch.jobs), again)
-            for job in batch.jobs:
-                job.waited += now - job.arrived
-                if len(job.members) > 1 and (expired := drop_expired(job, now)):
-                    self.observer.failed(job.request.version, expired, expired * (now - job.received))
-                job.run = run
-            self.running += run.wanted
-            self.observer.dispatched(batch, now)
-            run.task = self.loop.create_task(self._run(slot, batch, run))
+            if background.rows:
+                found = background.next_of_both(queue, self.slots, now, self.run_times, self.running)
+            else:
+                found = queue.next(self.slots)
+            if found is None:
+                return
+            self._send(*found, now)
 
-    def _in_time(self, batch: Batch, now: float) -> Batch:
-        """The batch without the jobs whose deadline is too near for a run."""
+    def _send(self, slot: S, again: bool, batch: Batch, now: float) -> None:
+        """Run a batch in a slot, without the jobs whose deadline is too near for a run."""
         until = now + (self.run_times.usual(now) if len(self.queue) else self.run_times.least(now))
         late = [job for job in batch.jobs if job.deadline <= until]
-        if not late:
-            return batch
-        for job in late:
-            self._expire(job)
-        self.queue.not_served(len(late))
-        return Batch(tuple([job for job in batch.jobs if job.deadline > until]), batch.reason)
+        if late:
+            for job in late:
+                self._fail(job, deadline_passed(job))
+            self.queue.not_served(len([job for job in late if not job.background]))
+            batch = batch.without(late)
+            if not batch.jobs:
+                self.slots.give(slot, again)
+                return
+        run = Run(len(batch.jobs), again)
+        for job in batch.jobs:
+            job.waited += now - job.arrived
+            if len(job.members) > 1 and (expired := drop_expired(job, now)):
+                self.observer.failed(job.request.version, expired, expired * (now - job.received))
+            job.run = run
+        self.running += run.wanted
+        self.observer.dispatched(batch, now)
+        run.task = self.loop.create_task(self._run(slot, batch, run))
 
     async def _run(self, slot: S, batch: Batch, run: Run) -> None:
         run.started = True
@@ -236,12 +240,10 @@ class Lane(Generic[S]):
 
     def _without(self, batch: Batch, dropped: Sequence[int]) -> Batch:
         """The batch without the jobs that the other side has dropped; these have reached their deadline."""
-        if not dropped:
-            return batch
-        for index in dropped:
-            self._fail(batch.jobs[index], deadline_passed(batch.jobs[index]))
-        kept = tuple([job for index, job in enumerate(batch.jobs) if index not in dropped])
-        return Batch(kept, batch.reason)
+        late = [batch.jobs[index] for index in dropped]
+        for job in late:
+            self._fail(job, deadline_passed(job))
+        return batch.without(late) if late else batch
 
     def _part(self, batch: Batch, response: InferResponse, weight: int, dropped: Sequence[int] = ()) -> None:
         """Pass on one of several answers to a batch, while it runs."""
@@ -266,10 +268,12 @@ class Lane(Generic[S]):
             now = monotonic()
             for job in again:
                 job.arrived = now  # `waited` has the time up to now
-            self.queue.put_back(again)
+            self.queue.put_back([job for job in again if not job.background])
+            self.background.put_back([job for job in again if job.background])
 
     def _expire(self, job: Job) -> None:
-        self._fail(job, deadline_passed(job))
+        if not job.waits_on(monotonic()):
+            self._fail(job, deadline_passed(job))
 
     def _fail(self, job: Job, error: HubError) -> None:
         sink = self._close(job)
@@ -285,10 +289,7 @@ class Lane(Generic[S]):
         count_closed(self.observer, job, enough, monotonic() - job.received)
         run = job.run
         if run is None:
-            self.queue.remove(job)
+            (self.background if job.background else self.queue).remove(job)
         else:
-            run.wanted -= 1
-            task = run.task
-            if not run.wanted and run.started and task is not None and task is not asyncio.current_task():
-                task.cancel()
+            run.leave(asyncio.current_task())
         return sink

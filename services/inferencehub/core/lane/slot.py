@@ -55,12 +55,13 @@ S = TypeVar("S", bound=Slot)
 class Slots(Protocol[S]):
     """Where a lane gets its slots from."""
 
-    def take(self, again: bool = False) -> S | None:
+    def take(self, again: bool = False, at_once: bool = False) -> S | None:
         """Take a free slot; None if there is none.
 
         Args:
             again: whether it is for the second run of a job that was lost; such a slot is at a pod that runs no other
                 job again.
+            at_once: whether it must begin a batch at once, instead of keeping it for later.
         """
 
     def give(self, slot: S, again: bool = False) -> None:

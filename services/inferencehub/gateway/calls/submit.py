@@ -202,6 +202,7 @@ class Calls:
             if exchange.losses is not None:
                 job.losses, job.counted = exchange.losses, True
                 job.alone = exchange.losses > 0  # it may be the cause
+                job.to_background()
             exchange.job = job
             lane.accept(job, sink, exchange.patience)
         except HubError:

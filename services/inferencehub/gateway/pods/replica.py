@@ -83,6 +83,14 @@ class Replica:
         return self.free and not self.refused_again and not self.pod.tries
 
     @property
+    def spare(self) -> int:
+        """Instances that have no work, as far as is known: answers say what others keep busy.
+
+        With no batch of ours there, no answer will come. So there is one at least: it finds out.
+        """
+        return max(int(not self.in_flight), self.info.slots - self.in_flight - self.others)
+
+    @property
     def load(self) -> float:
         """Batches that run or wait at the pod, per slot."""
         return (self.in_flight + self.others) / self.info.slots

@@ -16,7 +16,7 @@ from typing import Protocol
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.lane.job import Job
 from inferencehub.core.lane.lane import Lane
-from inferencehub.core.lane.queue import Queue
+from inferencehub.core.lane.queues.queue import Queue
 from inferencehub.core.lane.retries import RetryBudget
 from inferencehub.core.lane.sink import Sink
 from inferencehub.core.lane.slot import Observer
@@ -45,6 +45,7 @@ class ModelLane:
         bytes_held: the process's budget of bytes.
         retries: the model's budget of second tries.
         observer: is notified of batches that leave and jobs that return.
+        floor: the least share of the rows that background work gets.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class ModelLane:
         bytes_held: ByteBudget,
         retries: RetryBudget,
         observer: LaneObserver,
+        floor: float = 0.0,
     ) -> None:
         self.info = info
         self.hold_s = hold_s
@@ -68,7 +70,7 @@ class ModelLane:
         self._hopeless = False  # whether no pod will serve it soon
         self._holding: asyncio.TimerHandle | None = None
         queue = Queue(info.signature.mergeable_rows, queue_length)
-        self.lane: Lane[Replica] = Lane(queue, self, bytes_held, retries, observer, info.at_most_once)
+        self.lane: Lane[Replica] = Lane(queue, self, bytes_held, retries, observer, info.at_most_once, floor)
 
     @property
     def config(self) -> ModelConfig | None:
@@ -97,12 +99,14 @@ class ModelLane:
         slots = sum([replica.info.slots for replica in self.replicas if replica.open])
         return (len(self.lane.queue) + self.lane.running) / max(1, slots)
 
-    def take(self, again: bool = False) -> Replica | None:
+    def take(self, again: bool = False, at_once: bool = False) -> Replica | None:
         """Take the best free replica; None if there is none. See `Slots.take`."""
         best: Replica | None = None
         for replica in self.replicas:
-            if (replica.free_again if again else replica.free) and (
-                best is None or (replica.load, replica.last_used) < (best.load, best.last_used)
+            if (
+                (replica.free_again if again else replica.free)
+                and (not at_once or replica.spare)
+                and (best is None or (replica.load, replica.last_used) < (best.load, best.last_used))
             ):
                 best = replica
         if best is not None:
@@ -127,6 +131,11 @@ class ModelLane:
         return sum(
             [max(0, replica.info.slots - replica.in_flight) for replica in self.replicas if replica.free]
         )
+
+    @property
+    def spare(self) -> int:
+        """Instances at the pods that have no work, as far as this gateway can know."""
+        return sum([replica.spare for replica in self.replicas if replica.free])
 
     def set_replicas(self, replicas: Sequence[Replica]) -> None:
         """Set the replicas that may serve the model from now on."""
@@ -155,7 +164,7 @@ class ModelLane:
     def set_reason(self, reason: str, hopeless: bool) -> None:
         """Set why no pod serves the model, "" if no pod says; requests do not wait for a pod if it is `hopeless`."""
         self._reason, self._hopeless = reason, hopeless
-        if hopeless and self.absent_since is not None and self.lane.queue.rows:
+        if hopeless and self.absent_since is not None:
             self.lane.refuse(lambda job: True, does_not_serve(self.info.name, reason))
 
     def accept(self, job: Job, sink: Sink, patience: int = 0) -> None:
@@ -168,7 +177,7 @@ class ModelLane:
             if self._hopeless:
                 raise does_not_serve(self.info.name, self._reason)
             queue = self.lane.queue
-            if queue.full and queue.giver(job) is None:
+            if queue.full and not job.background and queue.giver(job) is None:
                 raise no_pod(self.info.name, 0, f"{len(self.lane.queue)} requests wait for one already")
         self.last_used = job.arrived
         self.lane.accept(job, sink, patience)
@@ -187,7 +196,7 @@ class ModelLane:
         name = self.info.name
         why = does_not_serve(name, self._reason) if self._reason else no_pod(name, self.hold_s)
         self.lane.refuse(lambda job: max(job.arrived, absent) <= latest, why)
-        waiting = self.lane.queue.waiting()
+        waiting = self.lane.waiting()
         if waiting:
             oldest = max(absent, min([job.arrived for job in waiting]))
             later = max(HOLD_STEP_S, oldest - latest)

@@ -171,8 +171,9 @@ class RoutingTable:
 
     def _new_lane(self, info: ModelInfo) -> ModelLane:
         retries = self._retries.setdefault(info.name, RetryBudget())
-        length, hold_s = self.fleet.settings.queue_length, self.fleet.hold_s(info.name)
-        return ModelLane(info, length, hold_s, self.bytes_held, retries, self.observe(info.name))
+        settings, observer = self.fleet.settings, self.observe(info.name)
+        length, hold_s = settings.queue_length, self.fleet.hold_s(info.name)
+        return ModelLane(info, length, hold_s, self.bytes_held, retries, observer, settings.jobs_floor)
 
 
 def fit(lanes: list[ModelLane], request: InferRequest) -> tuple[ModelLane, InferRequest, int]:

@@ -10,7 +10,7 @@ from time import monotonic
 
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.lane.lane import Lane
-from inferencehub.core.lane.queue import Queue
+from inferencehub.core.lane.queues.queue import Queue
 from inferencehub.core.lane.retries import RetryBudget
 from inferencehub.core.oip.model_info import parameters_of
 from inferencehub.core.oip.unnamed_model import DEFAULT_FOR
@@ -160,8 +160,8 @@ class Model:
             self._instance_changed(index)  # a warm-up may have broken it
         self.changed()
 
-    def take(self, again: bool = False) -> Instance | None:
-        """Take a free instance; None if there is none."""
+    def take(self, again: bool = False, at_once: bool = False) -> Instance | None:
+        """Take a free instance, each of which begins at once; None if there is none."""
         return self._free.pop() if self._free else None
 
     def give(self, slot: Instance, again: bool = False) -> None:

@@ -147,7 +147,7 @@ async def test_jobs_outlive_their_gateway(tmp_path: Path) -> None:
         done, slow = await caller.job(adds(1.0)), await caller.job(features("slow", 1.0))
         lost = await caller.job(features("once", 1.0))
         right = (await caller.result(done)).response
-        await eventually(lambda: [one.in_lane() for one in running(hub)] == [True, True])
+        await eventually(lambda: [one.runs() for one in running(hub)] == [True, True])
     async with job_calls(tmp_path) as (hub, caller):
         assert (await caller.result(done)).response == right
         await eventually(lambda: len(running(hub)) == 1)

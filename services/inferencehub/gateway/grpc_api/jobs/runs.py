@@ -58,7 +58,7 @@ class JobRuns:
         self.metrics.in_flight += 1
         attempt = Attempt(self, exchange, ended)
         running.stop = attempt.leave
-        running.in_lane = lambda: exchange.job is not None
+        running.job = lambda: exchange.job
         attempt.begin(data)
 
     def close(self, exchange: Exchange, kind: Kind | None) -> None:

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from inferencehub.core.process.logs import AccessLog
-from inferencehub.gateway.calls.stages import LoadShedding
 from inferencehub.gateway.calls.submit import Calls
 from inferencehub.gateway.http_api.call import Endpoint
 from inferencehub.gateway.http_api.jobs.deferral import Deferral
@@ -59,7 +58,7 @@ class JobFront:
     ) -> None:
         held = calls.table.bytes_held
         patient = replace(settings, default_timeout_ms=settings.max_timeout_ms)
-        self.calls = Calls(calls.table, calls.unknown, patient, [LoadShedding()])
+        self.calls = Calls(calls.table, calls.unknown, patient, [])
         self.threads = ThreadPoolExecutor(thread_name_prefix="jobs-json")
         most_bytes = settings.max_body_bytes
         self.fronts = Fronts(

@@ -83,7 +83,7 @@ class JobRuns:
             self.most_bytes, lambda result: ended(result_outcome(call, result)), running.telling
         )
         running.stop = call.leave
-        running.in_lane = lambda: exchange.job is not None
+        running.job = lambda: exchange.job
         try:
             endpoint.begin(call)
         except Exception as error:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
+from inferencehub.core.lane.job import Job
 from inferencehub.gateway.jobs.record import Claim, Result
 from inferencehub.gateway.jobs.running.telling import Telling
 
@@ -40,16 +40,21 @@ class Running:
         claim: what runs.
         telling: what it tells before its end.
 
-    `stop` ends it, and `in_lane` says whether a lane counts it already; its front sets both.
+    `stop` ends it, and `job` is what a lane has of it, None before that; its front sets both.
     """
 
-    __slots__ = ("claim", "in_lane", "stop", "telling")
+    __slots__ = ("claim", "job", "stop", "telling")
 
     def __init__(self, claim: Claim, telling: Telling) -> None:
         self.claim = claim
         self.telling = telling
         self.stop: Callable[[], None] = lambda: None
-        self.in_lane: Callable[[], bool] = lambda: False
+        self.job: Callable[[], Job | None] = lambda: None
+
+    def runs(self) -> bool:
+        """Whether it has left its lane for a pod."""
+        job = self.job()
+        return job is not None and job.run is not None
 
 
 class Run(Protocol):
@@ -65,7 +70,6 @@ class Attempts:
     def __init__(self) -> None:
         self._all: dict[tuple[str, int], Running] = {}
         self._by_id: dict[str, list[Running]] = {}
-        self._of_lane: Counter[str] = Counter()
         self.none = asyncio.Event()
         self.none.set()
 
@@ -76,14 +80,12 @@ class Attempts:
         """One begins."""
         self._all[one.claim.id, one.claim.attempt] = one
         self._by_id.setdefault(one.claim.id, []).append(one)
-        self._of_lane[one.claim.lane] += 1
         self.none.clear()
 
     def remove(self, one: Running) -> None:
         """One has ended."""
         if one in self:
             del self._all[one.claim.id, one.claim.attempt]
-            self._of_lane[one.claim.lane] -= 1
             self._by_id[one.claim.id].remove(one)
             if not self._by_id[one.claim.id]:
                 del self._by_id[one.claim.id]
@@ -105,12 +107,6 @@ class Attempts:
         """All of them."""
         return list(self._all.values())
 
-    def count(self, lane: str) -> int:
-        """How many run for a lane."""
-        return self._of_lane[lane]
-
-    def outside(self, lane: str) -> int:
-        """Rows of those for a lane that it does not count yet: their requests are being read."""
-        return sum(
-            one.claim.rows for one in self._all.values() if one.claim.lane == lane and not one.in_lane()
-        )
+    def of_lane(self, lane: str) -> list[Running]:
+        """Those for a lane."""
+        return [one for one in self._all.values() if one.claim.lane == lane]

@@ -1,7 +1,7 @@
 """Runs jobs: takes them from the store as places become free, renews their leases, and puts their results back.
 
-A gateway takes no more jobs than its lanes have free places, so that what waits for them waits in the store, and calls do not
-wait behind it. If calls leave no place free for long, one job of a lane runs all the same: jobs do not starve.
+A gateway takes no more jobs than its lanes have free places. Where calls use them, a batch of jobs waits in the lane for what
+calls leave, so that jobs do not starve (`core/lane/queues/background.py`). All others wait in the store, for any gateway.
 """
 
 from __future__ import annotations
@@ -81,11 +81,12 @@ class Worker:
         self._wake.set()
 
     async def stop(self, grace_s: float) -> None:
-        """Take no more jobs, wait for those that run, at most `grace_s` seconds, and put the others back."""
+        """Take no more jobs, put back those that do not run, and after at most `grace_s` seconds the others."""
         taking, *keeping = self._tasks
         self._ending = True
         self.wake()
         await taking  # what it is about to take, it takes: nobody else would know of it
+        await asyncio.gather(*[self._give_back(one) for one in self.running.all() if not one.runs()])
         await until(self.running.none, grace_s)
         await asyncio.gather(*[self._give_back(one) for one in self.running.all()])
         await asyncio.gather(*self._finishing)
@@ -175,10 +176,11 @@ class Worker:
 
     async def _give_back(self, one: Running) -> None:
         """The process ends: the job runs elsewhere, or again here."""
+        runs = one.runs()
         self.running.drop(one)
         claim, now = one.claim, time()
         try:
-            if claim.once and one.in_lane():
+            if claim.once and runs:
                 nothing = Result(0, b"", b"")
                 await self.store.finish(claim.id, claim.attempt, State.FAILED, ONCE, nothing, now)
             else:

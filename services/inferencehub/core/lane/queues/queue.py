@@ -15,6 +15,7 @@ it can. See `retries.py`.
 
 from __future__ import annotations
 
+import sys
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
@@ -25,10 +26,12 @@ from inferencehub.core.auth.caller import Flow
 from inferencehub.core.lane.batch import Batch, Reason
 from inferencehub.core.lane.job import Job, Share
 from inferencehub.core.lane.load_shedding import foretold
+from inferencehub.core.lane.slot import S, Slots
 from inferencehub.core.values.errors import HubError, Kind
 
 MOST_SHARES = 1000  # flows that are known; those that have nothing here are forgotten then
 turn_of = attrgetter("turn")
+Next = tuple[S, bool, Batch]  # a slot, whether it is taken to run something again, and what it runs
 
 
 class Queue:
@@ -130,6 +133,8 @@ class Queue:
 
         Several batches may return in any order: the jobs are sorted by their turns.
         """
+        if not jobs:
+            return
         back = [job for job in jobs if not job.losses]
         while back and self.jobs and self.jobs[0].turn < jobs[-1].turn:
             back.append(self.jobs.popleft())
@@ -197,6 +202,19 @@ class Queue:
         self._left += 1
         return Batch((job,), Reason.ALONE)
 
+    def next(self, slots: Slots[S]) -> Next[S] | None:
+        """The next batch and its slot; None if nothing waits, or no slot is free for it."""
+        idle = slots.idle if self.rows > 1 else 1
+        slot = slots.take(again=True) if self.lost else None
+        if slot is not None:
+            return slot, True, self.take_lost()
+        slot = slots.take() if self.jobs else None
+        if slot is None:
+            return None
+        batch = self.take(idle)
+        assert batch is not None
+        return slot, False, batch
+
     def take(self, shared_by: int = 1) -> Batch | None:
         """The next batch, or None if nothing waits but jobs that were lost.
 
@@ -222,6 +240,25 @@ class Queue:
         if head.alone or not self.max_rows:
             return Batch((head,), Reason.ALONE)
         return Batch(tuple(batch), Reason.FULL if rows >= self.max_rows else Reason.SLOT_FREE)
+
+    def fill(self, batch: Batch, most: int = sys.maxsize) -> Batch:
+        """A batch that leaves, with what waits here and may go with it, as long as it has fewer than `most` rows."""
+        if batch.reason is not Reason.SLOT_FREE or not self.jobs:
+            return batch
+        rows, key, more = batch.rows, batch.jobs[0].key, list[Job]()
+        while self.jobs and rows < most:
+            following = self.jobs[0]
+            if following.alone or rows + following.rows > self.max_rows or following.key != key:
+                break
+            more.append(self.jobs.popleft())
+            rows += following.rows
+            self.rows -= following.rows
+        if not more:
+            return batch
+        self._left += len(more)
+        if more[0].share is not None:
+            self._count_left(more)
+        return Batch((*batch.jobs, *more), Reason.FULL if rows >= self.max_rows else Reason.SLOT_FREE)
 
 
 def load_of(share: Share) -> float:

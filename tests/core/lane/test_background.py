@@ -1,0 +1,202 @@
+"""Background work in a queue behind calls: calls go first, it gets its floor and what calls leave, turns are fair in each."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inferencehub.core.auth.caller import Flow
+from inferencehub.core.lane.batch import Batch
+from inferencehub.core.lane.job import Job
+from inferencehub.core.lane.load_shedding import RunTimes
+from inferencehub.core.lane.queues.background import STARVED_S, Background
+from inferencehub.core.lane.queues.queue import Queue
+from tests.core.lane.jobs import job
+from tests.core.lane.slots import Pool, Worker, at_once
+
+A, B, HEAVY = Flow("a", 1.0), Flow("b", 1.0), Flow("heavy", 3.0)
+ROWS = st.lists(st.integers(1, 4), min_size=1, max_size=60)
+SLOTS: Pool = Pool(at_once, 1)
+
+
+def of(rows: int = 1, flow: Flow | None = None, kind: int = 0, background: bool = False) -> Job:
+    made = job(rows, deadline=5.0, arrived=0.0, parameters={"kind": kind})
+    made.flow = flow
+    if background:
+        made.to_background()
+    return made
+
+
+class Both:
+    """A queue of calls and one of background work, in front of slots of which one becomes free after the other."""
+
+    def __init__(self, max_rows: int, floor: float) -> None:
+        self.max_rows = max_rows
+        self.calls, self.behind = Queue(max_rows, 10_000), Background(max_rows, 10_000, floor)
+
+    def push(self, *jobs: Job) -> None:
+        for one in jobs:
+            (self.behind if one.background else self.calls).push(one)
+
+    def take(self, slots: Pool = SLOTS, now: float = 0.0, running: int = 1) -> Batch | None:
+        if self.behind.rows:
+            found = self.behind.next_of_both(self.calls, slots, now, RunTimes(), running)
+        else:
+            found = self.calls.next(slots)
+        if found is None:
+            return None
+        slot, _, batch = found
+        slots.give(slot)
+        return batch
+
+
+def rows_of(batch: Batch) -> tuple[int, int]:
+    """Rows of calls and of background work."""
+    behind = sum(one.rows for one in batch.jobs if one.background)
+    return batch.rows - behind, behind
+
+
+@given(ROWS, ROWS, st.sampled_from([0, 4, 8]), st.integers(0, 1))
+def test_without_a_floor_background_work_gets_only_what_no_call_can_have(
+    calls: list[int], behind: list[int], max_rows: int, kind: int
+) -> None:
+    both = Both(max_rows, 0.0)
+    both.push(*[of(rows) for rows in calls], *[of(rows, kind=kind, background=True) for rows in behind])
+    left = 0
+    while (batch := both.take()) is not None:
+        left += len(batch.jobs)
+        first = both.calls.jobs[0] if both.calls.jobs else None
+        if any(one.background for one in batch.jobs) and first is not None:
+            assert not batch.jobs[0].background
+            assert batch.rows + first.rows > max_rows
+        kinds = [one.background for one in batch.jobs]
+        assert kinds == sorted(kinds), "calls, then the others"
+        assert len({one.key for one in batch.jobs}) == 1
+        assert batch.rows <= max_rows or len(batch.jobs) == 1
+    assert left == len(calls) + len(behind)
+
+
+@given(ROWS, ROWS, st.sampled_from([0, 4, 8]), st.integers(0, 1), st.sampled_from([0.01, 0.1, 0.3, 0.5]))
+def test_while_both_wait_background_work_gets_its_floor_and_calls_the_others(
+    calls: list[int], behind: list[int], max_rows: int, kind: int, floor: float
+) -> None:
+    """A batch that calls can't share counts as a full one."""
+    both = Both(max_rows, floor)
+    if not max_rows:
+        calls, behind = [1] * len(calls), [1] * len(behind)
+    both.push(*[of(rows) for rows in 3 * calls], *[of(rows, kind=kind, background=True) for rows in behind])
+    full, each = max(1, max_rows), floor / (1 - floor)
+    served = counted = taken = 0
+    while both.calls.rows and both.behind.rows:
+        batch = both.take()
+        assert batch is not None
+        of_calls, of_behind = rows_of(batch)
+        served += of_calls
+        count = of_behind if of_calls else max(of_behind, max_rows)
+        counted += count
+        if batch.jobs[0].background:  # else it has what calls left
+            taken += count
+        assert taken <= each * served + full + 3
+        if both.calls.rows and both.behind.rows:
+            assert counted >= each * served - (1 + each) * full - 4
+
+
+@given(st.lists(st.tuples(st.sampled_from([A, B, HEAVY]), st.integers(1, 4), st.booleans()), max_size=90))
+def test_each_class_has_fair_turns_of_its_own(jobs: list[tuple[Flow, int, bool]]) -> None:
+    """The bound of start-time fair queueing, in each of them: a job of each flow, for its weight."""
+    both, most = Both(0, 0.3), 4
+    waiting, served = Counter[tuple[bool, Flow]](), Counter[tuple[bool, Flow]]()
+    for flow, rows, background in jobs:
+        both.push(of(rows, flow, background=background))
+        waiting[background, flow] += 1
+    while (batch := both.take()) is not None:
+        for one in batch.jobs:
+            assert one.flow is not None
+            served[one.background, one.flow] += one.rows
+            waiting[one.background, one.flow] -= 1
+        for background in (False, True):
+            still = [flow for flow in (A, B, HEAVY) if waiting[background, flow]]
+            for first in still:
+                for second in still:
+                    gap = (
+                        served[background, first] / first.weight - served[background, second] / second.weight
+                    )
+                    assert gap <= most / first.weight + most / second.weight
+
+
+def test_one_row_in_ten() -> None:
+    both = Both(10, 0.1)
+    both.push(*[of() for _ in range(900)], *[of(background=True) for _ in range(200)])
+    shares = [rows_of(batch) for _ in range(100) if (batch := both.take()) is not None]
+    assert sum(calls for calls, _ in shares) == 900
+    assert sum(behind for _, behind in shares) == pytest.approx(100, abs=2)
+    assert max(behind for _, behind in shares) <= 2, "each batch has some, none is theirs alone"
+
+
+def test_what_it_had_while_no_call_came_is_no_debt_and_a_pause_is_no_credit() -> None:
+    both = Both(0, 0.1)
+    both.push(*[of(background=True) for _ in range(500)])
+    for _ in range(100):
+        assert both.take() is not None
+    both.push(*[of() for _ in range(1000)])
+    order = [batch.jobs[0].background for _ in range(200) if (batch := both.take()) is not None]
+    assert sum(order) == pytest.approx(20, abs=2)
+    both.behind.jobs.clear()
+    both.behind.rows = 0
+    for _ in range(300):
+        assert both.take() is not None
+    both.push(*[of(background=True) for _ in range(100)])
+    order = [batch.jobs[0].background for _ in range(100) if (batch := both.take()) is not None]
+    assert sum(order) == pytest.approx(10, abs=2)
+
+
+def test_it_takes_no_place_on_the_way_to_a_pod_unless_it_is_due() -> None:
+    both, slots = Both(0, 0.1), Pool(at_once, 1, kept=1)
+    both.push(*[of(background=True) for _ in range(5)])
+    assert both.take(slots) is None
+    for _ in range(9):
+        both.push(of())
+        batch = both.take(slots)
+        assert batch is not None
+        assert rows_of(batch) == (1, 0)
+    batch = both.take(slots)
+    assert batch is not None
+    assert rows_of(batch) == (0, 1), "nine calls have left"
+    assert both.take(slots) is None
+
+
+def test_it_does_not_starve_behind_calls_that_its_lane_does_not_see() -> None:
+    slots = Pool(at_once, 1, kept=1)
+    for floor in (0.0, 0.1):
+        both = Both(0, floor)
+        both.push(of(background=True), of(background=True))
+        assert both.take(slots, STARVED_S - 0.1, running=0) is None
+        assert both.take(slots, STARVED_S + 0.1, running=1) is None, "it runs"
+        assert (both.take(slots, STARVED_S + 0.1, running=0) is not None) is bool(floor)
+        assert both.take(slots, STARVED_S + 0.2, running=0) is None, "one, not all"
+        assert (both.take(slots, 2 * STARVED_S + 0.2, running=0) is not None) is bool(floor)
+
+
+def test_what_was_lost_runs_alone_and_holds_up_no_call() -> None:
+    class NoneAgain(Pool):
+        def take(self, again: bool = False, at_once: bool = False) -> Worker | None:
+            return None if again else super().take(again, at_once)
+
+    both = Both(4, 0.5)
+    lost = of(background=True)
+    lost.losses = 1
+    both.push(lost, *[of() for _ in range(40)])
+    slots = NoneAgain(at_once, 1)
+    for _ in range(8):
+        batch = both.take(slots)
+        assert batch is not None
+        assert rows_of(batch) == (4, 0)
+    both.push(*[of(background=True) for _ in range(40)])
+    batch = both.take()
+    assert batch is not None
+    assert batch.jobs == (lost,)
+    rest = [rows_of(batch) for _ in range(4) if (batch := both.take()) is not None]
+    assert sum(calls for calls, _ in rest) >= 4, "what was owed in vain has a bound"

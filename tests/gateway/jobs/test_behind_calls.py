@@ -1,0 +1,65 @@
+"""Jobs beside calls of their model: calls go first, and jobs get their floor, or what calls leave."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.gateway.jobs.test_jobs import ask, ended, running, submitted
+from tests.hub import Hub, eventually, mock_model, running_hub
+from tests.load import Load
+
+JOB = ("/predict", {"features": [1.0], "model_name": "quick"})
+ONCE = 'parameters { key: "run_at_most_once" value { string_value: "true" } }'
+
+
+@asynccontextmanager
+async def small_hub(directory: Path, delay_ms: int, more: str = "", **settings: Any) -> AsyncIterator[Hub]:
+    """A pod with two instances, and a gateway with jobs."""
+    mock_model(directory / "models", "quick", delay_ms=delay_ms, slots=2, more=more)
+    settings |= {"jobs": f"sqlite:{directory / 'jobs.db'}", "drain_timeout_s": 0.2}
+    async with running_hub(directory / "models", **settings) as hub:
+        yield hub
+
+
+@pytest.mark.parametrize("floor", [0.0, 0.2])
+async def test_behind_calls_without_end_jobs_get_their_floor(tmp_path: Path, floor: float) -> None:
+    async with small_hub(tmp_path, 10, jobs_floor=floor) as hub:
+        (lane,) = hub.gateway.table.routes["quick", ""]
+        async with Load(hub.url, "quick", 12) as load:
+            await eventually(lambda: lane.lane.queue.rows > 0 and load.good > 20)
+            jobs = [await submitted(hub, *JOB) for _ in range(5)]
+            if floor:
+                for job in jobs:
+                    await ended(hub, job)
+            else:
+                before = load.good
+                await eventually(lambda: load.good > before + 100)
+                assert [(await ask(hub, "GET", job))[1]["ended"] for job in jobs] == [None] * 5
+            assert lane.lane.queue.rows > 0
+        for job in jobs:
+            assert (await ended(hub, job))["attempts"] == 1
+        assert not load.failed
+
+
+async def test_a_job_that_waits_behind_calls_has_not_run(tmp_path: Path) -> None:
+    """So it goes back to the store as its gateway ends, also of a model that must not run twice."""
+    async with aiohttp.ClientSession() as callers:
+        async with small_hub(tmp_path, 60_000, more=ONCE) as hub:
+            path, body = JOB
+            calls = [asyncio.create_task(callers.post(hub.url + path, json=body)) for _ in range(4)]
+            (lane,) = hub.gateway.table.routes["quick", ""]
+            await eventually(lambda: lane.lane.running == 3)
+            jobs = [await submitted(hub, *JOB) for _ in range(2)]
+            await eventually(lambda: len(lane.lane.background) == 1)
+            assert [one.runs() for one in running(hub)] == [False]
+        await asyncio.gather(*calls, return_exceptions=True)
+    async with small_hub(tmp_path, 0, more=ONCE) as hub:
+        for job in jobs:
+            assert (await ended(hub, job))["state"] == "succeeded"
