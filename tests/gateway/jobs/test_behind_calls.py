@@ -11,7 +11,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.gateway.jobs.test_jobs import ask, ended, running, submitted
+from tests.gateway.jobs.test_jobs import ADD, ask, ended, running, submitted
+from tests.gateway.python_model import hold, python_model, release
 from tests.hub import Hub, eventually, mock_model, running_hub
 from tests.load import Load
 
@@ -63,3 +64,32 @@ async def test_a_job_that_waits_behind_calls_has_not_run(tmp_path: Path) -> None
     async with small_hub(tmp_path, 0, more=ONCE) as hub:
         for job in jobs:
             assert (await ended(hub, job))["state"] == "succeeded"
+
+
+async def test_a_batch_of_jobs_waits_behind_calls_and_goes_back_as_soon_as_its_gateway_ends(
+    tmp_path: Path,
+) -> None:
+    """It does not wait for the grace of what runs; all others have stayed in the store."""
+    models, x = tmp_path / "models", {"inputs": [{**ADD, "shape": [1, 1]}]}
+    python_model(models, "double", tmp_path / "log", more="max_batch_size: 4")
+    async with (
+        aiohttp.ClientSession() as callers,
+        running_hub(models, jobs=f"sqlite:{tmp_path / 'jobs.db'}", jobs_floor=0.0) as hub,
+    ):
+        hold(models, "double")
+        path = "/v2/models/double/infer"
+        (lane,) = hub.gateway.table.routes["double", ""]
+        calls = []
+        for _ in range(2):  # one runs, and one is on its way
+            calls.append(asyncio.create_task(callers.post(hub.url + path, json=x)))
+            await eventually(lambda: lane.lane.running == len(calls))
+        for _ in range(10):
+            await submitted(hub, path, x)
+        await eventually(lambda: lane.lane.background.rows == 4)
+        assert len(running(hub)) == 4
+        assert hub.gateway.jobs is not None
+        stopping = asyncio.create_task(hub.gateway.jobs.jobs.worker.stop(60.0))
+        await eventually(lambda: not running(hub))
+        await stopping
+        release(models, "double")
+        assert [answer.status for answer in await asyncio.gather(*calls)] == [200, 200]
