@@ -39,3 +39,15 @@ def test_the_gateway_reads_the_limits_in_the_values(tmp_path: Path) -> None:
     assert LimitsFile(str(file), "HUB_LIMITS").addresses == Limits(rate=5, burst=20)
     plain = one(render(), "Deployment", "gateway")["spec"]["template"]["spec"]
     assert not read_settings(GatewaySettings, environ(plain)).limits
+
+
+def test_quotas_of_a_day_are_numbers_as_they_were_written(tmp_path: Path) -> None:
+    objects = render(COMBINATIONS["quotas"])
+    file = tmp_path / "limits.json"
+    file.write_text(one(objects, "ConfigMap", "-limits")["data"]["limits.json"])
+    limits = LimitsFile(str(file), "HUB_LIMITS").tenants.of("search")
+    assert limits == Limits(calls_per_day=10**9, rows_per_day=10**12, daily=True)
+    pod = one(objects, "Deployment", "gateway")["spec"]["template"]["spec"]
+    assert read_settings(GatewaySettings, environ(pod)).quotas_fail_open
+    other = one(render(COMBINATIONS["jobs"]), "Deployment", "gateway")["spec"]["template"]["spec"]
+    assert not read_settings(GatewaySettings, environ(other)).quotas_fail_open

@@ -55,6 +55,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (at("gateway.extraEnv", [{"name": "HUB_KEEP_ALIVE_S", "value": "1"}]), "gateway.extraEnv sets HUB_KEEP_ALIVE_S"),
     (at("inference.extraEnv", [{"name": "HUB_REQUIRED_MODELS", "value": "a"}]), "extraEnv sets HUB_REQUIRED_MODELS"),
     (at("gateway.extraEnv", [{"name": "HUB_JOBS", "value": "redis://a"}]), "gateway.extraEnv sets HUB_JOBS"),
+    ({"limits": {"tenants": [{"tenant": "lab", "calls_per_day": 5}]}, "auth": {"apiKeys": {"existingSecret": "keys"}}},
+     "limits.tenants has a quota of a day for lab, but there is no store that counts it for all gateways: set jobs.redis"),
     (at("jobs.redis", {"url": "redis://a", "existingSecret": "b"}), "jobs.redis has url and existingSecret, but jobs are kept in one place"),
     (at("jobs.redis.url", "redis://hub:secret@a"), "a URL with a password belongs into a Secret"),
     (at("jobs.redis.url", "sqlite:jobs.db"), "jobs.redis.url is not redis://host:port/database"),

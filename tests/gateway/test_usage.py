@@ -103,7 +103,7 @@ async def test_nothing_is_counted_where_nobody_is_asked(tmp_path: Path) -> None:
     mock_model(tmp_path / "models", "quick")
     async with running_hub(tmp_path / "models") as hub:
         assert (await hub.post("/v2/models/quick/infer", INFER))[0] == 200
-        assert (await hub.get("/v2/usage"))[:2] == (200, {"tenant": "", "usage": []})
+        assert (await hub.get("/v2/usage"))[:2] == (200, {"tenant": "", "usage": [], "quotas": []})
 
 
 def call(caller: Caller) -> Exchange:

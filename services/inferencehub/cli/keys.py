@@ -70,6 +70,10 @@ def key() -> None:
 )
 @click.option("--body-bytes", type=click.IntRange(1, 2**40), help="Bytes of a request's body.")
 @click.option(
+    "--calls-per-day", type=click.IntRange(1, 10**12), help="Calls in a day of UTC; needs HUB_JOBS."
+)
+@click.option("--rows-per-day", type=click.IntRange(1, 10**12), help="Rows in a day of UTC; needs HUB_JOBS.")
+@click.option(
     "--weight",
     type=click.FloatRange(0.01, 100),
     default=1.0,
@@ -93,6 +97,8 @@ def new(
     rows: float | None,
     rows_burst: int | None,
     body_bytes: int | None,
+    calls_per_day: int | None,
+    rows_per_day: int | None,
     weight: float,
     certificate: str,
     file: Path,
@@ -105,6 +111,7 @@ def new(
     entry = KeyEntry(
         id, sha256, certificate, tenant, models, allowed, ends, weight,
         rate=rate, burst=burst, concurrency=concurrency, rows=rows, rows_burst=rows_burst, body_bytes=body_bytes,
+        calls_per_day=calls_per_day, rows_per_day=rows_per_day,
     )  # fmt: skip
     try:
         check_entry(entry)
@@ -139,6 +146,8 @@ def list_keys(file: Path) -> None:
             ("rows", entry.rows),
             ("rows_burst", entry.rows_burst),
             ("body_bytes", entry.body_bytes),
+            ("calls_per_day", entry.calls_per_day),
+            ("rows_per_day", entry.rows_per_day),
             ("weight", weight),
         )
         limits = ",".join(f"{name}={value:.15g}" for name, value in named if value is not None)

@@ -44,6 +44,11 @@ class CallerSettings(TierSettings):
         "",
         "file of limits of tenants, models and addresses, as JSON; read again when it changes; see docs/limits.md",
     )
+    quotas_fail_open: bool = setting(
+        False,
+        "while the store of jobs, which counts quotas of a day, can't be reached, calls go on and are counted later; "
+        "without it, those that need more than their gateway has at hand get 503",
+    )
     trusted_proxies: tuple[str, ...] = setting(
         (),
         "networks of proxies in front, separated by commas, such as 10.0.0.0/8: what they say in X-Forwarded-For is "

@@ -84,9 +84,10 @@ class Gateway:
         self.access = access
         self.certificate = settings.certificate()
         self.peers = Peers(settings.gateways)
-        self.keys = ApiKeys(settings.api_keys, "HUB_API_KEYS") if settings.api_keys else None
+        stored = bool(settings.jobs)
+        self.keys = ApiKeys(settings.api_keys, "HUB_API_KEYS", stored) if settings.api_keys else None
         self.tokens = settings.tokens()
-        self.limits = LimitsFile(settings.limits, "HUB_LIMITS") if settings.limits else None
+        self.limits = LimitsFile(settings.limits, "HUB_LIMITS", stored) if settings.limits else None
         asked = self.keys or self.tokens or settings.tls_ca
         origins = settings.cors_origins if settings.cors_credentials else ()
         self.authentication = Authentication(self.keys, self.tokens, origins) if asked else None
@@ -138,7 +139,8 @@ class Gateway:
             stages.append(KnownCallers(self.authentication))
         stages += [Memory(self.bytes_held), LoadShedding()]
         if self.knows_callers:  # last: a call that another stage refuses takes nothing
-            stages.append(CallLimits(self.peers, self.limits))
+            self.usage.limits = CallLimits(self.peers, self.limits)
+            stages.append(self.usage.limits)
         calls = self.calls = Calls(self.table, self.unknown, settings, stages)
         metadata = Metadata(self.fleet, self.table, self.not_ready, self.usage)
         log_settings = SettingPages(self.logs, self.queries)
@@ -289,8 +291,7 @@ class Gateway:
         self.edge.threads.shutdown(wait=False, cancel_futures=True)
         for one in self.watched:
             await one.stop()
-        if self.knows_callers:
-            await self.peers.stop()
+        await self.peers.stop()
         await self.fleet.stop()
         await self.ops.stop(1)
         if self.access is not None:

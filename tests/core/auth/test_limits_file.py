@@ -44,6 +44,18 @@ def test_the_first_entry_that_fits_counts_and_bursts_are_those_of_a_second(tmp_p
             '{"models": [{"model": "m", "body_bytes": 3}]}',
             "model 'm' has body_bytes, but a body is read before its model is known",
         ),
+        (
+            '{"models": [{"model": "m", "rows_per_day": 3}]}',
+            "model 'm' has a quota of a day, which only keys and tenants have",
+        ),
+        (
+            '{"addresses": {"calls_per_day": 3}}',
+            "addresses has a quota of a day, which only keys and tenants have",
+        ),
+        (
+            '{"tenants": [{"tenant": "a", "calls_per_day": 0}]}',
+            "Expected `int` >= 1 - at `$.tenants[0].calls_per_day`",
+        ),
     ],
 )  # fmt: skip
 def test_a_bad_file_is_refused_with_a_sentence(tmp_path: Path, text: str, said: str) -> None:

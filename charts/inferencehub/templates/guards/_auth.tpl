@@ -5,6 +5,11 @@
 {{- if and .Values.limits.tenants (not $asked) }}
 {{- fail "limits.tenants is set, but nobody is asked who they are, so no caller has a tenant: set auth.apiKeys or auth.jwt, or use limits.addresses." }}
 {{- end }}
+{{- range .Values.limits.tenants }}
+{{- if and (or .calls_per_day .rows_per_day) (not (include "inferencehub.jobs" $)) }}
+{{- fail (printf "limits.tenants has a quota of a day for %s, but there is no store that counts it for all gateways: set jobs.redis, or leave calls_per_day and rows_per_day out." .tenant) }}
+{{- end }}
+{{- end }}
 {{- if and .Values.limits.addresses $asked }}
 {{- fail "limits.addresses is set, but callers are asked who they are, and the limit is for those who are not: use limits.tenants." }}
 {{- end }}

@@ -33,6 +33,8 @@
   value: {{ int .Values.jobs.drainSeconds | quote }}
 - name: HUB_JOBS_FLOOR
   value: {{ .Values.jobs.floor | quote }}
+- name: HUB_QUOTAS_FAIL_OPEN
+  value: {{ .Values.jobs.quotasFailOpen | quote }}
 {{- end }}
 {{- end }}
 

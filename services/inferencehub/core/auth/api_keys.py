@@ -30,13 +30,15 @@ class ApiKeys(WatchedFiles):
     Args:
         file: see `key_file.py`.
         setting: the name of the setting that names the file.
+        countable: whether there is a store that counts quotas of a day; without one, a file with a quota can't be used.
 
     Raises:
         BadFile: if the file can't be used.
     """
 
-    def __init__(self, file: str, setting: str) -> None:
+    def __init__(self, file: str, setting: str, countable: bool = True) -> None:
         self._file = file
+        self._countable = countable
         self._known: dict[bytes, Known] = {}  # by the digest of a key
         self._named: dict[str, Known] = {}  # by a name in a certificate
         # Good keys that came: a digest takes several µs where caches are cold.
@@ -47,6 +49,8 @@ class ApiKeys(WatchedFiles):
         """See `WatchedFiles`."""
         try:
             entries = read_keys(contents[0])
+            for entry in () if self._countable else entries:
+                entry.check_countable(f"'{entry.id}'")
         except ValueError as error:
             raise BadFile(f"{self.setting} ({self._file}) cannot be used: {error}") from None
         self._known = {bytes.fromhex(entry.sha256): known_of(entry) for entry in entries if entry.sha256}

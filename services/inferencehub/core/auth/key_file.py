@@ -3,7 +3,7 @@
     {"keys": [{"id": "ci", "sha256": "…64 hexadecimal digits…", "tenant": "search", "models": ["digits", "v1-*"],
                "actions": ["infer", "describe"], "not_after": "2027-01-31T00:00:00Z",
                "rate": 100, "burst": 200, "concurrency": 50, "rows": 1000, "rows_burst": 5000, "body_bytes": 1000000,
-               "weight": 2}]}
+               "calls_per_day": 100000, "rows_per_day": 1000000, "weight": 2}]}
 
 Only `id` and `sha256` must be there; or `certificate` in place of `sha256`, a name in the certificate of a caller who needs
 no key then. A key is `hub_<id>_<secret>`. The secret has 256 random bits, so its digest needs no

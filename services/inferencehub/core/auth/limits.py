@@ -11,6 +11,7 @@ from inferencehub.core.values.errors import HubError, Kind
 
 Rate = Annotated[float, msgspec.Meta(ge=1e-4, le=1e6)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=10**6)]
+PerDay = Annotated[int, msgspec.Meta(ge=1, le=10**12)]
 Bytes = Annotated[int, msgspec.Meta(ge=1, le=2**40)]
 
 
@@ -24,6 +25,9 @@ class Limits(NamedTuple):
         rows: rows a second.
         rows_burst: rows that may begin at once after a pause, if they are limited.
         body_bytes: bytes of a request's body.
+        calls_per_day: calls of models in a day of UTC.
+        rows_per_day: rows in a day of UTC.
+        daily: whether there is one of these two.
     """
 
     rate: float | None = None
@@ -32,6 +36,9 @@ class Limits(NamedTuple):
     rows: float | None = None
     rows_burst: int = 1
     body_bytes: int | None = None
+    calls_per_day: int | None = None
+    rows_per_day: int | None = None
+    daily: bool = False
 
 
 class LimitReached(HubError):
@@ -59,19 +66,24 @@ class LimitFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     rows: Rate | None = None
     rows_burst: Count | None = None
     body_bytes: Bytes | None = None
+    calls_per_day: PerDay | None = None
+    rows_per_day: PerDay | None = None
 
     def limits(self) -> Limits | None:
         """What may be used; None for no limit."""
-        if self.rate is None and self.concurrency is None and self.rows is None and self.body_bytes is None:
-            return None
-        return Limits(
+        limits = Limits(
             self.rate,
             self.burst or of_a_second(self.rate),
             self.concurrency,
             self.rows,
             self.rows_burst or of_a_second(self.rows),
             self.body_bytes,
+            self.calls_per_day,
+            self.rows_per_day,
+            self.calls_per_day is not None or self.rows_per_day is not None,
         )
+        unset = Limits(burst=limits.burst, rows_burst=limits.rows_burst)
+        return None if limits == unset else limits
 
     def check(self, who: str) -> None:
         """Check that the fields go together.
@@ -82,6 +94,18 @@ class LimitFields(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
         for burst, rate in (("burst", "rate"), ("rows_burst", "rows")):
             if getattr(self, burst) is not None and getattr(self, rate) is None:
                 raise ValueError(f"{who} has a {burst} without {rate}, expected both or none")
+
+    def check_countable(self, who: str) -> None:
+        """Check that there is no quota of a day, where there is no store that counts it for all gateways.
+
+        Raises:
+            ValueError: if there is one; the text says for whom it is.
+        """
+        for name in ("calls_per_day", "rows_per_day"):
+            if getattr(self, name) is not None:
+                raise ValueError(
+                    f"{who} has {name}, which the store of jobs counts for all gateways: expected HUB_JOBS"
+                )
 
 
 def of_a_second(rate: float | None) -> int:

@@ -66,6 +66,7 @@ class LimitsFile(WatchedFiles):
     Args:
         file: see the module's text.
         setting: the name of the setting that names the file.
+        countable: see `ApiKeys`.
 
     Raises:
         BadFile: if the file can't be used.
@@ -75,14 +76,17 @@ class LimitsFile(WatchedFiles):
     models: Named
     addresses: Limits | None
 
-    def __init__(self, file: str, setting: str) -> None:
+    def __init__(self, file: str, setting: str, countable: bool = True) -> None:
         self._file = file
+        self._countable = countable
         super().__init__(setting, {setting: file})
 
     def use(self, contents: tuple[bytes, ...]) -> None:
         """See `WatchedFiles`."""
         try:
             read = read_limits(contents[0])
+            for entry in () if self._countable else read.tenants:
+                entry.check_countable(f"tenant '{entry.tenant}'")
         except ValueError as error:
             raise BadFile(f"{self.setting} ({self._file}) cannot be used: {error}") from None
         self.tenants = Named([(entry.tenant, entry.limits()) for entry in read.tenants])
@@ -108,6 +112,18 @@ def read_limits(text: bytes) -> Contents:
             raise ValueError(
                 f"model '{model.model}' has body_bytes, but a body is read before its model is known"
             )
+        check_not_daily(model, f"model '{model.model}'")
     if read.addresses is not None:
         read.addresses.check("addresses")
+        check_not_daily(read.addresses, "addresses")
     return read
+
+
+def check_not_daily(fields: LimitFields, who: str) -> None:
+    """Check that what has no quotas of a day has none.
+
+    Raises:
+        ValueError: if it has one.
+    """
+    if fields.calls_per_day is not None or fields.rows_per_day is not None:
+        raise ValueError(f"{who} has a quota of a day, which only keys and tenants have")

@@ -1,8 +1,8 @@
 """The stages that limit what a key, a tenant, a model or an address uses, and the one that finds the address.
 
 What is known at the head of a request is checked there: calls of the key, the tenant or the address, and the size of the
-body. Rows, and calls of the model, are checked once these are known. A call that is refused here, or finds no place in the
-lane, takes nothing.
+body. Rows, calls of the model, and quotas of a day are checked once model and rows are known. A call that is refused here,
+or finds no place in the lane, takes nothing.
 """
 
 from __future__ import annotations
@@ -10,15 +10,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from inferencehub.core.auth.authentication import Metadata
+from inferencehub.core.auth.caller import Caller
 from inferencehub.core.auth.limits_file import LimitsFile
 from inferencehub.core.auth.peer import Peer
 from inferencehub.core.auth.proxies import FORWARDED, Network, address_behind, holder_of
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.gateway.calls.exchange import Exchange
+from inferencehub.gateway.calls.limits.lease import Awaited
+from inferencehub.gateway.calls.limits.leases import Leases, Standing
 from inferencehub.gateway.calls.limits.meters import Metered, Meters, fewest_bytes
 from inferencehub.gateway.calls.limits.peers import Peers
 from inferencehub.gateway.calls.stages import Stage
+
+LARGE = (
+    2**16
+)  # bytes of a body that is not read if a quota is used up; a page that is no call has a smaller one
 
 
 class BehindProxies(Stage):
@@ -50,12 +57,15 @@ class CallLimits(Stage):
     Args:
         peers: counts the gateways.
         file: the limits that are not those of one key; None where there are none.
+
+    `leases` is what may be used of quotas of a day; None where no store counts them.
     """
 
     def __init__(self, peers: Peers, file: LimitsFile | None) -> None:
         self._peers = peers
         self._file = file
         self._meters = Meters()
+        self.leases: Leases | None = None
 
     def check(self, exchange: Exchange, metadata: Metadata) -> None:
         """See `Stage`. Counts the call until `exchange.end` is called, and sets `exchange.most_bytes`.
@@ -67,7 +77,20 @@ class CallLimits(Stage):
         caller, file = exchange.caller, self._file
         if caller.limits is None and file is None:
             return
-        metered = []
+        metered = self.of_caller(caller)
+        if file is not None and file.addresses is not None and not caller.id:
+            holder = holder_of(exchange.peer.address)
+            meter = self._meters.of("address", holder)
+            metered.append(Metered("address", f"address {holder}", file.addresses, meter))
+        if metered:
+            self._limit_body(exchange, metered, metadata)
+            if self.leases is not None and int(metadata.get(b"content-length", b"0")) > LARGE:
+                self.leases.check(metered)
+            self._begin(exchange, metered)
+
+    def of_caller(self, caller: Caller) -> list[Metered]:
+        """The limits of a caller's key and tenant, with what is used of them."""
+        metered, file = [], self._file
         if caller.limits is not None:
             metered.append(Metered("key", caller.who, caller.limits, self._meters.of("key", caller.id)))
         if file is not None and caller.id:
@@ -75,19 +98,14 @@ class CallLimits(Stage):
             if limits is not None:
                 who = f"tenant '{caller.tenant}'" if caller.tenant else caller.who
                 metered.append(Metered("tenant", who, limits, self._meters.of("tenant", who)))
-        if file is not None and file.addresses is not None and not caller.id:
-            holder = holder_of(exchange.peer.address)
-            meter = self._meters.of("address", holder)
-            metered.append(Metered("address", f"address {holder}", file.addresses, meter))
-        if metered:
-            self._limit_body(exchange, metered, metadata)
-            self._begin(exchange, metered)
+        return metered
 
     def admit(self, exchange: Exchange, request: InferRequest, rows: int) -> None:
         """See `Stage`. Takes the rows, and counts the call of the model.
 
         Raises:
             LimitReached: if there are too many rows, or calls of the model.
+            HubError: as `Leases.take`, and `Awaited`; then nothing is taken.
         """
         file, gateways = self._file, self._peers.count
         of_model = None if file is None else file.models.of(exchange.model)
@@ -99,6 +117,11 @@ class CallLimits(Stage):
             added.append(Metered("model", f"model '{exchange.model}'", of_model, meter))
         for one in (*exchange.metered, *added):
             one.check_rows(gateways)
+        if (leases := self.leases) is not None:
+            for one in exchange.metered:
+                if one.limits.daily:
+                    exchange.granted = leases.take(exchange.metered, 1, rows)
+                    break
         self._begin(exchange, added)
         exchange.metered_rows = rows
         for one in exchange.metered:
@@ -136,6 +159,23 @@ class CallLimits(Stage):
         self._begin(exchange, added)
         for one, count in taken:
             one.take_rows(count)
+
+    async def take_quotas(self, exchange: Exchange, items: int, rows: int) -> None:
+        """Take the items and rows of a batch from quotas of a day, once these are known: each item is a call.
+
+        Raises:
+            HubError: as `Leases.take`.
+        """
+        while self.leases is not None:
+            try:
+                exchange.granted = self.leases.take(exchange.metered, items, rows)
+                return
+            except Awaited as awaited:
+                await awaited.then(exchange.deadline, None)
+
+    async def quotas_of(self, caller: Caller) -> list[Standing]:
+        """How the quotas of a caller's key and tenant stand today."""
+        return [] if self.leases is None else await self.leases.seen(self.of_caller(caller))
 
     def _begin(self, exchange: Exchange, metered: Sequence[Metered]) -> None:
         for one in metered:

@@ -11,6 +11,7 @@ from typing import Any
 from inferencehub.core.auth.caller import ANYONE, Action
 from inferencehub.core.auth.peer import NOBODY
 from inferencehub.core.lane.job import Job
+from inferencehub.gateway.calls.limits.leases import Grant
 from inferencehub.gateway.calls.limits.meters import Metered
 from inferencehub.gateway.routing.model_lane import ModelLane
 
@@ -26,7 +27,7 @@ class Exchange:
     label, so it is "" or a name that a pod has listed. `patience` is how many
     passes of the event loop the call waits for others to merge with (see `Lane.accept`). `kind` says how the call ended:
     "ok", or the label of an error. `action` is what the call does, None for what everybody may do, `caller` is who makes
-    it, and `metered` are the limits that count it. `peer` is the other end of its connection. `most_bytes` is the largest body
+    it, `metered` are the limits that count it, and `granted` is what it has taken of quotas. `peer` is the other end of its connection. `most_bytes` is the largest body
     that the caller may send, None for that of everybody. `deferred` keeps a call that has been admitted in place of running
     it; it gets the version that the caller names, and the rows. `losses` is None, or the number of pods that were lost with
     it before, if its caller counts them (see `Job.counted`). `tell` is called with how far its run is, from 0 to 1, if
@@ -38,6 +39,7 @@ class Exchange:
         "caller",
         "deadline",
         "deferred",
+        "granted",
         "id",
         "job",
         "kind",
@@ -65,6 +67,7 @@ class Exchange:
         self.peer = NOBODY
         self.metered: tuple[Metered, ...] = ()
         self.metered_rows = 0  # that they have counted
+        self.granted: tuple[Grant, ...] = ()
         self.most_bytes: int | None = None
         self.deferred: Callable[[str, int], None] | None = None
         self.started = monotonic()
@@ -91,6 +94,13 @@ class Exchange:
         """The call is refused: give back what its limits have counted, but that it still runs."""
         for one in self.metered:
             one.give_back(self.metered_rows)
+        self.give_back_quotas()
+
+    def give_back_quotas(self) -> None:
+        """Give back what the call has taken of quotas of a day."""
+        granted, self.granted = self.granted, ()
+        for grant in granted:
+            grant.give_back()
 
     def end(self) -> None:
         """The call is answered, or its caller has left: its limits count it no longer."""

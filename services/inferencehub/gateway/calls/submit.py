@@ -22,18 +22,16 @@ from inferencehub.core.process.settings import TierSettings
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.parameters import split_parameters
 from inferencehub.core.values.requests import InferRequest, Parameter
-from inferencehub.core.values.signature import ModelInfo
 from inferencehub.gateway.calls.exchange import Exchange
+from inferencehub.gateway.calls.limits.lease import Awaited
 from inferencehub.gateway.calls.stages import Stage
 from inferencehub.gateway.routing.model_lane import ModelLane
-from inferencehub.gateway.routing.table import RoutingTable, best_first, first_fit, fit
+from inferencehub.gateway.routing.table import Make, Ready, RoutingTable, best_first, fit, made_for
 from inferencehub.gateway.routing.unknown_models import UnknownModels
 
 logger = logging.getLogger(__name__)
 
 MANY_FEATURES = 2**16  # packing more takes some ms, so a thread does it
-Ready = tuple[InferRequest, list[ModelLane]]
-Make = Callable[[ModelInfo], InferRequest]
 Put = Callable[[Exchange, InferRequest, list[ModelLane], Sink], None]
 
 
@@ -77,7 +75,7 @@ class Calls:
         lanes = self.table.known(request.model, request.version)
         if lanes:
             self._put(exchange, request, lanes, sink)
-        elif not self._deferred(exchange, request.model, request.version):
+        elif not self._deferred(exchange, request.model, request.version, sink):
             work = self._when_known(exchange, request.model, request.version, lambda info: request)
             self._later(exchange, sink, self._put, work)
 
@@ -101,7 +99,7 @@ class Calls:
         lanes = self.table.known(model, version)
         if lanes and not beside:
             self._put_made(exchange, *made_for(best_first(lanes), make), sink)
-        elif lanes or not self._deferred(exchange, model, version):
+        elif lanes or not self._deferred(exchange, model, version, sink):
             work = self._when_known(exchange, model, version, make, beside)
             self._later(exchange, sink, self._put_made, work)
 
@@ -133,7 +131,7 @@ class Calls:
             else:
                 make = partial(predict_request, version="", features=features, text=text)
                 self._put_predict(exchange, *made_for(best_first(lanes), make), sink)
-        elif lanes or not self._deferred(exchange, model, ""):
+        elif lanes or not self._deferred(exchange, model, "", sink):
             work = self._when_packed(exchange, model, features, text)
             self._later(exchange, sink, self._put_predict, work)
 
@@ -141,7 +139,7 @@ class Calls:
         for named in self._names:
             named(exchange, model, by_caller)
 
-    def _deferred(self, exchange: Exchange, model: str, version: str) -> bool:
+    def _deferred(self, exchange: Exchange, model: str, version: str, sink: Sink) -> bool:
         """Whether a call is a job of a pool that sleeps, which nobody waits for: it is checked when it runs.
 
         A version that is named may not be there, and then the job would wait for ever: such a call waits for the pool.
@@ -152,10 +150,20 @@ class Calls:
         if exchange.deferred is None or version or not self.table.asleep(model):
             return False
         exchange.model = model
-        for admit in self._admits:
-            admit(exchange, InferRequest(model, version, ()), 1)
-        exchange.deferred(version, 1)
+        self._put_deferred(exchange, InferRequest(model, version, ()), [], sink)
         return True
+
+    def _put_deferred(
+        self, exchange: Exchange, request: InferRequest, lanes: list[ModelLane], sink: Sink
+    ) -> None:
+        assert exchange.deferred is not None
+        try:
+            for admit in self._admits:
+                admit(exchange, request, 1)
+        except Awaited as awaited:
+            self._later(exchange, sink, self._put_deferred, awaited.then(exchange.deadline, (request, lanes)))
+            return
+        exchange.deferred(request.version, 1)
 
     def _set_deadline(self, exchange: Exchange, timeout: Parameter | None) -> None:
         if timeout is None and exchange.limit_s is None:
@@ -205,6 +213,8 @@ class Calls:
                 job.to_background()
             exchange.job = job
             lane.accept(job, sink, exchange.patience)
+        except Awaited as awaited:
+            self._later(exchange, sink, self._put, awaited.then(exchange.deadline, (request, [lane])))
         except HubError:
             lane.observer.failed(request.version, 1, monotonic() - exchange.started)
             if exchange.metered:
@@ -265,18 +275,6 @@ class Calls:
         exchange.model = lanes[0].info.name
         make = partial(predict_request, version="", features=features, text=text)
         return await asyncio.to_thread(made_for, best_first(lanes), make)
-
-
-def made_for(lanes: list[ModelLane], make: Make) -> Ready:
-    """The request for the first of these lanes that it fits, and this lane.
-
-    Raises:
-        HubError: as `first_fit`.
-    """
-    if len(lanes) == 1:  # it is checked when it enters the lane
-        return make(lanes[0].info), lanes
-    lane, request, _ = first_fit(lanes, make)
-    return request, [lane]
 
 
 def as_hub_error(exchange: Exchange, error: Exception) -> HubError:

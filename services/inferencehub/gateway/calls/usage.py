@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily
 from inferencehub.core.auth.caller import Caller
 from inferencehub.core.auth.key_file import OTHER
 from inferencehub.core.values.errors import Kind
+from inferencehub.gateway.calls.call_limits import CallLimits
 from inferencehub.gateway.calls.exchange import Exchange
 
 MOST_DAYS = 31  # kept, with today
@@ -50,6 +51,7 @@ class Usage:
         self._totals: dict[tuple[str, str], Used] = {}
         self._rest = Used()
         self._today: dict[tuple[str, str], tuple[Used, Used]] = {}  # what to add to
+        self.limits: CallLimits | None = None  # what callers may use
         self._ends = 0.0  # when the day is over, in Unix time
 
     def ended(self, exchange: Exchange, now: float) -> None:
@@ -108,6 +110,11 @@ class Usage:
             for name, used in sorted(tenants.get(caller.tenant, {}).items())
             if caller.tenant or name == own
         ]
+
+    async def quotas_of(self, caller: Caller) -> list[dict[str, str | int | None]]:
+        """How the caller's quotas stand today, over all gateways; see `Standing`."""
+        standing = [] if self.limits is None else await self.limits.quotas_of(caller)
+        return [one._asdict() for one in standing]
 
     def collect(self) -> Iterator[CounterMetricFamily]:
         """The metrics, since the process began."""

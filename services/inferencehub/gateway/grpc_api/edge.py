@@ -40,6 +40,7 @@ OK_STATUS, OK = 200, "OK"
 # gRPC delivers one call in about five passes of the event loop, even if many have arrived. A pass in which nothing comes
 # takes some µs, and a batch that is small costs its pod far more.
 PATIENCE = 40
+LONGEST_PUSHBACK_S = 100
 RETRIED = (Kind.BUSY, Kind.NOT_READY)
 
 # What a method does with a request's message, or with its bytes where it reads them itself. Its answer may be serialized.
@@ -214,7 +215,9 @@ class Edge:
         if job is not None and job.served_by:
             trailers.append(("x-served-by", job.served_by))
         if error is not None and error.kind in RETRIED and not exchange.trailers:  # a job has failed for good
-            trailers.append(("grpc-retry-pushback-ms", str(1000 * error.retry_after)))
+            # A client would wait for it as long as its deadline lets it; -1 says that it is not to try again by itself.
+            pushback_ms = 1000 * error.retry_after if error.retry_after <= LONGEST_PUSHBACK_S else -1
+            trailers.append(("grpc-retry-pushback-ms", str(pushback_ms)))
         return tuple(trailers)
 
     def close(self, exchange: Exchange, method: str, error: HubError | None) -> None:

@@ -94,12 +94,13 @@ class Metadata:
         )
 
     async def used(self, request: Request) -> Response:
-        """GET /v2/usage: what the caller's tenant has used of this gateway, by day and key.
+        """GET /v2/usage: what the caller's tenant has used of this gateway, by day and key, and how its quotas stand.
 
         Nothing is counted where nobody is asked who they are.
         """
         caller = caller_of(request)
-        return json({"tenant": caller.tenant, "usage": self.usage.of(caller)})
+        quotas = await self.usage.quotas_of(caller)
+        return json({"tenant": caller.tenant, "usage": self.usage.of(caller), "quotas": quotas})
 
     async def openapi(self, request: Request) -> Response:
         """GET /openapi.json."""

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.gateway.calls.limits.quotas import Quotas
 from inferencehub.gateway.jobs.batch import Batches
 from inferencehub.gateway.jobs.files import Files
 from inferencehub.gateway.jobs.record import Claim, JobRecord, NewJob, Place, Result, State
@@ -48,6 +49,10 @@ class Store(Protocol):
     @property
     def files(self) -> Files:
         """The files in it."""
+
+    @property
+    def quotas(self) -> Quotas:
+        """The quotas of callers, which it counts for all gateways."""
 
     @property
     def webhooks(self) -> Outbox:

@@ -25,6 +25,8 @@ from inferencehub.gateway.routing.contract import contract
 from inferencehub.gateway.routing.fleet import Fleet
 from inferencehub.gateway.routing.model_lane import NO_POD, LaneObserver, ModelLane
 
+Ready = tuple[InferRequest, list[ModelLane]]  # a request, and the lanes that it may go to
+Make = Callable[[ModelInfo], InferRequest]
 ASLEEP = "its pool sleeps and has no pod, a request for the model wakes it"
 FORGET_S = 300.0  # how long the table remembers a model that no pod lists any more
 
@@ -211,3 +213,15 @@ def first_fit(
         raise refusal
     finally:
         del refusal  # its traceback has this frame: a cycle that would keep the request
+
+
+def made_for(lanes: list[ModelLane], make: Make) -> Ready:
+    """The request for the first of these lanes that it fits, and this lane.
+
+    Raises:
+        HubError: as `first_fit`.
+    """
+    if len(lanes) == 1:  # it is checked when it enters the lane
+        return make(lanes[0].info), lanes
+    lane, request, _ = first_fit(lanes, make)
+    return request, [lane]

@@ -1,1 +1,1 @@
-"""What limits count: meters, and how many gateways share a limit; `calls` imports it."""
+"""What limits count: meters, how many gateways share a limit, and leases of quotas; `calls` imports it, and `jobs` its `quotas`."""

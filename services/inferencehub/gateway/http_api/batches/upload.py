@@ -99,16 +99,20 @@ class Uploads:
             return same
         try:
             waiting = batch if wait_s is None else msgspec.structs.replace(batch, keep_s=wait_s)
-            rows = await self._keep(exchange, waiting, lines, fields)
+            rows, items = await self._keep(exchange, waiting, lines, fields)
             if self._limits is not None:
                 self._limits.take_rows(exchange, rows)
+                await self._limits.take_quotas(exchange, items, rows.total())
             models = sorted(rows)
             only = models[0] if len(models) == 1 else ""
             record = await self.jobs.store.batches.seal(msgspec.structs.replace(batch, model=only), models)
         except BaseException:
             self._abandon(batch.id)
+            exchange.give_back_quotas()
             raise
-        if record.id == batch.id:
+        if record.id != batch.id:
+            exchange.give_back_quotas()
+        else:
             with suppress(HubError):  # the sweep of the store goes on
                 await self.jobs.do_all(batch.id)
                 record = await self.jobs.store.job(batch.owner, batch.id)
@@ -117,10 +121,10 @@ class Uploads:
 
     async def _keep(
         self, exchange: Exchange, batch: NewJob, lines: Sequence[Line], fields: dict[bytes, bytes]
-    ) -> Counter[str]:
-        """Check and keep all items; the rows of those that are to run, by model."""
+    ) -> tuple[Counter[str], int]:
+        """Check and keep all items; of those that are to run the rows, by model, and how many they are."""
         rows: Counter[str] = Counter()
-        number = 1
+        number, to_run = 1, 0
         for part in parts(lines):
             size = sum(len(line.body) for line in part)
             self._budget.take(size)
@@ -136,8 +140,9 @@ class Uploads:
             for one in found:
                 if one.refusal is None:
                     rows[one.model] += one.rows
+                    to_run += 1
             number += len(part)
-        return rows
+        return rows, to_run
 
     async def _check(
         self, exchange: Exchange, batch: str, number: int, part: Sequence[Line], fields: dict[bytes, bytes]

@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from inferencehub.core.process.logs import AccessLog
+from inferencehub.gateway.calls.call_limits import CallLimits
+from inferencehub.gateway.calls.limits.leases import Leases
 from inferencehub.gateway.calls.submit import Calls
 from inferencehub.gateway.http_api.call import Endpoint
 from inferencehub.gateway.http_api.jobs.deferral import Deferral
@@ -36,7 +38,8 @@ class JobFront:
 
     Args:
         settings: where jobs are kept.
-        calls: the calls of other fronts: jobs enter the same lanes, and have been asked who they are before.
+        calls: the calls of other fronts: jobs enter the same lanes, and have been asked who they are before. Their limits
+            count quotas of a day in the store.
         demand: is told what waits.
         metrics: where attempts are counted.
         access: where their lines go.
@@ -65,6 +68,10 @@ class JobFront:
             JobRuns(endpoints(self.calls), metrics.jobs, access, held, self.threads, most_bytes)
         )
         store = store_of(settings)
+        self.leases = Leases(store.quotas, settings.quotas_fail_open)
+        for stage in calls.stages:
+            if isinstance(stage, CallLimits):
+                stage.leases = self.leases
         backlog = Backlog(settings.jobs_drain_s)
         worker = Worker(store, calls.table, self.fronts, backlog)
         demand.backlog = lambda: backlog.slots(worker.waiting)
@@ -91,6 +98,7 @@ class JobFront:
             BadFile: if it can't be used.
         """
         await self.jobs.start()
+        self.leases.start()
         if self.sender is not None:
             self.sender.start()
 
@@ -100,7 +108,8 @@ class JobFront:
         await asyncio.gather(self.jobs.stop(grace_s), *sending)
 
     async def close(self) -> None:
-        """Close the store: nobody asks any more."""
+        """Give quotas back, and close the store: nobody asks any more."""
+        await self.leases.stop()
         await self.jobs.store.stop()
         self.threads.shutdown(wait=False, cancel_futures=True)
 

@@ -177,9 +177,12 @@ SCHEMAS: dict[str, Json] = {
         reason=text("why it does not serve, or how many of several pods serve it"))),
     "Server": record("name version extensions", name=text("inferencehub"), version=text("its version"),
                      extensions=listed({"type": "string"})),
-    "Usage": record("tenant usage", tenant=text("empty: the figures are those of the key alone"), usage=listed(record(
+    "Usage": record("tenant usage quotas", tenant=text("empty: the figures are those of the key alone"), usage=listed(record(
         "day caller calls rows compute_ms bytes", day=text("in UTC, such as 2026-11-29"), caller=text("the id of a key; other for tokens"),
-        calls=WHOLE, rows=WHOLE, compute_ms={"type": "number"}, bytes=WHOLE))),
+        calls=WHOLE, rows=WHOLE, compute_ms={"type": "number"}, bytes=WHOLE)),
+        quotas=listed(record("of unit quota used begins_anew", of={"type": "string", "enum": ["key", "tenant"]},
+        unit={"type": "string", "enum": ["calls", "rows"]}, quota=WHOLE, begins_anew=text("when the day ends, such as 2026-11-30T00:00:00Z"),
+        used={"type": ["integer", "null"], "description": "over all gateways; null while the store can't be asked"}))),
     "Job": JOB,
     "JobItems": JOB_ITEMS,
     "Batch": listed(

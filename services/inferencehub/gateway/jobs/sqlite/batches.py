@@ -15,10 +15,10 @@ from inferencehub.gateway.jobs.batch import (
     items_of,
     not_open,
 )
+from inferencehub.gateway.jobs.database import Database
 from inferencehub.gateway.jobs.packing import packed_items
 from inferencehub.gateway.jobs.record import JobRecord, NewJob, Result, State
 from inferencehub.gateway.jobs.sqlite import counts, ends, telling, turns, webhooks
-from inferencehub.gateway.jobs.sqlite.database import Database
 from inferencehub.gateway.jobs.sqlite.tables import RECORD, record_of
 from inferencehub.gateway.jobs.store import CANCELLED, gone, key_reused
 

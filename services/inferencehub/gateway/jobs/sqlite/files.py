@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 
+from inferencehub.gateway.jobs.database import Database
 from inferencehub.gateway.jobs.files import MOST_FILES, StoredFile, no_file, no_room, unpacked_file
 from inferencehub.gateway.jobs.packing import packed
-from inferencehub.gateway.jobs.sqlite.database import Database
 
 KNOWN = "id, name, size, created, expires"
 

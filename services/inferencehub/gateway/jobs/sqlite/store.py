@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from inferencehub.gateway.jobs.batch import is_batch
+from inferencehub.gateway.jobs.database import Database
 from inferencehub.gateway.jobs.files import MOST_BYTES
 from inferencehub.gateway.jobs.packing import (
     fitting,
@@ -20,8 +21,8 @@ from inferencehub.gateway.jobs.record import Claim, JobRecord, NewJob, Place, Re
 from inferencehub.gateway.jobs.sqlite import counts, ends, telling, turns, webhooks
 from inferencehub.gateway.jobs.sqlite.batches import SqliteBatches, same_as
 from inferencehub.gateway.jobs.sqlite.counts import record
-from inferencehub.gateway.jobs.sqlite.database import Database
 from inferencehub.gateway.jobs.sqlite.files import SqliteFiles
+from inferencehub.gateway.jobs.sqlite.quotas import QUOTAS, SqliteQuotas
 from inferencehub.gateway.jobs.sqlite.tables import CHANGES, RECORD, SCHEMA, record_of
 from inferencehub.gateway.jobs.sqlite.turns import Queue
 from inferencehub.gateway.jobs.store import (
@@ -48,8 +49,9 @@ class SqliteStore:
 
     def __init__(self, file: str, most: int, files_bytes: int = MOST_BYTES) -> None:
         self._queue = Queue(most)
-        self._database = Database(file, SCHEMA, CHANGES)
+        self._database = Database(file, f"{SCHEMA};{QUOTAS}", CHANGES)
         self.batches = SqliteBatches(self._database, self._queue)
+        self.quotas = SqliteQuotas(self._database)
         self.webhooks = webhooks.SqliteWebhooks(self._database)
         self.files = SqliteFiles(self._database, files_bytes)
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import msgspec
 from msgspec.structs import replace
 
+from inferencehub.gateway.jobs.database import Database
 from inferencehub.gateway.jobs.record import JobRecord, Webhook
-from inferencehub.gateway.jobs.sqlite.database import Database
 from inferencehub.gateway.jobs.sqlite.tables import RECORD, record_of, with_items
 from inferencehub.gateway.jobs.webhooks.outbox import LONGEST_S
 

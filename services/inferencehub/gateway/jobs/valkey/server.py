@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 PARTS = [
     files("inferencehub.gateway.jobs.valkey").joinpath(part).read_bytes()
-    for part in ("jobs.lua", "files.lua", "batches.lua")
+    for part in ("jobs.lua", "files.lua", "quotas.lua", "batches.lua")
 ]
 SCRIPT = b"\n".join(PARTS)
 SHA = sha1(SCRIPT, usedforsecurity=False).hexdigest()

@@ -32,6 +32,7 @@ from inferencehub.gateway.jobs.store import (
 )
 from inferencehub.gateway.jobs.valkey.batches import ValkeyBatches, check_said
 from inferencehub.gateway.jobs.valkey.files import ValkeyFiles
+from inferencehub.gateway.jobs.valkey.quotas import ValkeyQuotas
 from inferencehub.gateway.jobs.valkey.rows import claim_of, fields_of, name, new_record, record_of, there
 from inferencehub.gateway.jobs.valkey.server import UNKNOWN, Server
 from inferencehub.gateway.jobs.valkey.webhooks import ValkeyWebhooks
@@ -63,6 +64,7 @@ class ValkeyStore:
         self._most = most
         self._server = Server(url, prefix, authorities)
         self.batches = ValkeyBatches(self._server, most)
+        self.quotas = ValkeyQuotas(self._server)
         self.webhooks = ValkeyWebhooks(self._server)
         self.files = ValkeyFiles(self._server, files_bytes)
         self._unsure: list[str] = []  # claims that got no answer
