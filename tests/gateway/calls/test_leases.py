@@ -147,8 +147,8 @@ async def test_what_no_call_fits_into_stays_at_the_store(quotas: Asked) -> None:
     one, other = Leases(quotas, False, Clock()), Leases(quotas, False, Clock())
     metered = key(100, rows=10)
     await taken(one, metered, rows=4)
-    assert await refused(one, metered, rows=7) is Kind.BUSY
-    await taken(other, metered, rows=6)
+    assert await refused(other, metered, rows=7) is Kind.BUSY, "which asks, and gets nothing"
+    await taken(one, metered, rows=6)
 
 
 async def test_a_day_begins_with_the_whole_quota(quotas: Asked) -> None:
@@ -216,6 +216,16 @@ async def test_what_is_not_used_goes_back(quotas: Asked) -> None:
     await taken(leases, metered)
     await leases.stop()
     assert await quotas.used("key 'a':calls", DAY) == 2
+
+
+async def test_a_lease_that_is_forgotten_begins_with_no_answer_of_before(quotas: Asked) -> None:
+    leases, metered = Leases(quotas, False, Clock(), idle_s=0.02), key(3)
+    leases.start()
+    for _ in range(3):
+        await taken(leases, metered)
+        await eventually(lambda: not leases._leases)
+    assert await refused(leases, metered) is Kind.BUSY
+    await leases.stop()
 
 
 @pytest.mark.long

@@ -128,9 +128,9 @@ class Lease:
         self.least = min(self.least, count) or count
 
     @property
-    def is_low(self) -> bool:
-        """Whether to ask for more before there is none."""
-        return self.left < self.low and not self.asking and monotonic() >= self._down_until
+    def may_ask(self) -> bool:
+        """Whether the store may be asked: it is not being asked, and has not just failed to answer."""
+        return not self.asking and monotonic() >= self._down_until
 
     def give_back(self, day: int, count: int) -> None:
         """What was granted on this day was not used."""

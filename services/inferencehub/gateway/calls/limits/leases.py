@@ -72,7 +72,7 @@ class Leases:
         self._clock = clock
         self._idle_s = idle_s
         self._holder, self._numbers = token_hex(6), count(1)
-        self._leases: dict[Quota, Lease] = {}
+        self._leases: dict[tuple[str, str, str], Lease] = {}  # by what `Quota` has
         self._asks: set[asyncio.Task[None]] = set()
         self._tidying: asyncio.Task[None] | None = None
         self._down = False
@@ -116,7 +116,7 @@ class Leases:
                 raise
         for lease, _, amount in wanted:
             lease.take(amount)
-            if lease.is_low:
+            if lease.left < lease.low and lease.may_ask:
                 self._ask(lease)
         return tuple(wanted)
 
@@ -142,12 +142,12 @@ class Leases:
         return wanted
 
     def _lease(self, one: Metered, unit: str, most: int, day: int) -> Lease:
-        quota = Quota(one.kind, one.who, unit)
-        lease = self._leases.get(quota)
+        key = (one.kind, one.who, unit)
+        lease = self._leases.get(key)
         if lease is None:
             if len(self._leases) >= MOST_LEASES:
                 self._make_room()
-            lease = self._leases[quota] = Lease(quota, self._fails_open)
+            lease = self._leases[key] = Lease(Quota(*key), self._fails_open)
         if lease.day != day:
             lease.begin(day)
         lease.most = most
@@ -155,8 +155,8 @@ class Leases:
 
     def _make_room(self) -> None:
         oldest = list(islice(self._leases.items(), LOOKED_AT))
-        quota, lease = next((one for one in oldest if not one[1].asking), oldest[0])
-        del self._leases[quota]
+        key, lease = next((one for one in oldest if not one[1].asking), oldest[0])
+        del self._leases[key]
         self._ask(lease, back=True)
 
     def _ask(self, lease: Lease, back: bool = False) -> None:
@@ -187,14 +187,14 @@ class Leases:
         while True:
             await asyncio.sleep(self._idle_s)
             today = int(self._clock()) // DAY_S
-            for quota, lease in list(self._leases.items()):
+            for key, lease in list(self._leases.items()):
                 moved, lease.moved = lease.moved, False
                 if lease.asking or (moved and lease.day == today):
                     continue
                 if lease.day == today and (lease.left or lease.owed or lease.unsure is not None):
                     self._ask(lease, back=True)
                 else:
-                    del self._leases[quota]
+                    del self._leases[key]
 
     async def seen(self, metered: Sequence[Metered]) -> list[Standing]:
         """How quotas stand; what other gateways have leased counts as used.
