@@ -50,7 +50,7 @@ def decoded(text: str | bytes) -> object:
 
 
 def test_settings_are_those_of_the_code_with_their_tiers_and_defaults() -> None:
-    row = r"^\| `((?:HUB_|PORT|GRPC_SERVER_URL)\w*)` \| (\w+) \| ([^|]*) \|"
+    row = r"^\| `((?:HUB_|OTEL_|PORT|GRPC_SERVER_URL)\w*)` \| (\w+) \| ([^|]*) \|"
     rows = {name: rest for name, *rest in re.findall(row, page("docs/settings.md"), re.MULTILINE)}
     fields = {tier: dict(variables(cls)) for tier, cls in TIERS.items()}
     assert rows.keys() == set().union(*fields.values())

@@ -9,7 +9,9 @@ from urllib.parse import urlsplit
 from inferencehub.core.auth.jwt.claims import read_claims
 from inferencehub.core.auth.jwt.rules import ALGORITHMS, TokenRules
 from inferencehub.core.auth.proxies import networks
-from inferencehub.core.process.settings import SettingError, TierSettings, setting
+from inferencehub.core.http1.limits import Limits, allowed_connections
+from inferencehub.core.process.settings import SettingError, setting
+from inferencehub.core.traces.settings import TraceSettings
 
 if TYPE_CHECKING:
     from inferencehub.core.auth.jwt.tokens import Tokens
@@ -18,7 +20,7 @@ HERE = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True, slots=True)
-class CallerSettings(TierSettings):
+class CallerSettings(TraceSettings):
     """See the module's text."""
 
     jwt_keys: str = setting(
@@ -59,6 +61,35 @@ class CallerSettings(TierSettings):
         "host name with an address for each gateway; each grants its share of a limit; without it, each grants the "
         "whole",
     )
+
+    header_timeout_s: float = setting(
+        10.0, "seconds in which a request's head must arrive", least=0.1, most=600
+    )
+    body_timeout_s: float = setting(
+        30.0, "seconds in which a request's body must arrive", least=0.1, most=3600
+    )
+    keep_alive_s: float = setting(
+        75.0,
+        "seconds that an idle connection stays open; must be longer than the load balancer in front keeps it",
+        least=1,
+        most=3600,
+    )
+    max_connections: int = setting(
+        0,
+        "connections that may be open at a time over HTTP, and a quarter as many over gRPC; 0 for as many as the "
+        "process's limit of open files allows",
+        least=0,
+        most=1_000_000,
+    )
+
+    def connection_limits(self) -> Limits:
+        """The time and the number of connections that callers may use."""
+        return Limits(
+            header_timeout_s=self.header_timeout_s,
+            body_timeout_s=self.body_timeout_s,
+            keep_alive_s=self.keep_alive_s,
+            max_connections=self.max_connections or allowed_connections(),
+        )
 
     def check_callers(self) -> None:
         """Check that these settings go together.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter as Counts
 from itertools import product
 
 from prometheus_client import Counter, Gauge
@@ -14,7 +15,14 @@ from inferencehub.core.lane.batch import Batch, Outcome, Reason
 from inferencehub.core.lane.slot import Ran
 from inferencehub.core.process.histogram import Histogram, Observations
 from inferencehub.core.process.logs import AccessLog
-from inferencehub.core.process.metrics import ROWS, SECONDS, AccessLines, Traffic, new_registry
+from inferencehub.core.process.metrics import (
+    ROWS,
+    SECONDS,
+    AccessLines,
+    TracedCalls,
+    Traffic,
+    new_registry,
+)
 from inferencehub.core.values.statistics import Statistics
 
 PREFIX = "inferencehub_gateway"
@@ -80,6 +88,8 @@ class Metrics:
         self.grpc = FrontMetrics("grpc", self.requests, self.several, in_flight)
         self.jobs = FrontMetrics("job", self.requests, self.several, in_flight)
         registry.register(AccessLines(PREFIX, access))
+        self.traced: Counts[str] = Counts()
+        registry.register(TracedCalls(PREFIX, self.traced))
         self.statistics = Statistics()
 
     @property

@@ -25,7 +25,7 @@ from inferencehub.core.grpc_server.reflection import reflection_handlers
 from inferencehub.core.grpc_server.server import GrpcServer
 from inferencehub.core.grpc_server.streams.infer_streams import InferStreams
 from inferencehub.core.http1.asgi import AsgiHandler
-from inferencehub.core.http1.limits import Limits, allowed_connections
+from inferencehub.core.http1.limits import Limits
 from inferencehub.core.http1.server import HttpServer
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.oip.admin.log_settings import LogSettings
@@ -38,6 +38,7 @@ from inferencehub.gateway.calls.call_limits import BehindProxies, CallLimits
 from inferencehub.gateway.calls.limits.peers import Peers
 from inferencehub.gateway.calls.stages import LoadShedding, Memory, Stage
 from inferencehub.gateway.calls.submit import Calls
+from inferencehub.gateway.calls.traces.tracing import Tracing
 from inferencehub.gateway.calls.usage import Usage
 from inferencehub.gateway.grpc_api.edge import Edge as GrpcEdge
 from inferencehub.gateway.grpc_api.infer import Infer
@@ -49,7 +50,7 @@ from inferencehub.gateway.http_api.edge import Edge
 from inferencehub.gateway.http_api.jobs.pages import absent as no_jobs
 from inferencehub.gateway.http_api.metadata import Metadata
 from inferencehub.gateway.http_api.page import pages_with_errors
-from inferencehub.gateway.http_api.routes import endpoints, pages
+from inferencehub.gateway.http_api.routes import endpoints, pages, route_finder
 from inferencehub.gateway.http_api.v1.models import ModelPagesV1
 from inferencehub.gateway.http_api.v2.models import ModelPages
 from inferencehub.gateway.http_api.v2.settings import SettingPages, absent
@@ -97,6 +98,7 @@ class Gateway:
         self.started = False
         self.draining = False
         self.metrics = Metrics(access)
+        self.tracing = Tracing(settings, self.metrics.traced)
         self.bytes_held = ByteBudget(settings.queue_bytes)
         ops_certificate = settings.ops_certificate()
         self.fleet = Fleet(settings, ops_certificate)
@@ -116,7 +118,7 @@ class Gateway:
         self.metrics.registry.register(
             Reloads("inferencehub_gateway", *self.watched, self.fleet.certificate, ops_certificate)
         )
-        limits = self._limits()
+        limits = settings.connection_limits()
         self.http = HttpServer(self.edge, settings.port, limits, self.bytes_held, self.certificate)
         self.grpc = self._make_grpc(limits)
         self.metrics.watch(self.http, self.grpc.server.callers, self.grpc.streams)
@@ -142,6 +144,7 @@ class Gateway:
             self.usage.limits = CallLimits(self.peers, self.limits)
             stages.append(self.usage.limits)
         calls = self.calls = Calls(self.table, self.unknown, settings, stages)
+        calls.traces = self.tracing.traces
         metadata = Metadata(self.fleet, self.table, self.not_ready, self.usage)
         log_settings = SettingPages(self.logs, self.queries)
         self.jobs = self._make_jobs() if settings.jobs else None
@@ -205,16 +208,6 @@ class Gateway:
             served += reflection_handlers(SERVICES)
         return GrpcPort(server, edge, served, streams, self.serves, lambda: self.table.changed)
 
-    def _limits(self) -> Limits:
-        """The time and the number of connections that callers may use."""
-        settings = self.settings
-        return Limits(
-            header_timeout_s=settings.header_timeout_s,
-            body_timeout_s=settings.body_timeout_s,
-            keep_alive_s=settings.keep_alive_s,
-            max_connections=settings.max_connections or allowed_connections(),
-        )
-
     def _relieve(self, fits: Callable[[], bool]) -> None:
         """Make room in the budget until `fits()` is true: end connections that do not read their answers."""
         self.http.unread.relieve(fits)
@@ -250,6 +243,7 @@ class Gateway:
             one.start()
         if self.knows_callers:
             self.peers.start()
+        self.tracing.start(route_finder(self.routes))
         await self.ops.start()
         await self.fleet.start()
         self.demand.start()
@@ -293,6 +287,7 @@ class Gateway:
             await one.stop()
         await self.peers.stop()
         await self.fleet.stop()
+        await self.tracing.stop()
         await self.ops.stop(1)
         if self.access is not None:
             await self.access.close()

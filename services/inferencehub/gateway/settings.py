@@ -93,25 +93,6 @@ class GatewaySettings(CallerSettings):
         least=2**10,
         most=2**30 - 1,
     )
-    header_timeout_s: float = setting(
-        10.0, "seconds in which a request's head must arrive", least=0.1, most=600
-    )
-    body_timeout_s: float = setting(
-        30.0, "seconds in which a request's body must arrive", least=0.1, most=3600
-    )
-    keep_alive_s: float = setting(
-        75.0,
-        "seconds that an idle connection stays open; must be longer than the load balancer in front keeps it",
-        least=1,
-        most=3600,
-    )
-    max_connections: int = setting(
-        0,
-        "connections that may be open at a time over HTTP, and a quarter as many over gRPC; 0 for as many as the "
-        "process's limit of open files allows",
-        least=0,
-        most=1_000_000,
-    )
     tls_cert: str = setting(
         "",
         "file with the certificate for callers, followed by those that signed it, as PEM; HTTP and gRPC are then TLS "
@@ -219,6 +200,7 @@ class GatewaySettings(CallerSettings):
             )
         self.check_jobs()
         self.check_callers()
+        self.check_traces()
         self.check()
 
     def certificate(self) -> Certificate | None:

@@ -7,7 +7,7 @@ when each caller waits. The rows of a member whose deadline has passed are cut o
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -36,6 +36,7 @@ class Member(msgspec.Struct, frozen=True, gc=False):
     tenant: str = ""
 
 
+MOST_RETURNED = 16  # of them that a job remembers
 MergeKey = tuple[object, ...]
 
 
@@ -58,6 +59,21 @@ class Run:
         self.wanted -= 1
         if not self.wanted and self.started and self.task is not None and self.task is not current:
             self.task.cancel()
+
+
+class Returned(NamedTuple):
+    """A run that gave a job no answer, so that the job went back into its queue.
+
+    Args:
+        at: when, in seconds on the lane's clock.
+        outcome, why: how it ended.
+        waited: seconds that the job had waited before.
+    """
+
+    at: float
+    outcome: str
+    why: str
+    waited: float
 
 
 class Share:
@@ -91,7 +107,8 @@ class Job:
     goes behind calls; its run may take `limit_s` seconds, however long it waits. `credit` is called with the weights of answers that
     have reached the caller, if the model gives several; its slot sets it (`sink.py`). `waited` is the time in seconds that
     the job spent in the lane. `trip` describes its batch, once the job is answered. `flow` says whose job it is where
-    callers are asked who they are; `turn`, `ends` and `share` are those of its queue. `tell` is called with how far its run
+    callers are asked who they are; `turn`, `ends` and `share` are those of its queue. `returned` are the
+    runs that gave no answer, the first ones and the last. `tell` is called with how far its run
     is, from 0 to 1, if somebody wants to know.
     """
 
@@ -113,6 +130,7 @@ class Job:
         "members",
         "received",
         "request",
+        "returned",
         "rows",
         "run",
         "share",
@@ -138,6 +156,7 @@ class Job:
         self.flow: Flow | None = None
         self.share: Share | None = None
         self.waited = 0.0
+        self.returned: tuple[Returned, ...] = ()
         self.credit: Callable[[int], None] | None = None
         self.tell: Callable[[float], None] | None = None
         self.trip = NO_TRIP
@@ -160,6 +179,12 @@ class Job:
         """Background work leaves for a slot: its time begins."""
         self.deadline = now + self.limit_s
         self.members = tuple([replace(member, deadline=self.deadline) for member in self.members])
+
+    def came_back(self, now: float, outcome: str, why: str) -> None:
+        """A run has ended at `now` without an answer: the job waits again."""
+        returned = Returned(now, outcome, why, self.waited)
+        self.returned = (*self.returned[: MOST_RETURNED - 1], returned)
+        self.arrived = now  # `waited` has the time up to now
 
     @property
     def times(self) -> Times:

@@ -267,7 +267,7 @@ class Lane(Generic[S]):
             self.observer.returned(failure.outcome, len(again))
             now = monotonic()
             for job in again:
-                job.arrived = now  # `waited` has the time up to now
+                job.came_back(now, failure.outcome.value, failure.error.detail)
             self.queue.put_back([job for job in again if not job.background])
             self.background.put_back([job for job in again if job.background])
 

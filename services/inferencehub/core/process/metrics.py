@@ -42,6 +42,8 @@ SECONDS = (
     *(1.0, 1.15, 1.3, 1.5, 1.7, 1.95, 2.2, 2.5, 3.2, 4.0, 5.0, 6.3, 8.0),
     *(10.0, 12.5, 16.0, 20.0, 25.0, 30.0, 35.0, 40.0, 50.0, 60.0),
 )
+# What becomes of the spans of a call: a collector has them, they found no place, or no collector took them.
+TRACED = ("sent", "dropped", "failed")
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
@@ -103,6 +105,27 @@ class Traffic:
                 family.add_metric([front], count())
             families.append(family)
         return families
+
+
+class TracedCalls:
+    """The counter `<prefix>_traced_calls`, read at each scrape.
+
+    Args:
+        prefix: of its name.
+        counts: calls by what became of their spans, see `TRACED`.
+    """
+
+    def __init__(self, prefix: str, counts: Mapping[str, int]) -> None:
+        self._prefix = prefix
+        self._counts = counts
+
+    def collect(self) -> list[CounterMetricFamily]:
+        """The counter; 0 if there are no traces."""
+        text = "calls whose traces were kept, by what became of their spans"
+        family = CounterMetricFamily(f"{self._prefix}_traced_calls", text, labels=["outcome"])
+        for outcome in TRACED:
+            family.add_metric([outcome], self._counts.get(outcome, 0))
+        return [family]
 
 
 class Reloaded(Protocol):

@@ -21,6 +21,7 @@ PREFIX = "HUB_"
 SERVICE_LINK = re.compile(
     r"HUB_(.*_)?(SERVICE_(HOST|PORT(_.*)?)|PORT_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)$"
 )
+STANDARD = "OTEL_"  # of these, an empty variable is none, as OpenTelemetry says
 LINK_VALUES = ("tcp://", "udp://", "sctp://")
 TRUE, FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
@@ -212,7 +213,11 @@ def read_settings(cls: type[T], environ: Mapping[str, str]) -> T:
     """
     fields = dict(variables(cls))
     refuse_unknown(environ, fields)
-    environ = without_links(environ)
+    environ = {
+        name: value
+        for name, value in without_links(environ).items()
+        if value or not name.startswith(STANDARD)
+    }
     hints = get_type_hints(cls)
     values = {
         field.name: read_value(name, environ[name], hints[field.name], field.metadata)

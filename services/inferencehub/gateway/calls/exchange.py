@@ -11,6 +11,7 @@ from typing import Any
 from inferencehub.core.auth.caller import ANYONE, Action
 from inferencehub.core.auth.peer import NOBODY
 from inferencehub.core.lane.job import Job
+from inferencehub.core.traces.context import Trace
 from inferencehub.gateway.calls.limits.leases import Grant
 from inferencehub.gateway.calls.limits.meters import Metered
 from inferencehub.gateway.routing.model_lane import ModelLane
@@ -31,7 +32,8 @@ class Exchange:
     that the caller may send, None for that of everybody. `deferred` keeps a call that has been admitted in place of running
     it; it gets the version that the caller names, and the rows. `losses` is None, or the number of pods that were lost with
     it before, if its caller counts them (see `Job.counted`). `tell` is called with how far its run is, from 0 to 1, if
-    somebody wants to know. `trailers` are for the metadata at the end of its answer over gRPC.
+    somebody wants to know. `trailers` are for the metadata at the end of its answer over gRPC. `trace` is its
+    place in its trace, None where there are no traces.
     """
 
     __slots__ = (
@@ -56,6 +58,7 @@ class Exchange:
         "size",
         "started",
         "tell",
+        "trace",
         "trailers",
         "waiting",
     )
@@ -80,6 +83,7 @@ class Exchange:
         self.left = False
         self.losses: int | None = None
         self.trailers: tuple[tuple[str, str], ...] = ()
+        self.trace: Trace | None = None
         self.kind = "ok"
         self.lane: ModelLane | None = None
         self.job: Job | None = None

@@ -25,6 +25,7 @@ from inferencehub.core.values.requests import InferRequest, Parameter
 from inferencehub.gateway.calls.exchange import Exchange
 from inferencehub.gateway.calls.limits.lease import Awaited
 from inferencehub.gateway.calls.stages import Stage
+from inferencehub.gateway.calls.traces.ended import CallTraces
 from inferencehub.gateway.routing.model_lane import ModelLane
 from inferencehub.gateway.routing.table import Make, Ready, RoutingTable, best_first, fit, made_for
 from inferencehub.gateway.routing.unknown_models import UnknownModels
@@ -43,6 +44,8 @@ class Calls:
         unknown: where requests for other models wait.
         settings: time limits and default models.
         stages: the rules that each call passes, in order.
+
+    `traces` notes the calls whose traces are kept; None where there are no traces.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class Calls:
         self.settings = settings
         self.limits = settings.time_limits
         self.audit = Audit()
+        self.traces: CallTraces | None = None
         self.stages = stages
         # Only methods that a stage overrides are called. Fronts call `checks` when a request's head is complete.
         self.checks = [stage.check for stage in stages if type(stage).check is not Stage.check]

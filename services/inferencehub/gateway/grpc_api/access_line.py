@@ -35,6 +35,7 @@ class AccessLine(msgspec.Struct, gc=False):
     served_by: str
     caller: str
     tenant: str
+    trace_id: str
 
 
 def write_line(
@@ -73,5 +74,6 @@ def write_line(
             trip.served_by,
             exchange.caller.id,
             exchange.caller.tenant,
+            exchange.trace.trace_id if exchange.trace is not None else "",
         )
     )

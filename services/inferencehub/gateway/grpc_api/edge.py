@@ -179,6 +179,8 @@ class Edge:
         fields = fields_of(metadata)
         fields[b"content-length"] = b"%d" % size
         if exchange.action is not None:
+            if self.calls.traces is not None:
+                exchange.trace = self.calls.traces.begin(fields)
             for check in self.calls.checks:
                 check(exchange, fields)
         exchange.size = size
@@ -228,8 +230,11 @@ class Edge:
         if error is not None:
             status, code, exchange.kind = error.kind.http, error.kind.grpc, error.kind.label
             self.calls.audit.refused(error, exchange.peer, exchange.id, exchange.caller)
-        took = monotonic() - exchange.started
+        now = monotonic()
+        took = now - exchange.started
         self.metrics.answered(exchange.model, status, took)
+        if self.calls.traces is not None and exchange.trace is not None:
+            self.calls.traces.ended(exchange, self.metrics, method, b"", status, now)
         if self.usage is not None and exchange.action is not None:
             self.usage.ended(exchange, wall_clock())
         if self.access is not None:

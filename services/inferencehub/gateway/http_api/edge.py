@@ -21,6 +21,7 @@ from inferencehub.core.http1.asgi import AsgiHandler
 from inferencehub.core.http1.handler import Head, Reply, Request
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.process.logs import now as wall_clock
+from inferencehub.core.traces.context import joined
 from inferencehub.core.values.errors import HubError, Kind, bad_input
 from inferencehub.core.values.tensors import Buffer
 from inferencehub.gateway.calls.exchange import Exchange
@@ -102,6 +103,10 @@ class Edge:
         if endpoint is None:
             page = PageCall(head, self.most_bytes, exchange)
             if exchange.action is not None:
+                if self.calls.traces is not None:
+                    exchange.trace = self.calls.traces.begin(
+                        fields if head.repeated is None else joined(head.repeated)
+                    )
                 self._check(page, fields)
                 if exchange.action is Action.CONTROL and page.error is None:
                     target = head.target[:PATH_LIMIT].decode("latin-1")
@@ -109,6 +114,10 @@ class Edge:
                         f"{head.method} {target}", exchange.peer, exchange.id, exchange.caller
                     )
             return page
+        if self.calls.traces is not None:
+            exchange.trace = self.calls.traces.begin(
+                fields if head.repeated is None else joined(head.repeated)
+            )
         call = HttpCall(self, head, self.most_bytes, exchange, endpoint)
         try:
             if head.method != endpoint.method:
@@ -232,6 +241,8 @@ class Edge:
             exchange.kind = KINDS.get(status, exchange.kind)
         took = now - exchange.started
         self.metrics.answered(exchange.model, status, took)
+        if self.calls.traces is not None and exchange.trace is not None:
+            self.calls.traces.ended(exchange, self.metrics, call.head.method, call.head.target, status, now)
         if self.usage is not None and exchange.action is not None:
             self.usage.ended(exchange, wall_clock())
         if self.access is not None:

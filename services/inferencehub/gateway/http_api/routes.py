@@ -40,6 +40,7 @@ ENDPOINTS = (
 )
 CALLED = re.compile(rf"/v2/models/([^/]+)(?:/versions/([^/]+))?/({'|'.join(CALLS)})")
 PREDICT_V1 = re.compile(r"/v1/models/([^/:]+)(?:/versions/([^/:]+))?(:predict)")
+PARAMETER = re.compile(r"\{[^}]*\}")  # of a route
 # Endpoints that are kept by their targets, and bytes of a target: there are limits because callers choose them.
 MAX_KEPT, MAX_TARGET = 1000, 256
 KEEP_ALIVE_S = 15.0
@@ -85,6 +86,22 @@ def endpoints(
         if len(known) < MAX_KEPT and len(target) <= MAX_TARGET:
             known[target] = endpoint
         return endpoint
+
+    return find
+
+
+def route_finder(pages: Sequence[BaseRoute]) -> Callable[[str], str]:
+    """A function that returns the route of a path as the OpenAPI document writes it; "" for a path that is none.
+
+    Args:
+        pages: the Starlette routes.
+    """
+    routes = [*ENDPOINTS, *[route.path for route in pages if isinstance(route, Route)]]
+    known = [(re.compile(PARAMETER.sub("[^/]+", re.sub(r"[.]", r"\\.", route))), route) for route in routes]
+
+    def find(path: str) -> str:
+        path = unquote(path)
+        return next((route for pattern, route in known if pattern.fullmatch(path)), "")
 
     return find
 

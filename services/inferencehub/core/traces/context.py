@@ -1,0 +1,82 @@
+"""The context of a trace as it travels in headers: `traceparent`, `tracestate` and `baggage` (W3C).
+
+https://www.w3.org/TR/trace-context/ and https://www.w3.org/TR/baggage/
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import msgspec
+
+PARENT, STATE, BAGGAGE = b"traceparent", b"tracestate", b"baggage"
+# Version 00 has nothing behind its flags; later versions may. Version ff, and ids of zeros alone, are not valid.
+SOUND = re.compile(
+    rb"(?!ff)(?!00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?"
+)
+PRINTABLE = re.compile(rb"[ -~]*")
+MOST_STATE, MOST_BAGGAGE = 512, 8192  # bytes that must be passed on at least (3.3.1.5, and 3.3.2 of Baggage)
+SAMPLED = 1
+SPANS = 16  # a call's spans have numbers that follow each other, fewer than so many
+
+
+class Parent(NamedTuple):
+    """What a `traceparent` says: ids in hexadecimal, and whether the caller keeps the trace."""
+
+    trace_id: str
+    span_id: str
+    sampled: bool
+
+
+class Trace(msgspec.Struct, gc=False):
+    """A call's place in its trace.
+
+    Args:
+        trace_id: in hexadecimal.
+        number: the id of the call's span. Its other spans have the next ones, see `SPANS`.
+        parent_id: the span of who called, in hexadecimal; "" if the trace begins here.
+        sampled: whether the trace is kept, also if nothing goes wrong.
+        state, baggage: what came with the call, to pass on; "" for nothing.
+    """
+
+    trace_id: str
+    number: int
+    parent_id: str
+    sampled: bool
+    state: str = ""
+    baggage: str = ""
+
+    def parent(self, number: int) -> str:
+        """The `traceparent` for what one of the call's spans calls."""
+        return f"00-{self.trace_id}-{number:016x}-{self.sampled:02x}"
+
+
+def read_parent(value: bytes) -> Parent | None:
+    """What a `traceparent` says; None if it is not valid, and so is left out."""
+    found = SOUND.fullmatch(value)
+    if found is None:
+        return None
+    trace_id, span_id, flags = found.groups()
+    return Parent(trace_id.decode(), span_id.decode(), bool(int(flags, 16) & SAMPLED))
+
+
+def joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """The three headers, of some that come several times: lists are one list then, and a second parent makes both invalid."""
+    fields: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if name in (PARENT, STATE, BAGGAGE):
+            fields[name] = fields[name] + b"," + value if name in fields else value
+    return fields
+
+
+def passed_on(fields: Mapping[bytes, bytes]) -> tuple[str, str]:
+    """The `tracestate` and the `baggage` of a call with a valid parent; "" for what is too long or not printable."""
+    state, baggage = fields.get(STATE, b""), fields.get(BAGGAGE, b"")
+    return sound(state, MOST_STATE), sound(baggage, MOST_BAGGAGE)
+
+
+def sound(value: bytes, most: int) -> str:
+    """A header's value as text; "" if it is longer than `most` bytes or not printable."""
+    return value.decode() if len(value) <= most and PRINTABLE.fullmatch(value) else ""

@@ -1,0 +1,161 @@
+"""Takes what calls leave behind, and sends it to a collector as spans, in a thread of its own.
+
+The event loop only appends to a queue, which is bounded: what finds no place is dropped and counted. A collector that is
+down, slow or refuses costs no call anything.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from random import random
+from time import monotonic
+from typing import Any, Protocol
+
+from inferencehub.core.process.metrics import TRACED
+from inferencehub.core.traces.encoding import rejected
+from inferencehub.core.traces.post import Answer
+
+logger = logging.getLogger(__name__)
+
+SENT, DROPPED, FAILED = TRACED
+PAUSE_S = (0.5, 8.0)  # between attempts: the first and the longest
+TELL_S = 60.0  # between two lines that say that a collector takes nothing
+
+Encode = Callable[[Sequence[Any]], bytes]  # b"" if there is nothing to send
+
+
+class Send(Protocol):
+    """Sends a request to a collector."""
+
+    def __call__(self, body: bytes, within_s: float) -> Answer:
+        """See `Post`."""
+
+    def close(self) -> None:
+        """Nothing is sent any more."""
+
+
+class Exporter:
+    """See the module's text.
+
+    Args:
+        encode: makes a request of what calls have left; called in the thread.
+        send: sends it.
+        most_waiting: calls that may wait.
+        most_together: calls in a request.
+        delay_s: seconds that few calls wait for others.
+        within_s: seconds in which a request must be sent, with all attempts.
+        counts: gets the number of calls by what became of their spans.
+    """
+
+    def __init__(
+        self,
+        encode: Encode,
+        send: Send,
+        most_waiting: int,
+        most_together: int,
+        delay_s: float,
+        within_s: float,
+        counts: Counter[str],
+    ) -> None:
+        self._encode = encode
+        self._send = send
+        self._most_waiting = most_waiting
+        self._most_together = min(most_together, most_waiting)
+        self._delay_s = delay_s
+        self._within_s = within_s
+        self.counts = counts
+        self._waiting: deque[Any] = deque()
+        self._wake = threading.Event()  # set if there is enough for a request, or the end has come
+        self._ends: float | None = None  # when the thread must be done, on the clock of `time.monotonic`
+        self._told = -TELL_S
+        self._thread: threading.Thread | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Calls whose spans wait."""
+        return len(self._waiting)
+
+    def put(self, left: Any) -> None:
+        """Take what a call has left. Only the event loop's thread calls this."""
+        waiting = self._waiting
+        if len(waiting) >= self._most_waiting:
+            self.counts[DROPPED] += 1
+            return
+        waiting.append(left)
+        if len(waiting) == self._most_together:
+            self._wake.set()
+
+    def start(self) -> None:
+        """Send from now on."""
+        self._thread = threading.Thread(target=self._run, name="traces", daemon=True)
+        self._thread.start()
+
+    def close(self, within_s: float) -> None:
+        """Send what waits, and wait for that at most so many seconds; this blocks."""
+        self._ends = monotonic() + within_s
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(within_s)
+
+    def _run(self) -> None:
+        while self._ends is None:
+            self._wake.wait(self._delay_s)
+            self._wake.clear()
+            self._send_all()
+        self._send_all()  # what waited for a second look
+        self._send.close()
+
+    def _send_all(self) -> None:
+        try:
+            self._send_waiting()
+        except Exception:  # the thread must not end before the process
+            logger.exception("traces not sent")
+
+    def _send_waiting(self) -> None:
+        waiting = self._waiting
+        while True:
+            together = [waiting.popleft() for _ in range(min(len(waiting), self._most_together))]
+            body = self._encode(together)  # also without any: what waits for more may have waited long enough
+            if body:
+                self._send_body(body, len(together))
+            if not waiting:
+                return
+
+    def _send_body(self, body: bytes, calls: int) -> None:
+        began, pause_s = monotonic(), PAUSE_S[0]
+        while True:
+            answer = self._send(body, self._left_s(began))
+            if answer.sent:
+                self.counts[SENT] += calls
+                if answer.body and (why := rejected(answer.body)):
+                    self._tell(why)
+                return
+            wait_s = 0.0 if not answer.why else max(answer.after_s, pause_s * (0.5 + random() / 2))
+            if not answer.again or wait_s >= self._left_s(began):
+                self.counts[FAILED] += calls
+                self._tell(answer.why)
+                return
+            if answer.why:
+                pause_s = min(2 * pause_s, PAUSE_S[1])
+                self._pause(wait_s)
+
+    def _pause(self, seconds: float) -> None:
+        """Wait; the end of the process cuts it short, and makes a last attempt."""
+        until = monotonic() + seconds
+        while self._ends is None and (left := until - monotonic()) > 0:
+            self._wake.wait(min(left, 0.1))
+            if self._ends is None:
+                self._wake.clear()
+
+    def _left_s(self, began: float) -> float:
+        left = began + self._within_s - monotonic()
+        return left if self._ends is None else min(left, self._ends - monotonic())
+
+    def _tell(self, why: str) -> None:
+        now = monotonic()
+        if now - self._told >= TELL_S:
+            self._told = now
+            logger.warning("traces not sent", extra={"error": why or "the connection was closed"})

@@ -1,0 +1,114 @@
+"""What is noted of a call at its end, if its trace is kept. `spans.py` makes spans of that, in another thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+from inferencehub.core.lane.job import Returned
+from inferencehub.core.traces.context import Trace
+from inferencehub.core.traces.sampling import Sampler
+from inferencehub.core.values.requests import NO_TRIP, Trip
+from inferencehub.gateway.calls.exchange import Exchange
+from inferencehub.gateway.metrics import FrontMetrics
+
+NO_LANE: tuple[int, float, float, float, tuple[Returned, ...], Trip] = (0, 0.0, 0.0, 0.0, (), NO_TRIP)
+FAILED = 500  # the lowest HTTP status that is the fault of a server
+
+
+class Ended(msgspec.Struct, gc=False):
+    """A call that has ended. Times are in seconds on the clock of `time.monotonic`.
+
+    Args:
+        trace: the call's place in its trace.
+        front: "http", "grpc" or "job".
+        method, target: those of HTTP; over gRPC the method's name, and b"".
+        status: HTTP status of its end, over gRPC too.
+        kind: "ok", or the label of its error.
+        id, model, caller, tenant: as in its access line.
+        failed: whether its end is the fault of a server.
+        started, ended: when.
+        rows: of its inputs; 0 if it did not reach a lane.
+        received, arrived, waited, returned, trip: as in `Job`.
+    """
+
+    trace: Trace
+    front: str
+    method: str
+    target: bytes
+    status: int
+    kind: str
+    id: str
+    model: str
+    caller: str
+    tenant: str
+    failed: bool
+    started: float
+    ended: float
+    rows: int
+    received: float
+    arrived: float
+    waited: float
+    returned: tuple[Returned, ...]
+    trip: Trip
+
+
+class CallTraces:
+    """Begins the traces of calls, and notes those that are kept.
+
+    Args:
+        sampler: decides at a call's begin; `begin` is its method.
+        put: takes the calls that are kept.
+        slow_s: seconds from which on a call is slow, and kept.
+    """
+
+    def __init__(self, sampler: Sampler, put: Callable[[Ended], None], slow_s: float) -> None:
+        self.begin = sampler.begin
+        self._put = put
+        self._slow_s = slow_s
+
+    def ended(
+        self, exchange: Exchange, metrics: FrontMetrics, method: str, target: bytes, status: int, now: float
+    ) -> None:
+        """Note a call that has ended, if its trace is kept, or if it has failed or was slow.
+
+        Args:
+            exchange: the call.
+            metrics: those of its front.
+            method, target, status: see `Ended`.
+            now: on the clock of `time.monotonic`.
+        """
+        trace, kind, started = exchange.trace, exchange.kind, exchange.started
+        assert trace is not None
+        failed = status >= FAILED or (status == 200 and kind != "ok")
+        if not (trace.sampled or failed or now - started >= self._slow_s):
+            return
+        caller, job = exchange.caller, exchange.job
+        rows, received, arrived, waited, returned, trip = NO_LANE
+        if job is not None:
+            rows, received, arrived, waited = job.rows, job.received, job.arrived, job.waited
+            returned, trip = job.returned, job.trip
+        self._put(
+            Ended(
+                trace,
+                metrics.front,
+                method,
+                target,
+                status,
+                kind,
+                exchange.id,
+                exchange.model,
+                caller.id,
+                caller.tenant,
+                failed,
+                started,
+                now,
+                rows,
+                received,
+                arrived,
+                waited,
+                returned,
+                trip,
+            )
+        )

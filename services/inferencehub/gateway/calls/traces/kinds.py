@@ -1,0 +1,83 @@
+"""What spans of one kind have in common: names and attributes, by the conventions of OpenTelemetry for HTTP and RPC.
+
+https://opentelemetry.io/docs/specs/semconv/http/http-spans/ and https://opentelemetry.io/docs/specs/semconv/rpc/
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import grpc
+
+from inferencehub.core.traces.encoding import CLIENT, CONSUMER, INTERNAL, SERVER, Attributes, Value, fixed
+from inferencehub.core.values.errors import Kind
+
+METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"))
+CODES: dict[str, int] = {"ok": 0, **{kind.label: grpc.StatusCode[kind.grpc].value[0] for kind in Kind}}
+SERVICE = "inference.GRPCInferenceService"
+SERVICES = {"Predict": "inference.ModelInference"}  # of other methods, by their names
+JOBS, JOB = "inference.Jobs", "Job"
+QUEUE = fixed("queue", INTERNAL, ())
+
+
+@lru_cache(4096)
+def http_call(front: str, method: str, route: str, status: int, kind: str, failed: bool, model: str) -> bytes:
+    """The span of a call over HTTP, or of an attempt of a job that came so."""
+    known = method in METHODS
+    facts: list[tuple[str, Value]] = [
+        ("http.request.method", method if known else "_OTHER"),
+        ("http.response.status_code", status),
+    ]
+    if route:
+        facts.append(("http.route", route))
+    return whole(f"{method if known else 'HTTP'} {route}".rstrip(), front, facts, kind, failed, model)
+
+
+@lru_cache(4096)
+def grpc_call(front: str, method: str, kind: str, failed: bool, model: str) -> bytes:
+    """The span of a call over gRPC, or of an attempt of a job that came so."""
+    service = JOBS if JOB in method else SERVICES.get(method, SERVICE)
+    facts: list[tuple[str, Value]] = [
+        ("rpc.system", "grpc"),
+        ("rpc.service", service),
+        ("rpc.method", method),
+        ("rpc.grpc.status_code", CODES.get(kind, 2)),
+    ]
+    return whole(f"{service}/{method}", front, facts, kind, failed, model)
+
+
+def whole(
+    name: str, front: str, facts: list[tuple[str, Value]], kind: str, failed: bool, model: str
+) -> bytes:
+    """The span of a whole call."""
+    if model:
+        facts.append(("inferencehub.model", model))
+    if kind != "ok":
+        facts.append(("error.type", kind))
+    return fixed(name, CONSUMER if front == "job" else SERVER, tuple(facts), kind if failed else None)
+
+
+@lru_cache(4096)
+def pod_call(model: str, pod: str, rows: int, error: str | None) -> bytes:
+    """The span of a call to a pod."""
+    facts: list[tuple[str, Value]] = [
+        ("rpc.system", "grpc"),
+        ("rpc.service", SERVICE),
+        ("rpc.method", "ModelInfer"),
+        ("inferencehub.model", model),
+    ]
+    if pod:
+        host, _, port = pod.rpartition(":")
+        facts += [("server.address", host.strip("[]")), ("server.port", int(port))]
+    return fixed(f"call {model}", CLIENT, with_rows(facts, rows), error)
+
+
+@lru_cache(4096)
+def run(model: str, rows: int, error: str | None) -> bytes:
+    """The span of a run at a pod."""
+    return fixed(f"run {model}", INTERNAL, with_rows([("inferencehub.model", model)], rows), error)
+
+
+def with_rows(facts: list[tuple[str, Value]], rows: int) -> Attributes:
+    """The attributes, and how many rows the batch has, if that is known."""
+    return (*facts, ("inferencehub.batch.rows", rows)) if rows else tuple(facts)

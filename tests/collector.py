@@ -1,0 +1,138 @@
+"""A collector of traces for tests: a real HTTP server in a thread, which decodes what comes and keeps the spans."""
+
+from __future__ import annotations
+
+import gzip
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import NamedTuple
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+
+
+class Seen(NamedTuple):
+    """A span that has come."""
+
+    service: str
+    instance: str
+    span: Span
+
+    @property
+    def trace_id(self) -> str:
+        return self.span.trace_id.hex()
+
+    @property
+    def id(self) -> str:
+        return self.span.span_id.hex()
+
+    @property
+    def parent(self) -> str:
+        return self.span.parent_span_id.hex()
+
+    @property
+    def facts(self) -> dict[str, object]:
+        return facts_of(self.span.attributes)
+
+    @property
+    def links(self) -> set[tuple[str, str]]:
+        return {(link.trace_id.hex(), link.span_id.hex()) for link in self.span.links}
+
+    @property
+    def failed(self) -> bool:
+        return self.span.status.code == Status.STATUS_CODE_ERROR
+
+
+def facts_of(attributes: Sequence[KeyValue]) -> dict[str, object]:
+    """Attributes as a dict."""
+    return {
+        one.key: getattr(one.value, one.value.WhichOneof("value") or "string_value") for one in attributes
+    }
+
+
+@dataclass
+class Collector:
+    """What has come. `answer` is the status that it gives, and `stuck` an event that it waits for before."""
+
+    port: int = 0
+    spans: list[Seen] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+    resources: list[dict[str, object]] = field(default_factory=list)
+    requests: int = 0
+    answer: int = 200
+    stuck: threading.Event | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def named(self, name: str) -> list[Seen]:
+        """The spans of a name."""
+        return [one for one in self.spans if one.span.name == name]
+
+    def of(self, trace_id: str) -> dict[str, Seen]:
+        """The spans of a trace, by service and name."""
+        return {
+            f"{one.service.removeprefix('inferencehub-')}: {one.span.name}": one
+            for one in self.spans
+            if one.trace_id == trace_id
+        }
+
+    def take(self, body: bytes) -> None:
+        """Decode a request, and keep its spans."""
+        for group in ExportTraceServiceRequest.FromString(body).resource_spans:
+            facts = facts_of(group.resource.attributes)
+            self.resources.append(facts)
+            service, instance = str(facts["service.name"]), str(facts["service.instance.id"])
+            for scope in group.scope_spans:
+                self.spans += [Seen(service, instance, span) for span in scope.spans]
+
+
+@contextmanager
+def collecting() -> Iterator[Collector]:
+    """A collector that runs."""
+    collector = Collector()
+
+    class Receiver(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            if collector.stuck is not None:
+                collector.stuck.wait(60)
+            collector.requests += 1
+            if collector.answer == 200:
+                assert self.path == "/v1/traces"
+                assert self.headers["content-type"] == "application/x-protobuf"
+                plain = gzip.decompress(body) if self.headers["content-encoding"] == "gzip" else body
+                collector.headers.append({name.lower(): value for name, value in self.headers.items()})
+                collector.take(plain)
+            answer = ExportTraceServiceResponse().SerializeToString()
+            self.send_response(collector.answer)
+            self.send_header("content-length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+    server.daemon_threads = True
+    collector.port = server.server_port
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield collector
+    finally:
+        if collector.stuck is not None:
+            collector.stuck.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
