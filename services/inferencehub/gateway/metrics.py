@@ -167,6 +167,10 @@ class FrontMetrics:
             child = self._children[key] = self.requests.labels(self.front, model, str(status))
         child.observe(seconds)
 
+    def show(self, model: str, status: int, seconds: float, trace_id: str) -> None:
+        """Name the trace of a request that was counted just now."""
+        self._children[model, status].show(seconds, trace_id)
+
 
 class LaneMetrics:
     """Counts what a lane of a model does; an `Observer`.

@@ -30,7 +30,7 @@ def test_it_shows_what_the_library_shows(seen: list[tuple[str, float]], bounds: 
 
 def quantile(share: float, seen: Observations) -> float:
     """What Prometheus' `histogram_quantile` says: linear between the bounds of the bucket that holds the rank."""
-    buckets = [(0.0, 0.0), *[(float(bound), count) for bound, count in seen.buckets()]]
+    buckets = [(0.0, 0.0), *[(float(bound), count) for bound, count, *_ in seen.buckets()]]
     rank = share * buckets[-1][1]
     place = next(place for place, (_, count) in enumerate(buckets) if place and count >= rank)
     (low, before), (high, count) = buckets[place - 1 : place + 1]

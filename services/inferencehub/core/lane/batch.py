@@ -13,7 +13,7 @@ import msgspec
 
 from inferencehub.core.lane.job import Job, Member
 from inferencehub.core.values.errors import HubError, Kind
-from inferencehub.core.values.requests import InferRequest, InferResponse
+from inferencehub.core.values.requests import InferRequest, InferResponse, Trip
 from inferencehub.core.values.tensors import Buffer, Tensor, merge_rows, split_rows
 
 
@@ -34,12 +34,16 @@ class Outcome(Enum):
 
 
 class NotAnswered(Exception):
-    """A run that gave no answer: its outcome, and the error for jobs that are not tried again."""
+    """A run that gave no answer: its outcome, and the error for jobs that are not tried again.
 
-    def __init__(self, outcome: Outcome, error: HubError) -> None:
+    `trip` has where it ran and its times, None if these are not known.
+    """
+
+    def __init__(self, outcome: Outcome, error: HubError, trip: Trip | None = None) -> None:
         super().__init__(error.detail)
         self.outcome = outcome
         self.error = error
+        self.trip = trip
 
 
 def cut_off(model: str) -> NotAnswered:

@@ -260,14 +260,14 @@ class Lane(Generic[S]):
         for job, back in zip(batch.jobs, verdicts, strict=True):
             job.run = None
             if not back:
+                job.trip = failure.trip or job.trip
                 self._fail(job, why_not(job, failure))
             elif job in self._open:
                 again.append(job)
         if again:
             self.observer.returned(failure.outcome, len(again))
-            now = monotonic()
             for job in again:
-                job.came_back(now, failure.outcome.value, failure.error.detail)
+                job.came_back(monotonic(), failure.outcome.value, failure.error.detail)
             self.queue.put_back([job for job in again if not job.background])
             self.background.put_back([job for job in again if job.background])
 

@@ -29,7 +29,8 @@ standing stream, a call is identified by its `id`. These parameters are added:
                               that do not know it give none, and so do models
               hub_end         the end of a call whose answers were all parts; this message contains no answer
               hub_code        name of the gRPC status code of a failed call; error_message has the sentence
-              hub_kind        the kind of its error (`core/values/errors.py`), because several kinds share a code
+              hub_kind        the kind of its error (`core/values/errors.py`), because several kinds share a code; with
+                              hub_queue_us and hub_compute_us if the call has run
               hub_refused     together with hub_code: the call never started and may be sent to another pod
 """
 
@@ -42,6 +43,7 @@ import msgspec
 
 from inferencehub.core.lane.job import Member
 from inferencehub.core.values.errors import Kind, bad_input
+from inferencehub.core.values.requests import Times
 from inferencehub.pb import open_inference_pb2 as pb
 
 EXTENSION = "inferencehub"
@@ -113,18 +115,22 @@ def progress_to_proto(id: str, progress: float) -> bytes:
     return reply.SerializeToString()
 
 
-def failure_to_proto(id: str, kind: Kind, detail: str) -> bytes:
+def failure_to_proto(id: str, kind: Kind, detail: str, times: Times | None = None) -> bytes:
     """The serialized answer for a call of a standing stream that failed.
 
     Args:
         id: the call's id.
         kind: the kind of its error; BUSY says that the call never started and may be sent to another pod.
         detail: a sentence for the caller.
+        times: how long it waited and ran; None if it did not.
     """
     reply = pb.ModelStreamInferResponse(error_message=detail or kind.grpc)
     reply.infer_response.id = id
     reply.infer_response.parameters["hub_code"].string_param = kind.grpc
     reply.infer_response.parameters["hub_kind"].string_param = kind.label
+    if times is not None:
+        reply.infer_response.parameters["hub_queue_us"].int64_param = round(times.queue * 1e6)
+        reply.infer_response.parameters["hub_compute_us"].int64_param = round(times.compute * 1e6)
     if kind is Kind.BUSY:
         reply.infer_response.parameters["hub_refused"].bool_param = True
     return reply.SerializeToString()
@@ -135,6 +141,15 @@ def failure_from_proto(reply: pb.ModelStreamInferResponse) -> tuple[str, str, bo
     parameters = reply.infer_response.parameters
     code = parameters["hub_code"].string_param if "hub_code" in parameters else ""
     return code, reply.error_message, "hub_refused" in parameters
+
+
+def times_from_proto(response: pb.ModelInferResponse) -> Times | None:
+    """How long a call waited and ran at the pod; None if the pod did not say it."""
+    parameters = response.parameters
+    if "hub_compute_us" not in parameters:
+        return None
+    queue, compute = parameters["hub_queue_us"].int64_param, parameters["hub_compute_us"].int64_param
+    return Times(queue=queue / 1e6, compute=compute / 1e6)
 
 
 def kind_from_proto(reply: pb.ModelStreamInferResponse) -> Kind | None:

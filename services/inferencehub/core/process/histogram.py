@@ -9,8 +9,11 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
+from time import time
 
-from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.core import Exemplar, HistogramMetricFamily
+
+Bucket = tuple[str, float] | tuple[str, float, Exemplar]
 
 
 def names_of(bounds: Sequence[float]) -> Sequence[str]:
@@ -26,22 +29,31 @@ class Observations:
         names: of the buckets, as `names_of` gives them.
     """
 
-    __slots__ = ("bounds", "counts", "names", "sum")
+    __slots__ = ("_exemplars", "bounds", "counts", "names", "sum")
 
     def __init__(self, bounds: Sequence[float], names: Sequence[str] = ()) -> None:
         self.bounds = bounds
         self.names = names or names_of(bounds)
         self.counts = [0] * (len(bounds) + 1)
         self.sum = 0.0
+        self._exemplars: dict[int, Exemplar] = {}  # the newest one of each bucket
 
     def observe(self, value: float) -> None:
         """Count a value."""
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
 
-    def buckets(self) -> list[tuple[str, float]]:
-        """Upper bound and cumulative count of each bucket, as Prometheus wants them."""
-        return list(zip(self.names, map(float, accumulate(self.counts)), strict=True))
+    def show(self, value: float, trace_id: str) -> None:
+        """Name the trace of a value that was counted just now; OpenMetrics has the newest one of each bucket."""
+        at = bisect_left(self.bounds, value)
+        self._exemplars[at] = Exemplar({"trace_id": trace_id}, value, time())
+
+    def buckets(self) -> list[Bucket]:
+        """Upper bound, cumulative count, and exemplar if there is one, of each bucket, as Prometheus wants them."""
+        buckets: list[Bucket] = list(zip(self.names, map(float, accumulate(self.counts)), strict=True))
+        for at, exemplar in self._exemplars.items():
+            buckets[at] = (buckets[at][0], buckets[at][1], exemplar)
+        return buckets
 
 
 class Histogram:

@@ -48,9 +48,23 @@ class Trace(msgspec.Struct, gc=False):
     state: str = ""
     baggage: str = ""
 
-    def parent(self, number: int) -> str:
-        """The `traceparent` for what one of the call's spans calls."""
-        return f"00-{self.trace_id}-{number:016x}-{self.sampled:02x}"
+    @property
+    def parent(self) -> str:
+        """The `traceparent` for what the call calls."""
+        return f"00-{self.trace_id}-{self.number:016x}-{self.sampled:02x}"
+
+    @property
+    def kept(self) -> str:
+        """A text for what goes on with the trace later; see `child_of`."""
+        return f"{self.parent} {self.state}" if self.state else self.parent
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers for what the call calls. Baggage is not among them: it may be for nobody else to read."""
+        headers = {"traceparent": self.parent}
+        if self.state:
+            headers["tracestate"] = self.state
+        return headers
 
 
 def read_parent(value: bytes) -> Parent | None:

@@ -49,10 +49,14 @@ class Sampler:
         return Trace(parent.trace_id, number, parent.span_id, sampled, *passed_on(fields))
 
 
-def child_of(parent: str, state: str = "", baggage: str = "") -> Trace | None:
-    """A trace that goes on from a `traceparent` of ours, kept if that one is; None if it is empty or not valid."""
-    found = read_parent(parent.encode()) if parent else None
+def child_of(kept: str) -> Trace | None:
+    """A trace that goes on, and is kept if the one before is; None if that has left nothing to go on from.
+
+    Args:
+        kept: see `Trace.kept`; "" for nothing.
+    """
+    parent, _, state = kept.partition(" ")
+    found = read_parent(parent.encode())
     if found is None:
         return None
-    number = getrandbits(64) & ~(SPANS - 1) | 1
-    return Trace(found.trace_id, number, found.span_id, found.sampled, state, baggage)
+    return Trace(found.trace_id, getrandbits(64) & ~(SPANS - 1) | 1, found.span_id, found.sampled, state)

@@ -89,6 +89,11 @@ class Exchange:
         self.job: Job | None = None
         self.waiting: asyncio.Task[Any] | None = None  # the task that must end before the call becomes a job
 
+    @property
+    def kept_trace(self) -> str:
+        """Its place in its trace, for what goes on with it later; "" where there are no traces."""
+        return "" if self.trace is None else self.trace.kept
+
     def credit(self, weight: int) -> None:
         """Answers of this weight have reached the caller: the model may give more."""
         if self.job is not None and self.job.credit is not None:

@@ -31,6 +31,9 @@ ALLOWED = (
     b"x-job-not-before",
     b"x-webhook-url",
     b"last-event-id",
+    b"traceparent",
+    b"tracestate",
+    b"baggage",
 )
 STAINLESS = re.compile(rb"x-stainless-[a-z0-9-]+")
 SHOWN = (

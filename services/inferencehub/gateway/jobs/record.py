@@ -40,6 +40,7 @@ class Webhook(msgspec.Struct, frozen=True):
         attempts: to deliver the last of them.
         status: HTTP status of the last answer; 0 for none.
         error: why the last attempt failed; "" if it did not.
+        trace: of the call that became the job, see `Trace.kept`.
     """
 
     url: str
@@ -50,6 +51,7 @@ class Webhook(msgspec.Struct, frozen=True):
     attempts: int = 0
     status: int = 0
     error: str = ""
+    trace: str = ""
 
 
 class NewJob(msgspec.Struct, frozen=True):

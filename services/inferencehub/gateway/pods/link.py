@@ -10,6 +10,7 @@ import grpc
 
 from inferencehub.core.oip import extension
 from inferencehub.core.values.errors import Kind
+from inferencehub.core.values.requests import Times
 from inferencehub.core.values.tensors import Buffer
 from inferencehub.pb import open_inference_pb2 as pb
 
@@ -51,16 +52,23 @@ class Failed(Exception):
         detail: the text of the status.
         refused: whether the pod never started the call, so that it may go to another pod.
         kind: the kind of the error; None if the pod did not say it.
+        times: how long it waited and ran; None if the pod did not say it.
     """
 
     def __init__(
-        self, code: grpc.StatusCode, detail: str, refused: bool = False, kind: Kind | None = None
+        self,
+        code: grpc.StatusCode,
+        detail: str,
+        refused: bool = False,
+        kind: Kind | None = None,
+        times: Times | None = None,
     ) -> None:
         super().__init__(f"{code.name}: {detail}")
         self.code = code
         self.detail = detail
         self.refused = refused
         self.kind = kind
+        self.times = times
 
 
 def failed(error: grpc.aio.AioRpcError) -> Failed:

@@ -147,7 +147,7 @@ class Replica:
         try:
             reply = await self.pod.infer(message, batch.raw(), timeout, self.large, part)
         except Failed as failure:
-            raise self._failure(batch, failure) from None
+            raise self._failure(batch, failure, monotonic() - now) from None
         except Lost:
             raise lost(batch) from None
         self.refused, self._pause = False, REFUSED_S[0]
@@ -200,7 +200,7 @@ class Replica:
         self.large = response.size > LARGE_MESSAGE
         return Ran(response, times, self.pod.address, dropped, response.version, rows)
 
-    def _failure(self, batch: Batch, failure: Failed) -> NotAnswered:
+    def _failure(self, batch: Batch, failure: Failed, took: float) -> NotAnswered:
         code = failure.code
         if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
             if failure.refused:
@@ -216,7 +216,11 @@ class Replica:
             return lost(batch)
         kind = failure.kind or KINDS.get(code, Kind.MODEL_FAILED)
         detail = failure.detail.strip().split("\n")[0][:500]
-        return NotAnswered(Outcome.FAILED, HubError(kind, detail or f"model '{self.info.name}' failed"))
+        error = HubError(kind, detail or f"model '{self.info.name}' failed")
+        times, ran = failure.times, None
+        if times is not None:
+            ran = Ran(None, times, self.pod.address).trip(batch.rows, took)
+        return NotAnswered(Outcome.FAILED, error, ran)
 
     def _refuse(self, again: bool) -> None:
         loop = asyncio.get_running_loop()

@@ -188,7 +188,7 @@ class PodStream:
         if reply.error_message:
             code, detail, refused = extension.failure_from_proto(reply)
             status, kind = CODES.get(code, grpc.StatusCode.UNKNOWN), extension.kind_from_proto(reply)
-            answer.set_exception(Failed(status, detail, refused, kind))
+            answer.set_exception(Failed(status, detail, refused, kind, extension.times_from_proto(response)))
         else:
             answer.set_result(response)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from time import monotonic
+
 from inferencehub.core.oip import extension, messages
-from inferencehub.core.values.requests import InferResponse
+from inferencehub.core.values.requests import InferResponse, Times
 from inferencehub.inference.grpc_api.call import Call
 from inferencehub.pb import open_inference_pb2 as pb
 
@@ -38,6 +40,14 @@ def add_times(answer: pb.ModelInferResponse, call: Call) -> None:
         parameters["hub_rows"].int64_param = trip.rows
     parameters["hub_free"].int64_param = call.model.free
     add_dropped(answer, call)
+
+
+def times_of(call: Call) -> Times | None:
+    """How long a call waited and ran that ends without an answer; None if it did not run."""
+    job = call.job
+    if job is None or not job.waited:
+        return None
+    return Times(queue=job.waited, compute=max(0.0, monotonic() - job.received - job.waited))
 
 
 def add_dropped(answer: pb.ModelInferResponse, call: Call) -> None:

@@ -20,6 +20,7 @@ from google.protobuf.message import Message
 
 from inferencehub.core.auth.caller import ANYONE, Caller
 from inferencehub.core.grpc_server.connections.callers import Callers
+from inferencehub.core.grpc_server.refusal import sentence
 from inferencehub.core.grpc_server.unary import Method, check_size, ending, unary, written
 from inferencehub.core.lane.sink import End, OneAnswer, Sink
 from inferencehub.core.oip import extension, messages
@@ -36,7 +37,7 @@ from inferencehub.core.values.requests import InferRequest, InferResponse
 from inferencehub.core.values.tensors import Buffer
 from inferencehub.inference.grpc_api.admission import Admission
 from inferencehub.inference.grpc_api.call import Call, CallRecorder, status_of
-from inferencehub.inference.grpc_api.merged import add_dropped, add_times, fill, members_of
+from inferencehub.inference.grpc_api.merged import add_dropped, add_times, fill, members_of, times_of
 from inferencehub.inference.grpc_api.queries import Queries
 from inferencehub.inference.grpc_api.standing_stream import StandingStream
 from inferencehub.inference.grpc_api.streams import Streams
@@ -144,7 +145,7 @@ class Servicer:
         if isinstance(end, HubError):  # not raised: the traceback would keep the request alive
             left = end.kind is Kind.CALLER_LEFT
             self.calls.end(call, "cancelled" if left else status_of(end))
-            return b"" if left else self.failure(id, end)
+            return b"" if left else extension.failure_to_proto(id, end.kind, sentence(end), times_of(call))
         status = "ok"
         try:
             reply = pb.ModelStreamInferResponse()

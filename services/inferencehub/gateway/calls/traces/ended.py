@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import monotonic
 
 import msgspec
 
 from inferencehub.core.lane.job import Returned
 from inferencehub.core.traces.context import Trace
-from inferencehub.core.traces.sampling import Sampler
+from inferencehub.core.traces.sampling import Sampler, child_of
 from inferencehub.core.values.requests import NO_TRIP, Trip
 from inferencehub.gateway.calls.exchange import Exchange
 from inferencehub.gateway.metrics import FrontMetrics
@@ -54,6 +55,25 @@ class Ended(msgspec.Struct, gc=False):
     trip: Trip
 
 
+class Posted(msgspec.Struct, gc=False):
+    """An attempt to deliver a webhook.
+
+    Args:
+        trace: its place in its trace.
+        host: host and port of the receiver.
+        attempt: which one, from 1.
+        status: HTTP status of the answer; 0 for none.
+        started, ended: in seconds on the clock of `time.monotonic`.
+    """
+
+    trace: Trace
+    host: str
+    attempt: int
+    status: int
+    started: float
+    ended: float
+
+
 class CallTraces:
     """Begins the traces of calls, and notes those that are kept.
 
@@ -63,10 +83,18 @@ class CallTraces:
         slow_s: seconds from which on a call is slow, and kept.
     """
 
-    def __init__(self, sampler: Sampler, put: Callable[[Ended], None], slow_s: float) -> None:
+    def __init__(self, sampler: Sampler, put: Callable[[Ended | Posted], None], slow_s: float) -> None:
         self.begin = sampler.begin
         self._put = put
         self._slow_s = slow_s
+
+    def go_on(self, kept: str) -> Trace:
+        """The trace of an attempt of a job.
+
+        Args:
+            kept: see `Trace.kept`; "" if the call that became the job had no trace.
+        """
+        return child_of(kept) or self.begin({})
 
     def ended(
         self, exchange: Exchange, metrics: FrontMetrics, method: str, target: bytes, status: int, now: float
@@ -84,6 +112,7 @@ class CallTraces:
         failed = status >= FAILED or (status == 200 and kind != "ok")
         if not (trace.sampled or failed or now - started >= self._slow_s):
             return
+        metrics.show(exchange.model, status, now - started, trace.trace_id)
         caller, job = exchange.caller, exchange.job
         rows, received, arrived, waited, returned, trip = NO_LANE
         if job is not None:
@@ -112,3 +141,8 @@ class CallTraces:
                 trip,
             )
         )
+
+    def posted(self, trace: Trace, host: str, attempt: int, status: int, started: float) -> None:
+        """Note an attempt to deliver a webhook that has ended just now; see `Posted`."""
+        if trace.sampled or not 200 <= status < 300:
+            self._put(Posted(trace, host, attempt, status, started, monotonic()))

@@ -73,6 +73,25 @@ def pod_call(model: str, pod: str, rows: int, error: str | None) -> bytes:
 
 
 @lru_cache(4096)
+def webhook(receiver: str, attempt: int, status: int) -> bytes:
+    """The span of an attempt to deliver a webhook; `status` is 0 if there was no answer."""
+    host, _, port = receiver.rpartition(":")
+    facts: list[tuple[str, Value]] = [
+        ("http.request.method", "POST"),
+        ("server.address", host.strip("[]")),
+        ("server.port", int(port)),
+    ]
+    if status:
+        facts.append(("http.response.status_code", status))
+    if attempt > 1:
+        facts.append(("http.request.resend_count", attempt - 1))
+    error = None if 200 <= status < 300 else str(status or "no_answer")
+    if error is not None:
+        facts.append(("error.type", error))
+    return fixed("POST", CLIENT, tuple(facts), error)
+
+
+@lru_cache(4096)
 def run(model: str, rows: int, error: str | None) -> bytes:
     """The span of a run at a pod."""
     return fixed(f"run {model}", INTERNAL, with_rows([("inferencehub.model", model)], rows), error)

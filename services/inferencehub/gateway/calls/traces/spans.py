@@ -20,7 +20,7 @@ from time import monotonic, time_ns
 from inferencehub.core.traces import encoding
 from inferencehub.core.traces.encoding import Attributes
 from inferencehub.gateway.calls.traces import kinds
-from inferencehub.gateway.calls.traces.ended import Ended
+from inferencehub.gateway.calls.traces.ended import Ended, Posted
 from inferencehub.gateway.calls.traces.merged import MergedRun, MergedRuns
 
 POD = "inferencehub-inference"
@@ -46,15 +46,17 @@ class Spans:
         self._spans: dict[Attributes, list[bytes]] = {}
         self._offset_ns = 0  # between the clock of `time.monotonic` and Unix time
 
-    def encode(self, calls: Sequence[Ended]) -> bytes:
-        """A request with the spans of these calls; b"" if there are none."""
+    def encode(self, left: Sequence[Ended | Posted]) -> bytes:
+        """A request with the spans of what has ended; b"" if there are none."""
         self._offset_ns = time_ns() - int(monotonic() * 1e9)
-        for call in calls:
-            trace = call.trace
-            trace_id = bytes.fromhex(trace.trace_id)
-            self._add(self._process, self._whole(call, trace_id))
-            if call.rows:
-                self._add_queue(call, trace_id)
+        for one in left:
+            trace_id = bytes.fromhex(one.trace.trace_id)
+            if isinstance(one, Posted):
+                self._add(self._process, self._post(one, trace_id))
+                continue
+            self._add(self._process, self._whole(one, trace_id))
+            if one.rows:
+                self._add_queue(one, trace_id)
         for run in self._merged.complete():
             self._add_run(run)
         spans, self._spans = self._spans, {}
@@ -68,6 +70,12 @@ class Spans:
 
     def _ns(self, at: float) -> int:
         return int(at * 1e9) + self._offset_ns
+
+    def _post(self, post: Posted, trace_id: bytes) -> bytes:
+        """The span of an attempt to deliver a webhook."""
+        trace, kind = post.trace, kinds.webhook(post.host, post.attempt, post.status)
+        parent, begins, ends = bytes.fromhex(trace.parent_id), self._ns(post.started), self._ns(post.ended)
+        return encoding.span(trace_id, trace.number, begins, ends, parent, kind)
 
     def _whole(self, call: Ended, trace_id: bytes) -> bytes:
         """The span of the whole call."""

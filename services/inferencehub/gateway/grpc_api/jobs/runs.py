@@ -51,9 +51,10 @@ class JobRuns:
     def __call__(self, running: Running, ended: Callable[[Outcome], None]) -> None:
         """See `Run`."""
         claim = running.claim
-        id, data = unpacked(claim.request)
+        id, data, kept = unpacked(claim.request)
         running.claim = claim._replace(request=b"")  # its bytes are in the call now
-        exchange = attempted(id, running)
+        traces = self.infer.calls.traces
+        exchange = attempted(id, running, None if traces is None else traces.go_on(kept))
         exchange.size = len(data)
         self.metrics.in_flight += 1
         attempt = Attempt(self, exchange, ended)
@@ -66,8 +67,11 @@ class JobRuns:
         status, code = (200, "OK") if kind is None else (kind.http, kind.grpc)
         if kind is not None:
             exchange.kind = kind.label
-        took = monotonic() - exchange.started
+        now = monotonic()
+        took = now - exchange.started
         self.metrics.answered(exchange.model, status, took)
+        if (traces := self.infer.calls.traces) is not None:
+            traces.ended(exchange, self.metrics, METHOD, b"", status, now)
         if self.access is not None:
             write_line(self.access, self.metrics.front, exchange, METHOD, status, code, took)
 

@@ -117,7 +117,7 @@ class Checks:
         call.reply = Recorded(MOST_ERROR, call.refused)
         call.body = body
         call.hold_anyway(self.bytes_held, len(body))
-        exchange.deferred = partial(call.keep, Kept(target, fields, body, id))
+        exchange.deferred = partial(call.keep, Kept(target, fields, body, id, upload.kept_trace))
         try:
             if endpoint is None:
                 raise not_called(line.url)

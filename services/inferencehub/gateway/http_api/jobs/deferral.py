@@ -77,8 +77,9 @@ class Deferred:
     def begin(self, call: HttpCall) -> None:
         """See `Endpoint`."""
         fields = {name: call.head.fields[name] for name in KEPT if name in call.head.fields}
-        kept = Kept(call.head.target, fields, bytes(call.body), call.exchange.id)
-        call.exchange.deferred = partial(self._keep, call, kept)
+        exchange = call.exchange
+        kept = Kept(call.head.target, fields, bytes(call.body), exchange.id, exchange.kept_trace)
+        exchange.deferred = partial(self._keep, call, kept)
         self._endpoint.begin(call)
 
     def content(self, call: HttpCall, response: InferResponse) -> Content:

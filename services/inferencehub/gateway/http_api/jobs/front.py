@@ -11,6 +11,7 @@ from inferencehub.core.process.logs import AccessLog
 from inferencehub.gateway.calls.call_limits import CallLimits
 from inferencehub.gateway.calls.limits.leases import Leases
 from inferencehub.gateway.calls.submit import Calls
+from inferencehub.gateway.calls.traces.ended import CallTraces
 from inferencehub.gateway.http_api.call import Endpoint
 from inferencehub.gateway.http_api.jobs.deferral import Deferral
 from inferencehub.gateway.http_api.jobs.events import PATH, JobEvents
@@ -62,10 +63,11 @@ class JobFront:
         held = calls.table.bytes_held
         patient = replace(settings, default_timeout_ms=settings.max_timeout_ms)
         self.calls = Calls(calls.table, calls.unknown, patient, [])
+        self.calls.traces = calls.traces
         self.threads = ThreadPoolExecutor(thread_name_prefix="jobs-json")
         most_bytes = settings.max_body_bytes
         self.fronts = Fronts(
-            JobRuns(endpoints(self.calls), metrics.jobs, access, held, self.threads, most_bytes)
+            JobRuns(endpoints(self.calls), metrics.jobs, access, held, self.threads, most_bytes, calls.traces)
         )
         store = store_of(settings)
         self.leases = Leases(store.quotas, settings.quotas_fail_open)
@@ -81,7 +83,9 @@ class JobFront:
         metrics.registry.register(WebhooksCollector(outcomes))
         self.secrets = Secrets(settings.webhook_secret) if settings.webhook_hosts else None
         self.sender = (
-            None if self.secrets is None else sender_of(settings, store, targets, self.secrets, outcomes)
+            None
+            if self.secrets is None
+            else sender_of(settings, store, targets, self.secrets, outcomes, calls.traces)
         )
         self.deferral = Deferral(self.jobs, held)
         self.routes = JobPages(self.jobs).routes()
@@ -115,7 +119,12 @@ class JobFront:
 
 
 def sender_of(
-    settings: GatewaySettings, store: Store, targets: Targets, secrets: Secrets, outcomes: Counter[str]
+    settings: GatewaySettings,
+    store: Store,
+    targets: Targets,
+    secrets: Secrets,
+    outcomes: Counter[str],
+    traces: CallTraces | None,
 ) -> Sender:
     """What delivers webhooks; the library that sends them is loaded only where there are some.
 
@@ -124,7 +133,9 @@ def sender_of(
     """
     from inferencehub.gateway.jobs.webhooks.post import Post
 
-    return Sender(store.webhooks, targets, secrets, Post(settings.webhook_ca), ended_json, outcomes)
+    sender = Sender(store.webhooks, targets, secrets, Post(settings.webhook_ca), ended_json, outcomes)
+    sender.traces = traces
+    return sender
 
 
 def store_of(settings: GatewaySettings) -> Store:

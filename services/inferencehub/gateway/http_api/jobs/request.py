@@ -16,12 +16,13 @@ KEPT = (JSON_SIZE.lower(), b"x-request-timeout-ms")
 
 
 class Kept(msgspec.Struct, frozen=True, array_like=True):
-    """A request as it is kept."""
+    """A request as it is kept; `trace` is that of its call, see `Trace.kept`."""
 
     target: bytes
     fields: dict[bytes, bytes]
     body: bytes
     id: str
+    trace: str = ""
 
     def packed(self) -> tuple[bytes, str]:
         """The request as bytes, and the digest of what one idempotency key stands for."""

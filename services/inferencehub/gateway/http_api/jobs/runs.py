@@ -11,6 +11,7 @@ from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.tensors import Buffer
 from inferencehub.gateway.calls.submit import as_hub_error
+from inferencehub.gateway.calls.traces.ended import CallTraces
 from inferencehub.gateway.http_api.access_line import write_line
 from inferencehub.gateway.http_api.call import Endpoint, HttpCall
 from inferencehub.gateway.http_api.jobs.recorded import Recorded
@@ -41,6 +42,7 @@ class JobRuns:
         access: where their access lines go; None to write none.
         bytes_held, threads: see `WayOut`.
         most_bytes: of a result.
+        traces: notes attempts whose traces are kept; None where there are no traces.
     """
 
     draining = False
@@ -53,7 +55,9 @@ class JobRuns:
         bytes_held: ByteBudget,
         threads: ThreadPoolExecutor,
         most_bytes: int,
+        traces: CallTraces | None,
     ) -> None:
+        self.traces = traces
         self.find = find
         self.metrics = metrics
         self.access = access
@@ -70,7 +74,8 @@ class JobRuns:
         endpoint = self.find(kept.target)
         if endpoint is None:
             raise LookupError(f"no endpoint for {kept.target!r}")
-        exchange = attempted(kept.id, running)
+        trace = None if self.traces is None else self.traces.go_on(kept.trace)
+        exchange = attempted(kept.id, running, trace)
         head = Head(endpoint.method, kept.target, kept.fields, None, "1.1", len(kept.body), True)
         call = JobCall(self, head, len(kept.body), exchange, endpoint)
         call.failure = None
@@ -112,6 +117,8 @@ class JobRuns:
             exchange.kind = KINDS.get(status, exchange.kind)
         took = now - exchange.started
         self.metrics.answered(exchange.model, status, took)
+        if self.traces is not None:
+            self.traces.ended(exchange, self.metrics, call.head.method, call.head.target, status, now)
         if self.access is not None:
             write_line(self.access, self.shared, self.metrics.front, call.head, exchange, status, took)
 

@@ -89,5 +89,7 @@ def new_job(
         created=now,
         not_before=max(now, said.not_before),
         keep_s=jobs.keep_s if said.keep_s is None else said.keep_s,
-        webhook=None if target is None else Webhook(said.webhook, target.host, exchange.id),
+        webhook=None
+        if target is None
+        else Webhook(said.webhook, target.host, exchange.id, trace=exchange.kept_trace),
     )

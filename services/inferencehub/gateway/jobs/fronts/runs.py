@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from inferencehub.core.auth.caller import ANYONE, Action, Caller, Flow
 from inferencehub.core.lane.job import Job
+from inferencehub.core.traces.context import Trace
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.gateway.calls.exchange import Exchange
 from inferencehub.gateway.jobs.record import Claim, Result
@@ -32,14 +33,16 @@ class Fronts:
         self._marked.get(running.claim.request[:1], self._first)(running, ended)
 
 
-def attempted(id: str, running: Running) -> Exchange:
+def attempted(id: str, running: Running, trace: Trace | None) -> Exchange:
     """The exchange of an attempt.
 
     Args:
         id: the request id of the call that became the job.
         running: the attempt.
+        trace: that of the attempt; None where there are no traces.
     """
     exchange = Exchange(id)
+    exchange.trace = trace
     exchange.caller = caller_of(running.claim)
     exchange.losses = running.claim.losses
     exchange.tell = running.telling.progress

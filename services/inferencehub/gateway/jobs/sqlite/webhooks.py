@@ -77,14 +77,14 @@ def ended(db: sqlite3.Connection, id: str, now: float) -> None:
     """A job has ended: its webhook is due."""
     webhook = of(db, id)
     if webhook is not None:
-        put(db, id, Webhook(webhook.url, webhook.host, webhook.request, ends=webhook.ends + 1), now)
+        put(db, id, again(webhook, webhook.ends + 1), now)
 
 
 def withdraw(db: sqlite3.Connection, id: str) -> None:
     """A job waits again: its next end is told, and the last one not any more."""
     webhook = of(db, id)
     if webhook is not None:
-        put(db, id, Webhook(webhook.url, webhook.host, webhook.request, ends=webhook.ends), None)
+        put(db, id, again(webhook, webhook.ends), None)
 
 
 def owed(db: sqlite3.Connection, id: str, now: float) -> bool:
@@ -122,3 +122,8 @@ def take(db: sqlite3.Connection, host: str, most: int, lease: float, now: float)
     else:
         db.execute("UPDATE hosts SET next = max(?, ?) WHERE host = ?", (first, now, host))
     return found
+
+
+def again(webhook: Webhook, ends: int) -> Webhook:
+    """A webhook that is to be delivered anew, for the end with this number."""
+    return Webhook(webhook.url, webhook.host, webhook.request, ends=ends, trace=webhook.trace)

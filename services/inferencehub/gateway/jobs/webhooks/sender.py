@@ -18,6 +18,7 @@ import msgspec
 
 from inferencehub.core.process.tasks import cancelled, until
 from inferencehub.core.values.errors import HubError
+from inferencehub.gateway.calls.traces.ended import CallTraces
 from inferencehub.gateway.jobs.record import JobRecord, Webhook
 from inferencehub.gateway.jobs.webhooks.outbox import Outbox
 from inferencehub.gateway.jobs.webhooks.retries import Answer, next_attempt
@@ -56,6 +57,8 @@ class Sender:
         message: the body for a job that has ended.
         outcomes: counts attempts.
         look_s: seconds between two looks, while it has places for all that is due.
+
+    `traces` notes attempts whose traces are kept; None where there are no traces.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class Sender:
         outcomes: Counter[str],
         look_s: float = LOOK_S,
     ) -> None:
+        self.traces: CallTraces | None = None
         self._outbox = outbox
         self._targets = targets
         self._secrets = secrets
@@ -167,7 +171,12 @@ class Sender:
         target = self._targets.of(webhook.url)
         body = self._message(record)
         headers = signed(self._secrets.all, f"{record.id}-{webhook.ends}", time(), body)
-        return await self._post(target, headers, body)
+        if self.traces is None:
+            return await self._post(target, headers, body)
+        trace, began = self.traces.go_on(webhook.trace), monotonic()
+        answer = await self._post(target, {**headers, **trace.headers}, body)
+        self.traces.posted(trace, webhook.host, webhook.attempts, answer.status, began)
+        return answer
 
     def _remember(self, host: str, answer: Answer) -> None:
         """Remember whether a host answers."""

@@ -1,0 +1,124 @@
+"""The exporter, against a real collector that takes spans, is slow, refuses, or is not there."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from time import monotonic, sleep, time_ns
+from typing import Any
+
+import pytest
+
+from inferencehub.core.traces import encoding
+from inferencehub.core.traces.exporter import Exporter
+from inferencehub.core.traces.post import Post
+from tests.collector import Collector, collecting
+from tests.ports import free_port
+
+PROCESS = (("service.name", "tested"), ("service.instance.id", "here"))
+
+
+def encoded(numbers: Sequence[int]) -> bytes:
+    """A span for each number."""
+    now, kind = time_ns(), encoding.fixed("one", encoding.INTERNAL, (("sound", True), ("share", 0.5)))
+    spans = [encoding.span(b"t" * 16, number, now, now + 1, b"", kind) for number in numbers]
+    return encoding.request({PROCESS: spans}) if spans else b""
+
+
+@contextmanager
+def exporting(url: str, **changed: Any) -> Iterator[Exporter]:
+    """An exporter to a collector."""
+    chosen = {"most_waiting": 100, "most_together": 10, "delay_s": 0.02, "within_s": 30.0, **changed}
+    compress = chosen.pop("compress", False)
+    post = Post(f"{url}/v1/traces", {"x-token": "secret"}, 10.0, "", compress)
+    exporter = Exporter(encoded, post, **chosen, counts=Counter())
+    exporter.start()
+    try:
+        yield exporter
+    finally:
+        exporter.close(10.0)
+
+
+def wait(condition: Any) -> None:
+    """Wait until a condition holds."""
+    ends = monotonic() + 30
+    while not condition():
+        assert monotonic() < ends
+        sleep(0.005)
+
+
+def numbers_of(collector: Collector) -> list[int]:
+    return [int(one.id, 16) for one in collector.spans]
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_what_calls_leave_comes_to_the_collector_in_order(compress: bool) -> None:
+    with collecting() as collector:
+        with exporting(collector.url, compress=compress) as exporter:
+            for number in range(1, 36):
+                exporter.put(number)
+        assert numbers_of(collector) == list(range(1, 36))
+        assert exporter.counts == {"sent": 35}
+        assert collector.headers[0]["x-token"] == "secret"
+        assert collector.spans[0].facts == {"sound": True, "share": 0.5}
+        assert collector.spans[0].service == "tested"
+
+
+def test_one_that_is_stuck_costs_no_call_anything_and_what_finds_no_place_is_counted() -> None:
+    with collecting() as collector:
+        collector.stuck = threading.Event()
+        with exporting(collector.url) as exporter:
+            for number in range(1, 11):
+                exporter.put(number)
+            wait(lambda: exporter.waiting == 0)  # these are on their way
+            for number in range(11, 1011):
+                exporter.put(number)
+            assert exporter.waiting == 100
+            assert exporter.counts == {"dropped": 900}
+            collector.stuck.set()
+            wait(lambda: exporter.counts["sent"] == 110)
+        assert numbers_of(collector) == list(range(1, 111))
+
+
+def test_one_that_is_busy_is_asked_again() -> None:
+    with collecting() as collector:
+        collector.answer = 503
+        with exporting(collector.url) as exporter:
+            exporter.put(1)
+            wait(lambda: collector.requests >= 2)
+            collector.answer = 200
+            wait(lambda: exporter.counts["sent"] == 1)
+        assert numbers_of(collector) == [1]
+
+
+@pytest.mark.parametrize("status", [400, 401, 500])
+def test_one_that_refuses_is_not_asked_again(status: int) -> None:
+    with collecting() as collector:
+        collector.answer = status
+        with exporting(collector.url) as exporter:
+            exporter.put(1)
+            wait(lambda: exporter.counts["failed"] == 1)
+            collector.answer = 200
+            exporter.put(2)
+        assert (numbers_of(collector), exporter.counts) == ([2], {"failed": 1, "sent": 1})
+
+
+def test_one_that_is_not_there_is_given_up_in_time() -> None:
+    with exporting(f"http://127.0.0.1:{free_port()}", within_s=0.3) as exporter:
+        exporter.put(1)
+        wait(lambda: exporter.counts["failed"] == 1)
+
+
+def test_the_end_does_not_wait_for_one_that_is_stuck() -> None:
+    with collecting() as collector:
+        collector.stuck = threading.Event()
+        post = Post(f"{collector.url}/v1/traces", {}, 60.0, "", False)
+        exporter = Exporter(encoded, post, 100, 10, 0.01, 60.0, Counter())
+        exporter.start()
+        exporter.put(1)
+        wait(lambda: exporter.waiting == 0)
+        began = monotonic()
+        exporter.close(0.2)
+        assert monotonic() - began < 20

@@ -1,0 +1,49 @@
+"""The variables that OpenTelemetry names, as the gateway reads them."""
+
+from __future__ import annotations
+
+import pytest
+
+from inferencehub.core.process.settings import SettingError, read_settings
+from inferencehub.gateway.settings import GatewaySettings
+
+BASE, WHOLE = "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
+
+
+@pytest.mark.parametrize(
+    ("environ", "url"),
+    [
+        ({}, ""),
+        ({BASE: "", "OTEL_EXPORTER_OTLP_TIMEOUT": "", "OTEL_SDK_DISABLED": ""}, ""),
+        ({BASE: "http://collector:4318"}, "http://collector:4318/v1/traces"),
+        ({BASE: "https://collector/otlp/"}, "https://collector/otlp/v1/traces"),
+        ({BASE: "http://one:4318", WHOLE: "http://two:4318/there"}, "http://two:4318/there"),
+        ({BASE: "http://collector:4318", "OTEL_SDK_DISABLED": "true"}, ""),
+    ],
+)
+def test_where_traces_go(environ: dict[str, str], url: str) -> None:
+    assert read_settings(GatewaySettings, environ).traces_url == url
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        (BASE, "collector:4318"),
+        (BASE, "grpc://collector:4317"),
+        (WHOLE, "http://user:secret@collector:4318"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "secret"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "name=secret%0d%0a"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
+        ("OTEL_TRACES_SAMPLER_ARG", "1.1"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "team"),
+    ],
+)
+def test_what_can_not_be_used_stops_the_start_and_is_named(name: str, value: str) -> None:
+    with pytest.raises(SettingError, match=f"^{name}") as raised:
+        read_settings(GatewaySettings, {name: value})
+    assert "secret" not in str(raised.value)
+
+
+def test_names_that_others_read_are_left_alone() -> None:
+    read_settings(GatewaySettings, {"OTEL_METRICS_EXPORTER": "none", "OTEL_LOG_LEVEL": "info"})
