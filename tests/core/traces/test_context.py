@@ -86,7 +86,7 @@ def test_a_child_has_the_trace_of_its_parent_and_ids_of_its_own() -> None:
     trace = Sampler(True, 1.0).begin({})
     child = child_of(f"{trace.parent} a=1")
     assert child is not None
-    assert (child.trace_id, child.parent_id) == (trace.trace_id, f"{trace.number:016x}")
+    assert (child.trace_id, child.parent_id) == (trace.trace_id, trace.number.to_bytes(8, "little").hex())
     assert child.number != trace.number
     assert (child.sampled, child.state) == (True, "a=1")
     assert child_of(child.kept) is not None

@@ -20,11 +20,20 @@ from tests.ports import free_port
 PROCESS = (("service.name", "tested"), ("service.instance.id", "here"))
 
 
-def encoded(numbers: Sequence[int]) -> bytes:
-    """A span for each number."""
-    now, kind = time_ns(), encoding.fixed("one", encoding.INTERNAL, (("sound", True), ("share", 0.5)))
-    spans = [encoding.span(b"t" * 16, number, now, now + 1, b"", kind) for number in numbers]
-    return encoding.request({PROCESS: spans}) if spans else b""
+class Numbers:
+    """A span for each number; an `Encoder`."""
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+
+    def add(self, left: Sequence[int]) -> None:
+        now, kind = time_ns(), encoding.fixed("one", encoding.INTERNAL, (("sound", True), ("share", 0.5)))
+        for number in left:
+            self.parts += encoding.span(b"t" * 16, number, now, now + 1, b"", kind)
+
+    def request(self) -> bytes:
+        parts, self.parts = self.parts, []
+        return encoding.request({PROCESS: parts}) if parts else b""
 
 
 @contextmanager
@@ -33,7 +42,7 @@ def exporting(url: str, **changed: Any) -> Iterator[Exporter]:
     chosen = {"most_waiting": 100, "most_together": 10, "delay_s": 0.02, "within_s": 30.0, **changed}
     compress = chosen.pop("compress", False)
     post = Post(f"{url}/v1/traces", {"x-token": "secret"}, 10.0, "", compress)
-    exporter = Exporter(encoded, post, **chosen, counts=Counter())
+    exporter = Exporter(Numbers(), post, **chosen, counts=Counter())
     exporter.start()
     try:
         yield exporter
@@ -50,7 +59,7 @@ def wait(condition: Any) -> None:
 
 
 def numbers_of(collector: Collector) -> list[int]:
-    return [int(one.id, 16) for one in collector.spans]
+    return [int.from_bytes(one.span.span_id, "little") for one in collector.spans]
 
 
 @pytest.mark.parametrize("compress", [False, True])
@@ -115,7 +124,7 @@ def test_the_end_does_not_wait_for_one_that_is_stuck() -> None:
     with collecting() as collector:
         collector.stuck = threading.Event()
         post = Post(f"{collector.url}/v1/traces", {}, 60.0, "", False)
-        exporter = Exporter(encoded, post, 100, 10, 0.01, 60.0, Counter())
+        exporter = Exporter(Numbers(), post, 100, 10, 0.01, 60.0, Counter())
         exporter.start()
         exporter.put(1)
         wait(lambda: exporter.waiting == 0)

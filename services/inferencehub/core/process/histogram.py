@@ -36,7 +36,7 @@ class Observations:
         self.names = names or names_of(bounds)
         self.counts = [0] * (len(bounds) + 1)
         self.sum = 0.0
-        self._exemplars: dict[int, Exemplar] = {}  # the newest one of each bucket
+        self._exemplars: dict[int, tuple[str, float, float]] = {}  # of each bucket: trace, value, Unix time
 
     def observe(self, value: float) -> None:
         """Count a value."""
@@ -46,13 +46,14 @@ class Observations:
     def show(self, value: float, trace_id: str) -> None:
         """Name the trace of a value that was counted just now; OpenMetrics has the newest one of each bucket."""
         at = bisect_left(self.bounds, value)
-        self._exemplars[at] = Exemplar({"trace_id": trace_id}, value, time())
+        self._exemplars[at] = trace_id, value, time()
 
     def buckets(self) -> list[Bucket]:
         """Upper bound, cumulative count, and exemplar if there is one, of each bucket, as Prometheus wants them."""
         buckets: list[Bucket] = list(zip(self.names, map(float, accumulate(self.counts)), strict=True))
-        for at, exemplar in self._exemplars.items():
-            buckets[at] = (buckets[at][0], buckets[at][1], exemplar)
+        for at, (trace_id, value, when) in self._exemplars.items():
+            bound, count, *_ = buckets[at]
+            buckets[at] = (bound, count, Exemplar({"trace_id": trace_id}, value, when))
         return buckets
 
 

@@ -35,7 +35,7 @@ class Trace(msgspec.Struct, gc=False):
 
     Args:
         trace_id: in hexadecimal.
-        number: the id of the call's span. Its other spans have the next ones, see `SPANS`.
+        number: the id of the call's span, with the lowest byte first. Its other spans have the next ones, see `SPANS`.
         parent_id: the span of who called, in hexadecimal; "" if the trace begins here.
         sampled: whether the trace is kept, also if nothing goes wrong.
         state, baggage: what came with the call, to pass on; "" for nothing.
@@ -51,7 +51,7 @@ class Trace(msgspec.Struct, gc=False):
     @property
     def parent(self) -> str:
         """The `traceparent` for what the call calls."""
-        return f"00-{self.trace_id}-{self.number:016x}-{self.sampled:02x}"
+        return f"00-{self.trace_id}-{self.number.to_bytes(8, 'little').hex()}-{self.sampled:02x}"
 
     @property
     def kept(self) -> str:

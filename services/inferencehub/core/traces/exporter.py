@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from random import random
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, Protocol
 
 from inferencehub.core.process.metrics import TRACED
@@ -24,7 +24,19 @@ SENT, DROPPED, FAILED = TRACED
 PAUSE_S = (0.5, 8.0)  # between attempts: the first and the longest
 TELL_S = 60.0  # between two lines that say that a collector takes nothing
 
-Encode = Callable[[Sequence[Any]], bytes]  # b"" if there is nothing to send
+AT_A_TIME = (
+    128  # calls whose spans are made before the event loop's thread may go on; they take less than 1 ms
+)
+
+
+class Encoder(Protocol):
+    """Makes a request of what calls have left; called in one thread."""
+
+    def add(self, left: Sequence[Any]) -> None:
+        """Add the spans of some calls to the next request."""
+
+    def request(self) -> bytes:
+        """The request, serialized; b"" if there is nothing to send. The next one begins."""
 
 
 class Send(Protocol):
@@ -41,7 +53,7 @@ class Exporter:
     """See the module's text.
 
     Args:
-        encode: makes a request of what calls have left; called in the thread.
+        encoder: makes requests of what calls have left.
         send: sends it.
         most_waiting: calls that may wait.
         most_together: calls in a request.
@@ -52,7 +64,7 @@ class Exporter:
 
     def __init__(
         self,
-        encode: Encode,
+        encoder: Encoder,
         send: Send,
         most_waiting: int,
         most_together: int,
@@ -60,7 +72,7 @@ class Exporter:
         within_s: float,
         counts: Counter[str],
     ) -> None:
-        self._encode = encode
+        self._encoder = encoder
         self._send = send
         self._most_waiting = most_waiting
         self._most_together = min(most_together, most_waiting)
@@ -117,10 +129,16 @@ class Exporter:
     def _send_waiting(self) -> None:
         waiting = self._waiting
         while True:
-            together = [waiting.popleft() for _ in range(min(len(waiting), self._most_together))]
-            body = self._encode(together)  # also without any: what waits for more may have waited long enough
+            calls = min(len(waiting), self._most_together)
+            for done in range(0, calls, AT_A_TIME):
+                size = min(AT_A_TIME, calls - done)
+                self._encoder.add([waiting.popleft() for _ in range(size)])
+                sleep(0)  # it lets the lock go that all threads share
+            body = (
+                self._encoder.request()
+            )  # also of no calls: what waits for more may have waited long enough
             if body:
-                self._send_body(body, len(together))
+                self._send_body(body, calls)
             if not waiting:
                 return
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import getrandbits
 
-from inferencehub.core.traces.context import SPANS
+from inferencehub.core.traces import encoding
 from inferencehub.core.values.requests import Trip
 
 MOST_KEPT = 1000  # runs that are remembered, because more of their calls may come
@@ -19,14 +19,15 @@ class MergedRun:
         start: when it came to the pod, on the clock of `time.monotonic`.
     """
 
-    __slots__ = ("links", "missing", "model", "number", "seen", "start", "trace_id", "trip")
+    __slots__ = ("link", "links", "missing", "model", "number", "seen", "start", "trace_id", "trip")
 
     def __init__(self, trip: Trip, model: str, start: float) -> None:
         self.trip = trip  # as long as it is here, no other one has its identity
         self.model = model
         self.start = start
         self.trace_id = getrandbits(128).to_bytes(16, "big")
-        self.number = getrandbits(64) & ~(SPANS - 1) | 1
+        self.number = getrandbits(64) or 1
+        self.link = encoding.link(self.trace_id, self.number)
         self.links: list[bytes] = []
         self.missing = trip.rows
         self.seen = False  # whether `complete` has looked at it

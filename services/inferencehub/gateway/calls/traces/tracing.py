@@ -76,7 +76,7 @@ class Tracing:
         except (OSError, ssl.SSLError) as error:
             raise BadFile(f"OTEL_EXPORTER_OTLP_CERTIFICATE: {error}") from None
         return Exporter(
-            spans.encode,
+            spans,
             post,
             settings.bsp_max_queue_size,
             settings.bsp_max_export_batch_size,
