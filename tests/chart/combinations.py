@@ -77,6 +77,9 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
     "jobs-by-url": at("jobs", {"redis": {"url": "rediss://store.example.com:6390/1"}, "queueLength": 10, "drainSeconds": 5, "floor": 0.25}),
     "quotas": {"jobs": {"redis": {"existingSecret": "jobs"}, "quotasFailOpen": True}, "auth": {"apiKeys": {"existingSecret": "keys"}},
         "limits": {"tenants": [{"tenant": "*", "calls_per_day": 10**9, "rows_per_day": 10**12}]}},
+    "tracing": at("tracing", {
+        "endpoint": "http://collector.observability.svc:4318", "existingSecret": "collector", "sampler": "parentbased_traceidratio",
+        "samplerArg": 0.25, "egressTo": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "observability"}}}]}),
     "jobs-by-sentinels": at("jobs.redis", {
         "url": "rediss+sentinel://a.example.com:26380,b.example.com/mymaster/1", "caConfigMap": "authorities", "port": 6380}),
     "jobs-by-sentinels-of-a-secret": at("jobs.redis", {"existingSecret": "jobs", "sentinelPort": 26379}),
