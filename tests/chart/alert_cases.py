@@ -141,7 +141,10 @@ CASES = {
     ),
     "TracesDropped": Case(
         20,
-        [series("inferencehub_trace_spans_dropped_total", "0x10 9x60")],
-        [series("inferencehub_trace_spans_dropped_total", "0x60")],
+        [series("inferencehub_gateway_traced_calls_total", "0x10 9x60", outcome="failed")],
+        [
+            series("inferencehub_gateway_traced_calls_total", "0+9x60", outcome="sent"),
+            series("inferencehub_gateway_traced_calls_total", "9x60", outcome="dropped"),
+        ],
     ),
 }
