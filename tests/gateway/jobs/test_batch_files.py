@@ -114,7 +114,9 @@ async def test_a_list_is_a_file_too(tmp_path: Path) -> None:
     async with hub_with_jobs(tmp_path) as hub:
         for kind in ("application/json", "application/x-ndjson", "application/x-www-form-urlencoded"):
             status, found, _ = await uploaded(hub, data, content_type=kind)
-            assert (status, found["state"], found["model"]) == (202, "queued", "adds")
+            assert found["model"] == "adds"
+            # Its items may run by now.
+            assert (status, found["state"]) in ((202, "queued"), (202, "running"), (200, "succeeded"))
             lines = await results(hub, f"/v2/jobs/{found['id']}")
             assert [(one["custom_id"], one["response"]["body"]["outputs"][0]["data"]) for one in lines] == [
                 ("1", [2.0]),
