@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from inferencehub.core.auth.caller import Flow
@@ -79,6 +79,7 @@ def test_without_a_floor_background_work_gets_only_what_no_call_can_have(
     assert left == len(calls) + len(behind)
 
 
+@example([1] * 13 + [2, 2, 1], [1] * 10 + [4], 4, 1, 0.3)
 @given(ROWS, ROWS, st.sampled_from([0, 4, 8]), st.integers(0, 1), st.sampled_from([0.01, 0.1, 0.3, 0.5]))
 def test_while_both_wait_background_work_gets_its_floor_and_calls_the_others(
     calls: list[int], behind: list[int], max_rows: int, kind: int, floor: float
@@ -166,6 +167,14 @@ def test_it_takes_no_place_on_the_way_to_a_pod_unless_it_is_due() -> None:
     assert batch is not None
     assert rows_of(batch) == (0, 1), "nine calls have left"
     assert both.take(slots) is None
+
+
+def test_a_job_of_more_rows_than_are_ever_owed_gets_its_turn() -> None:
+    """Of a model that runs one job at a time; what it has taken is paid off before the next one."""
+    both = Both(0, 0.1)
+    both.push(of(8, background=True), of(8, background=True), *[of() for _ in range(200)])
+    turns = [rows_of(batch)[1] for _ in range(100) if (batch := both.take()) is not None]
+    assert [number for number, rows in enumerate(turns) if rows] == [9, 83]
 
 
 def test_it_does_not_starve_behind_calls_that_its_lane_does_not_see() -> None:

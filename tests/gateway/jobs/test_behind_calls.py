@@ -15,6 +15,7 @@ from tests.gateway.jobs.test_jobs import ADD, ask, ended, running, submitted
 from tests.gateway.python_model import hold, python_model, release
 from tests.hub import Hub, eventually, mock_model, running_hub
 from tests.load import Load
+from tests.valkey import running_valkey
 
 JOB = ("/predict", {"features": [1.0], "model_name": "quick"})
 ONCE = 'parameters { key: "run_at_most_once" value { string_value: "true" } }'
@@ -93,3 +94,23 @@ async def test_a_batch_of_jobs_waits_behind_calls_and_goes_back_as_soon_as_its_g
         await stopping
         release(models, "double")
         assert [answer.status for answer in await asyncio.gather(*calls)] == [200, 200]
+
+
+async def test_what_has_ended_is_kept_as_its_gateway_ends(tmp_path: Path) -> None:
+    """Its result waits for a store that is down: it waits in no lane, though it is at no pod."""
+    mock_model(tmp_path / "models", "quick", delay_ms=300, slots=2, more=ONCE)
+    async with (
+        running_valkey(tmp_path) as valkey,
+        running_hub(tmp_path / "models", jobs=valkey.url) as hub,
+    ):
+        job = await submitted(hub, *JOB, "always")
+        await eventually(lambda: [one.runs() for one in running(hub)] == [True])
+        await valkey.stop()
+        await eventually(lambda: [one.ended for one in running(hub)] == [True])
+        assert hub.gateway.jobs is not None
+        stopping = asyncio.create_task(hub.gateway.jobs.jobs.worker.stop(30.0))
+        await asyncio.sleep(0.2)  # nothing may go back
+        await valkey.start()
+        await stopping
+        found = (await ask(hub, "GET", job))[1]
+        assert (found["state"], found["attempts"]) == ("succeeded", 1)

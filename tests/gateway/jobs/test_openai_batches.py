@@ -282,6 +282,12 @@ async def test_cancel(hub: Hub, client: openai.AsyncOpenAI) -> None:
     for id in ("none", "file-1", f"{'0' * 32}_batch", "x" * 5000):
         for call in (client.batches.retrieve(id), client.batches.cancel(id)):
             assert isinstance(await refused(call), openai.NotFoundError), id
+    item = {"url": "/v1/chat/completions", "body": line("1", slow)["body"]}
+    _, other, _ = await hub.post("/v2/jobs", [item])
+    assert isinstance(await refused(client.batches.cancel(other["id"])), openai.NotFoundError)
+    assert (await hub.get(f"/v2/jobs/{other['id']}"))[1]["ended"] is None, (
+        "what is not there is not cancelled either"
+    )
 
 
 async def test_what_did_not_run_in_time_has_expired(

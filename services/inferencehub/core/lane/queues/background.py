@@ -89,7 +89,8 @@ class Background(Queue):
 
     def _due(self) -> bool:
         """Whether what waits goes before calls, and to a pod that is busy."""
-        return bool(self._floor) and self._owed >= self._head.rows
+        # Of a model that runs one job at a time, a job may have more rows than ever are owed.
+        return bool(self._floor) and self._owed >= min(self._head.rows, self._batch)
 
     def _starves(self, now: float, run_s: float) -> bool:
         """Whether nothing has left for long, though runs take `run_s` seconds (0 if that is not known)."""
@@ -113,7 +114,11 @@ class Background(Queue):
             batch = self.fill(Batch((head,), Reason.SLOT_FREE), int(self._owed))
             joined = calls.fill(batch)
         rows = joined.rows - batch.rows
-        self._begin(batch.jobs, batch.rows if rows else max(batch.rows, self.max_rows), now)
+        if not rows:  # it counts as a full batch, which jobs may fill
+            batch = self.fill(batch)
+            self._begin(batch.jobs, max(batch.rows, self.max_rows), now)
+            return batch
+        self._begin(batch.jobs, batch.rows, now)
         return self._with(joined, rows, now)
 
     def _with(self, batch: Batch, calls: int, now: float) -> Batch:
@@ -126,7 +131,7 @@ class Background(Queue):
 
     def _begin(self, jobs: Sequence[Job], rows: float, now: float) -> None:
         """Jobs leave, and count as so many rows."""
-        self._owed = max(self._owed - rows, -self._batch)
+        self._owed = max(self._owed - rows, -max(rows, self._batch))
         self._last = now
         for job in jobs:
             job.begin(now)

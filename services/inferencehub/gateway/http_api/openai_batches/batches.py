@@ -129,7 +129,9 @@ class OpenAIBatchPages:
         id = request.path_params["id"]
         if not is_batch(id):
             raise no_batch(id)
-        return await self._asking(request).job(id)
+        record = await self._asking(request).job(id)
+        about_of(record)  # one that came another way is none here
+        return record
 
     def _asking(self, request: Request) -> Asking:
         return Asking(self._jobs, caller_of(request))

@@ -131,12 +131,18 @@ class FilePages:
         """GET /v1/files/{id}/content: what a file has.
 
         Raises:
-            HubError: NOT_FOUND, or GONE for the result of a batch whose time is over.
+            HubError: NOT_FOUND, GONE for the result of a batch whose time is over, BUSY if too many bytes are held.
         """
         asking, owner, id = self._asked(request)
         output = await output_of(asking, id)
         if output is None:
-            return Response(await self._jobs.store.files.data(owner, id, time()), media_type=JSONL)
+            files = self._jobs.store.files
+            file = await files.file(owner, id, time())
+            self._budget.take(file.size)
+            try:
+                return Response(await files.data(owner, id, time()), media_type=JSONL)
+            finally:
+                self._budget.give(file.size)
         lines = await output.lines(self._jobs.store.batches, owner)
         return StreamingResponse(lines, media_type=JSONL)
 

@@ -40,21 +40,28 @@ class Running:
         claim: what runs.
         telling: what it tells before its end.
 
-    `stop` ends it, and `job` is what a lane has of it, None before that; its front sets both.
+    `stop` ends it, and `job` is what a lane has of it, None before that; its front sets both. `ended` is set once its outcome
+    is there, which may not be in the store yet.
     """
 
-    __slots__ = ("claim", "job", "stop", "telling")
+    __slots__ = ("claim", "ended", "job", "stop", "telling")
 
     def __init__(self, claim: Claim, telling: Telling) -> None:
         self.claim = claim
         self.telling = telling
+        self.ended = False
         self.stop: Callable[[], None] = lambda: None
         self.job: Callable[[], Job | None] = lambda: None
 
     def runs(self) -> bool:
-        """Whether it has left its lane for a pod."""
+        """Whether it is at a pod."""
         job = self.job()
         return job is not None and job.run is not None
+
+    def has_run(self) -> bool:
+        """Whether it has left its lane for a pod, now or before: the model may have run."""
+        job = self.job()
+        return job is not None and (job.run is not None or job.waited > 0)
 
 
 class Run(Protocol):

@@ -86,7 +86,8 @@ class Worker:
         self._ending = True
         self.wake()
         await taking  # what it is about to take, it takes: nobody else would know of it
-        await asyncio.gather(*[self._give_back(one) for one in self.running.all() if not one.runs()])
+        waiting = [one for one in self.running.all() if not (one.ended or one.has_run())]
+        await asyncio.gather(*[self._give_back(one) for one in waiting])
         await until(self.running.none, grace_s)
         await asyncio.gather(*[self._give_back(one) for one in self.running.all()])
         await asyncio.gather(*self._finishing)
@@ -134,6 +135,7 @@ class Worker:
         if one not in self.running:  # it was left
             return
         one.telling.close()
+        one.ended = True
         task = asyncio.get_running_loop().create_task(self._finish(one, outcome))
         self._finishing.add(task)
         task.add_done_callback(self._finishing.discard)
@@ -176,11 +178,11 @@ class Worker:
 
     async def _give_back(self, one: Running) -> None:
         """The process ends: the job runs elsewhere, or again here."""
-        runs = one.runs()
+        ran = one.has_run()
         self.running.drop(one)
         claim, now = one.claim, time()
         try:
-            if claim.once and runs:
+            if claim.once and ran:
                 nothing = Result(0, b"", b"")
                 await self.store.finish(claim.id, claim.attempt, State.FAILED, ONCE, nothing, now)
             else:
