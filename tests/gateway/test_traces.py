@@ -202,6 +202,18 @@ async def test_probes_leave_nothing_and_pages_have_their_route(tmp_path: Path) -
     }
 
 
+async def test_long_paths_and_names_are_cut(tmp_path: Path) -> None:
+    """What waits for the collector is held in memory, and so is what spans of one kind have in common."""
+    mock_model(tmp_path)
+    async with traced(tmp_path) as (hub, collector):
+        assert (await hub.get(f"/{'a' * 20_000}?b=1"))[0] == 404
+        assert (await hub.post("/predict", {**BODY, "model_name": "m" * 20_000}))[0] == 404
+        await eventually(lambda: len(collector.spans) >= 2)
+    by_name = {one.span.name: one.facts for one in collector.spans}
+    assert by_name["GET"]["url.path"] == "/" + "a" * 499
+    assert len(by_name["POST /predict"].get("inferencehub.model", "")) <= 500
+
+
 async def test_a_collector_that_is_stuck_costs_no_call_anything(tmp_path: Path) -> None:
     mock_model(tmp_path)
     more = {"bsp_max_queue_size": 10, "bsp_max_export_batch_size": 5}

@@ -16,6 +16,9 @@ from inferencehub.gateway.metrics import FrontMetrics
 
 NO_LANE: tuple[int, float, float, float, tuple[Returned, ...], Trip] = (0, 0.0, 0.0, 0.0, (), NO_TRIP)
 FAILED = 500  # the lowest HTTP status that is the fault of a server
+# Bytes of a path, and characters of a model's name, that a trace has: a caller may send far longer ones, and what waits to be
+# sent, and what spans of one kind have in common, is held in memory.
+LONGEST = 500
 
 
 class Ended(msgspec.Struct, gc=False):
@@ -24,10 +27,10 @@ class Ended(msgspec.Struct, gc=False):
     Args:
         trace: the call's place in its trace.
         front: "http", "grpc" or "job".
-        method, target: those of HTTP; over gRPC the method's name, and b"".
+        method, path: those of HTTP, the path at most `LONGEST` bytes of it; over gRPC the method's name, and b"".
         status: HTTP status of its end, over gRPC too.
         kind: "ok", or the label of its error.
-        id, model, caller, tenant: as in its access line.
+        id, model, caller, tenant: as in its access line, the model at most `LONGEST` characters of it.
         failed: whether its end is the fault of a server.
         started, ended: when.
         rows: of its inputs; 0 if it did not reach a lane.
@@ -37,7 +40,7 @@ class Ended(msgspec.Struct, gc=False):
     trace: Trace
     front: str
     method: str
-    target: bytes
+    path: bytes
     status: int
     kind: str
     id: str
@@ -104,7 +107,8 @@ class CallTraces:
         Args:
             exchange: the call.
             metrics: those of its front.
-            method, target, status: see `Ended`.
+            method, status: see `Ended`.
+            target: that of HTTP; over gRPC b"".
             now: on the clock of `time.monotonic`.
         """
         trace, kind, started = exchange.trace, exchange.kind, exchange.started
@@ -123,11 +127,11 @@ class CallTraces:
                 trace,
                 metrics.front,
                 method,
-                target,
+                target.partition(b"?")[0][:LONGEST],
                 status,
                 kind,
                 exchange.id,
-                exchange.model,
+                exchange.model[:LONGEST],
                 caller.id,
                 caller.tenant,
                 failed,

@@ -78,11 +78,10 @@ class Spans:
     def _add_whole(self, call: Ended, trace_id: bytes) -> None:
         """The span of the whole call."""
         trace, id = call.trace, call.id.encode()
-        path = call.target.partition(b"?")[0]
         facts = call.kind, call.failed, call.model, call.caller, call.tenant
-        if path:
-            route = self._route_of(path)
-            kind = kinds.http_call(call.front, call.method, path, route, call.status, *facts)
+        if call.path:
+            route = self._route_of(call.path)
+            kind = kinds.http_call(call.front, call.method, call.path, route, call.status, *facts)
         else:
             kind = kinds.grpc_call(call.front, call.method, *facts)
         parts = [kind, encoding.before_text("inferencehub.request.id", len(id)), id]
