@@ -21,7 +21,7 @@ def test_a_gateway_reads_what_the_values_say_and_may_reach_the_collector() -> No
     found = gateway(objects)
     settings = read_settings(GatewaySettings, environ(found))
     assert settings.traces_url == "http://collector.observability.svc:4318/v1/traces"
-    assert (settings.traces_sampler, settings.traces_sampler_arg) == ("parentbased_traceidratio", 0.25)
+    assert (settings.traces_sampler, settings.traces_sampler_arg) == ("parentbased_traceidratio", "0.25")
     assert settings.trace_slow_ms == 5000
     (headers,) = [one for one in found["containers"][0]["env"] if one["name"] == "OTEL_EXPORTER_OTLP_HEADERS"]
     assert headers["valueFrom"]["secretKeyRef"] == {"name": "collector", "key": "headers"}

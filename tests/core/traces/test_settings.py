@@ -34,15 +34,30 @@ def test_where_traces_go(environ: dict[str, str], url: str) -> None:
         ("OTEL_EXPORTER_OTLP_HEADERS", "secret"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "name=secret%0d%0a"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd"),
         ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
         ("OTEL_TRACES_SAMPLER_ARG", "1.1"),
+        ("OTEL_TRACES_SAMPLER_ARG", "nan"),
+        ("OTEL_TRACES_SAMPLER_ARG", "endpoint=http://jaeger"),
         ("OTEL_RESOURCE_ATTRIBUTES", "team"),
     ],
 )
-def test_what_can_not_be_used_stops_the_start_and_is_named(name: str, value: str) -> None:
-    with pytest.raises(SettingError, match=f"^{name}") as raised:
-        read_settings(GatewaySettings, {name: value})
+def test_what_can_not_be_used_stops_the_start_and_is_named_where_there_are_traces(
+    name: str, value: str
+) -> None:
+    on = {BASE: "http://collector:4318", name: value}
+    with pytest.raises(SettingError, match=f"^{name} ") as raised:
+        read_settings(GatewaySettings, on)
     assert "secret" not in str(raised.value)
+    read_settings(GatewaySettings, {**on, "OTEL_SDK_DISABLED": "true"})
+    if name not in (BASE, WHOLE):
+        read_settings(GatewaySettings, {name: value})
+
+
+def test_what_was_expected_is_said() -> None:
+    expected = "OTEL_EXPORTER_OTLP_COMPRESSION is 'zstd', expected one of none, gzip"
+    with pytest.raises(SettingError, match=expected):
+        read_settings(GatewaySettings, {BASE: "http://c", "OTEL_EXPORTER_OTLP_COMPRESSION": "zstd"})
 
 
 def test_names_that_others_read_are_left_alone() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
-from inferencehub.core.process.settings import SettingError, TierSettings, setting
+from inferencehub.core.process.settings import SettingError, TierSettings, read_value, setting
 from inferencehub.core.traces.sampling import SAMPLERS, Sampler
 
 PATH = "/v1/traces"
@@ -51,26 +51,13 @@ class TraceSettings(TierSettings):
         "none",
         "compression of what is sent to the collector",
         env="OTEL_EXPORTER_OTLP_COMPRESSION",
-        choices=("none", "gzip"),
     )
     otlp_protocol: str = setting(
-        PROTOCOL,
-        "protocol to the collector; there is one",
-        env="OTEL_EXPORTER_OTLP_PROTOCOL",
-        choices=(PROTOCOL,),
+        PROTOCOL, "protocol to the collector; there is one", env="OTEL_EXPORTER_OTLP_PROTOCOL"
     )
-    traces_sampler: str = setting(
-        "parentbased_always_on",
-        "which traces are kept",
-        env="OTEL_TRACES_SAMPLER",
-        choices=tuple(SAMPLERS),
-    )
-    traces_sampler_arg: float = setting(
-        1.0,
-        "share of traces that a sampler of a ratio keeps, from 0 to 1",
-        env="OTEL_TRACES_SAMPLER_ARG",
-        least=0,
-        most=1,
+    traces_sampler: str = setting("parentbased_always_on", "which traces are kept", env="OTEL_TRACES_SAMPLER")
+    traces_sampler_arg: str = setting(
+        "1", "share of traces that a sampler of a ratio keeps, from 0 to 1", env="OTEL_TRACES_SAMPLER_ARG"
     )
     service_name: str = setting(
         "", "name of the service in traces; inferencehub-gateway if empty", env="OTEL_SERVICE_NAME"
@@ -128,18 +115,35 @@ class TraceSettings(TierSettings):
     def sampler(self) -> Sampler:
         """Says which calls are kept."""
         by_parent, share = SAMPLERS[self.traces_sampler]
-        return Sampler(by_parent, self.traces_sampler_arg if share is None else share)
+        return Sampler(by_parent, float(self.traces_sampler_arg) if share is None else share)
 
     def check_traces(self) -> None:
-        """Raise `SettingError` if a setting of traces can't be used. What headers have is not shown: it may be a secret."""
+        """Raise `SettingError` if a setting of traces can't be used. What headers have is not shown: it may be a secret.
+
+        Where there are no traces, all is well: others read these variables too, and may know more values.
+        """
+        if not self.traces_url:
+            return
         for name, url in (
             ("OTEL_EXPORTER_OTLP_ENDPOINT", self.otlp_endpoint),
             ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", self.otlp_traces_endpoint),
         ):
             if url and not is_url(url):
                 raise SettingError(f"{name} is no URL of a collector, expected http://host:port or https://…")
+        for name, text, rules in (
+            ("OTEL_EXPORTER_OTLP_COMPRESSION", self.otlp_compression, one_of("none", "gzip")),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", self.otlp_protocol, one_of(PROTOCOL)),
+            ("OTEL_TRACES_SAMPLER", self.traces_sampler, one_of(*SAMPLERS)),
+        ):
+            read_value(name, text, str, rules)
+        read_value("OTEL_TRACES_SAMPLER_ARG", self.traces_sampler_arg, float, {"least": 0, "most": 1})
         pairs("OTEL_EXPORTER_OTLP_HEADERS", self.otlp_headers)
         pairs("OTEL_RESOURCE_ATTRIBUTES", self.resource_attributes)
+
+
+def one_of(*choices: str) -> dict[str, tuple[str, ...]]:
+    """The rules of a text that is one of some, see `read_value`."""
+    return {"choices": choices}
 
 
 def is_url(text: str) -> bool:
