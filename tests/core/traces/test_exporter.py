@@ -120,6 +120,12 @@ def test_one_that_is_not_there_is_given_up_in_time() -> None:
         wait(lambda: exporter.counts["failed"] == 1)
 
 
+def test_a_header_that_can_not_be_sent_is_not_shown() -> None:
+    with collecting() as collector:
+        post = Post(f"{collector.url}/v1/traces", {"x-token": "secret\r\n"}, 10.0, "", False)
+        assert post(b"", 1.0).why == "ValueError"
+
+
 def test_the_end_does_not_wait_for_one_that_is_stuck() -> None:
     with collecting() as collector:
         collector.stuck = threading.Event()

@@ -33,6 +33,8 @@ def test_where_traces_go(environ: dict[str, str], url: str) -> None:
         (WHOLE, "http://user:secret@collector:4318"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "secret"),
         ("OTEL_EXPORTER_OTLP_HEADERS", "name=secret%0d%0a"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "authorization: Basic secret=="),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=secret%E2%82%AC"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
         ("OTEL_EXPORTER_OTLP_COMPRESSION", "zstd"),
         ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
@@ -62,3 +64,9 @@ def test_what_was_expected_is_said() -> None:
 
 def test_names_that_others_read_are_left_alone() -> None:
     read_settings(GatewaySettings, {"OTEL_METRICS_EXPORTER": "none", "OTEL_LOG_LEVEL": "info"})
+
+
+def test_headers_are_decoded() -> None:
+    environ = {BASE: "http://c", "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Basic%20dXNlcjpw==, x-a=%C3%A9"}
+    settings = read_settings(GatewaySettings, environ)
+    assert settings.headers() == {"authorization": "Basic dXNlcjpw==", "x-a": "é"}

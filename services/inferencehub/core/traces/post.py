@@ -73,7 +73,7 @@ class Post:
         except (OSError, HTTPException, ValueError) as error:
             self.close()
             # A collector may close a connection that it finds idle; the next attempt has a new one at once.
-            return Answer(False, True, 0.0, f"{type(error).__name__}: {error}"[:200] if not kept else "")
+            return Answer(False, True, 0.0, told(error) if not kept else "")
 
     def _send(self, body: bytes, timeout_s: float) -> Answer:
         connection = self._connection
@@ -102,3 +102,10 @@ class Post:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+
+def told(error: Exception) -> str:
+    """What went wrong, for a log line. A plain ValueError of http.client shows a header, which may be a secret."""
+    if not isinstance(error, (OSError, HTTPException)):
+        return type(error).__name__
+    return f"{type(error).__name__}: {error}"[:200]

@@ -6,6 +6,7 @@ https://opentelemetry.io/docs/specs/otel/protocol/exporter/
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
@@ -14,6 +15,11 @@ from inferencehub.core.traces.sampling import SAMPLERS, Sampler
 
 PATH = "/v1/traces"
 PROTOCOL = "http/protobuf"
+HEADERS = "OTEL_EXPORTER_OTLP_HEADERS"
+# The name of a header is a token (RFC 9110, 5.6.2). Its value has the printable characters of latin-1, for http.client sends
+# it so (`pairs` has looked for others that are not printable).
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+LATIN = re.compile(r"[ -\xff]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +39,7 @@ class TraceSettings(TierSettings):
     otlp_headers: tuple[str, ...] = setting(
         (),
         "headers that the collector wants, name=value, percent-encoded, separated by commas",
-        env="OTEL_EXPORTER_OTLP_HEADERS",
+        env=HEADERS,
     )
     otlp_timeout_ms: int = setting(
         10_000,
@@ -117,6 +123,20 @@ class TraceSettings(TierSettings):
         by_parent, share = SAMPLERS[self.traces_sampler]
         return Sampler(by_parent, float(self.traces_sampler_arg) if share is None else share)
 
+    def headers(self) -> dict[str, str]:
+        """The headers that the collector wants.
+
+        Raises:
+            SettingError: if one can't be sent.
+        """
+        found = pairs(HEADERS, self.otlp_headers)
+        for name, value in found.items():
+            if not TOKEN.fullmatch(name) or not LATIN.fullmatch(value):
+                raise SettingError(
+                    f"{HEADERS} has an entry that is no header, expected name=value, not name: value"
+                )
+        return found
+
     def check_traces(self) -> None:
         """Raise `SettingError` if a setting of traces can't be used. What headers have is not shown: it may be a secret.
 
@@ -137,7 +157,7 @@ class TraceSettings(TierSettings):
         ):
             read_value(name, text, str, rules)
         read_value("OTEL_TRACES_SAMPLER_ARG", self.traces_sampler_arg, float, {"least": 0, "most": 1})
-        pairs("OTEL_EXPORTER_OTLP_HEADERS", self.otlp_headers)
+        self.headers()
         pairs("OTEL_RESOURCE_ATTRIBUTES", self.resource_attributes)
 
 

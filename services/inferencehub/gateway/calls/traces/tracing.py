@@ -68,7 +68,7 @@ class Tracing:
         try:
             post = Post(
                 settings.traces_url,
-                pairs("OTEL_EXPORTER_OTLP_HEADERS", settings.otlp_headers),
+                settings.headers(),
                 settings.otlp_timeout_ms / 1000,
                 settings.otlp_certificate,
                 settings.otlp_compression == "gzip",
