@@ -64,14 +64,15 @@ class Metrics:
         gateways = GaugeMetricFamily(f"{P}_gateways", "gateways that accept requests", labels=LABELS)
         answered = GaugeMetricFamily(f"{P}_gateways_answered", "how many of them answered", labels=LABELS)
         for release, total in self.totals.items():
-            reading = total.read(monotonic())
-            if reading is None:
-                continue
-            for pool, pods in reading.pools.items():
-                demand.add_metric([*release, pool], pods)
-            age.add_metric([*release], reading.age_s)
-            gateways.add_metric([*release], reading.gateways)
-            answered.add_metric([*release], reading.answered)
+            now = monotonic()
+            reading, heard = total.read(now), total.heard(now)
+            if reading is not None:
+                for pool, pods in reading.pools.items():
+                    demand.add_metric([*release, pool], pods)
+            if heard is not None:  # also without a reading: an alert is to say that there is none
+                age.add_metric([*release], heard.age_s)
+                gateways.add_metric([*release], heard.gateways)
+                answered.add_metric([*release], heard.answered)
         ends = GaugeMetricFamily(
             f"{P}_certificate_end_timestamp_seconds",
             "when a certificate ends that the scaler keeps, in seconds since 1970",

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from time import monotonic
+
 import pytest
 
 from inferencehub.core.values.demand import ModelDemand, Report
+from inferencehub.scaler.demand.gateways import Release
 from inferencehub.scaler.demand.total import LEAST_S, PATIENCE_S, WINDOW_S, Total
+from inferencehub.scaler.metrics import Metrics
 
 
 def says(pods: float, model: str = "a", pool: str = "default") -> Report:
@@ -131,3 +135,28 @@ def test_one_second_is_no_mean() -> None:
 def test_nobody_asks_any_more() -> None:
     total, at = fed(*[(1, 1, [says(1.0)])] * 6)
     assert total.read(at + WINDOW_S + 1) is None
+
+
+def values(total: Total) -> dict[str, float]:
+    """The series of the scaler's metrics for this total alone."""
+    metrics = Metrics({Release("ns", "hub"): total}, {})
+    return {sample.name: sample.value for family in metrics.collect() for sample in family.samples}
+
+
+def test_how_old_it_is_is_shown_without_a_reading_too() -> None:
+    """An alert is to say that there is none."""
+    now = monotonic()
+    assert not values(Total())
+    total, _ = fed(*[(2, 2, [says(1.0)])] * 2, *[(2, 1, [says(1.0)])] * 90, since=now - 92)
+    assert total.read(now) is None
+    found = values(total)
+    assert found.keys() == {
+        f"inferencehub_scaler_{what}" for what in ("age_seconds", "gateways", "gateways_answered")
+    }
+    assert found["inferencehub_scaler_age_seconds"] >= 91 > PATIENCE_S
+    assert (found["inferencehub_scaler_gateways"], found["inferencehub_scaler_gateways_answered"]) == (2, 1)
+    never, _ = fed(*[(0, 0, [])] * 70, since=now - 70)
+    assert values(never)["inferencehub_scaler_age_seconds"] >= 70
+    sound, _ = fed(*[(1, 1, [says(1.0)])] * 10, since=now - 9)
+    assert values(sound)["inferencehub_scaler_demand"] == 1.0
+    assert values(sound)["inferencehub_scaler_age_seconds"] < PATIENCE_S

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from inferencehub.core.values.demand import Model, Report, by_model, by_pool
 
@@ -73,12 +74,26 @@ class Reading:
         return 0 < self.gateways == self.answered
 
 
+class Heard(NamedTuple):
+    """What has been heard of the gateways of a release, whether or not that makes a reading.
+
+    Args:
+        age_s: seconds since the last complete round; since the first one if there was none.
+        gateways, answered: of the last round, see `Round`.
+    """
+
+    age_s: float
+    gateways: int
+    answered: int
+
+
 class Total:
     """The rounds of one release."""
 
     def __init__(self) -> None:
         self._rounds: deque[Round] = deque()
         self._complete: Round | None = None
+        self._since = 0.0  # the time of the last complete round, or of the first one
 
     def add(self, at: float, gateways: int, answered: int, reports: Sequence[Report]) -> None:
         """Add a round.
@@ -91,6 +106,8 @@ class Total:
         """
         told = by_model(reports)
         found = Round(at, gateways, answered, told, told)
+        if found.complete or not self._rounds:
+            self._since = at
         if found.complete:
             self._complete = found
         elif self._complete is not None:
@@ -105,6 +122,13 @@ class Total:
         """The demand by pool that gateways reported in the last round, in pods. The real demand may be larger."""
         last = self._rounds[-1] if self._rounds else None
         return by_pool(last.told) if last is not None and at - last.at < LEAST_S else {}
+
+    def heard(self, at: float) -> Heard | None:
+        """What has been heard until a time in seconds; None before the first round."""
+        if not self._rounds:
+            return None
+        last = self._rounds[-1]
+        return Heard(at - self._since, last.gateways, last.answered)
 
     def read(self, at: float) -> Reading | None:
         """The reading at a time in seconds; None if there are too few rounds, or no complete one for too long."""
