@@ -92,3 +92,15 @@ def test_a_child_has_the_trace_of_its_parent_and_ids_of_its_own() -> None:
     assert child_of(child.kept) is not None
     assert child.headers == {"traceparent": child.parent, "tracestate": "a=1"}
     assert child_of("") is None
+
+
+@pytest.mark.parametrize("text", ["é", "\ud800", "\ufffd\0", f"00-{TRACE}-{SPAN}", f"00-{TRACE}-{SPAN}-01é"])
+def test_a_text_that_is_no_trace_goes_on_nowhere(text: str) -> None:
+    assert child_of(text) is None
+
+
+@pytest.mark.parametrize("state", ["é", "a=\r\n", "a" * 513])
+def test_a_state_that_can_not_be_passed_on_is_left_out(state: str) -> None:
+    child = child_of(f"00-{TRACE}-{SPAN}-01 {state}")
+    assert child is not None
+    assert child.state == ""

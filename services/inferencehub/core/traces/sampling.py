@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from random import getrandbits
 
-from inferencehub.core.traces.context import PARENT, SPANS, Trace, passed_on, read_parent
+from inferencehub.core.traces.context import MOST_STATE, PARENT, SPANS, Trace, passed_on, read_parent, sound
 
 LOW = 2**64 - 1
 ALL = 2**128 - 1
@@ -53,10 +53,11 @@ def child_of(kept: str) -> Trace | None:
     """A trace that goes on, and is kept if the one before is; None if that has left nothing to go on from.
 
     Args:
-        kept: see `Trace.kept`; "" for nothing.
+        kept: see `Trace.kept`; "" for nothing. Any other text is nothing too, for a caller may have written it.
     """
-    parent, _, state = kept.partition(" ")
-    found = read_parent(parent.encode())
+    parent, _, state = kept.encode(errors="replace").partition(b" ")
+    found = read_parent(parent)
     if found is None:
         return None
-    return Trace(found.trace_id, getrandbits(64) & ~(SPANS - 1) | 1, found.span_id, found.sampled, state)
+    number = getrandbits(64) & ~(SPANS - 1) | 1
+    return Trace(found.trace_id, number, found.span_id, found.sampled, sound(state, MOST_STATE))

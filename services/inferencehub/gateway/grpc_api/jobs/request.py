@@ -11,7 +11,10 @@ from inferencehub.pb import open_inference_pb2 as pb
 # The first byte of what is kept. HTTP keeps its requests as arrays of msgpack, which begin with 90 to 9f, dc or dd. It is
 # not c1, which msgpack never uses: a store may mark with that byte what it has compressed.
 MARK = b"g"
-TRACED = b"\xff"  # a trace follows, before the id; no id is so long
+# A trace stands before the message, as its field 1000, which is unknown: whoever does not know of it, such as a gateway of the
+# version before in a roll-out, leaves it out when it parses the message.
+TRACED = b"\xc2\x3e"  # the tag: 1000 << 3 | 2 as a varint; the length follows
+MOST_TRACE = 1023  # bytes; more than `Trace.kept` has
 LARGE = 2**20  # packing more bytes takes some ms, so a thread does it
 
 
@@ -27,7 +30,7 @@ def packed(
         data: a serialized ModelInferRequest.
         message: the same.
         raw: the raw contents of its inputs, whether or not the message has them too.
-        trace: that of the call, see `Trace.kept`; "" without one.
+        trace: that of the call, see `Trace.kept`, at most `MOST_TRACE` characters of ASCII; "" without one.
     """
     digest = sha256(MARK)
     for one in raw:
@@ -37,18 +40,21 @@ def packed(
     head.CopyFrom(message)
     head.ClearField("raw_input_contents")
     digest.update(head.SerializeToString(deterministic=True))
-    parts = (MARK, bytes((len(id),)), id.encode(), data)
+    told = b""
     if trace:
-        begins = TRACED + len(trace).to_bytes(2, "big")
-        parts = (MARK, begins + trace.encode(), bytes((len(id),)) + id.encode(), data)
-    return b"".join(parts), digest.hexdigest()
+        size = len(trace)
+        told = TRACED + bytes((size & 127 | 128, size >> 7)) + trace.encode()
+    return b"".join((MARK, bytes((len(id),)), id.encode(), told, data)), digest.hexdigest()
 
 
 def unpacked(kept: bytes) -> tuple[str, bytes, str]:
-    """The id of a call, its serialized message, and its trace."""
-    at, trace = 1, ""
-    if kept[1:2] == TRACED:
-        at = 4 + int.from_bytes(kept[2:4], "big")
-        trace = kept[4:at].decode()
-    end = at + 1 + kept[at]
-    return kept[at + 1 : end].decode(), kept[end:], trace
+    """The id of a call, its serialized message, and its trace: any text, for a caller may send such a field too."""
+    at = 2 + kept[1]
+    id, trace = kept[2:at].decode(), ""
+    if kept.startswith(TRACED, at):
+        begin = at + len(TRACED) + 2
+        low, high = kept[begin - 2 : begin].ljust(2, b"\0")
+        end = begin + (low & 127 | high << 7)
+        if low > 127 >= high and end - begin <= MOST_TRACE and end <= len(kept):
+            at, trace = end, kept[begin:end].decode("ascii", "replace")
+    return id, kept[at:], trace
