@@ -77,6 +77,13 @@ def test_objectives_and_labels_are_values() -> None:
     assert 'le=~\\"1|1.0\\"' in json.dumps(groups(RULE))
 
 
+def test_a_certificate_that_lives_a_day_does_not_always_end_soon() -> None:
+    for days, last in ((14, 86400), (0.5, 21600)):
+        found = alerts(merge(RULE, at("monitoring.prometheusRule.alerts.certificateDays", days)))
+        assert found["CertificateEndsSoon"]["expr"].count(f"- time() < {last}\n") == 1
+        assert found["CertificateEndsSoon"]["expr"].endswith(f"- time() < {last}")
+
+
 def test_alerts_can_be_left_out() -> None:
     assert alerts(merge(RULE, at("monitoring.prometheusRule.alerts.enabled", False))) == {}
 

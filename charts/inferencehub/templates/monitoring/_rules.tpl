@@ -16,6 +16,8 @@
 {{- $_ := set $into "latency" (ternary (printf "%s|%s.0" $seconds $seconds) $seconds (not (contains "." $seconds))) }}
 {{- $_ := set $into "queueSeconds" ($alerts.queueSeconds | toString) }}
 {{- $_ := set $into "certificateDays" ($alerts.certificateDays | toString) }}
+{{- /* A day; less where certificates live so short that fewer days than two are too few for a warning. */}}
+{{- $_ := set $into "certificateLastSeconds" (minf 86400 (mulf 43200 $alerts.certificateDays) | printf "%.0f") }}
 {{- end }}
 
 {{/* The rules of a file, as a list: (list root file) */}}
