@@ -5,15 +5,17 @@ from __future__ import annotations
 from dashboards.panel import Board, Panel, Query
 
 REQUESTS = "rate(inferencehub_gateway_requests_total{OF}[WINDOW])"
-FAILED = 'rate(inferencehub_gateway_requests_total{OF,status=~"500|503|504"}[WINDOW])'
-REFUSED = 'rate(inferencehub_gateway_requests_total{OF,status="429"}[WINDOW])'
-BUCKETS = 'rate(inferencehub_gateway_request_seconds_bucket{OF,status="200"}[WINDOW])'
+# Attempts of jobs have been requests before, and their callers do not wait for them.
+ASKED = 'rate(inferencehub_gateway_requests_total{OF,front!="job"}[WINDOW])'
+FAILED = 'rate(inferencehub_gateway_requests_total{OF,front!="job",status=~"500|503|504"}[WINDOW])'
+REFUSED = 'rate(inferencehub_gateway_requests_total{OF,front!="job",status="429"}[WINDOW])'
+BUCKETS = 'rate(inferencehub_gateway_request_seconds_bucket{OF,front!="job",status="200"}[WINDOW])'
 
 
 def share(part: str, by: str = "") -> str:
-    """A share of all requests, which is 0 where there are none."""
+    """A share of all requests of callers, which is 0 where there are none."""
     grouped = f"sum by ({by}) " if by else "sum"
-    return f"{grouped}({part}) / clamp_min({grouped}({REQUESTS}), 1e-9)"
+    return f"{grouped}({part}) / clamp_min({grouped}({ASKED}), 1e-9)"
 
 
 NOW = (

@@ -24,6 +24,12 @@ def requests(good: int, bad: int, status: str) -> list[Series]:
     ]
 
 
+def attempts(count: int, status: str) -> list[Series]:
+    """Attempts of jobs a minute, which are no requests of callers."""
+    name = "inferencehub_gateway_requests_total"
+    return [series(name, f"0+{count}x480", front="job", model="m", status=status)]
+
+
 def answers(all_of_them: int, quick: int) -> list[Series]:
     """Answers a minute over eight hours, and how many of them came within a second."""
     name, labels = "inferencehub_gateway_request_seconds", {"front": "http", "model": "m", "status": "200"}
@@ -92,7 +98,9 @@ CASES = {
     "QueueSlow": Case(
         30, waits(f"{G}_queue_seconds", 94, model="m"), waits(f"{G}_queue_seconds", 96, model="m")
     ),
-    "Refusals": Case(30, requests(90, 10, "429"), requests(96, 4, "429")),
+    "Refusals": Case(
+        30, [*requests(90, 10, "429"), *attempts(900, "200")], [*requests(96, 4, "429"), *attempts(50, "429")]
+    ),
     "PoolAtMaximum": Case(30, pods(10), pods(9)),
     "ScalerBlind": Case(
         10,
@@ -115,10 +123,14 @@ CASES = {
     "StoreDown": Case(5, [series(f"{J}_store_up", "0x60")], [series(f"{J}_store_up", "1x60")]),
     "JobsFail": Case(
         20,
-        [series(f"{J}_ended_total", "0x10 1x60", model="m", state="failed")],
         [
-            series(f"{J}_ended_total", "0+9x60", model="m", state="succeeded"),
-            series(f"{J}_ended_total", "7x60", model="m", state="failed"),
+            series(f"{J}_ended_total", "0+94x60", model="m", state="succeeded"),
+            series(f"{J}_ended_total", "0+6x60", model="m", state="failed"),
+        ],
+        [
+            series(f"{J}_ended_total", "0+96x60", model="m", state="succeeded"),
+            series(f"{J}_ended_total", "0+4x60", model="m", state="failed"),
+            series(f"{J}_ended_total", "0+50x60", model="m", state="canceled"),
         ],
     ),
     "WebhooksGivenUp": Case(
