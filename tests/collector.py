@@ -59,7 +59,7 @@ def facts_of(attributes: Sequence[KeyValue]) -> dict[str, object]:
 
 @dataclass
 class Collector:
-    """What has come. `answer` is the status that it gives, and `stuck` an event that it waits for before."""
+    """What has come. `answer` is the status that it gives, `rejects` the spans that it says it has not taken, and `stuck` an event that it waits for before."""
 
     port: int = 0
     spans: list[Seen] = field(default_factory=list)
@@ -67,6 +67,7 @@ class Collector:
     resources: list[dict[str, object]] = field(default_factory=list)
     requests: int = 0
     answer: int = 200
+    rejects: int = 0
     stuck: threading.Event | None = None
 
     @property
@@ -114,7 +115,9 @@ def collecting() -> Iterator[Collector]:
                 plain = gzip.decompress(body) if self.headers["content-encoding"] == "gzip" else body
                 collector.headers.append({name.lower(): value for name, value in self.headers.items()})
                 collector.take(plain)
-            answer = ExportTraceServiceResponse().SerializeToString()
+            said = ExportTraceServiceResponse()
+            said.partial_success.rejected_spans = collector.rejects
+            answer = said.SerializeToString()
             self.send_response(collector.answer)
             self.send_header("content-length", str(len(answer)))
             self.end_headers()

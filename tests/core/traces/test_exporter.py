@@ -114,6 +114,24 @@ def test_one_that_refuses_is_not_asked_again(status: int) -> None:
         assert (numbers_of(collector), exporter.counts) == ([2], {"failed": 1, "sent": 1})
 
 
+def test_what_it_rejects_in_its_answer_counts_as_failed() -> None:
+    with collecting() as collector:
+        collector.rejects = 2
+        with exporting(collector.url) as exporter:
+            for number in range(1, 11):
+                exporter.put(number)
+        assert exporter.counts == {"sent": 8, "failed": 2}
+
+
+def test_calls_whose_spans_can_not_be_made_count_as_failed() -> None:
+    with collecting() as collector:
+        with exporting(collector.url) as exporter:
+            exporter.put(-1)  # no id of a span
+            wait(lambda: exporter.counts["failed"] == 1)
+            exporter.put(2)
+        assert (numbers_of(collector), exporter.counts) == ([2], {"failed": 1, "sent": 1})
+
+
 def test_one_that_is_not_there_is_given_up_in_time() -> None:
     with exporting(f"http://127.0.0.1:{free_port()}", within_s=0.3) as exporter:
         exporter.put(1)

@@ -165,10 +165,11 @@ def length(size: int) -> bytes:
     return bytes(digits)
 
 
-def rejected(answer: bytes) -> str:
-    """What a collector says in its answer of spans that it has not taken; "" if it has taken all, or says nothing."""
+def rejected(answer: bytes) -> tuple[int, str]:
+    """How many spans a collector says in its answer that it has not taken, and why; (0, "") if it has taken all."""
     try:
         said = ExportTraceServiceResponse.FromString(answer).partial_success
     except DecodeError:
-        return ""
-    return f"{said.rejected_spans} spans rejected: {said.error_message[:200]}" if said.rejected_spans else ""
+        return 0, ""
+    spans = said.rejected_spans
+    return (spans, f"{spans} spans rejected: {said.error_message[:200]}") if spans > 0 else (0, "")

@@ -129,10 +129,12 @@ class Exporter:
     def _send_waiting(self) -> None:
         waiting = self._waiting
         while True:
-            calls = min(len(waiting), self._most_together)
-            for done in range(0, calls, AT_A_TIME):
-                size = min(AT_A_TIME, calls - done)
-                self._encoder.add([waiting.popleft() for _ in range(size)])
+            left = min(len(waiting), self._most_together)
+            calls = 0
+            while left:
+                size = min(AT_A_TIME, left)
+                left -= size
+                calls += self._add([waiting.popleft() for _ in range(size)])
                 sleep(0)  # it lets the lock go that all threads share
             body = (
                 self._encoder.request()
@@ -142,13 +144,27 @@ class Exporter:
             if not waiting:
                 return
 
+    def _add(self, left: Sequence[Any]) -> int:
+        """Make the spans of some calls; returns the number of calls whose spans are to be sent."""
+        try:
+            self._encoder.add(left)
+        except Exception:  # others have spans yet
+            logger.exception("spans not made")
+            self.counts[FAILED] += len(left)
+            return 0
+        return len(left)
+
     def _send_body(self, body: bytes, calls: int) -> None:
         began, pause_s = monotonic(), PAUSE_S[0]
         while True:
             answer = self._send(body, self._left_s(began))
             if answer.sent:
-                self.counts[SENT] += calls
-                if answer.body and (why := rejected(answer.body)):
+                spans, why = rejected(answer.body) if answer.body else (0, "")
+                # Nobody says whose spans they are; at most so many calls have lost some.
+                failed = min(calls, spans)
+                self.counts[SENT] += calls - failed
+                if spans:
+                    self.counts[FAILED] += failed
                     self._tell(why)
                 return
             wait_s = 0.0 if not answer.why else max(answer.after_s, pause_s * (0.5 + random() / 2))
