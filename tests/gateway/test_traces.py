@@ -171,12 +171,14 @@ async def test_a_call_over_grpc_is_a_trace_with_the_conventions_for_rpc(tmp_path
         async with grpc.aio.insecure_channel(f"127.0.0.1:{hub.gateway.grpc.port}") as channel:
             predict: Any = channel.unary_unary("/inference.ModelInference/Predict")
             message = pb.PredictRequest(model_name="quick", features=[1, 2, 3])
-            await predict(message.SerializeToString(), metadata=tuple(CAME.items()))
+            states = (("tracestate", "a=1"), ("tracestate", "b=2"))
+            await predict(message.SerializeToString(), metadata=(*CAME.items(), *states))
             unknown = pb.PredictRequest(model_name="absent", features=[1])
             with pytest.raises(grpc.aio.AioRpcError):
                 await predict(unknown.SerializeToString(), timeout=20)
         await eventually(lambda: len(collector.named("inference.ModelInference/Predict")) == 2)
     call = collector.of(TRACE)["gateway: inference.ModelInference/Predict"]
+    assert call.span.trace_state == "a=1,b=2"
     assert (call.parent, len(collector.of(TRACE))) == (PARENT, 5)
     facts = {name: value for name, value in call.facts.items() if name.startswith("rpc")}
     assert facts == {

@@ -58,6 +58,13 @@ def peer_of(context: Any) -> Peer:
     return Peer(address_in(context.peer()), tuple(name for name in names if name))
 
 
+def encoded(metadata: Any) -> list[tuple[bytes, bytes]]:
+    """The metadata of a call, also what comes several times, as bytes."""
+    return [
+        (name.encode(), value if isinstance(value, bytes) else value.encode()) for name, value in metadata
+    ]
+
+
 def fields_of(metadata: Any) -> dict[bytes, bytes]:
     """The metadata of a call as stages read it."""
     fields = {

@@ -23,10 +23,11 @@ from google.protobuf.message import Message
 from inferencehub.core.auth.caller import Action
 from inferencehub.core.grpc_server.coding import decode, encode
 from inferencehub.core.grpc_server.connections.callers import Callers
-from inferencehub.core.grpc_server.credentials import fields_of, peer_of
+from inferencehub.core.grpc_server.credentials import encoded, fields_of, peer_of
 from inferencehub.core.grpc_server.unary import at_deadline, ending, own_limit, parsed, written
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.process.logs import now as wall_clock
+from inferencehub.core.traces.context import PARENT, joined
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.gateway.calls.exchange import Exchange
 from inferencehub.gateway.calls.submit import Calls, as_hub_error
@@ -180,7 +181,9 @@ class Edge:
         fields[b"content-length"] = b"%d" % size
         if exchange.action is not None:
             if self.calls.traces is not None:
-                exchange.trace = self.calls.traces.begin(fields)
+                exchange.trace = self.calls.traces.begin(
+                    joined(encoded(metadata)) if PARENT in fields else fields
+                )
             for check in self.calls.checks:
                 check(exchange, fields)
         exchange.size = size
