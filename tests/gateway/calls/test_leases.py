@@ -107,7 +107,7 @@ async def test_the_store_is_asked_before_a_block_is_used_and_seldom(quotas: Aske
     assert len(quotas.asks) < 500
     while await maybe(leases, metered) is not None:
         granted += 1
-    assert granted == await quotas.used("key 'a':calls", DAY) == 10_000
+    assert granted == await quotas.used("key:key 'a':calls", DAY) == 10_000
     assert len(quotas.asks) < 900, "near the end each call may ask for itself"
     await leases.stop()
 
@@ -125,7 +125,7 @@ async def test_those_who_wait_share_an_ask(quotas: Asked) -> None:
     assert len(quotas.asks) == 1
     found = await asyncio.gather(*[maybe(leases, metered) for _ in range(40)])
     assert sum(one is not None for one in found) == 10
-    assert await quotas.used("key 'a':calls", DAY) == 50
+    assert await quotas.used("key:key 'a':calls", DAY) == 50
     await leases.stop()
 
 
@@ -138,9 +138,19 @@ async def test_all_quotas_of_a_call_or_none(quotas: Asked) -> None:
     await taken(leases, metered, rows=8)
     assert await refused(leases, metered, rows=1) is Kind.BUSY
     await leases.stop()
-    assert await quotas.used("key 'a':calls", DAY) == 2
-    assert await quotas.used("key 'a':rows", DAY) == 8
+    assert await quotas.used("key:key 'a':calls", DAY) == 2
+    assert await quotas.used("key:key 'a':rows", DAY) == 8
     assert calls.amount == 1
+
+
+async def test_one_who_is_key_and_tenant_has_two_quotas(quotas: Asked) -> None:
+    leases, metered = Leases(quotas, False, Clock()), key(4)
+    metered += [Metered("tenant", metered[0].who, metered[0].limits, Meter())]
+    for _ in range(4):
+        await taken(leases, metered)
+    assert await refused(leases, metered) is Kind.BUSY
+    await leases.stop()
+    assert await quotas.used("key:key 'a':calls", DAY) == await quotas.used("tenant:key 'a':calls", DAY) == 4
 
 
 async def test_what_no_call_fits_into_stays_at_the_store(quotas: Asked) -> None:
@@ -181,7 +191,7 @@ async def test_the_end_of_a_day_is_no_gift_of_what_was_asked_for_before(quotas: 
     clock.day = DAY + 1
     assert await maybe(leases, metered) is not None
     await asyncio.gather(*[maybe(leases, metered) for _ in range(5)])
-    assert await quotas.used("key 'a':calls", DAY + 1) == 3
+    assert await quotas.used("key:key 'a':calls", DAY + 1) == 3
     await leases.stop()
 
 
@@ -192,7 +202,7 @@ async def test_an_answer_that_is_lost_costs_nothing(quotas: Asked) -> None:
     await comes(lambda: granted_one(leases, metered))
     assert len({ask.number for ask in quotas.asks}) == 1
     await leases.stop()
-    assert await quotas.used("key 'a':calls", DAY) == 1
+    assert await quotas.used("key:key 'a':calls", DAY) == 1
 
 
 async def granted_one(leases: Leases, metered: list[Metered]) -> bool:
@@ -210,12 +220,12 @@ async def test_what_is_not_used_goes_back(quotas: Asked) -> None:
     leases, metered = Leases(quotas, False, Clock(), idle_s=0.05), key(1000)
     leases.start()
     await taken(leases, metered)
-    assert await quotas.used("key 'a':calls", DAY) > 1
+    assert await quotas.used("key:key 'a':calls", DAY) > 1
     await eventually(lambda: not leases._leases)
-    assert await quotas.used("key 'a':calls", DAY) == 1
+    assert await quotas.used("key:key 'a':calls", DAY) == 1
     await taken(leases, metered)
     await leases.stop()
-    assert await quotas.used("key 'a':calls", DAY) == 2
+    assert await quotas.used("key:key 'a':calls", DAY) == 2
 
 
 async def test_a_lease_that_is_forgotten_begins_with_no_answer_of_before(quotas: Asked) -> None:
@@ -239,7 +249,7 @@ async def test_the_number_of_leases_is_bounded(quotas: Asked) -> None:
     assert len(leases._leases) == MOST_LEASES
     await leases.stop()
     for number in (0, 1, MOST_LEASES):
-        assert await quotas.used(f"key '{number}':calls", DAY) == 0
+        assert await quotas.used(f"key:key '{number}':calls", DAY) == 0
 
 
 @pytest.mark.long
@@ -264,5 +274,5 @@ async def test_nobody_waits_long_for_a_store_that_stands_still(valkey: Valkey, f
     else:
         await comes(lambda: granted_one(leases, metered))
     await leases.stop()
-    assert await store.quotas.used("key 'a':calls", DAY) == (10 if fails_open else 2)
+    assert await store.quotas.used("key:key 'a':calls", DAY) == (10 if fails_open else 2)
     await store.stop()

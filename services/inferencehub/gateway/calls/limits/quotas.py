@@ -87,8 +87,8 @@ class Quota(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What the store knows it by."""
-        return f"{self.who}:{self.unit}"
+        """What the store knows it by. A key without a tenant counts as one by its own name, so the kind is a part of it."""
+        return f"{self.kind}:{self.who}:{self.unit}"
 
     def used_up(self, most: int, left: int, count: int, now: float) -> HubError:
         """The error for a call that finds no more.
