@@ -14,10 +14,10 @@ import pytest_asyncio
 
 from inferencehub.core.auth.limits import LimitReached, Limits
 from inferencehub.core.values.errors import HubError, Kind
-from inferencehub.gateway.calls.limits.lease import Awaited
+from inferencehub.gateway.calls.limits.lease import Awaited, Lease
 from inferencehub.gateway.calls.limits.leases import MOST_LEASES, Grant, Leases
 from inferencehub.gateway.calls.limits.meters import Meter, Metered
-from inferencehub.gateway.calls.limits.quotas import DAY_S, Answer, Ask, Quotas
+from inferencehub.gateway.calls.limits.quotas import DAY_S, Answer, Ask, Quota, Quotas
 from inferencehub.gateway.jobs.sqlite.store import SqliteStore
 from inferencehub.gateway.jobs.valkey.store import ValkeyStore
 from tests.gateway.quota_hub import comes
@@ -193,6 +193,28 @@ async def test_the_end_of_a_day_is_no_gift_of_what_was_asked_for_before(quotas: 
     await asyncio.gather(*[maybe(leases, metered) for _ in range(5)])
     assert await quotas.used("key:key 'a':calls", DAY + 1) == 3
     await leases.stop()
+
+
+@pytest.mark.parametrize("answer", [Answer(1, 1), None])
+def test_nobody_waits_for_a_late_ask_of_the_day_before(answer: Answer | None) -> None:
+    lease = Lease(Quota("key", "key 'a'", "calls"), False)
+    lease.begin(DAY)
+    lease.most, lease.asking = 5, True
+    lease.expect(1)
+    ask = lease.next_ask("gateway", 1, False)
+    lease.late()
+    lease.begin(DAY + 1)
+    assert kind_of(lease) is Kind.NOT_READY, "the event is set, so those who wait would come again at once"
+    lease.ended(ask, answer)
+    assert kind_of(lease) is (Kind.NOT_READY if answer is None else None)
+    assert (lease.left, lease.used) == (0, 0)
+
+
+def kind_of(lease: Lease) -> Kind | None:
+    """Why a lease refuses a call; None if the store is to be asked."""
+    with pytest.raises((HubError, Awaited)) as caught:
+        lease.require(1, (DAY + 1) * DAY_S)
+    return caught.value.kind if isinstance(caught.value, HubError) else None
 
 
 async def test_an_answer_that_is_lost_costs_nothing(quotas: Asked) -> None:

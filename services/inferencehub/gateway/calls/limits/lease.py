@@ -85,7 +85,9 @@ class Lease:
         self.day = day
         self.left = self.used = self.owed = self.low = 0
         self.unsure: Ask | None = None  # the last ask, if it has had no answer
-        self._known_until = self._down_until = 0.0
+        self._known_until = 0.0
+        if not self.asking:  # else nobody waits for an ask that is late, whatever day it is of
+            self._down_until = 0.0
 
     @property
     def remaining(self) -> int:
@@ -168,19 +170,17 @@ class Lease:
             ask: which.
             answer: what the store says; None if it can't be reached.
         """
-        if ask is self.unsure:  # else the day has ended
-            if answer is None:
-                self._down_until = monotonic() + DOWN_S
-            else:
-                self.unsure = None
-                self.left += answer.granted
-                self.used = answer.used
-                self.owed -= ask.owed
-                settled = min(self.left, self.owed)  # granted while the ask was on its way
-                self.left -= settled
-                self.owed -= settled
-                self.low = max(0, self.left - self.waiting) // 2
-                self._known_until, self._down_until = monotonic() + KNOWN_S, 0.0
+        self._down_until = monotonic() + DOWN_S if answer is None else 0.0
+        if answer is not None and ask is self.unsure:  # else the day has ended
+            self.unsure = None
+            self.left += answer.granted
+            self.used = answer.used
+            self.owed -= ask.owed
+            settled = min(self.left, self.owed)  # granted while the ask was on its way
+            self.left -= settled
+            self.owed -= settled
+            self.low = max(0, self.left - self.waiting) // 2
+            self._known_until = monotonic() + KNOWN_S
         self.asking = False
         self.waiting = self.least = 0
         self.answered.set()
