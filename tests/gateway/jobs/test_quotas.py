@@ -102,6 +102,15 @@ async def test_an_ask_that_comes_twice_is_done_once(store: Store) -> None:
     assert await lease(ask(2, need=10)) == Answer(10, 35)
 
 
+async def test_an_ask_that_comes_after_a_later_one_does_nothing(store: Store) -> None:
+    lease = store.quotas.lease
+    await lease(ask(9, need=10))
+    await lease(ask(10, need=10))
+    assert await lease(ask(9, need=10, owed=3)) == Answer(0, 20)
+    assert await lease(ask(10, need=10)) == Answer(10, 20), "which is still known"
+    assert await lease(ask(11, need=1)) == Answer(1, 21)
+
+
 async def test_days_and_names_are_counted_apart(store: Store) -> None:
     lease = store.quotas.lease
     await lease(ask(1, need=1000))

@@ -26,7 +26,8 @@ class Ask(NamedTuple):
         day: days since 1970, in UTC.
         most: the quota.
         holder: the gateway.
-        number: of the ask. One that comes again with the same number does nothing, and has the same answer.
+        number: of the ask. One that comes again with the same number does nothing, and has the same answer; one that comes
+            after one with a higher number does nothing, and is granted nothing.
         need: what is granted if so much is left; else what is left, or nothing if that is less than `least`.
         block: whether a block is granted besides. What the gateway has of it, `have`, is subtracted.
         have: see `block`.

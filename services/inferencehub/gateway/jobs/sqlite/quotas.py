@@ -41,10 +41,10 @@ class SqliteQuotas:
 def lease(db: sqlite3.Connection, ask: Ask) -> Answer:
     """See `Quotas.lease`."""
     before = used(db, ask.quota, ask.day)
-    query = "SELECT granted FROM quota_asks WHERE day = ? AND name = ? AND holder = ? AND number = ?"
-    row = db.execute(query, (ask.day, ask.quota, ask.holder, ask.number)).fetchone()
-    if row is not None:
-        return Answer(row[0], before)
+    query = "SELECT number, granted FROM quota_asks WHERE day = ? AND name = ? AND holder = ?"
+    row = db.execute(query, (ask.day, ask.quota, ask.holder)).fetchone()
+    if row is not None and row[0] >= ask.number:
+        return Answer(row[1] if row[0] == ask.number else 0, before)
     now = max(0, before - ask.back) + ask.owed
     given = granted(ask, now)
     db.execute("INSERT OR REPLACE INTO quotas VALUES (?, ?, ?)", (ask.day, ask.quota, now + given))

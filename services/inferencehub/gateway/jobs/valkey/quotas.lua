@@ -13,6 +13,8 @@ function todo.lease(day, name, holder, number, most, need, least, block, have, b
     local before, granted = last:match('^(%d+) (%d+)$')
     if before == number then
       return {tonumber(granted), used}
+    elseif tonumber(before) > tonumber(number) then
+      return {0, used}
     end
   end
   used = math.max(0, used - back) + owed
