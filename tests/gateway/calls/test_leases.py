@@ -250,6 +250,21 @@ async def test_what_is_not_used_goes_back(quotas: Asked) -> None:
     assert await quotas.used("key:key 'a':calls", DAY) == 2
 
 
+async def test_a_quota_that_is_lowered_holds_at_once(quotas: Asked) -> None:
+    one, other = Leases(quotas, False, Clock()), Leases(quotas, False, Clock())
+    await taken(one, key(1000))
+    await taken(other, key(1000), calls=50)
+    assert await quotas.used("key:key 'a':calls", DAY) > 51, "both have a block"
+    assert await refused(one, key(52)) is Kind.BUSY, "the other's block counts as used"
+    await taken(other, key(52))
+    assert await refused(other, key(52)) is Kind.BUSY
+    assert await quotas.used("key:key 'a':calls", DAY) == 52
+    await taken(one, key(1000))
+    await other.stop()
+    await one.stop()
+    assert await quotas.used("key:key 'a':calls", DAY) == 53
+
+
 async def test_a_lease_that_is_forgotten_begins_with_no_answer_of_before(quotas: Asked) -> None:
     leases, metered = Leases(quotas, False, Clock(), idle_s=0.02), key(3)
     leases.start()

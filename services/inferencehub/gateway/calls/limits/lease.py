@@ -152,6 +152,7 @@ class Lease:
             if back:
                 self.unsure = Ask(*name, back=self.left, owed=self.owed)
                 self.left = self.low = 0
+                self._known_until = 0.0  # what was known to be used has what goes back now
             else:
                 need, have = max(0, self.waiting - self.left), max(0, self.left - self.waiting)
                 least = max(0, self.least - self.left)

@@ -15,7 +15,7 @@ from inferencehub.core.process.tasks import cancelled
 from inferencehub.core.values.errors import HubError
 from inferencehub.gateway.calls.limits.lease import WAIT_S, Awaited, Lease
 from inferencehub.gateway.calls.limits.meters import Metered
-from inferencehub.gateway.calls.limits.quotas import DAY_S, Quota, Quotas, next_day, written
+from inferencehub.gateway.calls.limits.quotas import DAY_S, Ask, Quota, Quotas, next_day, written
 
 logger = logging.getLogger(__name__)
 
@@ -143,14 +143,17 @@ class Leases:
 
     def _lease(self, one: Metered, unit: str, most: int, day: int) -> Lease:
         key = (one.kind, one.who, unit)
-        lease = self._leases.get(key)
+        lease = self._leases.pop(key, None)
         if lease is None:
             if len(self._leases) >= MOST_LEASES:
                 self._make_room()
-            lease = self._leases[key] = Lease(Quota(*key), self._fails_open)
+            lease = Lease(Quota(*key), self._fails_open)
+        self._leases[key] = lease  # behind all others
         if lease.day != day:
             lease.begin(day)
-        lease.most = most
+        lowered, lease.most = most < lease.most, most
+        if lease.left and (lowered or lease.used > most) and lease.may_ask:
+            self._ask(lease, back=True)  # the block may be more than is left of the quota now
         return lease
 
     def _make_room(self) -> None:
@@ -163,12 +166,16 @@ class Leases:
         if not lease.asking:
             lease.asking = True
             lease.answered.clear()
-            task = asyncio.get_running_loop().create_task(self._asked(lease, back))
+            ask = self._next_ask(lease, back=True) if back else None  # at once: nobody takes it any more
+            task = asyncio.get_running_loop().create_task(self._asked(lease, ask))
             self._asks.add(task)
             task.add_done_callback(self._asks.discard)
 
-    async def _asked(self, lease: Lease, back: bool) -> None:
-        ask = lease.next_ask(self._holder, next(self._numbers), back)
+    def _next_ask(self, lease: Lease, back: bool) -> Ask:
+        return lease.next_ask(self._holder, next(self._numbers), back)
+
+    async def _asked(self, lease: Lease, ask: Ask | None) -> None:
+        ask = ask or self._next_ask(lease, back=False)
         late = asyncio.get_running_loop().call_later(WAIT_S, lease.late)
         answer = None
         try:
