@@ -227,6 +227,14 @@ async def test_an_answer_that_is_lost_costs_nothing(quotas: Asked) -> None:
     assert await quotas.used("key:key 'a':calls", DAY) == 1
 
 
+async def test_an_answer_that_is_lost_last_is_asked_for_at_the_end(quotas: Asked) -> None:
+    leases, metered = Leases(quotas, False, Clock()), key(1000)
+    quotas.lost = 1
+    assert await refused(leases, metered) is Kind.NOT_READY
+    await leases.stop()
+    assert await quotas.used("key:key 'a':calls", DAY) == 0
+
+
 async def granted_one(leases: Leases, metered: list[Metered]) -> bool:
     """Whether a call is granted; if not, the store can't be asked."""
     try:

@@ -89,7 +89,7 @@ class Leases:
             await asyncio.wait(self._asks)
         for _ in range(2):  # the first time may only repeat an ask that had no answer
             for lease in self._leases.values():
-                if lease.left or lease.owed:
+                if lease.left or lease.owed or lease.unsure is not None:
                     self._ask(lease, back=True)
             while self._asks:
                 await asyncio.wait(self._asks)
