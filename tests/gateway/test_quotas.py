@@ -35,6 +35,7 @@ from tests.gateway.quota_hub import (
 )
 from tests.gateway.raw import Raw, request
 from tests.hub import Hub, Process, eventually, running_gateway
+from tests.ports import free_port
 from tests.valkey import Valkey, running_valkey
 
 LATER = {"prefer": "respond-async"}
@@ -119,6 +120,26 @@ async def test_a_job_counts_once_when_it_is_accepted(tmp_path: Path, jobs: str) 
         refused = await hub.post("/predict", QUICK, headers={**bearer("calls"), **LATER})
         assert refused[0] == 429
         assert (await hub.get("/v2/jobs", headers=bearer("calls")))[0] == 200, "results can be fetched"
+
+
+async def test_a_job_of_a_pool_that_sleeps_takes_nothing_if_its_model_refuses_it(tmp_path: Path) -> None:
+    limits = tmp_path / "limits.json"
+    limits.write_text(json.dumps({"models": [{"model": "quick", "rate": 0.001, "burst": 1}]}))
+    settings = {
+        "jobs": f"sqlite:{tmp_path / 'jobs.db'}",
+        "limits": str(limits),
+        "api_keys": keys_with(tmp_path, **CALLS),
+    }
+    async with (
+        running_gateway(
+            (f"127.0.0.1:{free_port()}",), on_demand_models=("cpu/quick:4",), **settings
+        ) as gateway,
+        aiohttp.ClientSession() as client,
+    ):
+        hub = Hub(gateway, [], client)
+        found = [await hub.post("/predict", QUICK, headers={**bearer("calls"), **LATER}) for _ in range(3)]
+        assert [one[0] for one in found] == [202, 429, 429]
+        assert await used(hub, "calls") == {"calls": 1}
 
 
 async def test_each_item_of_a_batch_is_a_call(tmp_path: Path, jobs: str) -> None:

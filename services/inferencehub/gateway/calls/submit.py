@@ -167,6 +167,9 @@ class Calls:
         except Awaited as awaited:
             self._later(exchange, sink, self._put_deferred, awaited.then(exchange.deadline, (request, lanes)))
             return
+        except HubError:
+            exchange.give_back()
+            raise
         exchange.deferred(request.version, 1)
 
     def _set_deadline(self, exchange: Exchange, timeout: Parameter | None) -> None:
