@@ -169,6 +169,51 @@ async def test_each_item_of_a_batch_is_a_call(tmp_path: Path, jobs: str) -> None
         assert (await hub.post("/predict", QUICK, headers=bearer("calls")))[0] == 429
 
 
+class Unanswered:
+    """Batches that count what is kept, and do not answer once one is sealed."""
+
+    def __init__(self, batches: Any) -> None:
+        self._batches = batches
+        self.puts = 0
+        self.sealed, self.left = asyncio.Event(), asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._batches, name)
+
+    async def put(self, *args: Any) -> None:
+        self.puts += 1
+        await self._batches.put(*args)
+
+    async def seal(self, *args: Any) -> None:
+        await self._batches.seal(*args)
+        self.sealed.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.left.set()
+
+
+def unanswered(hub: Hub) -> Unanswered:
+    assert hub.gateway.jobs is not None
+    store: Any = hub.gateway.jobs.jobs.store
+    store.batches = Unanswered(store.batches)
+    return store.batches  # type: ignore[no-any-return]
+
+
+def file_of(items: int) -> bytes:
+    return items * (json.dumps({"method": "POST", "url": "/predict", "body": QUICK}).encode() + b"\n")
+
+
+async def test_a_batch_counts_though_its_caller_left_when_it_was_kept(tmp_path: Path, jobs: str) -> None:
+    async with hub_with_quotas(tmp_path, jobs, CALLS) as hub:
+        batches = unanswered(hub)
+        upload = asyncio.create_task(hub.post("/v2/jobs", file_of(3), headers=bearer("calls")))
+        await batches.sealed.wait()
+        upload.cancel()
+        await batches.left.wait()
+        assert await used(hub, "calls") == {"calls": 3}
+
+
 async def test_tenants_have_quotas_of_their_own(tmp_path: Path, jobs: str) -> None:
     limits = tmp_path / "limits.json"
     limits.write_text(json.dumps({"tenants": [{"tenant": "lab", "calls_per_day": 3}]}))

@@ -97,6 +97,7 @@ class Uploads:
         same = await self.jobs.store.batches.begin(batch, len(lines))
         if same is not None:
             return same
+        sealing = False
         try:
             waiting = batch if wait_s is None else msgspec.structs.replace(batch, keep_s=wait_s)
             rows, items = await self._keep(exchange, waiting, lines, fields)
@@ -105,10 +106,14 @@ class Uploads:
                 await self._limits.take_quotas(exchange, items, rows.total())
             models = sorted(rows)
             only = models[0] if len(models) == 1 else ""
+            sealing = True
             record = await self.jobs.store.batches.seal(msgspec.structs.replace(batch, model=only), models)
-        except BaseException:
+        except BaseException as error:
             self._abandon(batch.id)
-            exchange.give_back_quotas()
+            if not sealing or isinstance(
+                error, HubError
+            ):  # not where the caller has left: the batch may be kept
+                exchange.give_back_quotas()
             raise
         if record.id != batch.id:
             exchange.give_back_quotas()
