@@ -214,6 +214,18 @@ async def test_a_batch_counts_though_its_caller_left_when_it_was_kept(tmp_path: 
         assert await used(hub, "calls") == {"calls": 3}
 
 
+async def test_a_batch_that_no_quota_fits_is_refused_before_the_work_for_it(
+    tmp_path: Path, jobs: str
+) -> None:
+    async with hub_with_quotas(tmp_path, jobs, {"calls": {"calls_per_day": 150}}) as hub:
+        batches = unanswered(hub)
+        status, answer, _ = await hub.post("/v2/jobs", file_of(1000), headers=bearer("calls"))
+        said = "key 'calls' may make 150 calls a day, and this batch has 200, more than any day has"
+        assert (status, answer["error"]) == (413, said)
+        assert batches.puts == 1, "of the first hundred"
+        assert await used(hub, "calls") == {"calls": 0}
+
+
 async def test_tenants_have_quotas_of_their_own(tmp_path: Path, jobs: str) -> None:
     limits = tmp_path / "limits.json"
     limits.write_text(json.dumps({"tenants": [{"tenant": "lab", "calls_per_day": 3}]}))

@@ -160,6 +160,15 @@ class CallLimits(Stage):
         for one, count in taken:
             one.take_rows(count)
 
+    def check_quotas(self, exchange: Exchange, items: int, rows: int) -> None:
+        """Check, as far as is known here, that quotas of a day have so much for a batch; nothing is taken.
+
+        Raises:
+            HubError: as `Leases.check`.
+        """
+        if self.leases is not None:
+            self.leases.check(exchange.metered, items, rows)
+
     async def take_quotas(self, exchange: Exchange, items: int, rows: int) -> None:
         """Take the items and rows of a batch from quotas of a day, once these are known: each item is a call.
 

@@ -120,14 +120,17 @@ class Leases:
                 self._ask(lease)
         return tuple(wanted)
 
-    def check(self, metered: Sequence[Metered]) -> None:
-        """Refuse a call whose quota is known to be used up. Nothing is taken, and the store is not asked.
+    def check(self, metered: Sequence[Metered], calls: int = 1, rows: int = 1) -> None:
+        """Refuse what a quota is known not to have. Nothing is taken, and the store is not asked.
+
+        Args:
+            metered, calls, rows: as `take`.
 
         Raises:
             HubError: as `take`.
         """
         now = self._clock()
-        for lease, _, amount in self._wanted(metered, 1, 1, int(now) // DAY_S):
+        for lease, _, amount in self._wanted(metered, calls, rows, int(now) // DAY_S):
             with suppress(Awaited):
                 lease.require(amount, now)
 

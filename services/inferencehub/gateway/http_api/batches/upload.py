@@ -102,8 +102,8 @@ class Uploads:
             waiting = batch if wait_s is None else msgspec.structs.replace(batch, keep_s=wait_s)
             rows, items = await self._keep(exchange, waiting, lines, fields)
             if self._limits is not None:
-                self._limits.take_rows(exchange, rows)
                 await self._limits.take_quotas(exchange, items, rows.total())
+                self._limits.take_rows(exchange, rows)
             models = sorted(rows)
             only = models[0] if len(models) == 1 else ""
             sealing = True
@@ -135,6 +135,12 @@ class Uploads:
             self._budget.take(size)
             try:
                 found = await self._check(exchange, batch.id, number, part, fields)
+                for one in found:
+                    if one.refusal is None:
+                        rows[one.model] += one.rows
+                        to_run += 1
+                if self._limits is not None:  # before the work for all others
+                    self._limits.check_quotas(exchange, to_run, rows.total())
                 items = [
                     item_of(batch, number + place, *one)
                     for place, one in enumerate(zip(part, found, strict=True))
@@ -142,10 +148,6 @@ class Uploads:
                 await self.jobs.store.batches.put(batch.id, items, time())
             finally:
                 self._budget.give(size)
-            for one in found:
-                if one.refusal is None:
-                    rows[one.model] += one.rows
-                    to_run += 1
             number += len(part)
         return rows, to_run
 
