@@ -288,6 +288,7 @@ async def test_cancel(hub: Hub, client: openai.AsyncOpenAI) -> None:
     assert (await hub.get(f"/v2/jobs/{other['id']}"))[1]["ended"] is None, (
         "what is not there is not cancelled either"
     )
+    assert (await hub.post(f"/v2/jobs/{other['id']}/cancel"))[0] == 200
 
 
 async def test_what_did_not_run_in_time_has_expired(
