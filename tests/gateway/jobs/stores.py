@@ -13,7 +13,8 @@ from inferencehub.gateway.jobs.submit import new_id
 
 LEASE_S = 30.0
 DONE = Result(200, b"content-type: text/plain\r\n", b"yes")
-MOST = 50
+MOST = 50  # jobs
+FILES_BYTES = 100_000
 
 
 def job(id: str = "", **fields: Any) -> NewJob:

@@ -13,9 +13,8 @@ from inferencehub.gateway.jobs.sqlite import batches as sqlite_batches
 from inferencehub.gateway.jobs.store import Store
 from inferencehub.gateway.jobs.submit import new_id
 from tests.gateway.jobs.stores import DONE, LEASE_S, MOST, claim, job, refused, states
-from tests.gateway.jobs.test_store import pytestmark, store, valkey
 
-__all__ = ["pytestmark", "store", "valkey"]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 NO = Result(400, b"content-type: text/plain\r\n", b"no")
 FAILED = Result(500, b"", b"broken")
 

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-from secrets import token_hex
-
 import msgspec
 import pytest
-import pytest_asyncio
 from redis.asyncio import Redis
 
 from inferencehub.core.values.errors import Kind
@@ -17,32 +12,12 @@ from inferencehub.gateway.jobs.files import MOST_FILES, StoredFile
 from inferencehub.gateway.jobs.record import NewJob, State
 from inferencehub.gateway.jobs.sqlite.store import SqliteStore
 from inferencehub.gateway.jobs.store import Store
-from inferencehub.gateway.jobs.valkey.store import ValkeyStore
-from tests.gateway.jobs.stores import MOST, claim, job, refused
-from tests.valkey import Valkey, running_valkey
+from tests.gateway.jobs.stores import claim, job, refused
+from tests.valkey import Valkey
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-ROOM = 100_000
 LARGE = b"0123456789" * 9_000
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def valkey(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Valkey]:
-    async with running_valkey(tmp_path_factory.mktemp("valkey")) as server:
-        yield server
-
-
-@pytest_asyncio.fixture(params=["sqlite", "valkey"], loop_scope="module")
-async def store(request: pytest.FixtureRequest, tmp_path: Path, valkey: Valkey) -> AsyncIterator[Store]:
-    made: SqliteStore | ValkeyStore
-    if request.param == "sqlite":
-        made = SqliteStore(str(tmp_path / "jobs.db"), MOST, ROOM)
-    else:
-        made = ValkeyStore(valkey.url, MOST, prefix=f"{{{token_hex(4)}}}:", files_bytes=ROOM)
-    await made.start()
-    yield made
-    await made.stop()
 
 
 def file(id: str, size: int = 3, created: float = 0.0, expires: float = 100.0) -> StoredFile:

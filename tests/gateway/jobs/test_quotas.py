@@ -3,42 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 from random import Random
-from secrets import token_hex
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from inferencehub.gateway.calls.limits.quotas import MOST_BLOCK, Answer, Ask
-from inferencehub.gateway.jobs.sqlite.store import SqliteStore
 from inferencehub.gateway.jobs.store import Store
-from inferencehub.gateway.jobs.valkey.store import ValkeyStore
-from tests.valkey import Valkey, running_valkey
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 DAY = 20_000
 NAME = "key 'ci':calls"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def valkey(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Valkey]:
-    async with running_valkey(tmp_path_factory.mktemp("valkey")) as server:
-        yield server
-
-
-@pytest_asyncio.fixture(params=["sqlite", "valkey"], loop_scope="module")
-async def store(request: pytest.FixtureRequest, tmp_path: Path, valkey: Valkey) -> AsyncIterator[Store]:
-    made: SqliteStore | ValkeyStore
-    if request.param == "sqlite":
-        made = SqliteStore(str(tmp_path / "jobs.db"), 10)
-    else:
-        made = ValkeyStore(valkey.url, 10, prefix=f"{{{token_hex(4)}}}:")
-    await made.start()
-    yield made
-    await made.stop()
 
 
 def ask(

@@ -2,40 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-from secrets import token_hex
-
 import pytest
-import pytest_asyncio
 
 from inferencehub.core.values.errors import Kind
 from inferencehub.gateway.jobs.record import JobRecord, Place, Result, State
-from inferencehub.gateway.jobs.sqlite.store import SqliteStore
 from inferencehub.gateway.jobs.store import LOST, ONCE, Store
-from inferencehub.gateway.jobs.valkey.store import ValkeyStore
 from tests.gateway.jobs.stores import DONE, LEASE_S, MOST, claim, job, refused, states
-from tests.valkey import Valkey, running_valkey
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def valkey(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Valkey]:
-    async with running_valkey(tmp_path_factory.mktemp("valkey")) as server:
-        yield server
-
-
-@pytest_asyncio.fixture(params=["sqlite", "valkey"], loop_scope="module")
-async def store(request: pytest.FixtureRequest, tmp_path: Path, valkey: Valkey) -> AsyncIterator[Store]:
-    made: SqliteStore | ValkeyStore
-    if request.param == "sqlite":
-        made = SqliteStore(str(tmp_path / "made" / "jobs.db"), MOST)
-    else:
-        made = ValkeyStore(valkey.url, MOST, prefix=f"{{{token_hex(4)}}}:")
-    await made.start()
-    yield made
-    await made.stop()
 
 
 async def test_a_job_from_its_beginning_to_its_end(store: Store) -> None:

@@ -8,9 +8,8 @@ from inferencehub.core.values.errors import Kind
 from inferencehub.gateway.jobs.record import Result, State
 from inferencehub.gateway.jobs.store import Store
 from tests.gateway.jobs.stores import DONE, claim, job, refused
-from tests.gateway.jobs.test_store import pytestmark, store, valkey
 
-__all__ = ["pytestmark", "store", "valkey"]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 STREAM = Result(200, b"content-type: text/event-stream; charset=utf-8\r\n", b"data: 1\n\ndata: 2\n\n")
 
 

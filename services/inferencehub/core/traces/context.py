@@ -1,23 +1,23 @@
-"""The context of a trace as it travels in headers: `traceparent`, `tracestate` and `baggage` (W3C).
+"""The context of a trace as it travels in headers: `traceparent` and `tracestate` (W3C).
 
-https://www.w3.org/TR/trace-context/ and https://www.w3.org/TR/baggage/
+https://www.w3.org/TR/trace-context/
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import msgspec
 
-PARENT, STATE, BAGGAGE = b"traceparent", b"tracestate", b"baggage"
+PARENT, STATE = b"traceparent", b"tracestate"
 # Version 00 has nothing behind its flags; later versions may. Version ff, and ids of zeros alone, are not valid.
 SOUND = re.compile(
     rb"(?!ff)(?!00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?"
 )
 PRINTABLE = re.compile(rb"[ -~]*")
-MOST_STATE, MOST_BAGGAGE = 512, 8192  # bytes that must be passed on at least (3.3.1.5, and 3.3.2 of Baggage)
+MOST_STATE = 512  # bytes that must be passed on at least (3.3.1.5)
 SAMPLED = 1
 SPANS = 16  # a call's spans have numbers that follow each other, fewer than so many
 
@@ -38,7 +38,7 @@ class Trace(msgspec.Struct, gc=False):
         number: the id of the call's span, with the lowest byte first. Its other spans have the next ones, see `SPANS`.
         parent_id: the span of who called, in hexadecimal; "" if the trace begins here.
         sampled: whether the trace is kept, also if nothing goes wrong.
-        state, baggage: what came with the call, to pass on; "" for nothing.
+        state: what came with the call, to pass on; "" for nothing.
     """
 
     trace_id: str
@@ -46,7 +46,6 @@ class Trace(msgspec.Struct, gc=False):
     parent_id: str
     sampled: bool
     state: str = ""
-    baggage: str = ""
 
     @property
     def parent(self) -> str:
@@ -60,7 +59,7 @@ class Trace(msgspec.Struct, gc=False):
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers for what the call calls. Baggage is not among them: it may be for nobody else to read."""
+        """The headers for what the call calls."""
         headers = {"traceparent": self.parent}
         if self.state:
             headers["tracestate"] = self.state
@@ -77,18 +76,12 @@ def read_parent(value: bytes) -> Parent | None:
 
 
 def joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    """The three headers, of some that come several times: lists are one list then, and a second parent makes both invalid."""
+    """Both headers, of some that come several times: lists are one list then, and a second parent makes both invalid."""
     fields: dict[bytes, bytes] = {}
     for name, value in headers:
-        if name in (PARENT, STATE, BAGGAGE):
+        if name in (PARENT, STATE):
             fields[name] = fields[name] + b"," + value if name in fields else value
     return fields
-
-
-def passed_on(fields: Mapping[bytes, bytes]) -> tuple[str, str]:
-    """The `tracestate` and the `baggage` of a call with a valid parent; "" for what is too long or not printable."""
-    state, baggage = fields.get(STATE, b""), fields.get(BAGGAGE, b"")
-    return sound(state, MOST_STATE), sound(baggage, MOST_BAGGAGE)
 
 
 def sound(value: bytes, most: int) -> str:

@@ -23,6 +23,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, Status
 
 from inferencehub import __version__
+from inferencehub.core.oip.raw_fields import varint
 
 INTERNAL, SERVER = Span.SPAN_KIND_INTERNAL, Span.SPAN_KIND_SERVER
 CLIENT, CONSUMER = Span.SPAN_KIND_CLIENT, Span.SPAN_KIND_CONSUMER
@@ -35,6 +36,7 @@ LINK = Struct("<4s16s2sQ")
 TRACE_ID, SPAN_ID, PARENT, START, END = b"\x0a\x10", b"\x12\x08", b"\x22\x08", b"\x39", b"\x41"
 LINKED = b"\x6a\x1c" + TRACE_ID
 SPANS, SCOPE_SPANS, RESOURCE_SPANS = b"\x12", b"\x12", b"\x0a"
+length = lru_cache(4096)(varint)  # of a field
 
 
 class Kind(NamedTuple):
@@ -152,17 +154,6 @@ def request(spans: Mapping[Attributes, list[bytes]]) -> bytes:
         whole = b"".join((resource, SCOPE_SPANS, length(len(scoped)), scoped))
         parts += [RESOURCE_SPANS, length(len(whole)), whole]
     return b"".join(parts)
-
-
-@lru_cache(4096)
-def length(size: int) -> bytes:
-    """The length of a field, as a varint."""
-    digits = bytearray()
-    while size > 127:
-        digits.append(size & 127 | 128)
-        size >>= 7
-    digits.append(size)
-    return bytes(digits)
 
 
 def rejected(answer: bytes) -> tuple[int, str]:

@@ -23,10 +23,7 @@ logger = logging.getLogger(__name__)
 SENT, DROPPED, FAILED = TRACED
 PAUSE_S = (0.5, 8.0)  # between attempts: the first and the longest
 TELL_S = 60.0  # between two lines that say that a collector takes nothing
-
-AT_A_TIME = (
-    128  # calls whose spans are made before the event loop's thread may go on; they take less than 1 ms
-)
+AT_A_TIME = 128  # calls whose spans are made, in less than 1 ms, before the event loop's thread may go on
 
 
 class Encoder(Protocol):
@@ -136,9 +133,8 @@ class Exporter:
                 left -= size
                 calls += self._add([waiting.popleft() for _ in range(size)])
                 sleep(0)  # it lets the lock go that all threads share
-            body = (
-                self._encoder.request()
-            )  # also of no calls: what waits for more may have waited long enough
+            # Also of no calls: what waits for more may have waited long enough.
+            body = self._encoder.request()
             if body:
                 self._send_body(body, calls)
             if not waiting:

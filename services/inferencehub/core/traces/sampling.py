@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from random import getrandbits
 
-from inferencehub.core.traces.context import MOST_STATE, PARENT, SPANS, Trace, passed_on, read_parent, sound
+from inferencehub.core.traces.context import MOST_STATE, PARENT, SPANS, STATE, Trace, read_parent, sound
 
 LOW = 2**64 - 1
 ALL = 2**128 - 1
@@ -46,7 +46,9 @@ class Sampler:
         sampled = parent.sampled
         if not self._by_parent:
             sampled = int(parent.trace_id[16:], 16) < self._bound
-        return Trace(parent.trace_id, number, parent.span_id, sampled, *passed_on(fields))
+        return Trace(
+            parent.trace_id, number, parent.span_id, sampled, sound(fields.get(STATE, b""), MOST_STATE)
+        )
 
 
 def child_of(kept: str) -> Trace | None:

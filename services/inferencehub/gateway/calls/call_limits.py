@@ -23,9 +23,8 @@ from inferencehub.gateway.calls.limits.meters import Metered, Meters, fewest_byt
 from inferencehub.gateway.calls.limits.peers import Peers
 from inferencehub.gateway.calls.stages import Stage
 
-LARGE = (
-    2**16
-)  # bytes of a body that is not read if a quota is used up; a page that is no call has a smaller one
+# Bytes of a body that is not read if a quota is used up; a page that is no call has a smaller one.
+LARGE = 2**16
 
 
 class BehindProxies(Stage):

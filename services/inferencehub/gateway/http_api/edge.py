@@ -104,9 +104,7 @@ class Edge:
             page = PageCall(head, self.most_bytes, exchange)
             if exchange.action is not None:
                 if self.calls.traces is not None:
-                    exchange.trace = self.calls.traces.begin(
-                        fields if head.repeated is None else joined(head.repeated)
-                    )
+                    exchange.trace = self.calls.traces.begin(context_of(head))
                 self._check(page, fields)
                 if exchange.action is Action.CONTROL and page.error is None:
                     target = head.target[:PATH_LIMIT].decode("latin-1")
@@ -115,9 +113,7 @@ class Edge:
                     )
             return page
         if self.calls.traces is not None:
-            exchange.trace = self.calls.traces.begin(
-                fields if head.repeated is None else joined(head.repeated)
-            )
+            exchange.trace = self.calls.traces.begin(context_of(head))
         call = HttpCall(self, head, self.most_bytes, exchange, endpoint)
         try:
             if head.method != endpoint.method:
@@ -247,3 +243,8 @@ class Edge:
             self.usage.ended(exchange, wall_clock())
         if self.access is not None:
             write_line(self.access, self.shared, self.metrics.front, call.head, exchange, status, took)
+
+
+def context_of(head: Head) -> dict[bytes, bytes]:
+    """The headers with the context of a trace."""
+    return head.fields if head.repeated is None else joined(head.repeated)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
 from msgspec.structs import replace
 
 from inferencehub.core.values.errors import Kind
 from inferencehub.gateway.jobs.record import JobRecord, NewJob, State, Webhook
 from inferencehub.gateway.jobs.store import Store
 from tests.gateway.jobs.stores import DONE, LEASE_S, claim, job, refused
-from tests.gateway.jobs.test_store import pytestmark, store, valkey
 
-__all__ = ["pytestmark", "store", "valkey"]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 HOOK = Webhook("https://h.test/é?token=/1", "h.test:443", "r1")
 
 

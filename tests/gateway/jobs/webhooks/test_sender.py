@@ -23,11 +23,10 @@ from inferencehub.gateway.jobs.webhooks.signing import Secrets
 from inferencehub.gateway.jobs.webhooks.targets import Target, Targets
 from tests.authority import Authority
 from tests.gateway.jobs.stores import DONE, claim, job
-from tests.gateway.jobs.test_store import pytestmark, store, valkey
 from tests.gateway.jobs.webhooks.receiver import SECRET, receiving
 from tests.hub import eventually
 
-__all__ = ["pytestmark", "store", "valkey"]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 @asynccontextmanager

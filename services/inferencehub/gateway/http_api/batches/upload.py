@@ -110,9 +110,8 @@ class Uploads:
             record = await self.jobs.store.batches.seal(msgspec.structs.replace(batch, model=only), models)
         except BaseException as error:
             self._abandon(batch.id)
-            if not sealing or isinstance(
-                error, HubError
-            ):  # not where the caller has left: the batch may be kept
+            # Not where the caller has left while it is sealed: the batch may be kept.
+            if not sealing or isinstance(error, HubError):
                 exchange.give_back_quotas()
             raise
         if record.id != batch.id:

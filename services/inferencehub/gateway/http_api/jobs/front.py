@@ -133,9 +133,8 @@ def sender_of(
     """
     from inferencehub.gateway.jobs.webhooks.post import Post
 
-    sender = Sender(store.webhooks, targets, secrets, Post(settings.webhook_ca), ended_json, outcomes)
-    sender.traces = traces
-    return sender
+    post = Post(settings.webhook_ca)
+    return Sender(store.webhooks, targets, secrets, post, ended_json, outcomes, traces=traces)
 
 
 def store_of(settings: GatewaySettings) -> Store:

@@ -57,8 +57,7 @@ class Sender:
         message: the body for a job that has ended.
         outcomes: counts attempts.
         look_s: seconds between two looks, while it has places for all that is due.
-
-    `traces` notes attempts whose traces are kept; None where there are no traces.
+        traces: notes attempts whose traces are kept; None where there are no traces.
     """
 
     def __init__(
@@ -70,8 +69,8 @@ class Sender:
         message: Callable[[JobRecord], bytes],
         outcomes: Counter[str],
         look_s: float = LOOK_S,
+        traces: CallTraces | None = None,
     ) -> None:
-        self.traces: CallTraces | None = None
         self._outbox = outbox
         self._targets = targets
         self._secrets = secrets
@@ -79,6 +78,7 @@ class Sender:
         self._message = message
         self._outcomes = outcomes
         self._look_s = look_s
+        self._traces = traces
         self._running: set[asyncio.Task[None]] = set()
         self._of_host: Counter[str] = Counter()  # how many run
         self._silent: dict[str, None] = {}  # hosts whose last one got no answer, the newest last
@@ -171,11 +171,11 @@ class Sender:
         target = self._targets.of(webhook.url)
         body = self._message(record)
         headers = signed(self._secrets.all, f"{record.id}-{webhook.ends}", time(), body)
-        if self.traces is None:
+        if self._traces is None:
             return await self._post(target, headers, body)
-        trace, began = self.traces.go_on(webhook.trace), monotonic()
+        trace, began = self._traces.go_on(webhook.trace), monotonic()
         answer = await self._post(target, {**headers, **trace.headers}, body)
-        self.traces.posted(trace, webhook.host, webhook.attempts, answer.status, began)
+        self._traces.posted(trace, webhook.host, webhook.attempts, answer.status, began)
         return answer
 
     def _remember(self, host: str, answer: Answer) -> None:
