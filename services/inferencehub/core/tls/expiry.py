@@ -1,4 +1,7 @@
-"""When a certificate ends, read out of its DER (RFC 5280 4.1). The standard library shows it only for the other side's."""
+"""When a certificate ends, read out of its DER (RFC 5280 4.1).
+
+The standard library shows it only for the other side's, and pods have no library for certificates.
+"""
 
 from __future__ import annotations
 
