@@ -25,7 +25,6 @@ ROOMS = {
     "core": ("grpc_server", "traces", "process", "http2", "http1", "oip", "lane", "tls", "auth", "files", "audit", "values"),
     "gateway": (
         "__main__", "server", "http_api", "grpc_api", "jobs", "calls", "routing", "pods", "json_codec", "metrics", "settings",
-        "caller_settings",
     ),
     "inference": ("__main__", "server", "grpc_api", "models", "runtimes", "metrics", "settings"),
     "scaler": ("__main__", "server", "metrics", "activator", "metrics_api", "tier_tls", "demand", "issuing", "kube", "settings"),

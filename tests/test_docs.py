@@ -18,7 +18,7 @@ from inferencehub.core.values.errors import Kind
 from inferencehub.gateway.http_api.jobs.events import EVENTS
 from inferencehub.gateway.http_api.routes import ENDPOINTS
 from inferencehub.gateway.metrics import Metrics as GatewayMetrics
-from inferencehub.gateway.settings import GatewaySettings
+from inferencehub.gateway.settings.gateway import GatewaySettings
 from inferencehub.inference.metrics import Metrics as InferenceMetrics
 from inferencehub.inference.runtimes.runtime import RUNTIMES
 from inferencehub.inference.settings import InferenceSettings

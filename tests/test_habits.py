@@ -8,7 +8,7 @@ import tomllib
 
 from inferencehub import __version__
 from inferencehub.core.process.settings import variables
-from inferencehub.gateway.settings import GatewaySettings
+from inferencehub.gateway.settings.gateway import GatewaySettings
 from inferencehub.inference.settings import InferenceSettings
 from tests.each import for_each
 from tests.hub import ROOT

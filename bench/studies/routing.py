@@ -18,7 +18,7 @@ from inferencehub.gateway.pods.channel import Channel
 from inferencehub.gateway.pods.pod import Pod
 from inferencehub.gateway.routing.fleet import Fleet
 from inferencehub.gateway.routing.table import RoutingTable
-from inferencehub.gateway.settings import GatewaySettings
+from inferencehub.gateway.settings.gateway import GatewaySettings
 
 PODS, MODELS = 20, 100
 

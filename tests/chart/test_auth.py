@@ -10,7 +10,7 @@ import pytest
 
 from inferencehub.core.auth.key_file import digest, new_key
 from inferencehub.core.process.settings import read_settings
-from inferencehub.gateway.settings import GatewaySettings
+from inferencehub.gateway.settings.gateway import GatewaySettings
 from inferencehub.inference.settings import InferenceSettings
 from tests.authority import Authority, Secret
 from tests.chart.combinations import COMBINATIONS

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from inferencehub.core.process.settings import read_settings
-from inferencehub.gateway.settings import GatewaySettings, is_store
+from inferencehub.gateway.settings.gateway import GatewaySettings
+from inferencehub.gateway.settings.jobs import is_store
 from tests.chart.combinations import COMBINATIONS
 from tests.chart.rendering import Object, environ, of_kind, one, render
 

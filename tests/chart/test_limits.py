@@ -7,7 +7,7 @@ from pathlib import Path
 from inferencehub.core.auth.limits import Limits
 from inferencehub.core.auth.limits_file import LimitsFile
 from inferencehub.core.process.settings import read_settings
-from inferencehub.gateway.settings import GatewaySettings
+from inferencehub.gateway.settings.gateway import GatewaySettings
 from tests.chart.combinations import COMBINATIONS
 from tests.chart.rendering import environ, one, render
 

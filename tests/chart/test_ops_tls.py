@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from inferencehub.core.process.ops_port import OpsServer
 from inferencehub.core.process.settings import read_settings
 from inferencehub.core.tls.ops_certificate import OpsCertificate
-from inferencehub.gateway.settings import GatewaySettings
+from inferencehub.gateway.settings.gateway import GatewaySettings
 from inferencehub.inference.settings import InferenceSettings
 from inferencehub.scaler.settings import ScalerSettings
 from tests.authority import Authority, Secret, client

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from inferencehub.core.process.settings import SettingError, read_settings
-from inferencehub.gateway.settings import GatewaySettings
+from inferencehub.gateway.settings.gateway import GatewaySettings
 from inferencehub.inference.grpc_api.health import LIVE, READY, STARTED
 from inferencehub.inference.settings import InferenceSettings
 from inferencehub.scaler.settings import ScalerSettings

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from inferencehub.core.process.settings import read_settings
-from inferencehub.gateway.settings import GatewaySettings, OnDemand
+from inferencehub.gateway.settings.gateway import GatewaySettings, OnDemand
 from inferencehub.scaler.settings import ScalerSettings
 from tests.chart.combinations import ASLEEP, COMBINATIONS
 from tests.chart.rendering import Object, Values, at, environ, merge, of_kind, one, render, selects

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from inferencehub.core.process.settings import read_settings
-from inferencehub.gateway.settings import GatewaySettings
+from inferencehub.gateway.settings.gateway import GatewaySettings
 from inferencehub.inference.settings import InferenceSettings
 from inferencehub.scaler.settings import Kept, ScalerSettings
 from tests.authority import Authority, Secret

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from inferencehub.core.process.settings import read_settings
-from inferencehub.gateway.settings import GatewaySettings
+from inferencehub.gateway.settings.gateway import GatewaySettings
 from tests.chart.combinations import COMBINATIONS
 from tests.chart.rendering import at, environ, render
 from tests.chart.test_jobs import egress, gateway

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from inferencehub.core.process.settings import variables
-from inferencehub.gateway.settings import GatewaySettings
+from inferencehub.gateway.settings.gateway import GatewaySettings
 from inferencehub.inference.settings import InferenceSettings
 from tests.chart.rendering import CHART, at, chart, environ, helm, merge, of_kind, one, render, texts
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import aiohttp
 
 from inferencehub.gateway.server import Gateway
-from inferencehub.gateway.settings import GatewaySettings
+from inferencehub.gateway.settings.gateway import GatewaySettings
 from tests.hub import Hub, Process, eventually
 
 

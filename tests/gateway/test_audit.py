@@ -154,7 +154,7 @@ async def test_who_changes_settings(tmp_path: Path, lines: Any) -> None:
 
 async def test_files_that_came_into_use(tmp_path: Path, lines: Any) -> None:
     async with hub_with_keys(tmp_path) as hub:
-        keys = hub.gateway.keys
+        keys = hub.gateway.callers.keys
         assert keys is not None
         write(tmp_path / "keys.json", "ci")
         keys.look()

@@ -20,7 +20,7 @@ from inferencehub.core.oip import messages
 from inferencehub.core.process.settings import SettingError
 from inferencehub.core.tls.contexts import names_of
 from inferencehub.core.values.errors import HubError
-from inferencehub.gateway.settings import GatewaySettings
+from inferencehub.gateway.settings.gateway import GatewaySettings
 from inferencehub.pb import open_inference_pb2 as pb
 from tests.authority import Authority, Secret, client
 from tests.gateway.raw import Raw, request
@@ -285,8 +285,8 @@ async def test_a_changed_file_holds_for_open_connections_too(
     ):
         for status, entry in ((200, ENTRY), (401, {**ENTRY, "certificate": "other.example"})):
             write(file, entry)
-            assert hub.gateway.keys is not None
-            hub.gateway.keys.look()
+            assert hub.gateway.callers.keys is not None
+            hub.gateway.callers.keys.look()
             await raw.send(request("POST", "/predict", json.dumps(CALL).encode()))
             assert (await raw.read()).status == status
 

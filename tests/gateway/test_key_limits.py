@@ -94,7 +94,7 @@ async def test_a_body_beyond_the_rate_is_not_read(tmp_path: Path) -> None:
 
 async def test_each_gateway_grants_its_share(tmp_path: Path) -> None:
     async with hub_with_limits(tmp_path) as hub:
-        hub.gateway.peers.count = 2
+        hub.gateway.callers.peers.count = 2
         statuses = [(await hub.post("/predict", QUICK, headers=bearer("rated")))[0] for _ in range(4)]
         assert statuses == [200, 200, 429, 429]
 

@@ -100,7 +100,7 @@ async def test_the_keys_of_a_tenant_share_its_limit_and_a_new_file_counts_on(tmp
         assert (await hub.post("/predict", QUICK, headers=bearer("green")))[0] == 200
         limits["tenants"][0]["burst"] = 5
         write(tmp_path, limits)
-        gateway_limits = hub.gateway.limits
+        gateway_limits = hub.gateway.callers.limits
         assert gateway_limits is not None
         await eventually(lambda: gateway_limits.reloads == 1)
         assert (await hub.post("/predict", QUICK, headers=bearer("red")))[0] == 429, "what was used counts"

@@ -18,7 +18,7 @@ import pytest_asyncio
 from inferencehub.core.auth.limits import Limits
 from inferencehub.core.files.watched import BadFile
 from inferencehub.gateway.server import Gateway
-from inferencehub.gateway.settings import GatewaySettings
+from inferencehub.gateway.settings.gateway import GatewaySettings
 from tests.gateway.quota_hub import (
     KEYS,
     QUICK,
@@ -272,8 +272,8 @@ async def test_a_quota_outlives_its_gateway_and_may_be_raised(tmp_path: Path, jo
 
 
 def limits_of(hub: Hub) -> Limits:
-    assert hub.gateway.keys is not None
-    limits = hub.gateway.keys.caller(KEYS["calls"].encode()).limits
+    assert hub.gateway.callers.keys is not None
+    limits = hub.gateway.callers.keys.caller(KEYS["calls"].encode()).limits
     assert limits is not None
     return limits
 

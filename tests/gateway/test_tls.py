@@ -17,7 +17,7 @@ import pytest
 from inferencehub.core.files.watched import BadFile
 from inferencehub.core.process.settings import SettingError
 from inferencehub.gateway.server import Gateway
-from inferencehub.gateway.settings import GatewaySettings
+from inferencehub.gateway.settings.gateway import GatewaySettings
 from inferencehub.pb import inference_pb2 as pb
 from tests.authority import Authority, Secret, openssl
 from tests.gateway.raw import Raw, request

@@ -15,7 +15,7 @@ import pytest
 from inferencehub.core.auth.key_file import new_key
 from inferencehub.core.oip import messages
 from inferencehub.core.process.settings import SettingError
-from inferencehub.gateway.settings import GatewaySettings
+from inferencehub.gateway.settings.gateway import GatewaySettings
 from inferencehub.pb import open_inference_pb2 as pb
 from tests.gateway.raw import Raw, request
 from tests.hub import Hub, eventually, mock_model, running_hub
@@ -46,7 +46,7 @@ async def hub_with_tokens(tmp_path: Path, issuer: Issuer, **settings: Any) -> As
     async with serving(tmp_path) as address:
         more = {**RULES, "jwt_keys": f"{address}/keys.json", "hold_s": 0.0, **settings}
         async with running_hub(tmp_path / "models", **more) as hub:
-            tokens = hub.gateway.tokens
+            tokens = hub.gateway.callers.tokens
             await eventually(lambda: tokens is not None and tokens.source.keys is not None)
             yield hub
 
@@ -163,7 +163,7 @@ async def test_a_file_of_keys_that_changes(tmp_path: Path, issuer: Issuer) -> No
         assert (await hub.post("/predict", CALL, headers=old))[0] == 200
         assert (await hub.post("/predict", CALL, headers=new))[0] == 401
         file.write_bytes(issuer.key_set("ES256"))
-        tokens = hub.gateway.tokens
+        tokens = hub.gateway.callers.tokens
         await eventually(lambda: tokens is not None and tokens.source.reloads == 1)
         assert (await hub.post("/predict", CALL, headers=old))[0] == 401
         assert (await hub.post("/predict", CALL, headers=new))[0] == 200

@@ -93,7 +93,9 @@ async def test_a_stream_ends_when_its_key_is_withdrawn(
     counting_model(tmp_path / "models", instances=2)
     async with hub_with_keys(tmp_path) as hub:
         write(tmp_path, *ENTRIES, entry("later"))
-        await eventually(lambda: hub.gateway.keys is not None and hub.gateway.keys.reloads == 1)
+        await eventually(
+            lambda: hub.gateway.callers.keys is not None and hub.gateway.callers.keys.reloads == 1
+        )
         came: Counter[str] = Counter()
         withdrawn, other = (asyncio.ensure_future(read(hub, name, came)) for name in ("all", "later"))
         await eventually(lambda: came.keys() == {"all", "later"})
@@ -139,7 +141,9 @@ async def test_a_call_that_waits_does_not_begin_for_a_withdrawn_key(tmp_path: Pa
     counting_model(tmp_path / "models")
     async with hub_with_keys(tmp_path) as hub:
         write(tmp_path, *ENTRIES, entry("later"))
-        await eventually(lambda: hub.gateway.keys is not None and hub.gateway.keys.reloads == 1)
+        await eventually(
+            lambda: hub.gateway.callers.keys is not None and hub.gateway.callers.keys.reloads == 1
+        )
         url = f"{hub.url}/v2/models/counter/generate_stream"
         body = {"count": 40, "pause_s": 0.1}
 

@@ -11,7 +11,7 @@ import pytest
 from inferencehub.core.files.watched import BadFile
 from inferencehub.core.process.settings import SettingError
 from inferencehub.gateway.server import Gateway
-from inferencehub.gateway.settings import GatewaySettings
+from inferencehub.gateway.settings.gateway import GatewaySettings
 from inferencehub.inference.settings import InferenceSettings
 from tests.authority import Authority
 from tests.hub import eventually

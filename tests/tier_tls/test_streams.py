@@ -15,7 +15,7 @@ import pytest
 
 from inferencehub.core.tls.certificate import Certificate
 from inferencehub.gateway.pods.stream import PodStream
-from inferencehub.gateway.settings import GatewaySettings
+from inferencehub.gateway.settings.gateway import GatewaySettings
 from inferencehub.inference.server import InferenceServer
 from tests.hub import Process, eventually
 from tests.inference.pod_processes import features

@@ -8,7 +8,7 @@ from pathlib import Path
 from inferencehub.cli.ports import Port, chosen, refuse_taken
 from inferencehub.cli.supervisor import Tier
 from inferencehub.core.process.settings import PREFIX, SettingError, read_settings, refuse_unknown, variables
-from inferencehub.gateway.settings import GatewaySettings
+from inferencehub.gateway.settings.gateway import GatewaySettings
 from inferencehub.inference.settings import InferenceSettings
 
 DEFAULTS = {"HUB_LOG_FORMAT": "human", "HUB_DRAIN_WAIT_S": "0"}

@@ -13,7 +13,7 @@ from inferencehub.core.process.life import live, run
 from inferencehub.core.process.logs import AccessLog, set_up_logs
 from inferencehub.core.process.settings import read_settings
 from inferencehub.gateway.server import Gateway
-from inferencehub.gateway.settings import GatewaySettings
+from inferencehub.gateway.settings.gateway import GatewaySettings
 
 
 async def main() -> None:

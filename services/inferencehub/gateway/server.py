@@ -16,10 +16,6 @@ from typing import TYPE_CHECKING
 
 from starlette.routing import Router
 
-from inferencehub.core.auth.api_keys import ApiKeys
-from inferencehub.core.auth.authentication import Authentication
-from inferencehub.core.auth.limits_file import LimitsFile
-from inferencehub.core.auth.proxies import networks
 from inferencehub.core.grpc_server.credentials import server_credentials
 from inferencehub.core.grpc_server.reflection import reflection_handlers
 from inferencehub.core.grpc_server.server import GrpcServer
@@ -33,13 +29,10 @@ from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.process.metrics import Reloads
 from inferencehub.core.process.ops_port import OpsServer
 from inferencehub.core.tls.certificate import Contents
-from inferencehub.gateway.calls.authentication import KnownCallers
-from inferencehub.gateway.calls.call_limits import BehindProxies, CallLimits
-from inferencehub.gateway.calls.limits.peers import Peers
+from inferencehub.gateway.calls.callers import Callers
 from inferencehub.gateway.calls.stages import LoadShedding, Memory, Stage
 from inferencehub.gateway.calls.submit import Calls
 from inferencehub.gateway.calls.traces.tracing import Tracing
-from inferencehub.gateway.calls.usage import Usage
 from inferencehub.gateway.grpc_api.edge import Edge as GrpcEdge
 from inferencehub.gateway.grpc_api.infer import Infer
 from inferencehub.gateway.grpc_api.metadata import Metadata as GrpcMetadata
@@ -61,7 +54,7 @@ from inferencehub.gateway.routing.fleet import Fleet
 from inferencehub.gateway.routing.model_queries import ModelQueries
 from inferencehub.gateway.routing.table import RoutingTable
 from inferencehub.gateway.routing.unknown_models import UnknownModels
-from inferencehub.gateway.settings import GatewaySettings
+from inferencehub.gateway.settings.gateway import GatewaySettings
 
 if TYPE_CHECKING:
     from inferencehub.gateway.http_api.jobs.front import JobFront
@@ -84,17 +77,7 @@ class Gateway:
         self.settings = settings
         self.access = access
         self.certificate = settings.certificate()
-        self.peers = Peers(settings.gateways)
-        stored = bool(settings.jobs)
-        self.keys = ApiKeys(settings.api_keys, "HUB_API_KEYS", stored) if settings.api_keys else None
-        self.tokens = settings.tokens()
-        self.limits = LimitsFile(settings.limits, "HUB_LIMITS", stored) if settings.limits else None
-        asked = self.keys or self.tokens or settings.tls_ca
-        origins = settings.cors_origins if settings.cors_credentials else ()
-        self.authentication = Authentication(self.keys, self.tokens, origins) if asked else None
-        trusted = networks(settings.trusted_proxies)
-        self.proxies = BehindProxies(trusted) if trusted else None
-        self.usage = Usage()
+        self.callers = Callers(settings)
         self.started = False
         self.draining = False
         self.metrics = Metrics(access)
@@ -108,13 +91,11 @@ class Gateway:
         self.logs = LogSettings(settings.log_format)
         self.demand = Demand(self.fleet, self.table, self.unknown)
         routing = RoutingCollector(self.fleet, self.table, self.bytes_held)
-        for collector in (routing, self.demand, self.peers, self.usage):
+        for collector in (routing, self.demand, self.callers.peers, self.callers.usage):
             self.metrics.registry.register(collector)
         self.edge = self._make_edge()
-        source = None if self.tokens is None else self.tokens.source
         secrets = None if self.jobs is None else self.jobs.secrets
-        sources = (self.certificate, self.keys, source, self.limits, secrets)
-        self.watched = [one for one in sources if one is not None]
+        self.watched = [one for one in (self.certificate, *self.callers.files, secrets) if one is not None]
         self.metrics.registry.register(
             Reloads("inferencehub_gateway", *self.watched, self.fleet.certificate, ops_certificate)
         )
@@ -134,18 +115,11 @@ class Gateway:
     def _make_edge(self) -> Edge:
         """The handler that answers callers."""
         settings = self.settings
-        stages: list[Stage] = []
-        if self.proxies is not None:
-            stages.append(self.proxies)
-        if self.authentication is not None:
-            stages.append(KnownCallers(self.authentication))
-        stages += [Memory(self.bytes_held), LoadShedding()]
-        if self.knows_callers:  # last: a call that another stage refuses takes nothing
-            self.usage.limits = CallLimits(self.peers, self.limits)
-            stages.append(self.usage.limits)
+        callers = self.callers
+        stages: list[Stage] = [*callers.first(), Memory(self.bytes_held), LoadShedding(), *callers.last()]
         calls = self.calls = Calls(self.table, self.unknown, settings, stages)
         calls.traces = self.tracing.traces
-        metadata = Metadata(self.fleet, self.table, self.not_ready, self.usage)
+        metadata = Metadata(self.fleet, self.table, self.not_ready, callers.usage)
         log_settings = SettingPages(self.logs, self.queries)
         self.jobs = self._make_jobs() if settings.jobs else None
         models, models_v1 = ModelPages(self.queries), ModelPagesV1(self.queries)
@@ -160,7 +134,7 @@ class Gateway:
             self.access,
             Cors(settings.cors_origins, settings.cors_credentials) if settings.cors_origins else None,
             settings.max_body_bytes,
-            None if self.authentication is None else self.usage,
+            callers.counted,
         )
         edge.deferral = None if self.jobs is None else self.jobs.deferral
         return edge
@@ -173,13 +147,13 @@ class Gateway:
         from inferencehub.gateway.http_api.openai_batches.front import with_batches
 
         settings, metrics = self.settings, self.metrics
-        front = JobFront(settings, self.calls, self.demand, metrics, self.access)
+        front = JobFront(settings, self.calls, self.callers.call_limits, self.demand, metrics, self.access)
         front.fronts.add(MARK, JobRuns(front.calls, metrics.jobs, self.access, settings.max_body_bytes))
         return with_batches(front, self.calls, settings, metrics.jobs)
 
     def _make_grpc(self, limits: Limits) -> GrpcPort:
         """The port for callers that speak gRPC."""
-        settings, largest = self.settings, self.fleet.most_message_bytes
+        settings, callers, largest = self.settings, self.callers, self.fleet.most_message_bytes
         most_connections = max(1, limits.max_connections // 4)
         server = GrpcServer(
             settings.grpc_port,
@@ -195,12 +169,12 @@ class Gateway:
             settings.max_body_bytes,
             largest,
             server.callers,
-            None if self.authentication is None else self.usage,
-            self.knows_callers,
+            callers.counted,
+            callers.call_limits is not None,
         )
         infer = Infer(self.calls)
         jobs = None if self.jobs is None else self.jobs.jobs
-        streamed = StreamedCalls(edge, infer, self.authentication, self.proxies, jobs is not None)
+        streamed = StreamedCalls(edge, infer, callers.authentication, callers.proxies, jobs is not None)
         streams = InferStreams(streamed.answer, MOST_WAITING, self.bytes_held, server.callers, streamed.admit)
         metadata = GrpcMetadata(self.queries, self.logs, self.serves, self.calls.audit)
         served = handlers(edge, infer, metadata, streams, jobs)
@@ -212,11 +186,6 @@ class Gateway:
         """Make room in the budget until `fits()` is true: end connections that do not read their answers."""
         self.http.unread.relieve(fits)
         self.grpc.server.callers.unread.relieve(fits)
-
-    @property
-    def knows_callers(self) -> bool:
-        """Whether there are rules for callers: who they are, or what an address may use."""
-        return self.authentication is not None or self.limits is not None
 
     @property
     def port(self) -> int:
@@ -241,8 +210,7 @@ class Gateway:
             self.certificate.changed = self._renew
         for one in self.watched:
             one.start()
-        if self.knows_callers:
-            self.peers.start()
+        self.callers.start()
         self.tracing.start(route_finder(self.routes))
         await self.ops.start()
         await self.fleet.start()
@@ -285,7 +253,7 @@ class Gateway:
         self.edge.threads.shutdown(wait=False, cancel_futures=True)
         for one in self.watched:
             await one.stop()
-        await self.peers.stop()
+        await self.callers.stop()
         await self.fleet.stop()
         await self.tracing.stop()
         await self.ops.stop(1)

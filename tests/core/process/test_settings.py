@@ -16,7 +16,7 @@ from inferencehub.core.process.settings import (
     setting,
     variables,
 )
-from inferencehub.gateway.settings import GatewaySettings
+from inferencehub.gateway.settings.gateway import GatewaySettings
 from inferencehub.inference.settings import InferenceSettings
 
 

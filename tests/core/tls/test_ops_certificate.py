@@ -17,7 +17,7 @@ from inferencehub.core.files.watched import BadFile
 from inferencehub.core.process.ops_port import OpsServer
 from inferencehub.core.process.settings import SettingError, read_settings
 from inferencehub.core.tls.ops_certificate import OpsCertificate
-from inferencehub.gateway.settings import GatewaySettings
+from inferencehub.gateway.settings.gateway import GatewaySettings
 from inferencehub.inference.settings import InferenceSettings
 from inferencehub.scaler.demand.gateways import Gateways, PolledGateway, Release, caller
 from inferencehub.scaler.kube import Kube

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from inferencehub.core.process.settings import SettingError, read_settings
-from inferencehub.gateway.settings import GatewaySettings
+from inferencehub.gateway.settings.gateway import GatewaySettings
 
 BASE, WHOLE = "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 

@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.gateway.server import Gateway
-from inferencehub.gateway.settings import GatewaySettings
+from inferencehub.gateway.settings.gateway import GatewaySettings
 from tests.gateway.raw import Answer, Raw, request
 from tests.hub import Hub, eventually, mock_model, running_gateway, running_hub, write_model
 

@@ -12,7 +12,7 @@ import pytest
 
 from inferencehub.core.auth.key_file import digest, new_key
 from inferencehub.core.process.settings import SettingError
-from inferencehub.gateway.settings import GatewaySettings
+from inferencehub.gateway.settings.gateway import GatewaySettings
 from tests.gateway.raw import Answer, Raw
 from tests.hub import mock_model, running_hub
 

@@ -18,7 +18,8 @@ from inferencehub.core.process.settings import SettingError
 from inferencehub.core.values.errors import HubError
 from inferencehub.gateway.jobs.valkey.client import CONNECT_S, SENTINEL_S, clients_of
 from inferencehub.gateway.jobs.valkey.store import ValkeyStore
-from inferencehub.gateway.settings import GatewaySettings, is_store
+from inferencehub.gateway.settings.gateway import GatewaySettings
+from inferencehub.gateway.settings.jobs import is_store
 from tests.gateway.jobs.stores import job, states
 from tests.gateway.jobs.test_jobs import ADD, INFER, LATER, ask, hub_with_jobs
 from tests.hub import Hub

@@ -16,7 +16,7 @@ from inferencehub.core.process.logs import AccessLog
 from inferencehub.gateway.http_api.jobs.timing import timed
 from inferencehub.gateway.jobs.record import JobRecord, State
 from inferencehub.gateway.server import Gateway
-from inferencehub.gateway.settings import GatewaySettings
+from inferencehub.gateway.settings.gateway import GatewaySettings
 from tests.gateway.jobs.test_jobs import BELOW, INFER, ask, ended, hub_with_jobs, submitted
 from tests.hub import Hub, eventually, mock_model, running_pod
 

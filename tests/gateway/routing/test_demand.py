@@ -15,7 +15,7 @@ from inferencehub.core.process.settings import SettingError
 from inferencehub.core.values.demand import ModelDemand, Report
 from inferencehub.gateway.routing.demand import SECOND_S, WINDOW_S, Demand
 from inferencehub.gateway.server import Gateway
-from inferencehub.gateway.settings import GatewaySettings, OnDemand
+from inferencehub.gateway.settings.gateway import GatewaySettings, OnDemand
 from tests.gateway.python_model import hold, python_model, release
 from tests.hub import Hub, eventually, mock_model, running_gateway, running_hub, running_pod
 from tests.ports import free_port

@@ -22,7 +22,7 @@ TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 LATIN = re.compile(r"[ -\xff]*")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TraceSettings(TierSettings):
     """See the module's text. Without an endpoint there are no traces."""
 

@@ -44,14 +44,17 @@ class Usage:
 
     Holders of tokens count as the caller "other" of their tenant, for there may be any number of them. What does not fit
     into the limits is counted as a whole: no tenant sees it.
+
+    Args:
+        limits: what callers may use; None if there are no limits.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limits: CallLimits | None = None) -> None:
         self._days: dict[str, dict[str, dict[str, Used]]] = {}  # by day, tenant and caller
         self._totals: dict[tuple[str, str], Used] = {}
         self._rest = Used()
         self._today: dict[tuple[str, str], tuple[Used, Used]] = {}  # what to add to
-        self.limits: CallLimits | None = None  # what callers may use
+        self.limits = limits
         self._ends = 0.0  # when the day is over, in Unix time
 
     def ended(self, exchange: Exchange, now: float) -> None:

@@ -24,7 +24,7 @@ from inferencehub.gateway.grpc_api.jobs.service import SERVICE as JOB_SERVICE
 from inferencehub.gateway.grpc_api.jobs.service import JobMethods
 from inferencehub.gateway.grpc_api.metadata import Metadata
 from inferencehub.gateway.jobs.submit import Jobs
-from inferencehub.gateway.settings import GatewaySettings
+from inferencehub.gateway.settings.gateway import GatewaySettings
 from inferencehub.pb import inference_pb2 as predict_pb
 
 PREDICT_SERVICE = "inference.ModelInference"

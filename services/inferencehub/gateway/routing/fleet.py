@@ -15,7 +15,7 @@ from inferencehub.gateway.pods.link import PodState
 from inferencehub.gateway.pods.pod import HEARTBEAT_S, Pod
 from inferencehub.gateway.pods.pod_probe import PodProbe
 from inferencehub.gateway.routing.watchdog import Watchdog
-from inferencehub.gateway.settings import GatewaySettings
+from inferencehub.gateway.settings.gateway import GatewaySettings
 
 MIN_MESSAGE_BYTES = 64 * 2**20
 

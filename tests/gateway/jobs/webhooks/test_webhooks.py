@@ -17,7 +17,7 @@ import pytest
 from inferencehub.core.files.watched import BadFile
 from inferencehub.core.process.settings import SettingError
 from inferencehub.gateway.http_api.pages.schemas import SCHEMAS
-from inferencehub.gateway.settings import GatewaySettings
+from inferencehub.gateway.settings.gateway import GatewaySettings
 from tests.gateway.jobs.test_jobs import (
     ADD,
     BELOW,

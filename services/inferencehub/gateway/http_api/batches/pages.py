@@ -6,7 +6,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from inferencehub.gateway.calls.call_limits import CallLimits
 from inferencehub.gateway.calls.exchange import Exchange
 from inferencehub.gateway.calls.submit import Calls
 from inferencehub.gateway.http_api.batches.checks import Checks
@@ -20,7 +19,7 @@ from inferencehub.gateway.jobs.batch import MOST_ITEMS
 from inferencehub.gateway.jobs.fronts.headers import JobHeaders, job_headers, number
 from inferencehub.gateway.jobs.submit import Jobs
 from inferencehub.gateway.metrics import FrontMetrics
-from inferencehub.gateway.settings import GatewaySettings
+from inferencehub.gateway.settings.gateway import GatewaySettings
 
 LIMIT = b"x-request-timeout-ms"
 
@@ -88,9 +87,8 @@ def uploads_of(front: JobFront, calls: Calls, settings: GatewaySettings, metrics
         metrics: those of jobs.
     """
     jobs, held = front.jobs, calls.table.bytes_held
-    limits = [stage for stage in calls.stages if isinstance(stage, CallLimits)]
-    others = [stage for stage in calls.stages if not isinstance(stage, CallLimits)]
+    others = [stage for stage in calls.stages if stage is not front.limits]
     checked = Calls(calls.table, calls.unknown, calls.settings, others)
     checks = Checks(endpoints(checked), calls, metrics, held, front.threads)
     most = min(MOST_ITEMS, settings.jobs_queue_length)
-    return Uploads(jobs, checks, limits[0] if limits else None, held, front.threads, most)
+    return Uploads(jobs, checks, front.limits, held, front.threads, most)

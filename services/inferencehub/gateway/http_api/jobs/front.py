@@ -31,7 +31,7 @@ from inferencehub.gateway.jobs.webhooks.signing import Secrets
 from inferencehub.gateway.jobs.webhooks.targets import Targets
 from inferencehub.gateway.metrics import Metrics
 from inferencehub.gateway.routing.demand import Demand
-from inferencehub.gateway.settings import GatewaySettings
+from inferencehub.gateway.settings.gateway import GatewaySettings
 
 
 class JobFront:
@@ -39,8 +39,8 @@ class JobFront:
 
     Args:
         settings: where jobs are kept.
-        calls: the calls of other fronts: jobs enter the same lanes, and have been asked who they are before. Their limits
-            count quotas of a day in the store.
+        calls: the calls of other fronts: jobs enter the same lanes, and have been asked who they are before.
+        limits: those of these calls, which count quotas of a day in the store; None if there are none.
         demand: is told what waits.
         metrics: where attempts are counted.
         access: where their lines go.
@@ -56,6 +56,7 @@ class JobFront:
         self,
         settings: GatewaySettings,
         calls: Calls,
+        limits: CallLimits | None,
         demand: Demand,
         metrics: Metrics,
         access: AccessLog | None,
@@ -71,9 +72,9 @@ class JobFront:
         )
         store = store_of(settings)
         self.leases = Leases(store.quotas, settings.quotas_fail_open)
-        for stage in calls.stages:
-            if isinstance(stage, CallLimits):
-                stage.leases = self.leases
+        self.limits = limits
+        if limits is not None:
+            limits.leases = self.leases
         backlog = Backlog(settings.jobs_drain_s)
         worker = Worker(store, calls.table, self.fronts, backlog)
         demand.backlog = lambda: backlog.slots(worker.waiting)

@@ -8,7 +8,7 @@ from inferencehub.gateway.http_api.jobs.front import JobFront
 from inferencehub.gateway.http_api.openai_batches.batches import OpenAIBatchPages
 from inferencehub.gateway.http_api.openai_batches.files import FilePages
 from inferencehub.gateway.metrics import FrontMetrics
-from inferencehub.gateway.settings import GatewaySettings
+from inferencehub.gateway.settings.gateway import GatewaySettings
 
 
 def with_batches(front: JobFront, calls: Calls, settings: GatewaySettings, metrics: FrontMetrics) -> JobFront:

@@ -14,7 +14,7 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
 
-from inferencehub.gateway.settings import SENTINELS
+from inferencehub.gateway.settings.jobs import SENTINELS
 
 CONNECT_S, ANSWER_S = 2.0, 5.0
 SENTINEL_S = 1.0  # to connect to a sentinel, and for its answer; then the next one is asked

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -10,19 +11,33 @@ from inferencehub.core.auth.jwt.claims import read_claims
 from inferencehub.core.auth.jwt.rules import ALGORITHMS, TokenRules
 from inferencehub.core.auth.proxies import networks
 from inferencehub.core.http1.limits import Limits, allowed_connections
-from inferencehub.core.process.settings import SettingError, setting
-from inferencehub.core.traces.settings import TraceSettings
+from inferencehub.core.process.settings import SettingError, TierSettings, setting
+from inferencehub.core.tls.certificate import Certificate
 
 if TYPE_CHECKING:
     from inferencehub.core.auth.jwt.tokens import Tokens
 
+# An origin as browsers send it (RFC 6454, 6.2): anything else would never be equal to what they send.
+HOST = r"(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])"
+ORIGIN = re.compile(rf"http://{HOST}(?!:80$)(?::[1-9]\d{{0,4}})?|https://{HOST}(?!:443$)(?::[1-9]\d{{0,4}})?")
 HERE = ("localhost", "127.0.0.1", "::1")
 
 
-@dataclass(frozen=True, slots=True)
-class CallerSettings(TraceSettings):
+@dataclass(frozen=True)
+class CallerSettings(TierSettings):
     """See the module's text."""
 
+    tls_cert: str = setting(
+        "",
+        "file with the certificate for callers, followed by those that signed it, as PEM; HTTP and gRPC are then TLS "
+        "only; read again when it changes",
+    )
+    tls_key: str = setting("", "file with the key of this certificate, as PEM, without a password")
+    tls_ca: str = setting(
+        "",
+        "file with the authorities that sign callers' certificates, as PEM; each caller must then show one; read again "
+        "when it changes",
+    )
     jwt_keys: str = setting(
         "",
         "public keys of JWTs, as a JSON Web Key Set: a file, which is read again when it changes, or a URL, which is "
@@ -81,6 +96,24 @@ class CallerSettings(TraceSettings):
         least=0,
         most=1_000_000,
     )
+    cors_origins: tuple[str, ...] = setting(
+        (),
+        "origins whose pages may call from a browser, separated by commas; * for all; no CORS headers if empty",
+    )
+    cors_credentials: bool = setting(
+        False,
+        "pages of these origins may call with the browser's cookies and client certificates; not with *",
+    )
+
+    def certificate(self) -> Certificate | None:
+        """The certificate for callers; None if they are answered in plain.
+
+        Raises:
+            BadFile: if it can't be used.
+        """
+        if not self.tls_cert:
+            return None
+        return Certificate("HUB_TLS", self.tls_cert, self.tls_key, self.tls_ca, protocols=["http/1.1"])
 
     def connection_limits(self) -> Limits:
         """The time and the number of connections that callers may use."""
@@ -103,6 +136,23 @@ class CallerSettings(TraceSettings):
             raise SettingError(
                 f"HUB_TRUSTED_PROXIES: {error}, expected networks such as 10.0.0.0/8"
             ) from None
+        if bool(self.tls_cert) is not bool(self.tls_key):
+            raise SettingError("HUB_TLS_CERT and HUB_TLS_KEY belong together, expected both or none")
+        if self.tls_ca and not self.tls_cert:
+            raise SettingError(
+                "HUB_TLS_CA is there without HUB_TLS_CERT: callers show certificates only over TLS"
+            )
+        for origin in self.cors_origins:
+            if origin != "*" and not ORIGIN.fullmatch(origin):
+                raise SettingError(
+                    f"HUB_CORS_ORIGINS has '{origin}', expected * or an origin as browsers send it: https://host or "
+                    "https://host:port, in lower case, without a path and without the scheme's own port"
+                )
+        if self.cors_credentials and (not self.cors_origins or "*" in self.cors_origins):
+            raise SettingError(
+                "HUB_CORS_CREDENTIALS is true, so HUB_CORS_ORIGINS must name origins, and * is none: any page could "
+                "call as the browser's user"
+            )
         self.token_rules()
 
     def token_rules(self) -> TokenRules | None:
