@@ -301,4 +301,15 @@ function todo.answers(o, batch, after, most, most_bytes)
   return {record(batch), found}
 end
 
-return todo[ARGV[1]](unpack(ARGV, 2))
+-- Steps of one kind, each with the number of its arguments before them. An error is the answer to its step alone.
+local step, answers, at = todo[ARGV[1]], {}, 2
+while at <= #ARGV do
+  local most = ARGV[at]
+  local done, answer = pcall(step, unpack(ARGV, at + 1, at + most))
+  if not done and type(answer) ~= 'table' then
+    answer = {err = tostring(answer)}
+  end
+  table.insert(answers, answer)
+  at = at + most + 1
+end
+return answers

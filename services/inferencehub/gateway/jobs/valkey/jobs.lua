@@ -1,5 +1,6 @@
 -- All changes of jobs, each in one step of the server. KEYS[1] is the beginning of all keys, ARGV[1] what to do: the name of
--- a function of `todo`, which gets the arguments behind it.
+-- a function of `todo`. Behind it are the steps, each the number of its arguments and these. The script runs from its top to
+-- its end for every call, so steps that come together are one call.
 --
 --   job:<id>             hash: what is known of a job
 --   request:<id>         what it runs; of a batch, what its front keeps of it
@@ -251,15 +252,19 @@ local function keep(id, o, k, digest, ...)
   end
 end
 
+local at_add -- how many jobs wait, while new ones are added, for all steps of a call
+
 -- most, now, owner, key, digest, id, request, lane, priority, created, not before, expires, field, value, ...
 function todo.add(most, now, o, k, digest, id, request, lane, priority, created, not_before, expires, ...)
   local same = same_as(o, k, digest)
   if same then
     return same
   end
-  if waiting() >= tonumber(most) then
+  at_add = at_add or waiting()
+  if at_add >= tonumber(most) then
     return {'full'}
   end
+  at_add = at_add + 1
   keep(id, o, k, digest, 'expires', expires, 'gone', '', ...)
   call('SET', key('request', id), request)
   call('ZADD', key('owned', o), 0, id)

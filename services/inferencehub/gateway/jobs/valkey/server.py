@@ -16,6 +16,8 @@ from hashlib import sha1
 from importlib.resources import files
 from typing import Any, NamedTuple
 
+from hiredis import pack_command
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseError
 
 from inferencehub.core.files.watched import BadFile
@@ -31,6 +33,7 @@ PARTS = [
 SCRIPT = b"\n".join(PARTS)
 SHA = sha1(SCRIPT, usedforsecurity=False).hexdigest()
 MOST_AT_ONCE = 500  # steps of a message
+LARGE = 2**14  # bytes of a part of a step
 MOST_SENT = 4  # messages without an answer
 UNKNOWN = "unknown"  # durability, as long as the server was not there
 Step = Sequence[bytes | str | float]
@@ -166,11 +169,50 @@ class Server:
                 one.future.set_result(result)
 
     async def _execute(self, steps: Sequence[Step]) -> list[Any]:
-        async with self._client.pipeline(transaction=False) as pipeline:
-            for step in steps:
-                pipeline.evalsha(SHA, 1, self._prefix, *step)
-            results: list[Any] = await pipeline.execute(raise_on_error=False)
+        """What steps return, in their order; an error is the result of its step."""
+        calls = calls_of(steps)
+        results: list[Any] = [None] * len(steps)
+        pool = self._client.connection_pool
+        connection = await pool.get_connection()  # type: ignore[no-untyped-call]
+        try:
+            await connection.send_packed_command(
+                [
+                    chunk
+                    for places in calls
+                    for chunk in self._packed(connection, [steps[one] for one in places])
+                ]
+            )
+            for places in calls:
+                try:
+                    found = await connection.read_response()
+                except ResponseError as error:
+                    found = [error] * len(places)
+                for place, result in zip(places, found, strict=True):
+                    results[place] = result
+        finally:  # it has disconnected itself if an answer is missing
+            await pool.release(connection)
         return results
+
+    def _packed(self, connection: AbstractConnection, steps: Sequence[Step]) -> Sequence[bytes]:
+        """A call of the script for steps of one kind, as it is sent."""
+        arguments = [part for step in steps for part in (len(step) - 1, *step[1:])]
+        command: tuple[Any, ...] = (b"EVALSHA", SHA, 1, self._prefix, steps[0][0], *arguments)
+        if is_large(steps[0]):  # the client copies no large parts
+            return connection.pack_command(*command)
+        return (pack_command(command),)
+
+
+def calls_of(steps: Sequence[Step]) -> list[list[int]]:
+    """Which steps are one call of the script, which costs as much to begin as a step: those of one kind, if they are small."""
+    calls: dict[Any, list[int]] = {}
+    for place, step in enumerate(steps):
+        calls.setdefault(place if is_large(step) else step[0], []).append(place)
+    return list(calls.values())
+
+
+def is_large(step: Step) -> bool:
+    """Whether a step has so many bytes that it is sent alone: what a server takes in one call is bounded."""
+    return any(isinstance(part, bytes) and len(part) > LARGE for part in step)
 
 
 def unreachable(error: Exception) -> HubError:
