@@ -208,7 +208,7 @@ def test_a_unary_call_leaves_nothing_at_its_pod(models: Path) -> None:
             (slow,) = [one for one in pod.server.models if one.name == "slow"]
 
             def running() -> int:
-                return slow.lane.running if slow.lane is not None else 0
+                return slow.lane.in_use.jobs if slow.lane is not None else 0
 
             with without_collector():
                 await pod.infer(features("quick", 1.0))

@@ -2,17 +2,19 @@
 
 Real HTTP callers on 64 connections send jobs of a model that takes no time, each with an idempotency key of its own and an
 input of its own, to one gateway with one pod; the tiers share a core, the callers and Valkey have the other one. When all are
-accepted, every result is read and compared with what a call with this input is answered. Then calls at a constant rate of a model of 10 ms
-are measured alone, and while thousands of jobs wait for the same model, in turns.
+accepted, every result is read and compared with what a call with this input is answered. Then calls at a constant rate of two
+models, one of many short runs and one of few long ones, are measured alone, and while thousands of jobs wait for the same
+model, in turns.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
@@ -22,23 +24,41 @@ from typing import Any, NamedTuple
 from bench.load.connection import http
 from bench.load.open_loop import OpenLoop
 from bench.paths import ROOT
-from bench.servers.proc import memory_mb
+from bench.servers.proc import cpu_seconds, memory_mb
 from bench.servers.processes import LOAD, Group, can_pin, free_port
 from bench.servers.stack import fill, pin_self, tier
 from bench.studies.bad_credentials import WAITS
 from tests.valkey import running_valkey
 
 COUNT, CLIENTS = 20_000, 64
-RATE, SECONDS, ROUNDS, BACKLOG = 250.0, 5.0, 5, 20_000
+SECONDS, ROUNDS = 5.0, 5
 ENDED = "inferencehub_gateway_jobs_ended_total{"
 LATER = "prefer: respond-async\r\n"
+
+
+class Slow(NamedTuple):
+    """A model that waits: its instances, ms of a run, calls a second, and jobs that wait beside them."""
+
+    name: str
+    instances: int
+    ms: int
+    rate: float
+    backlog: int
+
+    @property
+    def config(self) -> str:
+        """Its configuration."""
+        return WAITS.replace("count: 16", f"count: {self.instances}").replace('"10"', f'"{self.ms}"')
+
+
+SLOW = (Slow("short", 16, 10, 250.0, 20_000), Slow("long", 4, 100, 20.0, 1000))
 
 
 @contextmanager
 def serving(place: Path, jobs: str, pin: bool) -> Iterator[tuple[Group, int, int]]:
     """Both tiers with a store of jobs, the gateway's port, and its ops port."""
     (place / "models").mkdir()
-    fill(place / "models", {"waits": WAITS})
+    fill(place / "models", {one.name: one.config for one in SLOW})
     pod, port, ops = free_port(), free_port(), free_port()
     front = {"PORT": str(port), "GRPC_SERVER_URL": f"127.0.0.1:{pod}", "HUB_JOBS": jobs}
     front |= {"HUB_OPS_PORT": str(ops)}
@@ -102,14 +122,15 @@ async def ended(ops: int) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in lines)
 
 
-async def throughput(port: int, ops: int, count: int) -> str:
-    """Send jobs, wait for their ends, and compare their results.
+async def throughput(port: int, ops: int, count: int, pids: Mapping[str, int]) -> str:
+    """Send jobs, wait for their ends, and compare their results; what each process took for a job, too.
 
     Raises:
         SystemExit: if one was refused, or has another result.
     """
-    before, began = await ended(ops), perf_counter()
-    accepted = await each(port, [job(number) for number in range(count)])
+    requests = [job(number) for number in range(count)]
+    before, used, began = await ended(ops), cpu_of(pids), perf_counter()
+    accepted = await each(port, requests)
     all_in = perf_counter() - began
     refused = [answer for answer in accepted if answer.status != 202]
     if refused:
@@ -117,13 +138,20 @@ async def throughput(port: int, ops: int, count: int) -> str:
     while await ended(ops) - before < count:  # noqa: ASYNC110  it is another process
         await asyncio.sleep(0.05)
     all_out = perf_counter() - began
+    took = {name: (now - used[name]) / count * 1e6 for name, now in cpu_of(pids).items()}
     results = await each(port, [http("GET", f"{answer.location}/result") for answer in accepted])
     called = await each(port, [http("POST", "/predict", body_of(number)) for number in range(count)])
     pairs = enumerate(zip(results, called, strict=True))
     wrong = [number for number, (result, call) in pairs if not same(result, call)]
     if wrong:
         raise SystemExit(f"{len(wrong)} of {count} results are wrong: {wrong[0]} {results[wrong[0]]}")
-    return f"{count / all_in:,.0f}/s accepted, {count / all_out:,.0f}/s ended, all results right"
+    each_took = ", ".join(f"{name} {micros:.0f}" for name, micros in took.items())
+    return f"{count / all_in:,.0f}/s accepted, {count / all_out:,.0f}/s ended, all results right; us of CPU for a job: {each_took}"
+
+
+def cpu_of(pids: Mapping[str, int]) -> dict[str, float]:
+    """CPU seconds of processes, by name."""
+    return {name: cpu_seconds(pid) for name, pid in pids.items()}
 
 
 def same(result: Answer, call: Answer) -> bool:
@@ -135,10 +163,10 @@ def same(result: Answer, call: Answer) -> bool:
     return bool(one["class_id"] == other["class_id"] and near)
 
 
-async def calls(port: int) -> float:
+async def calls(port: int, model: Slow) -> float:
     """The p99 of calls, in ms."""
-    request = http("POST", "/predict", {"model_name": "waits", "features": [0.5, 1.5, 0.25]})
-    answers = await OpenLoop("127.0.0.1", port, [request], RATE).run(SECONDS, 5.0)
+    request = http("POST", "/predict", {"model_name": model.name, "features": [0.5, 1.5, 0.25]})
+    answers = await OpenLoop("127.0.0.1", port, [request], model.rate).run(SECONDS, 5.0)
     wrong = {answer.status for answer in answers} - {200}
     if wrong:
         raise SystemExit(f"calls got {wrong}")
@@ -146,18 +174,23 @@ async def calls(port: int) -> float:
     return took[len(took) * 99 // 100]
 
 
-async def beside_jobs(port: int) -> str:
-    """How much longer calls take while jobs wait for the same model."""
-    ratios, alone, beside = [], [], []
-    request = http("POST", "/predict", {"model_name": "waits", "features": [1.0]}, headers=LATER)
+async def beside_jobs(port: int, ops: int, model: Slow) -> str:
+    """How much longer calls take while jobs wait for the same model, and how many of these end meanwhile."""
+    ratios, alone, beside, rates = [], [], [], []
+    request = http("POST", "/predict", {"model_name": model.name, "features": [1.0]}, headers=LATER)
     for _ in range(ROUNDS):
-        alone.append(await calls(port))
-        jobs = await each(port, [request] * BACKLOG)
-        beside.append(await calls(port))
+        alone.append(await calls(port, model))
+        jobs = await each(port, [request] * model.backlog)
+        before, began = await ended(ops), perf_counter()
+        beside.append(await calls(port, model))
+        rates.append((await ended(ops) - before) / (perf_counter() - began))
         ratios.append(beside[-1] / alone[-1])
         await each(port, [http("DELETE", answer.location) for answer in jobs])
         sys.stderr.write(f"calls alone p99 {alone[-1]:.2f} ms, beside jobs {beside[-1]:.2f} ms\n")
-    return f"p99 {median(alone):.2f} ms alone, {median(beside):.2f} ms beside jobs, {median(ratios):.2f} of alone"
+    return (
+        f"{model.instances} instances of {model.ms} ms, {model.rate:.0f} calls/s: p99 {median(alone):.1f} ms alone, "
+        f"{median(beside):.1f} ms beside {median(rates):.0f} jobs/s, {median(ratios):.2f} of alone"
+    )
 
 
 async def measure(count: int, pin: bool) -> None:
@@ -169,20 +202,25 @@ async def measure(count: int, pin: bool) -> None:
                 place.joinpath("tiers").mkdir(parents=True)
                 with serving(place / "tiers", store, pin) as (group, port, ops):
                     await until_answers(port)
+                    pod, gateway = [child.pid for child in group.children]
+                    pids = {"gateway": gateway, "pod": pod, "callers": os.getpid()}
+                    if store == valkey.url and valkey.process is not None:
+                        pids["valkey"] = valkey.process.pid
                     before = [memory_mb(child.pid, "Rss") for child in group.children]
-                    said = await throughput(port, ops, count)
+                    said = await throughput(port, ops, count, pids)
                     after = [memory_mb(child.pid, "Rss") for child in group.children]
                     memory = ", ".join(f"{a:.0f} to {b:.0f} MB" for a, b in zip(before, after, strict=True))
                     sys.stdout.write(f"{name}: {said}; memory of pod and gateway {memory}\n")
                     if name == "sqlite":
-                        sys.stdout.write(f"calls of 10 ms, {RATE:.0f}/s: {await beside_jobs(port)}\n")
+                        for model in SLOW:
+                            sys.stdout.write(f"{await beside_jobs(port, ops, model)}\n")
 
 
 async def until_answers(port: int) -> None:
-    """Wait until both models answer."""
+    """Wait until all models answer."""
     requests = [
         http("POST", "/predict", {"model_name": name, "features": [0.5, 1.5, 0.25]})
-        for name in ("three", "waits")
+        for name in ("three", *[one.name for one in SLOW])
     ]
     for _ in range(60):
         answers = await OpenLoop("127.0.0.1", port, requests, 20.0).run(1.0, 5.0)

@@ -104,7 +104,7 @@ async def test_calls_at_a_time_count_until_they_end_however_they_end(tmp_path: P
     async with hub_with_limits(tmp_path) as hub, aiohttp.ClientSession() as client:
 
         def running() -> int:
-            return hub.gateway.table.routes[("slow", "")][0].lane.running
+            return hub.gateway.table.routes[("slow", "")][0].lane.in_use.jobs
 
         async def status() -> int:
             return (await hub.post("/predict", QUICK, headers=bearer("few")))[0]

@@ -156,15 +156,15 @@ async def test_a_model_has_limits_for_all_callers_together(tmp_path: Path) -> No
         slow = {"features": [1.0], "model_name": "slow"}
         lane = hub.gateway.table.routes[("slow", "")][0].lane
         first = asyncio.create_task(hub.client.post(f"{hub.url}/predict", json=slow).__aenter__())
-        await eventually(lambda: lane.running == 1)
+        await eventually(lambda: lane.in_use.jobs == 1)
         status, answer, _ = await hub.post("/predict", slow)
         assert (status, answer["error"]) == (429, "model 'slow' has 1 calls running here, which is the most")
-        assert lane.running == 1
+        assert lane.in_use.jobs == 1
         first.cancel()
         await asyncio.wait([first])
-        await eventually(lambda: lane.running == 0)
+        await eventually(lambda: lane.in_use.jobs == 0)
         again = asyncio.create_task(hub.client.post(f"{hub.url}/predict", json=slow).__aenter__())
-        await eventually(lambda: lane.running == 1)
+        await eventually(lambda: lane.in_use.jobs == 1)
         again.cancel()
         await asyncio.wait([again])
 
@@ -186,7 +186,7 @@ async def test_a_call_that_finds_a_full_queue_takes_nothing(tmp_path: Path) -> N
         while not lane.queue.rows:
             waiting.append(asyncio.create_task(hub.client.post(f"{hub.url}/predict", json=slow).__aenter__()))
             began = len(waiting)
-            await eventually(lambda began=began: lane.running + lane.queue.rows == began)
+            await eventually(lambda began=began: lane.in_use.jobs + lane.queue.rows == began)
         assert began < 20
         for _ in range(30):
             status, answer, headers = await hub.post("/predict", slow)

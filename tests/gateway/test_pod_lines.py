@@ -70,7 +70,7 @@ async def test_a_pod_tells_the_callers_of_a_merged_call(tmp_path: Path) -> None:
 
             await eventually(lambda: ("echo", "") in gateway.table.routes)
             first = asyncio.create_task(ask("alone", 0.5))  # it holds the one instance
-            await eventually(lambda: gateway.table.routes[("echo", "")][0].lane.running == 1)
+            await eventually(lambda: gateway.table.routes[("echo", "")][0].lane.in_use.jobs == 1)
             others = [asyncio.create_task(ask(name, 0.0)) for name in ("ci", "web", "ci")]
             assert await asyncio.gather(first, *others) == [200] * 4
 

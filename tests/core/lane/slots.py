@@ -145,7 +145,7 @@ async def running_lane(
     lane = Lane(Queue(max_rows, limit), pool, held, retries or RetryBudget(), seen, at_most_once, floor)
     yield Running(lane, pool, seen)
     await eventually(lambda: lane.idle)
-    assert lane.running == len(lane.queue) == lane.queue.rows == held.held == 0
+    assert lane.in_use.jobs == len(lane.queue) == lane.queue.rows == held.held == 0
     assert len(lane.background) == lane.background.rows == 0
     assert len(pool.free) == slots
 

@@ -13,6 +13,7 @@ from inferencehub.core.lane.batch import Batch
 from inferencehub.core.lane.job import Job
 from inferencehub.core.lane.load_shedding import RunTimes
 from inferencehub.core.lane.queues.background import STARVED_S, Background
+from inferencehub.core.lane.queues.in_use import LATELY_S, InUse
 from inferencehub.core.lane.queues.queue import Queue
 from tests.core.lane.jobs import job
 from tests.core.lane.slots import Pool, Worker, at_once
@@ -36,14 +37,16 @@ class Both:
     def __init__(self, max_rows: int, floor: float) -> None:
         self.max_rows = max_rows
         self.calls, self.behind = Queue(max_rows, 10_000), Background(max_rows, 10_000, floor)
+        self.in_use = InUse()
+        self.in_use.jobs = 1  # of a lane that is not empty
 
     def push(self, *jobs: Job) -> None:
         for one in jobs:
             (self.behind if one.background else self.calls).push(one)
 
-    def take(self, slots: Pool = SLOTS, now: float = 0.0, running: int = 1) -> Batch | None:
+    def take(self, slots: Pool = SLOTS, now: float = 0.0) -> Batch | None:
         if self.behind.rows:
-            found = self.behind.next_of_both(self.calls, slots, now, RunTimes(), running)
+            found = self.behind.next_of_both(self.calls, slots, now, RunTimes(), self.in_use)
         else:
             found = self.calls.next(slots)
         if found is None:
@@ -169,6 +172,83 @@ def test_it_takes_no_place_on_the_way_to_a_pod_unless_it_is_due() -> None:
     assert both.take(slots) is None
 
 
+class Slotted(Both):
+    """Both queues in front of a number of slots, which are used until `end`."""
+
+    def __init__(self, slots: int) -> None:
+        super().__init__(0, 0.1)
+        self.slots = Pool(at_once, slots)
+        self.runs: list[tuple[Worker, Batch]] = []
+        self.in_use.jobs = 0
+
+    def begin(self, now: float) -> str:
+        """What begins at a time: calls as c, background work as b."""
+        begun = ""
+        while len(self.calls) or len(self.behind):
+            found = self.behind.next_of_both(self.calls, self.slots, now, RunTimes(), self.in_use)
+            if found is None:
+                break
+            slot, _, batch = found
+            self.in_use.began(batch, now)
+            self.runs.append((slot, batch))
+            begun += "b" if batch.jobs[0].background else "c"
+        return begun
+
+    def end(self, background: bool) -> None:
+        """All runs of a kind end."""
+        for slot, batch in [run for run in self.runs if run[1].jobs[0].background is background]:
+            self.runs.remove((slot, batch))
+            self.slots.give(slot)
+            self.in_use.ended(batch)
+
+
+def test_as_many_slots_stay_idle_as_calls_have_needed_lately() -> None:
+    both = Slotted(4)
+    both.push(*[of(background=True) for _ in range(100)])
+    assert both.begin(0.0) == "bbbb", "no call has come"
+    both.push(of(), of())
+    both.end(background=True)
+    assert both.begin(0.5) == "ccbb"
+    both.end(background=False)
+    assert both.begin(1.1) == "", "the two slots of calls are idle"
+    both.push(of())
+    assert both.begin(1.2) == "c"
+    both.end(background=True)
+    assert both.begin(1.3) == "bb", "one is in use, and one is idle"
+    both.push(of(), of())
+    assert both.begin(1.4) == "c"
+    both.end(background=True)
+    assert both.begin(1.5) == "cb", "now calls use three"
+    both.end(background=False)
+    both.end(background=True)
+    both.push(of())
+    assert sorted(both.begin(1.5 + LATELY_S)) == ["b", "c"], "and needed three lately"
+    both.end(background=True)
+    assert both.begin(1.5 + 3 * LATELY_S) == "bbb", "that was long ago"
+
+
+def test_one_slot_is_never_only_for_calls() -> None:
+    both = Slotted(2)
+    both.push(*[of(background=True) for _ in range(10)], of(), of())
+    assert both.begin(0.0) == "cc"
+    both.end(background=False)
+    assert both.begin(0.1) == "b"
+    assert both.begin(0.2) == ""
+    both.end(background=True)
+    assert both.begin(0.3) == "b"
+
+
+def test_what_calls_run_counts_however_long_it_runs() -> None:
+    both = Slotted(3)
+    both.push(*[of(background=True) for _ in range(10)], of(), of())
+    assert both.begin(0.0) == "ccb"
+    both.end(background=True)
+    both.begin(10 * LATELY_S)
+    both.end(background=False)
+    both.end(background=True)
+    assert both.begin(10 * LATELY_S + 1) == "b", "two slots are left to calls that ended a moment ago"
+
+
 def test_a_job_of_more_rows_than_are_ever_owed_gets_its_turn() -> None:
     """Of a model that runs one job at a time; what it has taken is paid off before the next one."""
     both = Both(0, 0.1)
@@ -182,11 +262,14 @@ def test_it_does_not_starve_behind_calls_that_its_lane_does_not_see() -> None:
     for floor in (0.0, 0.1):
         both = Both(0, floor)
         both.push(of(background=True), of(background=True))
-        assert both.take(slots, STARVED_S - 0.1, running=0) is None
-        assert both.take(slots, STARVED_S + 0.1, running=1) is None, "it runs"
-        assert (both.take(slots, STARVED_S + 0.1, running=0) is not None) is bool(floor)
-        assert both.take(slots, STARVED_S + 0.2, running=0) is None, "one, not all"
-        assert (both.take(slots, 2 * STARVED_S + 0.2, running=0) is not None) is bool(floor)
+        both.in_use.jobs = 0
+        assert both.take(slots, STARVED_S - 0.1) is None
+        both.in_use.jobs = 1
+        assert both.take(slots, STARVED_S + 0.1) is None, "it runs"
+        both.in_use.jobs = 0
+        assert (both.take(slots, STARVED_S + 0.1) is not None) is bool(floor)
+        assert both.take(slots, STARVED_S + 0.2) is None, "one, not all"
+        assert (both.take(slots, 2 * STARVED_S + 0.2) is not None) is bool(floor)
 
 
 def test_what_was_lost_runs_alone_and_holds_up_no_call() -> None:

@@ -77,7 +77,7 @@ async def test_a_burst_for_which_there_is_room_is_not_refused() -> None:
         futures = [running.ask(job()) for _ in range(4)]
         with pytest.raises(HubError, match="2 rows wait"):
             running.ask(job())
-        assert running.lane.running == 2
+        assert running.lane.in_use.jobs == 2
         gate.open()
         await asyncio.gather(*futures)
 
@@ -87,7 +87,7 @@ async def test_every_free_slot_gets_work() -> None:
     async with running_lane(gate, slots=3) as running:
         futures = running.submit(*[job() for _ in range(5)])
         assert running.seen.batches == [1, 1, 1]
-        assert (running.lane.running, len(running.lane.queue)) == (3, 2)
+        assert (running.lane.in_use.jobs, len(running.lane.queue)) == (3, 2)
         gate.open()
         await asyncio.gather(*futures)
         assert running.seen.batches == [1, 1, 1, 2]

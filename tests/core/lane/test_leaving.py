@@ -40,10 +40,10 @@ async def test_a_run_is_cancelled_only_once_all_its_callers_have_left() -> None:
         running.lane.leave(jobs[0])
         running.lane.leave(jobs[0])
         await asyncio.sleep(0.001)
-        assert (gate.cancelled, running.lane.running) == (0, 2)
+        assert (gate.cancelled, running.lane.in_use.jobs) == (0, 2)
         running.lane.leave(jobs[1])
         await asyncio.sleep(0.001)
-        assert (gate.cancelled, running.lane.running) == (1, 0)
+        assert (gate.cancelled, running.lane.in_use.jobs) == (1, 0)
 
 
 async def test_a_slot_is_busy_until_its_cancelled_run_has_really_ended() -> None:

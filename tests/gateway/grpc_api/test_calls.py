@@ -308,7 +308,7 @@ async def test_a_caller_that_leaves_ends_the_pods_call(caller: Caller) -> None:
     caller.written()
     lane = caller.gateway.table.routes[("stuck", "")][0].lane
     call = caller.infer(features("stuck", 1))
-    await eventually(lambda: lane.running == 1)
+    await eventually(lambda: lane.in_use.jobs == 1)
     call.cancel()
     await eventually(lambda: lane.idle)
     line = await caller.line()

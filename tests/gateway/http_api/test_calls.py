@@ -182,7 +182,7 @@ async def test_who_hangs_up_is_logged_and_its_work_is_dropped(hub: Hub) -> None:
         async with Raw(gateway.port) as raw:
             assert (await raw.ask("GET", "/" + "x" * 2000)).status == 404
             await raw.send(request("POST", "/predict", STUCK, "x-request-id: gone"))
-            await eventually(lambda: gateway.table.routes[("stuck", "")][0].lane.running == 1)
+            await eventually(lambda: gateway.table.routes[("stuck", "")][0].lane.in_use.jobs == 1)
         await eventually(lambda: gateway.table.routes[("stuck", "")][0].lane.idle)
         await eventually(lambda: gateway.metrics.in_flight == 0)
     finally:
@@ -198,7 +198,7 @@ async def test_who_waits_longer_than_the_gateway_lives_is_told(hub: Hub) -> None
         await eventually(lambda: gateway.fleet.ready)
         raw = await Raw(gateway.port).__aenter__()
         await raw.send(request("POST", "/predict", STUCK))
-        await eventually(lambda: gateway.table.routes[("stuck", "")][0].lane.running == 1)
+        await eventually(lambda: gateway.table.routes[("stuck", "")][0].lane.in_use.jobs == 1)
     answer = await raw.read()
     assert (answer.status, answer.headers["connection"]) == (503, "close")
     assert "the gateway ends" in answer.json["error"]

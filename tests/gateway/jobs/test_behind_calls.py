@@ -57,7 +57,7 @@ async def test_a_job_that_waits_behind_calls_has_not_run(tmp_path: Path) -> None
             path, body = JOB
             calls = [asyncio.create_task(callers.post(hub.url + path, json=body)) for _ in range(4)]
             (lane,) = hub.gateway.table.routes["quick", ""]
-            await eventually(lambda: lane.lane.running == 3)
+            await eventually(lambda: lane.lane.in_use.jobs == 3)
             jobs = [await submitted(hub, *JOB) for _ in range(2)]
             await eventually(lambda: len(lane.lane.background) == 1)
             assert [one.runs() for one in running(hub)] == [False]
@@ -83,7 +83,7 @@ async def test_a_batch_of_jobs_waits_behind_calls_and_goes_back_as_soon_as_its_g
         calls = []
         for _ in range(2):  # one runs, and one is on its way
             calls.append(asyncio.create_task(callers.post(hub.url + path, json=x)))
-            await eventually(lambda: lane.lane.running == len(calls))
+            await eventually(lambda: lane.lane.in_use.jobs == len(calls))
         for _ in range(10):
             await submitted(hub, path, x)
         await eventually(lambda: lane.lane.background.rows == 4)

@@ -217,10 +217,10 @@ async def test_a_job_that_runs_is_cancelled_and_its_place_is_free(tmp_path: Path
     async with hub_with_jobs(tmp_path) as hub:
         first, second = [await submitted(hub, *SLOW) for _ in range(2)]
         (lane,) = hub.gateway.table.routes["counter", ""]
-        await eventually(lambda: lane.lane.running == 1)
+        await eventually(lambda: lane.lane.in_use.jobs == 1)
         assert (await ask(hub, "GET", second))[1]["place"] == 0
         assert (await ask(hub, "POST", f"{first}/cancel"))[1]["state"] == "cancelled"
-        await eventually(lambda: lane.lane.running == 1 and len(running(hub)) == 1)
+        await eventually(lambda: lane.lane.in_use.jobs == 1 and len(running(hub)) == 1)
         assert (await ask(hub, "GET", second))[1]["state"] == "running"
         status, found, _ = await ask(hub, "GET", f"{first}/result")
         assert (status, found["error"]) == (410, f"job {first.rpartition('/')[2]} was cancelled")

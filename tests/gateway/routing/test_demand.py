@@ -33,7 +33,7 @@ async def ask(hub: Hub, count: int, model: str = "quick") -> list[asyncio.Task[A
         path, body = f"/v2/models/{model}/infer", {"inputs": [x]}
     asked = [asyncio.create_task(hub.post(path, body)) for _ in range(count)]
     await eventually(
-        lambda: sum(lane.lane.running + len(lane.lane.queue) for lane in lanes(hub, model)) == count
+        lambda: sum(lane.lane.in_use.jobs + len(lane.lane.queue) for lane in lanes(hub, model)) == count
     )
     return asked
 
@@ -62,7 +62,7 @@ async def test_what_runs_and_what_waits_needs_slots(tmp_path: Path) -> None:
         assert told.pods == pytest.approx(3.5, abs=0.05)
         release(tmp_path, "double")
         await asyncio.gather(*asked)
-        await eventually(lambda: not any(lane.lane.running for lane in lanes(hub, "double")))
+        await eventually(lambda: not any(lane.lane.in_use.jobs for lane in lanes(hub, "double")))
         demand = watch(hub)
         await asyncio.sleep(0.05)
         demand.tick()
@@ -79,7 +79,7 @@ async def test_a_merged_batch_holds_one_slot(tmp_path: Path) -> None:
         asked: list[asyncio.Task[Any]] = []
         for count, running, queued in ((1, 1, 0), (1, 2, 0), (17, 2, 17)):
             asked += [asyncio.create_task(hub.post(infer, {"inputs": [x]})) for _ in range(count)]
-            await eventually(lambda at=(running, queued): (lane.lane.running, len(lane.lane.queue)) == at)
+            await eventually(lambda at=(running, queued): (lane.lane.in_use.jobs, len(lane.lane.queue)) == at)
         demand = watch(hub)
         await asyncio.sleep(0.1)
         demand.tick()

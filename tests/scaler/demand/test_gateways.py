@@ -65,7 +65,7 @@ async def test_two_gateways_that_share_a_pod_add_up_and_a_silent_one_is_told(tmp
 def lanes_of(gateway: Any) -> int:
     """Requests that wait or run."""
     return sum(
-        lane.lane.running + len(lane.lane.queue) for lane in gateway.table.routes.get(("quick", ""), [])
+        lane.lane.in_use.jobs + len(lane.lane.queue) for lane in gateway.table.routes.get(("quick", ""), [])
     )
 
 

@@ -29,8 +29,9 @@ from inferencehub.core.lane.batch import Batch, NotAnswered, cut_off, unreadable
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.lane.deadlines import Deadlines
 from inferencehub.core.lane.job import Job, Run, drop_expired
-from inferencehub.core.lane.load_shedding import RunTimes, in_vain, too_late
+from inferencehub.core.lane.load_shedding import RunTimes, check_wait
 from inferencehub.core.lane.queues.background import Background
+from inferencehub.core.lane.queues.in_use import InUse
 from inferencehub.core.lane.queues.queue import Queue
 from inferencehub.core.lane.retries import RetryBudget, may_run_again, why_not
 from inferencehub.core.lane.sink import End, Sink, caller_left, deadline_passed, end_all
@@ -75,7 +76,7 @@ class Lane(Generic[S]):
         self.at_most_once = at_most_once
         self.run_times = RunTimes()
         self.loop = asyncio.get_running_loop()
-        self.running = 0  # jobs that run now
+        self.in_use = InUse()
         self._open: dict[Job, Sink] = {}
         self._deadlines = Deadlines(self.loop, self._open.keys(), self._expire)
         self._soon = False  # whether `pump` is called at the end of this pass of the loop, or soon after
@@ -85,7 +86,7 @@ class Lane(Generic[S]):
     @property
     def idle(self) -> bool:
         """Whether nothing waits and nothing runs."""
-        return not self._open and not self.running
+        return not self._open and not self.in_use.jobs
 
     def accept(self, job: Job, sink: Sink, patience: int = 0) -> None:
         """Accept a job that has just arrived; its answers go to `sink` later. If its caller leaves, call `leave`.
@@ -125,9 +126,7 @@ class Lane(Generic[S]):
         """
         if self.queue.rows:
             now = monotonic()
-            wait, left = self.queue.wait(now, flow), deadline - now
-            if wait and too_late(wait, self.run_times.usual(now), left):
-                raise in_vain(model, wait, left)
+            check_wait(model, self.queue.wait(now, flow), self.run_times.usual(now), deadline - now)
 
     def leave(self, job: Job, enough: str | None = None) -> None:
         """The caller of `job` has left, or has `enough` (see `count_closed`): it must not wait, or run for nobody else."""
@@ -159,7 +158,7 @@ class Lane(Generic[S]):
         while queue.rows or background.rows:
             now = monotonic()
             if background.rows:
-                found = background.next_of_both(queue, self.slots, now, self.run_times, self.running)
+                found = background.next_of_both(queue, self.slots, now, self.run_times, self.in_use)
             else:
                 found = queue.next(self.slots)
             if found is None:
@@ -184,7 +183,7 @@ class Lane(Generic[S]):
             if len(job.members) > 1 and (expired := drop_expired(job, now)):
                 self.observer.failed(job.request.version, expired, expired * (now - job.received))
             job.run = run
-        self.running += run.wanted
+        self.in_use.began(batch, now)
         self.observer.dispatched(batch, now)
         run.task = self.loop.create_task(self._run(slot, batch, run))
 
@@ -207,7 +206,7 @@ class Lane(Generic[S]):
             run.task = None  # the task's exception has this frame, and so `run`: a reference cycle
             for job in batch.jobs:
                 job.run = None
-            self.running -= len(batch.jobs)
+            self.in_use.ended(batch)
             self.slots.give(slot, run.again)
             self.pump()
 

@@ -78,6 +78,16 @@ def foretold(ahead: int, left: int, seconds: float) -> float:
     return ahead * seconds / left if left >= LEAST_LEFT else 0.0
 
 
+def check_wait(model: str, wait: float, run: float, left: float) -> None:
+    """Refuse a call that would be answered too late, see `too_late`.
+
+    Raises:
+        HubError: BUSY.
+    """
+    if too_late(wait, run, left):
+        raise in_vain(model, wait, left)
+
+
 def in_vain(model: str, wait: float, left: float) -> HubError:
     """The error for a call that would not be answered in time."""
     detail = f"model '{model}' is busy: calls wait {wait:.2g} s for it, and the deadline is in {left:.2g} s"

@@ -29,7 +29,7 @@ class RoutingCollector:
         """All gauges, summed over a model's lanes."""
         per_model: list[tuple[str, str, Callable[..., float]]] = [
             (f"{PREFIX}_queue_length", "requests that wait for a slot", lambda lane: len(lane.lane.queue)),
-            (f"{PREFIX}_running", "requests that run at pods", lambda lane: lane.lane.running),
+            (f"{PREFIX}_running", "requests that run at pods", lambda lane: lane.lane.in_use.jobs),
         ]
         families = []
         for name, text, reading in per_model:

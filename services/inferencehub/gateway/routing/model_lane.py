@@ -97,7 +97,7 @@ class ModelLane:
     def load(self) -> float:
         """Requests that wait or run, per slot of the pods that serve the model."""
         slots = sum([replica.info.slots for replica in self.replicas if replica.open])
-        return (len(self.lane.queue) + self.lane.running) / max(1, slots)
+        return (len(self.lane.queue) + self.lane.in_use.jobs) / max(1, slots)
 
     def take(self, again: bool = False, at_once: bool = False) -> Replica | None:
         """Take the best free replica; None if there is none. See `Slots.take`."""
@@ -136,6 +136,12 @@ class ModelLane:
     def spare(self) -> int:
         """Instances at the pods that have no work, as far as this gateway can know."""
         return sum([replica.spare for replica in self.replicas if replica.free])
+
+    @property
+    def for_jobs(self) -> int:
+        """Of these, what calls leave to jobs; see `core/lane/queues/background.py`."""
+        in_use = self.lane.in_use
+        return max(self.spare - in_use.left_to_calls(monotonic()), int(self.spare and not in_use.background))
 
     def set_replicas(self, replicas: Sequence[Replica]) -> None:
         """Set the replicas that may serve the model from now on."""

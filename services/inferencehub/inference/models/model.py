@@ -151,7 +151,7 @@ class Model:
         self.state, self.reason = ModelState.READY, ""
         self.metrics.watch(
             lambda: len(queue),
-            lambda: self.lane.running if self.lane else 0,
+            lambda: self.lane.in_use.jobs if self.lane else 0,
             lambda: slots,
             lambda: len(self._free),
             lambda: float(self.serves),

@@ -37,7 +37,7 @@ async def test_jobs_are_cancelled_retried_and_deleted(tmp_path: Path) -> None:
         id = await caller.job(features("slow", 1.0))
         await eventually(lambda: len(running(hub)) == 1)
         (lane,) = hub.gateway.table.routes["slow", ""]
-        await eventually(lambda: lane.lane.running == 1)
+        await eventually(lambda: lane.lane.in_use.jobs == 1)
         assert (await caller.ask("CancelJob", id=id)).state == "cancelled"
         await eventually(lambda: not running(hub) and lane.lane.idle)
         assert await failure(caller.ask("GetJobResult", id=id)) == ("NOT_FOUND", f"job {id} was cancelled")

@@ -2,7 +2,8 @@
 
 A lane has two queues, each with fair turns of its own. Calls go first:
 
-- While no call waits, background work takes slots that would begin at once. A place on the way to a pod is left to calls.
+- While no call waits, background work takes slots that would begin at once. A place on the way to a pod is left to calls,
+  and so are as many slots as they have needed lately, for a run can't be interrupted. But one may always be its own.
 - A batch of calls with room takes background work along (`_with`): rows that no call could have had.
 - While calls leave, background work is owed `floor` of the rows, so that it does not starve. Whatever it gets counts. Once
   its first job is owed, the next batch begins with what is owed, and calls have the rest (`_take_due`). If none of them may go
@@ -26,6 +27,7 @@ from math import inf
 from inferencehub.core.lane.batch import Batch, Reason
 from inferencehub.core.lane.job import Job
 from inferencehub.core.lane.load_shedding import RunTimes
+from inferencehub.core.lane.queues.in_use import InUse
 from inferencehub.core.lane.queues.queue import Next, Queue
 from inferencehub.core.lane.slot import S, Slots
 
@@ -49,7 +51,7 @@ class Background(Queue):
         self._last = -inf  # when the last batch left
 
     def next_of_both(
-        self, calls: Queue, slots: Slots[S], now: float, run_times: RunTimes, running: int
+        self, calls: Queue, slots: Slots[S], now: float, run_times: RunTimes, in_use: InUse
     ) -> Next[S] | None:
         """The next batch, of calls or of what waits here, and its slot; None if no slot is free for it.
 
@@ -58,10 +60,10 @@ class Background(Queue):
             slots: those of the lane.
             now: the time.
             run_times: how long runs take.
-            running: jobs of the lane that run.
+            in_use: those that the lane uses.
         """
-        due = self._due() or (not running and self._starves(now, run_times.usual(now)))
-        if due or not calls.rows:
+        due = self._due() or (not in_use.jobs and self._starves(now, run_times.usual(now)))
+        if due or not (calls.rows or (in_use.background and slots.idle <= in_use.left_to_calls(now))):
             found = self._next(calls, slots, due, now)
             if found is not None:
                 return found

@@ -32,17 +32,17 @@ def free_places(table: RoutingTable, running: Attempts, rests: Mapping[str, floa
 
 
 def free_rows(lanes: list[ModelLane], lane: str, running: Attempts) -> int:
-    """Rows that the instances of a model without work take, and a batch more if calls are there, which leave it their rest.
+    """Rows that jobs may begin at instances without work, and a batch more if calls are there, which leave it their rest.
 
     Of a model that must not run twice, one job waits behind calls: nobody could tell that it has not run if its gateway is
     lost. One job is also taken if others keep the instances busy, and none of the model's jobs is here.
     """
     jobs = running.of_lane(lane)
-    calls = sum(len(one.lane.queue) + one.lane.running for one in lanes) > sum(one.runs() for one in jobs)
+    calls = sum(len(one.lane.queue) + one.lane.in_use.jobs for one in lanes) > sum(one.runs() for one in jobs)
     open = [one for one in lanes if one.open]
     rows = -sum(one.claim.rows for one in jobs if one.job() is None)  # their requests are being read
     for one in open:
         batch = max(1, one.lane.queue.max_rows)
         behind = 1 if one.info.at_most_once else batch
-        rows += one.spare * batch + calls * behind - one.lane.background.rows
+        rows += one.for_jobs * batch + calls * behind - one.lane.background.rows
     return rows if rows > 0 or jobs else min(1, len(open))
