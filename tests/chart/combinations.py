@@ -74,6 +74,9 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
         "auth": {"apiKeys": {"existingSecret": "keys"}}},
     "jobs": {"jobs": {"redis": {
         "existingSecret": "jobs", "caConfigMap": "authorities", "port": 6380, "egressTo": PEERS}, "ttlSeconds": 86_400}},
+    "jobs-webhooks": {"jobs": {"redis": {"existingSecret": "jobs"}, "webhooks": {
+        "hosts": ["*.example.com", "hooks.example.com:8443", "http://collector.tools.svc", "https://10.0.0.5"],
+        "existingSecret": "webhooks", "caConfigMap": "receivers", "egressTo": PEERS}}},
     "jobs-by-url": at("jobs", {"redis": {"url": "rediss://store.example.com:6390/1"}, "queueLength": 10, "drainSeconds": 5, "floor": 0.25}),
     "quotas": {"jobs": {"redis": {"existingSecret": "jobs"}, "quotasFailOpen": True}, "auth": {"apiKeys": {"existingSecret": "keys"}},
         "limits": {"tenants": [{"tenant": "*", "calls_per_day": 10**9, "rows_per_day": 10**12}]}},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from inferencehub.core.process.settings import read_settings
+from inferencehub.gateway.jobs.webhooks.targets import Targets
 from inferencehub.gateway.settings.gateway import GatewaySettings
 from inferencehub.gateway.settings.jobs import is_store
 from tests.chart.combinations import COMBINATIONS
@@ -106,3 +107,28 @@ def test_an_embedded_store_without_a_volume_has_a_folder_of_its_pod() -> None:
     assert store["spec"]["template"]["spec"]["volumes"] == [
         {"name": "data", "emptyDir": {"sizeLimit": "1Gi"}}
     ]
+
+
+def test_webhooks_are_signed_and_reach_their_hosts() -> None:
+    objects = render(COMBINATIONS["jobs-webhooks"])
+    pod = gateway(objects)
+    env = environ(pod)
+    settings = read_settings(GatewaySettings, env)
+    targets = Targets(settings.webhook_hosts)
+    for url in ("https://a.example.com", "https://hooks.example.com:8443", "http://collector.tools.svc"):
+        assert targets.of(f"{url}/x").url.startswith(url)
+    (container,) = pod["containers"]
+    mounts = {one["name"]: one["mountPath"] for one in container["volumeMounts"]}
+    assert settings.webhook_secret == f"{mounts['webhooks']}/secrets"
+    assert settings.webhook_ca == f"{mounts['webhooks-ca']}/ca.crt"
+    volumes = {one["name"]: one for one in pod["volumes"]}
+    assert volumes["webhooks"]["secret"] == {"secretName": "webhooks", "defaultMode": 0o400}
+    assert volumes["webhooks-ca"]["configMap"] == {"name": "receivers"}
+    (rule,) = egress(objects, 8443)
+    assert [one["port"] for one in rule["ports"]] == [443, 8443, 80]
+    assert rule["to"] == COMBINATIONS["jobs-webhooks"]["jobs"]["webhooks"]["egressTo"]
+
+
+def test_without_hosts_there_are_no_webhooks() -> None:
+    settings = read_settings(GatewaySettings, environ(gateway(render(COMBINATIONS["jobs"]))))
+    assert (settings.webhook_hosts, settings.webhook_secret) == ((), "")

@@ -76,7 +76,8 @@ def test_files_of_secrets_are_for_the_process_alone(name: str) -> None:
     mounted += ("callers" in tls) + 2 * ("tiers" in tls) + ("apiKeys" in given.get("auth", {}))
     mounted += "directCalls" in given.get("inference", {})
     mounted += "certificateSecret" in given.get("example", {})
-    mounted += "existingSecret" in given.get("jobs", {}).get("redis", {})
+    jobs = given.get("jobs", {})
+    mounted += ("existingSecret" in jobs.get("redis", {})) + ("webhooks" in jobs)
     assert found == mounted
 
 

@@ -26,6 +26,7 @@
 {{- end }}
 {{- include "inferencehub.auth.env" .root }}
 {{- include "inferencehub.jobs.env" .root }}
+{{- include "inferencehub.webhooks.env" .root }}
 {{- include "inferencehub.tracing.env" .root }}
 {{- $demand := dict }}{{ include "inferencehub.demand" (list .root $demand) }}
 {{- with $demand.models }}

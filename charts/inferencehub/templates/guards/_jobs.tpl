@@ -1,4 +1,4 @@
-{{/* Refuses stores of jobs that are named twice, and passwords where everybody who sees the release reads them. */}}
+{{/* Refuses stores of jobs that are named twice, passwords where everybody who sees the release reads them, and half a webhook. */}}
 
 {{- define "inferencehub.guard.jobs" -}}
 {{- $redis := .Values.jobs.redis }}
@@ -25,5 +25,15 @@
 {{- end }}
 {{- if and $redis.embedded.enabled (not .Values.networkPolicy.enabled) }}
 {{- fail "jobs.redis.embedded asks nobody for a password, so a NetworkPolicy must keep others out: set networkPolicy.enabled, or use a store of your own with jobs.redis.existingSecret." }}
+{{- end }}
+{{- $webhooks := .Values.jobs.webhooks }}
+{{- if and $webhooks.hosts (not $webhooks.existingSecret) }}
+{{- fail "jobs.webhooks.hosts is there without jobs.webhooks.existingSecret: receivers know by the signature who calls, so name the Secret with what signs." }}
+{{- end }}
+{{- if and $webhooks.hosts (not (include "inferencehub.jobs" .)) }}
+{{- fail "jobs.webhooks tells the end of jobs, but there are none: set jobs.redis." }}
+{{- end }}
+{{- if and (not $webhooks.hosts) (or $webhooks.existingSecret $webhooks.caConfigMap $webhooks.egressTo) }}
+{{- fail "jobs.webhooks has no hosts: name those that webhooks may go to." }}
 {{- end }}
 {{- end }}

@@ -122,6 +122,11 @@ class Items(msgspec.Struct, frozen=True):
         """How many will not change any more."""
         return self.succeeded + self.failed + self.cancelled + self.expired
 
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return self.total - self.running - self.ended
+
 
 class JobRecord(msgspec.Struct, frozen=True):
     """How a job stands. Times are Unix time in seconds.

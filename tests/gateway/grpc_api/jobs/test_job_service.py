@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 
 from inferencehub.gateway.jobs.store import ONCE
+from inferencehub.pb import jobs_pb2 as pb
 from tests.gateway.grpc_api.jobs.job_calls import adds, failure, job_calls
-from tests.gateway.jobs.test_jobs import ADD, INFER, ask, running, submitted
+from tests.gateway.jobs.test_jobs import ADD, BELOW, INFER, ask, running, submitted
+from tests.gateway.jobs.webhooks.receiver import receiving
+from tests.gateway.jobs.webhooks.test_webhooks import settled, signing
 from tests.gateway.keyed_hub import bearer, entry, key_file
 from tests.hub import eventually, mock_model
 from tests.inference.pod_processes import features
@@ -173,13 +176,38 @@ async def test_attempts_are_counted_and_logged_as_those_of_jobs(tmp_path: Path) 
 
 async def test_a_batch_is_a_job_whose_answers_come_over_http(tmp_path: Path) -> None:
     async with job_calls(tmp_path) as (hub, caller):
-        items = [{"url": "/v2/models/adds/infer", "body": {"inputs": [ADD]}}] * 2
+        bodies = [{"inputs": [ADD]}, {"inputs": [ADD]}, BELOW]
+        items = [{"url": "/v2/models/adds/infer", "body": body} for body in bodies]
         _, batch, _ = await ask(hub, "POST", "/v2/jobs", items)
         async with hub.client.get(f"{hub.url}/v2/jobs/{batch['id']}/result?wait=20") as answer:
-            assert len((await answer.read()).splitlines()) == 2
-        assert (await caller.ask("GetJob", id=batch["id"])).state == "succeeded"
+            assert len((await answer.read()).splitlines()) == 3
+        job = await caller.ask("GetJob", id=batch["id"])
+        assert (job.state, job.HasField("webhook")) == ("succeeded", False)
+        assert counts(job.items) == {"total": 3, "succeeded": 2, "failed": 1}
         code, said = await failure(caller.ask("GetJobResult", id=batch["id"]))
         assert code == "UNIMPLEMENTED"
         assert f"over HTTP: GET /v2/jobs/{batch['id']}/result" in said
         (listed,) = (await caller.ask("ListJobs")).jobs
-        assert listed.id == batch["id"]
+        assert (listed.id, listed.items) == (batch["id"], job.items)
+
+
+def counts(items: pb.Items) -> dict[str, int]:
+    """How many items stand how, without those that are none."""
+    return {field.name: number for field, number in items.ListFields()}
+
+
+async def test_it_says_how_the_webhook_of_a_job_stands(tmp_path: Path) -> None:
+    async with receiving() as receiver, job_calls(tmp_path, **signing(tmp_path, receiver)) as (hub, caller):
+        url = f"http://127.0.0.1:{receiver.port}/200/job"
+        id = await caller.job(adds(1.0), x_webhook_url=url)
+        await settled(hub, f"/v2/jobs/{id}")
+        job = await caller.ask("GetJob", id=id)
+        webhook = job.webhook
+        assert (webhook.url, webhook.state, webhook.attempts, webhook.status, webhook.error) == (
+            url,
+            "delivered",
+            1,
+            200,
+            "",
+        )
+        assert not job.HasField("items")

@@ -9,7 +9,7 @@ import grpc
 from inferencehub.core.oip.raw_fields import SIZED, varint
 from inferencehub.core.values.errors import Kind
 from inferencehub.gateway.calls.exchange import Exchange
-from inferencehub.gateway.jobs.record import JobRecord, Result
+from inferencehub.gateway.jobs.record import Items, JobRecord, Result, Webhook
 from inferencehub.pb import jobs_pb2 as pb
 
 # Of the result of a job of gRPC: a serialized ModelInferResponse. No endpoint of HTTP answers with this type.
@@ -40,6 +40,32 @@ def job_message(record: JobRecord) -> pb.Job:
         status=record.status,
         error=record.error,
         progress=record.progress,
+        items=None if record.items is None else items_message(record.items),
+        webhook=None if record.webhook is None else webhook_message(record.webhook),
+    )
+
+
+def items_message(items: Items) -> pb.Items:
+    """How the items of a batch stand."""
+    return pb.Items(
+        total=items.total,
+        waiting=items.waiting,
+        running=items.running,
+        succeeded=items.succeeded,
+        failed=items.failed,
+        cancelled=items.cancelled,
+        expired=items.expired,
+    )
+
+
+def webhook_message(webhook: Webhook) -> pb.Webhook:
+    """How the webhook of a job stands."""
+    return pb.Webhook(
+        url=webhook.url,
+        state=webhook.state,
+        attempts=webhook.attempts,
+        status=webhook.status,
+        error=webhook.error,
     )
 
 

@@ -38,7 +38,7 @@ def item_counts(items: Items | None) -> dict[str, int | float] | None:
         return None
     return {
         "total": items.total,
-        "waiting": items.total - items.running - items.ended,
+        "waiting": items.waiting,
         "running": items.running,
         "succeeded": items.succeeded,
         "failed": items.failed,
