@@ -12,7 +12,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from inferencehub.core.oip import messages
 from inferencehub.pb import open_inference_pb2 as pb
 from tests.collector import collecting
-from tests.gateway.jobs.test_jobs import ADD, BELOW, ask, ended, submitted
+from tests.gateway.jobs.test_jobs import ADD, BELOW, SLOW, ask, ended, submitted
 from tests.gateway.jobs.webhooks.receiver import receiving
 from tests.gateway.jobs.webhooks.test_webhooks import ADDS, hub_with_webhooks, jobs, settled, url
 from tests.hub import eventually
@@ -89,3 +89,22 @@ async def test_a_job_of_grpc_is_in_the_trace_of_its_call(tmp_path: Path, traced:
         assert {call.trace_id, attempt.trace_id} == {TRACE}
     else:
         assert not collector.spans
+
+
+async def test_those_who_wait_for_a_job_are_not_slow(tmp_path: Path) -> None:
+    """Its attempt is, which ends after all of them have left."""
+    with collecting() as collector:
+        more: dict[str, Any] = {"otlp_endpoint": collector.url, "traces_sampler": "always_off", **SOON}
+        more["trace_slow_ms"] = 300
+        async with receiving() as receiver, hub_with_webhooks(tmp_path, receiver, **more) as hub:
+            job = await submitted(hub, *SLOW)
+            async with hub.client.get(f"{hub.url}{job}/events") as events:
+                status, _, _ = await ask(hub, "POST", *SLOW, prefer="wait=1, respond-async")
+                assert (events.status, status) == (200, 202)
+            async with hub.client.get(f"{hub.url}{job}/result?wait=1") as answer:
+                assert answer.status == 202
+            await ask(hub, "DELETE", job)
+            await eventually(lambda: collector.named("call counter"))
+    assert {one.span.kind for one in collector.spans if one.facts.get("http.route")} == {
+        Span.SPAN_KIND_CONSUMER
+    }

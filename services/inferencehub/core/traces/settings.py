@@ -104,7 +104,7 @@ class TraceSettings(TierSettings):
     sdk_disabled: bool = setting(False, "no traces, whatever else is set", env="OTEL_SDK_DISABLED")
     trace_slow_ms: int = setting(
         5000,
-        "ms from which on a call's trace is kept whatever the sampler says, as that of a call that fails is; 0 for never",
+        "ms from which on the trace of a call of a model is kept whatever the sampler says, as that of a call that fails is; 0 for never",
         least=0,
         most=3_600_000,
     )

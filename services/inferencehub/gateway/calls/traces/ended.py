@@ -83,7 +83,7 @@ class CallTraces:
     Args:
         sampler: decides at a call's begin; `begin` is its method.
         put: takes the calls that are kept.
-        slow_s: seconds from which on a call is slow, and kept.
+        slow_s: seconds from which on a call of a model is slow, and kept.
     """
 
     def __init__(self, sampler: Sampler, put: Callable[[Ended | Posted], None], slow_s: float) -> None:
@@ -114,7 +114,9 @@ class CallTraces:
         trace, kind, started = exchange.trace, exchange.kind, exchange.started
         assert trace is not None
         failed = status >= FAILED or (status == 200 and kind != "ok")
-        if not (trace.sampled or failed or now - started >= self._slow_s):
+        # A call that ran no model may have waited on purpose: for the end of a job, or for its events.
+        slow = exchange.job is not None and now - started >= self._slow_s
+        if not (trace.sampled or failed or slow):
             return
         metrics.show(exchange.model, status, now - started, trace.trace_id)
         caller, job = exchange.caller, exchange.job
