@@ -79,14 +79,15 @@ class Pod:
         found: list[dict[str, Any]] = []
 
         def came() -> bool:
-            found.extend(self._written())
+            found.extend(self.written())
             return bool(found)
 
         await eventually(came)
         (line,) = found
         return line
 
-    def _written(self) -> list[dict[str, Any]]:
+    def written(self) -> list[dict[str, Any]]:
+        """The access lines since the last time."""
         assert self.server.access is not None
         self.server.access.flush()
         assert self.server.access.writer.wait(20)

@@ -75,9 +75,9 @@ class Plain:
 
 
 @asynccontextmanager
-async def plain_server(lists: bool = True) -> AsyncIterator[tuple[Plain, str]]:
+async def plain_server(lists: bool = True, service: Plain | None = None) -> AsyncIterator[tuple[Plain, str]]:
     """The server on a free port, and its address."""
-    service, server = Plain(lists), grpc.aio.server()
+    service, server = service or Plain(lists), grpc.aio.server()
     methods: dict[str, Any] = {
         name: grpc.unary_unary_rpc_method_handler(
             getattr(service, name),

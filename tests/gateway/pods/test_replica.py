@@ -29,7 +29,7 @@ class Refusing:
     def serves(self, name: str) -> bool:
         return True
 
-    async def infer(self, message: Any, raw: Any, timeout: float, large: bool, part: Any) -> Any:
+    async def infer(self, message: Any, raw: Any, timeout: float, large: bool, part: Any, trace: Any) -> Any:
         if self.full or extension.AGAIN in message.parameters:
             raise Failed(grpc.StatusCode.RESOURCE_EXHAUSTED, "busy", refused=True)
         return pb.ModelInferResponse()

@@ -11,7 +11,7 @@ from enum import Enum
 
 import msgspec
 
-from inferencehub.core.lane.job import Job, Member
+from inferencehub.core.lane.job import Job, Member, Traced
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest, InferResponse, Trip
 from inferencehub.core.values.tensors import Buffer, Tensor, merge_rows, split_rows
@@ -86,6 +86,15 @@ class Batch(msgspec.Struct, frozen=True):
     def ids(self) -> str:
         """The ids of all members that have one, separated by commas."""
         return ",".join([member.id for member in self.members if member.id])
+
+    @property
+    def trace(self) -> Traced | None:
+        """That of its first job whose trace is kept, or else has one; None if none has."""
+        found: Traced | None = None
+        for job in self.jobs:
+            if job.trace is not None and (found is None or job.trace.sampled > found.sampled):
+                found = job.trace
+        return found
 
     @property
     def tell(self) -> Callable[[float], None] | None:

@@ -7,7 +7,7 @@ when each caller waits. The rows of a member whose deadline has passed are cut o
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 from msgspec.structs import replace
@@ -34,6 +34,19 @@ class Member(msgspec.Struct, frozen=True, gc=False):
     id: str
     caller: str = ""
     tenant: str = ""
+
+
+class Traced(Protocol):
+    """A call's place in its trace; see `core/traces/context.py`. Lanes carry it."""
+
+    trace_id: str
+    number: int
+    sampled: bool
+    state: str
+
+    @property
+    def parent(self) -> str:
+        """The `traceparent` for what it calls."""
 
 
 MOST_RETURNED = 16  # of them that a job remembers
@@ -109,7 +122,7 @@ class Job:
     the job spent in the lane. `trip` describes its batch, once the job is answered. `flow` says whose job it is where
     callers are asked who they are; `turn`, `ends` and `share` are those of its queue. `returned` are the
     runs that gave no answer, the first ones and the last. `tell` is called with how far its run
-    is, from 0 to 1, if somebody wants to know.
+    is, from 0 to 1, if somebody wants to know. `trace` is its place in its trace, None if it has none.
     """
 
     __slots__ = (
@@ -136,6 +149,7 @@ class Job:
         "share",
         "size",
         "tell",
+        "trace",
         "trip",
         "turn",
         "waited",
@@ -159,6 +173,7 @@ class Job:
         self.returned: tuple[Returned, ...] = ()
         self.credit: Callable[[int], None] | None = None
         self.tell: Callable[[float], None] | None = None
+        self.trace: Traced | None = None
         self.trip = NO_TRIP
         self.dropped: list[int] = []
         self.run: Run | None = None

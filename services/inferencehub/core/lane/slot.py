@@ -17,7 +17,7 @@ class Ran:
 
     `response` is None if all answers were emitted as parts. `dropped` has the indices of jobs in the batch that the pod
     cut out because their deadlines had passed. `version` is the model's, and `rows` those of the run; 0 if another answer
-    counts this run, because it had the rows of several batches.
+    counts this run, because it had the rows of several batches. `span` is as in `Trip`.
     """
 
     response: InferResponse | None
@@ -26,6 +26,7 @@ class Ran:
     dropped: tuple[int, ...] = ()
     version: str = ""
     rows: int = 0
+    span: tuple[str, int] | None = None
 
     def trip(self, rows: int, took: float) -> Trip:
         """The facts that the jobs of the batch share: it had so many rows, and its run took so many seconds."""
@@ -33,7 +34,7 @@ class Ran:
         network = max(0.0, took - times.queue - times.compute)
         size = response.size if response is not None else 0
         seconds = (times.queue, network, times.compute, times.input, times.output)
-        return Trip(rows, size, self.served_by, *seconds)
+        return Trip(rows, size, self.served_by, *seconds, span=self.span)
 
 
 class Slot(Protocol):

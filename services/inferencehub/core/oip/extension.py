@@ -5,6 +5,10 @@ Our data travels in parameters whose names begin with `hub_`. They are sent only
 
     request   hub_members     JSON: one [rows, microseconds left, id] for each call that was merged into this one; with
                               caller and tenant behind them, if they are known and the pod has announced `CALLERS`
+              hub_traceparent the run's place in its trace, for what the model calls, as in the header of that name; of a run
+                              of several callers it is a trace of its own
+              hub_tracestate  what goes with it
+              hub_trace_ids   the ids of the traces of several callers, separated by commas, for the pod's access line
     response  hub_queue_us    microseconds that the call waited for an instance
               hub_compute_us  microseconds that the call ran
               hub_input_us    the part of them before the model itself ran
@@ -66,6 +70,7 @@ PART = "hub_part"
 PROGRESS = "hub_progress"
 END = "hub_end"
 MEMBERS = "hub_members"
+TRACE_PARENT, TRACE_STATE, TRACE_IDS = "hub_traceparent", "hub_tracestate", "hub_trace_ids"
 DROPPED = "hub_dropped"
 OURS = "hub_"
 # Characters of one member of a merged call, at most; its id has 128 before JSON escapes it, its caller and tenant 200 each.
@@ -83,6 +88,22 @@ class Listed(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 _members = msgspec.json.Decoder(Annotated[list[Listed], msgspec.Meta(min_length=1)])
+
+
+def add_trace(message: pb.ModelInferRequest, parent: str, state: str, ids: str) -> None:
+    """Say a run's place in its trace.
+
+    Args:
+        message: gets it.
+        parent: its `traceparent`.
+        state: its `tracestate`; "" for none.
+        ids: those of the traces of several callers; "" for one.
+    """
+    message.parameters[TRACE_PARENT].string_param = parent
+    if state:
+        message.parameters[TRACE_STATE].string_param = state
+    if ids:
+        message.parameters[TRACE_IDS].string_param = ids
 
 
 def cancel_to_proto(id: str) -> pb.ModelInferRequest:

@@ -20,6 +20,7 @@ PRINTABLE = re.compile(rb"[ -~]*")
 MOST_STATE = 512  # bytes that must be passed on at least (3.3.1.5)
 SAMPLED = 1
 SPANS = 16  # a call's spans have numbers that follow each other, fewer than so many
+QUEUE, CALL, POD_QUEUE, POD_RUN = 1, 2, 3, 4  # numbers of spans, behind that of their call
 
 
 class Parent(NamedTuple):
@@ -73,6 +74,15 @@ def read_parent(value: bytes) -> Parent | None:
         return None
     trace_id, span_id, flags = found.groups()
     return Parent(trace_id.decode(), span_id.decode(), bool(int(flags, 16) & SAMPLED))
+
+
+def passed_on(parent: bytes, state: bytes) -> Trace | None:
+    """The place of who calls, for a service that passes it on and has no span of its own; None if it is not valid."""
+    found = read_parent(parent)
+    if found is None:
+        return None
+    number = int.from_bytes(bytes.fromhex(found.span_id), "little")
+    return Trace(found.trace_id, number, "", found.sampled, sound(state, MOST_STATE))
 
 
 def joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, bytes]:

@@ -19,6 +19,24 @@ def size_of(tensors: tuple[Tensor, ...]) -> int:
     return len(tensors[0].data) if len(tensors) == 1 else sum([len(tensor.data) for tensor in tensors])
 
 
+class Callers(msgspec.Struct, frozen=True, array_like=True):
+    """What a runtime may know of the calls that share its run.
+
+    Args:
+        id: the caller's name for the request; for several those of all callers, separated by commas.
+        calls: how many they are; each gets a message of its own as its answer.
+        traceparent, tracestate: the run's place in its trace, for what the model calls (W3C Trace Context); "" if it has none.
+    """
+
+    id: str = ""
+    calls: int = 1
+    traceparent: str = ""
+    tracestate: str = ""
+
+
+NO_CALLERS = Callers()
+
+
 class InferRequest(msgspec.Struct, frozen=True):
     """A call of one model.
 
@@ -30,9 +48,7 @@ class InferRequest(msgspec.Struct, frozen=True):
         parameters: the caller's parameters for the model; requests merge only if these are equal.
         classes: for each of `outputs`, how many of its highest values the caller wants as classes, 0 for the plain
             tensor; () if all are plain.
-        id: the caller's name for the request; for a merge those of all callers, separated by commas.
-        calls: how many calls were merged into it; each gets a message of its own as its answer. Only a runtime that
-            needs `id` and `calls` gets them.
+        callers: whose calls it is, for a runtime that needs them.
     """
 
     model: str
@@ -41,8 +57,7 @@ class InferRequest(msgspec.Struct, frozen=True):
     outputs: tuple[str, ...] = ()
     parameters: Mapping[str, Parameter] = {}
     classes: tuple[int, ...] = ()
-    id: str = ""
-    calls: int = 1
+    callers: Callers = NO_CALLERS
 
     @property
     def size(self) -> int:
@@ -53,9 +68,9 @@ class InferRequest(msgspec.Struct, frozen=True):
         """The same call over other tensors."""
         return InferRequest(self.model, self.version, inputs, self.outputs, self.parameters, self.classes)
 
-    def with_callers(self, id: str, calls: int) -> InferRequest:
-        """The same call with the ids of its callers and their number."""
-        return replace(self, id=id, calls=calls)
+    def with_callers(self, callers: Callers) -> InferRequest:
+        """The same call with its callers."""
+        return replace(self, callers=callers)
 
 
 @dataclass(slots=True)
@@ -82,6 +97,7 @@ class Trip(msgspec.Struct):
         served_by: address of the pod that answered.
         batch, network, compute, input, output: seconds, as in `Times`.
 
+    `span` has the id of the trace and the number of the run's span, if the run has several calls and so a trace of its own.
     `counted` is False until an answer to a gateway has counted the run, which is the only change after the answer.
     """
 
@@ -94,6 +110,7 @@ class Trip(msgspec.Struct):
     input: float = 0.0
     output: float = 0.0
     counted: bool = False
+    span: tuple[str, int] | None = None
 
 
 NO_TRIP = Trip()

@@ -213,7 +213,7 @@ class Calls:
             caller = exchange.caller
             member = Member(rows, exchange.deadline, exchange.id, caller.id, caller.tenant)
             job = Job(request, rows, (member,), monotonic())
-            job.flow, job.tell = caller.flow, exchange.tell
+            job.flow, job.tell, job.trace = caller.flow, exchange.tell, exchange.trace
             if exchange.losses is not None:
                 job.losses, job.counted = exchange.losses, True
                 job.alone = exchange.losses > 0  # it may be the cause

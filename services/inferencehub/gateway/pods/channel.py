@@ -23,7 +23,7 @@ from inferencehub.core.grpc_server.credentials import secure_channel
 from inferencehub.core.oip import extension, messages, raw_fields
 from inferencehub.core.tls.certificate import Certificate
 from inferencehub.core.values.tensors import Buffer
-from inferencehub.gateway.pods.link import Failed, Lost, Part, failed
+from inferencehub.gateway.pods.link import Failed, Lost, Part, Place, failed
 from inferencehub.gateway.pods.reconnect import ReconnectingStream
 from inferencehub.gateway.pods.stream import LARGE_MESSAGE, PodStream
 from inferencehub.pb import open_inference_pb2 as pb
@@ -113,6 +113,7 @@ class Channel:
         timeout: float,
         large: bool,
         part: Part,
+        trace: Place,
     ) -> Any:
         """Call ModelInfer, on a stream if there is one, and return its ModelInferResponse.
 
@@ -123,6 +124,7 @@ class Channel:
                 the caller of this method stops waiting.
             large: whether the answer is expected to be large.
             part: gets what comes before the end, which only a stream can bring.
+            trace: the call's place in its trace, for the metadata of a unary call; None if it has none.
 
         Raises:
             Failed: if the service ended the call with an error.
@@ -141,7 +143,7 @@ class Channel:
                 up = any(kept.stream is not None for kept in self._kept)
                 detail = "the message is larger than the pod's limit" if up else "there is no stream"
                 raise Failed(grpc.StatusCode.RESOURCE_EXHAUSTED, detail, refused=not up)
-            return await self._call(b"".join(parts), timeout)
+            return await self._call(b"".join(parts), timeout, trace)
         except Failed as failure:
             if self._closing and not failure.refused:
                 raise Lost("the channel was closed") from None
@@ -159,8 +161,8 @@ class Channel:
                 return stream
         return None
 
-    async def _call(self, data: bytes, timeout: float) -> Any:
-        call = self._infer(data, timeout=timeout)
+    async def _call(self, data: bytes, timeout: float, trace: Place) -> Any:
+        call = self._infer(data, timeout=timeout, metadata=trace and tuple(trace.headers.items()))
         self._calls.add(call)
         try:
             return await call

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import grpc
 
 from inferencehub.core.oip import extension
+from inferencehub.core.traces.context import Trace
 from inferencehub.core.values.errors import Kind
 from inferencehub.core.values.requests import Times
 from inferencehub.core.values.tensors import Buffer
@@ -32,6 +33,8 @@ class Parts(NamedTuple):
 
 
 Part = Parts | None  # None if nothing does
+Message = pb.ModelInferRequest
+Place = Trace | None  # of a call in its trace; None if it has none
 
 
 class PodState(Enum):
@@ -123,7 +126,7 @@ class PodLink(Protocol):
         """Whether the model `name` of this pod accepts work."""
 
     async def infer(
-        self, message: pb.ModelInferRequest, raw: Contents, timeout: float, large: bool, part: Part
+        self, message: Message, raw: Contents, timeout: float, large: bool, part: Part, trace: Place
     ) -> Any:
         """Call ModelInfer; see `Channel.infer`.
 

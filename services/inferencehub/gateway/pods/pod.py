@@ -27,7 +27,7 @@ from inferencehub.core.oip import extension
 from inferencehub.core.process.tasks import first_of, until
 from inferencehub.gateway.pods.catalog import Catalog
 from inferencehub.gateway.pods.channel import ANSWER_S, Channel
-from inferencehub.gateway.pods.link import Contents, Failed, Lost, Part, PodState, reason
+from inferencehub.gateway.pods.link import Contents, Failed, Lost, Message, Part, Place, PodState, reason
 from inferencehub.gateway.pods.replica import Replica
 from inferencehub.gateway.pods.watches import watch, watch_models
 from inferencehub.pb import open_inference_pb2 as pb
@@ -113,12 +113,12 @@ class Pod:
         await self._channel.alive()
 
     async def infer(
-        self, message: pb.ModelInferRequest, raw: Contents, timeout: float, large: bool, part: Part
+        self, message: Message, raw: Contents, timeout: float, large: bool, part: Part, trace: Place
     ) -> Any:
         """Call ModelInfer; see `Channel.infer`."""
         if self._channel is None:
             raise Failed(grpc.StatusCode.RESOURCE_EXHAUSTED, "there is no connection", refused=True)
-        return await self._channel.infer(message, raw, timeout, large, part)
+        return await self._channel.infer(message, raw, timeout, large, part, trace)
 
     async def look_for(self, name: str) -> None:
         """Ask the pod for a model that is not known yet, if the pod cannot list its models."""

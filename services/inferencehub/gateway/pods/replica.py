@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -23,6 +24,7 @@ from inferencehub.core.lane.sink import Emit, Window
 from inferencehub.core.lane.slot import Ran
 from inferencehub.core.oip import extension, messages
 from inferencehub.core.oip.parts import parts_from_proto
+from inferencehub.core.traces.runs import place_of
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest, InferResponse, Times, Trip
 from inferencehub.core.values.signature import ModelInfo
@@ -136,6 +138,10 @@ class Replica:
         if len(batch.jobs) > 1:
             for tensor in message.inputs:
                 tensor.shape[0] = batch.rows
+        place = None if batch.jobs[0].trace is None else place_of(batch.jobs)
+        span = None if place is None else place.span
+        if place is not None and ours:
+            extension.add_trace(message, place.run.parent, place.run.state, place.ids)
         timeout = max(0.001, batch.deadline - now)
         part: Parts | None = None
         tell = batch.tell if ours else None
@@ -145,13 +151,16 @@ class Replica:
             answer = partial(self._part, emit, batch) if self.info.signature.decoupled else None
             part = Parts(answer, tell)
         try:
-            reply = await self.pod.infer(message, batch.raw(), timeout, self.large, part)
+            trace = None if place is None else place.call
+            reply = await self.pod.infer(message, batch.raw(), timeout, self.large, part, trace)
         except Failed as failure:
-            raise self._failure(batch, failure, monotonic() - now) from None
+            raise self._failure(batch, failure, monotonic() - now, span) from None
         except Lost:
             raise lost(batch) from None
         self.refused, self._pause = False, REFUSED_S[0]
         ran = self._read(reply, batch.rows)
+        if span is not None:
+            ran = replace(ran, span=span)
         request = batch.jobs[0].request
         if request.classes and ran.response is not None:
             check_classes(request, ran.response)
@@ -200,7 +209,9 @@ class Replica:
         self.large = response.size > LARGE_MESSAGE
         return Ran(response, times, self.pod.address, dropped, response.version, rows)
 
-    def _failure(self, batch: Batch, failure: Failed, took: float) -> NotAnswered:
+    def _failure(
+        self, batch: Batch, failure: Failed, took: float, span: tuple[str, int] | None
+    ) -> NotAnswered:
         code = failure.code
         if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
             if failure.refused:
@@ -219,7 +230,7 @@ class Replica:
         error = HubError(kind, detail or f"model '{self.info.name}' failed")
         times, ran = failure.times, None
         if times is not None:
-            ran = Ran(None, times, self.pod.address).trip(batch.rows, took)
+            ran = Ran(None, times, self.pod.address, span=span).trip(batch.rows, took)
         return NotAnswered(Outcome.FAILED, error, ran)
 
     def _refuse(self, again: bool) -> None:

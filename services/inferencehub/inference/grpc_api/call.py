@@ -21,6 +21,7 @@ from inferencehub.core.values.call_rules import TimeLimits
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.parameters import split_parameters
 from inferencehub.core.values.requests import InferRequest
+from inferencehub.inference.grpc_api.context import Context
 from inferencehub.inference.models.model import Model
 from inferencehub.inference.settings import InferenceSettings
 
@@ -41,18 +42,28 @@ class Call:
         context: the gRPC call or the standing stream on which it arrived.
         arrived: when it arrived, in seconds of `time.monotonic`.
         caller: who makes it; ANYONE for a gateway.
+        trace: its place in its trace; None if it has none.
 
     `tell` is called with how far it is, from 0 to 1, if its caller wants to know.
     """
 
-    __slots__ = ("arrived", "caller", "context", "id", "job", "model", "rows", "tell", "whose")
+    __slots__ = ("arrived", "caller", "context", "id", "job", "model", "rows", "tell", "trace", "whose")
 
-    def __init__(self, model: Model, id: str, context: Any, arrived: float, caller: Caller = ANYONE) -> None:
+    def __init__(
+        self,
+        model: Model,
+        id: str,
+        context: Any,
+        arrived: float,
+        caller: Caller = ANYONE,
+        trace: Context | None = None,
+    ) -> None:
         self.model = model
         self.id = id
         self.context = context
         self.arrived = arrived
         self.caller = caller
+        self.trace = trace
         self.rows = 0
         self.whose: tuple[Member, ...] = ()
         self.job: Job | None = None
@@ -84,6 +95,8 @@ class Call:
             self.whose = (Member(rows, deadline, self.id, self.caller.id, self.caller.tenant),)
         self.job = job = Job(request, rows, self.whose, self.arrived)
         job.tell = self.tell
+        if self.trace is not None:
+            job.trace = self.trace.run
         try:
             lane.refuse_in_vain(request.model, job.deadline)
             lane.accept(job, sink, 0 if members else PATIENCE)
@@ -152,6 +165,7 @@ class CallRecorder:
             compute_ms=round(times.compute * 1e3, 3) if times else 0,
             caller=shown_once([member.caller for member in call.whose]) or call.caller.id,
             tenant=shown_once([member.tenant for member in call.whose]) or call.caller.tenant,
+            trace_id=call.trace.ids if call.trace is not None else "",
         )
 
 

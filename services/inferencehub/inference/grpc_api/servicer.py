@@ -37,6 +37,7 @@ from inferencehub.core.values.requests import InferRequest, InferResponse
 from inferencehub.core.values.tensors import Buffer
 from inferencehub.inference.grpc_api.admission import Admission
 from inferencehub.inference.grpc_api.call import Call, CallRecorder, status_of
+from inferencehub.inference.grpc_api.context import of_message, of_metadata
 from inferencehub.inference.grpc_api.merged import add_dropped, add_times, fill, members_of, times_of
 from inferencehub.inference.grpc_api.queries import Queries
 from inferencehub.inference.grpc_api.standing_stream import StandingStream
@@ -90,7 +91,9 @@ class Servicer:
         if caller is not ANYONE:
             messages.refuse_ours(message)
         model = self.models.get(message.model_name, message.model_version, caller)
-        return Call(model, message.id, context, monotonic(), caller)
+        traced = extension.TRACE_PARENT in message.parameters
+        trace = of_message(message) if traced else of_metadata(context)
+        return Call(model, message.id, context, monotonic(), caller, trace)
 
     async def model_infer(self, data: bytes, context: Any) -> bytes:
         """ModelInfer: run a model. `data` is a serialized ModelInferRequest, the result a serialized response."""
@@ -122,7 +125,9 @@ class Servicer:
         Raises:
             HubError: if the call is not accepted.
         """
-        call = Call(self.models.get(message.model_name, message.model_version), "", stream, monotonic())
+        model = self.models.get(message.model_name, message.model_version)
+        trace = of_message(message) if extension.TRACE_PARENT in message.parameters else None
+        call = Call(model, "", stream, monotonic(), trace=trace)
         if extension.PROGRESS in message.parameters:
             call.tell = partial(stream.progress, message.id)
         self.calls.begin(call, messages.request_from_proto(message, raw), members_of(message), sink)
@@ -184,7 +189,9 @@ class Servicer:
                 class_id=found.class_id, confidence=found.confidence, label=found.label
             )
 
-        return await self.infer(Call(model, "", context, now, caller), request, "", reply)
+        return await self.infer(
+            Call(model, "", context, now, caller, of_metadata(context)), request, "", reply
+        )
 
     async def infer(
         self,

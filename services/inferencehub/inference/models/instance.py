@@ -11,7 +11,7 @@ from inferencehub.core.lane.batch import Batch, NotAnswered, Outcome
 from inferencehub.core.lane.sink import Emit, Window
 from inferencehub.core.lane.slot import Ran
 from inferencehub.core.values.errors import HubError
-from inferencehub.core.values.requests import InferRequest, InferResponse, Times
+from inferencehub.core.values.requests import Callers, InferRequest, InferResponse, Times
 from inferencehub.core.values.tensors import Tensor
 from inferencehub.inference.metrics import LaneMetrics
 from inferencehub.inference.models.classification import Labels, top_classes
@@ -86,7 +86,9 @@ class Instance:
         entered = monotonic()
         request = batch.request()
         if self.runtime.needs_callers:
-            request = request.with_callers(batch.ids, len(batch.jobs))
+            trace = batch.trace
+            context = () if trace is None else (trace.parent, trace.state)
+            request = request.with_callers(Callers(batch.ids, len(batch.jobs), *context))
         form = self.form
         if form.decoupled:
             batch.jobs[0].credit = Window(partial(self.runtime.credit, self.index)).credit

@@ -92,7 +92,7 @@ class Runtime(ABC):
     """One loaded version of a model."""
 
     gives_several = False  # whether its models may give several answers
-    needs_callers = False  # whether `run` reads the request's `id` and `calls`
+    needs_callers = False  # whether `run` reads the request's `callers`
 
     def __init__(self, source: ModelSource) -> None:
         self.source = source

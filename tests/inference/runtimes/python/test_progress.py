@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
+from inferencehub.core.values.requests import NO_CALLERS
 from inferencehub.inference.runtimes.python.context import MANY, Context
 
 
 def told(*values: Any) -> list[float]:
     """What is told of these values."""
     came: list[float] = []
-    context = Context("", 0.0, {}, lambda: False, came.append)
+    context = Context(NO_CALLERS, 0.0, {}, lambda: False, came.append)
     for value in values:
         context.progress(value)
     return came
@@ -37,4 +38,4 @@ def test_what_is_no_number_is_an_error_and_not_the_callers(value: Any) -> None:
     with pytest.raises(TypeError):
         told(value)
     with pytest.raises(TypeError):
-        Context("", 0.0, {}, lambda: False).progress(value)  # also where nobody asks
+        Context(NO_CALLERS, 0.0, {}, lambda: False).progress(value)  # also where nobody asks

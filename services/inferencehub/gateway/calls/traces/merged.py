@@ -25,8 +25,9 @@ class MergedRun:
         self.trip = trip  # as long as it is here, no other one has its identity
         self.model = model
         self.start = start
-        self.trace_id = getrandbits(128).to_bytes(16, "big")
-        self.number = getrandbits(64) or 1
+        # Those that went to the pod with it.
+        trace_id, self.number = trip.span or (f"{getrandbits(128) or 1:032x}", getrandbits(64) or 1)
+        self.trace_id = bytes.fromhex(trace_id)
         self.link = encoding.link(self.trace_id, self.number)
         self.links: list[bytes] = []
         self.missing = trip.rows

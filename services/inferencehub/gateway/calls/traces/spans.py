@@ -18,13 +18,13 @@ from functools import lru_cache
 from time import monotonic, time_ns
 
 from inferencehub.core.traces import encoding
+from inferencehub.core.traces.context import CALL, POD_QUEUE, POD_RUN, QUEUE
 from inferencehub.core.traces.encoding import Attributes
 from inferencehub.gateway.calls.traces import kinds
 from inferencehub.gateway.calls.traces.ended import Ended, Posted
 from inferencehub.gateway.calls.traces.merged import MergedRun, MergedRuns
 
 POD = "inferencehub-inference"
-QUEUE, CALL, POD_QUEUE, POD_RUN = 1, 2, 3, 4  # numbers of spans, behind that of their call
 
 
 class Spans:
@@ -107,7 +107,7 @@ class Spans:
         trip, error, sent = call.trip, call.kind if call.failed else None, number + CALL
         took = trip.batch + trip.network + trip.compute
         answered = self._ns(at + took if took else call.ended)
-        merged = trip.rows > call.rows
+        merged = trip.span is not None or trip.rows > call.rows
         kind = kinds.pod_call(call.model, trip.served_by, trip.rows, error, merged)
         self._own += encoding.child(kind, trace_id, sent, number, left, answered)
         if merged:

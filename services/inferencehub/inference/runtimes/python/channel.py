@@ -16,7 +16,7 @@ from struct import Struct as Layout
 import msgspec
 
 from inferencehub.core.lane.sink import weight_of
-from inferencehub.core.values.requests import InferRequest, Parameter
+from inferencehub.core.values.requests import NO_CALLERS, Callers, InferRequest, Parameter
 from inferencehub.core.values.signature import TensorSpec
 from inferencehub.core.values.tensors import Buffer, Tensor
 
@@ -108,8 +108,7 @@ class Call(Tensors, tag="call", array_like=True):
     """
 
     parameters: Mapping[str, Parameter] = {}
-    id: str = ""
-    calls: int = 1
+    callers: Callers = NO_CALLERS
     deadline: float = 0.0
     watched: bool = False
 
@@ -144,7 +143,7 @@ def parts_of(tensors: Sequence[Tensor]) -> tuple[Part, ...]:
 def call_frame(request: InferRequest, deadline: float, watched: bool) -> list[Buffer]:
     """The frame of a call; `deadline` in seconds of `time.monotonic`, `watched` as in `Call`."""
     parts = parts_of(request.inputs)
-    call = Call(parts, False, request.parameters, request.id, request.calls, deadline, watched)
+    call = Call(parts, False, request.parameters, request.callers, deadline, watched)
     return frame(call, request.inputs)
 
 

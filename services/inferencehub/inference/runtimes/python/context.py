@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from math import isnan, nan
 from time import monotonic
 
-from inferencehub.core.values.requests import Parameter
+from inferencehub.core.values.requests import Callers, Parameter
 
 FINEST = 0.01  # a smaller step of progress is not told
 MANY, PAUSE_S = 200, 0.1  # after so many, they are told with pauses
@@ -16,7 +16,8 @@ class Context:
     """The second argument of `predict`, if that is called `context`.
 
     Args:
-        id: the request's id; if several callers share the run, their ids, separated by commas.
+        callers: whose calls it is. `id` has the request's id; if several callers share the run, their ids, separated by commas.
+            `traceparent` and `tracestate` are headers for what the model calls, "" where there are none.
         deadline: in seconds of `time.monotonic`; the latest one, if several callers share the run.
         parameters: the request's parameters.
         stopped: whether all callers have left.
@@ -25,13 +26,14 @@ class Context:
 
     def __init__(
         self,
-        id: str,
+        callers: Callers,
         deadline: float,
         parameters: Mapping[str, Parameter],
         stopped: Callable[[], bool],
         tell: Callable[[float], None] | None = None,
     ) -> None:
-        self.id = id
+        self.id = callers.id
+        self.traceparent, self.tracestate = callers.traceparent, callers.tracestate
         self.deadline = deadline
         self.parameters = parameters
         self._stopped = stopped

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 
+from inferencehub.core.values.requests import NO_CALLERS, Callers
 from inferencehub.inference.runtimes.python.channel import ModelFailed
 
 logger = logging.getLogger(__name__)
+IDS_LIMIT = 2000  # characters of all ids in a line: callers choose them
 
 
 class ProcessEnded(Exception):
@@ -25,14 +27,25 @@ class ProcessEnded(Exception):
         self.unread = unread
 
 
-def log_trace(model: str, failure: ModelFailed) -> None:
+def log_trace(model: str, failure: ModelFailed, callers: Callers = NO_CALLERS) -> None:
     """Log a failure, with the traceback, which the caller does not get.
 
     Callers can cause any number of refusals, so a refusal has its traceback only if the level is DEBUG.
+
+    Args:
+        model: its name.
+        failure: what it gave.
+        callers: whose call it was, if it was one.
     """
-    about = {"model": model, "detail": failure.detail}
+    about = {"model": model, "detail": failure.detail, **known(callers)}
     trace = {"traceback": failure.trace}
     if failure.refused:
         logger.info("model refused", extra=about | (trace if logger.isEnabledFor(logging.DEBUG) else {}))
     else:
         logger.error("model failed", extra=about | trace)
+
+
+def known(callers: Callers) -> dict[str, str]:
+    """The ids of some callers and of their run's trace, for a log line."""
+    found = {"id": callers.id[:IDS_LIMIT], "trace_id": callers.traceparent[3:35]}
+    return {name: value for name, value in found.items() if value}

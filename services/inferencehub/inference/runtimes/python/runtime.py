@@ -185,7 +185,7 @@ class PythonInstance:
         """See `Runtime.run`. If a process ends before it has read the call, the next process runs the call."""
         tell, self.tell = self.tell, None
         buffers, early = call_frame(request, deadline, tell is not None), partial(passed_on, emit, tell)
-        most = self.load.max_answer_bytes * request.calls
+        most = self.load.max_answer_bytes * request.callers.calls
         self._busy = True
         try:
             while True:
@@ -211,7 +211,7 @@ class PythonInstance:
                 if isinstance(message, Done):
                     return None
                 assert isinstance(message, ModelFailed)
-                log_trace(self.load.model, message)
+                log_trace(self.load.model, message, request.callers)
                 raise HubError(Kind.BAD_INPUT if message.refused else Kind.MODEL_FAILED, message.detail)
         finally:
             self._busy = False

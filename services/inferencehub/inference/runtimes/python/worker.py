@@ -75,7 +75,7 @@ class Loaded:
         """The frame that ends a call: its answer, or an error. Several answers are sent before, as they are made."""
         stopped = partial(channel.stopped, channel.number)
         tell = partial(channel.tell, channel.number) if call.watched else None
-        context = Context(call.id, call.deadline, call.parameters, stopped, tell)
+        context = Context(call.callers, call.deadline, call.parameters, stopped, tell)
         more: tuple[Any, ...] = ()
         if self.second:
             more = (context,) if self.second == "context" else (call.parameters,)
@@ -87,7 +87,7 @@ class Loaded:
             given = self.model.predict(inputs, *more)
             several = iterator_of(given)
             if several is None:
-                return answer_frame(self._outputs(given, rows, call.calls))
+                return answer_frame(self._outputs(given, rows, call.callers.calls))
             with closing(several):
                 self._send(several, rows, context, channel)
             return frame(Done())
