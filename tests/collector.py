@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import ssl
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from time import monotonic, sleep
 from typing import NamedTuple
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
@@ -59,20 +61,28 @@ def facts_of(attributes: Sequence[KeyValue]) -> dict[str, object]:
 
 @dataclass
 class Collector:
-    """What has come. `answer` is the status that it gives, `rejects` the spans that it says it has not taken, and `stuck` an event that it waits for before."""
+    """What has come, and `asked`, when.
+
+    `answer` is the status that it gives, `rejects` the spans that it says it has not taken, `after` its Retry-After, and
+    `stuck` an event that it waits for before. Where it `drips`, its answer comes a byte every 20 ms, without an end.
+    """
 
     port: int = 0
+    scheme: str = "http"
     spans: list[Seen] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     resources: list[dict[str, object]] = field(default_factory=list)
     requests: int = 0
     answer: int = 200
     rejects: int = 0
+    after: str = ""
+    drips: bool = False
+    asked: list[float] = field(default_factory=list)
     stuck: threading.Event | None = None
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
     def named(self, name: str) -> list[Seen]:
         """The spans of a name."""
@@ -97,8 +107,8 @@ class Collector:
 
 
 @contextmanager
-def collecting() -> Iterator[Collector]:
-    """A collector that runs."""
+def collecting(context: ssl.SSLContext | None = None) -> Iterator[Collector]:
+    """A collector that runs; with TLS if there is a context for it."""
     collector = Collector()
 
     class Receiver(BaseHTTPRequestHandler):
@@ -108,8 +118,13 @@ def collecting() -> Iterator[Collector]:
             body = self.rfile.read(int(self.headers["content-length"]))
             if collector.stuck is not None:
                 collector.stuck.wait(60)
+            status = collector.answer  # a test may change it as soon as the request counts
             collector.requests += 1
-            if collector.answer == 200:
+            collector.asked.append(monotonic())
+            if collector.drips:
+                self.drip()
+                return
+            if status == 200:
                 assert self.path == "/v1/traces"
                 assert self.headers["content-type"] == "application/x-protobuf"
                 plain = gzip.decompress(body) if self.headers["content-encoding"] == "gzip" else body
@@ -118,16 +133,30 @@ def collecting() -> Iterator[Collector]:
             said = ExportTraceServiceResponse()
             said.partial_success.rejected_spans = collector.rejects
             answer = said.SerializeToString()
-            self.send_response(collector.answer)
+            self.send_response(status)
             self.send_header("content-length", str(len(answer)))
+            if collector.after:
+                self.send_header("retry-after", collector.after)
             self.end_headers()
             self.wfile.write(answer)
+
+        def drip(self) -> None:
+            """Answer until the other end has left, or nobody can wait any more."""
+            self.close_connection = True
+            with suppress(OSError):
+                self.wfile.write(b"HTTP/1.1 200 OK\r\nx-long: ")
+                for _ in range(1500):
+                    self.wfile.write(b"x")
+                    sleep(0.02)
 
         def log_message(self, format: str, *args: object) -> None:
             """Nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
     server.daemon_threads = True
+    if context is not None:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        collector.scheme = "https"
     collector.port = server.server_port
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))
     thread.start()

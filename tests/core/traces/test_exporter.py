@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from time import monotonic, sleep, time_ns
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 from inferencehub.core.traces import encoding
 from inferencehub.core.traces.exporter import Exporter
 from inferencehub.core.traces.post import Post
+from tests.authority import Authority
 from tests.collector import Collector, collecting
 from tests.ports import free_port
 
@@ -155,3 +158,75 @@ def test_the_end_does_not_wait_for_one_that_is_stuck() -> None:
         began = monotonic()
         exporter.close(0.2)
         assert monotonic() - began < 20
+
+
+def test_what_waits_when_the_time_is_over_is_not_sent() -> None:
+    with collecting() as collector:
+        post = Post(f"{collector.url}/v1/traces", {}, 60.0, "", False)
+        exporter = Exporter(Numbers(), post, 100, 10, 60.0, 60.0, Counter())
+        for number in range(1, 36):
+            exporter.put(number)
+        exporter.close(0.0)
+        exporter.start()
+        wait(lambda: exporter.counts == {"failed": 35})
+        assert not collector.requests
+
+
+@contextmanager
+def asking(collector: Collector) -> Iterator[Exporter]:
+    """An exporter whose first request has come."""
+    with exporting(collector.url) as exporter:
+        exporter.put(1)
+        wait(lambda: collector.requests == 1)
+        yield exporter
+
+
+def test_a_pause_that_it_asks_for_is_kept_at_the_end_too() -> None:
+    with collecting() as collector:
+        collector.answer, collector.after = 503, "1"
+        with asking(collector) as exporter:
+            collector.answer = 200
+            exporter.close(10.0)
+            assert exporter.counts == {"sent": 1}
+        first, second = collector.asked
+        assert second - first >= 0.9
+
+
+def test_a_pause_that_it_asks_for_and_that_has_no_time_at_the_end_is_the_end() -> None:
+    with collecting() as collector:
+        collector.answer, collector.after = 503, "20"
+        with asking(collector) as exporter:
+            exporter.close(5.0)
+            assert exporter.counts == {"failed": 1}
+        assert collector.requests == 1
+
+
+def test_one_that_is_busy_at_the_end_is_asked_at_once_and_then_with_pauses() -> None:
+    with collecting() as collector:
+        collector.answer = 503
+        with asking(collector) as exporter:
+            exporter.close(2.0)
+            wait(lambda: exporter.counts == {"failed": 1})
+        _, second, third, *_ = collector.asked
+        assert third - second >= 0.4
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_one_that_drips_its_answer_is_cut_off_in_time(tmp_path: Path, secure: bool) -> None:
+    authority = Authority(tmp_path, "traces")
+    context, trusted = None, ""
+    if secure:
+        context, trusted = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), str(authority.certificate)
+        context.load_cert_chain(*authority.signed("collector"))
+    with collecting(context) as collector:
+        post = Post(f"{collector.url}/v1/traces", {}, 0.5, trusted, False)
+        assert post(b"", 10.0).sent
+        collector.drips = True
+        began = monotonic()
+        for _ in range(2):  # on the connection that it has kept, and on a new one
+            answer = post(b"", 10.0)
+            assert (answer.sent, answer.again, answer.why) == (False, True, "it did not answer within 0.5 s")
+        assert monotonic() - began < 15
+        collector.drips = False
+        assert post(b"", 10.0).sent
+        post.close()

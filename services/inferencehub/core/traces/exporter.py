@@ -22,7 +22,9 @@ logger = logging.getLogger(__name__)
 
 SENT, DROPPED, FAILED = TRACED
 PAUSE_S = (0.5, 8.0)  # between attempts: the first and the longest
+LOOK_S = 0.05  # between two looks whether the end has come
 TELL_S = 60.0  # between two lines that say that a collector takes nothing
+OVER = Answer(False, False, 0.0, "there was no time left")
 AT_A_TIME = 128  # calls whose spans are made, in less than 1 ms, before the event loop's thread may go on
 
 
@@ -153,7 +155,8 @@ class Exporter:
     def _send_body(self, body: bytes, calls: int) -> None:
         began, pause_s = monotonic(), PAUSE_S[0]
         while True:
-            answer = self._send(body, self._left_s(began))
+            left_s = self._left_s(began)
+            answer = self._send(body, left_s) if left_s > 0 else OVER
             if answer.sent:
                 spans, why = rejected(answer.body) if answer.body else (0, "")
                 # Nobody says whose spans they are; at most so many calls have lost some.
@@ -164,21 +167,34 @@ class Exporter:
                     self._tell(why)
                 return
             wait_s = 0.0 if not answer.why else max(answer.after_s, pause_s * (0.5 + random() / 2))
-            if not answer.again or wait_s >= self._left_s(began):
+            in_time = answer.again and wait_s < self._left_s(began)
+            if not (in_time and self._pause(wait_s, answer.after_s)):
                 self.counts[FAILED] += calls
                 self._tell(answer.why)
                 return
             if answer.why:
                 pause_s = min(2 * pause_s, PAUSE_S[1])
-                self._pause(wait_s)
 
-    def _pause(self, seconds: float) -> None:
-        """Wait; the end of the process cuts it short, and makes a last attempt."""
-        until = monotonic() + seconds
-        while self._ends is None and (left := until - monotonic()) > 0:
-            self._wake.wait(min(left, 0.1))
-            if self._ends is None:
-                self._wake.clear()
+    def _pause(self, seconds: float, asked_s: float) -> bool:
+        """Wait. If the end of the process comes meanwhile, that leaves what the collector has asked for.
+
+        Args:
+            seconds: how long.
+            asked_s: the part of them that the collector has asked for.
+
+        Returns:
+            Whether the collector may be asked again; False if the end comes before.
+        """
+        began, ending = monotonic(), self._ends is not None
+        until = began + seconds
+        while (left := until - monotonic()) > 0:
+            if not ending and self._ends is not None:
+                ending, until = True, began + asked_s
+                if until >= self._ends:
+                    return False
+            else:
+                sleep(min(left, LOOK_S))
+        return True
 
     def _left_s(self, began: float) -> float:
         left = began + self._within_s - monotonic()

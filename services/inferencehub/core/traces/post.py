@@ -8,7 +8,10 @@ from __future__ import annotations
 import gzip
 import ssl
 from collections.abc import Mapping
+from contextlib import suppress
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from socket import SHUT_RDWR, socket
+from threading import Event, Timer
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -41,7 +44,7 @@ class Post:
     Args:
         url: where to.
         headers: that the collector wants.
-        timeout_s: that each of its steps may take.
+        timeout_s: that a request may take, to the end of its answer.
         authorities: file with those that sign its certificate; "" for those of the system.
         compress: whether requests are compressed.
 
@@ -65,30 +68,64 @@ class Post:
         self._connection: HTTPConnection | None = None
 
     def __call__(self, body: bytes, within_s: float) -> Answer:
-        """Send a request, and wait at most `within_s` seconds for each step of the answer."""
+        """Send a request. All of it may take `within_s` seconds and the time-out, whichever is less."""
         timeout_s = min(self._timeout_s, max(0.001, within_s))
         kept = self._connection is not None
+        late = Event()
+        # A collector that sends a byte now and then would meet any time-out of a single read.
+        end = Timer(timeout_s, self._cut_off, (late,))
+        end.daemon = True
+        end.start()
         try:
-            return self._send(gzip.compress(body, 1) if self._compress else body, timeout_s)
+            return self._send(gzip.compress(body, 1) if self._compress else body, timeout_s, late)
         except (OSError, HTTPException, ValueError) as error:
             self.close()
+            if late.is_set() or isinstance(error, TimeoutError):
+                return Answer(False, True, 0.0, f"it did not answer within {timeout_s:.3g} s")
             # A collector may close a connection that it finds idle; the next attempt has a new one at once.
             return Answer(False, True, 0.0, told(error) if not kept else "")
+        finally:
+            end.cancel()
 
-    def _send(self, body: bytes, timeout_s: float) -> Answer:
+    def _cut_off(self, late: Event) -> None:
+        """The time is over: end what waits for the collector. This is in a thread of its own."""
+        late.set()
+        connection = self._connection
+        sock = None if connection is None else connection.sock
+        if sock is not None:
+            with suppress(OSError):
+                socket.shutdown(sock, SHUT_RDWR)  # that of TLS would make it a plain socket first
+
+    def _connect(self, timeout_s: float, late: Event) -> HTTPConnection:
+        """A new connection. Each step of its handshake can be cut off, and the wait for each address has an end."""
+        context = self._context
+        if context is None:
+            self._connection = connection = HTTPConnection(self._host, self._port, timeout=timeout_s)
+        else:
+            self._connection = connection = HTTPSConnection(
+                self._host, self._port, timeout=timeout_s, context=context
+            )
+        HTTPConnection.connect(connection)
+        if context is not None:
+            connection.sock = shaking = context.wrap_socket(
+                connection.sock, server_hostname=self._host, do_handshake_on_connect=False
+            )
+            shaking.do_handshake()
+        if late.is_set():  # there may have been no socket to cut off
+            raise TimeoutError
+        return connection
+
+    def _send(self, body: bytes, timeout_s: float, late: Event) -> Answer:
         connection = self._connection
         if connection is None:
-            if self._context is None:
-                connection = HTTPConnection(self._host, self._port, timeout=timeout_s)
-            else:
-                connection = HTTPSConnection(self._host, self._port, timeout=timeout_s, context=self._context)
-            connection.connect()
-            self._connection = connection
+            connection = self._connect(timeout_s, late)
         elif connection.sock is not None:
             connection.sock.settimeout(timeout_s)
         connection.request("POST", self._target, body, self._headers)
         answer = connection.getresponse()
         content = answer.read(MOST_ANSWER)
+        if late.is_set():  # an answer that is cut off looks like a short one
+            raise TimeoutError
         if not answer.isclosed() or answer.will_close:  # there is more of it than anybody wants
             self.close()
         if 200 <= answer.status < 300:
