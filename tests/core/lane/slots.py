@@ -47,6 +47,10 @@ class Pool:
     def idle(self) -> int:
         return 0 if self.closed else max(0, len(self.free) - self.kept)
 
+    @property
+    def spare(self) -> int:
+        return self.idle
+
     def give(self, slot: Worker, again: bool = False) -> None:
         assert slot not in self.free
         self.free.append(slot)

@@ -72,6 +72,10 @@ class Slots(Protocol[S]):
     def idle(self) -> int:
         """The number of free slots that would begin a batch at once, instead of keeping it for later."""
 
+    @property
+    def spare(self) -> int:
+        """As `idle`, without those that others keep busy, as far as is known."""
+
 
 class Observer(Protocol):
     """Is notified of what a lane does; metrics count it."""

@@ -176,6 +176,8 @@ class Model:
         """The same as `free`, because every free instance begins at once (see `Slots`)."""
         return len(self._free)
 
+    spare = idle
+
     @property
     def free(self) -> int:
         """The number of free instances."""

@@ -63,7 +63,7 @@ class Background(Queue):
             in_use: those that the lane uses.
         """
         due = self._due() or (not in_use.jobs and self._starves(now, run_times.usual(now)))
-        if due or not (calls.rows or (in_use.background and slots.idle <= in_use.left_to_calls(now))):
+        if due or not (calls.rows or (in_use.background and slots.spare <= in_use.left_to_calls(now))):
             found = self._next(calls, slots, due, now)
             if found is not None:
                 return found
