@@ -9,9 +9,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from inferencehub.core.process.ops_port import OpsServer
+from inferencehub.core.process.scrape.written import Registry
 from inferencehub.core.process.settings import read_settings
 from inferencehub.core.tls.ops_certificate import OpsCertificate
 from inferencehub.gateway.settings.gateway import GatewaySettings
@@ -103,7 +103,7 @@ async def test_prometheus_and_keda_get_in_as_they_are_told(tmp_path: Path) -> No
     assert url.scheme == "https"
 
     certificate = OpsCertificate(*secret.ops_settings.values())
-    server = OpsServer(0, CollectorRegistry(), lambda: "", {}, certificate=certificate)
+    server = OpsServer(0, Registry(), lambda: "", {}, certificate=certificate)
     await server.start()
     for name, chosen in ((tls["serverName"], shown), (url.hostname, parameters)):
         assert (await read(server.port, name, entries(chosen, secret))).startswith(b"HTTP/1.1 200")

@@ -7,8 +7,13 @@ from typing import Any
 import grpc
 from prometheus_client.parser import text_string_to_metric_families
 
+from inferencehub.core.auth.caller import Caller
+from inferencehub.core.auth.key_file import USUAL
 from inferencehub.core.oip import messages
-from inferencehub.gateway.metrics import FRONTS, STATUSES
+from inferencehub.core.process.scrape.scrapes import all_text
+from inferencehub.gateway.calls.exchange import Exchange
+from inferencehub.gateway.calls.usage import Usage
+from inferencehub.gateway.metrics import FRONTS, STATUSES, Metrics
 from inferencehub.pb import inference_pb2 as predict_pb
 from tests.hub import Hub, running_hub
 
@@ -82,3 +87,20 @@ async def samples(hub: Hub) -> dict[tuple[str, str, str], float]:
         for sample in family.samples if what in ("bytes", "connections", "streams") else ():
             found[what, sample.labels["front"], sample.labels.get("direction", "")] = sample.value
     return found
+
+
+def test_no_piece_of_a_scrape_is_long() -> None:
+    """With many models and callers too: the event loop runs between pieces."""
+    metrics, usage = Metrics(), Usage(None)
+    metrics.registry.register(usage)
+    for number in range(50):
+        metrics.lane(f"model-{number}")
+        for status in STATUSES:
+            metrics.http.answered(f"model-{number}", int(status), 0.1)
+    for number in range(1000):
+        call = Exchange("1")
+        call.caller = Caller(f"key-{number}", "team", ["*"], USUAL, listed=True)
+        usage.ended(call, 0.0)
+    pieces = list(all_text(metrics.registry, openmetrics=False))
+    assert max(piece.count("\n") for piece in pieces) < 70
+    assert len(pieces) > 700

@@ -6,7 +6,6 @@ from collections import Counter as Counts
 from itertools import product
 
 from prometheus_client import Counter, Gauge
-from prometheus_client.core import CounterMetricFamily
 
 from inferencehub.core.grpc_server.connections.callers import Callers
 from inferencehub.core.grpc_server.streams.infer_streams import InferStreams
@@ -23,9 +22,11 @@ from inferencehub.core.process.metrics import (
     Traffic,
     new_registry,
 )
+from inferencehub.core.process.scrape.written import CounterOfMany, Values
 from inferencehub.core.values.statistics import Statistics
 
 PREFIX = "inferencehub_gateway"
+REQUEST = ("front", "model", "status")  # labels
 FRONTS = ("http", "grpc", "job")
 # How requests usually end. They are counted from the beginning: a rate has no value before the second sample of a counter, so
 # the first error would not be seen, and no share of errors before it.
@@ -44,11 +45,18 @@ class Metrics:
         self.requests = Histogram(
             f"{PREFIX}_request_seconds",
             "time of requests, by the HTTP status of how they ended, over gRPC too; the model is empty where the request reached none",
-            ("front", "model", "status"),
+            REQUEST,
             SECONDS,
         )
         self.models = {""}  # that were known since the process began, and "" for requests that reach none
-        registry.register(Requests(self.requests, self.models))
+        registry.register(
+            CounterOfMany(
+                f"{PREFIX}_requests",
+                "requests, by the HTTP status of how they ended",
+                REQUEST,
+                self._requests,
+            )
+        )
         self.queue_wait = Histogram(
             f"{PREFIX}_queue_seconds", "time that requests waited for a slot at a pod", ("model",), SECONDS
         )
@@ -92,6 +100,11 @@ class Metrics:
         registry.register(TracedCalls(PREFIX, self.traced))
         self.statistics = Statistics()
 
+    def _requests(self) -> Values:
+        """The requests of the histogram, without its buckets, and 0 for the usual statuses of all models."""
+        counts: dict[tuple[str, ...], int] = dict.fromkeys(product(FRONTS, self.models, STATUSES), 0)
+        return (counts | self.requests.totals()).items()
+
     @property
     def in_flight(self) -> int:
         """Requests that are being answered, on all fronts."""
@@ -107,31 +120,6 @@ class Metrics:
         self.models.add(model)
         self.requests.labels("http", model, "200")
         return LaneMetrics(self, model)
-
-
-class Requests:
-    """The counter `inferencehub_gateway_requests`: the requests of the histogram, without its buckets.
-
-    Args:
-        seconds: the histogram of fronts, models and statuses.
-        models: those with usual statuses from the beginning; it may grow.
-    """
-
-    def __init__(self, seconds: Histogram, models: set[str]) -> None:
-        self._seconds = seconds
-        self._models = models
-
-    def collect(self) -> list[CounterMetricFamily]:
-        """The counter, read at each scrape."""
-        counts: dict[tuple[str, ...], int] = dict.fromkeys(product(FRONTS, self._models, STATUSES), 0)
-        family = CounterMetricFamily(
-            f"{PREFIX}_requests",
-            "requests, by the HTTP status of how they ended",
-            labels=["front", "model", "status"],
-        )
-        for values, count in (counts | self._seconds.totals()).items():
-            family.add_metric(values, count)
-        return [family]
 
 
 class FrontMetrics:

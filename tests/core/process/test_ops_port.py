@@ -8,11 +8,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import Counter
 
 from inferencehub.core.http1.limits import Limits
 from inferencehub.core.http1.server import HttpServer
 from inferencehub.core.process.ops_port import Answer, Asked, OpsServer
+from inferencehub.core.process.scrape.written import Registry
 from tests.gateway.raw import Raw, request
 
 PAGES = "/metrics, /healthz, /readyz, /more"
@@ -26,7 +27,7 @@ def more(asked: Asked) -> Answer:
 @asynccontextmanager
 async def ops(reason: str = "", **limits: Any) -> AsyncIterator[HttpServer]:
     """An ops port."""
-    registry = CollectorRegistry()
+    registry = Registry()
     Counter("seen", "what was seen", registry=registry).inc()
     server = OpsServer(0, registry, lambda: reason, {"/more": more}, Limits(**limits))
     await server.start()

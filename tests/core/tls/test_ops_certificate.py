@@ -11,10 +11,10 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from prometheus_client import CollectorRegistry
 
 from inferencehub.core.files.watched import BadFile
 from inferencehub.core.process.ops_port import OpsServer
+from inferencehub.core.process.scrape.written import Registry
 from inferencehub.core.process.settings import SettingError, read_settings
 from inferencehub.core.tls.ops_certificate import OpsCertificate
 from inferencehub.gateway.settings.gateway import GatewaySettings
@@ -48,7 +48,7 @@ async def ops(secret: Secret) -> AsyncIterator[OpsServer]:
     """An ops port that speaks TLS."""
     certificate = OpsCertificate(*secret.ops_settings.values())
     pages = {"/demand": lambda asked: (200, "text/plain", b"some")}
-    server = OpsServer(0, CollectorRegistry(), lambda: "", pages, certificate=certificate)
+    server = OpsServer(0, Registry(), lambda: "", pages, certificate=certificate)
     await server.start()
     yield server
     await server.stop(0)
@@ -108,6 +108,7 @@ async def test_a_new_certificate_is_used_without_a_restart_and_a_withdrawn_autho
     ):
         async with session.get("/metrics", ssl=before) as answer:
             assert answer.status == 200
+            await answer.read()  # else the session closes the connection
         secret.hold(*new.signed("ops"), new)
         await eventually(lambda: not server.connections, 8)  # that of the session, which keeps it for 15 s
         assert (await statuses(server.port, after))[2] == 200

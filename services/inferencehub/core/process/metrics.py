@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from prometheus_client import CollectorRegistry, Gauge, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client import Gauge, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from inferencehub import __version__
 from inferencehub.core.process.logs import AccessLog
+from inferencehub.core.process.scrape.written import Registry
 from inferencehub.core.tls.certificate import Certificate
 
 # Prometheus estimates a quantile within a bucket, so it may be wrong by as much as the bucket is wide. From 0.1 to 2.5 s, where
@@ -28,9 +29,9 @@ TRACED = ("sent", "dropped", "failed")
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
-def new_registry(prefix: str) -> CollectorRegistry:
+def new_registry(prefix: str) -> Registry:
     """A registry with metrics of the process and of Python, and `<prefix>_build_info`."""
-    registry = CollectorRegistry()
+    registry = Registry()
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)

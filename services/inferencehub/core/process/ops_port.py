@@ -13,8 +13,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder
 
 from inferencehub.core.http1.handler import Head, Reply, Request
 from inferencehub.core.http1.limits import Limits
@@ -23,6 +21,8 @@ from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.process.resources.container import Container
 from inferencehub.core.process.resources.event_loop import EventLoopLag
 from inferencehub.core.process.resources.garbage import CollectorPauses
+from inferencehub.core.process.scrape.scrapes import Scrapes
+from inferencehub.core.process.scrape.written import Registry
 from inferencehub.core.tls.certificate import Contents
 from inferencehub.core.tls.ops_certificate import OpsCertificate
 
@@ -30,6 +30,7 @@ JSON = "application/json"
 # The clients of this port are few, trusted, and send no bodies. Answers have some 100 KB at most.
 LIMITS = Limits(max_connections=256)
 BUDGET_BYTES = 32 * 2**20
+METRICS = "/metrics"
 PROBES = ("/healthz", "/readyz")
 
 
@@ -52,7 +53,7 @@ Page = Callable[[Asked], Answer]  # returns status, content type and body
 
 
 class OpsPages:
-    """A `Handler` that answers each path immediately.
+    """A `Handler` that answers each path immediately, but for the metrics.
 
     Args:
         registry: the metrics to show.
@@ -62,13 +63,12 @@ class OpsPages:
     """
 
     def __init__(
-        self, registry: CollectorRegistry, ready: Callable[[], str], more: dict[str, Page], secure: bool
+        self, registry: Registry, ready: Callable[[], str], more: dict[str, Page], secure: bool
     ) -> None:
-        self._registry = registry
+        self._scrapes = Scrapes(registry)
         self._ready = ready
         self._secure = secure
         self._pages = {
-            "/metrics": self._metrics,
             "/healthz": self._healthz,
             "/readyz": self._readyz,
             **more,
@@ -86,8 +86,11 @@ class OpsPages:
         if self._secure and path not in PROBES and not head.peer.names:
             sentence = "no certificate with a name was shown; without one there are only /healthz and /readyz"
             status, content_type, body = 403, JSON, msgspec.json.encode({"error": sentence})
+        elif path == METRICS:
+            self._scrapes.begin(request, reply)
+            return
         elif page is None:
-            sentence = f"no page '{path[:80]}', expected one of {', '.join(self._pages)}"
+            sentence = f"no page '{path[:80]}', expected one of {', '.join((METRICS, *self._pages))}"
             status, content_type, body = 404, JSON, msgspec.json.encode({"error": sentence})
         else:
             accept = head.fields.get(b"accept", b"").decode("latin-1")
@@ -95,14 +98,12 @@ class OpsPages:
         reply.send(status, b"content-type: %b\r\n" % content_type.encode(), (body,))
 
     def left(self, request: Request) -> None:
-        """See `Handler`; there is no work to stop."""
+        """See `Handler`."""
+        self._scrapes.left(request)
 
     def cut_off(self, request: Request, reply: Reply) -> None:
-        """See `Handler`; there is no work to stop."""
-
-    def _metrics(self, asked: Asked) -> Answer:
-        encoder, content_type = choose_encoder(asked.accept)
-        return 200, content_type, encoder(self._registry)
+        """See `Handler`; an answer that has begun is aborted."""
+        self._scrapes.left(request)
 
     def _healthz(self, asked: Asked) -> Answer:
         return 200, JSON, b'{"live":true}'
@@ -125,7 +126,7 @@ class OpsServer(HttpServer):
     def __init__(
         self,
         port: int,
-        registry: CollectorRegistry,
+        registry: Registry,
         ready: Callable[[], str],
         more: dict[str, Page],
         limits: Limits = LIMITS,

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 
 import msgspec
-from prometheus_client.core import CounterMetricFamily
+from prometheus_client.core import Metric
 
 from inferencehub.core.auth.caller import Caller
 from inferencehub.core.auth.key_file import OTHER
+from inferencehub.core.process.scrape.written import CounterOfMany, Values, Written
 from inferencehub.core.values.errors import Kind
 from inferencehub.gateway.calls.call_limits import CallLimits
 from inferencehub.gateway.calls.exchange import Exchange
@@ -22,6 +24,14 @@ MOST_CALLERS = 10_000  # of all tenants, counted apart
 LABELS = ("tenant", "caller")
 REST = ("", "")  # labels of what did not fit; each caller has an id
 PREFIX = "inferencehub_gateway_usage"
+FAMILIES = (
+    ("calls", "calls of callers"),
+    ("rows", "rows that were answered"),
+    ("compute_seconds", "time of models for these rows"),
+    ("bytes", "bytes of requests"),
+    ("refused", "calls that were refused with 429"),
+    ("failed", "calls that failed through no fault of their caller"),
+)
 FAILED = {kind.label for kind in Kind if kind.http >= 500 and kind is not Kind.UNSUPPORTED}
 
 
@@ -39,7 +49,7 @@ class Used(msgspec.Struct):
     failed: int = 0
 
 
-class Usage:
+class Usage(Written):
     """Counts calls. It is also a collector of metrics.
 
     Holders of tokens count as the caller "other" of their tenant, for there may be any number of them. What does not fit
@@ -55,6 +65,10 @@ class Usage:
         self._rest = Used()
         self._today: dict[tuple[str, str], tuple[Used, Used]] = {}  # what to add to
         self.limits = limits
+        self._families = [
+            CounterOfMany(f"{PREFIX}_{what}", text, LABELS, partial(self._totals_of, what.partition("_")[0]))
+            for what, text in FAMILIES
+        ]
         self._ends = 0.0  # when the day is over, in Unix time
 
     def ended(self, exchange: Exchange, now: float) -> None:
@@ -119,19 +133,16 @@ class Usage:
         standing = [] if self.limits is None else await self.limits.quotas_of(caller)
         return [one._asdict() for one in standing]
 
-    def collect(self) -> Iterator[CounterMetricFamily]:
+    def collect(self) -> Iterator[Metric]:
         """The metrics, since the process began."""
-        for what, text in (
-            ("calls", "calls of callers"),
-            ("rows", "rows that were answered"),
-            ("compute_seconds", "time of models for these rows"),
-            ("bytes", "bytes of requests"),
-            ("refused", "calls that were refused with 429"),
-            ("failed", "calls that failed through no fault of their caller"),
-        ):
-            field = what.partition("_")[0]
-            family = CounterMetricFamily(f"{PREFIX}_{what}", text, labels=LABELS)
-            for name, used in self._totals.items():
-                family.add_metric(name, getattr(used, field))
-            family.add_metric(REST, getattr(self._rest, field))
-            yield family
+        for family in self._families:
+            yield from family.collect()
+
+    def text(self, openmetrics: bool) -> Iterator[str]:
+        """See `Written`."""
+        for family in self._families:
+            yield from family.text(openmetrics)
+
+    def _totals_of(self, field: str) -> Values:
+        for name, used in [*self._totals.items(), (REST, self._rest)]:
+            yield name, getattr(used, field)
