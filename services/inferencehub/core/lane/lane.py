@@ -167,7 +167,7 @@ class Lane(Generic[S]):
 
     def _send(self, slot: S, again: bool, batch: Batch, now: float) -> None:
         """Run a batch in a slot, without the jobs whose deadline is too near for a run."""
-        until = now + (self.run_times.usual(now) if len(self.queue) else self.run_times.least(now))
+        until = now + (self.run_times.usual(now) if self.queue.rows else self.run_times.least(now))
         late = [job for job in batch.jobs if job.deadline <= until]
         if late:
             for job in late:
@@ -211,7 +211,7 @@ class Lane(Generic[S]):
             self.pump()
 
     def _answer(self, batch: Batch, ran: Ran, started: float, run: Run) -> None:
-        kept = self._without(batch, ran.dropped)
+        kept = self._without(batch, ran.dropped) if ran.dropped else batch
         now = monotonic()
         took, times = now - started, ran.times
         self.run_times.ran(took, now)
@@ -242,11 +242,11 @@ class Lane(Generic[S]):
         late = [batch.jobs[index] for index in dropped]
         for job in late:
             self._fail(job, deadline_passed(job))
-        return batch.without(late) if late else batch
+        return batch.without(late)
 
     def _part(self, batch: Batch, response: InferResponse, weight: int, dropped: Sequence[int] = ()) -> None:
         """Pass on one of several answers to a batch, while it runs."""
-        kept = self._without(batch, dropped)
+        kept = self._without(batch, dropped) if dropped else batch
         for job, part in zip(kept.jobs, kept.split(response), strict=True):
             job.has_parts = True
             sink = self._open.get(job)

@@ -131,7 +131,11 @@ class Calls:
         if lanes and (features is None or len(features) <= MANY_FEATURES):
             exchange.model = lanes[0].info.name
             if len(lanes) == 1:
-                self._put_predict(exchange, predict_request(lanes[0].info, "", features, text), lanes, sink)
+                request = predict_request(lanes[0].info, "", features, text)
+                if lanes[0].info.signature.first_is_all:
+                    self._accept(exchange, lanes[0], request, 1, sink)  # it was made for this signature
+                else:
+                    self._put(exchange, request, lanes, sink)
             else:
                 make = partial(predict_request, version="", features=features, text=text)
                 self._put_predict(exchange, *made_for(best_first(lanes), make), sink)

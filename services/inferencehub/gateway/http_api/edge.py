@@ -122,21 +122,24 @@ class Edge:
                 call.endpoint = self.deferral.of(endpoint, head)
             if b"x-request-timeout-ms" in fields:
                 exchange.limit_s = self._limit_s(fields[b"x-request-timeout-ms"])
-        except HubError as error:
-            call.error = error.with_traceback(None)  # it would have the call: a reference cycle
-        else:
-            self._check(call, fields)
-        return call
-
-    def _check(self, call: HttpCall | PageCall, fields: Mapping[bytes, bytes]) -> None:
-        exchange = call.exchange
-        try:
             for check in self.calls.checks:
                 check(exchange, fields)
             if exchange.most_bytes is not None:
                 call.most_bytes = min(call.most_bytes, exchange.most_bytes)
         except HubError as error:
-            call.error = error.with_traceback(None)
+            call.error = error.with_traceback(None)  # it would have the call: a reference cycle
+        return call
+
+    def _check(self, page: PageCall, fields: Mapping[bytes, bytes]) -> None:
+        """As `plan` does for calls, which have no function for it: it would be called a lot."""
+        exchange = page.exchange
+        try:
+            for check in self.calls.checks:
+                check(exchange, fields)
+            if exchange.most_bytes is not None:
+                page.most_bytes = min(page.most_bytes, exchange.most_bytes)
+        except HubError as error:
+            page.error = error.with_traceback(None)
 
     def again(self, call: HttpCall) -> None:
         """See `WayOut`."""

@@ -152,6 +152,7 @@ class CallRecorder:
             return
         job = call.job
         times = job.times if job is not None else None
+        callers, tenants = shown_callers(call.whose)
         self.access.write(
             event="call",
             id=shown_ids(call.whose) or (call.id or request_id(call.context))[:ID_LIMIT],
@@ -163,8 +164,8 @@ class CallRecorder:
             ms=round(took * 1e3, 3),
             queue_ms=round(times.queue * 1e3, 3) if times else 0,
             compute_ms=round(times.compute * 1e3, 3) if times else 0,
-            caller=shown_once([member.caller for member in call.whose]) or call.caller.id,
-            tenant=shown_once([member.tenant for member in call.whose]) or call.caller.tenant,
+            caller=callers or call.caller.id,
+            tenant=tenants or call.caller.tenant,
             trace_id=call.trace.ids if call.trace is not None else "",
         )
 
@@ -182,9 +183,16 @@ def shown_ids(members: tuple[Member, ...]) -> str:
     return ",".join(ids)[:IDS_LIMIT] if any(ids) else ""
 
 
-def shown_once(names: list[str]) -> str:
-    """Different names, in their order and separated by commas, as many as fit into the access line."""
-    return ",".join(dict.fromkeys(filter(None, names)))[:IDS_LIMIT]
+def shown_callers(members: tuple[Member, ...]) -> tuple[str, str]:
+    """Their callers and tenants, each once, in order and separated by commas, as many as fit into the access line."""
+    callers: dict[str, None] = {}
+    tenants: dict[str, None] = {}
+    for member in members:
+        if member.caller:
+            callers[member.caller] = None
+        if member.tenant:
+            tenants[member.tenant] = None
+    return ",".join(callers)[:IDS_LIMIT], ",".join(tenants)[:IDS_LIMIT]
 
 
 def request_id(context: Any) -> str:
