@@ -166,6 +166,19 @@ def test_errors_that_have_ended_page_nobody(tmp_path: Path) -> None:
 
 
 @pytest.mark.tools
+def test_a_few_jobs_that_fail_page_nobody(tmp_path: Path) -> None:
+    """Though they are all that ended: the share of one job is all or nothing."""
+    name, labels = "inferencehub_gateway_jobs_ended_total", {"model": "m"}
+    none = series(name, "0x60", state="succeeded", **labels)
+    one, two, three = (
+        [none, series(name, f"0x9 {' '.join(map(str, range(count)))} {count}x60", state="failed", **labels)]
+        for count in (1, 2, 3)
+    )
+    tests = [fired(one, "JobsFail", 20, 0), fired(two, "JobsFail", 20, 0), fired(three, "JobsFail", 20, 1)]
+    assert promtool(tmp_path, RULE, *tests, fired(three, "JobsFail", 40, 0)) == ""
+
+
+@pytest.mark.tools
 def test_a_pool_that_sleeps_misses_no_pod_until_something_waits(tmp_path: Path) -> None:
     asleep = merge(
         RULE,
