@@ -66,10 +66,33 @@ CALLERS = (
         (Query("max by (pod) (inferencehub_gateway_peers{OF})", "{{pod}}"),),
     ),
 )
+QUOTA = "of, tenant, caller, unit"
+QUOTAS = (
+    panel(
+        "Quotas of today",
+        "The share that is used, of quotas that calls have used within minutes; 1 is all of it",
+        f"max by ({QUOTA}) (inferencehub_gateway_quota_used{{{T}}}) "
+        f"/ max by ({QUOTA}) (inferencehub_gateway_quota{{{T}}})",
+        "percentunit",
+        "{{of}} {{tenant}} {{caller}} {{unit}}",
+    ),
+    panel(
+        "Refused by quotas",
+        "Calls and batches a second, and why",
+        f"sum by ({QUOTA}, reason) (rate(inferencehub_gateway_quota_refused_total{{{T}}}[WINDOW]))",
+        "reqps",
+        "{{tenant}} {{caller}} {{unit}} {{reason}}",
+    ),
+    Panel(
+        "Asks for quotas",
+        "What gateways asked the store, a second, and whether it answered",
+        (Query("sum by (outcome) (rate(inferencehub_gateway_quota_asks_total{OF}[WINDOW]))", "{{outcome}}"),),
+    ),
+)
 TENANT = Board(
     "tenant",
     "Tenant",
     "Who uses what? It is empty where nobody is asked who they are",
-    {"Use": USE, "Callers": CALLERS},
+    {"Use": USE, "Callers": CALLERS, "Quotas": QUOTAS},
     ("tenant",),
 )

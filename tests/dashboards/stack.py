@@ -168,6 +168,7 @@ async def running_stack(folder: Path) -> AsyncIterator[Stack]:
     entries: list[dict[str, Any]] = [
         {"id": name, "tenant": name, "sha256": sha256(key.encode()).hexdigest()} for name, key in KEYS.items()
     ]
+    entries[0] |= {"calls_per_day": 10_000}
     entries[1] |= {"rate": 1, "burst": 1}
     (folder / "keys.json").write_text(json.dumps({"keys": entries}))
     authority = Authority(folder, "authority")

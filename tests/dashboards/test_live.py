@@ -200,6 +200,13 @@ async def test_tenants_have_what_they_used(seen: Seen) -> None:
     assert failed["search",] > 0
 
 
+async def test_the_quota_of_a_key_is_used_as_it_calls(seen: Seen) -> None:
+    ((labels, used),) = seen.one("tenant", "Quotas of today")
+    assert (labels["tenant"], labels["caller"], labels["unit"]) == ("search", "search", "calls")
+    assert used > 0
+    assert {value for _, value in seen.one("tenant", "Refused by quotas")} == {0.0}
+
+
 async def test_jobs_are_counted_by_how_they_ended(seen: Seen) -> None:
     ended = by(seen.one("jobs", "Ended"), "state")
     assert ended["failed",] / ended["succeeded",] == pytest.approx(0.3, rel=0.01)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from inferencehub.core.auth.authentication import Metadata
 from inferencehub.core.auth.caller import Caller
+from inferencehub.core.auth.key_file import OTHER
 from inferencehub.core.auth.limits_file import LimitsFile
 from inferencehub.core.auth.peer import Peer
 from inferencehub.core.auth.proxies import FORWARDED, Network, address_behind, holder_of
@@ -91,12 +92,15 @@ class CallLimits(Stage):
         """The limits of a caller's key and tenant, with what is used of them."""
         metered, file = [], self._file
         if caller.limits is not None:
-            metered.append(Metered("key", caller.who, caller.limits, self._meters.of("key", caller.id)))
+            owner = (caller.tenant, caller.id if caller.listed else OTHER)
+            meter = self._meters.of("key", caller.id)
+            metered.append(Metered("key", caller.who, caller.limits, meter, owner))
         if file is not None and caller.id:
             limits = file.tenants.of(caller.tenant)
             if limits is not None:
                 who = f"tenant '{caller.tenant}'" if caller.tenant else caller.who
-                metered.append(Metered("tenant", who, limits, self._meters.of("tenant", who)))
+                owner = (caller.tenant, "" if caller.tenant else caller.id if caller.listed else OTHER)
+                metered.append(Metered("tenant", who, limits, self._meters.of("tenant", who), owner))
         return metered
 
     def admit(self, exchange: Exchange, request: InferRequest, rows: int) -> None:

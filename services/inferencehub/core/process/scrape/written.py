@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import ClassVar
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from inferencehub.core.process.scrape.text import escaped, header, in_pieces, number
@@ -44,15 +45,19 @@ class Registry(CollectorRegistry):
         self.collectors.remove(collector)
 
 
-class CounterOfMany(Written):
-    """A counter with many sets of labels, which something else counts.
+class OfMany(Written):
+    """A family with many sets of labels, whose values something else has.
 
     Args:
-        name: without the `_total` of its samples.
+        name: of the family; without the `_total` of a counter's samples.
         text: the help text.
         labels: names of the labels.
         values: returns the values of the labels, and the number.
     """
+
+    family: ClassVar[type[CounterMetricFamily | GaugeMetricFamily]]
+    kind: ClassVar[str]
+    suffix: ClassVar[str]
 
     def __init__(self, name: str, text: str, labels: Sequence[str], values: Callable[[], Values]) -> None:
         self.name = name
@@ -61,19 +66,31 @@ class CounterOfMany(Written):
         self._values = values
         order = sorted(range(len(labels)), key=labels.__getitem__)
         pairs = ",".join(f'{labels[at]}="{{{at}}}"' for at in order)
-        self._line = f"{name}_total{{{{{pairs}}}}} ".format
+        self._line = f"{name}{self.suffix}{{{{{pairs}}}}} ".format
 
     def collect(self) -> list[Metric]:
         """See `Collector`."""
-        family = CounterMetricFamily(self.name, self._help, labels=self._labels)
+        family = self.family(self.name, self._help, labels=self._labels)
         for values, count in self._values():
             family.add_metric(values, count)
         return [family]
 
     def text(self, openmetrics: bool) -> Iterator[str]:
         """See `Written`."""
-        yield header(self.name, self._help, "counter", openmetrics)
+        yield header(self.name, self._help, self.kind, openmetrics)
         line = self._line
         yield from in_pieces(
             f"{line(*map(escaped, values))}{number(count)}\n" for values, count in self._values()
         )
+
+
+class CounterOfMany(OfMany):
+    """A counter; see `OfMany`."""
+
+    family, kind, suffix = CounterMetricFamily, "counter", "_total"
+
+
+class GaugeOfMany(OfMany):
+    """A gauge; see `OfMany`."""
+
+    family, kind, suffix = GaugeMetricFamily, "gauge", ""

@@ -47,6 +47,7 @@ class Lease:
     Args:
         quota: which one.
         fails_open: whether calls are granted while the store can't be asked.
+        owner: see `Metered`.
 
     `left` is leased and not granted yet. `answered` is set when an ask has ended; `asking` says whether one goes on.
     """
@@ -64,14 +65,16 @@ class Lease:
         "most",
         "moved",
         "owed",
+        "owner",
         "quota",
         "unsure",
         "used",
         "waiting",
     )  # fmt: skip
 
-    def __init__(self, quota: Quota, fails_open: bool) -> None:
+    def __init__(self, quota: Quota, fails_open: bool, owner: tuple[str, str] = ("", "")) -> None:
         self.quota = quota
+        self.owner = owner
         self._fails_open = fails_open
         self.asking = False
         self.answered = Event()

@@ -15,6 +15,7 @@ from inferencehub.core.process.tasks import cancelled
 from inferencehub.core.values.errors import HubError
 from inferencehub.gateway.calls.limits.lease import WAIT_S, Awaited, Lease
 from inferencehub.gateway.calls.limits.meters import Metered
+from inferencehub.gateway.calls.limits.quota_metrics import QuotaMetrics
 from inferencehub.gateway.calls.limits.quotas import DAY_S, Ask, Quota, Quotas, next_day, written
 
 logger = logging.getLogger(__name__)
@@ -73,6 +74,7 @@ class Leases:
         self._idle_s = idle_s
         self._holder, self._numbers = token_hex(6), count(1)
         self._leases: dict[tuple[str, str, str], Lease] = {}  # by what `Quota` has
+        self.metrics = QuotaMetrics(self._leases, clock)
         self._asks: set[asyncio.Task[None]] = set()
         self._tidying: asyncio.Task[None] | None = None
         self._down = False
@@ -109,7 +111,7 @@ class Leases:
         wanted = self._wanted(metered, calls, rows, int(now) // DAY_S)
         for lease, _, amount in wanted:
             try:
-                lease.require(amount, now)
+                self._require(lease, amount, now)
             except Awaited:
                 lease.expect(amount)
                 self._ask(lease)  # in the loop's next pass: it is for all who wait by then
@@ -132,7 +134,14 @@ class Leases:
         now = self._clock()
         for lease, _, amount in self._wanted(metered, calls, rows, int(now) // DAY_S):
             with suppress(Awaited):
-                lease.require(amount, now)
+                self._require(lease, amount, now)
+
+    def _require(self, lease: Lease, amount: int, now: float) -> None:
+        try:
+            lease.require(amount, now)
+        except HubError as error:
+            self.metrics.refused(lease, error.kind)
+            raise
 
     def _wanted(self, metered: Sequence[Metered], calls: int, rows: int, day: int) -> list[Grant]:
         wanted = []
@@ -150,7 +159,8 @@ class Leases:
         if lease is None:
             if len(self._leases) >= MOST_LEASES:
                 self._make_room()
-            lease = Lease(Quota(*key), self._fails_open)
+            lease = Lease(Quota(*key), self._fails_open, one.owner)
+            self.metrics.begin(lease)
         self._leases[key] = lease  # behind all others
         if lease.day != day:
             lease.begin(day)
@@ -191,6 +201,7 @@ class Leases:
                 logger.warning("quotas cannot be counted", extra=extra)
         finally:
             late.cancel()
+            self.metrics.asked(answer is not None)
             lease.ended(ask, answer)
 
     async def _tidy(self) -> None:

@@ -66,12 +66,14 @@ class Metered(NamedTuple):
         who: the same with its name, for sentences.
         limits: over all gateways.
         meter: of this gateway.
+        owner: for metrics: the tenant, and the caller if the limits are theirs alone.
     """
 
     kind: str
     who: str
     limits: Limits
     meter: Meter
+    owner: tuple[str, str] = ("", "")
 
     def check_call(self, gateways: int) -> None:
         """Check one more call against this gateway's share; nothing is taken.

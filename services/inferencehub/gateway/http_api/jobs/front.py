@@ -75,6 +75,7 @@ class JobFront:
         self.limits = limits
         if limits is not None:
             limits.leases = self.leases
+        metrics.registry.register(self.leases.metrics)
         backlog = Backlog(settings.jobs_drain_s)
         worker = Worker(store, calls.table, self.fronts, backlog)
         demand.backlog = lambda: backlog.slots(worker.waiting)
