@@ -126,7 +126,8 @@ class Lane(Generic[S]):
         """
         if self.queue.rows:
             now = monotonic()
-            check_wait(model, self.queue.wait(now, flow), self.run_times.usual(now), deadline - now)
+            if wait := self.queue.wait(now, flow):
+                check_wait(model, wait, self.run_times.usual(now), deadline - now)
 
     def leave(self, job: Job, enough: str | None = None) -> None:
         """The caller of `job` has left, or has `enough` (see `count_closed`): it must not wait, or run for nobody else."""
