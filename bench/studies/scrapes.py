@@ -2,7 +2,8 @@
 
 One gateway in front of one pod with 1, 10 and 50 models, each of which has answered with several statuses on both fronts. Then
 calls come at a constant rate, alone and while the gateway is scraped once a second, in turns; the tiers share a core, and this
-program has the other one. `--tree` runs the services of another checkout.
+program has the other one. `--tree` runs the services of another checkout. At last, how long a scrape holds an event loop: the
+CPU time of the longest pass, of a port with as many metrics in this process, whatever else the machine does.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import Any, NamedTuple
 from urllib.request import Request, urlopen
 
@@ -28,6 +29,8 @@ from bench.paths import ROOT
 from bench.servers.proc import cpu_seconds
 from bench.servers.processes import LOAD, Group, can_pin, free_port
 from bench.servers.stack import Stack, mock_config, pin_self, tier
+from inferencehub.core.process.ops_port import OpsServer
+from inferencehub.gateway.metrics import Metrics
 from inferencehub.pb import inference_pb2 as pb
 
 MODELS, DELAY_MS = (1, 10, 50), 3.0
@@ -150,6 +153,29 @@ def each_second(port: int, over: threading.Event) -> None:
         scrape(port, ACCEPT["OpenMetrics"])
 
 
+async def held(count: int) -> float:
+    """The CPU time of the longest pass of an event loop that is scraped, in ms; the median of some scrapes."""
+    metrics = Metrics()
+    for name in names(count):
+        lane = metrics.lane(name)
+        lane.queue_wait.observe(0.1)
+        for status in (200, 400, 504):
+            metrics.http.answered(name, status, 0.1)
+        metrics.grpc.answered(name, 200, 0.1)
+    server = OpsServer(0, metrics.registry, lambda: "", {})
+    await server.start()
+    longest = []
+    for _ in range(SCRAPES):
+        scraping = asyncio.ensure_future(asyncio.to_thread(scrape, server.port, ACCEPT["OpenMetrics"]))
+        most, last = 0.0, thread_time()
+        while not scraping.done():
+            await asyncio.sleep(0)
+            most, last = max(most, thread_time() - last), thread_time()
+        longest.append(most * 1000)
+    await server.stop(0)
+    return median(longest)
+
+
 def main(counts: Sequence[int], tree: Path) -> None:
     """Measure, and print."""
     pin = can_pin()
@@ -163,7 +189,8 @@ def main(counts: Sequence[int], tree: Path) -> None:
                 for kind, accept in ACCEPT.items():
                     print(f"{count:3} models, {name}, {kind}: {cost(ops, child.pid, accept)}")
             print(f"{count:3} models, calls of {DELAY_MS:g} ms, {RATE:g}/s: {waits(tiers)}")
-            sys.stdout.flush()
+        print(f"{count:3} models: a scrape holds the loop for {asyncio.run(held(count)):.1f} ms at most")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import grpc
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from bench.studies.scrapes import held
 from inferencehub.core.auth.caller import Caller
 from inferencehub.core.auth.key_file import USUAL
 from inferencehub.core.oip import messages
@@ -104,3 +106,10 @@ def test_no_piece_of_a_scrape_is_long() -> None:
     pieces = list(all_text(metrics.registry, openmetrics=False))
     assert max(piece.count("\n") for piece in pieces) < 70
     assert len(pieces) > 700
+
+
+@pytest.mark.timing
+async def test_a_scrape_holds_the_loop_for_less_than_5_ms() -> None:
+    """Of CPU time, so that other work on the machine does not count; the median, for garbage may be collected."""
+    for count in (10, 50):
+        assert await held(count) < 5

@@ -102,8 +102,9 @@ class Metrics:
 
     def _requests(self) -> Values:
         """The requests of the histogram, without its buckets, and 0 for the usual statuses of all models."""
-        counts: dict[tuple[str, ...], int] = dict.fromkeys(product(FRONTS, self.models, STATUSES), 0)
-        return (counts | self.requests.totals()).items()
+        usual: dict[tuple[str, ...], None] = dict.fromkeys(product(FRONTS, self.models, STATUSES))
+        for values in [*usual, *(values for values in self.requests.seen() if values not in usual)]:
+            yield values, self.requests.total(values)
 
     @property
     def in_flight(self) -> int:

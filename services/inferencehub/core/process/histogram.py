@@ -86,9 +86,14 @@ class Histogram(Written):
             child = self._children[values] = Observations(self.bounds, self._names)
         return child
 
-    def totals(self) -> dict[tuple[str, ...], int]:
-        """How many values were observed, by label values."""
-        return {values: sum(child.counts) for values, child in list(self._children.items())}
+    def seen(self) -> list[tuple[str, ...]]:
+        """The label values that there are."""
+        return list(self._children)
+
+    def total(self, values: tuple[str, ...]) -> int:
+        """How many values were observed with these label values."""
+        child = self._children.get(values)
+        return 0 if child is None else sum(child.counts)
 
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """The current values, for prometheus_client."""
