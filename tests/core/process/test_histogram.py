@@ -4,7 +4,7 @@ from math import exp
 from statistics import NormalDist
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client import Histogram as Theirs
@@ -38,12 +38,16 @@ def quantile(share: float, seen: Observations) -> float:
 
 
 @given(seconds=st.floats(0.1001, 2.5))
-def test_a_time_between_a_tenth_and_two_and_a_half_seconds_is_shown_within_15_percent(seconds: float) -> None:
+@example(
+    0.1301
+)  # of its bucket, 0.13 to 0.15, and of the next, the end is 15.4 and 15.8 % above the beginning
+@example(0.1901)
+def test_a_time_between_a_tenth_and_two_and_a_half_seconds_is_shown_within_16_percent(seconds: float) -> None:
     seen = Observations(SECONDS)
     for _ in range(100):
         seen.observe(seconds)
     for share in (0.5, 0.95, 0.99):
-        assert quantile(share, seen) == pytest.approx(seconds, rel=0.15)
+        assert quantile(share, seen) == pytest.approx(seconds, rel=0.16)
 
 
 @given(seconds=st.floats(0.001001, 60))
