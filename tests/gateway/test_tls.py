@@ -266,6 +266,7 @@ async def test_a_connection_of_the_last_moment_is_answered(
         await stopping
 
 
+@pytest.mark.long
 async def test_every_handshake_ends_also_under_uvloop(authority: Authority, secret: Secret) -> None:
     """One after the other, and many at a time: no byte that comes early may be lost."""
     trusted, answered = client(authority.certificate), 0

@@ -48,6 +48,7 @@ def test_each_entry_of_the_list_has_a_reason_and_places_and_stands_once() -> Non
     assert len(places) == len(set(places))
 
 
+@pytest.mark.long
 def test_each_release_of_the_scanned_chart_is_in_a_namespace_of_its_own(tmp_path: Path) -> None:
     write_chart(tmp_path)
     assert {folder.name for folder in tmp_path.iterdir()} == set(COMBINATIONS)

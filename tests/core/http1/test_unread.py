@@ -188,8 +188,8 @@ async def _busy_bodies() -> None:
 
 test_answers_that_nobody_reads_are_counted_and_ended = on_both_loops(_counted_and_ended)
 test_a_caller_that_reads_slowly_is_not_ended = pytest.mark.timing(on_both_loops(_slow_is_not_ended))
-test_no_request_begins_while_an_answer_waits = on_both_loops(_next_one_waits)
-test_callers_that_do_not_read_cost_others_no_refusal = on_both_loops(_others_are_served)
+test_no_request_begins_while_an_answer_waits = pytest.mark.long(on_both_loops(_next_one_waits))
+test_callers_that_do_not_read_cost_others_no_refusal = pytest.mark.long(on_both_loops(_others_are_served))
 test_pipelining_without_reading_is_bounded = on_both_loops(_pipelining_is_bounded)
 test_a_head_in_pieces_is_counted = on_both_loops(_what_waits_is_counted)
 test_without_room_for_what_waits_the_connection_ends = on_both_loops(_no_room_for_what_waits)

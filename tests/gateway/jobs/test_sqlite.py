@@ -139,6 +139,7 @@ async def test_a_file_that_is_none_is_refused(tmp_path: Path, content: bytes | N
         await SqliteStore(str(file), MOST).start()
 
 
+@pytest.mark.long
 @given(weights=st.lists(st.sampled_from([0.5, 1.0, 3.0]), min_size=2, max_size=4), most=st.integers(1, 30))
 async def test_turns_are_fair_to_a_job(weights: list[float], most: int) -> None:
     """Of owners who all have jobs waiting, none is more than one turn behind what its weight says."""

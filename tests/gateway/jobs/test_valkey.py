@@ -61,6 +61,7 @@ async def test_gateways_share_jobs_and_each_runs_once(tmp_path: Path) -> None:
             assert all(ran), "both run jobs"
 
 
+@pytest.mark.long
 async def test_a_store_that_is_killed_loses_no_accepted_job(tmp_path: Path) -> None:
     async with running_valkey(tmp_path / "valkey") as valkey, hub_with_jobs(tmp_path, jobs=valkey.url) as hub:
         accepted: dict[int, str] = {}
