@@ -43,6 +43,7 @@ from inferencehub.gateway.http_api.edge import Edge
 from inferencehub.gateway.http_api.jobs.pages import absent as no_jobs
 from inferencehub.gateway.http_api.metadata import Metadata
 from inferencehub.gateway.http_api.page import pages_with_errors
+from inferencehub.gateway.http_api.recording.recording import Recording
 from inferencehub.gateway.http_api.routes import endpoints, pages, route_finder
 from inferencehub.gateway.http_api.v1.models import ModelPagesV1
 from inferencehub.gateway.http_api.v2.models import ModelPages
@@ -70,7 +71,7 @@ class Gateway:
         access: where access lines go; None to write none.
 
     Raises:
-        BadFile: if a certificate, or the file of API keys or of limits, can't be used.
+        BadFile: if a certificate, the file of API keys or of limits, or the folder for recordings can't be used.
     """
 
     def __init__(self, settings: GatewaySettings, access: AccessLog | None = None) -> None:
@@ -82,6 +83,7 @@ class Gateway:
         self.draining = False
         self.metrics = Metrics(access)
         self.tracing = Tracing(settings, self.metrics.traced)
+        self.recording = Recording(settings)
         self.bytes_held = ByteBudget(settings.queue_bytes)
         ops_certificate = settings.ops_certificate()
         self.fleet = Fleet(settings, ops_certificate)
@@ -91,7 +93,7 @@ class Gateway:
         self.logs = LogSettings(settings.log_format)
         self.demand = Demand(self.fleet, self.table, self.unknown)
         routing = RoutingCollector(self.fleet, self.table, self.bytes_held)
-        for collector in (routing, self.demand, self.callers.peers, self.callers.usage):
+        for collector in (routing, self.demand, self.callers.peers, self.callers.usage, self.recording):
             self.metrics.registry.register(collector)
         self.edge = self._make_edge()
         secrets = None if self.jobs is None else self.jobs.secrets
@@ -100,7 +102,8 @@ class Gateway:
             Reloads("inferencehub_gateway", *self.watched, self.fleet.certificate, ops_certificate)
         )
         limits = settings.connection_limits()
-        self.http = HttpServer(self.edge, settings.port, limits, self.bytes_held, self.certificate)
+        front = self.recording.before(self.edge)
+        self.http = HttpServer(front, settings.port, limits, self.bytes_held, self.certificate)
         self.grpc = self._make_grpc(limits)
         self.metrics.watch(self.http, self.grpc.server.callers, self.grpc.streams)
         self.bytes_held.relieve = self._relieve
@@ -212,6 +215,7 @@ class Gateway:
             one.start()
         self.callers.start()
         self.tracing.start(route_finder(self.routes))
+        self.recording.start()
         await self.ops.start()
         await self.fleet.start()
         self.demand.start()
@@ -256,6 +260,7 @@ class Gateway:
         await self.callers.stop()
         await self.fleet.stop()
         await self.tracing.stop()
+        await self.recording.stop()
         await self.ops.stop(1)
         if self.access is not None:
             await self.access.close()

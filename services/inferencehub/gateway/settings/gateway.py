@@ -9,6 +9,7 @@ from inferencehub.core.process.settings import SettingError, setting
 from inferencehub.core.traces.settings import TraceSettings
 from inferencehub.gateway.settings.callers import CallerSettings
 from inferencehub.gateway.settings.jobs import JobSettings
+from inferencehub.gateway.settings.recording import RecordingSettings
 
 
 class OnDemand(NamedTuple):
@@ -26,7 +27,7 @@ class OnDemand(NamedTuple):
 
 
 @dataclass(frozen=True)
-class GatewaySettings(CallerSettings, JobSettings, TraceSettings):
+class GatewaySettings(CallerSettings, JobSettings, RecordingSettings, TraceSettings):
     """The gateway's settings, read from the environment; docs/settings.md lists them."""
 
     port: int = setting(3000, "port for HTTP; 0 takes any free port", env="PORT", least=0, most=65535)

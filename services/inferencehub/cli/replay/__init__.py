@@ -1,0 +1,1 @@
+"""`inferencehub replay`: sends recorded calls again and compares. Imports `core` alone; the command line imports it."""
