@@ -57,6 +57,7 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
         "serviceAccount": {"annotations": {"a": "b"}}, "podDisruptionBudget": {"enabled": False},
         "certificates": {"source": "certManager", "issuerRef": {"name": "ca", "kind": "ClusterIssuer"}}})),
     "scaled-by-prometheus": at("inference.autoscaling", {"source": "prometheus"}),
+    "recording": at("gateway.recording", {"enabled": True, "share": 0.25, "bytes": 2**30}),
     "api-keys": {"auth": {"apiKeys": {"existingSecret": "keys"}}, "example": {"keySecret": "mine"}},
     "client-certificates": merge(
         at("tls.callers", {"existingSecret": "callers", "clientAuthorities": "authorities"}),

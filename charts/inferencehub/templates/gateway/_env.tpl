@@ -13,6 +13,16 @@
   value: {{ int .values.keepAliveSeconds | quote }}
 - name: HUB_MAX_CONNECTIONS
   value: {{ int .values.maxConnections | quote }}
+{{- with .values.recording }}
+{{- if .enabled }}
+- name: HUB_RECORD
+  value: /recordings
+- name: HUB_RECORD_SHARE
+  value: {{ .share | quote }}
+- name: HUB_RECORD_BYTES
+  value: {{ int64 .bytes | quote }}
+{{- end }}
+{{- end }}
 {{- if include "inferencehub.tls.callers" .root }}
 - name: HUB_TLS_CERT
   value: /etc/inferencehub/tls/tls.crt
