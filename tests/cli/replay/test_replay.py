@@ -12,8 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
+from inferencehub.core.http1.recording.line import VERSION, Body, RecordedCall, encode
+from tests.gateway.keyed_hub import KEYS, bearer, hub_with_keys
 from tests.hub import ROOT, Hub, eventually, mock_model, running_hub, write_model
+from tests.ports import free_port
 from tests.several_answers import counting_model
 
 ENVIRON = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")}
@@ -126,3 +130,88 @@ async def test_other_answers_are_found_and_shown(tmp_path: Path) -> None:
     assert f": {count - 2} the same, 2 differ, 0 without an answer" in out
     assert out.count("/v2/models/times/infer  ") == 2  # as JSON and as bytes
     assert out.count("  $.outputs[0].data[0]: recorded 0.2") == 2, out
+
+
+def recorded(path: Path, *calls: dict[str, Any]) -> Path:
+    """A file with these calls, each with what differs from a call of `quick`."""
+    usual = {
+        "version": VERSION, "id": "an-id", "trace_id": "", "method": "POST", "path": "/predict", "status": 200,
+        "headers": {"content-type": "application/json"}, "answer_headers": {"content-type": "application/json"},
+        "body": Body(text=json.dumps({"model_name": "quick", "features": X})), "seconds": 0.01, "server_timing": "",
+        "answer": Body(text='{"class_id":2,"confidence":0.94,"error":""}'), "time": 1e9,
+    }  # fmt: skip
+    path.write_bytes(b"".join(encode(RecordedCall(**{**usual, **call})) + b"\n" for call in calls))
+    return path
+
+
+@asynccontextmanager
+async def quick_hub(tmp_path: Path, **settings: Any) -> AsyncIterator[Hub]:
+    """A hub with one model, which answers at once unless it is told otherwise."""
+    mock_model(tmp_path / "models", **settings)
+    async with running_hub(tmp_path / "models") as hub:
+        yield hub
+
+
+@pytest.mark.long
+async def test_calls_keep_their_distances_divided_by_the_speed(tmp_path: Path) -> None:
+    file = recorded(tmp_path / "calls.jsonl", *[{"time": 1e9 + at} for at in (6.0, 0.0, 3.0)])
+    async with quick_hub(tmp_path) as hub:
+        _, out, err = await replayed(file, "--to", hub.url, "--speed", 4, "--json")
+        assert err.splitlines()[0] == "3 calls, in 1.5 s"
+        assert json.loads(out)["calls"] == 3
+        assert json.loads(out)["late"] == 0
+        assert json.loads(out)["seconds"] >= 1.5
+        _, out, err = await replayed(file, "--to", hub.url, "--as-fast-as-possible", "--json")
+        assert err.splitlines()[0] == "3 calls, as fast as they are answered"
+        assert json.loads(out)["calls"] == 3
+
+
+@pytest.mark.long
+async def test_it_says_when_it_can_not_keep_up(tmp_path: Path) -> None:
+    file = recorded(tmp_path / "calls.jsonl", *[{"time": 1e9 + at / 100} for at in range(3)])
+    async with quick_hub(tmp_path, delay_ms=300) as hub:
+        _, out, _ = await replayed(file, "--to", hub.url, "--concurrency", 1)
+        assert "it could not keep up: 2 calls were sent more than 0.1 s late, the latest by 0." in out
+        _, out, _ = await replayed(file, "--to", hub.url, "--concurrency", 3)
+        assert "keep up" not in out
+
+
+@pytest.mark.long
+async def test_it_sends_a_key_from_a_file_and_its_own_id(tmp_path: Path) -> None:
+    file = recorded(tmp_path / "calls.jsonl", {})
+    async with hub_with_keys(tmp_path) as hub:
+        code, out, _ = await replayed(file, "--to", hub.url)
+        assert (code, "status: recorded 200, now 401" in out) == (1, True)
+        body = {"model_name": "quick", "features": X}
+        async with hub.client.post(hub.url + "/predict", json=body, headers=bearer("all")) as answer:
+            recorded(file, {"answer": Body(text=await answer.text())})
+        (tmp_path / "key").write_text(KEYS["all"] + "\n")
+        code, out, _ = await replayed(file, "--to", hub.url, "--key-file", tmp_path / "key", "--json")
+        assert (json.loads(out)["statuses"], code) == ([{"recorded": 200, "replayed": 200, "calls": 1}], 0)
+        assert KEYS["all"] not in out
+
+
+@pytest.mark.long
+async def test_what_can_not_be_done_ends_with_two_and_a_sentence(tmp_path: Path) -> None:
+    nobody = f"http://127.0.0.1:{free_port()}"
+    file = recorded(tmp_path / "calls.jsonl", *[{} for _ in range(30)])
+    code, out, err = await replayed(file, "--to", nobody, "--as-fast-as-possible")
+    assert (code, out, f"inferencehub: {nobody} does not answer: " in err) == (2, "", True)
+    code, out, err = await replayed(file, "--to", nobody, "--limit", 3, "--json")
+    assert (code, json.loads(out)["unanswered"]) == (2, 3)
+    code, out, err = await replayed(file, "--to", "localhost:3000")
+    assert (code, "expected http://host:port" in err) == (2, True)
+    (tmp_path / "broken.jsonl").write_bytes(file.read_bytes() + b'{"time": 1}\n')
+    code, out, err = await replayed(tmp_path / "broken.jsonl", "--to", nobody, "--limit", 40)
+    assert (code, out) == (2, "")
+    assert (
+        "inferencehub: broken.jsonl, line 31: Object missing required field `version`" in err
+        or "does not answer" in err
+    )
+    (tmp_path / "none.jsonl").write_bytes(b"")
+    code, out, err = await replayed(tmp_path / "none.jsonl", "--to", nobody)
+    assert (code, "there is no recorded call in" in err) == (2, True)
+    (tmp_path / "text.jsonl").write_bytes(b"hello\n")
+    code, out, err = await replayed(tmp_path / "text.jsonl", "--to", nobody)
+    assert (code, err.startswith(f"inferencehub: {tmp_path}/text.jsonl, line 1: ")) == (2, True)
+    assert "Traceback" not in err

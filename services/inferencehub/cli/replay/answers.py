@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Set
 from hashlib import sha256
@@ -9,9 +10,7 @@ from itertools import islice
 from math import isnan
 from typing import Any
 
-import msgspec
-
-from inferencehub.cli.replay.tensors import values_of
+from inferencehub.cli.replay.tensors import json_of, values_of
 from inferencehub.core.http1.recording.line import Body
 
 JSON_BYTES = "inference-header-content-length"
@@ -66,7 +65,7 @@ def read(headers: Mapping[str, str], content: bytes) -> Any:
         if kind == "text/event-stream":
             return list(events_of(content))
         if kind == "application/json":
-            return msgspec.json.decode(content)
+            return json_of(content)
     except (ValueError, AttributeError, TypeError):
         pass
     return content
@@ -79,7 +78,7 @@ def events_of(content: bytes) -> Iterator[Any]:
         if lines:
             data = "\n".join(lines)
             try:
-                yield msgspec.json.decode(data)
+                yield json_of(data.encode())
             except ValueError:
                 yield data
 
@@ -129,5 +128,5 @@ def shown(value: Any) -> str:
     if isinstance(value, bytes):
         text = f"{len(value)} bytes {b64encode(value[:30]).decode()}"
     else:
-        text = msgspec.json.encode(value).decode()
+        text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"

@@ -1,4 +1,4 @@
-"""Answers of the Open Inference Protocol whose tensors stand as bytes behind their JSON, as values.
+"""JSON, and answers of the Open Inference Protocol whose tensors stand as bytes behind their JSON, as values.
 
 Source: the binary tensor data extension of Triton. Integers, truth values and texts are compared as they are, so only tensors
 of floating point numbers become numbers.
@@ -6,6 +6,7 @@ of floating point numbers become numbers.
 
 from __future__ import annotations
 
+import json
 import struct
 from array import array
 from typing import Any
@@ -15,13 +16,25 @@ import msgspec
 FLOATS = {"FP32": "f", "FP64": "d"}
 
 
+def json_of(content: bytes) -> Any:
+    """JSON as values, also with the NaN and Infinity that the protocol's tensors may have.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    try:
+        return msgspec.json.decode(content)
+    except ValueError:
+        return json.loads(content)
+
+
 def values_of(content: bytes, json_bytes: int) -> Any:
     """The JSON of an answer, its outputs with their data.
 
     Raises:
         ValueError: if it is no such answer.
     """
-    answer = msgspec.json.decode(content[:json_bytes])
+    answer = json_of(content[:json_bytes])
     at = json_bytes
     for output in answer.get("outputs", []):
         parameters = output.get("parameters", {})
