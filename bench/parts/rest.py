@@ -1,5 +1,7 @@
 """The memory of both tiers at rest, and the time that they need to start: `python -m bench.parts.rest`.
 
+With `models` behind it, the memory of the inference service with each sample model: alone, and for each more instance.
+
 The inference service has only the model `digits`. A start is measured from the fork to the first 200 of the ops port's
 /readyz. When the gateway starts, a pod is already there.
 """
@@ -7,6 +9,9 @@ The inference service has only the model `digits`. A start is measured from the 
 from __future__ import annotations
 
 import http.client
+import re
+import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +24,8 @@ from bench.servers.proc import memory_mb
 from bench.servers.processes import Command, Group, can_pin, free_port
 from bench.servers.stack import tier
 
+COUNT = re.compile(r"(instance_group\s*\[?\s*\{\s*count:\s*)\d+")
+MORE = 3  # instances, beside the first one
 PATIENCE_S, LOOK_S, SETTLE_S = 30.0, 0.002, 2.0
 
 
@@ -90,5 +97,32 @@ def show(runs: Sequence[Run]) -> None:
         print(", ".join(f"{name} {value:.3f}" for name, value in run.figures.items()))
 
 
+def with_model(model: Path, instances: int, pin: bool) -> float:
+    """MB of a service that has one model; pages that several processes have are shared out among them."""
+    with tempfile.TemporaryDirectory(prefix="hub-rest-") as folder:
+        place = Path(folder)
+        copy = place / "models" / model.name
+        shutil.copytree(model, copy)
+        config = copy / "config.pbtxt"
+        text, found = COUNT.subn(rf"\g<1>{instances}", config.read_text())
+        config.write_text(text if found else f"{text}\ninstance_group {{ count: {instances} }}\n")
+        pod = tier("inference", {"PORT": str(free_port()), "HUB_MODELS": str(copy.parent)})
+        with started(pod, place, pin) as (_, group):
+            sleep(SETTLE_S)
+            return sum(memory_mb(pid, "Pss") for pid in group.members())
+
+
+def show_models(pin: bool) -> None:
+    """A line a sample model."""
+    print(f"{'model':<20}{'one instance':>14}{'each more':>12}   MB")
+    for model in sorted(path.parent for path in (ROOT / "models").glob("*/config.pbtxt")):
+        alone = with_model(model, 1, pin)
+        more = (with_model(model, 1 + MORE, pin) - alone) / MORE
+        print(f"{model.name:<20}{alone:>14.1f}{more:>12.1f}", flush=True)
+
+
 if __name__ == "__main__":
-    show([measure(can_pin()) for _ in range(5)])
+    if sys.argv[1:] == ["models"]:
+        show_models(can_pin())
+    else:
+        show([measure(can_pin()) for _ in range(5)])
