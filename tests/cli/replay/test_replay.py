@@ -123,6 +123,9 @@ async def test_other_answers_are_found_and_shown(tmp_path: Path) -> None:
     async with recording_hub(tmp_path / "old") as (hub, folder):
         count = await call(hub)
         await eventually(lambda: written(folder, count))
+    [file] = folder.iterdir()
+    with file.open("ab") as half:  # as a gateway leaves it that is killed
+        half.write(b'{"version":1,"time":1')
     async with running_hub(models(tmp_path / "new", 3.0)) as other:
         code, out, _ = await replayed(folder, "--to", other.url, "--as-fast-as-possible", "--concurrency", 2)
     assert code == 1

@@ -86,9 +86,7 @@ def events_of(content: bytes) -> Iterator[Any]:
 def unequal(path: str, before: Any, after: Any, tolerance: float, ignored: Set[str]) -> Iterator[str]:
     """Where two values differ, each in one line that begins with the path to it."""
     if isinstance(before, dict) and isinstance(after, dict):
-        for name in before.keys() | after.keys() - ignored:
-            if name in ignored:
-                continue
+        for name in [name for name in {**before, **after} if name not in ignored]:
             inner = f"{path}.{name}"
             if name not in after:
                 yield f"{inner}: recorded {shown(before[name])}, now it is not there"

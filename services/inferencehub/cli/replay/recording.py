@@ -47,7 +47,7 @@ class Recording:
                 with file.open("rb") as lines:
                     for place, line in enumerate(lines):
                         starts.append(starts[-1] + len(line))
-                        if line.strip():
+                        if line.endswith(b"\n"):  # else it is being written, or its gateway was killed
                             found.append((read(line).time, number, place))
             except OSError as error:
                 raise BadRecording(f"{file}: {error.strerror}") from None
