@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -32,15 +33,20 @@ class Model:
 X = [0.1, 0.7, 100.3]
 
 
-async def replayed(*arguments: object) -> tuple[int, str, str]:
-    """The exit code of the command, its standard output and its standard error."""
+async def begun(*arguments: object) -> asyncio.subprocess.Process:
+    """The command, which runs."""
     command = (sys.executable, "-m", "inferencehub", "replay", *map(str, arguments))
-    process = await asyncio.create_subprocess_exec(
+    return await asyncio.create_subprocess_exec(
         *command,
         env={**ENVIRON, "PYTHONPATH": str(ROOT / "services")},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
+
+
+async def replayed(*arguments: object) -> tuple[int, str, str]:
+    """The exit code of the command, its standard output and its standard error."""
+    process = await begun(*arguments)
     async with asyncio.timeout(60):
         out, err = await process.communicate()
     assert process.returncode is not None
@@ -218,3 +224,22 @@ async def test_what_can_not_be_done_ends_with_two_and_a_sentence(tmp_path: Path)
     code, out, err = await replayed(tmp_path / "text.jsonl", "--to", nobody)
     assert (code, err.startswith(f"inferencehub: {tmp_path}/text.jsonl, line 1: ")) == (2, True)
     assert "Traceback" not in err
+
+
+@pytest.mark.long
+async def test_one_that_is_interrupted_says_what_came_so_far(tmp_path: Path) -> None:
+    file = recorded(tmp_path / "calls.jsonl", {}, {"time": 1e9 + 600})
+    async with quick_hub(tmp_path) as hub:
+        process = await begun(file, "--to", hub.url, "--ignore", "class_id", "--ignore", "confidence")
+        assert process.stderr is not None
+        assert await process.stderr.readline() == b"2 calls, in 600.0 s\n"
+        labels = {"front": "http", "model": "quick", "status": "200"}
+        values = hub.gateway.metrics.registry.get_sample_value
+        await eventually(lambda: values("inferencehub_gateway_request_seconds_count", labels) == 1)
+        process.send_signal(signal.SIGINT)
+        async with asyncio.timeout(60):
+            out, err = await process.communicate()
+    assert process.returncode == 2
+    assert out.startswith((b"1 calls in ", b"0 calls in "))  # its answer may be on its way
+    assert b"interrupted; this is what came so far" in err
+    assert b"Traceback" not in err

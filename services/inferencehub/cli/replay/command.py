@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import ssl
 import sys
 from pathlib import Path
@@ -77,7 +78,8 @@ def replay(
     FILE is a recording that a gateway has made with HUB_RECORD, or a folder of them. Calls keep their distances in time, also
     where answers come late.
 
-    Exits with 0 if all answers are the same, 1 if some differ or did not come, and 2 if it could not be done.
+    Exits with 0 if all answers are the same, 1 if some differ or did not come, and 2 if it could not be
+    done or was interrupted.
     """
     if not url.startswith(("http://", "https://")):
         raise click.UsageError(f"--to is '{url}', expected http://host:port or https://host:port")
@@ -86,7 +88,7 @@ def replay(
         from inferencehub.cli.replay.sender import NoAnswers, Sender
     except ModuleNotFoundError as error:
         fail(f"{error.name} is missing, which comes with: pip install 'inferencehub[gateway]'")
-    report = Report(tolerance, frozenset(ignored), show)
+    report, whole = Report(tolerance, frozenset(ignored), show), True
     try:
         recording = Recording(files, limit)
         tls: ssl.SSLContext | bool = True if ca is None else ssl.create_default_context(cafile=str(ca))
@@ -97,8 +99,13 @@ def replay(
         fail(f"{url} does not answer: {error}")
     except (BadRecording, OSError, UnicodeDecodeError) as error:
         fail(str(error))
+    except asyncio.CancelledError:
+        whole = False
+        click.echo("inferencehub: interrupted; this is what came so far", err=True)
     click.echo(msgspec.json.encode(report.facts()) if as_json else "\n".join(report.lines()))
-    sys.exit(0 if report.same else DIFFERENT if report.unanswered < report.calls else COULD_NOT)
+    if not whole or report.unanswered == report.calls:
+        sys.exit(COULD_NOT)
+    sys.exit(0 if report.same else DIFFERENT)
 
 
 def fail(sentence: str) -> NoReturn:
@@ -112,7 +119,11 @@ async def told(sender: Sender, recording: Recording, report: Report, speed: floa
 
     Raises:
         NoAnswers, BadRecording: see `Sender.run`.
+        CancelledError: after Ctrl-C.
     """
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, task.cancel)
     count = len(recording)
     planned = "as fast as they are answered" if speed is None else f"in {recording.seconds / speed:.1f} s"
     click.echo(f"{count} calls, {planned}", err=True)
