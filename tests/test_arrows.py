@@ -26,8 +26,8 @@ ROOMS = {
     "gateway": (
         "__main__", "server", "http_api", "grpc_api", "jobs", "calls", "routing", "pods", "json_codec", "metrics", "settings",
     ),
-    "inference": ("__main__", "server", "grpc_api", "models", "runtimes", "metrics", "settings"),
-    "scaler": ("__main__", "server", "metrics", "activator", "metrics_api", "tier_tls", "demand", "issuing", "kube", "settings"),
+    "inference": ("__main__", "server", "doctor", "grpc_api", "models", "runtimes", "metrics", "settings"),
+    "scaler": ("__main__", "server", "doctor", "metrics", "activator", "metrics_api", "tier_tls", "demand", "issuing", "kube", "settings"),
     "cli": ("__main__", "run", "keys", "replay", "tiers", "ports", "supervisor"),
 }  # fmt: skip
 MOST_ROOMS, MOST_FILES, DEEPEST = 12, 10, 2

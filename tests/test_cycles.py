@@ -153,7 +153,7 @@ def test_a_pod_that_falls_silent_leaves_nothing_at_its_gateway(models: Path) -> 
             assert await asked(client, url, "quick") == 200
             with without_collector():
                 slow = asyncio.create_task(asked(client, url, "slow"))
-                await eventually(lambda: backend._channel is not None and backend._channel.running)
+                await eventually(lambda: backend.channel is not None and backend.channel.running)
                 pod.send(signal.SIGSTOP)
                 await eventually(lambda: backend.state is PodState.LOST)
                 assert await slow == 503

@@ -22,6 +22,7 @@ SCALER = "hub-inferencehub-scaler"
 
 READ = ["get", "list", "watch"]
 GATEWAYS = {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": READ}
+AUTOSCALERS = {"apiGroups": ["autoscaling"], "resources": ["horizontalpodautoscalers"], "verbs": ["list"]}
 OWNED_API = {
     "apiGroups": ["apiregistration.k8s.io"],
     "resources": ["apiservices"],
@@ -121,12 +122,16 @@ def test_it_is_the_gateways_image_with_another_command() -> None:
 @pytest.mark.parametrize(
     ("values", "own", "of_the_cluster"),
     [
-        (DEMAND, [GATEWAYS, secret("update"), *SCALE], [OWNED_API, NAMESPACE]),
-        (merge(DEMAND, CERT_MANAGER), [GATEWAYS, secret(), *SCALE], [OWNED_API, NAMESPACE]),
-        (merge(DEMAND, ALL), [secret("update"), *SCALE], [GATEWAYS, OWNED_API, NAMESPACE]),
-        (KEDA, [GATEWAYS], None),
-        (SLEEPS, [GATEWAYS, secret("update"), *SCALE], [OWNED_API, NAMESPACE]),
-        (merge(EXISTING, at("inference.autoscaling.scaleToZero", ASLEEP)), [GATEWAYS, *SCALE], None),
+        (DEMAND, [GATEWAYS, secret("update"), AUTOSCALERS, *SCALE], [OWNED_API, NAMESPACE]),
+        (merge(DEMAND, CERT_MANAGER), [GATEWAYS, secret(), AUTOSCALERS, *SCALE], [OWNED_API, NAMESPACE]),
+        (merge(DEMAND, ALL), [secret("update"), AUTOSCALERS, *SCALE], [GATEWAYS, OWNED_API, NAMESPACE]),
+        (KEDA, [GATEWAYS, AUTOSCALERS], None),
+        (SLEEPS, [GATEWAYS, secret("update"), AUTOSCALERS, *SCALE], [OWNED_API, NAMESPACE]),
+        (
+            merge(EXISTING, at("inference.autoscaling.scaleToZero", ASLEEP)),
+            [GATEWAYS, AUTOSCALERS, *SCALE],
+            None,
+        ),
     ],
 )
 def test_it_may_do_this_and_no_more(

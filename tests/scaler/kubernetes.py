@@ -36,6 +36,7 @@ class Kubernetes:
         self.objects: dict[str, Object] = {}
         self.tokens = {TOKEN}
         self.calls: list[str] = []
+        self.denied: set[tuple[str, str]] = set()  # verbs and resources that a client may not use
         self.mute = False  # watches say nothing, and end when the client ends them
         self.short = False  # watches end at once
         self.between: Callable[[str], object] = lambda path: None  # what others do after an object was read
@@ -109,6 +110,10 @@ class Kubernetes:
         if request.headers.get("authorization") not in {f"Bearer {token}" for token in self.tokens}:
             return refused(401, "Unauthorized")
         body = json.loads(await request.read() or b"{}")
+        if request.path.endswith("/selfsubjectaccessreviews"):
+            asked = body["spec"]["resourceAttributes"]
+            allowed = (asked["verb"], asked["resource"]) not in self.denied
+            return web.json_response({"kind": "SelfSubjectAccessReview", "status": {"allowed": allowed}})
         path = request.path.removesuffix("/scale")  # it has the version and the replicas of its Deployment
         found = self.objects.get(path)
         if found is None:
@@ -126,6 +131,8 @@ class Kubernetes:
 
     async def _list(self, request: web.Request) -> web.StreamResponse:
         query = dict(request.query)
+        if ("list", request.path.rpartition("/")[2]) in self.denied:
+            return refused(403, f"cannot list {request.path.rpartition('/')[2]}")
         if not request.path.rpartition("/")[2].endswith("s"):
             return refused(404, f"no {request.path}")
         if "watch" in query:

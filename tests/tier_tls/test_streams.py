@@ -113,6 +113,6 @@ async def test_a_pod_that_is_replaced_and_lost_at_that_moment_leaves_nothing(
         (pod,) = hub.gateway.fleet.pods.values()
         retiring = asyncio.create_task(pod.retire())
         await asyncio.sleep(0.1)
-        pod._channel = None  # as after a lost connection
+        pod.channel = None  # as after a lost connection
         await asyncio.wait_for(retiring, 30)
         assert pod.ended

@@ -31,6 +31,7 @@ from inferencehub.core.process.metrics import Reloads, Traffic
 from inferencehub.core.process.ops_port import Answer, Asked, OpsServer
 from inferencehub.core.tls.certificate import Contents
 from inferencehub.core.values.errors import listed
+from inferencehub.inference.doctor.checks import doctor_of
 from inferencehub.inference.grpc_api.admission import Admission
 from inferencehub.inference.grpc_api.health import AT_START, OPEN, READY, STARTED
 from inferencehub.inference.grpc_api.servicer import PREDICT_SERVICE, Servicer, handlers
@@ -82,6 +83,7 @@ class InferenceServer:
         self.keys = ApiKeys(settings.api_keys, "HUB_API_KEYS") if settings.direct_calls else None
         reloaded = (self.certificate, ops_certificate, self.keys)
         self.metrics.registry.register(Reloads("inferencehub_inference", *reloaded))
+        self.doctor = doctor_of(settings, self.models, self.not_ready, reloaded)
         self.admission = Admission(self.certificate, self.keys)
         self.servicer = Servicer(self.models, settings, access, self.admission, self.certificate)
         self.grpc = self._make_grpc()
@@ -109,7 +111,7 @@ class InferenceServer:
             settings.ops_port,
             self.metrics.registry,
             self.not_ready,
-            {"/address": self.address},
+            {"/address": self.address, "/doctor": self.doctor.page},
             certificate=ops_certificate,
         )
         self._loading: asyncio.Task[None] | None = None
@@ -251,6 +253,7 @@ class InferenceServer:
             await asyncio.wait([self._loading], timeout=LOAD_END_S)
         await self.models.unload()
         await self.ops.stop(1)
+        await self.doctor.stop()
         if self.access is not None:
             await self.access.close()
         logger.info("stopped")

@@ -10,8 +10,9 @@ import logging
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from email.utils import parsedate_to_datetime
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 
 import aiohttp
@@ -66,6 +67,8 @@ class Kube:
         # check (they have no key usage extension).
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._authority = ""
+        # Seconds by which the clock of the API is ahead, as its last answer says.
+        self.ahead_s: float | None = None
 
     async def start(self) -> None:
         """Read the credentials and prepare connections.
@@ -153,6 +156,8 @@ class Kube:
 
     async def _object(self, answer: aiohttp.ClientResponse) -> Object:
         found: Any = None
+        with suppress(KeyError, ValueError):
+            self.ahead_s = parsedate_to_datetime(answer.headers["Date"]).timestamp() - time()
         text = await answer.read()
         with suppress(msgspec.DecodeError):
             found = msgspec.json.decode(text)

@@ -25,6 +25,7 @@ from inferencehub.scaler.activator import Activator
 from inferencehub.scaler.demand.gateways import Gateways, Release
 from inferencehub.scaler.demand.page import demand_page
 from inferencehub.scaler.demand.total import Total
+from inferencehub.scaler.doctor.checks import doctor_of
 from inferencehub.scaler.kube import Kube, KubeError
 from inferencehub.scaler.metrics import Metrics
 from inferencehub.scaler.metrics_api.api import MetricsApi
@@ -73,12 +74,14 @@ class Scaler:
         api = MetricsApi(self.gateways.totals, self.callers, self.metrics.called)
         self._runner = web.AppRunner(api.app, access_log=None)
         self._context: ssl.SSLContext | None = None
+        ends = self.tier_certificates.ends
+        self.doctor = doctor_of(settings, self.kube, self.gateways, certificate, ends)
         page = demand_page(self.gateways.totals, settings.namespace)
         self.ops = OpsServer(
             settings.ops_port,
             self.metrics.registry,
             self.not_ready,
-            {"/demand": page},
+            {"/demand": page, "/doctor": self.doctor.page},
             certificate=certificate,
         )
         self._tasks: list[asyncio.Task[None]] = []
@@ -133,6 +136,7 @@ class Scaler:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.ops.stop(1)
+        await self.doctor.stop()
         await self.kube.stop()
         logger.info("stopped")
 

@@ -75,7 +75,7 @@ async def test_a_reading_that_brings_nothing_new_is_no_change(hub: Hub) -> None:
     fleet = hub.gateway.fleet
     table = CountingTable(fleet)
     table.update()
-    channels = [(pod, pod._channel) for pod in fleet.pods.values()]
+    channels = [(pod, pod.channel) for pod in fleet.pods.values()]
     for pod, channel in channels:
         assert channel is not None
         await pod._read(channel)

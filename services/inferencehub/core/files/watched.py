@@ -40,6 +40,7 @@ class WatchedFiles(ABC):
         self._files = [Path(file) for file in files.values()]
         # What is wrong: these contents, or that a file can't be read.
         self._refused: tuple[bytes, ...] | str | None = None
+        self._reason = ""
         self._looking: asyncio.Task[None] | None = None
         try:
             self._used = self.read()
@@ -60,6 +61,11 @@ class WatchedFiles(ABC):
     def refused(self) -> bool:
         """Whether the files hold something that is not used."""
         return self._refused is not None
+
+    @property
+    def reason(self) -> str:
+        """Why they are not used, as a sentence; "" if they are."""
+        return self._reason if self.refused else ""
 
     def read(self) -> tuple[bytes, ...]:
         """What the files hold now, in their order.
@@ -85,7 +91,7 @@ class WatchedFiles(ABC):
             try:
                 self.look()
             except Exception as error:  # whatever it is, the next change must be seen
-                self._refused = repr(error)
+                self._refused = self._reason = repr(error)
                 logger.exception("a look at files failed", extra={"setting": self.setting})
 
     def look(self) -> None:
@@ -109,7 +115,7 @@ class WatchedFiles(ABC):
 
     def _refuse(self, what: tuple[bytes, ...] | str, reason: str) -> None:
         if what != self._refused:
-            self._refused = what
+            self._refused, self._reason = what, reason
             text = "changed files are not used, the last good contents stay in use"
             logger.error(text, extra={"setting": self.setting, "reason": reason})
 

@@ -120,6 +120,10 @@ class Reloaded(Protocol):
     def refused(self) -> bool:
         """Whether there is something that is not used."""
 
+    @property
+    def reason(self) -> str:
+        """Why it is not used, as a sentence; "" if it is, or if that is not known."""
+
 
 class Reloads:
     """The metrics `<prefix>_reloads` and `<prefix>_reload_refused`, read at each scrape."""

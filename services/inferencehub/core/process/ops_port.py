@@ -3,13 +3,15 @@
 GET /metrics   Prometheus text
 GET /healthz   liveness: 200 while the process works
 GET /readyz    readiness: 200 while the process accepts requests, else 503, with the reason
+GET /doctor    what is wrong with the process, in sentences; see `core/process/doctor`
 
 With TLS, all but the probes is for who shows a certificate: a kubelet has none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -23,6 +25,7 @@ from inferencehub.core.process.resources.event_loop import EventLoopLag
 from inferencehub.core.process.resources.garbage import CollectorPauses
 from inferencehub.core.process.scrape.scrapes import Scrapes
 from inferencehub.core.process.scrape.written import Registry
+from inferencehub.core.process.tasks import cancelled
 from inferencehub.core.tls.certificate import Contents
 from inferencehub.core.tls.ops_certificate import OpsCertificate
 
@@ -49,11 +52,12 @@ class Asked(NamedTuple):
 
 
 Answer = tuple[int, str, bytes]
-Page = Callable[[Asked], Answer]  # returns status, content type and body
+# Returns status, content type and body, at once or later. One that is late never raises.
+Page = Callable[[Asked], Answer | Awaitable[Answer]]
 
 
 class OpsPages:
-    """A `Handler` that answers each path immediately, but for the metrics.
+    """A `Handler` that answers each path immediately, but for the metrics and for pages that take their time.
 
     Args:
         registry: the metrics to show.
@@ -63,12 +67,13 @@ class OpsPages:
     """
 
     def __init__(
-        self, registry: Registry, ready: Callable[[], str], more: dict[str, Page], secure: bool
+        self, registry: Registry, ready: Callable[[], str], more: Mapping[str, Page], secure: bool
     ) -> None:
         self._scrapes = Scrapes(registry)
         self._ready = ready
         self._secure = secure
-        self._pages = {
+        self._later: set[asyncio.Task[None]] = set()
+        self._pages: dict[str, Page] = {
             "/healthz": self._healthz,
             "/readyz": self._readyz,
             **more,
@@ -83,19 +88,32 @@ class OpsPages:
         head = request.head
         path = head.path.decode("ascii")
         page = self._pages.get(path)
+        answer: Answer | Awaitable[Answer]
         if self._secure and path not in PROBES and not head.peer.names:
             sentence = "no certificate with a name was shown; without one there are only /healthz and /readyz"
-            status, content_type, body = 403, JSON, msgspec.json.encode({"error": sentence})
+            answer = 403, JSON, msgspec.json.encode({"error": sentence})
         elif path == METRICS:
             self._scrapes.begin(request, reply)
             return
         elif page is None:
             sentence = f"no page '{path[:80]}', expected one of {', '.join((METRICS, *self._pages))}"
-            status, content_type, body = 404, JSON, msgspec.json.encode({"error": sentence})
+            answer = 404, JSON, msgspec.json.encode({"error": sentence})
         else:
             accept = head.fields.get(b"accept", b"").decode("latin-1")
-            status, content_type, body = page(Asked(head.query, accept, reply.host))
-        reply.send(status, b"content-type: %b\r\n" % content_type.encode(), (body,))
+            answer = page(Asked(head.query, accept, reply.host))
+        if isinstance(answer, tuple):
+            send(reply, answer)
+        else:
+            later = asyncio.get_running_loop().create_task(self._send_later(reply, answer))
+            self._later.add(later)
+            later.add_done_callback(self._later.discard)
+
+    async def _send_later(self, reply: Reply, answer: Awaitable[Answer]) -> None:
+        send(reply, await answer)
+
+    async def stop(self) -> None:
+        """Give up answers that are late."""
+        await cancelled(list(self._later))
 
     def left(self, request: Request) -> None:
         """See `Handler`."""
@@ -113,6 +131,12 @@ class OpsPages:
         return (503 if reason else 200), JSON, msgspec.json.encode({"ready": not reason, "reason": reason})
 
 
+def send(reply: Reply, answer: Answer) -> None:
+    """Give an answer."""
+    status, content_type, body = answer
+    reply.send(status, b"content-type: %b\r\n" % content_type.encode(), (body,))
+
+
 class OpsServer(HttpServer):
     """The server of a process's ops port. It also measures what the process uses, for its metrics.
 
@@ -128,13 +152,13 @@ class OpsServer(HttpServer):
         port: int,
         registry: Registry,
         ready: Callable[[], str],
-        more: dict[str, Page],
+        more: Mapping[str, Page],
         limits: Limits = LIMITS,
         certificate: OpsCertificate | None = None,
     ) -> None:
         budget = ByteBudget(BUDGET_BYTES)
-        pages = OpsPages(registry, ready, more, secure=certificate is not None)
-        super().__init__(pages, port, limits, budget, certificate)
+        self._pages = OpsPages(registry, ready, more, secure=certificate is not None)
+        super().__init__(self._pages, port, limits, budget, certificate)
         budget.relieve = self.unread.relieve
         self.certificate = certificate
         registry.register(Container())
@@ -152,6 +176,7 @@ class OpsServer(HttpServer):
     async def stop(self, grace_s: float) -> None:
         """See `HttpServer`."""
         await super().stop(grace_s)
+        await self._pages.stop()
         for one in self._measured:
             one.stop()
         if self.certificate is not None:

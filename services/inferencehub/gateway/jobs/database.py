@@ -10,11 +10,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
+from shutil import disk_usage
 from threading import Thread
 from typing import Any, NamedTuple, TypeVar
 
 from inferencehub.core.files.watched import BadFile
 from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.gateway.jobs.condition import Condition
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +92,21 @@ class Database:
         if thread is not None:
             self._asked.put(None)
             await asyncio.to_thread(thread.join)
+
+    async def condition(self) -> Condition:
+        """How the database is: whether it works, and what room it has.
+
+        Raises:
+            HubError: NOT_READY if it fails.
+        """
+        await self.do(lambda db: db.execute("SELECT 1"))
+        return await asyncio.to_thread(self._room)
+
+    def _room(self) -> Condition:
+        with suppress(OSError):  # it may be in memory
+            used = Path(self.file).stat().st_size
+            return Condition(self.file, persists=True, used=used, most=used + disk_usage(self.file).free)
+        return Condition(self.file, persists=False)
 
     async def do(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run a work in the thread, in a transaction with others. It raises before it writes, or not at all.

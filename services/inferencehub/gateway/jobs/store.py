@@ -18,6 +18,7 @@ from typing import NamedTuple, Protocol
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.gateway.calls.limits.quotas import Quotas
 from inferencehub.gateway.jobs.batch import Batches
+from inferencehub.gateway.jobs.condition import Condition
 from inferencehub.gateway.jobs.files import Files
 from inferencehub.gateway.jobs.record import Claim, JobRecord, NewJob, Place, Result, State
 from inferencehub.gateway.jobs.webhooks.outbox import Outbox
@@ -174,6 +175,13 @@ class Store(Protocol):
 
     async def waiting(self, now: float) -> dict[str, Waiting]:
         """What waits, by lane."""
+
+    async def condition(self) -> Condition:
+        """How the store is.
+
+        Raises:
+            HubError: NOT_READY if it does not answer; the text says why, without user and password.
+        """
 
 
 def no_job(id: str) -> HubError:

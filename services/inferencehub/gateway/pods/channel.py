@@ -68,7 +68,7 @@ class Channel:
             f"/{messages.SERVICE}/ModelInfer", response_deserializer=pb.ModelInferResponse.FromString
         )
         self._calls: set[Any] = set()
-        self._kept: tuple[ReconnectingStream, ...] = ()  # for small messages, and for large ones
+        self.kept: tuple[ReconnectingStream, ...] = ()  # for small messages, and for large ones
         self._ids = count(1)
         self._closing = False
         self._running = 0
@@ -91,7 +91,7 @@ class Channel:
         self._closing = True
         for call in list(self._calls):
             call.cancel()
-        for kept in self._kept:
+        for kept in self.kept:
             await kept.close()
         await self._channel.close()
 
@@ -99,7 +99,7 @@ class Channel:
         """Keep two streams to `port` at the service's host from now on."""
         address = f"{self.address.rpartition(':')[0]}:{port}"
         make = partial(PodStream, address, self.max_message_bytes, ANSWER_S, self._certificate)
-        self._kept = (ReconnectingStream(make), ReconnectingStream(make))
+        self.kept = (ReconnectingStream(make), ReconnectingStream(make))
 
     @property
     def running(self) -> int:
@@ -133,14 +133,14 @@ class Channel:
         self._running += 1
         self.idle.clear()
         try:
-            if self._kept:
+            if self.kept:
                 message.id = str(next(self._ids))
-            parts = raw_fields.written(message, raw, aligned=bool(self._kept))
+            parts = raw_fields.written(message, raw, aligned=bool(self.kept))
             stream = self._stream_for(sum(map(len, parts)), large)
             if stream is not None:
                 return await stream.infer(message.id, parts, part, extension.AGAIN in message.parameters)
             if part is not None and part.answer is not None:  # a call can't bring several answers
-                up = any(kept.stream is not None for kept in self._kept)
+                up = any(kept.stream is not None for kept in self.kept)
                 detail = "the message is larger than the pod's limit" if up else "there is no stream"
                 raise Failed(grpc.StatusCode.RESOURCE_EXHAUSTED, detail, refused=not up)
             return await self._call(b"".join(parts), timeout, trace)
@@ -155,7 +155,7 @@ class Channel:
 
     def _stream_for(self, size: int, large: bool) -> PodStream | None:
         """The stream for a message of `size` bytes, or None. Large ones have their own, so small ones do not wait."""
-        for kept in self._kept[large or size > LARGE_MESSAGE :]:
+        for kept in self.kept[large or size > LARGE_MESSAGE :]:
             stream = kept.stream
             if stream is not None and size <= stream.limit:
                 return stream

@@ -64,7 +64,7 @@ class Pod:
         self.state = PodState.CONNECTING
         self.ended = False  # removed for ever
         self.ours = self.takes_callers = False
-        self.pool = ""  # as the pod reports it
+        self.pool = self.version = ""  # as the pod reports them
         self.described = False  # whether it has reported its models since it came up, or failed to
         self.catalog = Catalog(slots)
         self.replicas: dict[tuple[str, str], Replica] = {}
@@ -72,7 +72,7 @@ class Pod:
         self.beats = 0  # grows while its task works; see `routing/watchdog.py`
         self._unwanted, self._unhealthy = asyncio.Event(), set[str]()
         self._new_channel = channel
-        self._channel: Channel | None = None
+        self.channel: Channel | None = None
         self._check_now, self._read_now = asyncio.Event(), asyncio.Event()
         self._task = asyncio.get_running_loop().create_task(self._live())
 
@@ -108,22 +108,22 @@ class Pod:
 
     async def alive(self) -> None:
         """See `PodLink.alive`."""
-        if self._channel is None:
+        if self.channel is None:
             raise Lost("there is no connection")
-        await self._channel.alive()
+        await self.channel.alive()
 
     async def infer(
         self, message: Message, raw: Contents, timeout: float, large: bool, part: Part, trace: Place
     ) -> Any:
         """Call ModelInfer; see `Channel.infer`."""
-        if self._channel is None:
+        if self.channel is None:
             raise Failed(grpc.StatusCode.RESOURCE_EXHAUSTED, "there is no connection", refused=True)
-        return await self._channel.infer(message, raw, timeout, large, part, trace)
+        return await self.channel.infer(message, raw, timeout, large, part, trace)
 
     async def look_for(self, name: str) -> None:
         """Ask the pod for a model that is not known yet, if the pod cannot list its models."""
         try:
-            if self.up and self._channel is not None and await self.catalog.look_for(self._channel.ask, name):
+            if self.up and self.channel is not None and await self.catalog.look_for(self.channel.ask, name):
                 self._set_replicas()
                 self.changed()
         except Lost:
@@ -137,7 +137,7 @@ class Pod:
     async def retire(self) -> None:
         """Let the calls that run end, then stop: another `Pod` has taken over the address."""
         try:
-            if (channel := self._channel) is not None:  # it may be lost meanwhile
+            if (channel := self.channel) is not None:  # it may be lost meanwhile
                 await asyncio.sleep(GIVEN_S)
                 await channel.idle.wait()
         finally:
@@ -164,15 +164,15 @@ class Pod:
     async def _connect(self) -> None:
         """One connection, from its beginning to its end."""
         try:
-            async with self._new_channel() as self._channel:
-                await self._serve(self._channel)
+            async with self._new_channel() as self.channel:
+                await self._serve(self.channel)
         except (Lost, grpc.aio.AioRpcError) as error:
             log = {"pod": self.address, "reason": reason(error)}
             logger.log(LEVELS.get(self.state, logging.WARNING), "pod lost", extra=log)
         except Exception:
             logger.exception("pod failed", extra={"pod": self.address})
         finally:
-            self._channel = None
+            self.channel = None
             self._unhealthy.clear()
             self.described = True
             for replica in self.replicas.values():
@@ -183,7 +183,7 @@ class Pod:
         metadata = await channel.ask("ServerMetadata", pb.ServerMetadataRequest(), pb.ServerMetadataResponse)
         told = metadata.extensions
         self.ours, self.takes_callers = extension.EXTENSION in told, extension.CALLERS in told
-        self.pool = extension.pool_of(told)
+        self.pool, self.version = extension.pool_of(told), metadata.version
         if port := extension.stream_port_of(told):
             channel.stand(port)
         # Our pods have a name that says only whether they drain: while they load, each model's own name decides.

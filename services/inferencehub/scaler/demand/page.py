@@ -6,19 +6,19 @@ known. Without a query, the answer is the demand for all pools.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Any
 from urllib.parse import parse_qs
 
 import msgspec
 
-from inferencehub.core.process.ops_port import JSON, Answer, Asked, Page
+from inferencehub.core.process.ops_port import JSON, Answer, Asked
 from inferencehub.scaler.demand.gateways import Release
 from inferencehub.scaler.demand.total import Total
 
 
-def demand_page(totals: Mapping[Release, Total], namespace: str) -> Page:
+def demand_page(totals: Mapping[Release, Total], namespace: str) -> Callable[[Asked], Answer]:
     """Make the page.
 
     Args:

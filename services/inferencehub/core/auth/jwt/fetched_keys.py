@@ -32,7 +32,7 @@ class FetchedKeys:
             the system.
         again_s: seconds between two fetches at least.
 
-    `reloads` counts answers that changed the keys; `refused` is true while the last fetch has failed.
+    `reloads` counts answers that changed the keys; `refused` is true while the last fetch has failed, and `reason` says why.
 
     Raises:
         BadFile: if the file can't be used.
@@ -44,6 +44,7 @@ class FetchedKeys:
         self.keys: PublicKeys | None = None
         self.reloads = 0
         self.refused = False
+        self.reason = ""
         self._again_s = again_s
         self._text = b""
         self._wanted = asyncio.Event()
@@ -89,10 +90,11 @@ class FetchedKeys:
                 self.keys, self._text = keys, text
                 self.reloads += 1
                 logger.info("files reloaded", extra={"setting": self.setting})
-            self.refused = False
+            self.refused, self.reason = False, ""
         except Exception as error:  # whatever it is, the next fetch may be better
+            reason = "it took too long" if isinstance(error, TimeoutError) else reason_of(error)
+            self.reason = f"the keys of tokens could not be fetched: {reason}"
             if not self.refused:
-                reason = "it took too long" if isinstance(error, TimeoutError) else reason_of(error)
                 extra = {"setting": self.setting, "reason": reason}
                 logger.error("the keys of tokens could not be fetched", extra=extra)
             self.refused = True

@@ -94,7 +94,7 @@ class PublicKeys:
 class KeySource(Protocol):
     """Where the keys come from. `keys` is another object after each change; None until there are any.
 
-    `setting`, `reloads` and `refused` are those of `WatchedFiles`.
+    `setting`, `reloads`, `refused` and `reason` are those of `WatchedFiles`.
     """
 
     keys: PublicKeys | None
@@ -104,6 +104,10 @@ class KeySource(Protocol):
     @property
     def refused(self) -> bool:
         """Whether there are keys that are not used, or could not be had."""
+
+    @property
+    def reason(self) -> str:
+        """Why, as a sentence; "" if there are none such."""
 
     def missing(self) -> None:
         """A token came that none of the keys verifies: perhaps there are newer ones."""

@@ -8,12 +8,27 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 CGROUP = Path("/sys/fs/cgroup")
 NO_LIMIT = 2**60  # version 1 says so by a number near 2**63
 P = "inferencehub_container"
+
+
+class Readings(NamedTuple):
+    """What the kernel says of a container; None of what it does not say.
+
+    Args:
+        memory: bytes that can't be taken back.
+        memory_limit: bytes; None without a limit.
+        throttled: the part of the periods in which its limit of CPU has held it up, from 0 to 1.
+    """
+
+    memory: float | None
+    memory_limit: float | None
+    throttled: float | None
 
 
 class Container:
@@ -34,12 +49,23 @@ class Container:
         cpu = CounterMetricFamily(f"{P}_cpu_seconds", "CPU time of all processes of the container")
         text = "time that the container's limit of CPU made its processes wait"
         throttled = CounterMetricFamily(f"{P}_cpu_throttled_seconds", text)
-        readings = self._version_2() if (self._cgroup / "cgroup.controllers").exists() else self._version_1()
+        readings = self._version_2() if self._is_2 else self._version_1()
         families: list[GaugeMetricFamily | CounterMetricFamily] = [memory, limit, cpu, throttled]
         for family, value in zip(families, readings, strict=True):
             if value is not None:
                 family.add_metric([], value)
         return [*families]
+
+    def read(self) -> Readings:
+        """What is used of the limits now."""
+        used, limit, *_ = self._version_2() if self._is_2 else self._version_1()
+        cpu = self._cgroup / "cpu.stat" if self._is_2 else self._cgroup / "cpu" / "cpu.stat"
+        periods, held_up = field(cpu, "nr_periods"), field(cpu, "nr_throttled")
+        return Readings(used, limit, None if not periods or held_up is None else held_up / periods)
+
+    @property
+    def _is_2(self) -> bool:
+        return (self._cgroup / "cgroup.controllers").exists()
 
     def _version_2(self) -> tuple[float | None, ...]:
         folder = self._cgroup

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from inferencehub.gateway.jobs.batch import is_batch
+from inferencehub.gateway.jobs.condition import Condition
 from inferencehub.gateway.jobs.database import Database
 from inferencehub.gateway.jobs.files import MOST_BYTES
 from inferencehub.gateway.jobs.packing import (
@@ -221,6 +222,10 @@ class SqliteStore:
             return {lane: Waiting(jobs, oldest) for lane, jobs, oldest in db.execute(query)}
 
         return await self._database.do(work)
+
+    async def condition(self) -> Condition:
+        """See `Store`."""
+        return await self._database.condition()
 
     def _begin(self, db: sqlite3.Connection) -> None:
         """Count, and end all leases: the file is for one gateway, so who had them is gone."""

@@ -27,6 +27,13 @@ class Clients(NamedTuple):
     server: Redis
     sentinels: Sentinel | None
 
+    @property
+    def where(self) -> str:
+        """The host and port of the server, or those of the sentinels, for sentences; without user and password."""
+        if self.sentinels is None:
+            return place_of(self.server)
+        return f"what {', '.join(map(place_of, self.sentinels.sentinels))} call the master"
+
     async def close(self) -> None:
         """Disconnect."""
         await self.server.aclose()
@@ -82,3 +89,9 @@ def address_of(text: str) -> tuple[str, int]:
     """Host and port of a sentinel."""
     found = urlsplit(f"//{text}")
     return found.hostname or "", found.port or SENTINEL_PORT
+
+
+def place_of(client: Redis) -> str:
+    """The host and port of a client."""
+    known: dict[str, Any] = client.connection_pool.connection_kwargs
+    return f"{known.get('host', 'localhost')}:{known.get('port', 6379)}"

@@ -22,6 +22,7 @@ from redis.exceptions import NoScriptError, ReadOnlyError, RedisError, ResponseE
 
 from inferencehub.core.files.watched import BadFile
 from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.gateway.jobs.condition import Condition
 from inferencehub.gateway.jobs.valkey.client import clients_of
 
 logger = logging.getLogger(__name__)
@@ -98,6 +99,28 @@ class Server:
             return "none"
         # A replica may take over that has not got the last jobs yet, however well the master keeps them.
         return str(found["appendfsync"]) if self._clients.sentinels is None else "replicated"
+
+    async def condition(self) -> Condition:
+        """See `Store`. It is a message of its own: what waits for the server is not held up."""
+        where = self._clients.where
+        try:
+            seconds, microseconds = await self._client.time()
+            found: dict[Any, Any] = {}
+            with suppress(ResponseError):  # hosted ones do not tell
+                found = await self._client.config_get("maxmemory", "maxmemory-policy", "appendonly")
+            used = (await self._client.info("memory")).get("used_memory")
+        except (RedisError, OSError) as error:
+            raise HubError(Kind.NOT_READY, f"{where} does not answer: {error}") from None
+        most = float(found.get("maxmemory", 0)) or None
+        policy = found.get("maxmemory-policy", "noeviction")
+        return Condition(
+            where,
+            evicts=policy if most and policy != "noeviction" else "",
+            persists=found["appendonly"] == "yes" if found else None,
+            used=used,
+            most=most,
+            clock=int(seconds) + int(microseconds) / 1e6,
+        )
 
     async def close(self) -> None:
         """Wait for what was asked, and disconnect."""

@@ -9,6 +9,7 @@ from time import time
 from urllib.parse import unquote
 
 from inferencehub.core.values.errors import HubError
+from inferencehub.gateway.jobs.condition import Condition
 from inferencehub.gateway.jobs.files import MOST_BYTES
 from inferencehub.gateway.jobs.packing import (
     fitting,
@@ -208,3 +209,7 @@ class ValkeyStore:
         """See `Store`."""
         rows = await self._server.do("waiting", now)
         return {unquote(lane.decode()): Waiting(int(jobs), float(oldest)) for lane, jobs, oldest in rows}
+
+    async def condition(self) -> Condition:
+        """See `Store`."""
+        return await self._server.condition()
