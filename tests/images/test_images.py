@@ -168,6 +168,17 @@ def test_each_image_holds_its_own_tier_only() -> None:
     }  # fmt: skip
 
 
+def test_the_doctor_looks_at_both_tiers_from_inside() -> None:
+    with running_pair() as (_, gateway, inference):
+        for name, tier in ((gateway, "gateway"), (inference, "inference")):
+            assert docker("exec", name, "inferencehub", "doctor").startswith(f"{tier} ")
+    wrong = ("--env", "HUB_HOLD_S=soon", GATEWAY, "doctor")
+    done = subprocess.run(
+        ["docker", "run", "--rm", *LOCKED_DOWN, *wrong], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, "FAULT    settings: HUB_HOLD_S is 'soon'" in done.stdout) == (1, True)
+
+
 def test_a_string_normalizer_finds_its_locale() -> None:
     kind = tensor_type(STRING, ["n"])
     content = one_node("StringNormalizer", {"x": kind}, kind, case_change_action="LOWER")

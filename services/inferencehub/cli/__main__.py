@@ -11,13 +11,14 @@ import sys
 import click
 
 from inferencehub import __version__
+from inferencehub.cli.doctor import doctor
 from inferencehub.cli.keys import key
 from inferencehub.cli.replay.command import replay
 from inferencehub.cli.run import run
 from inferencehub.core.process.life import open_standard_streams
 from inferencehub.core.process.settings import SettingError
 
-COMMANDS = [run, key, replay]
+COMMANDS = [run, doctor, key, replay]
 
 
 @click.group(name="inferencehub", commands=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})

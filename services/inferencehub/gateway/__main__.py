@@ -5,6 +5,13 @@ from __future__ import annotations
 import os
 import sys
 
+# `python -m inferencehub.gateway doctor` asks the process that runs, and loads less than it.
+if __name__ == "__main__" and sys.argv[1:2] == ["doctor"]:
+    from inferencehub.core.process.doctor.command import main as doctor
+    from inferencehub.gateway.routing.doctor.absent import TIER
+
+    sys.exit(doctor(TIER, sys.argv[2:], os.environ))
+
 # gRPC reads it when it is imported. With this listener, each message wakes two more threads; see inference/__main__.py.
 if __name__ == "__main__":
     os.environ.setdefault("GRPC_EXPERIMENTS", "-event_engine_listener")

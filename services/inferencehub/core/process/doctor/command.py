@@ -21,6 +21,7 @@ from inferencehub.core.files.watched import BadFile
 from inferencehub.core.process.doctor.ask import ask
 from inferencehub.core.process.doctor.doctor import Check, Doctor
 from inferencehub.core.process.doctor.finding import Finding, Level, Report, as_text, fault, report_of
+from inferencehub.core.process.doctor.process import of_files
 from inferencehub.core.process.settings import ProcessSettings, SettingError, read_settings
 
 ANSWER_S = 15.0  # longer than any check
@@ -93,7 +94,8 @@ async def report_on(tier: Tier, environ: Mapping[str, str], url: str = "") -> Re
         silent = fault("process", f"{where} does not answer: {why(error)}", NOT_THERE)
         checks = {} if url else tier.absent(settings)
         looked = await Doctor(tier.name, checks).report()
-        return found_here(tier.name, [silent, *looked.findings])
+        own = of_files([] if certificate is None else [certificate])
+        return found_here(tier.name, [silent, *own, *looked.findings])
 
 
 NOT_THERE = (
