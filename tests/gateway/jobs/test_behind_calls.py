@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import aiohttp
@@ -65,6 +66,25 @@ async def test_a_job_that_waits_behind_calls_has_not_run(tmp_path: Path) -> None
     async with small_hub(tmp_path, 0, more=ONCE) as hub:
         for job in jobs:
             assert (await ended(hub, job))["state"] == "succeeded"
+
+
+async def test_a_job_begins_when_calls_no_longer_need_their_slot_though_no_run_has_ended(
+    tmp_path: Path,
+) -> None:
+    async with aiohttp.ClientSession() as callers, small_hub(tmp_path, 60_000) as hub:
+        path, body = JOB
+        (lane,) = hub.gateway.table.routes["quick", ""]
+        call = asyncio.create_task(callers.post(hub.url + path, json=body))
+        await eventually(lambda: lane.lane.in_use.calls == 1)
+        for _ in range(2):
+            await submitted(hub, *JOB)
+        await eventually(lambda: (lane.lane.in_use.background, lane.lane.background.rows) == (1, 1))
+        call.cancel()
+        await eventually(lambda: lane.lane.in_use.calls == 0)
+        assert (lane.lane.in_use.background, lane.lane.background.rows) == (1, 1)
+        later = monotonic() + 30  # by then calls have needed nothing lately
+        assert lane.lane.in_use.left_to_calls(later) == 0
+        await eventually(lambda: lane.lane.in_use.background == 2)
 
 
 async def test_a_batch_of_jobs_waits_behind_calls_and_goes_back_as_soon_as_its_gateway_ends(

@@ -1,4 +1,4 @@
-"""How many jobs a gateway may take now."""
+"""How many jobs a gateway may take now, and when those begin that it has taken."""
 
 from __future__ import annotations
 
@@ -46,3 +46,11 @@ def free_rows(lanes: list[ModelLane], lane: str, running: Attempts) -> int:
         behind = 1 if one.info.at_most_once else batch
         rows += one.for_jobs * batch + calls * behind - one.lane.background.rows
     return rows if rows > 0 or jobs else min(1, len(open))
+
+
+def begin_waiting(table: RoutingTable) -> None:
+    """Let jobs begin that wait in lanes: with time alone, calls leave them more, and no end of a run tells their lane so."""
+    for lanes in table.routes.values():
+        for one in lanes:
+            if one.lane.background.rows:
+                one.lane.pump()

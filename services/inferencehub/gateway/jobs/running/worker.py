@@ -18,7 +18,7 @@ from inferencehub.gateway.jobs.batch import batch_of, is_batch
 from inferencehub.gateway.jobs.record import Claim, Result, State, model_of
 from inferencehub.gateway.jobs.running.attempt import Attempts, Outcome, Run, Running
 from inferencehub.gateway.jobs.running.backlog import Backlog
-from inferencehub.gateway.jobs.running.places import free_places
+from inferencehub.gateway.jobs.running.places import begin_waiting, free_places
 from inferencehub.gateway.jobs.running.telling import Telling
 from inferencehub.gateway.jobs.store import ONCE, Store, Waiting
 from inferencehub.gateway.routing.table import RoutingTable
@@ -105,6 +105,7 @@ class Worker:
             self._wake.clear()
             claims: list[Claim] = []
             try:
+                begin_waiting(self.table)
                 places = free_places(self.table, self.running, self._rests)
                 if places:
                     claims = await self.store.claim(places, LEASE_S, time())
