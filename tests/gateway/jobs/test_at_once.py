@@ -62,3 +62,25 @@ async def test_a_step_that_fails_fails_alone(valkey: Valkey) -> None:
     assert (failed.kind, "failed" in failed.detail) == (Kind.NOT_READY, True)
     assert [one.id for one in found if isinstance(one, JobRecord)] == ids[:4] + ids[5:]
     await store.stop()
+
+
+async def test_a_large_answer_has_the_time_of_a_call_for_itself(valkey: Valkey) -> None:
+    """Others in the same call would all be late with it."""
+    store = ValkeyStore(valkey.url, MOST, prefix="{large}:")
+    await store.start()
+    await store.add(job("1"))
+    (one,) = await claim(store)
+    await store.finish("1", one.attempt, State.SUCCEEDED, "", DONE, 1.0)
+    async with Redis.from_url(valkey.url) as client:
+
+        async def calls() -> int:
+            found = await client.info("commandstats")
+            return int(found["cmdstat_evalsha"]["calls"])
+
+        began = await calls()
+        assert await asyncio.gather(*[store.result("a", "1") for _ in range(20)]) == [DONE] * 20
+        alone = await calls()
+        assert alone == began + 20
+        await asyncio.gather(*[store.job("a", "1") for _ in range(20)])
+        assert await calls() < alone + 20
+    await store.stop()

@@ -35,6 +35,8 @@ SCRIPT = b"\n".join(PARTS)
 SHA = sha1(SCRIPT, usedforsecurity=False).hexdigest()
 MOST_AT_ONCE = 500  # steps of a message
 LARGE = 2**14  # bytes of a part of a step
+# Steps whose answers may be large. The time in which a server must answer is that of one call.
+LARGE_ANSWERS = frozenset(("answers", "batches", "claim", "file", "files", "listed", "result", "told"))
 MOST_SENT = 4  # messages without an answer
 UNKNOWN = "unknown"  # durability, as long as the server was not there
 Step = Sequence[bytes | str | float]
@@ -226,10 +228,11 @@ class Server:
 
 
 def calls_of(steps: Sequence[Step]) -> list[list[int]]:
-    """Which steps are one call of the script, which costs as much to begin as a step: those of one kind, if they are small."""
+    """Which steps are one call of the script, which costs as much to begin as a step: those of one kind, if they and their answers are small."""
     calls: dict[Any, list[int]] = {}
     for place, step in enumerate(steps):
-        calls.setdefault(place if is_large(step) else step[0], []).append(place)
+        alone = step[0] in LARGE_ANSWERS or is_large(step)
+        calls.setdefault(place if alone else step[0], []).append(place)
     return list(calls.values())
 
 
