@@ -76,6 +76,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (at("commonLabels", {"app.kubernetes.io/name": "x"}), "commonLabels sets 'app.kubernetes.io/name'"),
     (at("gateway.podLabels", {"inferencehub/pool": "x"}), "gateway.podLabels sets 'inferencehub/pool'"),
     (merge(at("auth.apiKeys.existingSecret", "keys"), at("securityContext.pod.fsGroup", None)), "could be read by root alone"),
+    (merge(at("jobs.redis.existingSecret", "jobs"), at("securityContext.pod.fsGroup", None)), "could be read by root alone"),
+    (merge(at("jobs", {"redis": {"url": "redis://a"}, "webhooks": {"hosts": ["a.example"], "existingSecret": "webhooks"}}), at("securityContext.pod.fsGroup", None)), "could be read by root alone"),
     (merge(at("tls.callers.existingSecret", "tls"), at("securityContext.pod.fsGroup", None)), "securityContext.pod.runAsUser is 65532 and there is no fsGroup"),
     (at("example.body", "not json"), "example.body is not a JSON object"),
     (at("models.source", "pvc"), "set models.pvc.claimName"),

@@ -42,8 +42,8 @@
 {{- fail "tls.ops has both existingSecret and certManager.issuerRef.name, but there is one certificate for ops ports: set one of them." }}
 {{- end }}
 {{- $pod := .Values.securityContext.pod }}
-{{- $secrets := or $tiers.selfSigned $given $tiers.certManager.issuerRef.name (include "inferencehub.tls.callers" .) (include "inferencehub.tls.ops" .) .Values.auth.apiKeys.existingSecret }}
+{{- $secrets := or $tiers.selfSigned $given $tiers.certManager.issuerRef.name (include "inferencehub.tls.callers" .) (include "inferencehub.tls.ops" .) .Values.auth.apiKeys.existingSecret .Values.jobs.redis.existingSecret .Values.jobs.webhooks.existingSecret }}
 {{- if and $secrets $pod.runAsUser (not $pod.fsGroup) }}
-{{- fail (printf "securityContext.pod.runAsUser is %v and there is no fsGroup, so the files of the Secrets of tls and auth could be read by root alone: set securityContext.pod.fsGroup." $pod.runAsUser) }}
+{{- fail (printf "securityContext.pod.runAsUser is %v and there is no fsGroup, so the files of the Secrets of tls, auth and jobs could be read by root alone: set securityContext.pod.fsGroup." $pod.runAsUser) }}
 {{- end }}
 {{- end }}
