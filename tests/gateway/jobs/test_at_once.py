@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.gateway.jobs.record import JobRecord, State
 from inferencehub.gateway.jobs.store import Store
+from inferencehub.gateway.jobs.valkey.server import Step, calls_of
 from inferencehub.gateway.jobs.valkey.store import ValkeyStore
 from tests.gateway.jobs.stores import DONE, MOST, claim, job, states
 from tests.valkey import Valkey
@@ -84,3 +85,10 @@ async def test_a_large_answer_has_the_time_of_a_call_for_itself(valkey: Valkey) 
         await asyncio.gather(*[store.job("a", "1") for _ in range(20)])
         assert await calls() < alone + 20
     await store.stop()
+
+
+async def test_a_call_is_no_larger_than_its_steps_are_many() -> None:
+    """A step of many small parts, such as items of a batch, is large too."""
+    items: Step = ("put", 50, 0.0, "b", 100, 10, *[b"r" * 1000] * 100)
+    few: Step = ("put", 50, 0.0, "b", 1, 10, b"r" * 1000)
+    assert calls_of([items, few, items, few]) == [[0], [1, 3], [2]]

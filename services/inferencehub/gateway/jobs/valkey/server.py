@@ -34,7 +34,7 @@ PARTS = [
 SCRIPT = b"\n".join(PARTS)
 SHA = sha1(SCRIPT, usedforsecurity=False).hexdigest()
 MOST_AT_ONCE = 500  # steps of a message
-LARGE = 2**14  # bytes of a part of a step
+LARGE = 2**14  # bytes of a step
 # Steps whose answers may be large. The time in which a server must answer is that of one call.
 LARGE_ANSWERS = frozenset(("answers", "batches", "claim", "file", "files", "listed", "result", "told"))
 MOST_SENT = 4  # messages without an answer
@@ -238,7 +238,7 @@ def calls_of(steps: Sequence[Step]) -> list[list[int]]:
 
 def is_large(step: Step) -> bool:
     """Whether a step has so many bytes that it is sent alone: what a server takes in one call is bounded."""
-    return any(isinstance(part, bytes) and len(part) > LARGE for part in step)
+    return sum([len(part) for part in step if isinstance(part, bytes)]) > LARGE
 
 
 def unreachable(error: Exception) -> HubError:
