@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -93,6 +94,14 @@ async def test_an_item_may_have_a_stream_of_answers(store: Store) -> None:
     for one, result in ((first, stream), (second, DONE)):
         assert await store.finish(one.id, one.attempt, State.SUCCEEDED, "", result, 3.0)
     assert [one.result for one in await answers(store, batch)] == [stream, DONE]
+
+
+async def test_an_item_that_ends_runs_no_longer_for_who_asks_at_the_same_time(store: Store) -> None:
+    batch = await added(store, 2)
+    first, _ = await claim(store, 2, now=2.0)
+    asked = (batch.id, first.id, batch.id)
+    before, _, after = await asyncio.gather(*[store.cancel("a", id, 3.0) for id in asked])
+    assert (counts(before), counts(after)) == ((2, 2, 0, 0, 0, 0), (2, 1, 0, 0, 1, 0))
 
 
 async def test_items_that_find_no_place_are_not_retried(store: Store) -> None:

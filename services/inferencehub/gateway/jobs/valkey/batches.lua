@@ -31,7 +31,7 @@ local function note(batch, ...)
   call('HSET', key('batch', batch), ...)
 end
 
--- How many items run, by batch; read once in a step.
+-- How many items run, by batch; read once in a call, until an item ends.
 local running
 local function running_of(batch)
   if not running then
@@ -87,6 +87,7 @@ end
 
 -- An item has ended.
 function batches.ended(batch, state, now)
+  running = nil
   call('HINCRBY', key('batch', batch), state, 1)
   close(batch, now)
 end
