@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -118,3 +119,15 @@ def test_a_day_that_has_ended_is_no_longer_told() -> None:
     assert (sample.labels, sample.value) == ({"of": "tenant", "tenant": "t", "caller": "", "unit": "rows"}, 7)
     day[0] = 2.0
     assert next(iter(metrics.collect())).samples == []
+
+
+def test_many_quotas_are_summed_up_a_few_at_a_time() -> None:
+    leases = {}
+    for number in range(1000):
+        key = ("key", f"key '{number}'", "calls")
+        lease = leases[key] = Lease(Quota(*key), False, ("", f"{number % 2}"))
+        lease.begin(1)
+        lease.most = 1
+    *pauses, first = islice(QuotaMetrics(leases, lambda: DAY_S).text(False), 21)
+    assert pauses == [""] * 20
+    assert first.startswith("# HELP")

@@ -57,7 +57,7 @@ class Scrapes:
                 async with self._turn:
                     data = some(pieces)
                     await asyncio.sleep(0)
-                if not data:
+                if data is None:
                     break
                 drained.clear()
                 if not reply.write(data):
@@ -85,11 +85,11 @@ def all_text(registry: Registry, openmetrics: bool) -> Iterator[str]:
         yield EOF
 
 
-def some(pieces: Iterator[str]) -> bytes:
-    """Pieces that take `SLICE_S` together, or a little more; nothing after the last one."""
+def some(pieces: Iterator[str]) -> bytes | None:
+    """Pieces that take `SLICE_S` together, or a little more; None after the last one. They may be empty."""
     taken, until = [], perf_counter() + SLICE_S
     for piece in pieces:
         taken.append(piece)
         if perf_counter() >= until:
             break
-    return "".join(taken).encode()
+    return "".join(taken).encode() if taken else None

@@ -20,7 +20,7 @@ class Written(Collector, ABC):
 
     @abstractmethod
     def text(self, openmetrics: bool) -> Iterator[str]:
-        """The text in pieces. Between two of them the event loop may run, and the values change.
+        """The text in pieces. Between two of them the event loop may run, and the values change. An empty one is a pause.
 
         Args:
             openmetrics: whether it is that of OpenMetrics, which has exemplars, and not that of 0.0.4.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from itertools import islice
 
 from prometheus_client.core import Metric
 
+from inferencehub.core.process.scrape.text import LINES
 from inferencehub.core.process.scrape.written import CounterOfMany, GaugeOfMany, Values, Written
 from inferencehub.core.values.errors import Kind
 from inferencehub.gateway.calls.limits.lease import Lease
@@ -15,6 +17,11 @@ from inferencehub.gateway.calls.limits.quotas import DAY_S
 P = "inferencehub_gateway_quota"
 MOST = 10_000  # tenants and callers with a quota that are counted apart
 LABELS = ("of", "tenant", "caller", "unit")
+GAUGES = (
+    ("", "the quota of a day"),
+    ("_used", "of it, over all gateways, as this one knows"),
+    ("_leased", "of it, by this gateway for calls that come"),
+)
 REASONS = {Kind.BUSY: "used_up", Kind.TOO_LARGE: "too_large", Kind.NOT_READY: "store"}
 OUTCOMES = ("answered", "failed")
 REST = ("", "")  # the tenant and the caller of what did not fit
@@ -33,17 +40,12 @@ class QuotaMetrics(Written):
         self._clock = clock
         self._refused: dict[tuple[str, ...], int] = {}
         self._asks = dict.fromkeys(OUTCOMES, 0)
-        gauges = (
-            ("", "the quota of a day", lambda lease: lease.most),
-            (
-                "_used",
-                "of it, over all gateways, as this one knows",
-                lambda lease: lease.most - lease.remaining,
-            ),
-            ("_leased", "of it, by this gateway for calls that come", lambda lease: lease.left),
-        )
+        self._sums: dict[tuple[str, ...], list[int]] = {}  # of what `GAUGES` tell, by the values of `LABELS`
         self._families: tuple[Written, ...] = (
-            *(GaugeOfMany(P + name, text, LABELS, partial(self._sums, of)) for name, text, of in gauges),
+            *(
+                GaugeOfMany(P + name, text, LABELS, partial(self._sums_at, at))
+                for at, (name, text) in enumerate(GAUGES)
+            ),
             CounterOfMany(
                 f"{P}_refused",
                 "calls and batches that a quota refused",
@@ -74,11 +76,15 @@ class QuotaMetrics(Written):
 
     def collect(self) -> Iterator[Metric]:
         """See `Collector`."""
+        for _ in self._sum_up():
+            pass
         for family in self._families:
             yield from family.collect()
 
     def text(self, openmetrics: bool) -> Iterator[str]:
         """See `Written`."""
+        for _ in self._sum_up():
+            yield ""
         for family in self._families:
             yield from family.text(openmetrics)
 
@@ -88,14 +94,22 @@ class QuotaMetrics(Written):
             return (lease.quota.kind, *REST, lease.quota.unit, reason)
         return key
 
-    def _sums(self, of: Callable[[Lease], int]) -> Values:
-        """By owner and unit: holders of tokens of a tenant are one caller."""
-        today, sums = int(self._clock()) // DAY_S, dict[tuple[str, ...], int]()
-        for lease in self._leases.values():
-            if lease.day == today:
-                key = labels_of(lease)
-                sums[key] = sums.get(key, 0) + of(lease)
-        return sums.items()
+    def _sum_up(self) -> Iterator[None]:
+        """Find `_sums`, with a pause now and then. Holders of tokens of a tenant are one caller."""
+        today, sums = int(self._clock()) // DAY_S, dict[tuple[str, ...], list[int]]()
+        leases = iter(list(self._leases.values()))
+        while some := [*islice(leases, LINES)]:
+            for lease in some:
+                if lease.day == today:
+                    of = sums.setdefault(labels_of(lease), [0] * len(GAUGES))
+                    of[0] += lease.most
+                    of[1] += lease.most - lease.remaining
+                    of[2] += lease.left
+            yield
+        self._sums = sums
+
+    def _sums_at(self, place: int) -> Values:
+        return [(labels, of[place]) for labels, of in self._sums.items()]
 
 
 def labels_of(lease: Lease) -> tuple[str, ...]:
