@@ -24,7 +24,7 @@ SOURCES = sorted(
 ROOMS = {
     "core": ("grpc_server", "traces", "process", "http2", "http1", "oip", "lane", "tls", "auth", "files", "audit", "values"),
     "gateway": (
-        "__main__", "server", "http_api", "grpc_api", "jobs", "calls", "routing", "pods", "json_codec", "metrics", "settings",
+        "__main__", "server", "console", "http_api", "grpc_api", "jobs", "calls", "routing", "pods", "json_codec", "metrics", "settings",
     ),
     "inference": ("__main__", "server", "doctor", "grpc_api", "models", "runtimes", "metrics", "settings"),
     "scaler": ("__main__", "server", "doctor", "metrics", "activator", "metrics_api", "tier_tls", "demand", "issuing", "kube", "settings"),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter as Counts
+from collections.abc import Callable
 from itertools import product
+from math import inf
+from typing import Any, Protocol
 
 from prometheus_client import Counter, Gauge
 
@@ -123,6 +126,13 @@ class Metrics:
         return LaneMetrics(self, model)
 
 
+class Call(Protocol):
+    """What is counted of a call: its model, "" or one that a pod listed, and "ok" or the label of its error."""
+
+    model: str
+    kind: str
+
+
 class FrontMetrics:
     """Counts the requests of one front.
 
@@ -131,7 +141,8 @@ class FrontMetrics:
         requests, several, in_flight: the families of all fronts; `several` has the times of first answers, and those
             between answers.
 
-    `in_flight` is the number of requests that arrived and are not answered yet; the front's edge adds to it.
+    `in_flight` is the number of requests that arrived and are not answered yet; the front's edge adds to it. `note` gets
+    those that ended with an error, or took `slow_s` seconds.
     """
 
     def __init__(
@@ -140,21 +151,25 @@ class FrontMetrics:
         self.front = front
         self.requests = requests
         self.several = several
+        self.slow_s = inf
+        self.note: Callable[[str, Any, int, float], None] | None = None
         self.in_flight = 0
         in_flight.labels(front).set_function(lambda: self.in_flight)
         self._children: dict[tuple[str, int], Observations] = {}
 
-    def answered(self, model: str, status: int, seconds: float) -> None:
-        """Count a request that ended after `seconds`; `model` is "" or a model that a pod listed.
+    def answered(self, call: Call, status: int, seconds: float) -> None:
+        """Count a request that ended after `seconds`.
 
         `status` is the HTTP status of its end, over gRPC too, so that one query counts the errors of both fronts.
         """
         self.in_flight -= 1
-        key = (model, status)
+        key = (call.model, status)
         child = self._children.get(key)
         if child is None:
-            child = self._children[key] = self.requests.labels(self.front, model, str(status))
+            child = self._children[key] = self.requests.labels(self.front, call.model, str(status))
         child.observe(seconds)
+        if (call.kind != "ok" or seconds >= self.slow_s) and self.note is not None:
+            self.note(self.front, call, status, seconds)
 
     def show(self, model: str, status: int, seconds: float, trace_id: str) -> None:
         """Name the trace of a request that was counted just now."""

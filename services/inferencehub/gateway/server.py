@@ -13,6 +13,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING
 
 from starlette.routing import Router
@@ -38,6 +39,8 @@ from inferencehub.gateway.calls.callers import Callers
 from inferencehub.gateway.calls.stages import LoadShedding, Memory, Stage
 from inferencehub.gateway.calls.submit import Calls
 from inferencehub.gateway.calls.traces.tracing import Tracing
+from inferencehub.gateway.console.console import Console
+from inferencehub.gateway.console.snapshot import Sources
 from inferencehub.gateway.grpc_api.edge import Edge as GrpcEdge
 from inferencehub.gateway.grpc_api.infer import Infer
 from inferencehub.gateway.grpc_api.metadata import Metadata as GrpcMetadata
@@ -47,7 +50,7 @@ from inferencehub.gateway.http_api.cors import Cors
 from inferencehub.gateway.http_api.edge import Edge
 from inferencehub.gateway.http_api.jobs.pages import absent as no_jobs
 from inferencehub.gateway.http_api.metadata import Metadata
-from inferencehub.gateway.http_api.page import pages_with_errors
+from inferencehub.gateway.http_api.page import CONSOLE, pages_with_errors
 from inferencehub.gateway.http_api.recording.recording import Recording
 from inferencehub.gateway.http_api.routes import endpoints, pages, route_finder
 from inferencehub.gateway.http_api.v1.models import ModelPagesV1
@@ -123,6 +126,7 @@ class Gateway:
             self.not_ready,
             {"/demand": self.demand.page, "/doctor": self.doctor.page},
             certificate=ops_certificate,
+            others={CONSOLE: self.console.ops()},
         )
 
     def _make_edge(self) -> Edge:
@@ -138,6 +142,9 @@ class Gateway:
         models, models_v1 = ModelPages(self.queries), ModelPagesV1(self.queries)
         job_pages = no_jobs() if self.jobs is None else self.jobs.routes
         self.routes = pages(metadata, models, models_v1, log_settings, job_pages)
+        self.console = self._make_console()
+        if settings.console:
+            self.routes += self.console.routes()
         app = pages_with_errors(Router([*self.routes, *absent()], redirect_slashes=False), calls.audit)
         edge = Edge(
             endpoints(calls) if self.jobs is None else endpoints(calls, others=self.jobs.events),
@@ -151,6 +158,23 @@ class Gateway:
         )
         edge.deferral = None if self.jobs is None else self.jobs.deferral
         return edge
+
+    def _make_console(self) -> Console:
+        """The live page, which looks at all that this gateway does."""
+        slow_s = self.settings.trace_slow_ms / 1000 or inf
+        worker = None if self.jobs is None else self.jobs.jobs.worker
+        sources = Sources(
+            self.fleet,
+            self.table,
+            self.demand,
+            self.metrics,
+            self.callers.peers,
+            self.bytes_held,
+            worker,
+            slow_s,
+            self.not_ready,
+        )
+        return Console(sources, self.calls)
 
     def _make_jobs(self) -> JobFront:
         """The jobs, whose modules only those load who have some."""
@@ -270,6 +294,7 @@ class Gateway:
     async def drain(self) -> None:
         """Report "not ready", and keep serving until load balancers have noticed."""
         self.draining = self.edge.draining = True
+        self.console.end()
         self.grpc.show_health()
         logger.info("draining", extra={"seconds": self.settings.drain_wait_s})
         await asyncio.sleep(self.settings.drain_wait_s)
@@ -277,6 +302,7 @@ class Gateway:
     async def stop(self) -> None:
         """Accept no more connections, wait for the requests that run, then disconnect from the pods."""
         self.draining = self.edge.draining = True
+        self.console.end()
         grace_s = self.settings.drain_timeout_s
         jobs = [] if self.jobs is None else [self.jobs.stop(grace_s)]
         await asyncio.gather(self.http.stop(grace_s), self.grpc.stop(grace_s), *jobs)

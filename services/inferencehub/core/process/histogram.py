@@ -86,6 +86,10 @@ class Histogram(Written):
             child = self._children[values] = Observations(self.bounds, self._names)
         return child
 
+    def items(self) -> list[tuple[tuple[str, ...], Observations]]:
+        """The histogram of each set of label values."""
+        return list(self._children.items())
+
     def seen(self) -> list[tuple[str, ...]]:
         """The label values that there are."""
         return list(self._children)
@@ -98,14 +102,14 @@ class Histogram(Written):
     def collect(self) -> Iterator[HistogramMetricFamily]:
         """The current values, for prometheus_client."""
         family = HistogramMetricFamily(self.name, self.help, labels=self.label_names)
-        for values, child in list(self._children.items()):
+        for values, child in self.items():
             family.add_metric(values, child.buckets(), child.sum)
         yield family
 
     def text(self, openmetrics: bool) -> Iterator[str]:
         """See `Written`. A piece has all lines of one set of label values, so they are of one moment."""
         yield header(self.name, self.help, "histogram", openmetrics)
-        for values, child in list(self._children.items()):
+        for values, child in self.items():
             yield self._lines(values, child, openmetrics)
 
     def _lines(self, values: tuple[str, ...], child: Observations, exemplars: bool) -> str:

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import msgspec
 
-from inferencehub.core.http1.handler import Head, Reply, Request
+from inferencehub.core.http1.handler import Handler, Head, Reply, Request
 from inferencehub.core.http1.limits import Limits
 from inferencehub.core.http1.server import HttpServer
 from inferencehub.core.lane.byte_budget import ByteBudget
@@ -57,19 +58,26 @@ Page = Callable[[Asked], Answer | Awaitable[Answer]]
 
 
 class OpsPages:
-    """A `Handler` that answers each path immediately, but for the metrics and for pages that take their time.
+    """A `Handler` that answers each path immediately, but for metrics, pages that take their time, and paths of other handlers.
 
     Args:
         registry: the metrics to show.
         ready: returns "" while the process accepts requests, else the reason why it does not.
         more: further pages by path.
         secure: whether all but the probes needs a certificate.
+        others: handlers of all paths that begin with a name, such as "/console" and those below it.
     """
 
     def __init__(
-        self, registry: Registry, ready: Callable[[], str], more: Mapping[str, Page], secure: bool
+        self,
+        registry: Registry,
+        ready: Callable[[], str],
+        more: Mapping[str, Page],
+        secure: bool,
+        others: Mapping[str, Handler],
     ) -> None:
         self._scrapes = Scrapes(registry)
+        self._others = others
         self._ready = ready
         self._secure = secure
         self._later: set[asyncio.Task[None]] = set()
@@ -81,7 +89,11 @@ class OpsPages:
 
     def plan(self, head: Head) -> Request:
         """See `Handler`."""
-        return Request(head, 0, needs_body=False)
+        other = self._other(head)
+        return Request(head, 0, needs_body=False) if other is None else other.plan(head)
+
+    def _other(self, head: Head) -> Handler | None:
+        return self._others.get("/" + head.path.decode("ascii").split("/")[1])
 
     def begin(self, request: Request, reply: Reply) -> None:
         """See `Handler`."""
@@ -95,8 +107,12 @@ class OpsPages:
         elif path == METRICS:
             self._scrapes.begin(request, reply)
             return
+        elif (other := self._other(head)) is not None:
+            other.begin(request, reply)
+            return
         elif page is None:
-            sentence = f"no page '{path[:80]}', expected one of {', '.join((METRICS, *self._pages))}"
+            known = ", ".join((METRICS, *self._pages, *self._others))
+            sentence = f"no page '{path[:80]}', expected one of {known}"
             answer = 404, JSON, msgspec.json.encode({"error": sentence})
         else:
             accept = head.fields.get(b"accept", b"").decode("latin-1")
@@ -117,11 +133,17 @@ class OpsPages:
 
     def left(self, request: Request) -> None:
         """See `Handler`."""
-        self._scrapes.left(request)
+        if (other := self._other(request.head)) is not None:
+            other.left(request)
+        else:
+            self._scrapes.left(request)
 
     def cut_off(self, request: Request, reply: Reply) -> None:
         """See `Handler`; an answer that has begun is aborted."""
-        self._scrapes.left(request)
+        if (other := self._other(request.head)) is not None:
+            other.cut_off(request, reply)
+        else:
+            self._scrapes.left(request)
 
     def _healthz(self, asked: Asked) -> Answer:
         return 200, JSON, b'{"live":true}'
@@ -145,6 +167,7 @@ class OpsServer(HttpServer):
         registry, ready, more: see `OpsPages`.
         limits: limits for the clients of this port.
         certificate: for TLS; it is looked at while the server runs.
+        others: see `OpsPages`.
     """
 
     def __init__(
@@ -155,9 +178,10 @@ class OpsServer(HttpServer):
         more: Mapping[str, Page],
         limits: Limits = LIMITS,
         certificate: OpsCertificate | None = None,
+        others: Mapping[str, Handler] = MappingProxyType({}),
     ) -> None:
         budget = ByteBudget(BUDGET_BYTES)
-        self._pages = OpsPages(registry, ready, more, secure=certificate is not None)
+        self._pages = OpsPages(registry, ready, more, certificate is not None, others)
         super().__init__(self._pages, port, limits, budget, certificate)
         budget.relieve = self.unread.relieve
         self.certificate = certificate

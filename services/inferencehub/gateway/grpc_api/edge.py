@@ -235,7 +235,7 @@ class Edge:
             self.calls.audit.refused(error, exchange.peer, exchange.id, exchange.caller)
         now = monotonic()
         took = now - exchange.started
-        self.metrics.answered(exchange.model, status, took)
+        self.metrics.answered(exchange, status, took)
         if self.calls.traces is not None and exchange.trace is not None:
             self.calls.traces.ended(exchange, self.metrics, method, b"", status, now)
         if self.usage is not None and exchange.action is not None:

@@ -239,7 +239,7 @@ class Edge:
         if status != 200:
             exchange.kind = KINDS.get(status, exchange.kind)
         took = now - exchange.started
-        self.metrics.answered(exchange.model, status, took)
+        self.metrics.answered(exchange, status, took)
         if self.calls.traces is not None and exchange.trace is not None:
             self.calls.traces.ended(exchange, self.metrics, call.head.method, call.head.target, status, now)
         if self.usage is not None and exchange.action is not None:

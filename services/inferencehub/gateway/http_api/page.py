@@ -32,6 +32,9 @@ FILES = frozenset(("/v2/jobs", "/v1/files"))  # that read one as large as that o
 OPEN = frozenset(
     ("/", "/docs", "/openapi.json", "/healthz", "/readyz", "/v2/health/live", "/v2/health/ready")
 )
+# The live page is for everybody like the one at /docs, and its events are not.
+CONSOLE, CONSOLE_EVENTS = "/console", "/console/events"
+CONSOLE_FILE = re.compile(rf"{CONSOLE}(/[a-z]+\.(js|css))?")
 CONTROLS = re.compile(
     r"/v2/logging|/v2/(models/.*/)?trace/setting|/v2/repository/models/.*/(un)?load"
 )  # by POST
@@ -64,7 +67,7 @@ def caller_of(request: Request) -> Caller:
 def action_of(head: Head) -> Action | None:
     """What a request for a page does; None for pages that are for everybody."""
     path = unquote(head.path.decode("latin-1"))
-    if path in OPEN:
+    if path in OPEN or CONSOLE_FILE.fullmatch(path):
         return None
     if JOBS.fullmatch(path):
         return Action.INFER
@@ -126,9 +129,9 @@ def compressing(scope: Any, send: Any) -> Any:
     """`send` of ASGI for a page that is one message: it compresses a large page, if the caller accepts that.
 
     Pages of /v2 stay as they are: the asyncio client of Triton says that it accepts gzip, and does not decompress them.
-    So do files, which may come in several messages.
+    So do files and events, which come in several messages.
     """
-    if scope["path"].startswith(("/v2", "/v1/files/")):
+    if scope["path"].startswith(("/v2", "/v1/files/", CONSOLE_EVENTS)):
         return send
     accepted = dict(scope["headers"]).get(b"accept-encoding", b"")
     start: dict[str, Any] = {}

@@ -73,6 +73,10 @@ class GatewaySettings(CallerSettings, JobSettings, RecordingSettings, TraceSetti
         least=0,
         most=3600,
     )
+    console: bool = setting(
+        True,
+        "the page /console is on the gateway's port too; the ops port has it always, without the last calls",
+    )
     max_body_bytes: int = setting(
         32 * 2**20,
         "largest request body in bytes, before and after decompression",

@@ -69,7 +69,7 @@ class JobRuns:
             exchange.kind = kind.label
         now = monotonic()
         took = now - exchange.started
-        self.metrics.answered(exchange.model, status, took)
+        self.metrics.answered(exchange, status, took)
         if (traces := self.infer.calls.traces) is not None:
             traces.ended(exchange, self.metrics, METHOD, b"", status, now)
         if self.access is not None:

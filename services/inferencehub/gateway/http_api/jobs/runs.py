@@ -116,7 +116,7 @@ class JobRuns:
         if status != 200:
             exchange.kind = KINDS.get(status, exchange.kind)
         took = now - exchange.started
-        self.metrics.answered(exchange.model, status, took)
+        self.metrics.answered(exchange, status, took)
         if self.traces is not None:
             self.traces.ended(exchange, self.metrics, call.head.method, call.head.target, status, now)
         if self.access is not None:

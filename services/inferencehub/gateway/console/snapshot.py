@@ -1,0 +1,133 @@
+"""What the page shows of one second: built once for all who look, and less of it for those who may not see all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from secrets import token_hex
+from socket import gethostname
+from time import time
+from typing import Any, NamedTuple
+
+from inferencehub import __version__
+from inferencehub.core.auth.caller import Action, Caller
+from inferencehub.core.lane.byte_budget import ByteBudget
+from inferencehub.gateway.calls.limits.peers import Peers
+from inferencehub.gateway.console import sections
+from inferencehub.gateway.console.calls import EndedCalls
+from inferencehub.gateway.console.sections import Row
+from inferencehub.gateway.console.traffic import SCALES, Traffic
+from inferencehub.gateway.jobs.running.worker import Worker
+from inferencehub.gateway.metrics import Metrics
+from inferencehub.gateway.routing.demand import Demand
+from inferencehub.gateway.routing.fleet import Fleet
+from inferencehub.gateway.routing.table import RoutingTable
+
+Snapshot = dict[str, Any]
+
+
+class Sources(NamedTuple):
+    """What the page is about.
+
+    Args:
+        fleet, table, demand, metrics, peers, bytes_held: those of the gateway.
+        worker: runs jobs; None where there are none.
+        slow_s: seconds from which on a call is slow.
+        not_ready: returns "" while the gateway accepts requests, else the reason why it does not.
+    """
+
+    fleet: Fleet
+    table: RoutingTable
+    demand: Demand
+    metrics: Metrics
+    peers: Peers
+    bytes_held: ByteBudget
+    worker: Worker | None
+    slow_s: float
+    not_ready: Callable[[], str]
+
+
+class Snapshots:
+    """Builds them.
+
+    Args:
+        sources: what they are about.
+        calls: the last calls that were not as they should be.
+    """
+
+    def __init__(self, sources: Sources, calls: EndedCalls) -> None:
+        self._sources = sources
+        self._calls = calls
+        self._traffic = Traffic(sources.metrics)
+        self._began = time()
+        self._name = gethostname()
+        self._process = token_hex(
+            4
+        )  # tells apart two processes of one name, such as before and after a restart
+
+    def hello(self, whole: bool) -> Snapshot:
+        """What holds for all snapshots; `whole` if they have the last calls, and there are models to try."""
+        slow_s = self._sources.slow_s
+        return {
+            "gateway": self._gateway(),
+            "whole": whole,
+            "scales": SCALES,
+            "slow_s": slow_s if slow_s < float("inf") else None,
+        }
+
+    def forget(self) -> None:
+        """Nobody looks any more."""
+        self._traffic.forget()
+
+    def build(self) -> Snapshot:
+        """All that may be seen, the last calls too."""
+        fleet, table, demand, metrics, peers, held, worker, _, not_ready = self._sources
+        return {
+            "gateway": self._gateway(),
+            "now": round(time(), 3),
+            "up": round(time() - self._began),
+            "not_ready": not_ready(),
+            "peers": peers.count,
+            "in_flight": {
+                front.front: front.in_flight for front in (metrics.http, metrics.grpc, metrics.jobs)
+            },
+            "held": {"bytes": held.held, "limit": held.limit},
+            "counts": {"pods": len(fleet.pods), "models": len(table.models())},
+            "pods": sections.pods_of(fleet),
+            "pools": sections.pools_of(fleet),
+            "lanes": sections.lanes_of(table),
+            "models": sections.models_of(table),
+            "demand": sections.demand_of(demand),
+            "traffic": self._traffic.second(),
+            "jobs": None if worker is None else sections.jobs_of(worker, metrics.jobs.in_flight),
+            "calls": self._calls.newest(),
+        }
+
+    def _gateway(self) -> dict[str, str]:
+        return {"name": self._name, "process": self._process, "version": __version__}
+
+
+def seen_by(caller: Caller, snapshot: Snapshot) -> Snapshot:
+    """What of a snapshot a caller may see: their models, and the calls of their tenant, or of all for those who control."""
+    sees = caller.sees
+
+    def kept(rows: list[Row]) -> list[Row]:
+        return [row for row in rows if sees(row["model"])]
+
+    shown = snapshot | {name: kept(snapshot[name]) for name in ("lanes", "models", "demand", "traffic")}
+    shown["pods"] = [pod | {"models": kept(pod["models"])} for pod in snapshot["pods"]]
+    shown["counts"] = snapshot["counts"] | {"models": len(shown["models"])}
+    if snapshot["jobs"] is not None:
+        shown["jobs"] = snapshot["jobs"] | {"models": kept(snapshot["jobs"]["models"])}
+    controls = Action.CONTROL in caller.actions
+    own, mine = ("tenant", caller.tenant) if caller.tenant else ("caller", caller.id)
+    shown["calls"] = [
+        call
+        for call in snapshot["calls"]
+        if (controls or call[own] == mine) and (not call["model"] or sees(call["model"]))
+    ]
+    return shown
+
+
+def without_calls(snapshot: Snapshot) -> Snapshot:
+    """A snapshot for the ops port."""
+    return {name: value for name, value in snapshot.items() if name != "calls"}

@@ -1,0 +1,101 @@
+"""The page's only stream: server-sent events, one a second, with what the page shows.
+
+The first event, `hello`, has what holds for all; each `snapshot` says of which gateway it is, as whoever comes back through
+a Service may come to another one. Source: HTML Standard, section 9.2.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from time import monotonic
+
+import msgspec
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from inferencehub.core.auth.authentication import AGAIN_S
+from inferencehub.core.values.errors import HubError
+from inferencehub.gateway.console.snapshot import Snapshot
+from inferencehub.gateway.console.watchers import PATIENCE_S, Watchers
+from inferencehub.gateway.json_codec.answer_json import error_json
+
+HEADERS = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-store",
+    "x-accel-buffering": "no",  # nginx, and ingresses that are nginx, would hold events back
+    "connection": "close",  # whoever comes back may come to another gateway
+}
+RETRY = b"retry: 1000\n\n"  # ms
+
+
+class Stream(Response):
+    """The events for one who looks.
+
+    Args:
+        watchers: all who do.
+        port: at which port.
+        shown: makes what they may see of a snapshot; None for a snapshot that is sent to several as it is.
+        again: checks whether they may still look; raises `HubError` if not.
+    """
+
+    def __init__(
+        self,
+        watchers: Watchers,
+        port: str,
+        shown: Callable[[Snapshot], Snapshot],
+        again: Callable[[], None],
+    ) -> None:
+        super().__init__(headers=HEADERS)
+        self._watchers = watchers
+        self._port = port
+        self._shown = shown
+        self._again = again
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI.
+
+        Raises:
+            HubError: if too many look already, or the gateway drains.
+        """
+        with self._watchers.watching(self._port) as watcher:
+            del self.headers["content-length"]
+            await send(
+                {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+            )
+            last = b""
+            try:
+                hello = self._watchers.snapshots.hello(whole=self._port == "callers")
+                await written(send, RETRY + event(b"hello", hello))
+                asked = monotonic()
+                while True:
+                    await watcher.came.wait()
+                    watcher.came.clear()
+                    if self._watchers.ended:
+                        last = b"event: end\ndata: {}\n\n"
+                        break
+                    if monotonic() - asked >= AGAIN_S:
+                        asked = monotonic()
+                        self._again()
+                    if (newest := self._watchers.newest) is not None:
+                        await written(send, event(b"snapshot", self._shown(newest)))
+            except HubError as error:
+                last = b"event: refused\ndata: %b\n\n" % error_json(error)
+            except TimeoutError:
+                pass  # the caller reads nothing
+            await send({"type": "http.response.body", "body": last, "more_body": False})
+
+
+def event(name: bytes, value: Snapshot) -> bytes:
+    """An event with JSON, which has no line breaks."""
+    return b"event: %b\ndata: %b\n\n" % (name, msgspec.json.encode(value))
+
+
+async def written(send: Send, text: bytes) -> None:
+    """Send a part, and wait until the caller reads.
+
+    Raises:
+        TimeoutError: if it reads nothing for `PATIENCE_S`.
+    """
+    async with asyncio.timeout(PATIENCE_S):
+        await send({"type": "http.response.body", "body": text, "more_body": True})

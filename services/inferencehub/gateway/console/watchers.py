@@ -1,0 +1,113 @@
+"""Those who look at the page: one snapshot a second for all of them, and none while nobody looks.
+
+A watcher holds nothing but the newest snapshot: one that reads slowly misses some, and one that reads nothing for
+`PATIENCE_S` is ended (`stream.py`). All are ended when the gateway drains; they come back to another one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic
+
+from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.gateway.console.snapshot import Snapshot, Snapshots
+
+logger = logging.getLogger(__name__)
+
+TICK_S = 1.0
+MOST = 16  # that look at a time, at each port
+PATIENCE_S = 5.0
+
+
+class Watcher:
+    """One who looks: `came` is set when there is another snapshot, or the end."""
+
+    def __init__(self) -> None:
+        self.came = asyncio.Event()
+
+
+class Watchers:
+    """See the module's text.
+
+    Args:
+        snapshots: builds what they see.
+
+    `newest` is the snapshot of this second, None before the first one. `ended` is True once the gateway drains.
+    """
+
+    def __init__(self, snapshots: Snapshots) -> None:
+        self.snapshots = snapshots
+        self.newest: Snapshot | None = None
+        self.ended = False
+        self.spent_s = 0.0  # on snapshots, for the process's life
+        self._all: dict[str, set[Watcher]] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def __len__(self) -> int:
+        return sum(map(len, self._all.values()))
+
+    def require_room(self, port: str) -> None:
+        """Check that another one may look, at one of the two ports.
+
+        Raises:
+            HubError: BUSY if too many do so already, NOT_READY if the gateway drains.
+        """
+        if self.ended:
+            raise HubError(Kind.NOT_READY, "this gateway ends, another one shows its console")
+        if len(self._all.get(port, ())) >= MOST:
+            raise HubError(Kind.BUSY, f"{MOST} look at the console of this gateway already, try again later")
+
+    @contextmanager
+    def watching(self, port: str) -> Iterator[Watcher]:
+        """Look, at one of the two ports.
+
+        Raises:
+            HubError: as `require_room`.
+        """
+        self.require_room(port)
+        there = self._all.setdefault(port, set())
+        watcher = Watcher()
+        there.add(watcher)
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._tick())
+        elif self.newest is not None:
+            watcher.came.set()
+        try:
+            yield watcher
+        finally:
+            there.discard(watcher)
+            if not len(self):
+                self._rest()
+
+    def end(self) -> None:
+        """The gateway drains: nobody looks any more."""
+        self.ended = True
+        self._wake()
+        self._rest()
+
+    def _rest(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            self._task = self.newest = None
+            self.snapshots.forget()
+
+    def _wake(self) -> None:
+        for there in self._all.values():
+            for watcher in there:
+                watcher.came.set()
+
+    async def _tick(self) -> None:
+        due = monotonic()
+        while True:
+            began = monotonic()
+            try:
+                self.newest = self.snapshots.build()
+            except Exception:  # the page then stands still, which it says; the gateway does not
+                logger.exception("the console has no snapshot of this second")
+            self.spent_s += monotonic() - began
+            self._wake()
+            due = max(due + TICK_S, monotonic())
+            await asyncio.sleep(due - monotonic())
