@@ -15,6 +15,8 @@ HELM = "helm: https://helm.sh/docs/intro/install"
 CURL = "curl: apt-get install curl, or https://curl.se/download.html"
 GO = "go: https://go.dev/doc/install"
 GRPCURL = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3"
+# axe-core as a package has it; Playwright, for which that package is made, is not needed.
+AXE = "axe-playwright-python==0.1.8 --hash=sha256:fdd263c998388f1a8e67cad02677e612d946248bd44d163be5e8650ea31f95f8"
 PROMETHEUS = "prometheus: apt-get install prometheus, or https://prometheus.io/download"
 PROMTOOL = "promtool: it comes with Prometheus, https://prometheus.io/download"
 CHROMIUM = (
@@ -42,6 +44,30 @@ def grpcurl() -> str:
         )
         assert done.returncode == 0, done.stderr
     return str(program)
+
+
+def axe() -> str:
+    """The script of axe-core, which looks at a page for what keeps people out; pip fetches it once for this environment."""
+    directory = Path(sys.prefix) / "axe"
+    script = directory / "axe_playwright_python" / "axe.min.js"
+    if not script.exists():
+        directory.mkdir(exist_ok=True)
+        wanted = directory / "wanted.txt"
+        wanted.write_text(AXE)
+        pip = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--require-hashes",
+            "--no-compile",
+        ]
+        command = [*pip, "--target", str(directory), "--requirement", str(wanted)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    return script.read_text()
 
 
 def triton_server() -> list[str]:

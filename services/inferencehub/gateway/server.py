@@ -14,6 +14,7 @@ import logging
 from collections.abc import Callable
 from functools import partial
 from math import inf
+from socket import gethostname
 from typing import TYPE_CHECKING
 
 from starlette.routing import Router
@@ -164,6 +165,7 @@ class Gateway:
         slow_s = self.settings.trace_slow_ms / 1000 or inf
         worker = None if self.jobs is None else self.jobs.jobs.worker
         sources = Sources(
+            lambda: f"{gethostname()}:{self.port}",
             self.fleet,
             self.table,
             self.demand,

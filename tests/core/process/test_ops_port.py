@@ -10,13 +10,26 @@ from typing import Any
 import pytest
 from prometheus_client import Counter
 
+from inferencehub.core.http1.asgi import AsgiHandler
 from inferencehub.core.http1.limits import Limits
 from inferencehub.core.http1.server import HttpServer
 from inferencehub.core.process.ops_port import Answer, Asked, OpsServer
 from inferencehub.core.process.scrape.written import Registry
 from tests.gateway.raw import Raw, request
+from tests.hub import eventually
 
-PAGES = "/metrics, /healthz, /readyz, /more"
+PAGES = "/metrics, /healthz, /readyz, /more, /live"
+ended: list[str] = []  # paths of `live` that are told no more
+
+
+async def live(scope: Any, receive: Any, send: Any) -> None:
+    """Tells its path, and then says nothing more until its caller leaves."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": scope["path"].encode(), "more_body": True})
+    try:
+        await asyncio.Event().wait()
+    finally:
+        ended.append(scope["path"])
 
 
 def more(asked: Asked) -> Answer:
@@ -29,7 +42,8 @@ async def ops(reason: str = "", **limits: Any) -> AsyncIterator[HttpServer]:
     """An ops port."""
     registry = Registry()
     Counter("seen", "what was seen", registry=registry).inc()
-    server = OpsServer(0, registry, lambda: reason, {"/more": more}, Limits(**limits))
+    others = {"/live": AsgiHandler(live, 0)}
+    server = OpsServer(0, registry, lambda: reason, {"/more": more}, Limits(**limits), others=others)
     await server.start()
     yield server
     await server.stop(0)
@@ -97,3 +111,16 @@ async def test_a_body_is_not_waited_for() -> None:
         await raw.send(request("POST", "/healthz", b"", "content-length: 5"))
         assert (await raw.read()).status == 200
         assert await raw.closed() == b""
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+async def test_another_handler_has_all_paths_below_a_name(leaves: bool) -> None:
+    ended.clear()
+    async with ops() as server:
+        async with Raw(server.port) as raw:
+            await raw.send(request("GET", "/live/and/more?a=1"))
+            await raw.reader.readuntil(b"/live/and/more")
+            if not leaves:
+                await server.stop(0.1)
+                server.cut_off()
+        await eventually(lambda: ended == ["/live/and/more"])

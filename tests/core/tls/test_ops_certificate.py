@@ -11,8 +11,10 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from starlette.responses import Response
 
 from inferencehub.core.files.watched import BadFile
+from inferencehub.core.http1.asgi import AsgiHandler
 from inferencehub.core.process.ops_port import OpsServer
 from inferencehub.core.process.scrape.written import Registry
 from inferencehub.core.process.settings import SettingError, read_settings
@@ -27,7 +29,7 @@ from tests.hub import eventually, mock_model, running_gateway, running_pod
 from tests.ports import free_port
 
 UNKNOWN = "no-such-name.invalid:50051"
-PAGES = ("/healthz", "/readyz", "/metrics", "/demand", "/other")
+PAGES = ("/healthz", "/readyz", "/metrics", "/demand", "/other", "/live")
 
 
 @pytest.fixture
@@ -48,7 +50,8 @@ async def ops(secret: Secret) -> AsyncIterator[OpsServer]:
     """An ops port that speaks TLS."""
     certificate = OpsCertificate(*secret.ops_settings.values())
     pages = {"/demand": lambda asked: (200, "text/plain", b"some")}
-    server = OpsServer(0, Registry(), lambda: "", pages, certificate=certificate)
+    live = {"/live": AsgiHandler(Response(b"live"), 0)}
+    server = OpsServer(0, Registry(), lambda: "", pages, certificate=certificate, others=live)
     await server.start()
     yield server
     await server.stop(0)
@@ -82,10 +85,10 @@ async def test_probes_are_for_everybody_and_all_else_for_who_shows_a_certificate
     (tmp_path / "other").mkdir()
     trusted = authority.certificate.read_text()
     async with ops(secret) as server:
-        assert await statuses(server.port, as_a_kubelet()) == [200, 200, 403, 403, 403]
-        assert await statuses(server.port, client(trusted)) == [200, 200, 403, 403, 403]
+        assert await statuses(server.port, as_a_kubelet()) == [200, 200, 403, 403, 403, 403]
+        assert await statuses(server.port, client(trusted)) == [200, 200, 403, 403, 403, 403]
         scraper = client(trusted, authority.signed("prometheus"))
-        assert await statuses(server.port, scraper) == [200, 200, 200, 200, 404]
+        assert await statuses(server.port, scraper) == [200, 200, 200, 200, 404, 200]
         stranger = Authority(tmp_path / "other", "authority").signed("prometheus")
         with pytest.raises(aiohttp.ClientError):
             await statuses(server.port, client(trusted, stranger))

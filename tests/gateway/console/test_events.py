@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from inferencehub.gateway.console.snapshot import without_calls
+from inferencehub.gateway.console.stream import Stream
 from inferencehub.gateway.console.watchers import MOST
 from tests.gateway.console.looking import looking, of
-from tests.gateway.keyed_hub import bearer, hub_with_keys
+from tests.gateway.keyed_hub import ENTRIES, bearer, hub_with_keys
 from tests.hub import Hub, eventually, mock_model, running_hub
 
 INFER = {"inputs": [{"name": "features", "datatype": "FP32", "shape": [2], "data": [1.0, 2.0]}]}
@@ -86,7 +89,7 @@ async def test_jobs_that_have_ended_are_shown(hub: Hub) -> None:
 
 async def test_the_last_calls_have_their_bills_and_nothing_of_what_they_said(hub: Hub) -> None:
     await ask(hub)  # neither slow nor failed
-    await ask(hub, "slow", **{"x-request-id": "the-slow-one"})
+    await ask(hub, "slow", 1, **{"x-request-id": "the-slow-one"})
     await ask(hub, "broken")
     await hub.post("/v2/models/quick/infer", {"inputs": [{"name": "my secret", "data": ["word"]}]})
     await hub.get("/v2/models/nothing")
@@ -225,3 +228,41 @@ async def test_a_gateway_that_drains_ends_them(hub: Hub) -> None:
             pass
     status, answer, _ = await hub.get("/console/events")
     assert (status, answer["error"]) == (503, "this gateway ends, another one shows its console")
+
+
+async def test_who_reads_nothing_is_ended(hub: Hub) -> None:
+    watchers, sent = hub.gateway.console.watchers, list[Any]()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+        if message.get("more_body") and len(sent) > 3:
+            await asyncio.Event().wait()  # a connection whose caller reads nothing more
+
+    stream = Stream(watchers, "ops", without_calls, lambda: None, patience_s=0.1)
+    async with asyncio.timeout(10):
+        await stream({"type": "http"}, receive, send)
+    assert [one.get("more_body") for one in sent] == [None, True, True, True, False]
+    assert len(watchers) == 0
+
+
+async def receive() -> Any:
+    """Nothing comes from the caller."""
+    await asyncio.Event().wait()
+
+
+@pytest.mark.long
+async def test_a_stream_ends_when_its_key_is_withdrawn(tmp_path: Path) -> None:
+    async with (
+        hub_with_keys(tmp_path) as hub,
+        looking(hub, headers=bearer("all")) as look,
+        looking(hub, headers=bearer("few")) as other,
+    ):
+        await look.snapshot()
+        kept = [entry for entry in ENTRIES if entry["id"] != "all"]
+        (tmp_path / "keys.json").write_text(json.dumps({"keys": kept}))
+        async with asyncio.timeout(30):
+            while (event := await look.event())[0] in ("hello", "snapshot"):
+                pass
+        assert event == ("refused", {"error": "the key is unknown"})
+        assert (await look.event())[0] == ""
+        assert await other.snapshot()

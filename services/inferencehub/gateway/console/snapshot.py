@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from secrets import token_hex
-from socket import gethostname
 from time import time
 from typing import Any, NamedTuple
 
@@ -29,12 +28,14 @@ class Sources(NamedTuple):
     """What the page is about.
 
     Args:
+        name: of the gateway, once it listens.
         fleet, table, demand, metrics, peers, bytes_held: those of the gateway.
         worker: runs jobs; None where there are none.
         slow_s: seconds from which on a call is slow.
         not_ready: returns "" while the gateway accepts requests, else the reason why it does not.
     """
 
+    name: Callable[[], str]
     fleet: Fleet
     table: RoutingTable
     demand: Demand
@@ -59,7 +60,6 @@ class Snapshots:
         self._calls = calls
         self._traffic = Traffic(sources.metrics)
         self._began = time()
-        self._name = gethostname()
         self._process = token_hex(
             4
         )  # tells apart two processes of one name, such as before and after a restart
@@ -80,7 +80,7 @@ class Snapshots:
 
     def build(self) -> Snapshot:
         """All that may be seen, the last calls too."""
-        fleet, table, demand, metrics, peers, held, worker, _, not_ready = self._sources
+        _, fleet, table, demand, metrics, peers, held, worker, _, not_ready = self._sources
         return {
             "gateway": self._gateway(),
             "now": round(time(), 3),
@@ -103,7 +103,7 @@ class Snapshots:
         }
 
     def _gateway(self) -> dict[str, str]:
-        return {"name": self._name, "process": self._process, "version": __version__}
+        return {"name": self._sources.name(), "process": self._process, "version": __version__}
 
 
 def seen_by(caller: Caller, snapshot: Snapshot) -> Snapshot:

@@ -1,6 +1,6 @@
 """The page's only stream: server-sent events, one a second, with what the page shows.
 
-The first event, `hello`, has what holds for all; each `snapshot` says of which gateway it is, as whoever comes back through
+The first event, `hello`, has what holds for all; each `snapshot` says of which gateway it is, as those who come back through
 a Service may come to another one. Source: HTML Standard, section 9.2.
 """
 
@@ -24,7 +24,7 @@ HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
     "cache-control": "no-store",
     "x-accel-buffering": "no",  # nginx, and ingresses that are nginx, would hold events back
-    "connection": "close",  # whoever comes back may come to another gateway
+    "connection": "close",  # those who come back may reach another gateway
 }
 RETRY = b"retry: 1000\n\n"  # ms
 
@@ -35,8 +35,9 @@ class Stream(Response):
     Args:
         watchers: all who do.
         port: at which port.
-        shown: makes what they may see of a snapshot; None for a snapshot that is sent to several as it is.
+        shown: makes what they may see of a snapshot.
         again: checks whether they may still look; raises `HubError` if not.
+        patience_s: seconds that the caller may read nothing.
     """
 
     def __init__(
@@ -45,12 +46,14 @@ class Stream(Response):
         port: str,
         shown: Callable[[Snapshot], Snapshot],
         again: Callable[[], None],
+        patience_s: float = PATIENCE_S,
     ) -> None:
         super().__init__(headers=HEADERS)
         self._watchers = watchers
         self._port = port
         self._shown = shown
         self._again = again
+        self._patience_s = patience_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI.
@@ -66,7 +69,7 @@ class Stream(Response):
             last = b""
             try:
                 hello = self._watchers.snapshots.hello(whole=self._port == "callers")
-                await written(send, RETRY + event(b"hello", hello))
+                await self._write(send, RETRY + event(b"hello", hello))
                 asked = monotonic()
                 while True:
                     await watcher.came.wait()
@@ -78,24 +81,23 @@ class Stream(Response):
                         asked = monotonic()
                         self._again()
                     if (newest := self._watchers.newest) is not None:
-                        await written(send, event(b"snapshot", self._shown(newest)))
+                        await self._write(send, event(b"snapshot", self._shown(newest)))
             except HubError as error:
                 last = b"event: refused\ndata: %b\n\n" % error_json(error)
             except TimeoutError:
                 pass  # the caller reads nothing
             await send({"type": "http.response.body", "body": last, "more_body": False})
 
+    async def _write(self, send: Send, text: bytes) -> None:
+        """Send a part, and wait until the caller reads.
+
+        Raises:
+            TimeoutError: if it reads nothing for too long.
+        """
+        async with asyncio.timeout(self._patience_s):
+            await send({"type": "http.response.body", "body": text, "more_body": True})
+
 
 def event(name: bytes, value: Snapshot) -> bytes:
     """An event with JSON, which has no line breaks."""
     return b"event: %b\ndata: %b\n\n" % (name, msgspec.json.encode(value))
-
-
-async def written(send: Send, text: bytes) -> None:
-    """Send a part, and wait until the caller reads.
-
-    Raises:
-        TimeoutError: if it reads nothing for `PATIENCE_S`.
-    """
-    async with asyncio.timeout(PATIENCE_S):
-        await send({"type": "http.response.body", "body": text, "more_body": True})

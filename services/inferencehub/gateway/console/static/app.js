@@ -7,7 +7,7 @@ import { lanes } from "./lanes.js";
 import { models, pods } from "./pods.js";
 import { demand, jobs } from "./scaling.js";
 
-const page = { scales: null, gateway: null, parts: [latency, lanes, pods, demand, jobs, models], slow_s: null };
+const page = { scales: null, gateway: null, parts: [latency, lanes, pods, demand, jobs, models] };
 const headers = () => ($("key").value ? { authorization: `Bearer ${$("key").value}` } : {});
 
 function state(text, kind) {
@@ -32,12 +32,11 @@ function from(gateway) {
 
 async function hello(said) {
   page.scales = said.scales;
-  page.slow_s = said.slow_s;
   from(said.gateway);
   if (said.whole && !page.whole) { // the files are there only on the port for callers
     page.whole = true;
-    const [{ calls }, { tryIt }] = await Promise.all([import("./calls.js"), import("./try.js")]);
-    page.parts.push(calls, tryIt(headers));
+    const [{ lastCalls }, { tryIt }] = await Promise.all([import("./calls.js"), import("./try.js")]);
+    page.parts.push(lastCalls(said.slow_s), tryIt(headers));
   }
 }
 
@@ -46,7 +45,7 @@ function snapshot(told) {
   from(told.gateway);
   state(told.not_ready || "live", told.not_ready ? "warn" : "good");
   const gateways = told.peers > 1 ? `, one of ${told.peers} gateways` : "";
-  $("gateway").textContent = `Gateway ${told.gateway.name}${gateways}, version ${told.gateway.version}, up ${long(told.up)}`;
+  $("gateway").textContent = `Gateway ${told.gateway.name}${gateways}, version ${told.gateway.version}, up ${long(told.up)}, ${bytes(told.held.bytes)} held for requests`;
   show($("tiles"), tiles(told), (pairs) => pairs.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
   for (const part of page.parts) part(told, page);
 }
@@ -57,15 +56,14 @@ function tiles(told) {
   const failed = (row) => Object.entries(row.statuses).reduce((all, [status, n]) => all + (status >= "500" ? n : 0), 0);
   const [p50, p95, p99] = quantilesOfAll(page.scales);
   return [
-    ["requests a second", count(sum(told.traffic, (row) => row.count) / seconds)],
-    ["failed in a minute", count(sum(told.traffic, failed))],
+    ["requests per s", count(sum(told.traffic, (row) => row.count) / seconds)],
+    ["failed, last min", count(sum(told.traffic, failed))],
     ["p50", duration(p50)],
     ["p95", duration(p95)],
     ["p99", duration(p99)],
     ["waiting", count(sum(told.lanes, (row) => row.waiting))],
     ["running", count(sum(told.lanes, (row) => row.running))],
     ["pods that serve", `${count(sum(Object.values(told.pools), Number))} of ${told.counts.pods}`],
-    ["memory for requests", `${bytes(told.held.bytes)} of ${bytes(told.held.limit)}`],
   ];
 }
 

@@ -1,24 +1,27 @@
 // The last calls that failed, were refused or were slow, and where their time went.
 
-import { $, duration, el, facts, nothing, show } from "./dom.js";
+import { duration, el, facts, nothing, show } from "./dom.js";
 import { stack } from "./charts.js";
 
 const PARTS = ["queue", "batch", "network", "compute"];
 const KIND = { failed: "bad", refused: "warn", slow: "warn" };
-let list = null;
+const [OF_EACH, OF_ONE] = [4, 24]; // that are shown at a time: of each kind, or of the one that is chosen
 
-export function calls(told, page) {
-  if (!list) list = section(page.slow_s);
-  show(list, told.calls, (rows) => (rows.length ? rows.map(card) : nothing("None since this gateway began.")));
-}
-
-function section(slow_s) {
-  const made = el("ul", { className: "cards" });
+// The part of the page; slow_s is from how many seconds on a call is slow, null for never.
+export function lastCalls(slow_s) {
+  const list = el("ul", { className: "cards" });
+  const kind = el("select", {}, el("option", { value: "" }, "all"), ...Object.keys(KIND).map((name) => el("option", {}, name)));
   const slow = slow_s === null ? "" : ` Slow is what took ${slow_s} s.`;
   document.querySelector("main").append(el("section", { id: "calls", "aria-labelledby": "calls-title" },
-    el("h2", { id: "calls-title" }, "Last calls that failed, were refused or were slow"),
-    el("p", { className: "small" }, `At most 50 of each kind, and nothing of what they said.${slow}`), made));
-  return made;
+    el("div", { className: "head" }, el("h2", { id: "calls-title" }, "Last calls that failed, were refused or were slow"),
+      el("label", {}, "show ", kind)),
+    el("p", { className: "small" }, `The newest of each, and nothing of what they said.${slow}`), list));
+  const newest = (rows, why, most) => rows.filter((row) => row.why === why).slice(0, most);
+  return (told) => {
+    const rows = kind.value ? newest(told.calls, kind.value, OF_ONE)
+      : Object.keys(KIND).flatMap((why) => newest(told.calls, why, OF_EACH));
+    show(list, rows, () => (rows.length ? rows.map(card) : nothing("None since this gateway began.")));
+  };
 }
 
 function card(row) {

@@ -14,8 +14,10 @@ export function lanes(told, { scales }) {
     const past = [...(waited.get(name) || []), lane.waiting].slice(-MOST);
     waited.set(name, past);
     const { batches, reasons } = traffic.get(lane.model) || {};
-    return { ...lane, name, past, batches: batches || [], reasons: reasons || [] };
+    const quiet = !batches && !lane.running && !lane.background && !Math.max(...past);
+    return { ...lane, name, past, quiet, batches: batches || [], reasons: reasons || [] };
   });
+  rows.sort((a, b) => a.quiet - b.quiet); // else as they came: those with the most to do first
   const names = new Set(rows.map((row) => row.name));
   for (const name of waited.keys()) if (!names.has(name)) waited.delete(name);
   show($("lanes"), rows, () => (rows.length ? rows.map((row) => card(row, scales)) : nothing("No pod has told of a model yet.")));
@@ -27,6 +29,8 @@ function card(row, scales) {
   const last = row.batches.reduce((found, n, at) => (n ? at : found), 0);
   const shown = row.batches.slice(0, Math.max(4, last + 1));
   const why = row.reasons.map((n, at) => [WHY[scales.reasons[at]] || scales.reasons[at], n, `why${at}`]);
+  const title = el("h3", {}, row.name, row.open ? "" : el("span", { className: "pill bad" }, "no pod"));
+  if (row.quiet) return el("li", {}, title, facts([["slots", count(row.slots)], ["pods", count(row.pods)], ["last minute", "quiet"]]));
   const batches = row.batches.length ? [
     el("p", { className: "small" }, "rows of a batch, last minute"),
     bars(shown, sizes, `batches by rows: ${shares(shown.map((n, at) => [sizes[at], n]))}`),
@@ -35,7 +39,7 @@ function card(row, scales) {
     el("p", { className: "key" }, ...why.filter(([, n]) => n).map(([text, n, kind]) => el("span", { className: kind }, `${text} ${count(n)}`))),
   ] : [];
   return el("li", {},
-    el("h3", {}, row.name, row.open ? "" : el("span", { className: "pill bad" }, "no pod")),
+    title,
     facts([["waiting", count(row.waiting)], ["running", count(row.running)], ["slots", count(row.slots)], ["pods", count(row.pods)],
       ["rows that wait", count(row.rows)], ["background", count(row.background)]]),
     el("p", { className: "small" }, `waiting, last minute (most ${count(Math.max(...row.past))})`),

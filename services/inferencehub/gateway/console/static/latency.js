@@ -52,7 +52,7 @@ export function latency(told, { scales }) {
 latency.forget = () => { history.length = 0; };
 
 function table(cells, scales) {
-  const names = ["model", "a second", ...scales.quantiles.map((q) => `p${q * 100}`), "errors"];
+  const names = ["model", "per s", ...scales.quantiles.map((q) => `p${q * 100}`), "errors"];
   return el("table", {}, el("caption", {}, "The last minute, by model"),
     el("thead", {}, el("tr", {}, ...names.map((name) => el("th", { scope: "col" }, name)))),
     el("tbody", {}, ...cells.map(([model, ...figures]) =>
@@ -73,8 +73,9 @@ function draw(scales) {
   const minutes = history.map((rows) => merged(chosen(rows), "minute"));
   const lines = [["--p50", 0.5], ["--p99", 0.99]].map(([name, q]) =>
     [name, minutes.map((buckets) => quantile(q, scales.seconds, buckets))]);
-  heatmap($("heat"), columns, lines, scales.seconds, MOST);
+  const span = Math.min(MOST, 30 * Math.ceil(columns.length / 30));
+  heatmap($("heat"), columns, lines, scales.seconds, span);
   const [p50, p95, p99] = scales.quantiles.map((q) => quantile(q, scales.seconds, minutes[minutes.length - 1] || []));
   $("heat").setAttribute("aria-label",
-    `How long calls of ${of || "all models"} took in the last ${MOST} s: p50 ${duration(p50)}, p95 ${duration(p95)}, p99 ${duration(p99)}`);
+    `How long calls of ${of || "all models"} took in the last ${span} s: p50 ${duration(p50)}, p95 ${duration(p95)}, p99 ${duration(p99)}`);
 }

@@ -21,10 +21,11 @@ demand.forget = () => past.clear();
 
 function card(row) {
   const wanted = Math.ceil((row.mean || 0) / 0.7);
+  const line60 = Math.max(...row.values) ? [line(row.values, `demand now ${count(row.now || 0)} pods, most within a minute ${count(Math.max(...row.values))}`)] : [];
   return el("li", {}, el("h3", {}, row.name),
     facts([["demand, in pods", count(row.now || 0)], ["mean of 15 s", count(row.mean || 0)], ["pods there", count(row.pods)],
       ["pods at 70 %", count(wanted)], ["slots of a pod", count(row.slots)]]),
-    line(row.values, `demand now ${count(row.now || 0)} pods, most within a minute ${count(Math.max(...row.values))}`));
+    ...line60);
 }
 
 export function jobs(told) {

@@ -1,0 +1,262 @@
+"""The console in a real browser: what was called is what is shown, for all who read it, and nothing gets in as HTML.
+
+PICTURES=docs also writes the pictures that the docs show.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from base64 import b64decode
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inferencehub.gateway.server import Gateway
+from tests.browser import Browser
+from tests.gateway.console.looking import looking, of
+from tests.gateway.console.pictures import (
+    NARROW,
+    OUTSIDE,
+    WIDE,
+    choose_file,
+    look_with,
+    picture,
+    text_of,
+    violations,
+)
+from tests.gateway.keyed_hub import KEYS, hub_with_keys
+from tests.hub import MODELS, ROOT, Hub, mock_model, running_gateway, running_hub, write_model
+from tests.programs import CHROMIUM, on_path
+
+pytestmark = pytest.mark.tools
+INFER = {"inputs": [{"name": "features", "datatype": "FP32", "shape": [2], "data": [1.0, 2.0]}]}
+FORM = "document.querySelectorAll('#try fieldset').length > 0"
+PICTURES = os.environ.get("PICTURES", "")
+LARGEST = 150_000  # bytes of a picture
+
+
+@pytest.fixture
+async def browser(tmp_path: Path) -> AsyncIterator[Browser]:
+    async with Browser(on_path(CHROMIUM), tmp_path / "profile") as running:
+        yield running
+        assert not running.complaints, "a violation of the policy would be one"
+
+
+@pytest.fixture
+async def hub(tmp_path: Path) -> AsyncIterator[Hub]:
+    models = tmp_path / "models"
+    mock_model(models, "quick")
+    mock_model(models, "slow", delay_ms=60, slots=2)
+    for sample in ("digits", "markov-chat", "nearest-colour", "sentiment"):
+        (models / sample).symlink_to(MODELS / sample)
+    write_model(models, "broken", 'backend: "nothing"')
+    async with running_hub(models, 2, jobs="sqlite::memory:", trace_slow_ms=200, hold_s=0.0) as running:
+        yield running
+
+
+async def infer(hub: Hub, model: str) -> None:
+    await hub.post(f"/v2/models/{model}/infer", INFER)
+
+
+async def busy(hub: Hub) -> None:
+    """Some seconds as an operator may see them: models with load, batches, some errors, and a job."""
+    await hub.post("/v2/models/quick/infer", INFER, headers={"prefer": "respond-async"})
+    colour = {"inputs": [{"name": "rgb", "datatype": "FP32", "shape": [1, 3], "data": [250, 10, 10]}]}
+    for second in range(20 if PICTURES else 3):
+        several = 20 + 15 * (second % 4)
+        calls: list[Coroutine[Any, Any, object]] = [infer(hub, "slow") for _ in range(several)]
+        calls += [infer(hub, "quick") for _ in range(2 * several)]
+        calls += [hub.post("/v2/models/nearest-colour/infer", colour) for _ in range(several)]
+        await asyncio.gather(*calls, infer(hub, "broken"), hub.post("/v2/models/quick/infer", {"inputs": []}))
+        await asyncio.sleep(0.5)
+
+
+async def test_the_page_shows_what_was_called(hub: Hub, browser: Browser) -> None:
+    await look_with(browser)
+    async with looking(hub) as look:
+        await browser.open(f"{hub.url}/console")
+        await browser.becomes(f"{text_of('#state')} === 'live'")
+        calls = [asyncio.create_task(infer(hub, "slow")) for _ in range(200)]
+        waits = await look.snapshot(lambda shown: of(shown["lanes"], "slow")["waiting"] > 20)
+        waiting = of(waits["lanes"], "slow")["waiting"]
+        lane = "[...document.querySelectorAll('#lanes > li')].find((one) => one.innerText.startsWith('slow')).innerText"
+        assert await browser.becomes(f"{lane}.includes('waiting\\n{waiting}\\n') || {lane}.includes('(most')")
+        await asyncio.wait(calls)
+        await infer(hub, "broken")
+        shown = await look.snapshot(lambda shown: of(shown["traffic"], "slow").get("count") == 200)
+        row = of(shown["traffic"], "slow")
+        table = (
+            "[...document.querySelectorAll('#latencies tbody tr')].map((row) => row.innerText.split('\\t'))"
+        )
+        (cells,) = await browser.becomes(
+            f"(() => {{ const all = {table}.filter((row) => row[0] === 'slow'); return all.length && all; }})()"
+        )
+        durations = "import('/console/dom.js').then((dom) => %s.map((s) => dom.duration(1000 * s)))"
+        assert cells[2:5] == await browser.value(durations % json.dumps(row["quantiles"]))
+        assert cells[5] == "0"
+        pods = await browser.value(text_of("#pods"))
+        for pod in hub.pods:
+            assert f"127.0.0.1:{pod.port}\nup" in pods.replace(" up", "\nup")
+        slots = "[...document.querySelectorAll('#pods svg')].map((one) => one.getAttribute('aria-label'))"
+        assert "2 slots: 0 busy for this gateway, 0 for others, 2 free" in await browser.becomes(slots)
+        assert "the backend" in await browser.value(text_of("#models")) or "backend" in await browser.value(
+            text_of("#models")
+        )
+        assert "503 not_ready" in await browser.becomes(text_of("#calls ul"))
+
+
+@pytest.mark.parametrize("dark", [False, True])
+async def test_all_can_read_it(hub: Hub, browser: Browser, dark: bool, tmp_path: Path) -> None:
+    colours = "dark" if dark else "light"
+    for width in (WIDE, NARROW):
+        await look_with(browser, width, dark)
+        await browser.open(f"{hub.url}/console")
+        await browser.becomes(f"{text_of('#state')} === 'live' && {FORM}")
+        await busy(hub)
+        await browser.becomes(f"{text_of('#calls ul')}.includes('not_ready')")
+        assert await violations(browser) == []
+        assert await browser.value("document.documentElement.scrollWidth") <= width
+        assert await browser.value(OUTSIDE) == []
+        assert await browser.value("getComputedStyle(document.documentElement).backgroundColor") == (
+            "rgb(18, 21, 27)" if dark else "rgb(246, 247, 249)"
+        )
+        name = f"console-{colours}.png" if width == WIDE else f"console-{colours}-narrow.png"
+        taken = await picture(browser, width, 1150)
+        assert 10_000 < len(taken) < LARGEST
+        (ROOT / PICTURES if PICTURES else tmp_path).joinpath(name).write_bytes(taken)
+
+
+async def test_the_ops_port_has_the_page_without_calls_and_form(hub: Hub, browser: Browser) -> None:
+    await infer(hub, "broken")
+    await look_with(browser, NARROW)
+    await browser.open(f"http://127.0.0.1:{hub.gateway.ops.port}/console")
+    assert await browser.becomes(f"{text_of('#lanes')}.includes('slow')")
+    assert await browser.value("document.querySelector('#calls, #try, form:not([hidden])')") is None
+    assert await violations(browser) == []
+
+
+async def test_names_and_errors_are_text(tmp_path: Path, browser: Browser) -> None:
+    evil = "<img src=x onerror=window.ran=1>"
+    mock_model(tmp_path / "models", evil)
+    write_model(tmp_path / "models", f"{evil} broken", f'backend: "{evil}"')
+    async with running_hub(tmp_path / "models", hold_s=0.0) as hub:
+        await browser.open(f"{hub.url}/console")
+        await browser.becomes(FORM)
+        path = f"/v2/models/{evil.replace('=', '%3D').replace('<', '%3C').replace('>', '%3E').replace(' ', '%20')}/infer"
+        assert (await hub.post(path, INFER))[0] == 200
+        assert evil in await browser.becomes(
+            f"{text_of('#latencies table')}.includes('img') && {text_of('#latencies')}"
+        )
+        for place in ("#lanes", "#pods", "#models", "#model"):
+            assert evil in await browser.value(text_of(place)), place
+        assert f"'{evil}'" in await browser.value(text_of("#models")), "its reason says what it found"
+        await browser.value(f"document.querySelector('#try textarea').value = {json.dumps(evil)}")
+        await browser.value("document.querySelector('#try').requestSubmit()")
+        assert "<img" in await browser.becomes(text_of("#answer .bad"))
+        assert await browser.value("document.querySelectorAll('img').length + (window.ran || 0)") == 0
+
+
+async def test_a_key_is_asked_for_and_forgotten(tmp_path: Path, browser: Browser) -> None:
+    async with hub_with_keys(tmp_path) as hub:
+        await browser.open(f"{hub.url}/console")
+        await browser.becomes("!document.getElementById('keys').hidden")
+        assert "asks who you are" in await browser.becomes(text_of("#notice"))
+        browser.complaints.clear()  # the console of a browser shows a 401
+        await browser.value(f"document.getElementById('key').value = {json.dumps(KEYS['few'])}")
+        await browser.value("document.getElementById('keys').requestSubmit()")
+        await browser.becomes(f"{text_of('#state')} === 'live'")
+        assert "hidden" not in await browser.becomes(text_of("#models"))
+        kept = "JSON.stringify([Object.entries(localStorage), Object.entries(sessionStorage), document.cookie, location.href])"
+        assert KEYS["few"] not in await browser.value(kept)
+        await browser.becomes(FORM)
+        await browser.value("document.querySelector('#try').requestSubmit()")
+        assert "200 OK" in await browser.becomes(text_of("#answer .good")), "the form calls with the key"
+
+
+async def test_a_model_is_tried_with_numbers_a_picture_and_a_stream(
+    hub: Hub, browser: Browser, tmp_path: Path
+) -> None:
+    await browser.open(f"{hub.url}/console")
+    await browser.becomes(FORM)
+    await choose(browser, "nearest-colour")
+    await browser.value("document.querySelector('#try textarea').value = '250 10, 10'")
+    await browser.value("document.querySelector('#try').requestSubmit()")
+    assert "red" in await browser.becomes(text_of("#answer .outputs"))
+    assert await browser.value("document.querySelectorAll('#answer .stack rect').length") == 4
+
+    await choose(browser, "digits")
+    drawing = tmp_path / "one.png"
+    drawing.write_bytes(await drawn_one(browser))
+    await choose_file(browser, "#try input[type=file]", drawing)
+    await browser.value("document.querySelector('#try select:not(#model)').value = '0 to 16'")
+    await browser.value("document.querySelector('#try').requestSubmit()")
+    assert "the largest is at 1" in await browser.becomes(text_of("#answer .outputs"))
+
+    await choose(browser, "markov-chat")
+    assert await browser.value("document.querySelector('#try button[type=submit]').disabled")
+    said = json.dumps('[{"role":"user","content":"The"}]')
+    await browser.value(f"document.querySelector('#try textarea').value = JSON.stringify([{said}])")
+    await browser.value("document.querySelector('#try button[type=button]').click()")
+    await browser.becomes(f"{text_of('#answer details summary')} === 'last event'")
+    assert len((await browser.value(text_of("#answer pre"))).split()) > 3
+    assert await violations(browser) == []
+
+
+async def choose(browser: Browser, model: str) -> None:
+    """Choose a model of the form, and wait for its fields."""
+    chosen = f"document.getElementById('model').value = {json.dumps(model)}"
+    await browser.becomes(
+        f"[...document.getElementById('model').options].some((one) => one.value === '{model}')"
+    )
+    await browser.value(f"{chosen}; document.getElementById('model').dispatchEvent(new Event('change'))")
+    await browser.becomes(f"{FORM} && !document.querySelector('#try button[type=button]').disabled")
+
+
+async def drawn_one(browser: Browser) -> bytes:
+    """A PNG with the digit 1, white on black."""
+    script = """(() => { const c = document.createElement('canvas'); c.width = c.height = 80; const p = c.getContext('2d');
+        p.fillStyle = '#000'; p.fillRect(0, 0, 80, 80); p.fillStyle = '#fff'; p.fillRect(34, 6, 14, 68); p.fillRect(26, 14, 10, 10);
+        return c.toDataURL('image/png').split(',')[1]; })()"""
+    return b64decode(await browser.value(script))
+
+
+async def test_it_says_when_another_gateway_answers(hub: Hub, browser: Browser) -> None:
+    backends = tuple(f"127.0.0.1:{pod.port}" for pod in hub.pods)
+    async with running_gateway(backends) as other, service(hub.gateway, other) as (port, switch):
+        await browser.open(f"http://127.0.0.1:{port}/console")
+        first = f":{hub.gateway.port}"
+        await browser.becomes(f"{text_of('#gateway')}.includes('{first},')")
+        switch(other)
+        await hub.gateway.drain()
+        await browser.becomes(f"{text_of('#gateway')}.includes(':{other.port},')")
+        said = await browser.value(text_of("#notice"))
+        assert said.startswith("Now showing gateway ")
+        assert said.endswith(f"{first}.")
+        browser.complaints.clear()
+
+
+@asynccontextmanager
+async def service(*gateways: Gateway) -> AsyncIterator[tuple[int, Callable[[Gateway], None]]]:
+    """A port in front of a gateway, as a Service is; its number, and what lets new connections go to another one."""
+    chosen = [gateways[0]]
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(2**16):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", chosen[0].port)
+        await asyncio.gather(carry(reader, back), carry(there, writer), return_exceptions=True)
+
+    server = await asyncio.start_server(connect, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1], lambda gateway: chosen.__setitem__(0, gateway)
+    finally:
+        server.close()
