@@ -238,7 +238,7 @@ async def test_who_reads_nothing_is_ended(hub: Hub) -> None:
         if message.get("more_body") and len(sent) > 3:
             await asyncio.Event().wait()  # a connection whose caller reads nothing more
 
-    stream = Stream(watchers, "ops", without_calls, lambda: None, patience_s=0.1)
+    stream = Stream(watchers, "ops", "ops", without_calls, lambda: None, patience_s=0.1)
     async with asyncio.timeout(10):
         await stream({"type": "http"}, receive, send)
     assert [one.get("more_body") for one in sent] == [None, True, True, True, False]
@@ -266,3 +266,17 @@ async def test_a_stream_ends_when_its_key_is_withdrawn(tmp_path: Path) -> None:
         assert event == ("refused", {"error": "the key is unknown"})
         assert (await look.event())[0] == ""
         assert await other.snapshot()
+
+
+@pytest.mark.timing
+async def test_who_looks_costs_a_busy_gateway_less_than_a_hundredth(hub: Hub) -> None:
+    watchers = hub.gateway.console.watchers
+    async with looking(hub) as one, looking(hub, ops=True) as other:
+        began = (await one.snapshot())["now"]
+        while (shown := await one.snapshot())["now"] - began < 4:
+            await ask(hub, "quick", 50)
+            await ask(hub, "slow", 5)
+            await ask(hub, "broken", 50)
+        assert await other.snapshot()
+        assert len(shown["calls"]) > 50
+        assert 0 < watchers.spent_s < 0.01 * (shown["now"] - began)

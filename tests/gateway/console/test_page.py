@@ -140,6 +140,27 @@ async def test_the_ops_port_has_the_page_without_calls_and_form(hub: Hub, browse
     assert await violations(browser) == []
 
 
+async def test_the_keyboard_reaches_all_of_it_and_stays_where_it_is(hub: Hub, browser: Browser) -> None:
+    await browser.open(f"{hub.url}/console")
+    await browser.becomes(FORM)
+    places = "[...document.querySelectorAll('select, textarea, input, button:not(:disabled)')].filter((one) => one.offsetParent)"
+    expected, reached = await browser.value(f"{places}.length"), set()
+    for _ in range(expected):
+        for kind in ("keyDown", "keyUp"):
+            await browser.do(
+                "Input.dispatchKeyEvent", type=kind, key="Tab", code="Tab", windowsVirtualKeyCode=9
+            )
+        reached.add(await browser.value(f"{places}.indexOf(document.activeElement)"))
+        assert await browser.value("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    assert reached == set(range(expected))
+    await browser.value("document.getElementById('of').focus()")
+    async with looking(hub) as look:
+        await infer(hub, "slow")
+        await look.snapshot(lambda shown: of(shown["traffic"], "slow"))
+    await browser.becomes(f"{text_of('#latencies')}.includes('slow')")
+    assert await browser.value("document.activeElement.id") == "of"
+
+
 async def test_names_and_errors_are_text(tmp_path: Path, browser: Browser) -> None:
     evil = "<img src=x onerror=window.ran=1>"
     mock_model(tmp_path / "models", evil)

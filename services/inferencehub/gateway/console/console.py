@@ -90,6 +90,7 @@ class Console:
     async def _events(self, request: Request) -> Response:
         """GET /console/events: what the page shows, once a second."""
         exchange: Exchange = request.state.exchange
+        caller = exchange.caller
         fields = dict(request.headers.raw)
 
         def again() -> None:
@@ -99,7 +100,7 @@ class Console:
         self.watchers.require_room("callers")
         if request.method == "HEAD":
             return Response(headers=EVENTS)
-        return Stream(self.watchers, "callers", partial(seen_by, exchange.caller), again)
+        return Stream(self.watchers, "callers", caller, partial(seen_by, caller), again)
 
     async def _ops_events(self, request: Request) -> Response:
         try:
@@ -108,7 +109,7 @@ class Console:
             return Response(error_json(error), error.kind.http, media_type="application/json")
         if request.method == "HEAD":
             return Response(headers=EVENTS)
-        return Stream(self.watchers, "ops", without_calls, lambda: None)
+        return Stream(self.watchers, "ops", "ops", without_calls, lambda: None)
 
 
 def file(name: str) -> Response:

@@ -69,10 +69,16 @@ def lanes_of(table: RoutingTable) -> list[Row]:
     return rows[:MOST_MODELS]
 
 
-def models_of(table: RoutingTable) -> list[Row]:
-    """Each model: its versions that can be called, and why it cannot be called; "" if it can."""
-    known = list(table.models().items())[:MOST_MODELS]
-    return [{"model": name, "reason": reason, "versions": table.versions(name)} for name, reason in known]
+def models_of(table: RoutingTable, known: dict[str, str]) -> list[Row]:
+    """Each of the `known` models: its versions that can be called, and why it cannot be called; "" if it can."""
+    versions: dict[str, list[str]] = {}
+    for (name, version), lanes in table.routes.items():
+        if version and any(lane.open for lane in lanes):
+            versions.setdefault(name, []).append(version)
+    return [
+        {"model": name, "reason": reason, "versions": sorted(versions.get(name, ()))}
+        for name, reason in list(known.items())[:MOST_MODELS]
+    ]
 
 
 def demand_of(demand: Demand) -> list[Row]:

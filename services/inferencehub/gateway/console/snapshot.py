@@ -81,6 +81,7 @@ class Snapshots:
     def build(self) -> Snapshot:
         """All that may be seen, the last calls too."""
         _, fleet, table, demand, metrics, peers, held, worker, _, not_ready = self._sources
+        models = table.models()
         return {
             "gateway": self._gateway(),
             "now": round(time(), 3),
@@ -91,11 +92,11 @@ class Snapshots:
                 front.front: front.in_flight for front in (metrics.http, metrics.grpc, metrics.jobs)
             },
             "held": {"bytes": held.held, "limit": held.limit},
-            "counts": {"pods": len(fleet.pods), "models": len(table.models())},
+            "counts": {"pods": len(fleet.pods), "models": len(models)},
             "pods": sections.pods_of(fleet),
             "pools": sections.pools_of(fleet),
             "lanes": sections.lanes_of(table),
-            "models": sections.models_of(table),
+            "models": sections.models_of(table, models),
             "demand": sections.demand_of(demand),
             "traffic": self._traffic.second(),
             "jobs": None if worker is None else sections.jobs_of(worker, metrics.jobs.in_flight),

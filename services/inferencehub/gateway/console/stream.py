@@ -7,17 +7,16 @@ a Service may come to another one. Source: HTML Standard, section 9.2.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from time import monotonic
 
-import msgspec
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from inferencehub.core.auth.authentication import AGAIN_S
 from inferencehub.core.values.errors import HubError
 from inferencehub.gateway.console.snapshot import Snapshot
-from inferencehub.gateway.console.watchers import PATIENCE_S, Watchers
+from inferencehub.gateway.console.watchers import PATIENCE_S, Watchers, event
 from inferencehub.gateway.json_codec.answer_json import error_json
 
 HEADERS = {
@@ -27,6 +26,7 @@ HEADERS = {
     "connection": "close",  # those who come back may reach another gateway
 }
 RETRY = b"retry: 1000\n\n"  # ms
+LONGEST_S = 900.0  # that a stream is open: those who come back are asked again what they may see
 
 
 class Stream(Response):
@@ -35,6 +35,7 @@ class Stream(Response):
     Args:
         watchers: all who do.
         port: at which port.
+        who: equal for those who may see the same.
         shown: makes what they may see of a snapshot.
         again: checks whether they may still look; raises `HubError` if not.
         patience_s: seconds that the caller may read nothing.
@@ -44,6 +45,7 @@ class Stream(Response):
         self,
         watchers: Watchers,
         port: str,
+        who: Hashable,
         shown: Callable[[Snapshot], Snapshot],
         again: Callable[[], None],
         patience_s: float = PATIENCE_S,
@@ -51,6 +53,7 @@ class Stream(Response):
         super().__init__(headers=HEADERS)
         self._watchers = watchers
         self._port = port
+        self._who = who
         self._shown = shown
         self._again = again
         self._patience_s = patience_s
@@ -70,8 +73,8 @@ class Stream(Response):
             try:
                 hello = self._watchers.snapshots.hello(whole=self._port == "callers")
                 await self._write(send, RETRY + event(b"hello", hello))
-                asked = monotonic()
-                while True:
+                asked = began = monotonic()
+                while monotonic() - began < LONGEST_S:
                     await watcher.came.wait()
                     watcher.came.clear()
                     if self._watchers.ended:
@@ -80,8 +83,8 @@ class Stream(Response):
                     if monotonic() - asked >= AGAIN_S:
                         asked = monotonic()
                         self._again()
-                    if (newest := self._watchers.newest) is not None:
-                        await self._write(send, event(b"snapshot", self._shown(newest)))
+                    if text := self._watchers.text(self._who, self._shown):
+                        await self._write(send, text)
             except HubError as error:
                 last = b"event: refused\ndata: %b\n\n" % error_json(error)
             except TimeoutError:
@@ -96,8 +99,3 @@ class Stream(Response):
         """
         async with asyncio.timeout(self._patience_s):
             await send({"type": "http.response.body", "body": text, "more_body": True})
-
-
-def event(name: bytes, value: Snapshot) -> bytes:
-    """An event with JSON, which has no line breaks."""
-    return b"event: %b\ndata: %b\n\n" % (name, msgspec.json.encode(value))

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from time import monotonic
+from time import monotonic, thread_time
+
+import msgspec
 
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.gateway.console.snapshot import Snapshot, Snapshots
@@ -35,14 +37,16 @@ class Watchers:
     Args:
         snapshots: builds what they see.
 
-    `newest` is the snapshot of this second, None before the first one. `ended` is True once the gateway drains.
+    `newest` is the snapshot of this second, None before the first one. `ended` is True once the gateway drains. `spent_s` is
+    the CPU time of all snapshots.
     """
 
     def __init__(self, snapshots: Snapshots) -> None:
         self.snapshots = snapshots
         self.newest: Snapshot | None = None
         self.ended = False
-        self.spent_s = 0.0  # on snapshots, for the process's life
+        self.spent_s = 0.0
+        self._texts: dict[Hashable, bytes] = {}  # the newest snapshot, as it is sent
         self._all: dict[str, set[Watcher]] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -82,6 +86,22 @@ class Watchers:
             if not len(self):
                 self._rest()
 
+    def text(self, who: Hashable, shown: Callable[[Snapshot], Snapshot]) -> bytes:
+        """The event with the newest snapshot, made once for all who see the same; b"" while there is none.
+
+        Args:
+            who: equal for those who see the same.
+            shown: makes what they may see of a snapshot.
+        """
+        if self.newest is None:
+            return b""
+        text = self._texts.get(who)
+        if text is None:
+            began = thread_time()
+            text = self._texts[who] = event(b"snapshot", shown(self.newest))
+            self.spent_s += thread_time() - began
+        return text
+
     def end(self) -> None:
         """The gateway drains: nobody looks any more."""
         self.ended = True
@@ -92,6 +112,7 @@ class Watchers:
         if self._task is not None:
             self._task.cancel()
             self._task = self.newest = None
+            self._texts.clear()
             self.snapshots.forget()
 
     def _wake(self) -> None:
@@ -102,12 +123,18 @@ class Watchers:
     async def _tick(self) -> None:
         due = monotonic()
         while True:
-            began = monotonic()
+            began = thread_time()
             try:
                 self.newest = self.snapshots.build()
+                self._texts.clear()
             except Exception:  # the page then stands still, which it says; the gateway does not
                 logger.exception("the console has no snapshot of this second")
-            self.spent_s += monotonic() - began
+            self.spent_s += thread_time() - began
             self._wake()
             due = max(due + TICK_S, monotonic())
             await asyncio.sleep(due - monotonic())
+
+
+def event(name: bytes, value: Snapshot) -> bytes:
+    """An event with JSON, which has no line breaks."""
+    return b"event: %b\ndata: %b\n\n" % (name, msgspec.json.encode(value))
