@@ -153,12 +153,15 @@ async def test_the_keyboard_reaches_all_of_it_and_stays_where_it_is(hub: Hub, br
         reached.add(await browser.value(f"{places}.indexOf(document.activeElement)"))
         assert await browser.value("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     assert reached == set(range(expected))
-    await browser.value("document.getElementById('of').focus()")
+    await browser.value(
+        "document.getElementById('of').focus(); window.marked = document.querySelector('#models li'); 0"
+    )
     async with looking(hub) as look:
         await infer(hub, "slow")
         await look.snapshot(lambda shown: of(shown["traffic"], "slow"))
     await browser.becomes(f"{text_of('#latencies')}.includes('slow')")
     assert await browser.value("document.activeElement.id") == "of"
+    assert await browser.value("window.marked.isConnected"), "what has not changed is not made anew"
 
 
 async def test_names_and_errors_are_text(tmp_path: Path, browser: Browser) -> None:
@@ -226,6 +229,31 @@ async def test_a_model_is_tried_with_numbers_a_picture_and_a_stream(
     await browser.becomes(f"{text_of('#answer details summary')} === 'last event'")
     assert len((await browser.value(text_of("#answer pre"))).split()) > 3
     assert await violations(browser) == []
+
+
+# A red pixel beside a white one, as a model wants it.
+PIXELS = """(async () => { const c = document.createElement('canvas'); c.width = 2; c.height = 1; const p = c.getContext('2d');
+    p.fillStyle = '#f00'; p.fillRect(0, 0, 1, 1); p.fillStyle = '#fff'; p.fillRect(1, 0, 1, 1);
+    const { picture, pictureForm } = await import('/console/image.js');
+    const file = await new Promise((done) => c.toBlob(done));
+    const found = await picture(file, pictureForm(%s), %s);
+    return [found.shape, found.data]; })()"""
+
+
+@pytest.mark.parametrize(
+    ("shape", "how", "expected"),
+    [
+        ("[3, 1, 2]", "0, 1, false", [[3, 1, 2], [1, 1, 0, 1, 0, 1]]),
+        ("[1, 3, null, null]", "0, 1, false", [[1, 3, 1, 2], [1, 1, 0, 1, 0, 1]]),
+        ("[1, 1, 2, 3]", "0, 255, true", [[1, 1, 2, 3], [255, 0, 0, 255, 255, 255]]),
+        ("[1, 1, 1, 2]", "-1, 1, false", [[1, 1, 1, 2], [-0.402, 1]]),
+    ],
+)
+async def test_a_picture_becomes_the_tensor_that_a_signature_asks_for(
+    hub: Hub, browser: Browser, shape: str, how: str, expected: list[list[float]]
+) -> None:
+    await browser.open(f"{hub.url}/console")
+    assert await browser.value(PIXELS % (shape, how)) == expected
 
 
 async def choose(browser: Browser, model: str) -> None:

@@ -7,8 +7,10 @@ export function pictureForm(shape) {
   const inner = shape.length > 3 ? shape.slice(1) : shape;
   if (inner.length === 3) {
     const [a, b, c] = inner;
-    if (a === 3 || a === 1) return { width: c, height: b, channels: a, first: true, shape };
-    if (c === 3 || c === 1) return { width: b, height: a, channels: c, first: false, shape };
+    for (const channels of [3, 1]) {
+      if (a === channels) return { width: c, height: b, channels, first: true, shape };
+      if (c === channels) return { width: b, height: a, channels, first: false, shape };
+    }
     return null;
   }
   const flat = inner.length === 1 ? inner[0] : inner.length === 2 && inner[0] === 1 ? inner[1] : null;
