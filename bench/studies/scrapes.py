@@ -30,6 +30,7 @@ from bench.servers.proc import cpu_seconds
 from bench.servers.processes import LOAD, Group, can_pin, free_port
 from bench.servers.stack import Stack, mock_config, pin_self, tier
 from inferencehub.core.process.ops_port import OpsServer
+from inferencehub.gateway.calls.exchange import Exchange
 from inferencehub.gateway.metrics import Metrics
 from inferencehub.pb import inference_pb2 as pb
 
@@ -159,9 +160,11 @@ async def held(count: int) -> float:
     for name in names(count):
         lane = metrics.lane(name)
         lane.queue_wait.observe(0.1)
+        call = Exchange("1")
+        call.model = name
         for status in (200, 400, 504):
-            metrics.http.answered(name, status, 0.1)
-        metrics.grpc.answered(name, 200, 0.1)
+            metrics.http.answered(call, status, 0.1)
+        metrics.grpc.answered(call, 200, 0.1)
     server = OpsServer(0, metrics.registry, lambda: "", {})
     await server.start()
     longest = []

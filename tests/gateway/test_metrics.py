@@ -97,8 +97,10 @@ def test_no_piece_of_a_scrape_is_long() -> None:
     metrics.registry.register(usage)
     for number in range(50):
         metrics.lane(f"model-{number}")
+        call = Exchange("1")
+        call.model = f"model-{number}"
         for status in STATUSES:
-            metrics.http.answered(f"model-{number}", int(status), 0.1)
+            metrics.http.answered(call, int(status), 0.1)
     for number in range(1000):
         call = Exchange("1")
         call.caller = Caller(f"key-{number}", "team", ["*"], USUAL, listed=True)

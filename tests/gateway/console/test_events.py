@@ -110,6 +110,13 @@ async def test_the_last_calls_have_their_bills_and_nothing_of_what_they_said(hub
     assert "word" not in str(calls)
 
 
+async def test_a_call_that_waits_for_a_job_is_not_slow_and_its_attempt_is(hub: Hub) -> None:
+    await ask(hub, "slow", 1, prefer="respond-async, wait=10")
+    async with looking(hub) as look:
+        shown = await look.snapshot(lambda shown: shown["calls"])
+    assert [(call["front"], call["why"]) for call in shown["calls"]] == [("job", "slow")]
+
+
 async def test_a_flood_of_refusals_leaves_the_failures(hub: Hub) -> None:
     await ask(hub, "broken")
     for _ in range(60):

@@ -68,9 +68,10 @@ class EndedCalls:
 
     def note(self, front: str, exchange: Exchange, status: int, seconds: float) -> None:
         """Keep a call that was slow, or ended with an error."""
-        if exchange.action is not Action.INFER:
-            return
         kind, job, caller = exchange.kind, exchange.job, exchange.caller
+        # A call that ran no model may have waited on purpose: for the end of a job, or for its events.
+        if exchange.action is not Action.INFER or (kind == "ok" and job is None):
+            return
         why = "slow" if kind == "ok" else "failed" if status >= FAILED or status == 200 else "refused"
         rows = batch_rows = 0
         waited, pod, parts = 0.0, "", (0.0, 0.0, 0.0)

@@ -55,7 +55,7 @@ def lanes_of(table: RoutingTable) -> list[Row]:
             "waiting": len(lane.lane.queue),
             "rows": lane.lane.queue.rows,
             "background": lane.lane.background.rows,
-            "running": lane.lane.running,
+            "running": lane.lane.in_use.jobs,
             "slots": sum([replica.info.slots for replica in lane.replicas if replica.open]),
             "pods": sum([replica.open for replica in lane.replicas]),
             "most_rows": lane.lane.queue.max_rows,
