@@ -117,7 +117,7 @@ function bill(header) {
 function outputs(answer) {
   const rows = (answer.outputs || []).map(({ name, datatype, shape, data }) => {
     const best = /FP/.test(datatype) && data.length > 1 ? `; the largest is at ${data.indexOf(Math.max(...data))}` : "";
-    const values = JSON.stringify(data);
+    const values = `[${data.map((one) => JSON.stringify(one)).join(", ")}]`;
     return [`${name} · ${datatype} [${shape.join(", ")}]${best}`, values.length > LONGEST ? `${values.slice(0, LONGEST)}…` : values];
   });
   return el("div", { className: "outputs" }, facts(rows), el("p", { className: "small" }, `version ${answer.model_version}`));
