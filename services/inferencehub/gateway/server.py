@@ -13,8 +13,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 from functools import partial
-from math import inf
-from socket import gethostname
 from typing import TYPE_CHECKING
 
 from starlette.routing import Router
@@ -41,7 +39,6 @@ from inferencehub.gateway.calls.stages import LoadShedding, Memory, Stage
 from inferencehub.gateway.calls.submit import Calls
 from inferencehub.gateway.calls.traces.tracing import Tracing
 from inferencehub.gateway.console.console import Console
-from inferencehub.gateway.console.snapshot import Sources
 from inferencehub.gateway.grpc_api.edge import Edge as GrpcEdge
 from inferencehub.gateway.grpc_api.infer import Infer
 from inferencehub.gateway.grpc_api.metadata import Metadata as GrpcMetadata
@@ -92,8 +89,7 @@ class Gateway:
         self.access = access
         self.certificate = settings.certificate()
         self.callers = Callers(settings)
-        self.started = False
-        self.draining = False
+        self.started = self.draining = False
         self.metrics = Metrics(access)
         self.tracing = Tracing(settings, self.metrics.traced)
         self.recording = Recording(settings)
@@ -132,8 +128,7 @@ class Gateway:
 
     def _make_edge(self) -> Edge:
         """The handler that answers callers."""
-        settings = self.settings
-        callers = self.callers
+        settings, callers = self.settings, self.callers
         stages: list[Stage] = [*callers.first(), Memory(self.bytes_held), LoadShedding(), *callers.last()]
         calls = self.calls = Calls(self.table, self.unknown, settings, stages)
         calls.traces = self.tracing.traces
@@ -142,10 +137,8 @@ class Gateway:
         self.jobs = self._make_jobs() if settings.jobs else None
         models, models_v1 = ModelPages(self.queries), ModelPagesV1(self.queries)
         job_pages = no_jobs() if self.jobs is None else self.jobs.routes
-        self.routes = pages(metadata, models, models_v1, log_settings, job_pages)
-        self.console = self._make_console()
-        if settings.console:
-            self.routes += self.console.routes()
+        self.console = Console(self, calls, self.demand, self.metrics, callers.peers, self.jobs)
+        self.routes = [*pages(metadata, models, models_v1, log_settings, job_pages), *self.console.routes()]
         app = pages_with_errors(Router([*self.routes, *absent()], redirect_slashes=False), calls.audit)
         edge = Edge(
             endpoints(calls) if self.jobs is None else endpoints(calls, others=self.jobs.events),
@@ -159,24 +152,6 @@ class Gateway:
         )
         edge.deferral = None if self.jobs is None else self.jobs.deferral
         return edge
-
-    def _make_console(self) -> Console:
-        """The live page, which looks at all that this gateway does."""
-        slow_s = self.settings.trace_slow_ms / 1000 or inf
-        worker = None if self.jobs is None else self.jobs.jobs.worker
-        sources = Sources(
-            lambda: f"{gethostname()}:{self.port}",
-            self.fleet,
-            self.table,
-            self.demand,
-            self.metrics,
-            self.callers.peers,
-            self.bytes_held,
-            worker,
-            slow_s,
-            self.not_ready,
-        )
-        return Console(sources, self.calls)
 
     def _make_jobs(self) -> JobFront:
         """The jobs, whose modules only those load who have some."""
@@ -193,10 +168,9 @@ class Gateway:
     def _make_grpc(self, limits: Limits) -> GrpcPort:
         """The port for callers that speak gRPC."""
         settings, callers, largest = self.settings, self.callers, self.fleet.most_message_bytes
-        most_connections = max(1, limits.max_connections // 4)
         server = GrpcServer(
             settings.grpc_port,
-            options(settings, largest, most_connections),
+            options(settings, largest, max(1, limits.max_connections // 4)),
             limits,
             self.bytes_held,
             None if self.certificate is None else server_credentials(self.certificate),

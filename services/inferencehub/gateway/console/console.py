@@ -7,6 +7,8 @@ ops       read-only: nothing of who calls, and no way to call
 from __future__ import annotations
 
 from functools import partial
+from math import inf
+from typing import TYPE_CHECKING
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -16,15 +18,21 @@ from starlette.routing import BaseRoute, Route, Router
 from inferencehub.core.http1.asgi import AsgiHandler
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.gateway.calls.exchange import Exchange
+from inferencehub.gateway.calls.limits.peers import Peers
 from inferencehub.gateway.calls.submit import Calls
 from inferencehub.gateway.console.calls import EndedCalls
 from inferencehub.gateway.console.files import HEADERS, PAGE, WHOLE_ONLY, static_files
-from inferencehub.gateway.console.snapshot import Snapshots, Sources, seen_by, without_calls
+from inferencehub.gateway.console.snapshot import Process, Snapshots, Sources, seen_by, without_calls
 from inferencehub.gateway.console.stream import HEADERS as EVENTS
 from inferencehub.gateway.console.stream import Stream
 from inferencehub.gateway.console.watchers import Watchers
 from inferencehub.gateway.http_api.page import CONSOLE, CONSOLE_EVENTS
 from inferencehub.gateway.json_codec.answer_json import error_json
+from inferencehub.gateway.metrics import Metrics
+from inferencehub.gateway.routing.demand import Demand
+
+if TYPE_CHECKING:
+    from inferencehub.gateway.http_api.jobs.front import JobFront
 
 MOST_OPS_BYTES = 0  # of a request's body at the ops port
 
@@ -33,19 +41,36 @@ class Console:
     """See the module's text.
 
     Args:
-        sources: what it shows.
-        calls: whose stages say who may still look.
+        process: of the gateway.
+        calls: has what it shows of pods and lanes, and the stages that say who may still look.
+        demand, metrics, peers: those of the gateway.
+        jobs: the front of jobs; None where there are none.
     """
 
-    def __init__(self, sources: Sources, calls: Calls) -> None:
+    def __init__(
+        self,
+        process: Process,
+        calls: Calls,
+        demand: Demand,
+        metrics: Metrics,
+        peers: Peers,
+        jobs: JobFront | None,
+    ) -> None:
         ended = EndedCalls()
-        for front in (sources.metrics.http, sources.metrics.grpc, sources.metrics.jobs):
-            front.note, front.slow_s = ended.note, sources.slow_s
+        settings = calls.table.fleet.settings
+        slow_s = settings.trace_slow_ms / 1000 or inf
+        worker = None if jobs is None else jobs.jobs.worker
+        for front in (metrics.http, metrics.grpc, metrics.jobs):
+            front.note, front.slow_s = ended.note, slow_s
+        sources = Sources(process, calls.table, demand, metrics, peers, worker, slow_s)
         self.watchers = Watchers(Snapshots(sources, ended))
         self._calls = calls
+        self._for_callers = settings.console
 
     def routes(self) -> list[BaseRoute]:
-        """Those of the gateway's port."""
+        """Those of the gateway's port; none if the settings say so."""
+        if not self._for_callers:
+            return []
         return [
             Route(CONSOLE, self._page),
             Route(CONSOLE_EVENTS, self._events),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from secrets import token_hex
+from socket import gethostname
 from time import time
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from inferencehub import __version__
 from inferencehub.core.auth.caller import Action, Caller
-from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.gateway.calls.limits.peers import Peers
 from inferencehub.gateway.console import sections
 from inferencehub.gateway.console.calls import EndedCalls
@@ -18,33 +17,38 @@ from inferencehub.gateway.console.traffic import SCALES, Traffic
 from inferencehub.gateway.jobs.running.worker import Worker
 from inferencehub.gateway.metrics import Metrics
 from inferencehub.gateway.routing.demand import Demand
-from inferencehub.gateway.routing.fleet import Fleet
 from inferencehub.gateway.routing.table import RoutingTable
 
 Snapshot = dict[str, Any]
+
+
+class Process(Protocol):
+    """The gateway's process: where it listens, and why it accepts no requests, "" while it does."""
+
+    @property
+    def port(self) -> int:
+        """The port for callers, once it listens."""
+
+    def not_ready(self) -> str:
+        """The reason."""
 
 
 class Sources(NamedTuple):
     """What the page is about.
 
     Args:
-        name: of the gateway, once it listens.
-        fleet, table, demand, metrics, peers, bytes_held: those of the gateway.
+        process, table, demand, metrics, peers: those of the gateway.
         worker: runs jobs; None where there are none.
         slow_s: seconds from which on a call is slow.
-        not_ready: returns "" while the gateway accepts requests, else the reason why it does not.
     """
 
-    name: Callable[[], str]
-    fleet: Fleet
+    process: Process
     table: RoutingTable
     demand: Demand
     metrics: Metrics
     peers: Peers
-    bytes_held: ByteBudget
     worker: Worker | None
     slow_s: float
-    not_ready: Callable[[], str]
 
 
 class Snapshots:
@@ -60,6 +64,7 @@ class Snapshots:
         self._calls = calls
         self._traffic = Traffic(sources.metrics)
         self._began = time()
+        self._host = gethostname()
         self._process = token_hex(
             4
         )  # tells apart two processes of one name, such as before and after a restart
@@ -80,13 +85,14 @@ class Snapshots:
 
     def build(self) -> Snapshot:
         """All that may be seen, the last calls too."""
-        _, fleet, table, demand, metrics, peers, held, worker, _, not_ready = self._sources
+        process, table, demand, metrics, peers, worker, _ = self._sources
+        fleet, held = table.fleet, table.bytes_held
         models = table.models()
         return {
             "gateway": self._gateway(),
             "now": round(time(), 3),
             "up": round(time() - self._began),
-            "not_ready": not_ready(),
+            "not_ready": process.not_ready(),
             "peers": peers.count,
             "in_flight": {
                 front.front: front.in_flight for front in (metrics.http, metrics.grpc, metrics.jobs)
@@ -104,7 +110,8 @@ class Snapshots:
         }
 
     def _gateway(self) -> dict[str, str]:
-        return {"name": self._sources.name(), "process": self._process, "version": __version__}
+        name = f"{self._host}:{self._sources.process.port}"
+        return {"name": name, "process": self._process, "version": __version__}
 
 
 def seen_by(caller: Caller, snapshot: Snapshot) -> Snapshot:
