@@ -1,6 +1,6 @@
 """How many jobs a gateway takes and ends, and what calls notice of them: `python -m bench.studies.jobs [count]`.
 
-Real HTTP callers on 64 connections send jobs of a model that takes no time, each with an idempotency key of its own and an
+Real HTTP callers on 128 connections send jobs of a model that takes no time, each with an idempotency key of its own and an
 input of its own, to one gateway with one pod; the tiers share a core, the callers and Valkey have the other one. When all are
 accepted, every result is read and compared with what a call with this input is answered. Then calls at a constant rate of two
 models, one of many short runs and one of few long ones, are measured alone, and while thousands of jobs wait for the same
@@ -31,7 +31,7 @@ from bench.servers.stack import fill, pin_self, tier
 from bench.studies.bad_credentials import WAITS
 from tests.valkey import running_valkey
 
-COUNT, CLIENTS = 20_000, 64
+COUNT, CLIENTS = 20_000, 128
 SECONDS, ROUNDS = 5.0, 5
 ENDED = "inferencehub_gateway_jobs_ended_total{"
 LATER = "prefer: respond-async\r\n"

@@ -51,6 +51,28 @@ async def test_behind_calls_without_end_jobs_get_their_floor(tmp_path: Path, flo
         assert not load.failed
 
 
+@pytest.mark.parametrize(
+    ("delay_ms", "more", "most"),
+    [(10, "", 3), (150, "", 2), (10, ONCE, 2)],
+    ids=["quick", "slow", "quick but not twice"],
+)
+async def test_where_runs_are_quick_the_next_jobs_are_there_before(
+    tmp_path: Path, delay_ms: int, more: str, most: int
+) -> None:
+    """Of two instances; else each of them would wait for the store after every run."""
+    async with small_hub(tmp_path, delay_ms, more) as hub:
+        await ended(hub, await submitted(hub, *JOB))  # how long a run takes is known then
+        path, body = JOB
+        items = [{"url": path, "body": body}] * (8 if delay_ms > 10 else 60)
+        _, batch, _ = await ask(hub, "POST", "/v2/jobs", items)
+        held = 0
+        while (await ask(hub, "GET", f"/v2/jobs/{batch['id']}"))[1]["state"] != "succeeded":
+            for _ in range(1000):
+                held = max(held, sum(not one.ended for one in running(hub)))
+                await asyncio.sleep(0)
+        assert held == most
+
+
 async def test_a_job_that_waits_behind_calls_has_not_run(tmp_path: Path) -> None:
     """So it goes back to the store as its gateway ends, also of a model that must not run twice."""
     async with aiohttp.ClientSession() as callers:

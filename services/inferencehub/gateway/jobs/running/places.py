@@ -10,6 +10,8 @@ from inferencehub.gateway.jobs.running.attempt import Attempts
 from inferencehub.gateway.routing.model_lane import ModelLane
 from inferencehub.gateway.routing.table import RoutingTable
 
+QUICK_S = 0.05  # a run takes no longer
+
 
 def free_places(table: RoutingTable, running: Attempts, rests: Mapping[str, float]) -> dict[str, Place]:
     """Where jobs may be taken, by lane.
@@ -26,16 +28,17 @@ def free_places(table: RoutingTable, running: Attempts, rests: Mapping[str, floa
     places: dict[str, Place] = {}
     for key, lanes in table.routes.items():
         lane = lane_of(*key)
-        if (free := free_rows(lanes, lane, running)) > 0:
+        if (free := free_rows(lanes, lane, running, now)) > 0:
             places[lane] = Place(free, any(one.info.at_most_once for one in lanes))
     return {lane: place for lane, place in places.items() if now >= rests.get(lane, 0.0)}
 
 
-def free_rows(lanes: list[ModelLane], lane: str, running: Attempts) -> int:
-    """Rows that jobs may begin at instances without work, and a batch more if calls are there, which leave it their rest.
+def free_rows(lanes: list[ModelLane], lane: str, running: Attempts, now: float) -> int:
+    """Rows that jobs may begin at instances without work, and a batch more that waits: where calls are, which leave it their
+    rest, and where runs are so quick that an instance would often wait for the next jobs to come from the store.
 
-    Of a model that must not run twice, one job waits behind calls: nobody could tell that it has not run if its gateway is
-    lost. One job is also taken if others keep the instances busy, and none of the model's jobs is here.
+    Of a model that must not run twice, one job waits behind calls, and none for quick runs: nobody could tell that it has not
+    run if its gateway is lost. One job is also taken if others keep the instances busy, and none of the model's jobs is here.
     """
     jobs = running.of_lane(lane)
     calls = sum(len(one.lane.queue) + one.lane.in_use.jobs for one in lanes) > sum(one.runs() for one in jobs)
@@ -43,8 +46,10 @@ def free_rows(lanes: list[ModelLane], lane: str, running: Attempts) -> int:
     rows = -sum(one.claim.rows for one in jobs if one.job() is None)  # their requests are being read
     for one in open:
         batch = max(1, one.lane.queue.max_rows)
-        behind = 1 if one.info.at_most_once else batch
-        rows += one.for_jobs * batch + calls * behind - one.lane.background.rows
+        once = one.info.at_most_once
+        quick = not once and 0 < one.lane.run_times.usual(now) < QUICK_S
+        waits = (1 if once else batch) if calls or quick else 0
+        rows += one.for_jobs * batch + waits - one.lane.background.rows
     return rows if rows > 0 or jobs else min(1, len(open))
 
 
