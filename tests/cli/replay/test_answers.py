@@ -36,6 +36,7 @@ def text(value: Any) -> bytes:
         ({"a": 1e12}, {"a": 1.0000001e12}),
         ({"a": 1e-9}, {"a": 0.0}),
         ({"a": float("nan"), "b": 1}, {"b": 1, "a": float("nan")}),
+        ({"a": [float("-inf"), 0.5]}, {"a": [float("-inf"), 0.5000001]}),
         ({"a": 1, "id": 2}, {"a": 1}),
     ],
 )
@@ -56,6 +57,11 @@ def test_json_is_compared_by_value(before: Any, now: Any) -> None:
         ({"a": {}}, {"a": []}, "$.a: recorded {}, now []"),
         ({"a": None}, {"a": 0}, "$.a: recorded null, now 0"),
         ({"a": float("inf")}, {"a": float("nan")}, "$.a: recorded Infinity, now NaN"),
+        ({"a": float("inf")}, {"a": 1.5}, "$.a: recorded Infinity, now 1.5"),
+        ({"a": [float("-inf")]}, {"a": [float("inf")]}, "$.a[0]: recorded -Infinity, now Infinity"),
+        ({"a": [True, 1]}, {"a": [1, 1]}, "$.a[0]: recorded true, now 1"),
+        ({"a": [[{"b": True}]]}, {"a": [[{"b": 1}]]}, "$.a[0][0].b: recorded true, now 1"),
+        ({"a": 10**400}, {"a": 0.5}, f"$.a: recorded 1{'0' * 59}…, now 0.5"),
     ],
 )
 def test_a_difference_is_said_with_its_place(before: Any, now: Any, said: str) -> None:
@@ -98,6 +104,29 @@ def test_tensors_that_came_as_bytes_are_compared_by_value(
         found = differences(200, headers, body_of(recorded), 200, now_headers, body, TOLERANCE, IGNORED)
         assert (found == []) is same, found
         assert same or found[0].startswith("$.outputs[0].data")
+
+
+def test_bytes_behind_the_tensors_and_outputs_that_are_missing_are_found() -> None:
+    recorded, headers = tensors(struct.pack("<2i", 1, 2), "INT32")
+    found = differences(200, headers, body_of(recorded), 200, headers, recorded + b"more", TOLERANCE, IGNORED)
+    assert [one.partition(":")[0] for one in found] == ["$"]
+    [found_one] = differences(200, headers, body_of(recorded), 200, JSON, b"{}", TOLERANCE, IGNORED)
+    assert found_one.startswith('$.outputs: recorded [{"name": "y"')
+
+
+def test_answers_that_are_nested_too_deeply_are_compared_byte_by_byte() -> None:
+    for depth in (990, 100_000):
+        before, now = (b"[" * depth + value + b"]" * depth for value in (b"1", b"2"))
+        assert compared(before, before, JSON) == []
+        assert len(compared(before, now, JSON)) == 1
+
+
+def test_the_names_of_events_are_compared() -> None:
+    before = b'event: done\ndata: {"t": 1}\n\n'
+    assert compared(before, before.replace(b" ", b""), EVENTS) == []
+    assert compared(before, before.replace(b"done", b"error"), EVENTS) == [
+        '$[0].event: recorded "done", now "error"'
+    ]
 
 
 def test_events_are_compared_one_by_one_without_comments() -> None:

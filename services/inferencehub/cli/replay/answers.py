@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Set
+from contextlib import suppress
 from hashlib import sha256
 from itertools import islice
-from math import isnan
+from math import isclose, isnan
 from typing import Any
 
 from inferencehub.cli.replay.tensors import json_of, values_of
@@ -53,7 +54,10 @@ def differences(
     if recorded == now:
         return []
     before, after = read(headers, recorded), read(now_headers, now)
-    return list(islice(unequal("$", before, after, tolerance, ignored), MOST_SHOWN))
+    try:
+        return list(islice(unequal("$", before, after, tolerance, ignored), MOST_SHOWN))
+    except RecursionError:
+        return ["body: other bytes, and too deeply nested to be compared by value"]
 
 
 def read(headers: Mapping[str, str], content: bytes) -> Any:
@@ -66,21 +70,21 @@ def read(headers: Mapping[str, str], content: bytes) -> Any:
             return list(events_of(content))
         if kind == "application/json":
             return json_of(content)
-    except (ValueError, AttributeError, TypeError):
+    except (ValueError, AttributeError, TypeError, RecursionError):
         pass
     return content
 
 
 def events_of(content: bytes) -> Iterator[Any]:
-    """The data of each server-sent event, as values where it is JSON; comments are left out."""
+    """The data of each server-sent event, as values where it is JSON; of one with a name both. Comments are left out."""
     for event in content.decode(errors="replace").split("\n\n"):
         lines = [line[5:].removeprefix(" ") for line in event.split("\n") if line.startswith("data:")]
+        names = [line[6:].strip() for line in event.split("\n") if line.startswith("event:")]
         if lines:
-            data = "\n".join(lines)
-            try:
-                yield json_of(data.encode())
-            except ValueError:
-                yield data
+            data: Any = "\n".join(lines)
+            with suppress(ValueError):
+                data = json_of(data.encode())
+            yield {"event": names[-1], "data": data} if names else data
 
 
 def unequal(path: str, before: Any, after: Any, tolerance: float, ignored: Set[str]) -> Iterator[str]:
@@ -99,7 +103,7 @@ def unequal(path: str, before: Any, after: Any, tolerance: float, ignored: Set[s
             yield f"{path}: recorded {len(before)} elements, now {len(after)}"
             return
         for place, (one, other) in enumerate(zip(before, after, strict=True)):
-            if one is not other and one != other:
+            if type(one) is not type(other) or one != other or isinstance(one, list | dict):
                 yield from unequal(f"{path}[{place}]", one, other, tolerance, ignored)
     elif not equal(before, after, tolerance):
         yield f"{path}: recorded {shown(before)}, now {shown(after)}"
@@ -110,9 +114,13 @@ def equal(before: Any, after: Any, tolerance: float) -> bool:
     if is_number(before) and is_number(after):
         if isinstance(before, int) and isinstance(after, int):
             return before == after
-        if isnan(before) or isnan(after):
-            return isnan(before) and isnan(after)
-        return bool(before == after or abs(before - after) <= tolerance * max(1.0, abs(before), abs(after)))
+        try:
+            if isnan(before) or isnan(after):
+                return isnan(before) and isnan(after)
+            # An infinite number is near no other one.
+            return isclose(before, after, rel_tol=tolerance, abs_tol=tolerance)
+        except OverflowError:  # an integer that is larger than any number with a fraction
+            return bool(before == after)
     return type(before) is type(after) and bool(before == after)
 
 
@@ -126,5 +134,5 @@ def shown(value: Any) -> str:
     if isinstance(value, bytes):
         text = f"{len(value)} bytes {b64encode(value[:30]).decode()}"
     else:
-        text = json.dumps(value, ensure_ascii=False)
+        text = json.dumps(value, ensure_ascii=False, default=shown)  # outputs may have bytes
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"

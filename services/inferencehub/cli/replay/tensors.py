@@ -42,6 +42,8 @@ def values_of(content: bytes, json_bytes: int) -> Any:
         if size is not None:
             output["data"] = numbers(output.get("datatype", ""), content[at : at + size])
             at += size
+    if at != len(content):
+        raise ValueError(f"{len(content)} bytes, and its JSON says {at}")
     return answer
 
 
