@@ -114,4 +114,6 @@ def read_call(line: bytes) -> RecordedCall:
     call = _decode(line)
     if call.version != VERSION:
         raise ValueError(f"version {call.version}, expected {VERSION}")
+    if not call.path.startswith("/"):  # behind the address of a gateway, "@elsewhere" would name another host
+        raise ValueError(f"path is '{call.path[:80]}', expected one that begins with a slash")
     return call
