@@ -37,16 +37,16 @@ def line_of(tape: Tape) -> bytes:
     if coding := fields.get(b"content-encoding"):
         content = zlib.decompress(content, WINDOW_BITS[coding])
     headers, answer_headers = chosen(tape.head.fields, REQUEST_HEADERS), chosen(fields, ANSWER_HEADERS)
-    path, trace = tape.head.path, tape.exchange.trace
-    said = (path, tape.body, content, *(value.encode() for value in headers.values()))
+    path = tape.head.path
+    said = (path, tape.id.encode(), tape.body, content, *(value.encode() for value in headers.values()))
     for secret in secrets_of(tape.head.fields):
         if any(secret in part for part in said):
             raise Withheld
     call = RecordedCall(
         version=VERSION,
         time=round(tape.time, 6),
-        id=tape.exchange.id,
-        trace_id=trace.trace_id if trace is not None else "",
+        id=tape.id,
+        trace_id=tape.trace_id,
         method=tape.head.method,
         path=path.decode("latin-1"),
         headers=headers,

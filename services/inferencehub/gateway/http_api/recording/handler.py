@@ -13,7 +13,7 @@ from inferencehub.core.http1.handler import Handler, Head, Reply, Request
 from inferencehub.gateway.http_api.call import HttpCall
 from inferencehub.gateway.http_api.recording.outcomes import LARGE
 from inferencehub.gateway.http_api.recording.recorder import Recorder
-from inferencehub.gateway.http_api.recording.tape import Tape, TapedReply
+from inferencehub.gateway.http_api.recording.tape import Tape, TapedReply, size_of
 
 ACCEPTED = 202  # the call became a job
 MOST_BODY = 4 * 2**20  # bytes of a request that is recorded
@@ -62,9 +62,10 @@ class RecordingHandler:
         if len(call.body) > MOST_BODY:
             self._recorder.counts[LARGE] += 1
             return reply
-        if not self._recorder.hold(len(call.body)):
+        size = size_of(call)
+        if not self._recorder.hold(size):
             return reply
-        tape = self._running[call] = Tape(call, self._recorder)
+        tape = self._running[call] = Tape(call, size, self._recorder)
         return TapedReply(reply, tape, partial(self._ended, call))
 
     def _ended(self, call: HttpCall, whole: bool) -> None:

@@ -119,7 +119,7 @@ class Recorder:
         except Exception:  # the thread must not end before the process
             self.counts[FAILED] += 1
             logger.exception("call not recorded")
-        tape.parts.clear()
+        tape.clear()
         self._done += held
         return line
 

@@ -8,7 +8,19 @@ from typing import Protocol
 
 from inferencehub.core.http1.handler import Reply
 from inferencehub.core.values.tensors import Buffer
+from inferencehub.gateway.calls.exchange import Exchange
 from inferencehub.gateway.http_api.call import HttpCall
+
+CALL_BYTES = 2048  # what a call takes beside its body, its headers and its answer
+PART_BYTES = 64  # what a part of an answer takes beside its bytes
+
+
+def size_of(call: HttpCall) -> int:
+    """The place that a call needs without its answer."""
+    head = call.head
+    fields = head.fields
+    lengths = sum(map(len, fields)) + sum(map(len, fields.values()))
+    return CALL_BYTES + len(head.target) + lengths + len(call.body)
 
 
 class Room(Protocol):
@@ -25,18 +37,20 @@ class Tape:
     """A call that is being recorded, with the bytes that it has taken place for.
 
     Args:
-        call: the call; its body is complete, and has its place.
+        call: the call; its body is complete.
+        held: the place that it has; see `size_of`.
         room: where the answer takes its place.
 
-    `status` is 0 until the answer has begun. `seconds` is how long the call took, and `time` is when it began, in seconds since
-    1970; both are there when it has ended.
+    `status` is 0 until the answer has begun. `id` and `trace_id` are those of the call, `seconds` is how long it took, and `time`
+    is when it began, in seconds since 1970; all of them are there when it has ended.
     """
 
     __slots__ = (
+        "_exchange",
         "body",
-        "exchange",
         "head",
         "held",
+        "id",
         "lines",
         "over",
         "parts",
@@ -44,17 +58,19 @@ class Tape:
         "seconds",
         "status",
         "time",
+        "trace_id",
     )
 
-    def __init__(self, call: HttpCall, room: Room) -> None:
+    def __init__(self, call: HttpCall, held: int, room: Room) -> None:
         self.head = call.head
-        self.exchange = call.exchange
+        self._exchange: Exchange | None = call.exchange
+        self.id = self.trace_id = ""
         self.body = bytes(call.body)
         self.room = room
-        self.held = len(self.body)
+        self.held = held
         self.over = False
         self.status, self.lines = 0, b""
-        self.parts: list[Buffer] = []
+        self.parts: list[bytes] = []
         self.time = self.seconds = 0.0
 
     def begin(self, status: int, lines: bytes) -> None:
@@ -63,23 +79,33 @@ class Tape:
 
     def add(self, part: Buffer) -> bool:
         """Keep a part of the answer; False if there is no room for it."""
-        if self.over or not self.room.hold(len(part)):
+        size = len(part) + PART_BYTES
+        if self.over or not self.room.hold(size):
             return False
-        self.held += len(part)
-        self.parts.append(part)
+        self.held += size
+        self.parts.append(bytes(part))  # a view may be a small part of a large message, which it would keep
         return True
 
     def stop(self) -> None:
-        """The answer has ended."""
-        self.seconds = monotonic() - self.exchange.started
+        """The answer has ended. The exchange is let go of: it has the tensors of the call."""
+        exchange, self._exchange = self._exchange, None
+        assert exchange is not None
+        self.seconds = monotonic() - exchange.started
         self.time = time() - self.seconds
+        self.id, trace = exchange.id, exchange.trace
+        self.trace_id = "" if trace is None else trace.trace_id
+
+    def clear(self) -> None:
+        """Its line is made: keep no bytes."""
+        self.body = b""
+        self.parts.clear()
 
     def drop(self) -> None:
         """Keep nothing of it."""
         if not self.over:
             self.over = True
             self.room.release(self.held)
-            self.parts.clear()
+            self.clear()
 
 
 class TapedReply(Reply):
