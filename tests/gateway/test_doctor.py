@@ -12,8 +12,9 @@ import pytest
 from redis.asyncio import Redis
 
 from inferencehub import __version__
+from inferencehub.core.process.doctor.ask import ask
 from inferencehub.core.process.doctor.finding import Level, as_text
-from inferencehub.gateway.routing.doctor.pods import lacks_streams
+from inferencehub.gateway.routing.doctor.pods import lacks_streams, of_clocks
 from inferencehub.gateway.server import Gateway
 from tests.authority import Authority, Secret
 from tests.doctors import faults, one, report_at
@@ -78,6 +79,16 @@ async def test_a_port_that_a_policy_shuts_and_one_where_nothing_listens(tmp_path
             report = await report_at(gateway.ops.port)
     assert "nothing listens there" in one(report.findings, f"pod 127.0.0.1:{refused}").seen
     assert "none accepts work" in one(report.findings, "pods").seen
+
+
+@pytest.mark.long
+async def test_a_clock_is_compared_when_its_pod_answers_also_if_other_pods_take_long(tmp_path: Path) -> None:
+    mock_model(tmp_path)
+    async with running_pod(tmp_path) as pod:
+        told = await ask("127.0.0.1", pod.ops.port, "/readyz", None, 5)
+    await asyncio.sleep(4)  # as long as a pod may take that is silent, and then does not speak TLS
+    [found] = of_clocks([("pod", told)])
+    assert (found.level, found.seen) == (Level.OK, "1 pod shows the same time")
 
 
 async def test_a_port_for_streams_that_is_shut(tmp_path: Path) -> None:

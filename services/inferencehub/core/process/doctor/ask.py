@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from email.utils import parsedate_to_datetime
+from time import time
 from typing import NamedTuple
 
 MOST_BYTES = 2**20
@@ -16,12 +17,12 @@ class Told(NamedTuple):
     Args:
         status: of HTTP.
         body: as it came.
-        date: when the other side says that it is, in Unix time, in whole seconds; None if it does not.
+        ahead_s: how far the other side's clock, which has whole seconds, is ahead of this one; None if it does not say.
     """
 
     status: int
     body: bytes
-    date: float | None
+    ahead_s: float | None
 
 
 async def ask(host: str, port: int, path: str, tls: ssl.SSLContext | None, seconds: float) -> Told:
@@ -51,7 +52,7 @@ async def ask(host: str, port: int, path: str, tls: ssl.SSLContext | None, secon
 
 
 def read_answer(answer: bytes) -> Told:
-    """Take an answer apart.
+    """Take an answer apart that has just come.
 
     Raises:
         ValueError: if it is no answer of HTTP.
@@ -65,4 +66,5 @@ def read_answer(answer: bytes) -> Told:
         name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)
     }
     date = fields.get("date")
-    return Told(int(rest[:3]), body, None if date is None else parsedate_to_datetime(date).timestamp())
+    ahead_s = None if date is None else parsedate_to_datetime(date).timestamp() - time()
+    return Told(int(rest[:3]), body, ahead_s)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from time import time
 
 import msgspec
 
@@ -146,7 +147,8 @@ def of_readiness(answers: list[tuple[str, Told]]) -> list[Finding]:
 
 def of_clocks(answers: list[tuple[str, Told]]) -> list[Finding]:
     """Clocks that differ; one line if none does."""
-    found = [one for what, told in answers if (one := of_clock(what, told.date)) is not None]
+    ahead = [(what, told.ahead_s) for what, told in answers if told.ahead_s is not None]
+    found = [one for what, ahead_s in ahead if (one := of_clock(what, time() + ahead_s)) is not None]
     bad = [one for one in found if one.fix]
     return bad or (
         [ok("clock", f"{counted(len(found), 'pod shows', 'pods show')} the same time")] if found else []
