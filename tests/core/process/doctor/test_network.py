@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ import pytest
 from inferencehub.core.process.doctor.network import Reach, addresses_of, handshake, reach, why_no_address
 from inferencehub.core.tls.certificate import Certificate
 from tests.authority import Authority
+from tests.hub import ROOT
 from tests.ports import free_port
 from tests.sockets import silent_port
 
@@ -23,6 +27,45 @@ async def test_a_name_that_is_not_there() -> None:
     seen, fix = why_no_address(caught.value)
     assert seen
     assert fix
+
+
+HANGING = """
+import asyncio, threading
+from inferencehub.core.process.doctor.network import addresses_of
+
+async def look():
+    for _ in range(3):
+        names = [addresses_of(f"{number}.name.test.") for number in range(10)]
+        found = await asyncio.gather(*names, return_exceptions=True)
+        print({type(one).__name__ for one in found})
+    async with asyncio.timeout(5):
+        print(await asyncio.to_thread(lambda: "free"))
+    print(threading.active_count() <= 20)
+
+asyncio.run(look())
+"""
+
+
+@pytest.mark.long
+def test_dns_that_hangs_holds_up_neither_other_work_nor_the_end(tmp_path: Path) -> None:
+    (tmp_path / "resolv.conf").write_text("nameserver 127.83.0.1\noptions timeout:20 attempts:3\n")
+    mounts = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/resolv.conf && exec "$@"']
+    command = [*mounts, str(tmp_path / "resolv.conf")]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        try:
+            silent.bind(("127.83.0.1", 53))
+            subprocess.run([*command, "true"], check=True, capture_output=True, timeout=30)
+        except (OSError, subprocess.CalledProcessError):
+            pytest.skip("it may not mount, or take port 53")
+        environment = {**os.environ, "PYTHONPATH": str(ROOT / "services")}
+        looked = subprocess.run(
+            [*command, sys.executable, "-c", HANGING],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            env=environment,
+        )
+    assert looked.stdout.splitlines() == ["{'TimeoutError'}"] * 3 + ["free", "True"], looked.stderr
 
 
 def test_what_a_failed_look_up_means() -> None:

@@ -5,11 +5,17 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import threading
 from contextlib import suppress
 from enum import Enum
+from functools import partial
 
 CONNECT_S = 2.0
 AFTER_S = 0.3  # TLS 1.3: that a certificate is refused is told after the handshake
+LOOKS_UP, MOST_LOOK_UPS = (
+    "doctor-dns",
+    16,
+)  # the name of threads that look names up, and how many there may be
 NO_NAME = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 
 
@@ -28,9 +34,34 @@ async def addresses_of(host: str) -> set[str]:
     Raises:
         OSError: if it has none, or if no server answers within some seconds (TimeoutError).
     """
+    if sum(thread.name == LOOKS_UP for thread in threading.enumerate()) >= MOST_LOOK_UPS:
+        raise TimeoutError("look-ups of before have no answer yet")
+    loop = asyncio.get_running_loop()
+    found: asyncio.Future[set[str]] = loop.create_future()
+
+    def look_up() -> None:
+        try:
+            entries = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)
+            tell = partial(answer, found, {str(entry[4][0]) for entry in entries}, None)
+        except (OSError, UnicodeError) as error:
+            tell = partial(answer, found, set(), error)
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(tell)
+
+    # A look-up that hangs can't be ended. In the threads of the loop it would take the place of the process's own work, and the
+    # end of the loop would wait for it.
+    threading.Thread(target=look_up, name=LOOKS_UP, daemon=True).start()
     async with asyncio.timeout(CONNECT_S + 1):
-        found = await asyncio.get_running_loop().getaddrinfo(host, 0, type=socket.SOCK_STREAM)
-    return {str(entry[4][0]) for entry in found}
+        return await found
+
+
+def answer(found: asyncio.Future[set[str]], addresses: set[str], error: Exception | None) -> None:
+    """Tell what a look-up has found, if somebody still waits for it."""
+    if not found.done():
+        if error is None:
+            found.set_result(addresses)
+        else:
+            found.set_exception(error)
 
 
 def why_no_address(error: OSError) -> tuple[str, str]:
