@@ -49,6 +49,16 @@ def test_a_file_without_a_line_goes_at_the_end(tmp_path: Path) -> None:
     assert not list((tmp_path / "a/b").iterdir())
 
 
+def test_processes_that_are_killed_leave_no_heap_of_empty_files(tmp_path: Path) -> None:
+    for _ in range(20):
+        Folder(tmp_path, BOUND).write(LINE)  # and it is not closed
+        Folder(tmp_path, BOUND)
+        Folder(tmp_path, BOUND)
+    files = list(tmp_path.iterdir())
+    assert len(files) == 21
+    assert size_of(tmp_path) == 20 * len(LINE)
+
+
 def test_nobody_s_link_is_followed_and_a_folder_without_rights_is_refused(tmp_path: Path) -> None:
     (tmp_path / "calls").symlink_to(tmp_path / "nowhere")
     with pytest.raises(OSError, match="File exists"):

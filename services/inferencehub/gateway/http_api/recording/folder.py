@@ -31,7 +31,13 @@ class Folder:
         self._most = most_bytes
         self.most_line = most_bytes // PARTS
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._old = deque((file, file.stat().st_size) for file in sorted(path.glob(FILES)))
+        self._old: deque[tuple[Path, int]] = deque()
+        for file in sorted(path.glob(FILES)):
+            size = file.stat().st_size
+            if size:
+                self._old.append((file, size))
+            else:  # of a process that was killed before it had recorded anything; no bound of bytes counts such files
+                file.unlink(missing_ok=True)
         self._file, self._name, self._size = -1, path, 0
         self._open()
 
