@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import struct
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
 import pytest
 
 from inferencehub.cli.replay.answers import differences
-from inferencehub.core.http1.recording.line import body_of, digest_of
+from inferencehub.core.http1.recording.line import Body, body_of
 
 JSON = {"content-type": "application/json"}
 EVENTS = {"content-type": "text/event-stream; charset=utf-8"}
@@ -142,8 +143,9 @@ def test_events_are_compared_one_by_one_without_comments() -> None:
 
 def test_a_digest_says_only_whether_all_bytes_are_the_same() -> None:
     large = b"x" * 2_000_000
-    assert differences(200, JSON, digest_of(large), 200, JSON, large, TOLERANCE, IGNORED) == []
-    assert differences(200, JSON, digest_of(large), 200, JSON, large + b" ", TOLERANCE, IGNORED) == [
+    digest = Body(sha256=sha256(large).hexdigest(), size=len(large))
+    assert differences(200, JSON, digest, 200, JSON, large, TOLERANCE, IGNORED) == []
+    assert differences(200, JSON, digest, 200, JSON, large + b" ", TOLERANCE, IGNORED) == [
         "body: recorded 2000000 bytes with another digest, now 2000001 bytes"
     ]
 

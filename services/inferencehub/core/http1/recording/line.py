@@ -7,7 +7,6 @@ the tools for JSON lines.
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from hashlib import sha256
 
 import msgspec
 
@@ -98,11 +97,6 @@ def body_of(content: bytes) -> Body:
         return Body(text=content.decode())
     except UnicodeDecodeError:
         return Body(base64=b64encode(content).decode())
-
-
-def digest_of(content: bytes) -> Body:
-    """Bytes of which only the digest is kept."""
-    return Body(sha256=sha256(content).hexdigest(), size=len(content))
 
 
 def read_call(line: bytes) -> RecordedCall:

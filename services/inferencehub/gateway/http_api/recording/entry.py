@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
 
 from inferencehub.core.http1.recording.line import (
     ANSWER_HEADERS,
@@ -11,7 +13,6 @@ from inferencehub.core.http1.recording.line import (
     Body,
     RecordedCall,
     body_of,
-    digest_of,
     encode,
 )
 from inferencehub.gateway.http_api.recording.tape import Tape
@@ -33,15 +34,13 @@ def line_of(tape: Tape) -> bytes:
         Withheld: see there.
     """
     fields = dict(line.split(b": ", 1) for line in tape.lines.split(b"\r\n") if line)
-    content = b"".join(tape.parts)
-    if coding := fields.get(b"content-encoding"):
-        content = zlib.decompress(content, WINDOW_BITS[coding])
+    secrets = secrets_of(tape.head.fields)
+    answer = answer_of(pieces_of(b"".join(tape.parts), fields.get(b"content-encoding", b"")), secrets)
     headers, answer_headers = chosen(tape.head.fields, REQUEST_HEADERS), chosen(fields, ANSWER_HEADERS)
     path = tape.head.path
-    said = (path, tape.id.encode(), tape.body, content, *(value.encode() for value in headers.values()))
-    for secret in secrets_of(tape.head.fields):
-        if any(secret in part for part in said):
-            raise Withheld
+    said = (path, tape.id.encode(), tape.body, *(value.encode() for value in headers.values()))
+    if any(secret in part for secret in secrets for part in said):
+        raise Withheld
     call = RecordedCall(
         version=VERSION,
         time=round(tape.time, 6),
@@ -53,16 +52,44 @@ def line_of(tape: Tape) -> bytes:
         body=body_of(tape.body),
         status=tape.status,
         answer_headers=answer_headers,
-        answer=answer_of(content),
+        answer=answer,
         seconds=round(tape.seconds, 6),
         server_timing=fields.get(b"server-timing", b"").decode("latin-1"),
     )
     return encode(call) + b"\n"
 
 
-def answer_of(content: bytes) -> Body:
-    """The body of an answer, or its digest."""
-    return body_of(content) if len(content) <= MOST_ANSWER else digest_of(content)
+def answer_of(pieces: Iterator[bytes], secrets: Sequence[bytes]) -> Body:
+    """The body of an answer, or its digest.
+
+    Raises:
+        Withheld: if one of the secrets stands in it.
+    """
+    digest, size, first, end = sha256(), 0, b"", b""
+    longest = max(map(len, secrets), default=0)
+    for piece in pieces:
+        seen = end + piece
+        if any(secret in seen for secret in secrets):
+            raise Withheld
+        end = seen[len(seen) - longest :] if longest else b""
+        digest.update(piece)
+        size += len(piece)
+        first = first + piece if size <= MOST_ANSWER else b""
+    return body_of(first) if size <= MOST_ANSWER else Body(sha256=digest.hexdigest(), size=size)
+
+
+def pieces_of(content: bytes, coding: bytes) -> Iterator[bytes]:
+    """An answer, decompressed in pieces of at most `MOST_ANSWER` bytes: as a whole it may be much larger than it was sent."""
+    if not coding:
+        yield content
+        return
+    inflate = zlib.decompressobj(WINDOW_BITS[coding])
+    while not inflate.eof:
+        piece = inflate.decompress(content, MOST_ANSWER)
+        content = inflate.unconsumed_tail
+        if not (piece or content or inflate.eof):
+            raise ValueError("the compressed answer has no end")
+        yield piece
 
 
 def chosen(fields: dict[bytes, bytes], names: tuple[str, ...]) -> dict[str, str]:
