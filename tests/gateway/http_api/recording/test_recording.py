@@ -122,6 +122,15 @@ async def test_no_credential_comes_into_a_file(tmp_path: Path) -> None:
         )
         assert status == 200
         await becomes(hub, {"written": 2, "withheld": 5})
+        split = [
+            *bearer("all").items(),
+            ("Cookie", f"id={cookie}"),
+            ("Cookie", "theme=dark"),
+        ]
+        said = {**BODY, "note": cookie}
+        async with hub.client.post(hub.url + "/predict", json=said, headers=split) as answer:
+            assert answer.status in (200, 400)
+        await becomes(hub, {"written": 2, "withheld": 6})
         assert (await hub.post("/predict", BODY))[0] == 401
         assert (await hub.post("/predict", BODY, headers=bearer("old")))[0] == 401
     everything = b"".join(file.read_bytes() for file in folder.iterdir())

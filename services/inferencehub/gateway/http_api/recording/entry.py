@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 
+from inferencehub.core.http1.handler import Headers
 from inferencehub.core.http1.recording.line import (
     ANSWER_HEADERS,
     REQUEST_HEADERS,
@@ -34,7 +35,7 @@ def line_of(tape: Tape) -> bytes:
         Withheld: see there.
     """
     fields = dict(line.split(b": ", 1) for line in tape.lines.split(b"\r\n") if line)
-    secrets = secrets_of(tape.head.fields)
+    secrets = secrets_of(tape.head.headers)
     answer = answer_of(pieces_of(b"".join(tape.parts), fields.get(b"content-encoding", b"")), secrets)
     headers, answer_headers = chosen(tape.head.fields, REQUEST_HEADERS), chosen(fields, ANSWER_HEADERS)
     path = tape.head.path
@@ -97,11 +98,13 @@ def chosen(fields: dict[bytes, bytes], names: tuple[str, ...]) -> dict[str, str]
     return {name: fields[key].decode("latin-1") for name in names if (key := name.encode()) in fields}
 
 
-def secrets_of(fields: dict[bytes, bytes]) -> list[bytes]:
-    """What a caller has shown to say who they are."""
+def secrets_of(headers: Headers) -> list[bytes]:
+    """What a caller has shown to say who they are; a header may come several times, as cookies do behind some proxies."""
     found: list[bytes] = []
-    for name in CREDENTIALS:
-        for part in fields.get(name, b"").replace(b";", b" ").split():
+    for name, value in headers:
+        if name not in CREDENTIALS:
+            continue
+        for part in value.replace(b";", b" ").split():
             secret = part.partition(b"=")[2] if name == b"cookie" else part
             if len(secret) >= SECRET:
                 found.append(secret)
