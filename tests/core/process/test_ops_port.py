@@ -70,6 +70,8 @@ async def test_pages(reason: str) -> None:
         assert (await raw.ask("GET", "/more?a=1")).body.endswith(b"127.0.0.1")
         answer = await raw.ask("GET", "/other")
         assert (answer.status, answer.json["error"]) == (404, f"no page '/other', expected one of {PAGES}")
+        answer = await raw.ask("OPTIONS", "*")
+        assert (answer.status, answer.json["error"]) == (404, f"no page '*', expected one of {PAGES}")
 
 
 async def test_an_endless_head_is_refused() -> None:

@@ -93,7 +93,9 @@ class OpsPages:
         return Request(head, 0, needs_body=False) if other is None else other.plan(head)
 
     def _other(self, head: Head) -> Handler | None:
-        return self._others.get("/" + head.path.decode("ascii").split("/")[1])
+        # "*", the target of an OPTIONS about the server, has none.
+        first = head.path.decode("ascii").partition("/")[2].partition("/")[0]
+        return self._others.get(f"/{first}")
 
     def begin(self, request: Request, reply: Reply) -> None:
         """See `Handler`."""
