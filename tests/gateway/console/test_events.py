@@ -10,7 +10,11 @@ from typing import Any
 
 import pytest
 
-from inferencehub.gateway.console.snapshot import without_calls
+from inferencehub.core.auth.caller import Action, Caller
+from inferencehub.core.auth.key_file import USUAL
+from inferencehub.gateway.calls.exchange import Exchange
+from inferencehub.gateway.console.calls import EndedCalls
+from inferencehub.gateway.console.snapshot import seen_by, without_calls
 from inferencehub.gateway.console.stream import Stream
 from inferencehub.gateway.console.watchers import MOST
 from tests.gateway.console.looking import looking, of
@@ -245,7 +249,7 @@ async def test_who_reads_nothing_is_ended(hub: Hub) -> None:
         if message.get("more_body") and len(sent) > 3:
             await asyncio.Event().wait()  # a connection whose caller reads nothing more
 
-    stream = Stream(watchers, "ops", "ops", without_calls, lambda: None, patience_s=0.1)
+    stream = Stream(watchers, "ops", lambda: "ops", without_calls, lambda: None, patience_s=0.1)
     async with asyncio.timeout(10):
         await stream({"type": "http"}, receive, send)
     assert [one.get("more_body") for one in sent] == [None, True, True, True, False]
@@ -258,7 +262,9 @@ async def receive() -> Any:
 
 
 @pytest.mark.long
-async def test_a_stream_ends_when_its_key_is_withdrawn(tmp_path: Path) -> None:
+async def test_a_stream_ends_when_its_key_is_withdrawn(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async with (
         hub_with_keys(tmp_path) as hub,
         looking(hub, headers=bearer("all")) as look,
@@ -271,8 +277,36 @@ async def test_a_stream_ends_when_its_key_is_withdrawn(tmp_path: Path) -> None:
             while (event := await look.event())[0] in ("hello", "snapshot"):
                 pass
         assert event == ("refused", {"error": "the key is unknown"})
+        told = [record for record in caplog.records if record.message == "refused"]
+        assert [record.__dict__["caller"] for record in told] == ["all"], "the audit log has it"
         assert (await look.event())[0] == ""
         assert await other.snapshot()
+
+
+@pytest.mark.long
+async def test_a_stream_shows_what_its_key_may_see_now(tmp_path: Path) -> None:
+    async with hub_with_keys(tmp_path) as hub, looking(hub, headers=bearer("admin")) as look:
+        await hub.post("/v2/models/quick/infer", {}, headers=bearer("all"))
+        before = await look.snapshot(lambda shown: shown["calls"])
+        assert {row["model"] for row in before["models"]} == {"quick", "hidden"}
+        less = [entry | {"models": ["quick"], "actions": ["describe"]} for entry in ENTRIES]
+        (tmp_path / "keys.json").write_text(json.dumps({"keys": less}))
+        shown = await look.snapshot(lambda shown: not shown["calls"])
+        assert {row["model"] for row in shown["models"]} == {"quick"}
+
+
+def test_a_token_and_a_key_of_one_name_do_not_see_each_other() -> None:
+    ended = EndedCalls()
+    callers = [Caller("bob", "", ["*"], USUAL, who=who) for who in ("key 'bob'", "the token of 'bob'")]
+    callers.append(Caller("bob", "search", ["*"], USUAL))
+    for at, caller in enumerate(callers):
+        exchange = Exchange(str(at))
+        exchange.caller, exchange.kind, exchange.action = caller, "bad_input", Action.INFER
+        ended.note("http", exchange, 400, 0.1)
+    rows: dict[str, list[Any]] = {name: [] for name in ("lanes", "models", "demand", "traffic", "pods")}
+    snapshot: dict[str, Any] = {**rows, "counts": {}, "jobs": None, "calls": ended.newest()}
+    seen = [[call["id"] for call in seen_by(caller, snapshot)["calls"]] for caller in callers]
+    assert seen == [["0"], ["1"], ["2"]]
 
 
 @pytest.mark.timing

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from inferencehub.core.auth.authentication import Authentication, Metadata
+from inferencehub.core.auth.caller import Action
 from inferencehub.gateway.calls.exchange import Exchange
 from inferencehub.gateway.calls.stages import Stage
 
@@ -28,7 +29,7 @@ class KnownCallers(Stage):
             exchange.caller.require(exchange.action)
 
     def again(self, exchange: Exchange, metadata: Metadata) -> None:
-        """See `Stage`.
+        """See `Stage`. Sets `exchange.caller` of a question: its answers go on with what the caller may see now.
 
         Raises:
             HubError: UNAUTHENTICATED if the credentials are good no longer, FORBIDDEN if the caller may not do this now.
@@ -38,6 +39,8 @@ class KnownCallers(Stage):
             caller.require(exchange.action)
         if exchange.model:
             caller.require_model(exchange.model)
+        if exchange.action is Action.DESCRIBE:
+            exchange.caller = caller
 
     def named(self, exchange: Exchange, model: str, by_caller: bool) -> None:
         """See `Stage`.

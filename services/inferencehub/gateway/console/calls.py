@@ -31,7 +31,8 @@ class EndedCall(msgspec.Struct, gc=False):
         kind: "ok", or the label of its error.
         id: the request id.
         trace: the trace's id; "" where there are no traces.
-        caller, tenant: who called; "" if nobody is asked.
+        caller: who called; "" if nobody is asked.
+        owner: their tenant, or they alone, as of jobs: an id may be that of a key, of a token and of a certificate.
         pod: address of the pod that answered; "" if none did.
         rows: of its inputs; 0 if it did not reach a lane.
         batch_rows: of the batch that it ran in.
@@ -47,7 +48,7 @@ class EndedCall(msgspec.Struct, gc=False):
     id: str
     trace: str
     caller: str
-    tenant: str
+    owner: str
     pod: str
     rows: int
     batch_rows: int
@@ -90,7 +91,7 @@ class EndedCalls:
                 exchange.id,
                 "" if exchange.trace is None else exchange.trace.trace_id,
                 caller.id,
-                caller.tenant,
+                "" if caller.flow is None else caller.flow.name,
                 pod,
                 rows,
                 batch_rows,

@@ -6,7 +6,6 @@ ops       read-only: nothing of who calls, and no way to call
 
 from __future__ import annotations
 
-from functools import partial
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -22,7 +21,14 @@ from inferencehub.gateway.calls.limits.peers import Peers
 from inferencehub.gateway.calls.submit import Calls
 from inferencehub.gateway.console.calls import EndedCalls
 from inferencehub.gateway.console.files import HEADERS, PAGE, WHOLE_ONLY, static_files
-from inferencehub.gateway.console.snapshot import Process, Snapshots, Sources, seen_by, without_calls
+from inferencehub.gateway.console.snapshot import (
+    Process,
+    Snapshot,
+    Snapshots,
+    Sources,
+    seen_by,
+    without_calls,
+)
 from inferencehub.gateway.console.stream import HEADERS as EVENTS
 from inferencehub.gateway.console.stream import Stream
 from inferencehub.gateway.console.watchers import Watchers
@@ -115,17 +121,23 @@ class Console:
     async def _events(self, request: Request) -> Response:
         """GET /console/events: what the page shows, once a second."""
         exchange: Exchange = request.state.exchange
-        caller = exchange.caller
         fields = dict(request.headers.raw)
 
         def again() -> None:
-            for check in self._calls.agains:
-                check(exchange, fields)
+            try:
+                for check in self._calls.agains:
+                    check(exchange, fields)
+            except HubError as error:
+                self._calls.audit.refused(error, exchange.peer, exchange.id, exchange.caller)
+                raise
+
+        def shown(snapshot: Snapshot) -> Snapshot:
+            return seen_by(exchange.caller, snapshot)  # as of the last look at the credentials
 
         self.watchers.require_room("callers")
         if request.method == "HEAD":
             return Response(headers=EVENTS)
-        return Stream(self.watchers, "callers", caller, partial(seen_by, caller), again)
+        return Stream(self.watchers, "callers", lambda: exchange.caller, shown, again)
 
     async def _ops_events(self, request: Request) -> Response:
         try:
@@ -134,7 +146,7 @@ class Console:
             return Response(error_json(error), error.kind.http, media_type="application/json")
         if request.method == "HEAD":
             return Response(headers=EVENTS)
-        return Stream(self.watchers, "ops", "ops", without_calls, lambda: None)
+        return Stream(self.watchers, "ops", lambda: "ops", without_calls, lambda: None)
 
 
 def file(name: str) -> Response:

@@ -127,11 +127,11 @@ def seen_by(caller: Caller, snapshot: Snapshot) -> Snapshot:
     if snapshot["jobs"] is not None:
         shown["jobs"] = snapshot["jobs"] | {"models": kept(snapshot["jobs"]["models"])}
     controls = Action.CONTROL in caller.actions
-    own, mine = ("tenant", caller.tenant) if caller.tenant else ("caller", caller.id)
+    mine = "" if caller.flow is None else caller.flow.name
     shown["calls"] = [
         call
         for call in snapshot["calls"]
-        if (controls or call[own] == mine) and (not call["model"] or sees(call["model"]))
+        if (controls or call["owner"] == mine) and (not call["model"] or sees(call["model"]))
     ]
     return shown
 

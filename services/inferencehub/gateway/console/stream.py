@@ -35,7 +35,7 @@ class Stream(Response):
     Args:
         watchers: all who do.
         port: at which port.
-        who: equal for those who may see the same.
+        who: returns what is equal for those who may see the same now.
         shown: makes what they may see of a snapshot.
         again: checks whether they may still look; raises `HubError` if not.
         patience_s: seconds that the caller may read nothing.
@@ -45,7 +45,7 @@ class Stream(Response):
         self,
         watchers: Watchers,
         port: str,
-        who: Hashable,
+        who: Callable[[], Hashable],
         shown: Callable[[Snapshot], Snapshot],
         again: Callable[[], None],
         patience_s: float = PATIENCE_S,
@@ -83,7 +83,7 @@ class Stream(Response):
                     if monotonic() - asked >= AGAIN_S:
                         asked = monotonic()
                         self._again()
-                    if text := self._watchers.text(self._who, self._shown):
+                    if text := self._watchers.text(self._who(), self._shown):
                         await self._write(send, text)
             except HubError as error:
                 last = b"event: refused\ndata: %b\n\n" % error_json(error)
