@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from inferencehub.core.auth.caller import Action, Caller
+from inferencehub.core.auth.caller import ANYONE, Action, Caller
 from inferencehub.core.auth.key_file import USUAL
 from inferencehub.gateway.calls.exchange import Exchange
 from inferencehub.gateway.console.calls import EndedCalls
@@ -293,6 +293,25 @@ async def test_a_stream_shows_what_its_key_may_see_now(tmp_path: Path) -> None:
         (tmp_path / "keys.json").write_text(json.dumps({"keys": less}))
         shown = await look.snapshot(lambda shown: not shown["calls"])
         assert {row["model"] for row in shown["models"]} == {"quick"}
+
+
+def test_the_models_of_a_caller_are_not_behind_those_of_others() -> None:
+    rows = [{"model": f"model-{at:03}", "waiting": 0, "running": at, "others": 0} for at in range(300)]
+    each: dict[str, Any] = dict.fromkeys(("lanes", "models", "demand", "traffic"), rows)
+    pods = [{"address": str(at), "models": rows} for at in range(100)]
+    snapshot = {**each, "pods": pods, "jobs": {"models": rows}, "calls": [], "counts": {"models": 300}}
+    few = seen_by(Caller("few", "", ["model-2?9"], USUAL), snapshot)
+    last = [f"model-2{at}9" for at in range(10)]
+    for shown in (few, few["jobs"], few["pods"][0]):
+        assert {row["model"] for row in shown["models"]} == set(last)
+    assert [row["model"] for row in few["lanes"]] == [row["model"] for row in few["demand"]] == last
+    for whole in (seen_by(ANYONE, snapshot), without_calls(snapshot)):
+        assert (len(whole["models"]), whole["counts"]["models"]) == (100, 300), (
+            "there are more than are shown"
+        )
+        assert (len(whole["lanes"]), len(whole["demand"]), len(whole["jobs"]["models"])) == (100, 100, 100)
+        assert [row["model"] for row in whole["pods"][7]["models"]][:2] == ["model-299", "model-298"]
+        assert {(len(pod["models"]), pod["more"]) for pod in whole["pods"]} == {(20, 280)}
 
 
 def test_a_token_and_a_key_of_one_name_do_not_see_each_other() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from time import time
 from typing import Any
 
@@ -11,17 +12,21 @@ from inferencehub.gateway.routing.demand import SECOND_S, WINDOW_S, Demand
 from inferencehub.gateway.routing.fleet import Fleet
 from inferencehub.gateway.routing.table import RoutingTable
 
-# A page with more is not read by anybody. Those with the most to do come first; how many there are stands beside them.
+# A page with more is not read by anybody; how many pods and models there are stands beside them. Rows of models are cut only
+# once it is known who looks: theirs may be behind the first ones.
 MOST_PODS, MOST_MODELS = 100, 100
+MOST_SLOTS = 2000  # rows of models at pods: with many pods that have many models each, those with the most to do at each
+MOST_READ = 20_000  # of them that are read, in some 10 ms
 Row = dict[str, Any]
 
 
 def pods_of(fleet: Fleet) -> list[Row]:
-    """Each pod, and its models with their slots: how many there are, and how many batches hold one.
+    """Pods, and their models with their slots: how many there are, and how many batches hold one.
 
     `others` is what other gateways keep busy, as of the last answer.
     """
     pods = sorted(fleet.pods.values(), key=lambda pod: (pod.pool, pod.address))[:MOST_PODS]
+    most = MOST_READ // max(1, len(pods))
     return [
         {
             "address": pod.address,
@@ -37,7 +42,7 @@ def pods_of(fleet: Fleet) -> list[Row]:
                     "others": replica.others,
                     "refuses": replica.refused,
                 }
-                for (name, version), replica in list(pod.replicas.items())[:MOST_MODELS]
+                for (name, version), replica in islice(pod.replicas.items(), most)
             ],
         }
         for pod in pods
@@ -66,7 +71,7 @@ def lanes_of(table: RoutingTable) -> list[Row]:
         if not version or not lane.lane.idle
     ]
     rows.sort(key=lambda row: (-row["waiting"] - row["running"], row["model"], row["version"]))
-    return rows[:MOST_MODELS]
+    return rows
 
 
 def models_of(table: RoutingTable, known: dict[str, str]) -> list[Row]:
@@ -77,7 +82,7 @@ def models_of(table: RoutingTable, known: dict[str, str]) -> list[Row]:
             versions.setdefault(name, []).append(version)
     return [
         {"model": name, "reason": reason, "versions": sorted(versions.get(name, ()))}
-        for name, reason in list(known.items())[:MOST_MODELS]
+        for name, reason in known.items()
     ]
 
 
@@ -92,9 +97,7 @@ def demand_of(demand: Demand) -> list[Row]:
                 key, {"pool": one.pool, "model": one.model, "version": one.version, "slots": one.slots}
             )
             row[name] = row.get(name, 0.0) + round(one.pods, 3)
-    return sorted(found.values(), key=lambda row: (-row.get("mean", 0.0), row["pool"], row["model"]))[
-        :MOST_MODELS
-    ]
+    return sorted(found.values(), key=lambda row: (-row.get("mean", 0.0), row["pool"], row["model"]))
 
 
 def pools_of(fleet: Fleet) -> dict[str, int]:
@@ -125,5 +128,14 @@ def jobs_of(worker: Worker, running: int) -> Row:
         "store": worker.store_works,
         "running": running,
         "leases_lost": worker.leases_lost,
-        "models": sorted(models.values(), key=lambda row: (-row["waiting"], row["model"]))[:MOST_MODELS],
+        "models": sorted(models.values(), key=lambda row: (-row["waiting"], row["model"])),
     }
+
+
+def busiest(pod: Row, most: int) -> Row:
+    """A pod with at most so many models, those that keep most slots busy, and how many `more` it has."""
+    models = pod["models"]
+    if len(models) <= most:
+        return pod | {"more": 0}
+    kept = sorted(models, key=lambda row: -row["running"] - row["others"])[:most]
+    return pod | {"models": kept, "more": len(models) - most}

@@ -12,7 +12,7 @@ from inferencehub.core.auth.caller import Action, Caller
 from inferencehub.gateway.calls.limits.peers import Peers
 from inferencehub.gateway.console import sections
 from inferencehub.gateway.console.calls import EndedCalls
-from inferencehub.gateway.console.sections import Row
+from inferencehub.gateway.console.sections import MOST_MODELS, MOST_SLOTS, Row, busiest
 from inferencehub.gateway.console.traffic import SCALES, Traffic
 from inferencehub.gateway.jobs.running.worker import Worker
 from inferencehub.gateway.metrics import Metrics
@@ -133,9 +133,19 @@ def seen_by(caller: Caller, snapshot: Snapshot) -> Snapshot:
         for call in snapshot["calls"]
         if (controls or call["owner"] == mine) and (not call["model"] or sees(call["model"]))
     ]
-    return shown
+    return cut(shown)
 
 
 def without_calls(snapshot: Snapshot) -> Snapshot:
     """A snapshot for the ops port."""
-    return {name: value for name, value in snapshot.items() if name != "calls"}
+    return cut({name: value for name, value in snapshot.items() if name != "calls"})
+
+
+def cut(snapshot: Snapshot) -> Snapshot:
+    """What a page has room for."""
+    shown = snapshot | {name: snapshot[name][:MOST_MODELS] for name in ("lanes", "models", "demand")}
+    each = MOST_SLOTS // max(1, len(snapshot["pods"]))
+    shown["pods"] = [busiest(pod, each) for pod in snapshot["pods"]]
+    if snapshot["jobs"] is not None:
+        shown["jobs"] = snapshot["jobs"] | {"models": snapshot["jobs"]["models"][:MOST_MODELS]}
+    return shown

@@ -17,7 +17,7 @@ function pod(row) {
     row.pool ? el("p", { className: "small" }, `pool ${row.pool}`) : "",
     el("ul", { className: "rows" }, ...row.models.map((model) => el("li", {},
       el("span", {}, named(model), model.serves ? "" : " (does not serve)", model.refuses ? " (refuses)" : ""),
-      slots(model.running, model.others, model.slots)))));
+      slots(model.running, model.others, model.slots))), ...more(row.models.length, row.models.length + row.more)));
 }
 
 export function models(told) {
