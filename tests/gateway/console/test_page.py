@@ -10,12 +10,13 @@ import json
 import os
 from base64 import b64decode
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from inferencehub.gateway.console.watchers import MOST
 from inferencehub.gateway.server import Gateway
 from tests.browser import Browser
 from tests.gateway.console.looking import Snapshot, looking, of
@@ -193,16 +194,49 @@ async def test_a_key_is_asked_for_and_forgotten(tmp_path: Path, browser: Browser
         await browser.open(f"{hub.url}/console")
         await browser.becomes("!document.getElementById('keys').hidden")
         assert "asks who you are" in await browser.becomes(text_of("#notice"))
+        await browser.value(
+            "window.pauses = []; const wait = setTimeout;"
+            "window.setTimeout = (then, ms) => { pauses.push(ms); return wait(then, ms); }; 0"
+        )
+        for wrong in range(3):  # the page waits longer and longer for a gateway, and not for one that answers
+            await enter(browser, f"wrong-{wrong}")
+            await browser.becomes(f"{text_of('#state')} === 'refused' && {text_of('#notice')}")
         browser.complaints.clear()  # the console of a browser shows a 401
-        await browser.value(f"document.getElementById('key').value = {json.dumps(KEYS['few'])}")
-        await browser.value("document.getElementById('keys').requestSubmit()")
+        await enter(browser, KEYS["few"])
         await browser.becomes(f"{text_of('#state')} === 'live'")
+        assert set(await browser.value("pauses")) == {10_000}, (
+            "only those after which it takes a gateway as gone"
+        )
         assert "hidden" not in await browser.becomes(text_of("#models"))
         kept = "JSON.stringify([Object.entries(localStorage), Object.entries(sessionStorage), document.cookie, location.href])"
         assert KEYS["few"] not in await browser.value(kept)
         await browser.becomes(FORM)
         await browser.value("document.querySelector('#try').requestSubmit()")
         assert "200 OK" in await browser.becomes(text_of("#answer .good")), "the form calls with the key"
+
+
+async def test_a_refusal_is_forgotten_when_there_is_room(hub: Hub, browser: Browser) -> None:
+    async with AsyncExitStack() as looks:
+        for _ in range(MOST):
+            await looks.enter_async_context(looking(hub))
+        await browser.open(f"{hub.url}/console")
+        assert "look at the console" in await browser.becomes(text_of("#notice"))
+        browser.complaints.clear()  # the console of a browser shows a 429
+    await browser.becomes(f"{text_of('#state')} === 'live'")
+    browser.complaints.clear()
+    assert await browser.value(text_of("#notice")) == ""
+
+
+async def enter(browser: Browser, key: str) -> None:
+    """Give a key to the page."""
+    await browser.value(f"document.getElementById('key').value = {json.dumps(key)}")
+    await browser.value("document.getElementById('keys').requestSubmit()")
+
+
+async def test_the_largest_of_many_values_is_found(hub: Hub, browser: Browser) -> None:
+    await browser.open(f"{hub.url}/console")
+    many = "Array.from({ length: 500000 }, (_, at) => at % 1000)"
+    assert await browser.value(f"import('/console/try.js').then(({{ largest }}) => largest({many}))") == 999
 
 
 async def test_a_model_is_tried_with_numbers_a_picture_and_a_stream(

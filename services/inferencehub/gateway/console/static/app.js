@@ -31,6 +31,8 @@ function from(gateway) {
 }
 
 async function hello(said) {
+  if (page.refused) $("notice").textContent = ""; // it is not true any more
+  page.refused = false;
   page.scales = said.scales;
   from(said.gateway);
   if (said.whole && !page.whole) { // the files are there only on the port for callers
@@ -75,6 +77,7 @@ function on(name, data) {
     const asks = data.status === 401 || data.status === 403;
     if (asks) $("keys").hidden = false;
     $("notice").textContent = asks && !$("key").value ? "This gateway asks who you are." : data.error || `status ${data.status}`;
+    page.refused = true;
     state("refused", "bad");
   } else if (name === "lost" && $("state").className !== "pill bad") state("no connection, trying again", "warn");
 }

@@ -5,13 +5,14 @@ export async function follow(url, headers, on) {
   let pause = 1000;
   for (;;) {
     const came = await once(url, headers(), on);
-    if (came) pause = 1000;
+    if (came !== false) pause = 1000;
+    if (came === null) continue;
     await new Promise((done) => { setTimeout(done, pause); });
     pause = Math.min(2 * pause, 15000);
   }
 }
 
-// One stream; whether any event came.
+// One stream; whether any event came, null if it was refused and there is another key now.
 async function once(url, headers, on) {
   const ends = new AbortController();
   let silence = 0;
@@ -25,8 +26,11 @@ async function once(url, headers, on) {
     const answer = await fetch(url, { headers, cache: "no-store", signal: ends.signal });
     if (!answer.ok) {
       on("refused", { status: answer.status, ...(await answer.json().catch(() => ({}))) });
-      if (answer.status === 401 || answer.status === 403) await another();
-      return false;
+      if (answer.status !== 401 && answer.status !== 403) return false;
+      clearTimeout(silence);
+      await another();
+      came = null;
+      return came;
     }
     for await (const [name, data] of events(answer.body)) {
       heard();
@@ -37,7 +41,7 @@ async function once(url, headers, on) {
     // the same as an end
   } finally {
     clearTimeout(silence);
-    on("lost", {});
+    if (came !== null) on("lost", {});
   }
   return came;
 }

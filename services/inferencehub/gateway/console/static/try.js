@@ -114,9 +114,12 @@ function bill(header) {
   return el("div", {}, stack(spent, "where the time went"), el("p", { className: "key" }, ...shown));
 }
 
+// Where the largest value is. There may be too many for the arguments of a function.
+export const largest = (data) => data.reduce((best, value, at) => (value > data[best] ? at : best), 0);
+
 function outputs(answer) {
   const rows = (answer.outputs || []).map(({ name, datatype, shape, data }) => {
-    const best = /FP/.test(datatype) && data.length > 1 ? `; the largest is at ${data.indexOf(Math.max(...data))}` : "";
+    const best = /FP/.test(datatype) && data.length > 1 ? `; the largest is at ${largest(data)}` : "";
     const values = `[${data.map((one) => JSON.stringify(one)).join(", ")}]`;
     return [`${name} · ${datatype} [${shape.join(", ")}]${best}`, values.length > LONGEST ? `${values.slice(0, LONGEST)}…` : values];
   });
