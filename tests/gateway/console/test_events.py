@@ -19,7 +19,7 @@ from inferencehub.gateway.console.stream import Stream
 from inferencehub.gateway.console.watchers import MOST
 from tests.gateway.console.looking import looking, of
 from tests.gateway.keyed_hub import ENTRIES, bearer, hub_with_keys
-from tests.hub import Hub, eventually, mock_model, running_hub
+from tests.hub import Hub, eventually, mock_model, running_gateway, running_hub
 
 INFER = {"inputs": [{"name": "features", "datatype": "FP32", "shape": [2], "data": [1.0, 2.0]}]}
 
@@ -259,6 +259,11 @@ async def test_who_reads_nothing_is_ended(hub: Hub) -> None:
 async def receive() -> Any:
     """Nothing comes from the caller."""
     await asyncio.Event().wait()
+
+
+async def test_gateways_are_counted_also_where_there_are_no_limits(caplog: pytest.LogCaptureFixture) -> None:
+    async with running_gateway(("127.0.0.1:1",), gateways="no-such-gateways.invalid"):
+        await eventually(lambda: "gateways cannot be counted" in caplog.text)
 
 
 @pytest.mark.long

@@ -58,9 +58,8 @@ class Callers:
         return [] if self.call_limits is None else [self.call_limits]
 
     def start(self) -> None:
-        """Count the gateways that share the limits."""
-        if self.call_limits is not None:
-            self.peers.start()
+        """Count the gateways that share the limits; the console says how many there are, also where there are no limits."""
+        self.peers.start()
 
     async def stop(self) -> None:
         """Count them no more."""
