@@ -31,7 +31,7 @@ from tests.gateway.console.pictures import (
     violations,
 )
 from tests.gateway.keyed_hub import KEYS, hub_with_keys
-from tests.hub import MODELS, ROOT, Hub, mock_model, running_gateway, running_hub, write_model
+from tests.hub import MODELS, ROOT, Hub, eventually, mock_model, running_gateway, running_hub, write_model
 from tests.programs import CHROMIUM, on_path
 
 pytestmark = pytest.mark.tools
@@ -225,6 +225,20 @@ async def test_a_refusal_is_forgotten_when_there_is_room(hub: Hub, browser: Brow
     await browser.becomes(f"{text_of('#state')} === 'live'")
     browser.complaints.clear()
     assert await browser.value(text_of("#notice")) == ""
+
+
+async def test_files_that_did_not_come_are_asked_for_again(hub: Hub, browser: Browser) -> None:
+    await browser.do("Network.enable")
+    await browser.do("Network.setBlockedURLs", urls=["*try.js"])
+    await browser.open(f"{hub.url}/console")
+    await browser.becomes(f"{text_of('#state')} === 'live'")
+    await browser.do("Network.setBlockedURLs", urls=[])
+    watchers = hub.gateway.console.watchers
+    watchers.end()
+    await eventually(lambda: len(watchers) == 0)
+    watchers.ended = False
+    assert await browser.becomes(FORM)
+    browser.complaints.clear()  # the console of a browser shows what it was not given
 
 
 async def enter(browser: Browser, key: str) -> None:

@@ -37,8 +37,12 @@ async function hello(said) {
   from(said.gateway);
   if (said.whole && !page.whole) { // the files are there only on the port for callers
     page.whole = true;
-    const [{ lastCalls }, { tryIt }] = await Promise.all([import("./calls.js"), import("./try.js")]);
-    page.parts.push(lastCalls(said.slow_s), tryIt(headers));
+    try {
+      const [{ lastCalls }, { tryIt }] = await Promise.all([import("./calls.js"), import("./try.js")]);
+      page.parts.push(lastCalls(said.slow_s), tryIt(headers));
+    } catch {
+      page.whole = false; // the gateway may end just now: the next stream tries again
+    }
   }
 }
 
