@@ -23,6 +23,7 @@ ARROWS: dict[str, set[str]] = {
     "guard": {"load", "servers", "report", "parts"},
     "versus": {"load", "servers", "report"},
     "studies": {"load", "servers", "parts"},
+    "chaos": {"load", "servers"},
 }
 FILES_AT_MOST = 10
 TEXTS = [

@@ -1,4 +1,4 @@
-"""Whether jobs are lost when what runs them is killed or frozen: `python -m bench.studies.jobs_chaos [case ...]`.
+"""Whether jobs are lost when what runs them is killed or frozen: `python -m bench.chaos [case ...]`.
 
 Callers send 200 jobs a second of 1 KB, each with a key of its own, to two gateways with two pods; Valkey keeps them, and
 writes each step to the disk before it answers. Meanwhile one of them is killed with SIGKILL and started again, or stands still for
@@ -24,8 +24,8 @@ from typing import Any
 
 import aiohttp
 
-from bench.studies.jobs_chaos_callers import Callers
-from bench.studies.jobs_chaos_tiers import Tiers
+from bench.chaos.callers import Callers
+from bench.chaos.tiers import Tiers
 
 FROZEN_S, GONE_S = 60.0, 3.0
 MOST_KEPT = 3  # failures that are printed
