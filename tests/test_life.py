@@ -152,6 +152,7 @@ async def test_a_pod_can_be_ended_while_it_loads(models: Path, tmp_path: Path, c
     assert not [noise for noise in NOISE if noise in said], said
 
 
+@pytest.mark.long
 async def test_a_gateway_drains_finishes_and_then_refuses(models: Path, tmp_path: Path, capfd: Any) -> None:
     log = tmp_path / "runs"
     python_model(models, "slow", log, seconds=5.0)

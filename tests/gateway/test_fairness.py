@@ -119,6 +119,7 @@ async def test_a_tenant_cannot_fill_a_queue_for_others(tmp_path: Path) -> None:
         assert hub.gateway.bytes_held.held == 0
 
 
+@pytest.mark.long
 async def test_a_queue_for_a_pod_that_is_not_there_is_shared_too(tmp_path: Path) -> None:
     async with shared_hub(tmp_path, queue_length=5, hold_s=3.0) as hub:
         async with aiohttp.ClientSession() as client:

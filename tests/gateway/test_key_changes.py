@@ -17,6 +17,7 @@ def write(file: Path, text: str) -> None:
     file.write_text(text)
 
 
+@pytest.mark.long
 async def test_changes_of_the_file_take_hold(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = tmp_path / "keys.json"
     async with hub_with_keys(tmp_path) as hub:

@@ -153,6 +153,7 @@ async def test_without_keys_of_the_issuer_nobody_gets_in(tmp_path: Path, issuer:
         assert "retry-after" in more
 
 
+@pytest.mark.long
 async def test_a_file_of_keys_that_changes(tmp_path: Path, issuer: Issuer) -> None:
     file = tmp_path / "mounted.json"
     file.write_bytes(issuer.key_set("RS256"))

@@ -38,6 +38,7 @@ def below(pid: int) -> list[int]:
     return [each for child in children(pid) for each in [child, *below(child)]]
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="namespaces are of Linux")
 async def test_a_model_that_leaves_orphans_leaves_no_zombies(tmp_path: Path) -> None:
     write_model(tmp_path, "orphans", CONFIG, {"1/model.py": MODEL})

@@ -89,6 +89,7 @@ def test_at_the_start_bad_files_are_an_error(tmp_path: Path) -> None:
         Numbers(tmp_path)
 
 
+@pytest.mark.long
 async def test_a_look_that_fails_is_not_the_last(
     numbers: Numbers, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

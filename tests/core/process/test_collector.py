@@ -47,6 +47,7 @@ def busy() -> Iterator[list[float]]:
         thread.join()
 
 
+@pytest.mark.long
 async def test_an_idle_process_frees_cycles_again_and_again() -> None:
     with without_collector():
         collecting = asyncio.create_task(collect_when_idle(every_s=0.01, look_s=0.5))

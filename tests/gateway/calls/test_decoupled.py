@@ -260,6 +260,7 @@ async def test_a_process_that_crashes_behind_answers_does_not_run_the_call_again
     assert len(again.parts) == 3, "its instance is back"
 
 
+@pytest.mark.long
 async def test_a_thread_that_outlives_its_call_takes_nothing_of_the_next(hub: Hub) -> None:
     for number in range(12):
         x = {"name": "x", "datatype": "INT64", "shape": [300_000], "data": [number] * 300_000}

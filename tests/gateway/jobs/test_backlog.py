@@ -44,6 +44,7 @@ def shared(gateway: Gateway) -> Report:
     return gateway.demand.report(0.5)
 
 
+@pytest.mark.long
 async def test_gateways_tell_the_same_and_it_counts_once(tmp_path: Path) -> None:
     python_model(tmp_path / "models", "double", tmp_path / "log", slots=2)
     async with (

@@ -102,6 +102,7 @@ async def test_one_that_was_cancelled_and_comes_again_keeps_its_result(tmp_path:
         assert (record["state"], record["attempts"]) == ("succeeded", 2)
 
 
+@pytest.mark.long
 async def test_versions_have_places_of_their_own(tmp_path: Path) -> None:
     """Else jobs that name a version would all be taken at once."""
     async with hub_with_jobs(tmp_path) as hub:
@@ -114,6 +115,7 @@ async def test_versions_have_places_of_their_own(tmp_path: Path) -> None:
         assert {(await ended(hub, job))["state"] for job in jobs} == {"succeeded"}
 
 
+@pytest.mark.long
 async def test_large_requests_are_taken_as_places_are_free_and_leave_nothing(tmp_path: Path) -> None:
     async with hub_with_jobs(tmp_path) as hub:
         numbers = [float(number % 7) for number in range(400_000)]

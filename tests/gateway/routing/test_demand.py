@@ -244,6 +244,7 @@ async def test_no_more_are_held_than_may_wait() -> None:
         assert {(await task)[0] for task in asked} == {503}
 
 
+@pytest.mark.long
 async def test_names_that_nobody_expects_leave_room_for_those_that_wake_a_pool() -> None:
     async with (
         running_gateway(

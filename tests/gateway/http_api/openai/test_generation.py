@@ -314,6 +314,7 @@ async def test_a_reader_that_stops_holds_the_model(hub: Hub, models: Path) -> No
     await eventually(lambda: did(models, "chat") == "closed")
 
 
+@pytest.mark.long
 async def test_a_comment_keeps_a_silent_stream_open(models: Path) -> None:
     async with running_hub(models, hold_s=20.0) as own:
         own.gateway.edge.find = endpoints(own.gateway.calls, keep_alive_s=0.1)

@@ -71,6 +71,7 @@ def test_a_token_is_a_word_or_a_sign() -> None:
     assert count_tokens(" \n") == 0
 
 
+@pytest.mark.long
 @given(st.text(max_size=20), st.text("a_é. \n٣½", max_size=20), st.integers(0, 5), st.booleans())
 def test_tokens_are_those_of_the_rule(first: str, second: str, far: int, in_word: bool) -> None:
     """Also where a text is counted in pieces."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from time import monotonic
 
 import numpy as np
+import pytest
 
 from inferencehub.core.values.errors import Kind
 from inferencehub.core.values.requests import InferRequest
@@ -111,6 +112,7 @@ async def test_no_side_keeps_a_call_when_it_is_over(tmp_path: Path) -> None:
         await until(lambda: resident(pid) < before + 20 * MIB)
 
 
+@pytest.mark.long
 async def test_a_pod_refuses_a_huge_answer_by_its_message_limit(tmp_path: Path) -> None:
     write_model(tmp_path, "m", CONFIG % "TYPE_FP32", {"1/model.py": ACTOR})
     async with calling_pod(tmp_path, max_message_bytes=MIB) as pod:
