@@ -92,9 +92,11 @@ async def test_why_tls_fails(tmp_path: Path) -> None:
         chain, key = authority.signed(name)
         return Certificate("HUB_TIER_TLS", str(chain), str(key), str(good.certificate), calls=calls)
 
+    writers: list[asyncio.StreamWriter] = []  # one that nobody has ends its connection, from Python 3.13 on
+
     async def said(server: Certificate, client: Certificate) -> str:
         listening = await asyncio.start_server(
-            lambda reader, writer: None, "127.0.0.1", 0, ssl=server.context
+            lambda reader, writer: writers.append(writer), "127.0.0.1", 0, ssl=server.context
         )
         async with listening:
             port = listening.sockets[0].getsockname()[1]
