@@ -100,5 +100,5 @@ async def greet(gateway: Tier, inference: list[Tier]) -> None:
     if (read_settings(InferenceSettings, inference[0].settings).repository() / "v1-mock").is_dir():
         command = f"""{curl} {url}/predict -d '{{"features":[0.5,1.2,-3.4],"model_name":"v1-mock"}}'"""
     sys.stderr.write(f"\nInferenceHub is ready. Try:\n\n  {command}\n\n")
-    sys.stderr.write(f"Pages: {url}/docs   Models: {url}/v2/models   Ctrl-C stops it.\n\n")
+    sys.stderr.write(f"Pages: {url}/docs and {url}/console   Models: {url}/v2/models   Ctrl-C stops it.\n\n")
     sys.stderr.flush()
