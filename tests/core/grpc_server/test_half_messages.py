@@ -46,22 +46,27 @@ async def gateway_that_holds(size: int) -> AsyncIterator[Process]:
         yield gateway
 
 
+async def attack(gateway: Process, stack: AsyncExitStack) -> tuple[list[H2Caller], int]:
+    """Twenty connections that send 16 MB each, of messages of 50 MB; the most memory that was seen on the way."""
+    callers = [await stack.enter_async_context(h2_caller(gateway.grpc_port)) for _ in range(20)]
+    most = 0
+    for caller in callers:
+        for _ in range(4):
+            caller.call(INFER, bytes(4 * MB), 50 * MB)
+        await asyncio.sleep(0.3)  # else all are here before the first look
+        most = max(most, memory_of(gateway))
+    await eventually(lambda: lost(callers) >= 14)
+    return callers, max(most, memory_of(gateway))
+
+
 async def test_half_messages_without_end_are_bounded() -> None:
-    """Twenty connections send 16 MB each, of messages of 50 MB, to a gateway that may hold 50 MB of them."""
-    async with AsyncExitStack() as stack:
-        gateway = await stack.enter_async_context(gateway_that_holds(100 * MB))
-        callers = [await stack.enter_async_context(h2_caller(gateway.grpc_port)) for _ in range(20)]
+    """A gateway may hold 50 MB of half messages, and is sent 320 MB of them."""
+    async with gateway_that_holds(100 * MB) as gateway, AsyncExitStack() as stack:
         innocent = await stack.enter_async_context(h2_caller(gateway.grpc_port))
         innocent.read()
         number = innocent.call(INFER, bytes(2 * MB), 2 * MB + 1)
-        at_rest = most = memory_of(gateway)
-        for caller in callers:
-            for _ in range(4):
-                caller.call(INFER, bytes(4 * MB), 50 * MB)
-            await asyncio.sleep(0.3)  # else all are here before the first look
-            most = max(most, memory_of(gateway))
-        await eventually(lambda: lost(callers) >= 14)
-        most = max(most, memory_of(gateway))
+        at_rest = memory_of(gateway)
+        callers, most = await attack(gateway, stack)
         assert most < at_rest + 200 * MB
         assert lost(callers) < len(callers), "the rest of them is within the limit"
         await innocent.rest(number, b"0")
@@ -69,9 +74,19 @@ async def test_half_messages_without_end_are_bounded() -> None:
         async with h2_caller(gateway.grpc_port) as another:
             another.read()
             assert (await another.until(another.call(LIVE, b"")))["grpc-status"] == "0"
-        for caller in callers:
-            await caller.close()
-        await eventually(lambda: memory_of(gateway) < at_rest + 20 * MB)
+
+
+async def test_half_messages_that_have_gone_use_no_memory() -> None:
+    """After one attack, pages that are used in part take 1 to 20 MB. A second finds them, and needs no others.
+
+    It is 48 MB until glibc gives back what is free, and one connection that stays after each attack would be 32.
+    """
+    async with gateway_that_holds(100 * MB) as gateway:
+        at_rest = memory_of(gateway)
+        for _ in range(2):
+            async with AsyncExitStack() as stack:
+                await attack(gateway, stack)
+            await eventually(lambda: memory_of(gateway) < at_rest + 30 * MB)
 
 
 @pytest.mark.parametrize("path", PATHS)
