@@ -57,6 +57,16 @@ def test_the_release_is_a_label_that_monitors_bring(kind: str) -> None:
     assert "app.kubernetes.io/instance" in monitor["spec"][brought]
 
 
+@pytest.mark.parametrize("kind", ["ServiceMonitor", "PodMonitor"])
+def test_native_histograms_come_beside_those_that_rules_ask_for(kind: str) -> None:
+    value = kind[0].lower() + kind[1:]
+    (without,) = of_kind(render({"monitoring": {value: {"enabled": True}}}), kind)
+    assert "convertClassicHistogramsToNHCB" not in without["spec"], "older operators do not know it"
+    (monitor,) = of_kind(render({"monitoring": {value: {"enabled": True, "nativeHistograms": True}}}), kind)
+    assert monitor["spec"]["convertClassicHistogramsToNHCB"] is True
+    assert monitor["spec"]["scrapeClassicHistograms"] is True
+
+
 @pytest.mark.tools
 def test_prometheus_sums_gateways_and_takes_the_busiest_model(tmp_path: Path) -> None:
     (tmp_path / "rules.json").write_text(json.dumps(rules()))
