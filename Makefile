@@ -6,6 +6,7 @@ VENV    = .venv
 PB      = services/inferencehub/pb/.generated
 NATIVE  = services/inferencehub/gateway/json_codec/libnumbers.so
 IMAGES  = gateway inference
+TEST_IMAGES = valkey prometheus
 CLUSTER = hub
 CHECKED = $(wildcard services tests bench conformance proto k8s-tests scan dashboards)
 
@@ -25,7 +26,7 @@ TIERS   = pyproject.toml $(IMAGES:%=--extra %)
 WITHIN  = --constraint requirements/dev.txt -o
 
 .PHONY: help install run test lint types unit test-long fuzz conformance test-tools test-lowest test-images bench \
-        bench-quick bench-guard dashboards images valkey-image kind-load deploy port-forward cert-manager k8s-test k8s-test-all hpa-demo scan \
+        bench-quick bench-guard dashboards images k8s-test-images kind-load deploy port-forward cert-manager k8s-test k8s-test-all hpa-demo scan \
         sbom lock clean
 .DELETE_ON_ERROR:
 
@@ -102,13 +103,16 @@ image-%:
 	$(SAY) 'image inferencehub-$*:dev'
 	@docker build $(DOCKER_BUILD_ARGS) -f Dockerfile.$* -t inferencehub-$*:dev .
 
-valkey-image: ## a Valkey for the tests of jobs on containers and on a cluster, tagged inferencehub-valkey:dev
-	$(SAY) 'image inferencehub-valkey:dev'
-	@docker build $(DOCKER_BUILD_ARGS) -t inferencehub-valkey:dev k8s-tests/valkey
+k8s-test-images: $(TEST_IMAGES:%=k8s-test-image-%) ## a Valkey and a Prometheus for tests on containers and on a cluster, tagged :dev
 
-kind-load: ## both images onto the nodes of a kind cluster (CLUSTER=hub), and that of the tests if it is there
+k8s-test-image-%:
+	$(SAY) 'image inferencehub-$*:dev'
+	@docker build $(DOCKER_BUILD_ARGS) -t inferencehub-$*:dev k8s-tests/$*
+
+kind-load: ## both images onto the nodes of a kind cluster (CLUSTER=hub), and those of the tests that are there
 	$(SAY) 'loading images into $(CLUSTER)'
-	@kind load docker-image --name $(CLUSTER) $(IMAGES:%=inferencehub-%:dev) $$(docker images --quiet inferencehub-valkey:dev | sed s/.*/inferencehub-valkey:dev/)
+	@kind load docker-image --name $(CLUSTER) $(IMAGES:%=inferencehub-%:dev) \
+	  $(foreach image,$(TEST_IMAGES:%=inferencehub-%:dev),$$(docker images --quiet $(image) | sed s/.*/$(image)/))
 
 deploy: ## the chart as release hub, on the cluster that kubectl points at
 	$(SAY) 'helm upgrade --install hub'
@@ -126,7 +130,7 @@ build/cert-manager/controllers: $(wildcard k8s-tests/cert_manager/*)
 	@cd $(<D) && CGO_ENABLED=0 go build -trimpath -buildvcs=false -o $(CURDIR)/$@ . && \
 	  cp -r --no-preserve=mode "$$(go list -m -f '{{.Dir}}' github.com/cert-manager/cert-manager)/deploy/crds" $(CURDIR)/$(@D)
 
-k8s-test: install ## the chart on a real cluster; after `make images valkey-image kind-load`
+k8s-test: install ## the chart on a real cluster; after `make images k8s-test-images kind-load`
 	$(SAY) 'pytest, cluster'
 	@$(VENV)/bin/python -m pytest -m 'not long' k8s-tests $(PYTEST_ARGS)
 
