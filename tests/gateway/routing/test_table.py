@@ -11,7 +11,7 @@ import pytest
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.oip.unnamed_model import FEATURES
 from inferencehub.gateway.metrics import Metrics
-from inferencehub.gateway.routing.contract import contract
+from inferencehub.gateway.routing.fit import contract
 from inferencehub.gateway.routing.fleet import Fleet
 from inferencehub.gateway.routing.table import RoutingTable
 from inferencehub.gateway.routing.unknown_models import UnknownModels

@@ -36,6 +36,7 @@ TAKEN = {
     "model_transaction_policy.decoupled": "model_transaction_policy { decoupled: true }",
     "model_warmup": 'model_warmup { name: "w" }',
     "input.reshape": "input { dims: [ 1 ] reshape { shape: [ ] } }",
+    "ensemble_scheduling.step": 'platform: "ensemble" ensemble_scheduling { step { model_name: "a" } }',
     "output.reshape": "output { dims: [ -1, 6 ] reshape { shape: [ -1, 2, 3 ] } }",
 }
 WITHOUT_EFFECT = {
@@ -50,11 +51,11 @@ WITHOUT_EFFECT = {
     "model_metrics": "model_metrics { }",
     "response_cache": "response_cache { enable: true }",
     "model_repository_agents": 'model_repository_agents { agents { name: "a" } }',
+    "ensemble_scheduling.max_inflight_requests": 'platform: "ensemble" ensemble_scheduling { max_inflight_requests: 4 }',
 }
 REFUSED = {
     "cc_model_filenames": 'cc_model_filenames { key: "7.5" value: "a" }',
     "sequence_batching": "sequence_batching { }",
-    "ensemble_scheduling": "ensemble_scheduling { }",
     "model_operations": 'model_operations { op_library_filename: "a.so" }',
     "batch_input": "batch_input { kind: BATCH_ITEM_SHAPE }",
     "batch_output": 'batch_output { target_name: "y" }',

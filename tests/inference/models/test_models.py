@@ -26,7 +26,7 @@ output { name: "y" data_type: TYPE_FP32 dims: [1] }"""
 REASONS = {
     "broken": "model.py cannot be loaded, line 3: [Errno 2] No such file or directory: 'weights'",
     "empty": "model 'empty' has no version directory (a whole number, such as '1')",
-    "ensemble": "config.pbtxt sets 'ensemble_scheduling', which is not supported",
+    "ensemble": "config.pbtxt sets 'ensemble_scheduling', expected platform: \"ensemble\" with it",
     "garbled": "model.onnx cannot be loaded: Load model from model.onnx failed:Protobuf parsing failed.",
     "zero": "config.pbtxt: classes is 0, expected 1 or more, as many as INT32 holds",
 }

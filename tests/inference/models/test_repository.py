@@ -149,12 +149,12 @@ def test_a_model_needs_no_config(tmp_path: Path) -> None:
         (
             'backend: "tensorflow"',
             "1/model.onnx",
-            "backend 'tensorflow' is unknown, expected one of mock, sentiment, onnx, onnxruntime, onnxruntime_onnx, python",
+            "backend 'tensorflow' is unknown, expected one of mock, sentiment, onnx, onnxruntime, onnxruntime_onnx, python, ensemble",
         ),
         (
             "ensemble_scheduling { }",
             "1/model.onnx",
-            "config.pbtxt sets 'ensemble_scheduling', which is not supported",
+            "config.pbtxt sets 'ensemble_scheduling', expected platform: \"ensemble\" with it",
         ),
         (
             f"{ONNX} version_policy {{ specific {{ versions: [ 1, 3 ] }} }}",

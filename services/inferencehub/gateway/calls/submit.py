@@ -26,8 +26,9 @@ from inferencehub.gateway.calls.exchange import Exchange
 from inferencehub.gateway.calls.limits.lease import Awaited
 from inferencehub.gateway.calls.stages import Stage
 from inferencehub.gateway.calls.traces.ended import CallTraces
+from inferencehub.gateway.routing.fit import Make, Ready, best_first, fit, made_for
 from inferencehub.gateway.routing.model_lane import ModelLane
-from inferencehub.gateway.routing.table import Make, Ready, RoutingTable, best_first, fit, made_for
+from inferencehub.gateway.routing.table import RoutingTable
 from inferencehub.gateway.routing.unknown_models import UnknownModels
 
 logger = logging.getLogger(__name__)

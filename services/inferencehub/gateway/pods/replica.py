@@ -75,6 +75,11 @@ class Replica:
         return self.pod.serves(self.info.name)
 
     @property
+    def mergeable_rows(self) -> int:
+        """How many rows of several requests it takes together; 0 if each runs by itself."""
+        return self.info.signature.mergeable_rows
+
+    @property
     def free(self) -> bool:
         """Whether the replica accepts a batch now."""
         return self.in_flight < self.limit and not self.refused and self.open

@@ -40,6 +40,7 @@ class ModelLane:
 
     Args:
         info: the model as its pods describe it.
+        mergeable_rows: rows of several requests that may leave together; 0 if each leaves by itself.
         queue_length: rows that may wait.
         hold_s: seconds that a request waits while no pod serves the model.
         bytes_held: the process's budget of bytes.
@@ -51,6 +52,7 @@ class ModelLane:
     def __init__(
         self,
         info: ModelInfo,
+        mergeable_rows: int,
         queue_length: int,
         hold_s: float,
         bytes_held: ByteBudget,
@@ -69,7 +71,7 @@ class ModelLane:
         self._reason = ""  # why its pods do not serve it, as they report it
         self._hopeless = False  # whether no pod will serve it soon
         self._holding: asyncio.TimerHandle | None = None
-        queue = Queue(info.signature.mergeable_rows, queue_length)
+        queue = Queue(mergeable_rows, queue_length)
         self.lane: Lane[Replica] = Lane(queue, self, bytes_held, retries, observer, info.at_most_once, floor)
 
     @property

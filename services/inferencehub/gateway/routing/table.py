@@ -17,16 +17,13 @@ from time import monotonic
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.lane.retries import RetryBudget
 from inferencehub.core.oip.unnamed_model import DEFAULT_FOR, KINDS, unnamed_model
-from inferencehub.core.values.errors import HubError
-from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.signature import ModelInfo
 from inferencehub.gateway.pods.replica import Replica
-from inferencehub.gateway.routing.contract import contract
+from inferencehub.gateway.routing.ensembles.ensembles import Ensembles
+from inferencehub.gateway.routing.fit import contract
 from inferencehub.gateway.routing.fleet import Fleet
 from inferencehub.gateway.routing.model_lane import NO_POD, LaneObserver, ModelLane
 
-Ready = tuple[InferRequest, list[ModelLane]]  # a request, and the lanes that it may go to
-Make = Callable[[ModelInfo], InferRequest]
 ASLEEP = "its pool sleeps and has no pod, a request for the model wakes it"
 FORGET_S = 300.0  # how long the table remembers a model that no pod lists any more
 
@@ -49,19 +46,24 @@ class RoutingTable:
         self.changed = asyncio.Event()  # set and replaced at each change
         self._retries: dict[str, RetryBudget] = {}
         self._replicas: dict[tuple[str, str], list[Replica]] = {}  # at the last update
+        self.ensembles = Ensembles(self)
         self._behind = False  # whether the fleet has changed since
         fleet.changed = self._update_soon
 
     def models(self) -> dict[str, str]:
         """All known models by name: "" for a model that can be called, else the reason why it cannot."""
-        reported = self.fleet.unavailable()
+        reported = self._reported()
         routed = [name for name, version in self.routes if not version]
         names = sorted({*self.fleet.on_demand, *reported, *routed})
         return {name: self._why_closed(name, "", reported) for name in names}
 
     def why_closed(self, name: str, version: str = "") -> str:
         """The newest reason why a model cannot be called; "" if it can."""
-        return self._why_closed(name, version, self.fleet.unavailable())
+        return self._why_closed(name, version, self._reported())
+
+    def _reported(self) -> dict[str, str]:
+        """The reasons why models are not served, by their names."""
+        return self.ensembles.problems() | self.fleet.unavailable()
 
     def _why_closed(self, name: str, version: str, reported: dict[str, str]) -> str:
         if self.is_open(name, version):
@@ -112,7 +114,8 @@ class RoutingTable:
         wanted: dict[tuple[str, str], list[Replica]] = {}
         for pod in self.fleet.pods.values():
             defaults = pod.catalog.defaults
-            for (name, version), replica in pod.replicas.items():
+            for (name, version), described in pod.replicas.items():
+                replica = self.ensembles.runs(described)
                 wanted.setdefault((name, version), []).append(replica)
                 if version and defaults[name] == version:
                     wanted.setdefault((name, ""), []).append(replica)
@@ -125,7 +128,12 @@ class RoutingTable:
             else:
                 self._route(key, replicas, now)
         self._replicas = wanted
-        reported, hopeless = self.fleet.unavailable(), self.fleet.hopeless()
+        changed_ones = self.ensembles.check()
+        for (name, _), lanes in self.routes.items():
+            if name in changed_ones:
+                for lane in lanes:
+                    lane.look()
+        reported, hopeless = self._reported(), self.fleet.hopeless()
         for (name, _), lanes in self.routes.items():
             for lane in lanes:
                 lane.set_reason(reported.get(name, ""), name in hopeless)
@@ -155,7 +163,7 @@ class RoutingTable:
         for lane in lanes:
             lane.set_replicas(by_contract.pop(contract(lane.info), []))
         for fitting in by_contract.values():
-            lane = self._new_lane(fitting[0].info)
+            lane = self._new_lane(fitting[0])
             lane.set_replicas(fitting)
             lanes.append(lane)
         kept = [
@@ -171,57 +179,10 @@ class RoutingTable:
         else:
             del self.routes[key]
 
-    def _new_lane(self, info: ModelInfo) -> ModelLane:
+    def _new_lane(self, replica: Replica) -> ModelLane:
+        info = replica.info
         retries = self._retries.setdefault(info.name, RetryBudget())
         settings, observer = self.fleet.settings, self.observe(info.name)
         length, hold_s = settings.queue_length, self.fleet.hold_s(info.name)
-        return ModelLane(info, length, hold_s, self.bytes_held, retries, observer, settings.jobs_floor)
-
-
-def fit(lanes: list[ModelLane], request: InferRequest) -> tuple[ModelLane, InferRequest, int]:
-    """The lane whose signature a request fits, the request checked against this signature, and its number of rows.
-
-    Raises:
-        HubError: if the request fits no lane; the error of the best lane.
-    """
-    if len(lanes) == 1:
-        return (lanes[0], *lanes[0].info.signature.check(request))
-    return first_fit(best_first(lanes), lambda info: request)
-
-
-def best_first(lanes: list[ModelLane]) -> list[ModelLane]:
-    """Lanes in the order in which a request tries them."""
-    return sorted(lanes, key=lambda lane: (not lane.open, lane.load, lane.last_used))
-
-
-def first_fit(
-    lanes: list[ModelLane], make: Callable[[ModelInfo], InferRequest]
-) -> tuple[ModelLane, InferRequest, int]:
-    """As `fit`, for a request that is made for the model of each lane; `lanes` are tried in their order.
-
-    Raises:
-        HubError: if no request can be made that fits its lane; the error of the first lane.
-    """
-    refusal: HubError | None = None
-    for lane in lanes:
-        try:
-            return (lane, *lane.info.signature.check(make(lane.info)))
-        except HubError as error:
-            refusal = refusal or error
-    assert refusal is not None
-    try:
-        raise refusal
-    finally:
-        del refusal  # its traceback has this frame: a cycle that would keep the request
-
-
-def made_for(lanes: list[ModelLane], make: Make) -> Ready:
-    """The request for the first of these lanes that it fits, and this lane.
-
-    Raises:
-        HubError: as `first_fit`.
-    """
-    if len(lanes) == 1:  # it is checked when it enters the lane
-        return make(lanes[0].info), lanes
-    lane, request, _ = first_fit(lanes, make)
-    return request, [lane]
+        rows, floor = replica.mergeable_rows, settings.jobs_floor
+        return ModelLane(info, rows, length, hold_s, self.bytes_held, retries, observer, floor)

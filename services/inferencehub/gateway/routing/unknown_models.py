@@ -34,6 +34,7 @@ class UnknownModels:
     def __init__(self, fleet: Fleet, table: RoutingTable) -> None:
         self.fleet = fleet
         self.table = table
+        table.ensembles.wait = self.lanes
         self.held: dict[str, int] = {}  # number of waiting requests by model
 
     async def lanes(

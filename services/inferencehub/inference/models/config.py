@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from google.protobuf import text_format
 from google.protobuf.message import Message
 
+from inferencehub.core.oip.ensembles.steps import PLATFORM
 from inferencehub.core.values.errors import bad_input
 from inferencehub.inference.models.reshape import check_reshapes
 from inferencehub.pb import model_config_pb2 as config_pb
@@ -42,6 +43,7 @@ HONOURED = {
     "instance_group.name",
     "model_transaction_policy.decoupled",
     "model_warmup",
+    "ensemble_scheduling.step",
 }
 NOTED = {
     "input.format",
@@ -55,6 +57,7 @@ NOTED = {
     "model_metrics",
     "response_cache",
     "model_repository_agents",
+    "ensemble_scheduling.max_inflight_requests",
 }
 
 
@@ -84,6 +87,8 @@ def parse_config(text: str, name: str) -> config_pb.ModelConfig:
         elif path not in HONOURED:
             raise bad_input(f"config.pbtxt sets '{path}', which is not supported")
     check_reshapes(config)
+    if config.HasField("ensemble_scheduling") and PLATFORM not in (config.platform, config.backend):
+        raise bad_input(f"config.pbtxt sets 'ensemble_scheduling', expected platform: \"{PLATFORM}\" with it")
     for group in config.instance_group:
         if group.kind == config_pb.ModelInstanceGroup.KIND_GPU:
             raise bad_input(

@@ -14,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
+from inferencehub.core.oip.ensembles.steps import PLATFORM
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.signature import Signature
@@ -39,6 +40,7 @@ RUNTIMES = {
     "onnxruntime": ONNX,
     "onnxruntime_onnx": ONNX,
     "python": RuntimeKind("python", "python.runtime:Python", "model.py"),
+    PLATFORM: RuntimeKind(PLATFORM, "ensemble:Ensemble"),
 }
 
 
