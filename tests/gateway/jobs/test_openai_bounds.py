@@ -143,7 +143,7 @@ async def test_bodies_of_other_types_and_queries(hub: Hub) -> None:
             f"{hub.url}/v1/files", data=b"{}", headers={"content-type": kind}
         ) as answer:
             assert answer.status == 400
-            assert "expected a form with a file" in (await answer.json())["error"]["message"]
+            assert "expected a form (multipart/form-data" in (await answer.json())["error"]["message"]
     for path in (
         "/v1/files?limit=0",
         "/v1/files?limit=10001",

@@ -8,8 +8,7 @@ with a row for each output. Text that is not UTF-8 is written, and may be sent, 
 from __future__ import annotations
 
 import json
-from base64 import b64decode, b64encode
-from binascii import Error
+from base64 import b64encode
 from itertools import islice
 from math import prod
 from typing import Any
@@ -23,7 +22,13 @@ from inferencehub.core.values.signature import ModelInfo, TensorSpec
 from inferencehub.core.values.tensors import Tensor, checked_tensor, pack_bytes, unpack_bytes
 from inferencehub.gateway.json_codec.answer_json import elements, encode, finite_json
 from inferencehub.gateway.json_codec.json_text import convert, decode, load, undecoded
-from inferencehub.gateway.json_codec.tensor_json import TensorBody, flatten, lengths, tensor_from_json
+from inferencehub.gateway.json_codec.tensor_json import (
+    TensorBody,
+    element_of,
+    flatten,
+    lengths,
+    tensor_from_json,
+)
 
 WAY_OUT = "use /v2/models/{}/infer"
 
@@ -137,7 +142,7 @@ def column(spec: TensorSpec, values: list[msgspec.Raw]) -> Tensor:
     shape = lengths(loaded)
     if spec.dtype == "BYTES" and b'"b64"' in text:
         flat = flat_of(spec, loaded, shape)
-        data = pack_bytes([bytes_of(spec, item) for item in flat])
+        data = pack_bytes([element_of(spec.name, item) for item in flat])
         return checked_tensor(spec.name, spec.dtype, shape, data)
     return tensor_from_json(TensorBody(spec.name, list(shape), spec.dtype, msgspec.Raw(text)))
 
@@ -152,24 +157,6 @@ def flat_of(spec: TensorSpec, values: Any, shape: tuple[int, ...]) -> list[Any]:
         return flatten(values, shape)
     except ValueError as error:
         raise bad_input(f"input '{spec.name}': expected instances of one shape: {error}") from None
-
-
-def bytes_of(spec: TensorSpec, item: Any) -> bytes:
-    """An element of BYTES: a text, or `{"b64": …}`.
-
-    Raises:
-        HubError: BAD_INPUT if it is neither.
-    """
-    try:
-        if isinstance(item, str):
-            return item.encode()
-        if isinstance(item, dict) and isinstance(item.get("b64"), str):
-            return b64decode(item["b64"], validate=True)
-    except (Error, ValueError):
-        pass
-    raise bad_input(
-        f"input '{spec.name}': expected a text or an object with base64 in 'b64', got {shown(item)}"
-    )
 
 
 def predictions_json(response: InferResponse, instances: int) -> bytes:

@@ -9,11 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
+from msgspec.structs import replace
 
 from inferencehub.core.http1.handler import Body
 from inferencehub.core.oip.extension import OURS
 from inferencehub.core.values.errors import HubError, bad_input, shown
-from inferencehub.core.values.parameters import BINARY_OUTPUT, check_tensor_parameters, class_count, reserved
+from inferencehub.core.values.parameters import (
+    BINARY_OUTPUT,
+    CONTENT_TYPE,
+    check_tensor_parameters,
+    class_count,
+    reserved,
+)
 from inferencehub.core.values.requests import InferRequest, Parameter
 from inferencehub.core.values.tensors import Tensor, checked_tensor
 from inferencehub.gateway.json_codec import native_numbers
@@ -21,7 +28,7 @@ from inferencehub.gateway.json_codec.answer_json import Wanted
 from inferencehub.gateway.json_codec.binary import Buffers, split
 from inferencehub.gateway.json_codec.json_text import convert, decode, load, undecoded
 from inferencehub.gateway.json_codec.long_arrays import cut_numbers, number_tensors
-from inferencehub.gateway.json_codec.tensor_json import Parameters, TensorBody, tensor_from_json
+from inferencehub.gateway.json_codec.tensor_json import Parameters, TensorBody, from_base64, tensor_from_json
 
 
 class PredictBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -142,6 +149,9 @@ def read_tensor(body: TensorBody | Tensor, buffers: Buffers) -> Tensor:
         return body
     size = None
     if body.parameters:
+        if body.datatype == "BYTES" and body.parameters.get(CONTENT_TYPE) == "base64":
+            parameters = {name: value for name, value in body.parameters.items() if name != CONTENT_TYPE}
+            return from_base64(read_tensor(replace(body, parameters=parameters), buffers))
         check_tensor_parameters(f"input '{body.name[:80]}'", body.parameters)
         size = body.parameters.get("binary_data_size")
     has_data = bool(body.data) and body.data != NULL

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import struct
+from base64 import b64decode
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -16,7 +17,7 @@ import msgspec
 
 from inferencehub.core.oip.predict import CODES, packer
 from inferencehub.core.values.errors import bad_input, shown
-from inferencehub.core.values.tensors import Tensor, checked_tensor, element_count, pack_bytes
+from inferencehub.core.values.tensors import Tensor, checked_tensor, element_count, pack_bytes, unpack_bytes
 from inferencehub.gateway.json_codec.json_text import LONE, NON_FINITE, finite, integer, mismatch, signed
 
 NO_DATA = msgspec.Raw()
@@ -82,9 +83,9 @@ def elements_of(body: TensorBody) -> list[Any]:
 
 
 def nested(body: TensorBody, kind: type) -> list[Any]:
-    """The elements of nested arrays, or of flat ones with NaN or -0 in them, as a flat list of `kind`.
+    """The elements of nested arrays, or of flat ones with NaN, -0 or bytes in them, as a flat list of `kind`.
 
-    Numbers that JSON does not have may be written as words (NaN, Infinity) or as strings with these words.
+    Bytes that are no text may be written as `{"b64": "…"}`, as in the V1 protocol. Numbers that JSON does not have may be written as words (NaN, Infinity) or as strings with these words.
 
     Raises:
         HubError: BAD_INPUT saying what was expected.
@@ -95,6 +96,8 @@ def nested(body: TensorBody, kind: type) -> list[Any]:
         )
         deep = isinstance(value, list) and value and isinstance(value[0], list)
         flat = flatten(value, body.shape) if deep else value
+        if kind is str and b'"b64"' in bytes(body.data) and isinstance(flat, list):
+            return [element_of(body.name, item) for item in flat]
         if kind is float and isinstance(flat, list):
             flat = [NON_FINITE.get(item, item) if isinstance(item, str) else item for item in flat]
         return msgspec.convert(flat, list[kind])  # type: ignore[valid-type]
@@ -111,6 +114,39 @@ def nested(body: TensorBody, kind: type) -> list[Any]:
         f"input '{body.name[:80]}': expected data to be an array of {expected}, flat or nested as shape "
         f"{shown(body.shape)} says: {why}"
     )
+
+
+def element_of(name: str, item: Any) -> bytes:
+    """An element of BYTES: a text, or `{"b64": "…"}`.
+
+    Raises:
+        HubError: BAD_INPUT if it is neither.
+    """
+    try:
+        if isinstance(item, str):
+            return item.encode()
+        if isinstance(item, dict) and isinstance(item.get("b64"), str):
+            return b64decode(item["b64"], validate=True)
+    except ValueError:
+        pass
+    raise bad_input(
+        f"input '{name[:80]}': expected a text or an object with base64 in 'b64', got {shown(item)}"
+    )
+
+
+def from_base64(tensor: Tensor) -> Tensor:
+    """An input of BYTES whose elements came as base64 (the parameter `content_type` of MLServer).
+
+    Raises:
+        HubError: BAD_INPUT if an element is none.
+    """
+    try:
+        elements = [b64decode(text, validate=True) for text in unpack_bytes(tensor.data)]
+    except ValueError:
+        raise bad_input(
+            f"input '{tensor.name[:80]}': parameter 'content_type' is base64, and an element is none"
+        ) from None
+    return Tensor(tensor.name, tensor.dtype, tensor.shape, pack_bytes(elements))
 
 
 def flatten(value: Any, shape: Sequence[int]) -> list[Any]:
@@ -147,7 +183,7 @@ def pack(name: str, datatype: str, values: list[Any]) -> bytes:
         return bytes(values)
     try:
         if datatype == "BYTES":
-            return pack_bytes([value.encode() for value in values])
+            return pack_bytes([value if type(value) is bytes else value.encode() for value in values])
         return packer(CODES.get(datatype, "e"), len(values)).pack(*values)
     except UnicodeEncodeError:
         raise bad_input(f"input '{name[:80]}': an element is no text: {LONE}") from None

@@ -14,7 +14,7 @@ from inferencehub.core.values.errors import HubError
 from inferencehub.core.values.requests import InferResponse
 from inferencehub.gateway.http_api.call import LARGE_JSON, Endpoint, HttpCall
 from inferencehub.gateway.http_api.jobs.job_json import job_json
-from inferencehub.gateway.http_api.jobs.request import KEPT, Kept, preference_of
+from inferencehub.gateway.http_api.jobs.request import Kept, kept_of, preference_of
 from inferencehub.gateway.http_api.jobs.timing import timed
 from inferencehub.gateway.http_api.response import JSON, NO_SNIFFING, Content
 from inferencehub.gateway.jobs.fronts.headers import LONGEST_WAIT_S, JobHeaders, job_headers
@@ -76,7 +76,7 @@ class Deferred:
 
     def begin(self, call: HttpCall) -> None:
         """See `Endpoint`."""
-        fields = {name: call.head.fields[name] for name in KEPT if name in call.head.fields}
+        fields = kept_of(call.head)
         exchange = call.exchange
         kept = Kept(call.head.target, fields, bytes(call.body), exchange.id, exchange.kept_trace)
         exchange.deferred = partial(self._keep, call, kept)

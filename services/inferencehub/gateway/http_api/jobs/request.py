@@ -10,9 +10,19 @@ import msgspec
 
 from inferencehub.core.http1.handler import Head
 from inferencehub.gateway.json_codec.binary import JSON_SIZE
+from inferencehub.gateway.json_codec.files import CONTENT_TYPE, may_be_file
 
 # Of the fields of a head, those that say how its body is read, and how long it may run.
-KEPT = (JSON_SIZE.lower(), b"x-request-timeout-ms")
+KEPT = (JSON_SIZE.lower(), b"x-request-timeout-ms", CONTENT_TYPE)
+
+
+def kept_of(head: Head) -> dict[bytes, bytes]:
+    """The fields of a head that its job keeps. JSON has many content types that mean nothing, so it has none."""
+    kept = {name: head.fields[name] for name in KEPT if name in head.fields}
+    kind = kept.get(CONTENT_TYPE)
+    if kind is not None and not may_be_file(kind.decode("latin-1")):
+        del kept[CONTENT_TYPE]
+    return kept
 
 
 class Kept(msgspec.Struct, frozen=True, array_like=True):

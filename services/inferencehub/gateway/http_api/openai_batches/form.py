@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
-
 from inferencehub.core.values.errors import bad_input
+from inferencehub.gateway.json_codec.files import parts_of
 
 MOST_PARTS = 16
 LONGEST_FIELD = 1024  # bytes
@@ -27,24 +26,12 @@ def read_form(body: bytes, content_type: str) -> Form:
     Raises:
         HubError: BAD_INPUT saying what was expected.
     """
-    kind, options = parse_options_header(content_type)
-    if kind != "multipart/form-data" or not options.get("boundary"):
-        raise bad_input(f"expected a form with a file (multipart/form-data), got '{content_type[:80]}'")
     name, data, fields = "", None, dict[str, str]()
-    part, parts = None, list[bytes]()
-    try:
-        with PushMultipartParser(options["boundary"], max_segment_count=MOST_PARTS, strict=True) as parser:
-            for event in parser.parse(body):
-                if isinstance(event, MultipartSegment):
-                    part, parts = event, []
-                elif event is not None:
-                    parts.append(event)
-                elif part is not None and part.name == "file":
-                    name, data = part.filename or "", b"".join(parts)
-                elif part is not None:
-                    fields[part.name or ""] = text_of(part.name or "", b"".join(parts))
-    except MultipartError as error:
-        raise bad_input(f"the body is no form: {error.args[0]}") from None
+    for part in parts_of(body, content_type, MOST_PARTS):
+        if part.name == "file":
+            name, data = part.filename, part.data
+        else:
+            fields[part.name] = text_of(part.name, part.data)
     if data is None:
         raise bad_input("the form has no part 'file', expected one with the lines of a batch")
     return Form(name[-LONGEST_NAME:] or "upload", data, fields)

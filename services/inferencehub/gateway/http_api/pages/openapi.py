@@ -162,6 +162,18 @@ def answer(says: str, content: str, *headers: str) -> Json:
     }
 
 
+# Other bodies of an inference request than JSON.
+FILES: Json = {
+    "multipart/form-data": {
+        "schema": {"type": "object", "description": "a field for each input: a file, a text, or JSON"}
+    },
+    **{
+        kind: {"schema": {"type": "string", "format": "binary"}}
+        for kind in ("image/*", "audio/*", "application/octet-stream")
+    },
+}
+
+
 def operation(op: Operation) -> Json:
     """The operation object of one operation."""
     refused = () if op.path in OPEN else (401, 403)
@@ -203,6 +215,8 @@ def operation(op: Operation) -> Json:
         }
     if op.body == "Batch":
         found["requestBody"]["content"]["application/jsonl"] = {"schema": {"type": "string"}}
+    if op.body == "InferRequest":
+        found["requestBody"]["content"] |= FILES
     return found
 
 

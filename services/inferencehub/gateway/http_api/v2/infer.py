@@ -12,8 +12,10 @@ from inferencehub.gateway.http_api.call import LARGE_JSON, HttpCall
 from inferencehub.gateway.http_api.response import JSON, Content
 from inferencehub.gateway.json_codec.answer_json import Wanted, error_json, infer_answer
 from inferencehub.gateway.json_codec.binary import JSON_SIZE, json_size
+from inferencehub.gateway.json_codec.files import CONTENT_TYPE, maker_of
 from inferencehub.gateway.json_codec.request_json import decode_infer
 
+JSON_KIND = b"application/json"
 BINARY = b"content-type: application/octet-stream\r\n%b: %d\r\n"
 
 
@@ -35,12 +37,25 @@ class Infer:
     def begin(self, call: HttpCall) -> None:
         """See `Endpoint`."""
         size = json_size(call.head.fields)
+        kind = call.head.fields.get(CONTENT_TYPE, JSON_KIND)
+        if size is None and kind != JSON_KIND and self._ask_files(call, kind.decode("latin-1")):
+            return
         if size == 0:
             self._ask_raw(call)
         elif (len(call.body) if size is None else size) > LARGE_JSON:
             call.run(self._begin_large(call, size))
         else:
             self._ask(call, *decode_infer(call.body, self.model, self.version, size))
+
+    def _ask_files(self, call: HttpCall, kind: str) -> bool:
+        """Run the call if its body is a file or a form, as its content type says; whether it is."""
+        make = maker_of(call.body, kind, self.version)
+        if make is None:
+            return False
+        call.wanted, large = Wanted(), len(call.body) > LARGE_JSON
+        call.drop_body()
+        self.calls.submit_made(call.exchange, self.model, self.version, make, call, beside=large)
+        return True
 
     def _ask_raw(self, call: HttpCall) -> None:
         """There is no JSON: the whole body is the only input, and all outputs are binary."""
