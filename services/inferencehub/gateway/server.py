@@ -17,12 +17,7 @@ from typing import TYPE_CHECKING
 
 from starlette.routing import Router
 
-from inferencehub.core.grpc_server.credentials import server_credentials
-from inferencehub.core.grpc_server.reflection import reflection_handlers
-from inferencehub.core.grpc_server.server import GrpcServer
-from inferencehub.core.grpc_server.streams.infer_streams import InferStreams
 from inferencehub.core.http1.asgi import AsgiHandler
-from inferencehub.core.http1.limits import Limits
 from inferencehub.core.http1.server import HttpServer
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.oip.admin.log_settings import LogSettings
@@ -39,11 +34,8 @@ from inferencehub.gateway.calls.stages import LoadShedding, Memory, Stage
 from inferencehub.gateway.calls.submit import Calls
 from inferencehub.gateway.calls.traces.tracing import Tracing
 from inferencehub.gateway.console.console import Console
-from inferencehub.gateway.grpc_api.edge import Edge as GrpcEdge
-from inferencehub.gateway.grpc_api.infer import Infer
 from inferencehub.gateway.grpc_api.metadata import Metadata as GrpcMetadata
-from inferencehub.gateway.grpc_api.port import SERVICES, GrpcPort, handlers, options
-from inferencehub.gateway.grpc_api.stream import MOST_WAITING, StreamedCalls
+from inferencehub.gateway.grpc_api.port import GrpcPort
 from inferencehub.gateway.http_api.cors import Cors
 from inferencehub.gateway.http_api.edge import Edge
 from inferencehub.gateway.http_api.jobs.pages import absent as no_jobs
@@ -113,7 +105,17 @@ class Gateway:
         limits = settings.connection_limits()
         front = self.recording.before(self.edge)
         self.http = HttpServer(front, settings.port, limits, self.bytes_held, self.certificate)
-        self.grpc = self._make_grpc(limits)
+        self.grpc = GrpcPort(
+            settings,
+            limits,
+            self.certificate,
+            self.callers,
+            self.calls,
+            GrpcMetadata(self.queries, self.logs, self.serves, self.calls.audit),
+            None if self.jobs is None else self.jobs.jobs,
+            self.metrics.grpc,
+            access,
+        )
         self.metrics.watch(self.http, self.grpc.server.callers, self.grpc.streams)
         self.bytes_held.relieve = self._relieve
         self.doctor = self._make_doctor(ops_certificate)
@@ -164,36 +166,6 @@ class Gateway:
         front = JobFront(settings, self.calls, self.callers.call_limits, self.demand, metrics, self.access)
         front.fronts.add(MARK, JobRuns(front.calls, metrics.jobs, self.access, settings.max_body_bytes))
         return with_batches(front, self.calls, settings, metrics.jobs)
-
-    def _make_grpc(self, limits: Limits) -> GrpcPort:
-        """The port for callers that speak gRPC."""
-        settings, callers, largest = self.settings, self.callers, self.fleet.most_message_bytes
-        server = GrpcServer(
-            settings.grpc_port,
-            options(settings, largest, max(1, limits.max_connections // 4)),
-            limits,
-            self.bytes_held,
-            None if self.certificate is None else server_credentials(self.certificate),
-        )
-        edge = GrpcEdge(
-            self.calls,
-            self.metrics.grpc,
-            self.access,
-            settings.max_body_bytes,
-            largest,
-            server.callers,
-            callers.counted,
-            callers.call_limits is not None,
-        )
-        infer = Infer(self.calls)
-        jobs = None if self.jobs is None else self.jobs.jobs
-        streamed = StreamedCalls(edge, infer, callers.authentication, callers.proxies, jobs is not None)
-        streams = InferStreams(streamed.answer, MOST_WAITING, self.bytes_held, server.callers, streamed.admit)
-        metadata = GrpcMetadata(self.queries, self.logs, self.serves, self.calls.audit)
-        served = handlers(edge, infer, metadata, streams, jobs)
-        if settings.reflection:
-            served += reflection_handlers(SERVICES)
-        return GrpcPort(server, edge, served, streams, self.serves, lambda: self.table.changed)
 
     def _make_doctor(self, ops_certificate: OpsCertificate | None) -> Doctor:
         """What GET /doctor looks at."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from time import monotonic
 
 import grpc
@@ -11,19 +10,28 @@ from google.protobuf.message import Message
 
 from inferencehub.core.grpc_server import server
 from inferencehub.core.grpc_server.actions import action_of
+from inferencehub.core.grpc_server.credentials import server_credentials
 from inferencehub.core.grpc_server.health import SERVICE as HEALTH
 from inferencehub.core.grpc_server.health import Health
+from inferencehub.core.grpc_server.reflection import reflection_handlers
 from inferencehub.core.grpc_server.server import GrpcServer
 from inferencehub.core.grpc_server.streams.infer_streams import InferStreams
+from inferencehub.core.http1.limits import Limits
 from inferencehub.core.oip.messages import SERVICE
+from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.process.tasks import cancelled
+from inferencehub.core.tls.certificate import Certificate
+from inferencehub.gateway.calls.callers import Callers
+from inferencehub.gateway.calls.submit import Calls
 from inferencehub.gateway.grpc_api.edge import Edge, Later, Work
 from inferencehub.gateway.grpc_api.infer import Infer
 from inferencehub.gateway.grpc_api.jobs.deferral import Deferral
 from inferencehub.gateway.grpc_api.jobs.service import SERVICE as JOB_SERVICE
 from inferencehub.gateway.grpc_api.jobs.service import JobMethods
 from inferencehub.gateway.grpc_api.metadata import Metadata
+from inferencehub.gateway.grpc_api.stream import MOST_WAITING, StreamedCalls
 from inferencehub.gateway.jobs.submit import Jobs
+from inferencehub.gateway.metrics import FrontMetrics
 from inferencehub.gateway.settings.gateway import GatewaySettings
 from inferencehub.pb import inference_pb2 as predict_pb
 
@@ -92,30 +100,57 @@ class GrpcPort:
     """See the module's text.
 
     Args:
-        server: the server of the port.
-        edge: what its calls pass.
-        handlers: the handlers of the inference services.
-        streams: the streams of callers.
-        serving: returns whether the gateway accepts requests and can answer them.
-        changed: returns an event that is set at the next change of that.
+        settings: the gateway's settings.
+        limits: of connections.
+        certificate: for TLS; None to speak in plain.
+        callers: the rules for callers.
+        calls: where calls of models go.
+        metadata: answers questions about the server and its models.
+        jobs: calls that become jobs; None where there are none.
+        metrics: where calls are counted.
+        access: where access lines go; None to write none.
     """
 
     def __init__(
         self,
-        server: GrpcServer,
-        edge: Edge,
-        handlers: list[grpc.GenericRpcHandler],
-        streams: InferStreams,
-        serving: Callable[[], bool],
-        changed: Callable[[], asyncio.Event],
+        settings: GatewaySettings,
+        limits: Limits,
+        certificate: Certificate | None,
+        callers: Callers,
+        calls: Calls,
+        metadata: Metadata,
+        jobs: Jobs | None,
+        metrics: FrontMetrics,
+        access: AccessLog | None,
     ) -> None:
-        self.server = server
-        self.edge = edge
-        self.handlers = handlers
-        self.streams = streams
-        self.serving = serving
-        self.changed = changed
+        largest, held = calls.table.fleet.most_message_bytes, calls.table.bytes_held
+        self.server = GrpcServer(
+            settings.grpc_port,
+            options(settings, largest, max(1, limits.max_connections // 4)),
+            limits,
+            held,
+            None if certificate is None else server_credentials(certificate),
+        )
+        connected = self.server.callers
+        self.edge = Edge(
+            calls,
+            metrics,
+            access,
+            settings.max_body_bytes,
+            largest,
+            connected,
+            callers.counted,
+            callers.call_limits is not None,
+        )
+        infer = Infer(calls)
+        streamed = StreamedCalls(self.edge, infer, callers.authentication, callers.proxies, jobs is not None)
+        self.streams = InferStreams(streamed.answer, MOST_WAITING, held, connected, streamed.admit)
+        self.handlers = handlers(self.edge, infer, metadata, self.streams, jobs)
+        if settings.reflection:
+            self.handlers += reflection_handlers(SERVICES)
         self.health = Health(dict.fromkeys(("", SERVICE, PREDICT_SERVICE), False))
+        self._serving = metadata.serving
+        self._table = calls.table
         self._watching: asyncio.Task[None] | None = None
 
     @property
@@ -134,11 +169,11 @@ class GrpcPort:
 
     def show_health(self) -> None:
         """Report whether the gateway serves, under the names of its services."""
-        self.health.set(dict.fromkeys(("", SERVICE, PREDICT_SERVICE), self.serving()))
+        self.health.set(dict.fromkeys(("", SERVICE, PREDICT_SERVICE), self._serving()))
 
     async def _watch(self) -> None:
         while True:
-            changed = self.changed()  # read before the status, so no change is missed
+            changed = self._table.changed  # read before the status, so no change is missed
             self.show_health()
             await changed.wait()
 
