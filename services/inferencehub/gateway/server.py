@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING
 
 from starlette.routing import Router
@@ -21,14 +20,10 @@ from inferencehub.core.http1.asgi import AsgiHandler
 from inferencehub.core.http1.server import HttpServer
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.oip.admin.log_settings import LogSettings
-from inferencehub.core.process.doctor.doctor import Check, Doctor
-from inferencehub.core.process.doctor.finding import Finding
-from inferencehub.core.process.doctor.process import of_files, of_limits
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.process.metrics import Reloads
 from inferencehub.core.process.ops_port import OpsServer
 from inferencehub.core.tls.certificate import Contents
-from inferencehub.core.tls.ops_certificate import OpsCertificate
 from inferencehub.gateway.calls.callers import Callers
 from inferencehub.gateway.calls.stages import LoadShedding, Memory, Stage
 from inferencehub.gateway.calls.submit import Calls
@@ -46,13 +41,10 @@ from inferencehub.gateway.http_api.routes import endpoints, pages, route_finder
 from inferencehub.gateway.http_api.v1.models import ModelPagesV1
 from inferencehub.gateway.http_api.v2.models import ModelPages
 from inferencehub.gateway.http_api.v2.settings import SettingPages, absent
-from inferencehub.gateway.jobs.condition import StoreCheck
 from inferencehub.gateway.metrics import Metrics
 from inferencehub.gateway.routing.collector import RoutingCollector
 from inferencehub.gateway.routing.demand import Demand
-from inferencehub.gateway.routing.doctor.models import ServedModels
-from inferencehub.gateway.routing.doctor.names import Names
-from inferencehub.gateway.routing.doctor.pods import Pods
+from inferencehub.gateway.routing.doctor.checks import doctor_of
 from inferencehub.gateway.routing.fleet import Fleet
 from inferencehub.gateway.routing.model_queries import ModelQueries
 from inferencehub.gateway.routing.table import RoutingTable
@@ -99,9 +91,8 @@ class Gateway:
         self.edge = self._make_edge()
         secrets = None if self.jobs is None else self.jobs.secrets
         self.watched = [one for one in (self.certificate, *self.callers.files, secrets) if one is not None]
-        self.metrics.registry.register(
-            Reloads("inferencehub_gateway", *self.watched, self.fleet.certificate, ops_certificate)
-        )
+        tiers = [one for one in (self.fleet.certificate, ops_certificate) if one is not None]
+        self.metrics.registry.register(Reloads("inferencehub_gateway", *self.watched, *tiers))
         limits = settings.connection_limits()
         front = self.recording.before(self.edge)
         self.http = HttpServer(front, settings.port, limits, self.bytes_held, self.certificate)
@@ -118,7 +109,8 @@ class Gateway:
         )
         self.metrics.watch(self.http, self.grpc.server.callers, self.grpc.streams)
         self.bytes_held.relieve = self._relieve
-        self.doctor = self._make_doctor(ops_certificate)
+        store = {} if self.jobs is None else {"store of jobs": self.jobs.store_check}
+        self.doctor = doctor_of(settings, self.fleet, ops_certificate, [*self.watched, *tiers], store)
         self.ops = OpsServer(
             settings.ops_port,
             self.metrics.registry,
@@ -166,26 +158,6 @@ class Gateway:
         front = JobFront(settings, self.calls, self.callers.call_limits, self.demand, metrics, self.access)
         front.fronts.add(MARK, JobRuns(front.calls, metrics.jobs, self.access, settings.max_body_bytes))
         return with_batches(front, self.calls, settings, metrics.jobs)
-
-    def _make_doctor(self, ops_certificate: OpsCertificate | None) -> Doctor:
-        """What GET /doctor looks at."""
-        settings, fleet = self.settings, self.fleet
-        sources = [one for one in (*self.watched, fleet.certificate, ops_certificate) if one is not None]
-
-        async def files() -> list[Finding]:
-            return of_files(sources)
-
-        checks: dict[str, Check] = {
-            "names": Names(fleet, settings.gateways).look,
-            "pods": Pods(fleet, ops_certificate).look,
-            "models": ServedModels(fleet).look,
-            "files": files,
-            "limits": partial(of_limits, settings.queue_bytes, settings.max_connections),
-        }
-        if self.jobs is not None:
-            jobs = self.jobs.jobs
-            checks["store of jobs"] = StoreCheck(jobs.store, lambda: jobs.worker.store_works).look
-        return Doctor("gateway", checks)
 
     def _relieve(self, fits: Callable[[], bool]) -> None:
         """Make room in the budget until `fits()` is true: end connections that do not read their answers."""

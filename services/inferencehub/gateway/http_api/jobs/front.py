@@ -20,6 +20,7 @@ from inferencehub.gateway.http_api.jobs.pages import JobPages
 from inferencehub.gateway.http_api.jobs.runs import JobRuns
 from inferencehub.gateway.http_api.routes import KEEP_ALIVE_S, endpoints
 from inferencehub.gateway.jobs.collector import JobsCollector
+from inferencehub.gateway.jobs.condition import StoreCheck
 from inferencehub.gateway.jobs.fronts.runs import Fronts
 from inferencehub.gateway.jobs.running.backlog import Backlog
 from inferencehub.gateway.jobs.running.worker import Worker
@@ -82,6 +83,7 @@ class JobFront:
         metrics.registry.register(JobsCollector(worker))
         targets, outcomes = Targets(settings.webhook_hosts), Counter[str]()
         self.jobs = Jobs(store, worker, settings.job_ttl_s, targets)
+        self.store_check = StoreCheck(store, lambda: worker.store_works).look
         metrics.registry.register(WebhooksCollector(outcomes))
         self.secrets = Secrets(settings.webhook_secret) if settings.webhook_hosts else None
         self.sender = (
