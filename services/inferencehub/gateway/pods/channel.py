@@ -11,27 +11,22 @@ large answers. Other servers get a unary call for each request, and so does a po
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from itertools import count
 from typing import Any, Self
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from inferencehub.core.grpc_server.credentials import secure_channel
 from inferencehub.core.oip import extension, messages, raw_fields
 from inferencehub.core.tls.certificate import Certificate
 from inferencehub.core.values.tensors import Buffer
-from inferencehub.gateway.pods.link import Failed, Lost, Part, Place, failed
+from inferencehub.gateway.pods.health import ANSWER_S, Health
+from inferencehub.gateway.pods.link import GONE, Failed, Lost, Part, Place, failed, lost
 from inferencehub.gateway.pods.reconnect import ReconnectingStream
 from inferencehub.gateway.pods.stream import LARGE_MESSAGE, PodStream
 from inferencehub.pb import open_inference_pb2 as pb
-
-ANSWER_S = 2.0  # how long a connection, or the answer to a call other than inference, may take
-SERVING = health_pb2.HealthCheckResponse.SERVING
-SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
-GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
 class Channel:
@@ -62,8 +57,7 @@ class Channel:
             if certificate is None
             else secure_channel(address, options, certificate)
         )
-        self.server_name = ""  # the health name of the whole server; see `has_watch`
-        self._health: Any = health_pb2_grpc.HealthStub(self._channel)
+        self.health = Health(self._channel)
         self._infer: Any = self._channel.unary_unary(
             f"/{messages.SERVICE}/ModelInfer", response_deserializer=pb.ModelInferResponse.FromString
         )
@@ -202,20 +196,6 @@ class Channel:
             raise_own_cancellation()
             raise Lost("the channel was closed") from None
 
-    async def check(self) -> bool:
-        """Call health Check for the whole server (`server_name`); returns whether it serves.
-
-        Raises:
-            Lost: if there is no answer.
-        """
-        try:
-            reply = await self._health.Check(
-                health_pb2.HealthCheckRequest(service=self.server_name), timeout=ANSWER_S
-            )
-        except grpc.aio.AioRpcError as error:
-            raise lost(error) from None
-        return bool(reply.status == SERVING)
-
     async def server_ready(self) -> bool:
         """Call ServerReady.
 
@@ -240,44 +220,6 @@ class Channel:
             return False
         return bool(reply.ready)
 
-    async def has_watch(self, *names: str) -> bool:
-        """Whether the service has health Watch; `server_name` is then the first of these names that it knows.
-
-        Args:
-            names: names for the whole server.
-
-        Raises:
-            Lost: if there is no answer.
-        """
-        for name in names:
-            call = self._health.Watch(health_pb2.HealthCheckRequest(service=name), timeout=ANSWER_S)
-            try:
-                reply = await call.read()
-            except grpc.aio.AioRpcError as error:
-                if error.code() in GONE:
-                    raise lost(error) from None
-                return False
-            finally:
-                call.cancel()
-            if reply is not grpc.aio.EOF and reply.status != SERVICE_UNKNOWN:
-                self.server_name = name
-                return True
-        return False
-
-    async def watch(self, service: str) -> AsyncIterator[bool]:
-        """Yield whether a health service serves, now and at each change, until the stream ends for any reason.
-
-        A service that health does not know counts as serving: the list of models decides about it.
-        """
-        call = self._health.Watch(health_pb2.HealthCheckRequest(service=service))
-        try:
-            async for reply in call:
-                yield reply.status in (SERVING, SERVICE_UNKNOWN)
-        except grpc.aio.AioRpcError:
-            return
-        finally:
-            call.cancel()
-
     def _method(self, name: str, reply: Any) -> Any:
         return self._channel.unary_unary(
             f"/{messages.SERVICE}/{name}",
@@ -291,8 +233,3 @@ def raise_own_cancellation() -> None:
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise
-
-
-def lost(error: grpc.aio.AioRpcError) -> Lost:
-    """The `Lost` for a call that was not answered."""
-    return Lost(error.code().name, silent=error.code() is grpc.StatusCode.DEADLINE_EXCEEDED)

@@ -15,6 +15,8 @@ from inferencehub.core.values.requests import Times
 from inferencehub.core.values.tensors import Buffer
 from inferencehub.pb import open_inference_pb2 as pb
 
+# How a call ends that was not answered.
+GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
 # The raw contents of a request, each in parts.
 Contents = Sequence[Sequence[Buffer]]
 
@@ -92,6 +94,11 @@ class Lost(Exception):
     def __init__(self, how: str, silent: bool = False) -> None:
         super().__init__(how)
         self.silent = silent
+
+
+def lost(error: grpc.aio.AioRpcError) -> Lost:
+    """The `Lost` for a gRPC call that was not answered."""
+    return Lost(error.code().name, silent=error.code() is grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
 def reason(error: Exception) -> str:

@@ -26,10 +26,10 @@ import grpc
 from inferencehub.core.oip import extension
 from inferencehub.core.process.tasks import first_of, until
 from inferencehub.gateway.pods.catalog import Catalog
-from inferencehub.gateway.pods.channel import ANSWER_S, Channel
+from inferencehub.gateway.pods.channel import Channel
+from inferencehub.gateway.pods.health import ANSWER_S
 from inferencehub.gateway.pods.link import Contents, Failed, Lost, Message, Part, Place, PodState, reason
 from inferencehub.gateway.pods.replica import Replica
-from inferencehub.gateway.pods.watches import watch, watch_models
 from inferencehub.pb import open_inference_pb2 as pb
 
 logger = logging.getLogger(__name__)
@@ -40,8 +40,6 @@ LATE_S = ANSWER_S + 0.5  # if a heartbeat takes longer, this process itself was 
 MISSES = 2  # heartbeats without an answer after which a pod is lost
 CATALOG_S = 5.0  # how often the list of models is read again
 BACKOFF_S = (0.1, 1.0)  # first and longest wait before the gateway tries a lost pod again
-
-
 # Log levels for the end of a connection, by state; any other state is a warning.
 LEVELS = {PodState.LOST: logging.DEBUG, PodState.NOT_SERVING: logging.INFO}
 
@@ -187,15 +185,15 @@ class Pod:
         if port := extension.stream_port_of(told):
             channel.stand(port)
         # Our pods have a name that says only whether they drain: while they load, each model's own name decides.
-        watched = await channel.has_watch(*((extension.OPEN, "") if self.ours else ("",)))
+        watched = await channel.health.has_watch(*((extension.OPEN, "") if self.ours else ("",)))
         await self._read(channel)
         models = sorted(self.catalog.defaults)
         logger.info("pod connected", extra={"pod": self.address, "models": models})
-        works = [self._heartbeat(channel.check if watched else lambda: self._poll(channel))]
+        works = [self._heartbeat(channel.health.check if watched else lambda: self._poll(channel))]
         if watched:
             ended, names = self._check_now.set, lambda: self.catalog.defaults
-            works.append(watch(channel, channel.server_name, self._server_says, ended))
-            works.append(watch_models(channel, names, self._set_model, ended))
+            works.append(channel.health.watch(channel.health.server_name, self._server_says, ended))
+            works.append(channel.health.watch_models(names, self._set_model, ended))
         try:
             await first_of(*works, self._reread(channel), self._let_go(channel))
         except Lost as error:
