@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import pytest
-import pytest_asyncio
 from prometheus_client.parser import text_string_to_metric_families
 
 from inferencehub.core.auth.limits import Limits
@@ -18,24 +15,9 @@ from inferencehub.gateway.calls.limits.quota_metrics import MOST, QuotaMetrics
 from inferencehub.gateway.calls.limits.quotas import DAY_S, Quota
 from tests.gateway.quota_hub import QUICK, bearer, comes, hub_with_quotas, rows_of
 from tests.hub import Hub
-from tests.valkey import Valkey, running_valkey
+from tests.valkey import Valkey
 
 P = "inferencehub_gateway_quota"
-
-
-@pytest_asyncio.fixture
-async def valkey(tmp_path: Path) -> AsyncIterator[Valkey]:
-    async with running_valkey(tmp_path / "valkey") as server:
-        yield server
-
-
-@pytest_asyncio.fixture(params=["sqlite", "valkey"])
-async def jobs(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:{tmp_path / 'jobs.db'}"
-        return
-    async with running_valkey(tmp_path / "store") as server:
-        yield server.url
 
 
 async def told(hub: Hub, what: str) -> dict[tuple[str, ...], float]:

@@ -6,14 +6,12 @@ import asyncio
 import json
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
-import pytest_asyncio
 
 from inferencehub.core.auth.limits import Limits
 from inferencehub.core.files.watched import BadFile
@@ -36,25 +34,10 @@ from tests.gateway.quota_hub import (
 from tests.gateway.raw import Raw, request
 from tests.hub import Hub, Process, eventually, running_gateway
 from tests.ports import free_port
-from tests.valkey import Valkey, running_valkey
+from tests.valkey import Valkey
 
 LATER = {"prefer": "respond-async"}
 CALLS = {"calls": {"calls_per_day": 5}}
-
-
-@pytest_asyncio.fixture
-async def valkey(tmp_path: Path) -> AsyncIterator[Valkey]:
-    async with running_valkey(tmp_path / "valkey") as server:
-        yield server
-
-
-@pytest_asyncio.fixture(params=["sqlite", "valkey"])
-async def jobs(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
-    if request.param == "sqlite":
-        yield f"sqlite:{tmp_path / 'jobs.db'}"
-        return
-    async with running_valkey(tmp_path / "valkey") as server:
-        yield server.url
 
 
 def tomorrow() -> str:

@@ -22,7 +22,7 @@ from inferencehub.gateway.jobs.sqlite.store import SqliteStore
 from inferencehub.gateway.jobs.valkey.store import ValkeyStore
 from tests.gateway.quota_hub import comes
 from tests.hub import eventually
-from tests.valkey import Valkey, running_valkey
+from tests.valkey import Valkey
 
 DAY = 20_000
 
@@ -63,12 +63,6 @@ async def quotas(tmp_path: Path) -> AsyncIterator[Asked]:
     await store.start()
     yield Asked(store.quotas)
     await store.stop()
-
-
-@pytest_asyncio.fixture
-async def valkey(tmp_path: Path) -> AsyncIterator[Valkey]:
-    async with running_valkey(tmp_path / "valkey") as server:
-        yield server
 
 
 def key(most: int, rows: int | None = None, who: str = "key 'a'") -> list[Metered]:

@@ -17,20 +17,22 @@ from tests.valkey import Valkey, running_valkey
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def valkey(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Valkey]:
-    """The Valkey."""
+async def shared_valkey(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Valkey]:
+    """The Valkey, which no test may end."""
     async with running_valkey(tmp_path_factory.mktemp("valkey")) as server:
         yield server
 
 
 @pytest_asyncio.fixture(params=["sqlite", "valkey"], loop_scope="module")
-async def store(request: pytest.FixtureRequest, tmp_path: Path, valkey: Valkey) -> AsyncIterator[Store]:
+async def store(
+    request: pytest.FixtureRequest, tmp_path: Path, shared_valkey: Valkey
+) -> AsyncIterator[Store]:
     """An empty store, with room for `MOST` jobs and `FILES_BYTES` of files."""
     made: SqliteStore | ValkeyStore
     if request.param == "sqlite":
         made = SqliteStore(str(tmp_path / "made" / "jobs.db"), MOST, FILES_BYTES)
     else:
-        made = ValkeyStore(valkey.url, MOST, prefix=f"{{{token_hex(4)}}}:", files_bytes=FILES_BYTES)
+        made = ValkeyStore(shared_valkey.url, MOST, prefix=f"{{{token_hex(4)}}}:", files_bytes=FILES_BYTES)
     await made.start()
     yield made
     await made.stop()

@@ -48,14 +48,14 @@ async def test_each_gets_the_answer_to_its_own_question(store: Store) -> None:
     assert kept == [number % 2 == 0 for number in range(len(found))]
 
 
-async def test_a_step_that_fails_fails_alone(valkey: Valkey) -> None:
+async def test_a_step_that_fails_fails_alone(shared_valkey: Valkey) -> None:
     prefix = "{alone}:"
-    store = ValkeyStore(valkey.url, MOST, prefix=prefix)
+    store = ValkeyStore(shared_valkey.url, MOST, prefix=prefix)
     await store.start()
     ids = [f"{number}" for number in range(9)]
     for id in ids:
         await store.add(job(id))
-    async with Redis.from_url(valkey.url) as client:
+    async with Redis.from_url(shared_valkey.url) as client:
         await client.set(f"{prefix}job:4", "no hash")
     found = await asyncio.gather(*[store.job("a", id) for id in ids], return_exceptions=True)
     failed = found.pop(4)
@@ -65,14 +65,14 @@ async def test_a_step_that_fails_fails_alone(valkey: Valkey) -> None:
     await store.stop()
 
 
-async def test_a_large_answer_has_the_time_of_a_call_for_itself(valkey: Valkey) -> None:
+async def test_a_large_answer_has_the_time_of_a_call_for_itself(shared_valkey: Valkey) -> None:
     """Others in the same call would all be late with it."""
-    store = ValkeyStore(valkey.url, MOST, prefix="{large}:")
+    store = ValkeyStore(shared_valkey.url, MOST, prefix="{large}:")
     await store.start()
     await store.add(job("1"))
     (one,) = await claim(store)
     await store.finish("1", one.attempt, State.SUCCEEDED, "", DONE, 1.0)
-    async with Redis.from_url(valkey.url) as client:
+    async with Redis.from_url(shared_valkey.url) as client:
 
         async def calls() -> int:
             found = await client.info("commandstats")

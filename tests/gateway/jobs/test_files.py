@@ -59,13 +59,13 @@ async def test_it_is_forgotten_when_its_time_is_over(store: Store) -> None:
     assert await files.data("a", "2", 100.0) == b"abc"
 
 
-async def test_a_server_forgets_files_by_itself(store: Store, valkey: Valkey) -> None:
+async def test_a_server_forgets_files_by_itself(store: Store, shared_valkey: Valkey) -> None:
     """Also if no gateway comes back."""
     if isinstance(store, SqliteStore):
         pytest.skip("its gateway does it")
     await store.files.add("forgotten", file("forgotten", expires=50.0), b"abc")
     await store.files.add("forgotten", file("forgotten2", expires=20.0), b"abc")
-    client = Redis.from_url(valkey.url, decode_responses=True)
+    client = Redis.from_url(shared_valkey.url, decode_responses=True)
     try:
         keys = map(str, await client.keys("*:forgotten*"))
         left = {key.rpartition(":")[2]: await client.ttl(key) for key in keys}

@@ -14,10 +14,9 @@ from inferencehub.pb import open_inference_pb2 as pb
 from tests.collector import collecting
 from tests.gateway.jobs.test_jobs import ADD, BELOW, SLOW, ask, ended, submitted
 from tests.gateway.jobs.webhooks.receiver import receiving
-from tests.gateway.jobs.webhooks.test_webhooks import ADDS, hub_with_webhooks, jobs, settled, url
+from tests.gateway.jobs.webhooks.test_webhooks import ADDS, hub_with_webhooks, settled, url
 from tests.hub import eventually
 
-__all__ = ["jobs"]  # a fixture
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 CAME = f"00-{TRACE}-{PARENT}-01"
 NOT_KEPT = f"00-{TRACE}-{PARENT}-00"

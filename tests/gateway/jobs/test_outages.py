@@ -20,13 +20,7 @@ from tests.gateway.jobs.stores import DONE, LEASE_S, claim, job, refused
 from tests.gateway.jobs.test_crashes import MODEL
 from tests.gateway.jobs.test_jobs import ADD, ADDS, LATER
 from tests.hub import Process, eventually, mock_model, running_hub, write_model
-from tests.valkey import Valkey, running_valkey
-
-
-@pytest_asyncio.fixture
-async def valkey(tmp_path: Path) -> AsyncIterator[Valkey]:
-    async with running_valkey(tmp_path / "valkey") as server:
-        yield server
+from tests.valkey import Valkey
 
 
 @pytest_asyncio.fixture

@@ -32,19 +32,8 @@ from tests.gateway.jobs.test_jobs import (
 )
 from tests.gateway.jobs.webhooks.receiver import SECRET, Receiver, receiving
 from tests.hub import Hub, Process, eventually, mock_model, running_gateway
-from tests.valkey import running_valkey
 
 ADDS = "/v2/models/adds/infer"
-
-
-@pytest.fixture(params=["sqlite", "valkey"])
-async def jobs(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
-    """A store of jobs."""
-    if request.param == "sqlite":
-        yield f"sqlite:{tmp_path / 'jobs.db'}"
-        return
-    async with running_valkey(tmp_path / "valkey") as valkey:
-        yield valkey.url
 
 
 @asynccontextmanager
