@@ -32,6 +32,8 @@ async def test_the_printed_curl_line_works_and_a_signal_ends_both(number: signal
         async with aiohttp.ClientSession() as client, client.post(url, data=body) as answer:
             assert answer.status == 200
             assert (await answer.json(content_type=None))["error"] == ""
+        pages = (await run.until(r"^Pages: (.*?)   "))[1].split(" and ")
+        assert [page.rpartition("/")[2] for page in pages] == ["docs", "console"]
         run.process.send_signal(number)
         assert await run.end() == 0
     for port in run.ports:
@@ -39,11 +41,14 @@ async def test_the_printed_curl_line_works_and_a_signal_ends_both(number: signal
             socket.create_connection(("127.0.0.1", port), timeout=1)
 
 
-async def test_with_models_of_ones_own_the_curl_line_lists_them(tmp_path: Path) -> None:
+async def test_with_models_of_ones_own_the_curl_line_lists_them_and_no_page_is_named_that_is_off(
+    tmp_path: Path,
+) -> None:
     mock_model(tmp_path, "mine")
-    async with running(tmp_path) as run, asyncio.timeout(READY_S):
+    async with running(tmp_path, more={"HUB_CONSOLE": "false"}) as run, asyncio.timeout(READY_S):
         *curl, url = shlex.split((await run.until(r"^  (curl .*)$"))[1])
         assert curl == ["curl", "-s"]
+        assert (await run.until(r"^Pages: (.*?)   "))[1] == f"{url.removesuffix('/v2/models')}/docs"
         async with aiohttp.ClientSession() as client, client.get(url) as answer:
             assert [model["name"] for model in (await answer.json())["models"]] == ["mine"]
 

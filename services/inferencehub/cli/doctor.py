@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import click
 
+from inferencehub.cli.ports import ops_port_option, port_option
 from inferencehub.cli.tiers import settings_of
 from inferencehub.core.files.watched import BadFile
 from inferencehub.core.process.doctor.command import found_here, show, told_by, why
@@ -15,8 +16,6 @@ from inferencehub.core.process.doctor.finding import fault
 from inferencehub.core.process.settings import ProcessSettings, read_settings
 from inferencehub.gateway.settings.gateway import GatewaySettings
 from inferencehub.inference.settings import InferenceSettings
-
-PORT = click.IntRange(1, 65535)
 
 
 @click.command(context_settings={"show_default": True})
@@ -26,14 +25,8 @@ PORT = click.IntRange(1, 65535)
     "`inferencehub run`.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, a line for each process.")
-@click.option(
-    "--inference-port", type=PORT, default=50051, envvar="INFERENCE_PORT", show_envvar=True,
-    help="gRPC port of the inference service.",
-)  # fmt: skip
-@click.option(
-    "--inference-ops-port", type=PORT, default=9091, envvar="INFERENCE_OPS_PORT", show_envvar=True,
-    help="Its port for metrics and probes.",
-)  # fmt: skip
+@port_option
+@ops_port_option
 @click.pass_obj
 def doctor(
     environ: Mapping[str, str], url: str, as_json: bool, inference_port: int, inference_ops_port: int

@@ -1,4 +1,4 @@
-"""The ports that `inferencehub run` uses: chosen, free, and each named by the setting that moves it."""
+"""The ports that `inferencehub run` uses: their options, chosen, free, and each named by the setting that moves it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,19 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import click
+
 from inferencehub.core.process.settings import SettingError
+
+NUMBER = click.IntRange(1, 65535)
+port_option = click.option(
+    "--inference-port", type=NUMBER, default=50051, envvar="INFERENCE_PORT", show_envvar=True,
+    help="gRPC port of the inference service; more of them take the ports after it.",
+)  # fmt: skip
+ops_port_option = click.option(
+    "--inference-ops-port", type=NUMBER, default=9091, envvar="INFERENCE_OPS_PORT", show_envvar=True,
+    help="Its port for metrics and probes; more of them take the ports after it.",
+)  # fmt: skip
 
 
 class Port(NamedTuple):

@@ -9,14 +9,14 @@ from collections.abc import Mapping
 
 import click
 
-from inferencehub.cli.ports import Port
+from inferencehub.cli.ports import Port, ops_port_option, port_option
 from inferencehub.cli.supervisor import Tier, any_certificate, say, until_answers
 from inferencehub.cli.tiers import tiers
 from inferencehub.core.process.settings import read_settings
+from inferencehub.gateway.settings.gateway import GatewaySettings
 from inferencehub.inference.settings import InferenceSettings
 
 READY_WITHIN_S = 120.0
-PORT = click.IntRange(1, 65535)
 
 
 @click.command(context_settings={"show_default": True})
@@ -24,14 +24,8 @@ PORT = click.IntRange(1, 65535)
     "--pods", type=click.IntRange(1, 64), default=1, envvar="PODS", show_envvar=True,
     help="Number of inference processes; the gateway spreads requests over them.",
 )  # fmt: skip
-@click.option(
-    "--inference-port", type=PORT, default=50051, envvar="INFERENCE_PORT", show_envvar=True,
-    help="gRPC port of the inference service; more of them take the ports after it.",
-)  # fmt: skip
-@click.option(
-    "--inference-ops-port", type=PORT, default=9091, envvar="INFERENCE_OPS_PORT", show_envvar=True,
-    help="Its port for metrics and probes; more of them take the ports after it.",
-)  # fmt: skip
+@port_option
+@ops_port_option
 @click.pass_obj
 def run(environ: Mapping[str, str], pods: int, inference_port: int, inference_ops_port: int) -> None:
     """Start the gateway and the inference service on this machine.
@@ -100,5 +94,8 @@ async def greet(gateway: Tier, inference: list[Tier]) -> None:
     if (read_settings(InferenceSettings, inference[0].settings).repository() / "v1-mock").is_dir():
         command = f"""{curl} {url}/predict -d '{{"features":[0.5,1.2,-3.4],"model_name":"v1-mock"}}'"""
     sys.stderr.write(f"\nInferenceHub is ready. Try:\n\n  {command}\n\n")
-    sys.stderr.write(f"Pages: {url}/docs and {url}/console   Models: {url}/v2/models   Ctrl-C stops it.\n\n")
+    pages = f"{url}/docs"
+    if read_settings(GatewaySettings, gateway.settings).console:
+        pages += f" and {url}/console"
+    sys.stderr.write(f"Pages: {pages}   Models: {url}/v2/models   Ctrl-C stops it.\n\n")
     sys.stderr.flush()
