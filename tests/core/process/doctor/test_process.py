@@ -10,7 +10,7 @@ import pytest
 from inferencehub.core.auth.limits_file import LimitsFile
 from inferencehub.core.process.doctor.finding import Finding, Level
 from inferencehub.core.process.doctor.process import lasting, of_clock, of_files, of_limits, of_open_files
-from inferencehub.core.process.resources.container import Container
+from inferencehub.core.process.resources.container import Container, Readings
 from inferencehub.core.tls.certificate import Certificate
 from tests.authority import Authority
 from tests.doctors import one
@@ -18,16 +18,38 @@ from tests.doctors import one
 MIB = 2**20
 
 
-def container(folder: Path, used: int, limit: str, held_up: int = 0) -> Container:
+def container(folder: Path, used: int, limit: str) -> Container:
     """Control groups of version 2 that say so."""
     (folder / "cgroup.controllers").write_text("cpu memory")
     (folder / "memory.current").write_text(str(used))
     (folder / "memory.max").write_text(limit)
     (folder / "memory.stat").write_text("inactive_file 0\n")
-    (folder / "cpu.stat").write_text(
-        f"usage_usec 1\nnr_periods 100\nnr_throttled {held_up}\nthrottled_usec 1\n"
-    )
     return Container(folder)
+
+
+class HeldUp(Container):
+    """A container that its limit of CPU held up in 80 of 100 periods, and in some between two looks.
+
+    Args:
+        folder: of its control groups.
+        periods: between two looks.
+        held_up: those of them in which its limit holds it up.
+    """
+
+    def __init__(self, folder: Path, periods: int, held_up: int) -> None:
+        super().__init__(folder)
+        self._file = folder / "cpu.stat"
+        self._more = periods, held_up
+        self._write(100, 80)
+
+    def _write(self, periods: int, held_up: int) -> None:
+        text = f"usage_usec 1\nnr_periods {periods}\nnr_throttled {held_up}\nthrottled_usec 1\n"
+        self._file.write_text(text)
+
+    def read(self) -> Readings:
+        readings = super().read()
+        self._write(100 + self._more[0], 80 + self._more[1])
+        return readings
 
 
 @pytest.mark.parametrize(
@@ -56,11 +78,22 @@ async def test_a_limit_of_memory_in_version_1_of_control_groups(tmp_path: Path) 
     assert one(found, "memory").seen.startswith("the limit is 128 MiB")
 
 
-async def test_cpu_that_is_held_up(tmp_path: Path) -> None:
-    found = await of_limits(container=container(tmp_path, MIB, "max", held_up=40))
-    assert "in 40% of all periods" in one(found, "CPU", Level.WARNING).seen
-    found = await of_limits(container=container(tmp_path, MIB, "max", held_up=4))
-    one(found, "CPU", Level.OK)
+@pytest.mark.parametrize(
+    ("periods", "held_up", "share", "level"),
+    [
+        (4, 3, "75%", Level.WARNING),
+        (4, 1, "25%", Level.OK),
+        (1, 1, "25%", Level.OK),  # three periods in which nothing wanted to run
+        (0, 0, "0%", Level.OK),
+    ],
+)
+async def test_cpu_that_is_held_up_now(
+    tmp_path: Path, periods: int, held_up: int, share: str, level: Level
+) -> None:
+    container(tmp_path, MIB, "max")
+    found = await of_limits(container=HeldUp(tmp_path, periods, held_up), look_s=0.4)
+    seen = one(found, "CPU", level).seen
+    assert seen == f"in the last 0.4 s its limit has held the container up in {share} of the periods"
 
 
 def test_more_files_than_the_limit_allows() -> None:

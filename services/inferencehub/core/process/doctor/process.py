@@ -11,7 +11,7 @@ from time import time
 
 from inferencehub.core.process.doctor.finding import Finding, fault, ok, warning
 from inferencehub.core.process.metrics import Reloaded
-from inferencehub.core.process.resources.container import Container
+from inferencehub.core.process.resources.container import Container, Readings
 from inferencehub.core.tls.certificate import Certificate
 
 DAY_S = 86_400.0
@@ -19,7 +19,9 @@ SOON_S = 14 * DAY_S  # as the alert InferenceHubCertificateEnds has it
 ROOM = 0.9  # the part of a limit that may be used
 SPARE_BYTES = 80 * 2**20  # that a process takes before it holds any request
 LATE_S, WRONG_S = 3.0, 30.0  # by which clocks may differ: Date has whole seconds, tokens have 30 s of leeway
-THROTTLED = 0.25  # the part of the periods in which the limit of CPU may hold a process up
+LOOK_S = 2.0  # for which the limit of CPU is looked at
+PERIOD_S = 0.1  # of that limit, as Kubernetes sets it
+THROTTLED = 0.25  # the part of the periods in which it may hold a process up
 
 
 def of_files(sources: Iterable[Reloaded]) -> list[Finding]:
@@ -75,7 +77,7 @@ def of_clock(who: str, date: float | None) -> Finding | None:
 
 
 async def of_limits(
-    queue_bytes: int = 0, files: int = 0, container: Container | None = None
+    queue_bytes: int = 0, files: int = 0, container: Container | None = None, look_s: float = LOOK_S
 ) -> list[Finding]:
     """Memory, CPU and open files against what this process may need.
 
@@ -83,17 +85,17 @@ async def of_limits(
         queue_bytes: that it may hold for requests; 0 for a process that holds none.
         files: that it may have open.
         container: whose limits count; None for that of this process.
+        look_s: seconds between two looks at the CPU.
     """
-    return await asyncio.to_thread(now_of_limits, container or Container(), queue_bytes, files)
-
-
-def now_of_limits(container: Container, queue_bytes: int, files: int) -> list[Finding]:
-    """See `of_limits`; it reads files of the kernel, one of which may be long."""
-    read = container.read()
+    container = container or Container()
+    before = await asyncio.to_thread(container.read)  # files of the kernel, one of which may be long
+    if before.periods:
+        await asyncio.sleep(look_s)
+    now = await asyncio.to_thread(container.read)
     return [
-        *of_memory(read.memory, read.memory_limit, queue_bytes),
-        *of_cpu(read.throttled),
-        of_open_files(files),
+        *of_memory(now.memory, now.memory_limit, queue_bytes),
+        *of_cpu(before, now, look_s),
+        await asyncio.to_thread(of_open_files, files),
     ]
 
 
@@ -114,12 +116,22 @@ def of_memory(used: float | None, limit: float | None, queue_bytes: int) -> list
     return [ok("memory", shown)]
 
 
-def of_cpu(throttled: float | None) -> list[Finding]:
-    """How often the limit of CPU holds the process up."""
-    if throttled is None:
+def of_cpu(before: Readings, now: Readings, look_s: float) -> list[Finding]:
+    """How often the limit of CPU holds the container up.
+
+    Its numbers since it began say little: many processes start at their limit, and some ran freely for days before.
+
+    Args:
+        before, now: two looks.
+        look_s: seconds between them.
+    """
+    if not before.periods or now.periods is None or before.held_up is None or now.held_up is None:
         return []
-    seen = f"its limit has held the container up in {throttled:.0%} of all periods"
-    if throttled > THROTTLED:
+    # Periods in which nothing wants to run do not count as such.
+    periods = max(now.periods - before.periods, look_s / PERIOD_S)
+    held_up = (now.held_up - before.held_up) / periods
+    seen = f"in the last {look_s:g} s its limit has held the container up in {held_up:.0%} of the periods"
+    if held_up > THROTTLED:
         return [warning("CPU", seen, "Raise the limit of CPU, or take it away and keep the request.")]
     return [ok("CPU", seen)]
 

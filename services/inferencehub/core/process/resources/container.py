@@ -23,12 +23,14 @@ class Readings(NamedTuple):
     Args:
         memory: bytes that can't be taken back.
         memory_limit: bytes; None without a limit.
-        throttled: the part of the periods in which its limit of CPU has held it up, from 0 to 1.
+        periods: of its limit of CPU, 0.1 s each by default, in which it has run since it began.
+        held_up: those of them in which the limit has held it up.
     """
 
     memory: float | None
     memory_limit: float | None
-    throttled: float | None
+    periods: float | None
+    held_up: float | None
 
 
 class Container:
@@ -60,8 +62,7 @@ class Container:
         """What is used of the limits now."""
         used, limit, *_ = self._version_2() if self._is_2 else self._version_1()
         cpu = self._cgroup / "cpu.stat" if self._is_2 else self._cgroup / "cpu" / "cpu.stat"
-        periods, held_up = field(cpu, "nr_periods"), field(cpu, "nr_throttled")
-        return Readings(used, limit, None if not periods or held_up is None else held_up / periods)
+        return Readings(used, limit, field(cpu, "nr_periods"), field(cpu, "nr_throttled"))
 
     @property
     def _is_2(self) -> bool:
