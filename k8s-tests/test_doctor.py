@@ -171,7 +171,7 @@ def test_an_autoscaler_without_a_source_of_its_metric(hub: Release, figure: Any)
     }
     hub.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(autoscaler))
     try:
-        figure(finds(hub, "scaler", "autoscaler blind", "it has no metric"))
+        figure(finds(hub, "scaler", "autoscaler blind", "it has no metric", within_s=150))
     finally:
         hub.kubectl("delete", "hpa", "blind")
 

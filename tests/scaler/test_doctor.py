@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
+from time import time
 from typing import Any
 
 import pytest
@@ -28,16 +31,18 @@ def caller(tmp_path: Path) -> Authority:
 
 def autoscaler(server: Kubernetes, name: str, **conditions: tuple[str, str]) -> None:
     """An autoscaler of the release with conditions: their status and reason."""
-    server.write(f"{HPAS}/{name}", hpa(name, **conditions))
+    server.write(f"{HPAS}/{name}", hpa(name, conditions))
 
 
-def hpa(name: str, **conditions: tuple[str, str]) -> Object:
+def hpa(name: str, conditions: Mapping[str, tuple[str, str]], age_s: float = 3600.0) -> Object:
     listed = [
         {"type": kind, "status": status, "reason": reason, "message": f"because of {reason}"}
         for kind, (status, reason) in conditions.items()
     ]
     status = {"currentReplicas": 3, "conditions": listed}
-    return {"metadata": {"name": name, "labels": MINE}, "spec": {"maxReplicas": 5}, "status": status}
+    made = datetime.fromtimestamp(time() - age_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    metadata = {"name": name, "labels": MINE, "creationTimestamp": made}
+    return {"metadata": metadata, "spec": {"maxReplicas": 5}, "status": status}
 
 
 def gateway(server: Kubernetes, port: int) -> None:
@@ -126,5 +131,13 @@ async def test_kubernetes_does_not_answer(tmp_path: Path, caller: Authority) -> 
     ],
 )
 def test_an_autoscaler_by_its_conditions(conditions: dict[str, Any], level: Level) -> None:
-    (found,) = of_autoscaler(hpa("pool", **conditions))
+    (found,) = of_autoscaler(hpa("pool", conditions))
     assert found.level is level
+
+
+@pytest.mark.parametrize(("age_s", "level"), [(20, Level.WARNING), (100, Level.FAULT)])
+def test_a_new_autoscaler_has_a_minute_for_its_first_metric(age_s: float, level: Level) -> None:
+    (found,) = of_autoscaler(hpa("pool", {"ScalingActive": ("False", "FailedGetResourceMetric")}, age_s))
+    assert found.level is level
+    assert "it has no metric" in found.seen
+    assert "FailedGetResourceMetric" in found.seen

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
+from time import time
 from urllib.parse import quote
 
 from inferencehub.core.process.doctor.finding import Finding, fault, ok, warning
@@ -10,6 +12,7 @@ from inferencehub.scaler.kube import Kube, KubeError, Object
 from inferencehub.scaler.metrics_api.registration import APISERVICE
 from inferencehub.scaler.settings import ScalerSettings
 
+FRESH_S = 60.0  # until when an autoscaler may have no metric: Kubernetes looks every 15 s, and metrics-server needs some looks
 LABEL = "app.kubernetes.io/instance"
 FIXES = {
     "FailedGetResourceMetric": "The cluster needs metrics-server (kubectl top pods must work), and pods need a request of CPU.",
@@ -49,12 +52,25 @@ def of_autoscaler(item: Object) -> list[Finding]:
             fault(what, f"it cannot scale: {said(able)}", "Does its Deployment exist? kubectl describe hpa.")
         ]
     if active.get("status") == "False" and active.get("reason") != "ScalingDisabled":
+        if age_s(item) < FRESH_S:
+            return [
+                warning(
+                    what,
+                    f"it is new, and it has no metric yet: {said(active)}",
+                    "Wait a minute, then ask again.",
+                )
+            ]
         fix = FIXES.get(str(active.get("reason")), NO_FIX)
         return [fault(what, f"it has no metric, so the number of pods does not change: {said(active)}", fix)]
     if limited.get("status") == "True" and limited.get("reason") == "TooManyReplicas":
         fix = "If requests wait, raise maxReplicas; if pods are Pending, the cluster has no room for more."
         return [warning(what, f"it wants more than its maximum, {most} pods", fix)]
     return [ok(what, f"{count} pods, at most {most}")]
+
+
+def age_s(item: Object) -> float:
+    """How long ago an object was made, in seconds."""
+    return time() - datetime.fromisoformat(item["metadata"]["creationTimestamp"]).timestamp()
 
 
 def said(condition: Mapping[str, object]) -> str:
