@@ -29,6 +29,7 @@ ROOMS = {
     "inference": ("__main__", "server", "doctor", "grpc_api", "models", "runtimes", "metrics", "settings"),
     "scaler": ("__main__", "server", "doctor", "metrics", "activator", "metrics_api", "tier_tls", "demand", "issuing", "kube", "settings"),
     "cli": ("__main__", "run", "doctor", "keys", "replay", "tiers", "ports", "supervisor"),
+    "model": ("context",),
 }  # fmt: skip
 MOST_ROOMS, MOST_FILES, DEEPEST = 12, 10, 2
 # What core may import beside itself and the standard library, and in which of its rooms.

@@ -32,14 +32,14 @@ from inferencehub.inference.runtimes.python.channel import (
     Tensors,
     frame,
 )
-from inferencehub.inference.runtimes.python.ends import Outbox
 from inferencehub.inference.runtimes.python.environment import ModelEnvironment
 from inferencehub.inference.runtimes.python.failures import ProcessEnded, log_trace
 from inferencehub.inference.runtimes.python.grace import Timer
+from inferencehub.inference.runtimes.python.outbox import Outbox
 
 logger = logging.getLogger(__name__)
 
-WORKER = "inferencehub.inference.runtimes.python.worker"
+WORKER = "inferencehub.inference.runtimes.python_worker.worker"
 STDERR = 2
 READS, FRAMES, ALL = 8, 16, 2**31  # of a socket, and of answers, in one turn of the event loop
 SEND_BUFFER = 1 << 20  # bytes; the kernel limits it to net.core.wmem_max

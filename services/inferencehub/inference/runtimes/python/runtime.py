@@ -30,42 +30,25 @@ ones start after pauses that grow from 0.2 s to 5 s.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from time import monotonic
 
 import inferencehub
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.signature import Signature
 from inferencehub.core.values.tensors import Tensor
-from inferencehub.inference.runtimes.python.channel import (
-    Done,
-    Load,
-    ModelFailed,
-    Tensors,
-    call_frame,
-    passed_on,
-)
+from inferencehub.inference.runtimes.python.channel import Load
 from inferencehub.inference.runtimes.python.environment import ModelEnvironment
-from inferencehub.inference.runtimes.python.failures import ProcessEnded, log_trace
 from inferencehub.inference.runtimes.python.grace import Grace
-from inferencehub.inference.runtimes.python.process import Process
+from inferencehub.inference.runtimes.python.instance import PythonInstance
 from inferencehub.inference.runtimes.runtime import EmitOutputs, ModelSource, Runtime
 from inferencehub.inference.runtimes.support.cpu_limit import cpu_limit
 from inferencehub.inference.runtimes.support.declared import needs_declaration
 
-logger = logging.getLogger(__name__)
-
 SOURCES = str(Path(inferencehub.__file__).parents[1])
-FIRST_PAUSE = 0.2
-LONGEST_PAUSE = 5.0
-LATE = "its run did not end by the request's deadline"
 
 
 class Python(Runtime):
@@ -135,157 +118,3 @@ class Python(Runtime):
             signature.decoupled,
             self.source.processes.max_answer_bytes,
         )
-
-
-class PythonInstance:
-    """One instance of the model: its present process, and its replacement if the process ends.
-
-    Args:
-        load: what each process loads.
-        number: the instance's number in the runtime.
-        environment: which environment variables each process gets.
-        grace: how long runs may go on beyond their deadline.
-        idle_death: called with `number` if the process ends while it has no work.
-    """
-
-    def __init__(
-        self,
-        load: Load,
-        number: int,
-        environment: ModelEnvironment,
-        grace: Grace,
-        idle_death: Callable[[int], None],
-    ) -> None:
-        self.load = load
-        self.number = number
-        self.environment = environment
-        self.grace = grace
-        self.idle_death = idle_death
-        self.process: Process | None = None
-        self.recovered: asyncio.Future[None] | None = None
-        self.tell: Callable[[float], None] | None = None  # for the next run
-        self._busy = False
-        self._deaths = 0  # since the last answer
-        self._respawning: asyncio.Task[None] | None = None
-        self._stopped = False
-
-    async def start(self) -> None:
-        """Start the first process and load the model in it.
-
-        Raises:
-            HubError: MODEL_FAILED if that fails.
-        """
-        self.process = process = await self._started()
-        if process.status is not None:
-            self._ended(process)
-
-    async def run(
-        self, request: InferRequest, deadline: float, emit: EmitOutputs
-    ) -> tuple[Tensor, ...] | None:
-        """See `Runtime.run`. If a process ends before it has read the call, the next process runs the call."""
-        tell, self.tell = self.tell, None
-        buffers, early = call_frame(request, deadline, tell is not None), partial(passed_on, emit, tell)
-        most = self.load.max_answer_bytes * request.callers.calls
-        self._busy = True
-        try:
-            while True:
-                process = await self._ready(deadline)
-                began = monotonic()
-                try:
-                    message, body = await process.call(buffers, deadline + self.grace.seconds, most, early)
-                except ProcessEnded as end:
-                    if end.hung:
-                        raise self._too_late(LATE) from None
-                    if end.unread:
-                        continue
-                    text = f"model '{self.load.model}': its process ended ({end.how}) while it ran"
-                    raise HubError(Kind.MODEL_FAILED, text) from None
-                finally:
-                    if process.status is None:
-                        self.grace.ran(monotonic() - began)
-                self._deaths = 0
-                if monotonic() > deadline:
-                    raise self._too_late(LATE)
-                if isinstance(message, Tensors):
-                    return message.over(body)
-                if isinstance(message, Done):
-                    return None
-                assert isinstance(message, ModelFailed)
-                log_trace(self.load.model, message, request.callers)
-                raise HubError(Kind.BAD_INPUT if message.refused else Kind.MODEL_FAILED, message.detail)
-        finally:
-            self._busy = False
-
-    async def stop(self) -> None:
-        """End the process, and stop trying to start a new one."""
-        self._stopped = True
-        if self._respawning is not None:
-            self._respawning.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._respawning
-        if self.process is not None:
-            await self.process.stop()
-        self._settle()
-
-    async def _ready(self, deadline: float) -> Process:
-        if self.recovered is not None:
-            left = deadline - monotonic()
-            await asyncio.wait({self.recovered}, timeout=max(0.0, left))
-            if self.recovered is not None:
-                raise self._too_late("its process was not back before the request's deadline")
-        if self.process is None or self._stopped:
-            raise HubError(Kind.NOT_READY, f"model '{self.load.model}' is being unloaded")
-        return self.process
-
-    def _ended(self, process: Process) -> None:
-        if process is not self.process or self._stopped:
-            return
-        log = {
-            "model": self.load.model,
-            "instance": self.number,
-            "pid": process.pid,
-            "status": process.status,
-        }
-        logger.warning("model process ended", extra=log)
-        self.process = None
-        self._deaths += 1
-        loop = asyncio.get_running_loop()
-        if self.recovered is None:
-            self.recovered = loop.create_future()
-        self._respawning = loop.create_task(self._respawn())
-        if not self._busy:
-            self.idle_death(self.number)
-
-    async def _started(self) -> Process:
-        began = monotonic()
-        process = await Process.start(self.load, self.environment, self._ended)
-        self.grace.started(monotonic() - began)
-        return process
-
-    async def _respawn(self) -> None:
-        began = monotonic()
-        while True:
-            if self._deaths > 1:
-                await asyncio.sleep(min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self._deaths - 2, 10)))
-            try:
-                process = await self._started()
-            except HubError as error:
-                log = {"model": self.load.model, "instance": self.number, "detail": error.detail}
-                logger.warning("model process did not come back", extra=log)
-                self._deaths += 1
-                continue
-            if process.status is None:
-                break
-            self._deaths += 1
-        self.process = process
-        took = monotonic() - began
-        logger.info("model process is back", extra={"model": self.load.model, "seconds": round(took, 3)})
-        self._settle()
-
-    def _settle(self) -> None:
-        recovered, self.recovered = self.recovered, None
-        if recovered is not None and not recovered.done():
-            recovered.set_result(None)
-
-    def _too_late(self, why: str) -> HubError:
-        return HubError(Kind.DEADLINE, f"model '{self.load.model}': {why}")

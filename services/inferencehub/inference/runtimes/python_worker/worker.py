@@ -1,6 +1,6 @@
 """The process of one instance of a Python model: it loads `model.py`, then answers one call after the other.
 
-`process.py` starts it as `python -m …runtimes.python.worker FD PARENT`. Frames are sent over the inherited file
+`python/process.py` starts it as `python -m …runtimes.python_worker.worker FD PARENT`. Frames are sent over the inherited file
 descriptor FD, so what the model prints goes to the service's standard error. The process ends when the service closes
 its end of the socket or dies.
 """
@@ -33,12 +33,12 @@ from inferencehub.inference.runtimes.python.channel import (
     answer_frame,
     frame,
 )
-from inferencehub.inference.runtimes.python.context import Context
-from inferencehub.inference.runtimes.python.ends import Pipe
-from inferencehub.inference.runtimes.python.outputs import WrongOutputError, checked
+from inferencehub.inference.runtimes.python_worker.outputs import WrongOutputError, checked
+from inferencehub.inference.runtimes.python_worker.pipe import Pipe
 from inferencehub.inference.runtimes.runtime import failed_run
 from inferencehub.inference.runtimes.support.arrays import to_array
 from inferencehub.inference.runtimes.support.error_text import first_line
+from inferencehub.model.context import Context
 
 PR_SET_PDEATHSIG = 1
 DECOUPLED = "its config has no model_transaction_policy { decoupled: true }"
@@ -75,7 +75,9 @@ class Loaded:
         """The frame that ends a call: its answer, or an error. Several answers are sent before, as they are made."""
         stopped = partial(channel.stopped, channel.number)
         tell = partial(channel.tell, channel.number) if call.watched else None
-        context = Context(call.callers, call.deadline, call.parameters, stopped, tell)
+        callers = call.callers
+        about = (callers.id, callers.traceparent, callers.tracestate)
+        context = Context(*about, call.deadline, call.parameters, stopped, tell)
         more: tuple[Any, ...] = ()
         if self.second:
             more = (context,) if self.second == "context" else (call.parameters,)

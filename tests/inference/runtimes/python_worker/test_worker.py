@@ -1,4 +1,4 @@
-"""The process of a model whose service ends while it works: it ends too, without a traceback, and the model is closed."""
+"""The process of a model: what the model sees, and that it ends with its service, without a traceback and closed."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
+from inferencehub.core.values.requests import Callers
 from inferencehub.inference.runtimes.python.channel import Load, frame
 from inferencehub.inference.runtimes.python.process import WORKER
+from inferencehub.inference.runtimes.support.arrays import to_array
 from tests.hub import ROOT
+from tests.inference.runtimes.one_answer import run_once
+from tests.inference.runtimes.python.acting_model import asked, loaded, source
 
 WITHOUT_PREDICT = "class Model:\n    def __init__(self, directory, parameters):\n        pass\n"
 WITH_CLOSE = (
@@ -43,3 +48,20 @@ def test_a_service_that_is_gone_is_no_traceback(tmp_path: Path, source: str, pri
             env={**os.environ, "PYTHONPATH": str(ROOT / "services")},
         )  # fmt: skip
     assert (worker.returncode, worker.stdout, worker.stderr) == (0, printed, "")
+
+
+async def test_a_model_may_annotate_its_context(tmp_path: Path) -> None:
+    code = """
+from inferencehub.model.context import Context
+
+class Model:
+    def __init__(self, directory, parameters): pass
+    def predict(self, inputs, context: Context):
+        return {"y": [context.remaining, context.cancelled, isinstance(context, Context), context.id == "a"]}
+"""
+    async with loaded(source(tmp_path, code)) as runtime:
+        request = asked("").with_callers(Callers("a"))
+        (output,) = await run_once(runtime, 0, request, monotonic() + 60)
+        remaining, *others = to_array(output).tolist()
+        assert 30 < remaining <= 60
+        assert others == [0, 1, 1]

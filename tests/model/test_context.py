@@ -1,19 +1,24 @@
-"""What a model's `context.progress` tells, and how often."""
+"""The context of a call: what `progress` tells and how often, and the time that is left."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 import pytest
 
-from inferencehub.core.values.requests import NO_CALLERS
-from inferencehub.inference.runtimes.python.context import MANY, Context
+from inferencehub.model.context import MANY, Context
+
+
+def context_of(deadline: float, tell: Callable[[float], None] | None = None) -> Context:
+    return Context("id", "", "", deadline, {}, lambda: False, tell)
 
 
 def told(*values: Any) -> list[float]:
     """What is told of these values."""
     came: list[float] = []
-    context = Context(NO_CALLERS, 0.0, {}, lambda: False, came.append)
+    context = context_of(0.0, came.append)
     for value in values:
         context.progress(value)
     return came
@@ -38,4 +43,11 @@ def test_what_is_no_number_is_an_error_and_not_the_callers(value: Any) -> None:
     with pytest.raises(TypeError):
         told(value)
     with pytest.raises(TypeError):
-        Context(NO_CALLERS, 0.0, {}, lambda: False).progress(value)  # also where nobody asks
+        context_of(0.0).progress(value)  # also where nobody asks
+
+
+def test_what_remains_is_the_time_to_the_deadline_and_never_negative() -> None:
+    assert 50 < context_of(monotonic() + 60).remaining <= 60
+    assert not context_of(monotonic() + 60).cancelled
+    assert context_of(monotonic() - 1).remaining == 0.0
+    assert context_of(monotonic() - 1).cancelled

@@ -1,4 +1,11 @@
-"""What a Python model may ask about the call that it runs, and say of it."""
+"""What a Python model may ask about the call that it runs, and say of it.
+
+from inferencehub.model.context import Context
+
+
+class Model:
+    def predict(self, inputs, context: Context): ...
+"""
 
 from __future__ import annotations
 
@@ -6,8 +13,7 @@ from collections.abc import Callable, Mapping
 from math import isnan, nan
 from time import monotonic
 
-from inferencehub.core.values.requests import Callers, Parameter
-
+Parameter = bool | int | float | str
 FINEST = 0.01  # a smaller step of progress is not told
 MANY, PAUSE_S = 200, 0.1  # after so many, they are told with pauses
 
@@ -16,8 +22,8 @@ class Context:
     """The second argument of `predict`, if that is called `context`.
 
     Args:
-        callers: whose calls it is. `id` has the request's id; if several callers share the run, their ids, separated by commas.
-            `traceparent` and `tracestate` are headers for what the model calls, "" where there are none.
+        id: the request's id; if several callers share the run, their ids, separated by commas.
+        traceparent, tracestate: headers for what the model calls (W3C Trace Context), "" where there are none.
         deadline: in seconds of `time.monotonic`; the latest one, if several callers share the run.
         parameters: the request's parameters.
         stopped: whether all callers have left.
@@ -26,19 +32,26 @@ class Context:
 
     def __init__(
         self,
-        callers: Callers,
+        id: str,
+        traceparent: str,
+        tracestate: str,
         deadline: float,
         parameters: Mapping[str, Parameter],
         stopped: Callable[[], bool],
         tell: Callable[[float], None] | None = None,
     ) -> None:
-        self.id = callers.id
-        self.traceparent, self.tracestate = callers.traceparent, callers.tracestate
+        self.id = id
+        self.traceparent, self.tracestate = traceparent, tracestate
         self.deadline = deadline
         self.parameters = parameters
         self._stopped = stopped
         self._tell = tell
         self._last, self._count, self._at = -1.0, 0, 0.0  # what was told, how often, and when
+
+    @property
+    def remaining(self) -> float:
+        """Seconds until the deadline; 0.0 behind it."""
+        return max(0.0, self.deadline - monotonic())
 
     @property
     def cancelled(self) -> bool:
