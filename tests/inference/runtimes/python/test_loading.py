@@ -122,7 +122,7 @@ async def test_an_interrupt_is_the_service_s_business(tmp_path: Path) -> None:
 
 
 async def test_a_busy_process_dies_with_the_service(tmp_path: Path) -> None:
-    source(tmp_path, "import time\nprint('begun', flush=True)\nwhile True: pass")
+    source(tmp_path, "import time\nimport sys\nprint('begun', file=sys.stderr)\nwhile True: pass")
     service = """
 import asyncio, sys
 from pathlib import Path

@@ -84,12 +84,16 @@ async def test_a_model_s_command_line_is_its_file(tmp_path: Path) -> None:
         assert unpack_bytes(output.data) == [b"model.py", b"model.py"]
 
 
-async def test_what_the_model_prints_is_no_answer(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+async def test_what_the_model_prints_is_no_answer(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     async with loaded(source(tmp_path)) as runtime:
         assert await ask(runtime, "prints") == [1, 2]
     captured = capfd.readouterr()
     assert not captured.out
-    assert captured.err.count("noise") == 11_001
+    assert not captured.err
+    assert "".join(caplog.messages).count("noise") == 11_001
 
 
 async def test_rows_and_text(tmp_path: Path) -> None:

@@ -29,9 +29,11 @@ HEADERS = 1 << 20  # bytes that a frame may have beside its tensors' own: header
 
 
 class Load(msgspec.Struct, tag="load", array_like=True):
-    """The first frame to a process: what to load, and the outputs that its answers must have."""
+    """The first frame to a process: what to load, the outputs that its answers must have, and the level of its log."""
 
     model: str
+    version: str
+    log_level: int
     directory: str
     file: str
     parameters: dict[str, str]

@@ -35,12 +35,12 @@ from inferencehub.inference.runtimes.python.channel import (
 from inferencehub.inference.runtimes.python.environment import ModelEnvironment
 from inferencehub.inference.runtimes.python.failures import ProcessEnded, log_trace
 from inferencehub.inference.runtimes.python.grace import Timer
+from inferencehub.inference.runtimes.python.lines import ModelLines
 from inferencehub.inference.runtimes.python.outbox import Outbox
 
 logger = logging.getLogger(__name__)
 
 WORKER = "inferencehub.inference.runtimes.python_worker.worker"
-STDERR = 2
 READS, FRAMES, ALL = 8, 16, 2**31  # of a socket, and of answers, in one turn of the event loop
 SEND_BUFFER = 1 << 20  # bytes; the kernel limits it to net.core.wmem_max
 EXIT_TIME = 0.1  # seconds for a process to exit after its channel was closed; then it is killed
@@ -52,15 +52,17 @@ class Process(asyncio.SubprocessProtocol):
     """A running `worker.py`; create it with `start`.
 
     Args:
+        load: what it will load.
         ended: called once, from the loop, when the process has ended for any reason.
     """
 
-    def __init__(self, ended: Callable[[Process], None]) -> None:
+    def __init__(self, load: Load, ended: Callable[[Process], None]) -> None:
         self.loop = asyncio.get_running_loop()
         self.pid = 0  # also the id of its process group
         self.status: int | None = None
         self.exited = asyncio.Event()
         self._ended = ended
+        self._lines = ModelLines(load)
         self._socket, self._theirs = socket.socketpair()
         self._socket.setblocking(False)
         self._fd = self._socket.fileno()
@@ -83,7 +85,7 @@ class Process(asyncio.SubprocessProtocol):
         Raises:
             HubError: MODEL_FAILED if the process did not start or the model did not load.
         """
-        process = cls(ended)
+        process = cls(load, ended)
         # A cancellation between the fork and the moment when we know the child would lose it, so it has to wait.
         spawning = asyncio.ensure_future(process._spawn(environment))
         try:
@@ -103,7 +105,9 @@ class Process(asyncio.SubprocessProtocol):
             raise
         finally:
             process._theirs.close()
+            process._lines.started()
             if process._transport is None:
+                process._lines.close()
                 process._close()
         if isinstance(message, ModelFailed):
             log_trace(load.model, message)
@@ -165,10 +169,9 @@ class Process(asyncio.SubprocessProtocol):
             with suppress(OSError):
                 self._socket.shutdown(socket.SHUT_WR)
         try:
-            async with asyncio.timeout(UNLOAD_TIME):
-                await self.exited.wait()
-        except TimeoutError:
-            pass
+            with suppress(TimeoutError):
+                async with asyncio.timeout(UNLOAD_TIME):
+                    await self.exited.wait()
         finally:
             self.kill()
         await self.exited.wait()
@@ -193,6 +196,7 @@ class Process(asyncio.SubprocessProtocol):
         # Processes that the model has started must not outlive it.
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
+        self._lines.close()
         self.status = -1 if status is None else status
         self.exited.set()
         self._wake()
@@ -204,12 +208,13 @@ class Process(asyncio.SubprocessProtocol):
             lambda: self,
             *(sys.executable, "-u", "-P", "-m", WORKER, str(fd), str(os.getpid())),
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=STDERR,
-            stderr=None,
+            stdout=self._lines.theirs,
+            stderr=self._lines.theirs,
             env=environment.taken_from(os.environ),
             pass_fds=(fd,),
             start_new_session=True,  # a Ctrl-C in a terminal then reaches only the service
         )
+        self._lines.begin(self.pid)
         self.loop.add_reader(self._fd, self._readable)
 
     def _readable(self, reads: int = READS, frames: int = FRAMES) -> None:

@@ -30,6 +30,7 @@ ones start after pauses that grow from 0.2 s to 5 s.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -110,6 +111,8 @@ class Python(Runtime):
     def _load(self, signature: Signature) -> Load:
         return Load(
             self.source.name,
+            self.source.version,
+            logging.getLogger().level,
             str(self.source.directory.absolute()),
             os.path.relpath(self.source.file, self.source.directory),
             {name: value.string_value for name, value in self.source.config.parameters.items()},

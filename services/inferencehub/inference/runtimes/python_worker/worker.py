@@ -1,7 +1,7 @@
 """The process of one instance of a Python model: it loads `model.py`, then answers one call after the other.
 
 `python/process.py` starts it as `python -m …runtimes.python_worker.worker FD PARENT`. Frames are sent over the inherited file
-descriptor FD, so what the model prints goes to the service's standard error. The process ends when the service closes
+descriptor FD; what the model logs and prints goes to standard error (lines.py). The process ends when the service closes
 its end of the socket or dies.
 """
 
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from inferencehub.core.lane.sink import weight_of
-from inferencehub.core.values.requests import size_of
+from inferencehub.core.values.requests import NO_CALLERS, size_of
 from inferencehub.core.values.tensors import Buffer, Tensor
 from inferencehub.inference.runtimes.python.channel import (
     Call,
@@ -33,6 +33,7 @@ from inferencehub.inference.runtimes.python.channel import (
     answer_frame,
     frame,
 )
+from inferencehub.inference.runtimes.python_worker.lines import Lines
 from inferencehub.inference.runtimes.python_worker.outputs import WrongOutputError, checked
 from inferencehub.inference.runtimes.python_worker.pipe import Pipe
 from inferencehub.inference.runtimes.runtime import failed_run
@@ -191,6 +192,8 @@ def main(fd: int, parent: int) -> None:
         return
     load = first[0]
     assert isinstance(load, Load)
+    lines = Lines()
+    lines.install(load.log_level)
     sys.argv = [load.file]  # a model's own libraries may read it
     try:
         loaded = Loaded(load)
@@ -201,17 +204,19 @@ def main(fd: int, parent: int) -> None:
         channel.send(frame(ModelFailed(why(load, error), traced(error))))
         return
     channel.send(frame(Ready()))
-    while answered(loaded, channel):
+    while answered(loaded, channel, lines):
         pass
     loaded.close()
 
 
-def answered(loaded: Loaded, channel: Pipe) -> bool:
+def answered(loaded: Loaded, channel: Pipe, lines: Lines) -> bool:
     """Answer the next call; False if there is none, or nobody for its answer. Between two calls, nothing of a call is in memory."""
     got = channel.call()
     if got is None:
         return False
+    lines.callers = got[0].callers
     last = loaded.answer(*got, channel)
+    lines.callers = NO_CALLERS
     channel.over()  # before the service has it, and may send the next call
     return channel.send(last)
 
