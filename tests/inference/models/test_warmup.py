@@ -143,6 +143,18 @@ async def test_an_instance_that_its_warm_up_ends_is_replaced(tmp_path: Path) -> 
     assert await seen(tmp_path, "FP32") == []
 
 
+async def test_the_process_that_comes_after_a_crash_is_warmed_up_too(tmp_path: Path) -> None:
+    recorder(tmp_path, "FP32", trial("FP32", "zero_data: true"))
+    body: Any = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [67, 0]}]}
+    async with running_hub(tmp_path) as hub:
+        status, _, _ = await hub.post("/v2/models/recorder/infer", body)
+        assert status == 500
+        body["inputs"][0]["data"] = [1, 1]
+        status, answer, _ = await hub.post("/v2/models/recorder/infer", body)
+    assert status == 200, answer
+    assert json.loads(answer["outputs"][0]["data"][0]) == [[[1, 2], [0.0, 0.0]]]
+
+
 async def test_a_batch_of_0_is_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     recorder(tmp_path, "FP32", trial("FP32", "zero_data: true", 0))

@@ -93,7 +93,7 @@ class Model:
                 signature = reshapes.signature(signature)
             labels = await asyncio.to_thread(read_labels, source.config, source.directory.parent)
             self.form = Form(bool(signature.max_batch_size), signature.decoupled, reshapes, labels)
-            await warm_up(source, self._trial_of(signature))
+            await warm_up(source, self._trial_of(signature), range(source.instances))
         except HubError as error:
             self._broken(error.detail, source)
         except ImportError as error:
@@ -192,8 +192,10 @@ class Model:
 
     def _recover(self, slot: Instance) -> None:
         async def wait() -> None:
-            while (recovery := self.runtime.recovery(slot.index)) is not None:
-                await recovery
+            await self._recovered(slot.index)
+            if self.found.source is not None:
+                await warm_up(self.found.source, self._trial_of(self.info.signature), (slot.index,))
+                await self._recovered(slot.index)  # the warm-up may have broken it, once
             del self._recovering[slot]
             self._free.append(slot)
             self.changed()
@@ -205,6 +207,10 @@ class Model:
         if self.lane is not None and not self.serves:
             # The waiting work has not begun, so a gateway can send it to another pod.
             self.lane.refuse(lambda job: True, self._being_replaced())
+
+    async def _recovered(self, index: int) -> None:
+        while (recovery := self.runtime.recovery(index)) is not None:
+            await recovery
 
     def _being_replaced(self) -> HubError:
         return HubError(Kind.BUSY, f"model '{self.name}': all its instances are being replaced")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import struct
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from math import prod
 from random import Random
 
@@ -28,11 +28,14 @@ FLOATS = {"FP16": "e", "FP32": "f", "FP64": "d"}
 FOLDER = "warmup"  # in the model's directory: the files that `input_data_file` names
 
 
-async def warm_up(source: ModelSource, run: Callable[[int, InferRequest], Awaitable[None]]) -> None:
+async def warm_up(
+    source: ModelSource, run: Callable[[int, InferRequest], Awaitable[None]], instances: Iterable[int]
+) -> None:
     """Run the requests of `model_warmup`.
 
     Args:
         source: the model.
+        instances: the numbers of those to warm up.
         run: runs a request of a caller on one instance.
     """
     for trial in source.config.model_warmup:
@@ -42,7 +45,7 @@ async def warm_up(source: ModelSource, run: Callable[[int, InferRequest], Awaita
             continue
         try:
             request = trial_request(source, trial)
-            for instance in range(source.instances):
+            for instance in instances:
                 for _ in range(max(1, trial.count)):
                     await run(instance, request)
         except HubError as error:

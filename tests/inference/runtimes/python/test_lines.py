@@ -120,6 +120,15 @@ async def test_what_a_process_said_before_it_died_is_in_the_log(
         assert said[:3] == ["made", "last words", "and its dump"]
 
 
+async def test_a_close_that_fails_is_a_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    code = f"{TALKER}\n    def close(self): raise OSError('no disk')\n"
+    async with loaded(source(tmp_path, code)) as runtime:
+        await runtime.unload()
+    assert came(caplog, "levelname", "message")[1:] == [("ERROR", "close failed")]
+    assert "OSError: no disk" in str(came(caplog, "traceback")[1])
+
+
 async def test_lines_beyond_the_bound_are_dropped_and_counted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -13,7 +13,8 @@ import pytest
 
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.inference.runtimes.python.runtime import Python
-from tests.hub import ROOT
+from tests.hub import ROOT, write_model
+from tests.inference.pod_processes import calling_pod
 from tests.inference.runtimes.python.acting_model import (
     ACTOR,
     CONFIG,
@@ -100,6 +101,15 @@ async def test_unload_lets_the_model_close_and_ends_its_children(tmp_path: Path)
         await runtime.unload()
         assert (tmp_path / "closed").exists()
         await until(lambda: not running(child))
+
+
+async def test_a_pod_that_stops_lets_each_instance_close(tmp_path: Path) -> None:
+    code = ACTOR.replace("def close(self): ", "def close(self): (self.directory / f'closed {os.getpid()}').touch(); ")
+    config = f"{CONFIG % 'TYPE_FP32'} instance_group {{ count: 2 }}"
+    write_model(tmp_path, "m", config, {"1/model.py": code})
+    async with calling_pod(tmp_path):
+        assert not list(tmp_path.glob("m/1/closed*"))
+    assert len(list(tmp_path.glob("m/1/closed *"))) == 2
 
 
 async def test_unload_does_not_wait_for_a_model_that_does_not_end(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import asyncio
 import ctypes
 import importlib.util
 import inspect
+import logging
 import os
 import signal
 import sys
@@ -40,6 +41,8 @@ from inferencehub.inference.runtimes.runtime import failed_run
 from inferencehub.inference.runtimes.support.arrays import to_array
 from inferencehub.inference.runtimes.support.error_text import first_line
 from inferencehub.model.context import Context
+
+logger = logging.getLogger(__name__)
 
 PR_SET_PDEATHSIG = 1
 DECOUPLED = "its config has no model_transaction_policy { decoupled: true }"
@@ -125,9 +128,12 @@ class Loaded:
         return outputs
 
     def close(self) -> None:
-        """Call the model's `close`, if it has one."""
-        if hasattr(self.model, "close"):
-            self.model.close()
+        """Call the model's `close`, if it has one. What it raises is a line in the log."""
+        try:
+            if hasattr(self.model, "close"):
+                self.model.close()
+        except Exception:
+            logger.exception("close failed")
 
 
 def iterator_of(given: Any) -> Generator[Any, None, None] | None:
