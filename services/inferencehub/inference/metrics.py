@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate, chain
 
 from prometheus_client import Counter, Gauge
+from prometheus_client.core import Metric
 
 from inferencehub.core.lane.batch import Batch, Outcome, Reason
 from inferencehub.core.lane.slot import Ran
@@ -12,8 +14,11 @@ from inferencehub.core.process.histogram import Histogram, Observations
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.core.process.metrics import ROWS, SECONDS, AccessLines, new_registry
 from inferencehub.core.values.statistics import Counters
+from inferencehub.inference.own_metrics import OwnMetrics
+from inferencehub.model.metrics import Family
 
 P = "inferencehub_inference"
+OWN = "inferencehub_model_"  # before what models measure themselves
 
 
 class Metrics:
@@ -54,16 +59,19 @@ class Metrics:
         self.slots_free = Gauge(f"{P}_slots_free", "instances that are free", model, registry=registry)
         self.ready = Gauge(f"{P}_model_ready", "1 while the model serves", model, registry=registry)
         registry.register(AccessLines(P, access))
+        self.shown = ShownMetrics()
+        registry.register(self.shown)
 
     def lane(self, model: str, version: str) -> LaneMetrics:
         """The metrics of one model version."""
-        return LaneMetrics(self, model, version)
+        return LaneMetrics(self, model, version, self.shown.of(model, version))
 
 
 class LaneMetrics:
-    """The metrics of one model version. It is the `Observer` of the model's lane."""
+    """The metrics of one model version; `own` are those that it measures itself. It is the `Observer` of the model's lane."""
 
-    def __init__(self, metrics: Metrics, model: str, version: str) -> None:
+    def __init__(self, metrics: Metrics, model: str, version: str, own: OwnMetrics) -> None:
+        self.own = own
         labels = (model, version)
         self._calls, self._labels = metrics.calls, labels
         self.counters = Counters()
@@ -113,3 +121,48 @@ class LaneMetrics:
         if child is None:
             child = self._statuses[status] = self._calls.labels(*self._labels, status)
         child.observe(seconds)
+
+
+class ShownMetrics:
+    """The metrics of all models, as a collector of a registry."""
+
+    def __init__(self) -> None:
+        self._models: list[OwnMetrics] = []
+
+    def of(self, model: str, version: str) -> OwnMetrics:
+        """Those of one model version, empty."""
+        own = OwnMetrics(model, version, self._models)
+        self._models.append(own)
+        return own
+
+    def collect(self) -> Iterator[Metric]:
+        """All metrics, each name once."""
+        for name in sorted(set(chain.from_iterable([own.kept for own in self._models]))):
+            shown: Metric | None = None
+            for own in self._models:
+                kept = own.kept.get(name)
+                if kept is None:
+                    continue
+                kind = kept.declared.kind
+                shown = shown or Metric(f"{OWN}{name}", kept.declared.text, kind)
+                about = {"model": own.model, "version": own.version}
+                names = (*kept.declared.labels, *(("instance",) if kind == "gauge" else ()))
+                for values, numbers in kept.series.items():
+                    labels = {**about, **dict(zip(names, values, strict=True))}
+                    for suffix, more, number in samples(kept.declared, numbers):
+                        shown.add_sample(f"{OWN}{name}{suffix}", {**labels, **more}, number)
+            if shown is not None:
+                yield shown
+
+
+def samples(declared: Family, numbers: Sequence[float]) -> Iterator[tuple[str, dict[str, str], float]]:
+    """The samples of one set of label values: suffix of the name, further labels, value."""
+    if declared.kind != "histogram":
+        yield ("_total" if declared.kind == "counter" else ""), {}, numbers[0]
+        return
+    *counts, total = numbers
+    bounds = [*map(str, declared.buckets), "+Inf"]
+    for bound, count in zip(bounds, accumulate(counts), strict=True):
+        yield "_bucket", {"le": bound}, count
+    yield "_count", {}, sum(counts)
+    yield "_sum", {}, total

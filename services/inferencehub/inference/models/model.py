@@ -87,6 +87,7 @@ class Model:
         try:
             self.runtime = make_runtime(self.found.runtime, source)
             self.runtime.on_change = self._instance_changed
+            self.runtime.own_metrics = self.metrics.own
             signature = await self.runtime.load()
             reshapes = Reshapes(source.config) or None
             if reshapes:

@@ -19,6 +19,7 @@ from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.signature import Signature
 from inferencehub.core.values.tensors import Tensor
+from inferencehub.inference.own_metrics import OwnMetrics
 from inferencehub.pb import model_config_pb2 as config_pb
 
 
@@ -101,6 +102,7 @@ class Runtime(ABC):
         # The runtime calls this with an instance's number if that instance breaks while it is idle. The model sets it
         # before `load`.
         self.on_change: Callable[[int], None] = lambda instance: None
+        self.own_metrics = OwnMetrics(source.name, source.version)  # the model sets those that its pod shows
 
     @abstractmethod
     async def load(self) -> Signature:

@@ -3,7 +3,7 @@
 A frame is a prefix, a header (one of the structs below, as msgpack) and the tensors' raw bytes. Each tensor is padded
 to a multiple of 8 bytes, so numpy finds it aligned. Only one call is active at a time. One frame answers it. If the
 model gives several answers, there is one frame for each answer and a last one, and the service sends credits back. Where
-somebody wants to know how far the call is, frames say it. This file opens no socket: both sides read into `Inbox.room` and report the number of bytes to `Inbox.took`.
+somebody wants to know how far the call is, frames say it. What the model measures comes at any time. This file opens no socket: both sides read into `Inbox.room` and report the number of bytes to `Inbox.took`.
 
 docs/architecture.md says why this is a socket and not shared memory.
 """
@@ -19,6 +19,7 @@ from inferencehub.core.lane.sink import weight_of
 from inferencehub.core.values.requests import NO_CALLERS, Callers, InferRequest, Parameter
 from inferencehub.core.values.signature import TensorSpec
 from inferencehub.core.values.tensors import Buffer, Tensor
+from inferencehub.model.metrics import Family
 
 PREFIX = Layout("<QQ")  # bytes of the header, bytes of all tensors with their padding
 ROOM = 1 << 17
@@ -78,6 +79,12 @@ class Progress(msgspec.Struct, tag="progress", array_like=True):
     value: float
 
 
+class Measured(msgspec.Struct, tag="measured", array_like=True):
+    """What the model has measured; it may come at any time."""
+
+    family: Family
+
+
 class Part(msgspec.Struct, array_like=True):
     """A tensor without its bytes; `size` is their number."""
 
@@ -115,7 +122,7 @@ class Call(Tensors, tag="call", array_like=True):
     watched: bool = False
 
 
-Message = Load | Ready | ModelFailed | Stop | Credit | Done | Progress | Tensors | Call
+Message = Load | Ready | ModelFailed | Stop | Credit | Done | Progress | Measured | Tensors | Call
 
 encoder = msgspec.msgpack.Encoder()
 decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
+from contextlib import suppress
 
 from inferencehub.core.values.requests import NO_CALLERS, Callers
 from inferencehub.inference.runtimes.python.channel import ModelFailed
@@ -49,3 +52,14 @@ def known(callers: Callers) -> dict[str, str]:
     """The ids of some callers and of their run's trace, for a log line."""
     found = {"id": callers.id[:IDS_LIMIT], "trace_id": callers.traceparent[3:35]}
     return {name: value for name, value in found.items() if value}
+
+
+def how_ended(status: int) -> str:
+    """How a process ended, from its exit status."""
+    return f"signal {-status}" if status < 0 else f"exit status {status}"
+
+
+def kill_group(pid: int) -> None:
+    """Kill a process group, if there is any of it."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)

@@ -12,6 +12,7 @@ from time import monotonic
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.tensors import Tensor
+from inferencehub.inference.own_metrics import OwnMetrics
 from inferencehub.inference.runtimes.python.channel import (
     Done,
     Load,
@@ -42,6 +43,7 @@ class PythonInstance:
         environment: which environment variables each process gets.
         grace: how long runs may go on beyond their deadline.
         idle_death: called with `number` if the process ends while it has no work.
+        own: the model's own metrics.
     """
 
     def __init__(
@@ -51,12 +53,14 @@ class PythonInstance:
         environment: ModelEnvironment,
         grace: Grace,
         idle_death: Callable[[int], None],
+        own: OwnMetrics,
     ) -> None:
         self.load = load
         self.number = number
         self.environment = environment
         self.grace = grace
         self.idle_death = idle_death
+        self.own = own
         self.process: Process | None = None
         self.recovered: asyncio.Future[None] | None = None
         self.tell: Callable[[float], None] | None = None  # for the next run
@@ -134,6 +138,7 @@ class PythonInstance:
         return self.process
 
     def _ended(self, process: Process) -> None:
+        self.own.drop_gauges(self.number)
         if process is not self.process or self._stopped:
             return
         log = {
@@ -154,7 +159,9 @@ class PythonInstance:
 
     async def _started(self) -> Process:
         began = monotonic()
-        process = await Process.start(self.load, self.environment, self._ended)
+        process = await Process.start(
+            self.load, self.environment, self._ended, partial(self.own.add, self.number)
+        )
         self.grace.started(monotonic() - began)
         return process
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -25,6 +24,7 @@ from inferencehub.inference.runtimes.python.channel import (
     Credit,
     Inbox,
     Load,
+    Measured,
     Message,
     ModelFailed,
     Progress,
@@ -33,10 +33,11 @@ from inferencehub.inference.runtimes.python.channel import (
     frame,
 )
 from inferencehub.inference.runtimes.python.environment import ModelEnvironment
-from inferencehub.inference.runtimes.python.failures import ProcessEnded, log_trace
+from inferencehub.inference.runtimes.python.failures import ProcessEnded, how_ended, kill_group, log_trace
 from inferencehub.inference.runtimes.python.grace import Timer
 from inferencehub.inference.runtimes.python.lines import ModelLines
 from inferencehub.inference.runtimes.python.outbox import Outbox
+from inferencehub.model.metrics import Family
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ READS, FRAMES, ALL = 8, 16, 2**31  # of a socket, and of answers, in one turn of
 SEND_BUFFER = 1 << 20  # bytes; the kernel limits it to net.core.wmem_max
 EXIT_TIME = 0.1  # seconds for a process to exit after its channel was closed; then it is killed
 UNLOAD_TIME = 2.0
+Measure = Callable[[Family], None]
 Early = Callable[[Message, memoryview], None]  # takes what a call sends before its last frame
 
 
@@ -54,14 +56,15 @@ class Process(asyncio.SubprocessProtocol):
     Args:
         load: what it will load.
         ended: called once, from the loop, when the process has ended for any reason.
+        measured: takes what the model measures.
     """
 
-    def __init__(self, load: Load, ended: Callable[[Process], None]) -> None:
+    def __init__(self, load: Load, ended: Callable[[Process], None], measured: Measure) -> None:
         self.loop = asyncio.get_running_loop()
         self.pid = 0  # also the id of its process group
         self.status: int | None = None
         self.exited = asyncio.Event()
-        self._ended = ended
+        self._ended, self._measured = ended, measured
         self._lines = ModelLines(load)
         self._socket, self._theirs = socket.socketpair()
         self._socket.setblocking(False)
@@ -78,16 +81,16 @@ class Process(asyncio.SubprocessProtocol):
 
     @classmethod
     async def start(
-        cls, load: Load, environment: ModelEnvironment, ended: Callable[[Process], None]
+        cls, load: Load, rules: ModelEnvironment, ended: Callable[[Process], None], measured: Measure
     ) -> Process:
         """Start a process and load the model in it. A cancelled start leaves no process behind.
 
         Raises:
             HubError: MODEL_FAILED if the process did not start or the model did not load.
         """
-        process = cls(load, ended)
+        process = cls(load, ended, measured)
         # A cancellation between the fork and the moment when we know the child would lose it, so it has to wait.
-        spawning = asyncio.ensure_future(process._spawn(environment))
+        spawning = asyncio.ensure_future(process._spawn(rules))
         try:
             await asyncio.shield(spawning)
             message, _ = await process.call(frame(load), None)
@@ -155,7 +158,7 @@ class Process(asyncio.SubprocessProtocol):
             raise asyncio.CancelledError
         if reply is None or self._hung:
             # What it has not read behind its first answer is a credit, not the call.
-            raise ProcessEnded(self._how(), self._hung, self._unread and not self._gave)
+            raise ProcessEnded(how_ended(self.status or 0), self._hung, self._unread and not self._gave)
         return reply
 
     def credit(self, size: int) -> None:
@@ -179,8 +182,7 @@ class Process(asyncio.SubprocessProtocol):
     def kill(self) -> None:
         """Kill the process and the processes that it has started."""
         if self.status is None and self.pid:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, signal.SIGKILL)
+            kill_group(self.pid)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.SubprocessTransport, transport)
@@ -194,8 +196,7 @@ class Process(asyncio.SubprocessProtocol):
         self._transport.close()
         self._close()
         # Processes that the model has started must not outlive it.
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
+        kill_group(self.pid)
         self._lines.close()
         self.status = -1 if status is None else status
         self.exited.set()
@@ -261,7 +262,10 @@ class Process(asyncio.SubprocessProtocol):
             self._take(0)
 
     def _is_part(self, message: Message, body: memoryview) -> bool:
-        """Emit one of several answers, or progress. Returns False if the message is the last or only one."""
+        """Emit one of several answers, progress or measures. Returns False if the message is the last or only answer."""
+        if isinstance(message, Measured):
+            self._measured(message.family)
+            return True
         if not ((isinstance(message, Tensors) and message.more) or isinstance(message, Progress)):
             return False
         self._gave = True
@@ -294,7 +298,3 @@ class Process(asyncio.SubprocessProtocol):
         logger.warning("model run hangs, its process is killed", extra={"pid": self.pid})
         self._hung = True
         self.kill()
-
-    def _how(self) -> str:
-        status = self.status or 0
-        return f"signal {-status}" if status < 0 else f"exit status {status}"

@@ -74,7 +74,7 @@ class Python(Runtime):
         environment = ModelEnvironment(rules.environment, threads, SOURCES)
         grace = Grace(rules.grace_s)
         self.instances = [
-            PythonInstance(load, number, environment, grace, self.on_change)
+            PythonInstance(load, number, environment, grace, self.on_change, self.own_metrics)
             for number in range(self.source.instances)
         ]
         try:
@@ -107,6 +107,7 @@ class Python(Runtime):
 
     async def unload(self) -> None:
         await asyncio.gather(*[each.stop() for each in self.instances])
+        self.own_metrics.clear()
 
     def _load(self, signature: Signature) -> Load:
         return Load(

@@ -7,10 +7,23 @@ import select
 import socket
 from collections.abc import Iterable
 from threading import Lock
+from time import sleep
 
 from inferencehub.core.lane.sink import WINDOW
 from inferencehub.core.values.tensors import Buffer
-from inferencehub.inference.runtimes.python.channel import Call, Credit, Inbox, Message, Progress, Stop, frame
+from inferencehub.inference.runtimes.python.channel import (
+    Call,
+    Credit,
+    Inbox,
+    Measured,
+    Message,
+    Progress,
+    Stop,
+    frame,
+)
+from inferencehub.model import metrics
+
+MEASURES_S = 0.25  # what is measured meanwhile is sent together
 
 
 class Pipe:
@@ -78,6 +91,13 @@ class Pipe:
         with self._sending:
             if number == self.number and not self._answered:
                 self._send(frame(Progress(progress)))
+
+    def tell_measures(self) -> None:
+        """Send what the model measures, soon after it does, until the service has gone. For a thread of its own."""
+        while metrics.changed.wait():
+            sleep(MEASURES_S)
+            if not all(self.send(frame(Measured(family))) for family in metrics.take()):
+                return
 
     def give(self, weight: int) -> bool:
         """Note that one of several answers was sent, and wait until there may be another; False if nobody wants one."""

@@ -20,6 +20,7 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from inferencehub.core.lane.sink import weight_of
@@ -201,6 +202,7 @@ def main(fd: int, parent: int) -> None:
     lines = Lines()
     lines.install(load.log_level)
     sys.argv = [load.file]  # a model's own libraries may read it
+    Thread(target=channel.tell_measures, name="measures", daemon=True).start()
     try:
         loaded = Loaded(load)
     except WrongOutputError as error:
