@@ -156,7 +156,7 @@ def parts_of(body: Body, kind: str, most: int = MOST_PARTS) -> Iterator[Part]:
     read: list[bytes] = []
     try:
         with PushMultipartParser(options["boundary"], max_segment_count=most, strict=True) as parser:
-            for event in parser.parse(body):
+            for event in parser.parse(bytes(body)):  # it may be a view
                 if isinstance(event, MultipartSegment):
                     segment, read = event, []
                 elif event is not None:

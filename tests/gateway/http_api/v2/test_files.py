@@ -46,6 +46,8 @@ input { name: "a" data_type: TYPE_FP32 dims: [ 3 ] }
 input { name: "b" data_type: TYPE_FP32 dims: [ 3 ] }
 output { name: "sum" data_type: TYPE_FP32 dims: [ 3 ] }"""
 PICTURE = bytes(range(256)) * 40
+FIELD = b'--b\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n'
+FORM = "multipart/form-data; boundary=b"
 
 
 def told(data: bytes, scale: int = 1) -> list[int]:
@@ -63,6 +65,13 @@ async def hub(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hub]:
 
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def chunks(body: bytes) -> AsyncIterator[bytes]:
+    """A body in two chunks."""
+    yield body[: len(body) // 2]
+    await asyncio.sleep(0.01)  # the first one is read alone
+    yield body[len(body) // 2 :]
 
 
 async def post(hub: Hub, model: str, body: Any, kind: str | None = None) -> tuple[int, Any]:
@@ -95,6 +104,11 @@ async def test_a_form_has_a_field_for_each_input(hub: Hub) -> None:
     form.add_field("image", PICTURE, filename="a.png", content_type="image/png")
     form.add_field("scale", "3")
     assert await post(hub, "sizes", form) == (200, told(PICTURE, 3))
+    large = random.Random(2).randbytes(3_000_000)
+    for data in (b"x", PICTURE, large):  # they come whole, in pieces, and in chunks
+        whole = FIELD % (b"image", data) + b"--b--"
+        for body in (whole, chunks(whole)):
+            assert await post(hub, "sizes", body, FORM) == (200, told(data))
     texts = aiohttp.FormData()
     texts.add_field("image", "größer")
     texts.add_field("image", b"\xff\x00", filename="b")
@@ -113,10 +127,6 @@ async def test_curl_sends_a_file(hub: Hub, tmp_path: Path) -> None:
     command = ["curl", "-sS", "-F", f"image=@{tmp_path / 'a.jpg'}", f"{hub.url}/v2/models/sizes/infer"]
     done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=30)
     assert f'"data":{told(PICTURE)}'.replace(" ", "") in done.stdout
-
-
-FIELD = b'--b\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n'
-FORM = "multipart/form-data; boundary=b"
 
 
 @pytest.mark.parametrize(
