@@ -61,8 +61,12 @@ class Signature:
         """How many rows of several requests may run together; 0 if a request runs by itself."""
         return 0 if self.decoupled else self.max_batch_size
 
-    def check(self, request: InferRequest) -> tuple[InferRequest, int]:
+    def check(self, request: InferRequest, in_parts: bool = False) -> tuple[InferRequest, int]:
         """Check a request against the signature.
+
+        Args:
+            request: the request.
+            in_parts: whether it may have more rows than `max_batch_size`, because it runs in parts.
 
         Returns:
             The request with its inputs in the model's order, and its number of rows (1 if the model does not batch).
@@ -80,7 +84,7 @@ class Signature:
                 request = request.with_inputs(inputs)
         if request.outputs:
             self._check_outputs(request)
-        return request, self._rows(request.model, inputs)
+        return request, self._rows(request.model, inputs, in_parts)
 
     def _check_outputs(self, request: InferRequest) -> None:
         known = {spec.name: spec.dtype for spec in self.outputs}
@@ -125,7 +129,7 @@ class Signature:
             )
         return tuple(ordered)
 
-    def _rows(self, model: str, inputs: tuple[Tensor, ...]) -> int:
+    def _rows(self, model: str, inputs: tuple[Tensor, ...], in_parts: bool) -> int:
         if not self.max_batch_size:
             return 1
         rows = inputs[0].shape[0] if inputs else 1
@@ -134,7 +138,7 @@ class Signature:
                 raise bad_input(
                     f"model '{model}': input '{tensor.name}' has {tensor.shape[0]} rows, input '{inputs[0].name}' {rows}"
                 )
-        if not 1 <= rows <= self.max_batch_size:
+        if not 1 <= rows <= self.max_batch_size and not (rows > 0 and in_parts and not self.decoupled):
             raise bad_input(
                 f"model '{model}': {rows} rows in the request, expected 1 to {self.max_batch_size}"
             )

@@ -16,6 +16,7 @@ from typing import Protocol
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.lane.job import Job
 from inferencehub.core.lane.lane import Lane
+from inferencehub.core.lane.parts import Parts
 from inferencehub.core.lane.queues.queue import Queue
 from inferencehub.core.lane.retries import RetryBudget
 from inferencehub.core.lane.sink import Sink
@@ -71,6 +72,7 @@ class ModelLane:
         self._reason = ""  # why its pods do not serve it, as they report it
         self._hopeless = False  # whether no pod will serve it soon
         self._holding: asyncio.TimerHandle | None = None
+        self._in_parts: dict[Job, Parts] = {}
         queue = Queue(mergeable_rows, queue_length)
         self.lane: Lane[Replica] = Lane(queue, self, bytes_held, retries, observer, info.at_most_once, floor)
 
@@ -188,11 +190,20 @@ class ModelLane:
             if queue.full and not job.background and queue.giver(job) is None:
                 raise no_pod(self.info.name, 0, f"{len(self.lane.queue)} requests wait for one already")
         self.last_used = job.arrived
+        most = self.info.signature.max_batch_size
+        if job.rows > most > 0:
+            parts = Parts(self.lane, job, most, sink, self._in_parts.pop)
+            parts.begin()
+            self._in_parts[job] = parts
+            return
         self.lane.accept(job, sink, patience)
 
     def leave(self, job: Job, enough: str | None = None) -> None:
         """The caller of a job has left, or has its answer; see `Lane.leave`."""
-        self.lane.leave(job, enough)
+        if job in self._in_parts:
+            self._in_parts[job].leave()
+        else:
+            self.lane.leave(job, enough)
 
     def _hold(self) -> None:
         """Refuse the jobs that have waited for a pod for `hold_s`, and set a timer for the next one."""
