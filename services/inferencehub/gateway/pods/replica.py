@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -163,9 +162,7 @@ class Replica:
         except Lost:
             raise lost(batch) from None
         self.refused, self._pause = False, REFUSED_S[0]
-        ran = self._read(reply, batch.rows)
-        if span is not None:
-            ran = replace(ran, span=span)
+        ran = self._read(reply, batch.rows, span)
         request = batch.jobs[0].request
         if request.classes and ran.response is not None:
             check_classes(request, ran.response)
@@ -194,7 +191,7 @@ class Replica:
             detail = f"the pod that was to run model '{self.info.name}' does not answer"
             raise NotAnswered(Outcome.REFUSED, HubError(Kind.NOT_READY, detail)) from None
 
-    def _read(self, reply: Any, rows: int) -> Ran:
+    def _read(self, reply: Any, rows: int, span: tuple[str, int] | None) -> Ran:
         parameters = reply.parameters
         times = Times()
         dropped: tuple[int, ...] = ()
@@ -209,10 +206,10 @@ class Replica:
             self.others = max(0, busy - self.in_flight)
             dropped = extension.dropped_of(reply)
         if extension.END in parameters:
-            return Ran(None, times, self.pod.address, dropped, self.info.version, rows)
+            return Ran(None, times, self.pod.address, dropped, self.info.version, rows, span)
         response = messages.response_from_proto(reply)
         self.large = response.size > LARGE_MESSAGE
-        return Ran(response, times, self.pod.address, dropped, response.version, rows)
+        return Ran(response, times, self.pod.address, dropped, response.version, rows, span)
 
     def _failure(
         self, batch: Batch, failure: Failed, took: float, span: tuple[str, int] | None
