@@ -11,9 +11,9 @@ https://protobuf.dev/programming-guides/encoding/ and opentelemetry/proto/trace/
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from struct import Struct
+from struct import Struct, calcsize
 from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
@@ -31,30 +31,37 @@ Value = str | int | float | bool
 Attributes = tuple[tuple[str, Value], ...]
 # Tags, and lengths where there are some: trace_id 1, span_id 2, parent_span_id 4, start 7, end 8; links 13 with their ids.
 ROOT = Struct("<2s16s2sQcQcQ")
-CHILD = Struct("<2s16s2sQcQcQ2sQ")
+CHILD = "<{}s16s2sQcQcQ2sQ{}s"  # between what spans of its kind have in common
 LINK = Struct("<4s16s2sQ")
 TRACE_ID, SPAN_ID, PARENT, START, END = b"\x0a\x10", b"\x12\x08", b"\x22\x08", b"\x39", b"\x41"
 LINKED = b"\x6a\x1c" + TRACE_ID
+CHILD_BYTES = calcsize(CHILD.format(len(TRACE_ID), 0))  # without what is behind its own fields
 SPANS, SCOPE_SPANS, RESOURCE_SPANS = b"\x12", b"\x12", b"\x0a"
 length = lru_cache(4096)(varint)  # of a field
 
 
 class Kind(NamedTuple):
-    """What spans of one kind have in common, serialized: what stands before a child's own fields, and what behind them."""
+    """What spans of one kind have in common.
 
+    Args:
+        pack: packs a span.
+        before: what stands before a child's own fields, with the tag of the first one, serialized.
+        behind: what stands behind them.
+    """
+
+    pack: Callable[..., bytes]
     before: bytes
     behind: bytes
 
 
 def kind_of(behind: bytes, more: int = 0) -> Kind:
     """A kind of children, by what stands behind their own fields; `more` bytes follow, such as a link."""
-    return Kind(SPANS + length(CHILD.size + len(behind) + more), behind)
+    before = SPANS + length(CHILD_BYTES + len(behind) + more) + TRACE_ID
+    return Kind(Struct(CHILD.format(len(before), len(behind))).pack, before, behind)
 
 
-def child(
-    kind: Kind, trace_id: bytes, number: int, parent: int, start_ns: int, end_ns: int
-) -> tuple[bytes, bytes, bytes]:
-    """A span below another one of its process or its caller, in parts as `request` takes them.
+def child(kind: Kind, trace_id: bytes, number: int, parent: int, start_ns: int, end_ns: int) -> bytes:
+    """A span below another one of its process or its caller, as `request` takes it.
 
     Args:
         kind: of the span.
@@ -62,8 +69,8 @@ def child(
         number, parent: its own, and that of the span above.
         start_ns, end_ns: Unix time in nanoseconds.
     """
-    own = CHILD.pack(TRACE_ID, trace_id, SPAN_ID, number, START, start_ns, END, end_ns, PARENT, parent)
-    return kind.before, own, kind.behind
+    before, behind = kind.before, kind.behind
+    return kind.pack(before, trace_id, SPAN_ID, number, START, start_ns, END, end_ns, PARENT, parent, behind)
 
 
 def span(
@@ -147,12 +154,13 @@ def origin(attributes: Attributes) -> tuple[bytes, bytes]:
 
 def request(spans: Mapping[Attributes, list[bytes]]) -> bytes:
     """The spans of some processes, in parts, as a request to a collector; a process is named by its attributes."""
-    parts = []
+    parts: list[bytes] = []
     for attributes, own in spans.items():
         resource, scope = origin(attributes)
-        scoped = b"".join((scope, *own))
-        whole = b"".join((resource, SCOPE_SPANS, length(len(scoped)), scoped))
-        parts += [RESOURCE_SPANS, length(len(whole)), whole]
+        size = len(scope) + sum(map(len, own))
+        head = b"".join((resource, SCOPE_SPANS, length(size)))
+        parts += (RESOURCE_SPANS, length(len(head) + size), head, scope)
+        parts += own
     return b"".join(parts)
 
 

@@ -95,32 +95,30 @@ class Spans:
 
     def _add_lane(self, call: Ended, trace_id: bytes) -> None:
         """The span of a call's wait in its lane; and those of the call to the pod, if it has left for one."""
-        number = call.trace.number
+        number, offset, own = call.trace.number, self._offset_ns, self._own
         waited = call.waited - call.returned[-1].waited if call.returned else call.waited
         at = call.arrived + waited if waited else call.ended
-        left = self._ns(at)
-        self._own += encoding.child(
-            kinds.QUEUE, trace_id, number + QUEUE, number, self._ns(call.received), left
-        )
+        received, left = int(call.received * 1e9) + offset, int(at * 1e9) + offset
+        own.append(encoding.child(kinds.QUEUE, trace_id, number + QUEUE, number, received, left))
         if not waited:
             return
         trip, error, sent = call.trip, call.kind if call.failed else None, number + CALL
         took = trip.batch + trip.network + trip.compute
-        answered = self._ns(at + took if took else call.ended)
+        answered = int((at + took if took else call.ended) * 1e9) + offset
         merged = trip.span is not None or trip.rows > call.rows
         kind = kinds.pod_call(call.model, trip.served_by, trip.rows, error, merged)
-        self._own += encoding.child(kind, trace_id, sent, number, left, answered)
+        own.append(encoding.child(kind, trace_id, sent, number, left, answered))
+        begun = at + trip.network / 2
         if merged:
-            run = self._merged.run_of(trip, call.model, at + trip.network / 2)
+            run = self._merged.run_of(trip, call.model, begun)
             run.add(call.rows, encoding.link(trace_id, sent))
-            self._own.append(run.link)
+            own.append(run.link)
         if trip.batch or trip.compute:
-            begun = at + trip.network / 2
-            begins, runs = self._ns(begun), self._ns(begun + trip.batch)
+            begins, runs = int(begun * 1e9) + offset, int((begun + trip.batch) * 1e9) + offset
             ends = runs + int(trip.compute * 1e9)
             pod, kind = self._of(trip.served_by), kinds.run(call.model, trip.rows, error)
-            pod += encoding.child(kinds.QUEUE, trace_id, number + POD_QUEUE, sent, begins, runs)
-            pod += encoding.child(kind, trace_id, number + POD_RUN, sent, runs, ends)
+            pod.append(encoding.child(kinds.QUEUE, trace_id, number + POD_QUEUE, sent, begins, runs))
+            pod.append(encoding.child(kind, trace_id, number + POD_RUN, sent, runs, ends))
 
     def _add_run(self, run: MergedRun) -> None:
         """The span of a run of several calls."""
