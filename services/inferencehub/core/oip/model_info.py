@@ -10,6 +10,8 @@ TYPE_NAMES = {number: name.removeprefix("TYPE_") for name, number in config_pb.D
 TYPE_NAMES[config_pb.TYPE_STRING] = "BYTES"
 TYPE_NUMBERS = {TYPE_NAMES[number]: number for number in config_pb.DataType.values()}
 
+MAX_IN_FLIGHT, MOST_IN_FLIGHT = "max_in_flight", 256
+
 
 def spec_to_proto(spec: TensorSpec) -> pb.ModelMetadataResponse.TensorMetadata:
     """An input or output as ModelMetadata shows it."""
@@ -47,7 +49,7 @@ def info_from_proto(
         version,
         metadata.platform,
         Signature(tuple(inputs), tuple(outputs), batch, decoupled),
-        (sum(group.count for group in config.instance_group) if config else 0) or slots,
+        (sum(group.count for group in config.instance_group) * in_flight(config) if config else 0) or slots,
         parameters_of(config) if config else (),
     )
 
@@ -63,3 +65,9 @@ def is_scalar(entry: config_pb.ModelInput) -> bool:
 def parameters_of(config: config_pb.ModelConfig) -> tuple[tuple[str, str], ...]:
     """A config's string parameters, sorted by name."""
     return tuple(sorted((name, value.string_value) for name, value in config.parameters.items()))
+
+
+def in_flight(config: config_pb.ModelConfig) -> int:
+    """How many batches an instance gets at the same time: its config's parameter `MAX_IN_FLIGHT`, 1 if that is not valid."""
+    text = config.parameters[MAX_IN_FLIGHT].string_value if MAX_IN_FLIGHT in config.parameters else ""
+    return int(text) if text.isdecimal() and 1 <= int(text) <= MOST_IN_FLIGHT else 1

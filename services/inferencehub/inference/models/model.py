@@ -94,7 +94,7 @@ class Model:
                 signature = reshapes.signature(signature)
             labels = await asyncio.to_thread(read_labels, source.config, source.directory.parent)
             self.form = Form(bool(signature.max_batch_size), signature.decoupled, reshapes, labels)
-            await warm_up(source, self._trial_of(signature), range(source.instances))
+            await warm_up(source, self._trial_of(signature), self._firsts(source))
         except HubError as error:
             self._broken(error.detail, source)
         except ImportError as error:
@@ -126,6 +126,11 @@ class Model:
 
         return run
 
+    def _firsts(self, source: ModelSource) -> range:
+        """The first slot of each instance, for a warm-up."""
+        each = self.runtime.slots_each
+        return range(0, source.instances * each, each)
+
     def _broken(self, reason: str, source: ModelSource) -> None:
         if pointer := pointer_in(source.directory):
             reason = f"{pointer_reason(pointer)}; {reason}"
@@ -136,7 +141,7 @@ class Model:
         self.changed()
 
     def _serve(self, source: ModelSource, signature: Signature) -> None:
-        slots = source.instances
+        slots = source.instances * self.runtime.slots_each
         platform = source.config.platform or source.config.backend
         self.info = ModelInfo(
             self.name, self.version, platform, signature, slots, parameters_of(source.config)
@@ -194,7 +199,7 @@ class Model:
     def _recover(self, slot: Instance) -> None:
         async def wait() -> None:
             await self._recovered(slot.index)
-            if self.found.source is not None:
+            if self.found.source is not None and slot.index % self.runtime.slots_each == 0:
                 await warm_up(self.found.source, self._trial_of(self.info.signature), (slot.index,))
                 await self._recovered(slot.index)  # the warm-up may have broken it, once
             del self._recovering[slot]

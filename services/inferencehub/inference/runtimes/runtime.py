@@ -104,6 +104,11 @@ class Runtime(ABC):
         self.on_change: Callable[[int], None] = lambda instance: None
         self.own_metrics = OwnMetrics(source.name, source.version)  # the model sets those that its pod shows
 
+    @property
+    def slots_each(self) -> int:
+        """How many calls each instance may run at the same time. Instance i has the slots from i * slots_each on."""
+        return 1
+
     @abstractmethod
     async def load(self) -> Signature:
         """Load all instances. The model is not run: `models/warmup.py` does that where the config asks for it.
@@ -125,7 +130,7 @@ class Runtime(ABC):
         run never finds the instance busy.
 
         Args:
-            instance: a number from 0 to `source.instances` - 1; no two runs of an instance overlap.
+            instance: the number of a slot, from 0 to `source.instances * slots_each` - 1; no two runs of a slot overlap.
             request: the request; if the model batches, it contains the rows of all merged calls.
             deadline: in seconds of `time.monotonic`; after it, no caller wants the answer. A run that hangs must be
                 ended, some time after it.

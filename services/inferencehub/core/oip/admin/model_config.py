@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from inferencehub.core.oip.model_info import TYPE_NUMBERS
+from inferencehub.core.oip.model_info import TYPE_NUMBERS, in_flight
 from inferencehub.core.values.signature import ModelInfo, Signature, TensorSpec
 from inferencehub.pb import model_config_pb2 as config_pb
 
@@ -26,7 +26,7 @@ def complete(config: config_pb.ModelConfig, info: ModelInfo, model_file: str = "
     config.name = info.name
     fill_names(config)
     fill_tensors(config, info.signature)
-    fill_instances(config, info.slots)
+    fill_instances(config, info.slots // in_flight(config))
     if config.version_policy.WhichOneof("policy_choice") is None:
         config.version_policy.latest.num_versions = 1
     if not config.default_model_filename:
@@ -57,10 +57,10 @@ def fill_names(config: config_pb.ModelConfig) -> None:
             config.platform = platform
 
 
-def fill_instances(config: config_pb.ModelConfig, slots: int) -> None:
+def fill_instances(config: config_pb.ModelConfig, count: int) -> None:
     """Fill in the instances: at least one group, each with a name, a kind and a count."""
     if not config.instance_group:
-        config.instance_group.add(name=config.name, count=slots)
+        config.instance_group.add(name=config.name, count=count)
     for index, group in enumerate(config.instance_group):
         group.count = max(1, group.count)
         if not group.name:

@@ -1,7 +1,8 @@
-"""Frames between the service and a python model's process, over one socket pair.
+"""Frames between the service and a python model's process, over a socket pair.
 
 A frame is a prefix, a header (one of the structs below, as msgpack) and the tensors' raw bytes. Each tensor is padded
-to a multiple of 8 bytes, so numpy finds it aligned. Only one call is active at a time. One frame answers it. If the
+to a multiple of 8 bytes, so numpy finds it aligned. Only one call is active at a time; a process that may have several in
+flight has as many socket pairs. One frame answers it. If the
 model gives several answers, there is one frame for each answer and a last one, and the service sends credits back. Where
 somebody wants to know how far the call is, frames say it. What the model measures comes at any time. This file opens no socket: both sides read into `Inbox.room` and report the number of bytes to `Inbox.took`.
 
@@ -42,6 +43,7 @@ class Load(msgspec.Struct, tag="load", array_like=True):
     max_batch_size: int
     decoupled: bool
     max_answer_bytes: int
+    max_in_flight: int = 1
 
 
 class Ready(msgspec.Struct, tag="ready", array_like=True):

@@ -42,7 +42,7 @@ class PythonInstance:
         number: the instance's number in the runtime.
         environment: which environment variables each process gets.
         grace: how long runs may go on beyond their deadline.
-        idle_death: called with `number` if the process ends while it has no work.
+        idle_death: called with the number of each slot that has no work while the process ends.
         own: the model's own metrics.
     """
 
@@ -63,8 +63,8 @@ class PythonInstance:
         self.own = own
         self.process: Process | None = None
         self.recovered: asyncio.Future[None] | None = None
-        self.tell: Callable[[float], None] | None = None  # for the next run
-        self._busy = False
+        self.tell: dict[int, Callable[[float], None]] = {}  # for the next run of each place
+        self._busy: set[int] = set()
         self._deaths = 0  # since the last answer
         self._respawning: asyncio.Task[None] | None = None
         self._stopped = False
@@ -80,19 +80,21 @@ class PythonInstance:
             self._ended(process)
 
     async def run(
-        self, request: InferRequest, deadline: float, emit: EmitOutputs
+        self, place: int, request: InferRequest, deadline: float, emit: EmitOutputs
     ) -> tuple[Tensor, ...] | None:
-        """See `Runtime.run`. If a process ends before it has read the call, the next process runs the call."""
-        tell, self.tell = self.tell, None
+        """See `Runtime.run`; `place` is which of the calls in flight it is, from 0. If a process ends before it has read the call, the next process runs the call."""
+        tell = self.tell.pop(place, None)
         buffers, early = call_frame(request, deadline, tell is not None), partial(passed_on, emit, tell)
         most = self.load.max_answer_bytes * request.callers.calls
-        self._busy = True
+        self._busy.add(place)
         try:
             while True:
                 process = await self._ready(deadline)
                 began = monotonic()
                 try:
-                    message, body = await process.call(buffers, deadline + self.grace.seconds, most, early)
+                    message, body = await process.calls[place].call(
+                        buffers, deadline + self.grace.seconds, most, early
+                    )
                 except ProcessEnded as end:
                     if end.hung:
                         raise self._too_late(LATE) from None
@@ -114,7 +116,7 @@ class PythonInstance:
                 log_trace(self.load.model, message, request.callers)
                 raise HubError(Kind.BAD_INPUT if message.refused else Kind.MODEL_FAILED, message.detail)
         finally:
-            self._busy = False
+            self._busy.discard(place)
 
     async def stop(self) -> None:
         """End the process, and stop trying to start a new one."""
@@ -154,8 +156,8 @@ class PythonInstance:
         if self.recovered is None:
             self.recovered = loop.create_future()
         self._respawning = loop.create_task(self._respawn())
-        if not self._busy:
-            self.idle_death(self.number)
+        for place in set(range(self.load.max_in_flight)) - self._busy:
+            self.idle_death(self.number * self.load.max_in_flight + place)
 
     async def _started(self) -> Process:
         began = monotonic()

@@ -37,6 +37,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import inferencehub
+from inferencehub.core.oip.model_info import MAX_IN_FLIGHT, MOST_IN_FLIGHT, in_flight
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.signature import Signature
@@ -59,7 +60,12 @@ class Python(Runtime):
 
     def __init__(self, source: ModelSource) -> None:
         super().__init__(source)
+        self.in_flight = checked_in_flight(source)
         self.instances: list[PythonInstance] = []
+
+    @property
+    def slots_each(self) -> int:
+        return self.in_flight
 
     async def load(self) -> Signature:
         config = self.source.config
@@ -91,23 +97,26 @@ class Python(Runtime):
     async def run(
         self, instance: int, request: InferRequest, deadline: float, emit: EmitOutputs
     ) -> tuple[Tensor, ...] | None:
-        return await self.instances[instance].run(request, deadline, emit)
+        return await self._of(instance).run(instance % self.in_flight, request, deadline, emit)
 
     def credit(self, instance: int, size: int) -> None:
-        process = self.instances[instance].process
+        process = self._of(instance).process
         if process is not None:
-            process.credit(size)
+            process.calls[instance % self.in_flight].credit(size)
 
     def watch(self, instance: int, tell: Callable[[float], None]) -> None:
-        self.instances[instance].tell = tell
+        self._of(instance).tell[instance % self.in_flight] = tell
 
     def recovery(self, instance: int) -> Awaitable[None] | None:
-        recovered = self.instances[instance].recovered
+        recovered = self._of(instance).recovered
         return None if recovered is None else asyncio.shield(recovered)
 
     async def unload(self) -> None:
         await asyncio.gather(*[each.stop() for each in self.instances])
         self.own_metrics.clear()
+
+    def _of(self, slot: int) -> PythonInstance:
+        return self.instances[slot // self.in_flight]
 
     def _load(self, signature: Signature) -> Load:
         return Load(
@@ -121,4 +130,21 @@ class Python(Runtime):
             signature.max_batch_size,
             signature.decoupled,
             self.source.processes.max_answer_bytes,
+            self.in_flight,
         )
+
+
+def checked_in_flight(source: ModelSource) -> int:
+    """How many calls an instance may run at the same time.
+
+    Raises:
+        HubError: BAD_INPUT if the config's parameter is not from 1 to `MOST_IN_FLIGHT`.
+    """
+    most = in_flight(source.config)
+    text = source.parameter(MAX_IN_FLIGHT, "1")
+    if text == str(most):
+        return most
+    raise HubError(
+        Kind.BAD_INPUT,
+        f"parameter '{MAX_IN_FLIGHT}' is '{text}', expected a number from 1 to {MOST_IN_FLIGHT}",
+    )

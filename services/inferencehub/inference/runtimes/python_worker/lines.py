@@ -13,14 +13,16 @@ import logging
 import os
 import sys
 import time
+from contextvars import ContextVar
 from typing import Any
 
 from inferencehub.core.process.logs import extra_of
-from inferencehub.core.values.requests import NO_CALLERS
+from inferencehub.core.values.requests import NO_CALLERS, Callers
 from inferencehub.inference.runtimes.python.failures import known
 
 STDERR = 2
 LONGEST = 16_000  # characters of a line, and of a traceback; a longer line is several
+running: ContextVar[Callers] = ContextVar("running")  # whose call a task is, if several are in flight
 FIELDS, FIELD = 32, 2000  # the most fields of `extra`, and characters of each
 
 
@@ -29,7 +31,7 @@ class Lines(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self.callers = NO_CALLERS  # of the call that runs
+        self.callers = NO_CALLERS  # of the call that runs, if only one may
         self._printed = (Printed(self, "stdout", logging.INFO), Printed(self, "stderr", logging.WARNING))
 
     def install(self, level: int) -> None:
@@ -58,7 +60,12 @@ class Lines(logging.Handler):
             fields: what a log call gave as `extra`.
             trace: a traceback.
         """
-        about = {"time": time.time(), "level": level, "source": source, "about": known(self.callers)}
+        about = {
+            "time": time.time(),
+            "level": level,
+            "source": source,
+            "about": known(running.get(self.callers)),
+        }
         for start in range(0, max(1, len(event)), LONGEST):
             line = {
                 **about,

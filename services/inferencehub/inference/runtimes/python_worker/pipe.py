@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import select
 import socket
-from collections.abc import Iterable
-from threading import Lock
+from collections.abc import Callable, Iterable
+from threading import Lock, Thread
 from time import sleep
 
 from inferencehub.core.lane.sink import WINDOW
@@ -92,12 +92,10 @@ class Pipe:
             if number == self.number and not self._answered:
                 self._send(frame(Progress(progress)))
 
-    def tell_measures(self) -> None:
-        """Send what the model measures, soon after it does, until the service has gone. For a thread of its own."""
-        while metrics.changed.wait():
-            sleep(MEASURES_S)
-            if not all(self.send(frame(Measured(family))) for family in metrics.take()):
-                return
+    def taken(self) -> tuple[socket.socket, Inbox]:
+        """The socket, in non-blocking mode, and what has been read: for an event loop. The pipe is not used any more."""
+        self._socket.setblocking(False)
+        return self._socket, self._inbox
 
     def give(self, weight: int) -> bool:
         """Note that one of several answers was sent, and wait until there may be another; False if nobody wants one."""
@@ -134,3 +132,15 @@ class Pipe:
         except ConnectionError:
             return False
         return True
+
+
+def send_measures(send: Callable[[Measured], bool]) -> None:
+    """Send what the model measures, soon after it does, from a thread of its own, until `send` gives False."""
+
+    def go_on() -> None:
+        while metrics.changed.wait():
+            sleep(MEASURES_S)
+            if not all(send(Measured(family)) for family in metrics.take()):
+                return
+
+    Thread(target=go_on, name="measures", daemon=True).start()
