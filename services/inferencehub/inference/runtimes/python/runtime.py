@@ -74,7 +74,7 @@ class Python(Runtime):
             raise HubError(
                 Kind.MODEL_FAILED, f"{self.source.file.name} is not in version {self.source.version}"
             )
-        load = self._load(signature)
+        load = self.to_load(signature)
         rules = self.source.processes
         threads = max(1, cpu_limit() // self.source.instances)
         environment = ModelEnvironment(rules.environment, threads, SOURCES)
@@ -118,7 +118,8 @@ class Python(Runtime):
     def _of(self, slot: int) -> PythonInstance:
         return self.instances[slot // self.in_flight]
 
-    def _load(self, signature: Signature) -> Load:
+    def to_load(self, signature: Signature) -> Load:
+        """What a process gets to load."""
         return Load(
             self.source.name,
             self.source.version,

@@ -80,9 +80,13 @@ class Loaded:
         rows = 0
         if self.load.max_batch_size:
             rows = next(iter(inputs.values())).shape[0] if inputs else 1
+        return self.with_second(inputs, call, context), rows
+
+    def with_second(self, inputs: dict[str, Any], call: Call, context: Context) -> tuple[Any, ...]:
+        """The arguments of `predict`: the inputs, and what it takes beside them."""
         if not self.second:
-            return (inputs,), rows
-        return (inputs, context if self.second == "context" else call.parameters), rows
+            return (inputs,)
+        return inputs, context if self.second == "context" else call.parameters
 
     def must_be_decoupled(self) -> None:
         """Raises WrongOutputError if the config does not allow several answers."""
