@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import os
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -30,6 +32,7 @@ from tests.inference.runtimes.python.acting_model import (
     source,
     until,
 )
+from tests.inference.runtimes.python.test_memory import resident
 
 WAITER = """
 import asyncio, os, time
@@ -270,3 +273,18 @@ async def test_generators_are_in_flight_together(tmp_path: Path) -> None:
 
         answers = await asyncio.gather(*[values(slot) for slot in range(4)])
         assert answers == [[slot * 10 + number for number in range(5)] for slot in range(4)]
+
+
+@pytest.mark.long
+async def test_crashes_with_many_calls_in_flight_leave_nothing_behind(tmp_path: Path) -> None:
+    async with waiting(tmp_path, 32) as runtime:
+        levels = []
+        for number in range(30):
+            dos = ["nap 60"] * 31 + ["exit 1"]
+            await asyncio.gather(*[refusal(runtime, do, number=slot) for slot, do in enumerate(dos)])
+            await back(runtime)
+            assert await ask(runtime, "double", number=number) == [2, 4]
+            gc.collect()  # what `pytest.raises` keeps in cycles
+            levels.append((len(os.listdir("/proc/self/fd")), resident(os.getpid())))
+        assert levels[-1][0] == levels[9][0]
+        assert levels[-1][1] - levels[9][1] < 4 * 2**20, levels
