@@ -23,6 +23,7 @@ INSTALL = $(VENV)/bin/python -m pip install --no-compile --require-hashes -r
 LOCK    = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
           --no-header --no-emit-index-url --no-emit-find-links
 TIERS   = pyproject.toml $(IMAGES:%=--extra %)
+EXTRAS  = sklearn lightgbm xgboost
 WITHIN  = --constraint requirements/dev.txt -o
 
 .PHONY: help install run test lint types unit test-long fuzz conformance test-tools test-lowest test-images bench \
@@ -153,12 +154,13 @@ sbom: install ## what is in each image, with hashes and licences, as CycloneDX i
 	@$(VENV)/bin/python -m scan.sbom
 
 lock: $(VENV)/dev.stamp ## pin and hash dependencies in requirements/ (UPGRADE=1 takes newer ones)
-	@$(LOCK) $(TIERS) --extra scaler --group dev $(if $(UPGRADE),--upgrade) -o requirements/dev.txt
+	@$(LOCK) $(TIERS) --extra scaler $(EXTRAS:%=--extra %) --group dev $(if $(UPGRADE),--upgrade) -o requirements/dev.txt
 	@$(LOCK) $(TIERS) --group proto $(WITHIN) requirements/run.txt
 	@$(LOCK) --group proto $(WITHIN) requirements/proto.txt
 	@$(LOCK) pyproject.toml --extra gateway --extra scaler $(WITHIN) requirements/gateway.txt
 	@$(LOCK) pyproject.toml --extra inference $(WITHIN) requirements/inference.txt
-	@$(LOCK) $(TIERS) --extra scaler --resolution lowest-direct -o requirements/lowest.txt
+	@$(foreach extra,$(EXTRAS),$(LOCK) pyproject.toml --extra inference --extra $(extra) $(WITHIN) requirements/extras/$(extra).txt &&) true
+	@$(LOCK) $(TIERS) --extra scaler $(EXTRAS:%=--extra %) --resolution lowest-direct -o requirements/lowest.txt
 	@$(LOCK) --group scan $(if $(UPGRADE),--upgrade) -o requirements/scan.txt
 	@$(LOCK) --group sbom $(if $(UPGRADE),--upgrade) -o requirements/sbom.txt
 

@@ -242,7 +242,10 @@ assert threading.active_count() == 1, threading.enumerate()
 assert not logging.getLogger().handlers, "logging is set up"
 assert signal.getsignal(signal.SIGTERM) is terminate, "a signal handler is set"
 """
-LIBRARIES = "asyncio click grpc numpy onnxruntime prometheus_client starlette.routing uvicorn uvloop google.protobuf.message"
+LIBRARIES = (
+    "asyncio click grpc numpy onnxruntime prometheus_client sklearn.base starlette.routing uvicorn uvloop "
+    "google.protobuf.message"
+)
 
 
 def test_importing_any_module_does_nothing() -> None:

@@ -76,7 +76,9 @@ class InferenceServer:
             ByteBudget(settings.queue_bytes),
             self.metrics,
             self._show_health,
-            ProcessRules(settings.model_grace_s, settings.max_message_bytes, settings.model_env),
+            ProcessRules(
+                settings.model_grace_s, settings.max_message_bytes, settings.model_env, settings.allow_pickle
+            ),
         )
         self.certificate = settings.tier_certificate(admits=settings.tier_tls_client_names)
         ops_certificate = settings.ops_certificate()

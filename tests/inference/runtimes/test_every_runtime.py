@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import skops.io
+from sklearn.linear_model import LogisticRegression
 
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.lane.job import Job, Member
@@ -30,9 +32,10 @@ from inferencehub.inference.runtimes.runtime import Runtime, make_runtime
 from inferencehub.inference.runtimes.support.arrays import from_array, to_array
 from inferencehub.inference.runtimes.support.declared import declared
 from inferencehub.pb import open_inference_pb2 as pb
-from tests.hub import MODELS, eventually
+from tests.hub import MODELS, eventually, write_model
 from tests.inference.pod_processes import calling_pod
 from tests.inference.runtimes.one_answer import run_once
+from tests.inference.runtimes.tables import CLASSES, ROWS
 
 FOUND = {found.name: found for found in scan(MODELS)}
 WORDS = np.array([[b"good"], [b"not good"], [b"a table"], ["schön \N{GRINNING FACE}".encode()]], dtype=object)
@@ -62,19 +65,49 @@ class Example:
         return replace(found, source=replace(found.source, config=config, instances=instances))
 
 
+TABLE = """max_batch_size: 8
+    input { name: "input" data_type: TYPE_FP64 dims: [ 4 ] }
+    output { name: "label" data_type: TYPE_INT64 dims: [ 1 ] }
+    output { name: "probabilities" data_type: TYPE_FP64 dims: [ 3 ] }"""
+OF_TABLES = ("label", "probabilities")
+
+
+def sklearn_file(directory: Path) -> None:
+    skops.io.dump(LogisticRegression().fit(ROWS, CLASSES), directory / "model.skops")
+
+
+# Models that are fitted now, in the order of their examples below.
+FITTED = {"fitted-sklearn": sklearn_file}
 EXAMPLES = [
     Example("v1-mock", np.array([1, 2, 3], np.float32), ("class_id", "confidence")),
     Example("sentiment", WORDS, ("class_id", "confidence", "label")),
     Example("digits", np.arange(256, dtype=np.float32).reshape(4, 64) % 17, ("probabilities",)),
     Example("nearest-colour", np.arange(0, 240, 20, dtype=np.float32).reshape(4, 3), ("scores", "label")),
+    *[Example(name, ROWS[:4], OF_TABLES) for name in FITTED],
 ]
-BATCHING = EXAMPLES[1:]
-
-
+SLOW = {"fitted-sklearn"}  # each of its processes imports scikit-learn
+CASES = [
+    pytest.param(example, id=example.model, marks=[pytest.mark.long] if example.model in SLOW else [])
+    for example in EXAMPLES
+]
 SIGNATURES = {name: declared(found.source.config) for name, found in FOUND.items() if found.source}
+SAMPLES = tuple(SIGNATURES)
 
-every = pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.model)
-batching = pytest.mark.parametrize("example", BATCHING, ids=lambda example: example.model)
+every = pytest.mark.parametrize("example", CASES)
+batching = pytest.mark.parametrize("example", CASES[1:])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The models of `FITTED`, in a repository beside the samples."""
+    repository = tmp_path_factory.mktemp("fitted")
+    for name, write in FITTED.items():
+        write_model(repository, name, TABLE)
+        write(repository / name / "1")
+    for found in scan(repository):
+        assert found.source is not None, found.reason
+        FOUND[found.name] = found
+        SIGNATURES[found.name] = declared(found.source.config)
 
 
 @asynccontextmanager
@@ -97,7 +130,7 @@ def same(one: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> None:
     """Equal names, types, shapes and values, but for what a sum in another order may change."""
     assert [(t.name, t.dtype, t.shape) for t in one] == [(t.name, t.dtype, t.shape) for t in other]
     for left, right in zip(one, other, strict=True):
-        if left.dtype == "FP32":
+        if left.dtype in ("FP32", "FP64"):
             np.testing.assert_allclose(to_array(left), to_array(right), atol=1e-6)
         else:
             assert bytes(left.data) == bytes(right.data)
@@ -106,7 +139,8 @@ def same(one: tuple[Tensor, ...], other: tuple[Tensor, ...]) -> None:
 async def test_the_metadata_of_a_pod_is_what_each_config_declares() -> None:
     async with calling_pod() as pod:
         queries = pod.server.servicer.queries
-        for name, signature in SIGNATURES.items():
+        for name in SAMPLES:
+            signature = SIGNATURES[name]
             metadata = await queries.model_metadata(pb.ModelMetadataRequest(name=name), None)
             config = (await queries.model_config(pb.ModelConfigRequest(name=name), None)).config
             info = model_info.info_from_proto("1", metadata, config, 0)

@@ -134,10 +134,11 @@ class Queries:
         model = self.models.get(request.name, request.version, self.admission.caller(context))
         model.open_lane()
         response = pb.ModelConfigResponse()
-        found = model.found
+        found, file = model.found, ""
         if found.source is not None:
             response.config.CopyFrom(found.source.config)
-        model_config.complete(response.config, model.info, RUNTIMES[found.runtime].model_file)
+            file = found.source.file.name if RUNTIMES[found.runtime].model_files else ""
+        model_config.complete(response.config, model.info, file)
         return response
 
     async def model_statistics(

@@ -25,8 +25,7 @@ from inferencehub.inference.models.lfs import pointer_in, pointer_reason
 from inferencehub.inference.models.repository import Found
 from inferencehub.inference.models.reshape import Reshapes
 from inferencehub.inference.models.warmup import warm_up
-from inferencehub.inference.runtimes.runtime import ModelSource, Runtime, make_runtime
-from inferencehub.inference.runtimes.support.error_text import first_line
+from inferencehub.inference.runtimes.runtime import ModelSource, Runtime, make_runtime, not_installed
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +97,7 @@ class Model:
         except HubError as error:
             self._broken(error.detail, source)
         except ImportError as error:
-            self._broken(f"backend '{self.found.runtime}' is not installed here: {first_line(error)}", source)
+            self._broken(not_installed(self.found.runtime, error), source)
         except Exception:
             logger.exception("model failed to load", extra={"model": self.name, "version": self.version})
             self._broken("loading failed, its pod's log says why", source)

@@ -14,7 +14,7 @@ from pathlib import Path
 from inferencehub.core.values.errors import HubError, bad_input
 from inferencehub.inference.models.config import instances, parse_config
 from inferencehub.inference.models.lfs import is_pointer, pointer_reason
-from inferencehub.inference.runtimes.runtime import RUNTIMES, ModelSource, runtime_of
+from inferencehub.inference.runtimes.runtime import RUNTIMES, ModelSource, RuntimeKind, runtime_of
 from inferencehub.pb import model_config_pb2 as config_pb
 
 
@@ -77,7 +77,7 @@ def read_model(directory: Path) -> list[Found]:
     runtime = runtime_of(config)
     found = []
     for version in served_versions(config, versions):
-        filename = config.default_model_filename or RUNTIMES[runtime].model_file
+        filename = config.default_model_filename or model_file(RUNTIMES[runtime], directory / version)
         file = directory / version / filename
         if not file.exists():
             found.append(Found(directory.name, version, reason=f"'{version}/{filename}' is not there"))
@@ -88,6 +88,12 @@ def read_model(directory: Path) -> list[Found]:
         source = ModelSource(directory.name, version, directory / version, file, config, instances(config))
         found.append(Found(directory.name, version, runtime, source))
     return found
+
+
+def model_file(kind: RuntimeKind, version: Path) -> str:
+    """The name of the model file in a version directory: the first of its kind that exists, or else the usual one."""
+    there = (name for name in kind.model_files if (version / name).exists())
+    return next(there, kind.model_files[0] if kind.model_files else "")
 
 
 def is_version(name: str) -> bool:
@@ -102,9 +108,9 @@ def guess_runtime(directory: Path, versions: list[str]) -> str:
         HubError: BAD_INPUT if there is no such file.
     """
     for kind in dict.fromkeys(RUNTIMES.values()):
-        if kind.model_file and any((directory / version / kind.model_file).exists() for version in versions):
+        if any((directory / version / name).exists() for version in versions for name in kind.model_files):
             return kind.name
-    expected = " or ".join(sorted({kind.model_file for kind in RUNTIMES.values() if kind.model_file}))
+    expected = " or ".join(sorted({name for kind in RUNTIMES.values() for name in kind.model_files}))
     raise bad_input(f"config.pbtxt names no backend and no version directory has a {expected}")
 
 

@@ -20,18 +20,27 @@ from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.signature import Signature
 from inferencehub.core.values.tensors import Tensor
 from inferencehub.inference.own_metrics import OwnMetrics
+from inferencehub.inference.runtimes.support.error_text import first_line
 from inferencehub.pb import model_config_pb2 as config_pb
 
 
 class RuntimeKind(NamedTuple):
-    """A runtime's name, where its class is (`module:Class`), and its default model file; "" if it needs no file."""
+    """A kind of model.
+
+    Args:
+        name: its name in config.pbtxt.
+        location: where its class is, `module:Class`.
+        model_files: the names that its model file may have, the first one that exists is taken; () if it needs no file.
+        extra: the extra of pyproject.toml with its library; "" if each pod has it.
+    """
 
     name: str
     location: str
-    model_file: str = ""
+    model_files: tuple[str, ...] = ()
+    extra: str = ""
 
 
-ONNX = RuntimeKind("onnx", "onnx.runtime:Onnx", "model.onnx")
+ONNX = RuntimeKind("onnx", "onnx.runtime:Onnx", ("model.onnx",))
 # The runtimes by the values of `backend` or `platform` in config.pbtxt. A class is imported when it is first used, so a
 # pod without ONNX models never loads onnxruntime.
 RUNTIMES = {
@@ -40,8 +49,11 @@ RUNTIMES = {
     "onnx": ONNX,
     "onnxruntime": ONNX,
     "onnxruntime_onnx": ONNX,
-    "python": RuntimeKind("python", "python.runtime:Python", "model.py"),
+    "python": RuntimeKind("python", "python.runtime:Python", ("model.py",)),
     PLATFORM: RuntimeKind(PLATFORM, "ensemble:Ensemble"),
+    "sklearn": RuntimeKind(
+        "sklearn", "sklearn.runtime:Sklearn", ("model.skops", "model.joblib", "model.pkl"), "sklearn"
+    ),
 }
 
 
@@ -57,11 +69,13 @@ class ProcessRules:
         grace_s: seconds that a run may go on beyond its deadline, at most, before its process is killed.
         max_answer_bytes: bytes of the outputs that one call gets as its answer, at most.
         environment: names and patterns of further environment variables that they get.
+        allow_pickle: whether they may load a pickle, which runs code when it is loaded.
     """
 
     grace_s: float = 30.0
     max_answer_bytes: int = 64 * 2**20
     environment: tuple[str, ...] = ()
+    allow_pickle: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +177,13 @@ class Runtime(ABC):
 def failed_run(model: str) -> HubError:
     """The error for the caller if the model's own code failed. The details are only in the log."""
     return HubError(Kind.MODEL_FAILED, f"model '{model}' failed on this request; its pod's log says why")
+
+
+def not_installed(name: str, error: ImportError) -> str:
+    """The sentence for a runtime whose library is missing; `name` is a key of `RUNTIMES`."""
+    extra = RUNTIMES[name].extra
+    way = f": install inferencehub[{extra}], or build the image with EXTRAS={extra}" if extra else ""
+    return f"backend '{name}' is not installed here, {first_line(error)}{way}"
 
 
 def runtime_of(config: config_pb.ModelConfig) -> str:

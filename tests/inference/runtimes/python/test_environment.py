@@ -47,7 +47,9 @@ def further(*names: str) -> dict[str, str]:
     taken = ModelEnvironment(names, 2, "/sources").taken_from(ENVIRON)
     made = {
         "PYTHONPATH": "/sources",
-        **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "2"),
+        **dict.fromkeys(
+            ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LOKY_MAX_CPU_COUNT"), "2"
+        ),
     }
     usual = {name: value for name, value in USUAL.items() if name != "No_Proxy"}
     assert made.items() | usual.items() <= taken.items()

@@ -31,7 +31,11 @@ HEADERS = 1 << 20  # bytes that a frame may have beside its tensors' own: header
 
 
 class Load(msgspec.Struct, tag="load", array_like=True):
-    """The first frame to a process: what to load, the outputs that its answers must have, and the level of its log."""
+    """The first frame to a process: what to load, the outputs that its answers must have, and the level of its log.
+
+    `reader` is the module of ours whose `Model` reads a model file without code; it gets `config`, the model's config, and
+    tells the outputs itself. "" is a user's own `model.py`.
+    """
 
     model: str
     version: str
@@ -44,10 +48,16 @@ class Load(msgspec.Struct, tag="load", array_like=True):
     decoupled: bool
     max_answer_bytes: int
     max_in_flight: int = 1
+    reader: str = ""
+    config: bytes = b""
 
 
 class Ready(msgspec.Struct, tag="ready", array_like=True):
-    """The model has loaded."""
+    """The model has loaded; where a reader has read it, what its file says: inputs, outputs, and the classes' names."""
+
+    inputs: tuple[TensorSpec, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
+    classes: tuple[str, ...] = ()
 
 
 class ModelFailed(msgspec.Struct, tag="failed", array_like=True):

@@ -11,13 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-# Instances run in parallel, so their libraries get a share of the cores each, unless the environment sets these.
-THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+# Instances run in parallel, so their libraries get a share of the cores each, unless the environment sets these. The last
+# one is joblib's, for scikit-learn's `n_jobs=-1`.
+THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LOKY_MAX_CPU_COUNT")
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY", "NO_PROXY")
 ALWAYS = (
     *("PATH", "HOME", "TZ", "LANG", "LANGUAGE", "LC_*", "TMPDIR"),
     *("LD_LIBRARY_PATH", "CUDA_*", "NVIDIA_*", "OMP_*", *THREAD_SETTINGS, "ORT_DISABLE_TELEMETRY"),
-    "PYTHONFAULTHANDLER",
+    *("PYTHONFAULTHANDLER", "PYTHONPYCACHEPREFIX"),
     *PROXIES,
     *[name.lower() for name in PROXIES],
 )

@@ -17,6 +17,7 @@ from inferencehub.inference.runtimes.python.channel import (
     Done,
     Load,
     ModelFailed,
+    Ready,
     Tensors,
     call_frame,
     passed_on,
@@ -62,6 +63,7 @@ class PythonInstance:
         self.idle_death = idle_death
         self.own = own
         self.process: Process | None = None
+        self.ready: Ready | None = None  # what the first process has said of the model
         self.recovered: asyncio.Future[None] | None = None
         self.tell: dict[int, Callable[[float], None]] = {}  # for the next run of each place
         self._busy: set[int] = set()
@@ -164,6 +166,10 @@ class PythonInstance:
         process = await Process.start(
             self.load, self.environment, self._ended, partial(self.own.add, self.number)
         )
+        if process.ready != (self.ready or process.ready):
+            process.kill()
+            raise HubError(Kind.MODEL_FAILED, f"{self.load.file} has changed since the model was loaded")
+        self.ready = process.ready
         self.grace.started(monotonic() - began)
         return process
 

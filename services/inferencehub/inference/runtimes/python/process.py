@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.inference.runtimes.python.calls import Calls
-from inferencehub.inference.runtimes.python.channel import Load, ModelFailed, frame
+from inferencehub.inference.runtimes.python.channel import Load, ModelFailed, Ready, frame
 from inferencehub.inference.runtimes.python.environment import ModelEnvironment
 from inferencehub.inference.runtimes.python.failures import ProcessEnded, kill_group, log_trace
 from inferencehub.inference.runtimes.python.lines import ModelLines
@@ -37,7 +37,7 @@ class Process(asyncio.SubprocessProtocol):
 
     def __init__(self, load: Load, ended: Callable[[Process], None], measured: Measure) -> None:
         self.loop = asyncio.get_running_loop()
-        self.pid = 0  # also the id of its process group
+        self.pid, self.ready = 0, Ready()  # the pid is also the id of its process group
         self.status: int | None = None
         self.exited = asyncio.Event()
         self._ended = ended
@@ -84,6 +84,7 @@ class Process(asyncio.SubprocessProtocol):
             log_trace(load.model, message)
             await process.stop()
             raise HubError(Kind.MODEL_FAILED, message.detail)
+        process.ready = cast(Ready, message)
         return process
 
     async def stop(self) -> None:

@@ -68,8 +68,7 @@ class Python(Runtime):
         return self.in_flight
 
     async def load(self) -> Signature:
-        config = self.source.config
-        signature = replace(needs_declaration(config), decoupled=config.model_transaction_policy.decoupled)
+        signature = self._declared()
         if not self.source.file.is_file():
             raise HubError(
                 Kind.MODEL_FAILED, f"{self.source.file.name} is not in version {self.source.version}"
@@ -117,6 +116,10 @@ class Python(Runtime):
 
     def _of(self, slot: int) -> PythonInstance:
         return self.instances[slot // self.in_flight]
+
+    def _declared(self) -> Signature:
+        config = self.source.config
+        return replace(needs_declaration(config), decoupled=config.model_transaction_policy.decoupled)
 
     def to_load(self, signature: Signature) -> Load:
         """What a process gets to load."""

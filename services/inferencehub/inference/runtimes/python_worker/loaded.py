@@ -9,12 +9,13 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from inferencehub.core.values.requests import size_of
 from inferencehub.core.values.tensors import Buffer, Tensor
-from inferencehub.inference.runtimes.python.channel import Call, Load, ModelFailed, frame
+from inferencehub.inference.runtimes.python.channel import Call, Load, ModelFailed, Ready, frame
 from inferencehub.inference.runtimes.python_worker.outputs import WrongOutputError, checked
 from inferencehub.inference.runtimes.runtime import failed_run
 from inferencehub.inference.runtimes.support.arrays import to_array
@@ -29,16 +30,27 @@ BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 
 
 class Loaded:
-    """The user's model: imports its file and creates its `Model`.
+    """The model: that of the user's file, or a reader's.
 
     Raises:
         WrongOutputError: if the file has no class `Model` with a method `predict`.
-        Exception: whatever the user's file raises.
+        HubError: if a reader refuses its file.
+        Exception: whatever the user's file or a library raises.
     """
 
     def __init__(self, load: Load) -> None:
         self.load = load
-        directory = Path(load.directory)
+        self.ready = Ready(outputs=load.outputs)
+        if load.reader:
+            self.model = import_module(load.reader).Model(load)
+            self.ready = self.model.ready
+        else:
+            self.model = self._imported(Path(load.directory))
+        self.second = second_argument(self.model.predict)
+
+    def _imported(self, directory: Path) -> Any:
+        """The `Model` of the user's file."""
+        load = self.load
         sys.path.insert(0, load.directory)  # the model may import files beside it
         spec = importlib.util.spec_from_file_location("model", directory / load.file)
         assert spec is not None
@@ -48,17 +60,17 @@ class Loaded:
         spec.loader.exec_module(module)
         if not hasattr(module, "Model"):
             raise WrongOutputError("has no class Model")
-        self.model = module.Model(directory, load.parameters)
-        if not callable(getattr(self.model, "predict", None)):
+        model = module.Model(directory, load.parameters)
+        if not callable(getattr(model, "predict", None)):
             raise WrongOutputError("has a class Model without a method predict")
-        if load.max_in_flight > 1 and not waits(self.model.predict):
+        if load.max_in_flight > 1 and not waits(model.predict):
             raise WrongOutputError(f"has no `async def predict`, and max_in_flight is {load.max_in_flight}")
-        self.second = second_argument(self.model.predict)
+        return model
 
     def outputs(self, given: Any, rows: int, calls: int) -> list[Tensor]:
         """One answer to so many calls, checked. A ValueError here is not a refusal by the model, so it becomes a RuntimeError."""
         try:
-            outputs = checked(given, self.load.outputs, rows)
+            outputs = checked(given, self.ready.outputs, rows)
         except ValueError as error:
             raise RuntimeError("the outputs cannot be read") from error
         size, limit = size_of(tuple(outputs)), self.load.max_answer_bytes * calls

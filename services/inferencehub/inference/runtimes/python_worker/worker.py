@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from inferencehub.core.lane.sink import weight_of
+from inferencehub.core.values.errors import HubError
 from inferencehub.core.values.requests import NO_CALLERS, size_of
 from inferencehub.core.values.tensors import Buffer
 from inferencehub.inference.runtimes.python.channel import (
@@ -27,7 +28,6 @@ from inferencehub.inference.runtimes.python.channel import (
     Done,
     Load,
     ModelFailed,
-    Ready,
     answer_frame,
     frame,
 )
@@ -115,7 +115,6 @@ def main(fds: list[int], parent: int) -> None:
     """Load the model, then answer calls until the service closes its end of the socket."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with(parent)
-    sys.dont_write_bytecode = True  # write no files into the model repository
     channel, *more = map(Pipe, fds)
     first = channel.receive()
     if first is None:
@@ -124,16 +123,22 @@ def main(fds: list[int], parent: int) -> None:
     assert isinstance(load, Load)
     lines = Lines()
     lines.install(load.log_level)
+    # A user's model writes no files into the repository. A reader imports nothing from there, but large libraries, which
+    # take ten times as long where they are compiled anew.
+    sys.dont_write_bytecode = not load.reader
     sys.argv = [load.file]  # a model's own libraries may read it
     try:
         loaded = Loaded(load)
     except WrongOutputError as error:
         channel.send(frame(ModelFailed(f"{load.file} {error}")))
         return
+    except HubError as error:
+        channel.send(frame(ModelFailed(error.detail)))
+        return
     except BaseException as error:
         channel.send(frame(ModelFailed(why(load, error), traced(error))))
         return
-    channel.send(frame(Ready()))
+    channel.send(frame(loaded.ready))
     if on_a_loop(loaded):
         asyncio.run(serve(loaded, [channel, *more]))
         return

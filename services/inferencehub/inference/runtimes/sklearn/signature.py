@@ -1,0 +1,121 @@
+"""The inputs and outputs of a fitted estimator, as far as it tells them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import is_classifier, is_clusterer, is_outlier_detector
+from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
+from sklearn.pipeline import Pipeline
+
+from inferencehub.core.values.errors import bad_input
+from inferencehub.core.values.signature import Signature, TensorSpec
+from inferencehub.inference.runtimes.support.declared import tensor_spec
+from inferencehub.inference.runtimes.support.tables import INPUT, LABEL, PROBABILITIES, VARIABLE, settled
+from inferencehub.pb import model_config_pb2 as config_pb
+
+TEXT_STEPS = (CountVectorizer, HashingVectorizer)  # the first is TfidfVectorizer's class, too
+
+
+def signature_of(config: config_pb.ModelConfig, estimator: Any) -> Signature:
+    """The model's signature: what the estimator says, and what the config says about it.
+
+    If the config has several inputs, each is a column of the table that the estimator was fitted with.
+
+    Raises:
+        HubError: BAD_INPUT if they do not agree.
+    """
+    outputs = outputs_of(estimator)
+    features = list(getattr(estimator, "feature_names_in_", ()))
+    names = [entry.name for entry in config.input]
+    if not features or len(names) < 2:
+        return settled(config, input_of(config, estimator), outputs)
+    if sorted(names) != sorted(features):
+        raise bad_input(
+            f"config.pbtxt: inputs {names}, the model's columns are {features}, expected one input for each"
+        )
+    columns = tuple(tensor_spec(config, entry, "input") for entry in config.input)
+    for spec in columns:
+        if spec.shape not in ((-1,), (-1, 1)):
+            raise bad_input(
+                f"config.pbtxt: input '{spec.name}' has shape {list(spec.shape)}, expected [-1, 1]"
+            )
+    rest = config_pb.ModelConfig(max_batch_size=config.max_batch_size, output=config.output)
+    chosen = settled(rest, columns[0], outputs)
+    return Signature(columns, chosen.outputs, config.max_batch_size)
+
+
+def input_of(config: config_pb.ModelConfig, estimator: Any) -> TensorSpec:
+    """The one input: texts, or rows of features."""
+    if isinstance(first_step(estimator), TEXT_STEPS):
+        return TensorSpec(INPUT, "BYTES", (-1, 1))
+    given = config.input[0].data_type if config.input else config_pb.TYPE_FP64
+    dtype = (
+        "BYTES" if given == config_pb.TYPE_STRING else "FP64"
+    )  # columns of text cannot be told from numbers
+    return TensorSpec(INPUT, dtype, (-1, getattr(estimator, "n_features_in_", -1)))
+
+
+def first_step(estimator: Any) -> Any:
+    """What an estimator's input goes to first: into a search or a calibration, and the first step of a pipeline."""
+    while True:
+        if isinstance(estimator, Pipeline):
+            estimator = estimator[0]
+        elif hasattr(estimator, "best_estimator_"):
+            estimator = estimator.best_estimator_
+        else:
+            return estimator
+
+
+def outputs_of(estimator: Any) -> list[TensorSpec]:
+    """The outputs, the rows first."""
+    if is_classifier(estimator):
+        classes = estimator.classes_
+        if isinstance(classes, list):  # of several labels
+            return [TensorSpec(LABEL, label_dtype(estimator), (-1, len(classes)))]
+        outputs = [TensorSpec(LABEL, label_dtype(estimator), (-1,))]
+        if hasattr(estimator, "predict_proba"):
+            outputs.append(TensorSpec(PROBABILITIES, "FP64", (-1, len(classes))))
+        return outputs
+    if is_clusterer(estimator) or is_outlier_detector(estimator):
+        return [TensorSpec(LABEL, "INT64", (-1,))]
+    if hasattr(estimator, "predict"):
+        return [TensorSpec(VARIABLE, "FP64", (-1, targets_of(estimator)))]
+    if hasattr(estimator, "transform"):
+        return [TensorSpec(VARIABLE, "FP64", (-1, -1))]
+    raise bad_input(f"a {type(estimator).__name__} has neither predict nor transform")
+
+
+def targets_of(estimator: Any) -> int:
+    """How many numbers a regression gives a row; 1 if it does not tell."""
+    last = (
+        estimator[-1] if isinstance(estimator, Pipeline) else getattr(estimator, "best_estimator_", estimator)
+    )
+    if count := getattr(last, "n_outputs_", 0):
+        return int(count)
+    shape = np.shape(getattr(last, "coef_", ()))
+    return shape[0] if len(shape) == 2 else 1
+
+
+def classes_of(estimator: Any) -> list[Any]:
+    """The classes in the order of the columns of `predict_proba`; [] if it is no classifier of one label."""
+    classes = getattr(estimator, "classes_", None) if is_classifier(estimator) else None
+    return [] if classes is None or isinstance(classes, list) else whole(classes).tolist()
+
+
+def label_dtype(estimator: Any) -> str:
+    """The type of a classifier's label: BYTES for text, INT64 for what is whole, also True and 1.0, else FP64."""
+    classes = getattr(estimator, "classes_", None)
+    if classes is None:
+        return "INT64"
+    array = whole(np.concatenate(classes) if isinstance(classes, list) else classes)
+    return {"i": "INT64", "u": "INT64", "f": "FP64"}.get(array.dtype.kind, "BYTES")
+
+
+def whole(classes: Any) -> Any:
+    """Classes as integers if they are booleans or whole floats."""
+    array = np.asarray(classes)
+    if array.dtype.kind == "b" or (array.dtype.kind == "f" and np.all(array == np.round(array))):
+        return array.astype(np.int64)
+    return array

@@ -1,0 +1,89 @@
+"""Files of scikit-learn models: which are read, and what is said of the others."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pytest
+import skops.io
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.tree import DecisionTreeClassifier
+
+from inferencehub.core.values.errors import HubError
+from inferencehub.inference.runtimes.sklearn.file import read_estimator
+from tests.hub import running_pod, write_model
+from tests.inference.runtimes.tables import CLASSES, ROWS, loaded, source_of, version
+
+FITTED = LogisticRegression().fit(ROWS, CLASSES)
+SKOPS = skops.io.dumps(FITTED)
+
+
+def pickled(estimator: Any, path: Path) -> None:
+    path.write_bytes(pickle.dumps(estimator))
+
+
+@pytest.mark.parametrize(("file", "dump"), [("model.joblib", joblib.dump), ("model.pkl", pickled)])
+async def test_a_pickle_is_loaded_only_where_the_setting_allows_it(
+    tmp_path: Path, file: str, dump: Callable[[Any, Path], object]
+) -> None:
+    dump(FITTED, version(tmp_path) / file)
+    with pytest.raises(HubError) as caught:
+        async with loaded(source_of(tmp_path, file)):
+            pass
+    assert caught.value.detail == (
+        f"{file} is read as a pickle, and a pickle runs code when it is loaded: expected model.skops, written with "
+        "skops.io.dump, or HUB_ALLOW_PICKLE=true if you trust everybody who can write to the model repository"
+    )
+    async with loaded(source_of(tmp_path, file, allow_pickle=True)) as model:
+        assert np.array_equal((await model(ROWS))["label"], FITTED.predict(ROWS))
+
+
+def refusal(file: Path, *trusted: str) -> str:
+    """Why a file is not served."""
+    with pytest.raises(HubError) as caught:
+        read_estimator(file, set(trusted))
+    return caught.value.detail
+
+
+def test_types_that_are_not_trusted_are_named(tmp_path: Path) -> None:
+    file = tmp_path / "model.skops"
+    skops.io.dump(DecisionTreeClassifier().fit(ROWS, CLASSES), file)
+    assert refusal(file, "", "os.system") == (
+        "model.skops has types that are not trusted: sklearn.tree._tree.Tree; if you trust them, list them in the "
+        "parameter trusted_types of config.pbtxt, separated by commas"
+    )
+    assert read_estimator(file, {"sklearn.tree._tree.Tree"}).predict(ROWS).shape == (200,)
+    skops.io.dump(FunctionTransformer(joblib.dump).fit(ROWS), file)
+    assert "not trusted: joblib.numpy_pickle.dump; " in refusal(file)
+
+
+def test_what_is_no_fitted_estimator_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "model.skops"
+    skops.io.dump({"a": 1}, file)
+    assert refusal(file) == "model.skops holds a dict, expected an estimator of scikit-learn"
+    skops.io.dump(LogisticRegression(), file)
+    assert refusal(file) == "model.skops holds a LogisticRegression that is not fitted"
+
+
+async def test_a_pod_goes_on_without_models_that_are_broken(tmp_path: Path) -> None:
+    zipless = "model.skops cannot be loaded: File is not a zip file"
+    wrong = 'input { name: "x" data_type: TYPE_FP64 dims: [ -1, 5 ] }'
+    cases = {
+        "empty": ("", b"", zipless),
+        "foreign": ("", pickle.dumps(FITTED), zipless),
+        "cut": ("", SKOPS[: len(SKOPS) // 2], zipless),
+        "wrong": (wrong, SKOPS, "config.pbtxt: input 'x' is FP64 [-1, 5], in the model FP64 [-1, 4]"),
+    }
+    for name, (config, content, _) in cases.items():
+        write_model(tmp_path, name, config, {"1/model.skops": content})
+    write_model(tmp_path, "good", "", {"1/model.skops": SKOPS})
+    async with running_pod(tmp_path) as pod:
+        for name, (_, _, expected) in cases.items():
+            assert (pod.models.serves(name), pod.models.get(name).reason) == (False, expected)
+        assert pod.models.serves("good")
