@@ -243,8 +243,8 @@ assert not logging.getLogger().handlers, "logging is set up"
 assert signal.getsignal(signal.SIGTERM) is terminate, "a signal handler is set"
 """
 LIBRARIES = (
-    "asyncio click grpc numpy onnxruntime prometheus_client sklearn.base starlette.routing uvicorn uvloop "
-    "google.protobuf.message"
+    "asyncio click grpc lightgbm numpy onnxruntime prometheus_client sklearn.base starlette.routing uvicorn uvloop "
+    "xgboost google.protobuf.message"
 )
 
 

@@ -16,7 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import skops.io
+from lightgbm import LGBMClassifier
 from sklearn.linear_model import LogisticRegression
+from xgboost import XGBClassifier
 
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.lane.job import Job, Member
@@ -76,8 +78,21 @@ def sklearn_file(directory: Path) -> None:
     skops.io.dump(LogisticRegression().fit(ROWS, CLASSES), directory / "model.skops")
 
 
+def lightgbm_file(directory: Path) -> None:
+    model = LGBMClassifier(n_estimators=5, n_jobs=1, verbosity=-1).fit(ROWS, CLASSES)
+    model.booster_.save_model(directory / "model.txt")
+
+
+def xgboost_file(directory: Path) -> None:
+    XGBClassifier(n_estimators=5, n_jobs=1).fit(ROWS, CLASSES).save_model(directory / "model.ubj")
+
+
 # Models that are fitted now, in the order of their examples below.
-FITTED = {"fitted-sklearn": sklearn_file}
+FITTED = {
+    "fitted-sklearn": (sklearn_file, "FP64"),
+    "fitted-lightgbm": (lightgbm_file, "FP64"),
+    "fitted-xgboost": (xgboost_file, "FP32"),
+}
 EXAMPLES = [
     Example("v1-mock", np.array([1, 2, 3], np.float32), ("class_id", "confidence")),
     Example("sentiment", WORDS, ("class_id", "confidence", "label")),
@@ -85,7 +100,7 @@ EXAMPLES = [
     Example("nearest-colour", np.arange(0, 240, 20, dtype=np.float32).reshape(4, 3), ("scores", "label")),
     *[Example(name, ROWS[:4], OF_TABLES) for name in FITTED],
 ]
-SLOW = {"fitted-sklearn"}  # each of its processes imports scikit-learn
+SLOW = FITTED.keys()  # each of their processes imports a large library
 CASES = [
     pytest.param(example, id=example.model, marks=[pytest.mark.long] if example.model in SLOW else [])
     for example in EXAMPLES
@@ -101,8 +116,8 @@ batching = pytest.mark.parametrize("example", CASES[1:])
 def fitted(tmp_path_factory: pytest.TempPathFactory) -> None:
     """The models of `FITTED`, in a repository beside the samples."""
     repository = tmp_path_factory.mktemp("fitted")
-    for name, write in FITTED.items():
-        write_model(repository, name, TABLE)
+    for name, (write, dtype) in FITTED.items():
+        write_model(repository, name, TABLE.replace("FP64", dtype))
         write(repository / name / "1")
     for found in scan(repository):
         assert found.source is not None, found.reason

@@ -54,6 +54,8 @@ RUNTIMES = {
     "sklearn": RuntimeKind(
         "sklearn", "sklearn.runtime:Sklearn", ("model.skops", "model.joblib", "model.pkl"), "sklearn"
     ),
+    "lightgbm": RuntimeKind("lightgbm", "boosters.runtime:LightGbm", ("model.txt",), "lightgbm"),
+    "xgboost": RuntimeKind("xgboost", "boosters.runtime:XgBoost", ("model.ubj", "model.json"), "xgboost"),
 }
 
 

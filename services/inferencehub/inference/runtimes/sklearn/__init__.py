@@ -1,1 +1,1 @@
-"""scikit-learn models from a file, in the processes of `python`. It imports `runtime.py`, `python` and `support`."""
+"""scikit-learn models from a file, in processes. It imports `runtime.py`, `from_file.py`, `python` and `support`."""

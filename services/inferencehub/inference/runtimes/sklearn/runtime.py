@@ -10,47 +10,22 @@ not what it seems, a run that hangs and a crash cost one call, too.
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
-import msgspec
-
 from inferencehub.core.values.errors import bad_input
 from inferencehub.core.values.signature import Signature
-from inferencehub.inference.runtimes.python.channel import Load
-from inferencehub.inference.runtimes.python.runtime import Python
-from inferencehub.inference.runtimes.support.tables import list_classes
-
-READER = "inferencehub.inference.runtimes.sklearn.model"
-SKOPS = ".skops"
-NEEDED = {
-    SKOPS: "skops"
-}  # the library that reads a file, by its suffix; joblib, which scikit-learn brings, reads the rest
+from inferencehub.inference.runtimes.from_file import FromFile
 
 
-class Sklearn(Python):
+class Sklearn(FromFile):
     """`source.instances` processes with a fitted estimator each."""
 
-    gives_several = False
+    reader = "inferencehub.inference.runtimes.sklearn.model"
+    library = "skops"
 
     async def load(self) -> Signature:
         file = self.source.file
-        library = NEEDED.get(file.suffix, "sklearn")
-        if find_spec(library) is None:
-            raise ImportError(f"No module named '{library}'")
-        if file.suffix != SKOPS and not self.source.processes.allow_pickle:
+        if file.suffix != ".skops" and not self.source.processes.allow_pickle:
             raise bad_input(
                 f"{file.name} is read as a pickle, and a pickle runs code when it is loaded: expected model.skops, written "
                 "with skops.io.dump, or HUB_ALLOW_PICKLE=true if you trust everybody who can write to the model repository"
             )
-        await super().load()
-        ready = self.instances[0].ready
-        assert ready is not None
-        list_classes(self.source.config, ready.classes)
-        return Signature(ready.inputs, ready.outputs, self.source.config.max_batch_size)
-
-    def _declared(self) -> Signature:
-        return Signature((), (), self.source.config.max_batch_size)  # the file tells
-
-    def to_load(self, signature: Signature) -> Load:
-        config = self.source.config.SerializeToString()
-        return msgspec.structs.replace(super().to_load(signature), reader=READER, config=config)
+        return await super().load()

@@ -1,0 +1,46 @@
+"""A booster of XGBoost out of `model.ubj` or `model.json`, which `save_model` writes."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import xgboost
+
+from inferencehub.inference.runtimes.boosters.model import Array, Boosted, unreadable
+from inferencehub.inference.runtimes.python.channel import Load
+
+# The time, a line of its source code, and a check that failed.
+SOURCE = re.compile(r"^\[[\d:]+\] \S+:\d+: (?:Check failed: .*? : )?")
+BINARY, SOFTMAX, SOFTPROB = "binary:logistic", "multi:softmax", "multi:softprob"
+
+
+class Model(Boosted):
+    """See `Boosted`.
+
+    Raises:
+        HubError: MODEL_FAILED if XGBoost does not read the file; BAD_INPUT as in `Boosted`.
+    """
+
+    def __init__(self, load: Load) -> None:
+        try:
+            self.booster = xgboost.Booster(model_file=str(Path(load.directory) / load.file))
+        except xgboost.core.XGBoostError as error:
+            raise unreadable(load.file, SOURCE.sub("", str(error))) from None
+        learner = json.loads(self.booster.save_config())["learner"]
+        objective, parameters = learner["objective"]["name"], learner["learner_model_param"]
+        several = int(parameters["num_class"])
+        if objective == SOFTMAX:  # the same model, that says probabilities in place of the class
+            self.booster.set_param({"objective": SOFTPROB})
+        classes = 2 if objective == BINARY else several
+        columns = several or max(1, int(parameters.get("num_target", 1)))
+        # A model whose training stopped early has trees behind its best one; XGBClassifier leaves them out, too.
+        best = self.booster.attr("best_iteration")
+        self.trees: Any = (0, int(best) + 1 if best else 0)
+        super().__init__(load, self.booster.num_features(), columns, classes, "FP32")
+
+    def scores(self, rows: Array) -> Array:
+        given: Array = self.booster.inplace_predict(rows, self.trees, validate_features=False)
+        return given

@@ -1,0 +1,157 @@
+"""Boosted trees from a file: their answers are the libraries' own, and a broken file costs nothing but itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightgbm
+import numpy as np
+import pytest
+import xgboost
+
+from inferencehub.core.values.errors import HubError
+from inferencehub.core.values.signature import TensorSpec
+from tests.hub import running_hub, running_pod, write_model
+from tests.inference.runtimes.tables import CLASSES, NUMBERS, ROWS, Array, loaded, source_of, version
+
+QUIET: dict[str, Any] = {"n_estimators": 5, "max_depth": 3, "n_jobs": 1}
+HOLES = np.where(np.arange(ROWS.size).reshape(ROWS.shape) % 7 == 0, np.nan, ROWS)
+FILES = {"lightgbm": ["model.txt"], "xgboost": ["model.ubj", "model.json"]}
+FLOAT = {"lightgbm": "FP64", "xgboost": "FP32"}
+each = pytest.mark.parametrize(
+    ("backend", "file"), [(b, file) for b, files in FILES.items() for file in files]
+)
+
+
+def classifier(backend: str, classes: Array, **options: Any) -> Any:
+    if backend == "lightgbm":
+        return lightgbm.LGBMClassifier(**QUIET, verbosity=-1, **options).fit(ROWS, classes)
+    return xgboost.XGBClassifier(**QUIET, **options).fit(ROWS, classes)
+
+
+def regression(backend: str) -> Any:
+    if backend == "lightgbm":
+        return lightgbm.LGBMRegressor(**QUIET, verbosity=-1).fit(ROWS, NUMBERS)
+    return xgboost.XGBRegressor(**QUIET).fit(ROWS, NUMBERS)
+
+
+def save(model: Any, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (model.booster_ if hasattr(model, "booster_") else model).save_model(path)
+
+
+@pytest.mark.long
+@each
+async def test_a_classifier_gives_labels_and_probabilities(tmp_path: Path, backend: str, file: str) -> None:
+    for name, classes in (("three", CLASSES), ("two", (CLASSES > 0).astype(int))):
+        model = classifier(backend, classes)
+        save(model, version(tmp_path / name) / file)
+        async with loaded(source_of(tmp_path / name, file)) as served:
+            count = len(np.unique(classes))
+            assert served.signature.inputs == (TensorSpec("input", FLOAT[backend], (-1, 4)),)
+            assert served.signature.outputs == (
+                TensorSpec("label", "INT64", (-1,)),
+                TensorSpec("probabilities", FLOAT[backend], (-1, count)),
+            )
+            for rows in (ROWS, HOLES):
+                answer = await served(rows)
+                assert np.array_equal(answer["label"], model.predict(rows))
+                assert np.array_equal(answer["probabilities"], model.predict_proba(rows))
+            assert (await served(ROWS[:0]))["probabilities"].shape == (0, count)
+
+
+@each
+async def test_a_regression_gives_numbers(tmp_path: Path, backend: str, file: str) -> None:
+    model = regression(backend)
+    save(model, version(tmp_path) / file)
+    async with loaded(source_of(tmp_path, file)) as served:
+        assert served.signature.outputs == (TensorSpec("variable", FLOAT[backend], (-1, 1)),)
+        assert np.array_equal((await served(HOLES))["variable"].ravel(), model.predict(HOLES))
+
+
+@pytest.mark.long
+async def test_xgboost_says_probabilities_of_softmax_and_stops_at_its_best_tree(tmp_path: Path) -> None:
+    softmax = xgboost.train({"objective": "multi:softmax", "num_class": 3}, xgboost.DMatrix(ROWS, CLASSES), 4)
+    save(softmax, version(tmp_path / "softmax") / "model.ubj")
+    async with loaded(source_of(tmp_path / "softmax", "model.ubj")) as served:
+        answer = await served(ROWS)
+        assert np.array_equal(answer["label"], softmax.predict(xgboost.DMatrix(ROWS)))
+        np.testing.assert_allclose(answer["probabilities"].sum(axis=1), 1, rtol=1e-5)
+    noise = np.random.default_rng(0).integers(0, 2, len(ROWS))
+    early = xgboost.XGBClassifier(**{**QUIET, "n_estimators": 30}, early_stopping_rounds=5)
+    early.fit(ROWS[:150], noise[:150], eval_set=[(ROWS[150:], noise[150:])], verbose=False)
+    assert early.best_iteration < early.get_booster().num_boosted_rounds() - 1
+    save(early, version(tmp_path / "early") / "model.ubj")
+    async with loaded(source_of(tmp_path / "early", "model.ubj")) as served:
+        assert np.array_equal((await served(ROWS))["probabilities"], early.predict_proba(ROWS))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("backend", FILES)
+async def test_listed_classes_are_the_labels(tmp_path: Path, backend: str) -> None:
+    file = FILES[backend][0]
+    model = classifier(backend, CLASSES)
+    parameter = 'parameters {{ key: "predict_classes" value {{ string_value: "{}" }} }}'
+    for listed, dtype in (("low,mid,high", "BYTES"), ("10,20,30", "INT64")):
+        save(model, version(tmp_path) / file)
+        async with loaded(source_of(tmp_path, file, parameter.format(listed))) as served:
+            assert served.signature.outputs[0].dtype == dtype
+            labels = [
+                label.decode() if dtype == "BYTES" else str(label) for label in (await served(ROWS))["label"]
+            ]
+            assert labels == [listed.split(",")[index] for index in model.predict(ROWS)]
+    with pytest.raises(HubError) as caught:
+        async with loaded(source_of(tmp_path, file, parameter.format("a,b"))):
+            pass
+    assert caught.value.detail == "config.pbtxt: predict_classes lists 2 classes, the model has 3"
+
+
+@pytest.mark.long
+async def test_a_pod_goes_on_without_files_that_are_broken(tmp_path: Path) -> None:
+    for backend, files in FILES.items():
+        save(classifier(backend, CLASSES), tmp_path / "whole" / files[0])
+    trees = (tmp_path / "whole" / "model.txt").read_bytes()
+    booster = (tmp_path / "whole" / "model.ubj").read_bytes()
+    cases = {
+        "empty-trees": (
+            "model.txt",
+            b"",
+            "model.txt cannot be loaded: Unknown model format or submodel type",
+        ),
+        # LightGBM ends the process with this one.
+        "cut-trees": ("model.txt", trees[:900], "model.txt: its process ended (signal 6) while it loaded"),
+        "empty-booster": (
+            "model.ubj",
+            b"",
+            "model.ubj cannot be loaded: Invalid model format in: `model.ubj`",
+        ),
+        "cut-booster": ("model.ubj", booster[:900], "model.ubj cannot be loaded: "),
+        "foreign": (
+            "model.json",
+            b'{"a": 1}',
+            "model.json cannot be loaded: Invalid cast, from Null to Object",
+        ),
+    }
+    for name, (file, content, _) in cases.items():
+        write_model(tmp_path / "models", name, "", {f"1/{file}": content})
+    write_model(tmp_path / "models", "good", "", {"1/model.ubj": booster})
+    async with running_pod(tmp_path / "models") as pod:
+        for name, (_, _, expected) in cases.items():
+            model = pod.models.get(name)
+            assert (model.serves, model.reason[: len(expected)]) == (False, expected)
+        assert pod.models.serves("good")
+
+
+async def test_predict_finds_class_and_confidence(tmp_path: Path) -> None:
+    models = {backend: classifier(backend, CLASSES) for backend in FILES}
+    for backend, model in models.items():
+        write_model(tmp_path, backend, "")
+        save(model, tmp_path / backend / "1" / FILES[backend][0])
+    async with running_hub(tmp_path) as hub:
+        for backend, model in models.items():
+            body = {"model_name": backend, "features": ROWS[3].tolist()}
+            status, answer, _ = await hub.post("/predict", body)
+            (expected,) = model.predict_proba(ROWS[3:4])
+            assert (status, answer["class_id"], answer["error"]) == (200, int(np.argmax(expected)), "")
+            assert answer["confidence"] == pytest.approx(expected.max())
