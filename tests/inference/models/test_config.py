@@ -31,6 +31,7 @@ TAKEN = {
     "output.dims": "output { dims: [ 3 ] }",
     "output.label_filename": 'output { label_filename: "labels.txt" }',
     "instance_group.count": "instance_group { count: 2 }",
+    "instance_group.gpus": "instance_group { kind: KIND_GPU gpus: [ 0 ] }",
     "instance_group.kind": "instance_group { kind: KIND_CPU }",
     "instance_group.name": 'instance_group { name: "g" }',
     "model_transaction_policy.decoupled": "model_transaction_policy { decoupled: true }",
@@ -65,7 +66,6 @@ REFUSED = {
     "input.is_non_linear_format_io": "input { is_non_linear_format_io: true }",
     "output.is_shape_tensor": "output { is_shape_tensor: true }",
     "output.is_non_linear_format_io": "output { is_non_linear_format_io: true }",
-    "instance_group.gpus": "instance_group { gpus: [ 0 ] }",
     "instance_group.profile": 'instance_group { profile: "p" }',
     "instance_group.passive": "instance_group { passive: true }",
     "instance_group.secondary_devices": "instance_group { secondary_devices { device_id: 1 } }",
@@ -128,8 +128,12 @@ def test_the_rest_is_refused_by_name(field: str, text: str) -> None:
         ('name: "other"', "config.pbtxt names the model 'other', its directory 'm'"),
         ("max_batch_size: -1", "config.pbtxt: max_batch_size -1, expected 0 or more"),
         (
-            "instance_group { kind: KIND_GPU }",
-            "config.pbtxt: instance_group of KIND_GPU, expected KIND_CPU, KIND_AUTO or KIND_MODEL",
+            "instance_group { gpus: [ 0 ] }",
+            "config.pbtxt: instance_group lists gpus, expected kind: KIND_GPU beside them",
+        ),
+        (
+            "instance_group { kind: KIND_GPU gpus: [ 0, -1 ] }",
+            "config.pbtxt: instance_group lists gpus [0, -1], expected 0 or more",
         ),
         ("instance_group { count: -2 }", "config.pbtxt: instance_group count -2, expected 1 or more"),
         (

@@ -64,6 +64,8 @@ class Example:
         config.CopyFrom(found.source.config)
         if self.model == "v1-mock":
             config.parameters["delay_ms"].string_value = "20"
+        del config.instance_group[:]
+        config.instance_group.add(count=instances)
         return replace(found, source=replace(found.source, config=config, instances=instances))
 
 

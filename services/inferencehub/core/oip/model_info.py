@@ -49,9 +49,14 @@ def info_from_proto(
         version,
         metadata.platform,
         Signature(tuple(inputs), tuple(outputs), batch, decoupled),
-        (sum(group.count for group in config.instance_group) * in_flight(config) if config else 0) or slots,
+        (slots_of(config) * in_flight(config) if config else 0) or slots,
         parameters_of(config) if config else (),
     )
+
+
+def slots_of(config: config_pb.ModelConfig) -> int:
+    """How many instances a config asks for; 0 if it does not say. A group's count is that of each of its GPUs."""
+    return sum(max(1, group.count) * max(1, len(group.gpus)) for group in config.instance_group)
 
 
 def is_scalar(entry: config_pb.ModelInput) -> bool:

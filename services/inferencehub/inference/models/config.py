@@ -14,6 +14,7 @@ from google.protobuf import text_format
 from google.protobuf.message import Message
 
 from inferencehub.core.oip.ensembles.steps import PLATFORM
+from inferencehub.core.oip.model_info import slots_of
 from inferencehub.core.values.errors import bad_input
 from inferencehub.inference.models.reshape import check_reshapes
 from inferencehub.pb import model_config_pb2 as config_pb
@@ -39,6 +40,7 @@ HONOURED = {
     "output.label_filename",
     "output.reshape",
     "instance_group.count",
+    "instance_group.gpus",
     "instance_group.kind",
     "instance_group.name",
     "model_transaction_policy.decoupled",
@@ -90,10 +92,10 @@ def parse_config(text: str, name: str) -> config_pb.ModelConfig:
     if config.HasField("ensemble_scheduling") and PLATFORM not in (config.platform, config.backend):
         raise bad_input(f"config.pbtxt sets 'ensemble_scheduling', expected platform: \"{PLATFORM}\" with it")
     for group in config.instance_group:
-        if group.kind == config_pb.ModelInstanceGroup.KIND_GPU:
-            raise bad_input(
-                "config.pbtxt: instance_group of KIND_GPU, expected KIND_CPU, KIND_AUTO or KIND_MODEL"
-            )
+        if group.gpus and group.kind != config_pb.ModelInstanceGroup.KIND_GPU:
+            raise bad_input("config.pbtxt: instance_group lists gpus, expected kind: KIND_GPU beside them")
+        if any(gpu < 0 for gpu in group.gpus):
+            raise bad_input(f"config.pbtxt: instance_group lists gpus {list(group.gpus)}, expected 0 or more")
         if group.count < 0:
             raise bad_input(f"config.pbtxt: instance_group count {group.count}, expected 1 or more")
     return config
@@ -115,4 +117,4 @@ def fields_set(message: Message, prefix: str = "") -> Iterator[str]:
 
 def instances(config: config_pb.ModelConfig) -> int:
     """How many instances the config asks for; 1 if it does not say."""
-    return sum(max(1, group.count) for group in config.instance_group) or 1
+    return slots_of(config) or 1

@@ -111,6 +111,7 @@ class Runtime(ABC):
     """One loaded version of a model."""
 
     gives_several = False  # whether its models may give several answers
+    on_gpu = False  # whether its models may run on a GPU
     needs_callers = False  # whether `run` reads the request's `callers`
 
     def __init__(self, source: ModelSource) -> None:
@@ -204,7 +205,7 @@ def make_runtime(name: str, source: ModelSource) -> Runtime:
     """Create the runtime object for a model; it is not loaded yet. `name` is a key of `RUNTIMES`.
 
     Raises:
-        HubError: BAD_INPUT if the model shall give several answers, and the runtime gives one.
+        HubError: BAD_INPUT if the model shall give several answers, or run on a GPU, and the runtime does not.
     """
     module, _, cls = RUNTIMES[name].location.partition(":")
     runtime: Runtime = getattr(import_module(f"{__package__}.{module}"), cls)(source)
@@ -212,5 +213,12 @@ def make_runtime(name: str, source: ModelSource) -> Runtime:
         raise HubError(
             Kind.BAD_INPUT,
             f"config.pbtxt sets 'model_transaction_policy.decoupled', and models of backend '{name}' give one answer",
+        )
+    gpu = config_pb.ModelInstanceGroup.KIND_GPU
+    if not runtime.on_gpu and any(group.kind == gpu for group in source.config.instance_group):
+        raise HubError(
+            Kind.BAD_INPUT,
+            f"config.pbtxt: instance_group of KIND_GPU, and the service places no models of backend '{name}' on a GPU; "
+            "expected KIND_CPU, KIND_AUTO or KIND_MODEL",
         )
     return runtime

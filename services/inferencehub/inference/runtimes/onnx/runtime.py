@@ -1,8 +1,8 @@
-"""ONNX models, run by onnxruntime.
+"""ONNX models, run by onnxruntime, on the CPU or on the GPUs that the config names.
 
 The model file describes inputs, outputs and types. A config may repeat them, and must then agree with the file. All
-instances share one session, which several threads may run at the same time, so the weights are in memory only once. The
-session's own threads are limited to the number of cores divided by the number of instances, so instances do not compete
+instances on the CPU share one session, and so do those on one GPU. Several threads may run a session at the same time, so
+the weights are in memory only once. The session's own threads are limited to the number of cores divided by the number of instances, so instances do not compete
 for cores.
 """
 
@@ -26,36 +26,49 @@ from inferencehub.inference.runtimes.runtime import EmitOutputs, ModelSource, Ru
 from inferencehub.inference.runtimes.support.arrays import from_array, to_array
 from inferencehub.inference.runtimes.support.cpu_limit import cpu_limit
 from inferencehub.inference.runtimes.support.threads import Threads
+from inferencehub.pb import model_config_pb2 as config_pb
 
 logger = logging.getLogger(__name__)
 
 FATAL = 4  # onnxruntime's highest log level
 
 
+CPU = -1  # the device that is no GPU
+CUDA = "CUDAExecutionProvider"
+
+
 class Onnx(Runtime):
-    """A model that runs in a session of onnxruntime on the CPU."""
+    """A model that runs in sessions of onnxruntime, one for each device."""
+
+    on_gpu = True
 
     def __init__(self, source: ModelSource) -> None:
         super().__init__(source)
         self.threads = Threads(source.name, source.instances)
         self.signature = Signature((), ())
-        self.session: Any = None
+        self.devices = devices_of(source.config)
+        self.sessions: dict[int, Any] = {}  # by device
 
     async def load(self) -> Signature:
-        self.session, self.signature = await self.threads.run(self._open)
+        self.signature = await self.threads.run(self._open)
         await self.threads.run(self._complete_config)
         return self.signature
 
     async def run(
         self, instance: int, request: InferRequest, deadline: float, emit: EmitOutputs
     ) -> tuple[Tensor, ...]:
-        return await self.threads.run_sized(lambda: self._run(request), request.size)
+        return await self.threads.run_sized(lambda: self._run(instance, request), request.size)
 
     async def unload(self) -> None:
         self.threads.close()
-        self.session = None
+        self.sessions = {}
 
-    def _open(self) -> tuple[Any, Signature]:
+    def _open(self) -> Signature:
+        self.sessions = {device: self._session(device) for device in dict.fromkeys(self.devices)}
+        session = self.sessions[self.devices[0]]
+        return signature_of(self.source.config, session, without_shape(self.source.file))
+
+    def _session(self, device: int) -> Any:
         options = ort.SessionOptions()
         options.intra_op_num_threads = max(1, cpu_limit() // self.source.instances)
         options.inter_op_num_threads = 1
@@ -65,26 +78,34 @@ class Onnx(Runtime):
         options.log_severity_level = FATAL
         ort.set_default_logger_severity(FATAL)
         try:
-            session = ort.InferenceSession(str(self.source.file), options, providers=["CPUExecutionProvider"])
+            session = ort.InferenceSession(str(self.source.file), options, providers=providers_of(device))
+        except HubError:
+            raise
         except Exception as error:
             raise HubError(
                 Kind.MODEL_FAILED, f"{self.source.file.name} cannot be loaded: {message_of(error)}"
             ) from None
-        return session, signature_of(self.source.config, session, without_shape(self.source.file))
+        if device != CPU and CUDA not in session.get_providers():
+            raise HubError(
+                Kind.MODEL_FAILED,
+                f"config.pbtxt asks for GPU {device}, and onnxruntime cannot use it: expected an NVIDIA driver, CUDA and cuDNN "
+                "in the versions that this onnxruntime wants",
+            )
+        return session
 
     def _complete_config(self) -> None:
         """Add the classes that the model file lists to the config, as a user would write them."""
         if classes := predict_classes(self.source.file, self.signature, self.source.config):
             self.source.config.parameters["predict_classes"].string_value = classes
 
-    def _run(self, request: InferRequest) -> tuple[Tensor, ...]:
+    def _run(self, instance: int, request: InferRequest) -> tuple[Tensor, ...]:
         feed = {
             tensor.name: text_array(request.model, tensor) if tensor.dtype == "BYTES" else to_array(tensor)
             for tensor in request.inputs
         }
         names = [spec.name for spec in self.signature.outputs]
         try:
-            arrays = self.session.run(names, feed)
+            arrays = self.sessions[self.devices[instance]].run(names, feed)
         except Exception as error:
             refusal = run_error(self.source.name, error)
             if refusal.kind is Kind.BAD_INPUT:
@@ -97,3 +118,31 @@ class Onnx(Runtime):
         return tuple(
             [from_array(spec.name, spec.dtype, array) for spec, array in zip(specs, arrays, strict=True)]
         )
+
+
+def devices_of(config: config_pb.ModelConfig) -> list[int]:
+    """The device of each instance: the number of a GPU, or `CPU`. A group of GPUs without numbers is on the first one."""
+    devices = []
+    for group in config.instance_group:
+        on_gpu = group.kind == config_pb.ModelInstanceGroup.KIND_GPU
+        for device in (list(group.gpus) or [0]) if on_gpu else [CPU]:
+            devices += [device] * max(1, group.count)
+    return devices or [CPU]
+
+
+def providers_of(device: int) -> list[Any]:
+    """onnxruntime's providers for a device. On a GPU, the CPU runs the operators that CUDA does not have.
+
+    Raises:
+        HubError: MODEL_FAILED if onnxruntime was built without CUDA.
+    """
+    on_cpu = "CPUExecutionProvider"
+    if device == CPU:
+        return [on_cpu]
+    if CUDA not in ort.get_available_providers():
+        raise HubError(
+            Kind.MODEL_FAILED,
+            "config.pbtxt asks for a GPU (KIND_GPU), and this onnxruntime runs on the CPU only: install onnxruntime-gpu in "
+            "place of onnxruntime, or choose KIND_CPU",
+        )
+    return [(CUDA, {"device_id": str(device)}), on_cpu]
