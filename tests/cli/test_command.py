@@ -37,6 +37,11 @@ def say(*command: str | Path, **environ: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
+def say_here(*arguments: str, **environ: str) -> tuple[int, str, str]:
+    """The same of `inferencehub` from this tree."""
+    return say(sys.executable, "-m", "inferencehub", *arguments, PYTHONPATH=str(ROOT / "services"), **environ)
+
+
 @pytest.mark.long
 def test_the_console_script_tells_its_version_and_commands(installed: Path) -> None:
     script, path = installed / "bin" / "inferencehub", str(installed)

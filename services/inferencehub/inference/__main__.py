@@ -12,6 +12,13 @@ if __name__ == "__main__" and sys.argv[1:2] == ["doctor"]:
 
     sys.exit(doctor(TIER, sys.argv[2:], os.environ))
 
+# `python -m inferencehub.inference check DIR` loads models, and serves nothing.
+if __name__ == "__main__" and sys.argv[1:2] == ["check"]:
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # see below
+    from inferencehub.inference.check.command import main as check
+
+    sys.exit(check(sys.argv[2:], os.environ))
+
 from inferencehub.core.process.init import leave_process_1
 
 # gRPC reads these variables when it is imported.

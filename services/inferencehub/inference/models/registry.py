@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from inferencehub.core.auth.caller import ANYONE, Caller
@@ -14,7 +13,7 @@ from inferencehub.core.oip.unnamed_model import must_name, unnamed_model
 from inferencehub.core.values.errors import HubError, Kind, listed
 from inferencehub.inference.metrics import Metrics
 from inferencehub.inference.models.model import Model, ModelState
-from inferencehub.inference.models.repository import Found, scan
+from inferencehub.inference.models.repository import scan
 from inferencehub.inference.runtimes.runtime import ProcessRules
 
 logger = logging.getLogger(__name__)
@@ -64,7 +63,7 @@ class Models:
         """
         for found in await asyncio.to_thread(scan, self.repository):
             lane_metrics = self.metrics.lane(found.name, found.version)
-            model = Model(self._ruled(found), self.bytes_held, lane_metrics, self.changed)
+            model = Model(found.ruled(self.processes), self.bytes_held, lane_metrics, self.changed)
             self._models.setdefault(found.name, {})[found.version] = model
             if found.reason:
                 logger.error("model unavailable", extra={"model": found.name, "reason": found.reason})
@@ -75,10 +74,6 @@ class Models:
         await asyncio.gather(*[model.load() for model in self])
         self.loaded = True
         self.changed()
-
-    def _ruled(self, found: Found) -> Found:
-        source = found.source
-        return found if source is None else replace(found, source=replace(source, processes=self.processes))
 
     def get(self, name: str, version: str = "", caller: Caller = ANYONE, named: bool = True) -> Model:
         """A model version. Without `version`, it is the newest version that is ready, or else the newest version.

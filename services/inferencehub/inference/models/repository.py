@@ -8,13 +8,19 @@ If one model cannot be read, the scan returns it with the reason, and the other 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from inferencehub.core.values.errors import HubError, bad_input
 from inferencehub.inference.models.config import instances, parse_config
 from inferencehub.inference.models.lfs import is_pointer, pointer_reason
-from inferencehub.inference.runtimes.runtime import RUNTIMES, ModelSource, RuntimeKind, runtime_of
+from inferencehub.inference.runtimes.runtime import (
+    RUNTIMES,
+    ModelSource,
+    ProcessRules,
+    RuntimeKind,
+    runtime_of,
+)
 from inferencehub.pb import model_config_pb2 as config_pb
 
 
@@ -28,6 +34,10 @@ class Found:
     source: ModelSource | None = None
     reason: str = ""
 
+    def ruled(self, rules: ProcessRules) -> Found:
+        """The same, with the service's rules for the processes of models."""
+        return self if self.source is None else replace(self, source=replace(self.source, processes=rules))
+
 
 def scan(repository: Path) -> list[Found]:
     """All model versions of a repository that are to be served, in the order of names and versions.
@@ -40,16 +50,21 @@ def scan(repository: Path) -> list[Found]:
     found: list[Found] = []
     for directory in sorted(repository.iterdir()):
         if directory.is_dir() and is_model(directory.name):
-            try:
-                found += read_model(directory)
-            except HubError as error:
-                found.append(Found(directory.name, "", reason=error.detail))
-            except OSError as error:
-                name = Path(str(error.filename)).name
-                found.append(Found(directory.name, "", reason=f"'{name}' cannot be read: {error.strerror}"))
-            except UnicodeDecodeError:
-                found.append(Found(directory.name, "", reason="config.pbtxt cannot be read: it is not UTF-8"))
+            found += read(directory)
     return found
+
+
+def read(directory: Path) -> list[Found]:
+    """The versions of one model that are to be served, or why its directory cannot be read."""
+    try:
+        return read_model(directory)
+    except HubError as error:
+        reason = error.detail
+    except OSError as error:
+        reason = f"'{Path(str(error.filename)).name}' cannot be read: {error.strerror}"
+    except UnicodeDecodeError:
+        reason = "config.pbtxt cannot be read: it is not UTF-8"
+    return [Found(directory.name, "", reason=reason)]
 
 
 def is_model(name: str) -> bool:

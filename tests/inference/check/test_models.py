@@ -1,0 +1,118 @@
+"""A check loads models as a pod does, says what the pod would say, and calls each once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from inferencehub.core.values.errors import HubError
+from inferencehub.inference.check.models import check
+from inferencehub.inference.check.report import CheckReport, Described, ModelReport, as_text
+from inferencehub.inference.settings import InferenceSettings
+from tests.hub import MODELS, mock_model, running_pod, write_model
+
+STRICT = """
+class Model:
+    def __init__(self, directory, parameters):
+        pass
+
+    def predict(self, inputs):
+        if not inputs["x"].all():
+            raise ValueError("a zero is no measurement")
+        return {"y": inputs["x"]}
+"""
+STRICT_CONFIG = """backend: "python" max_batch_size: 4
+    input { name: "x" data_type: TYPE_FP32 dims: [ 2 ] }
+    output { name: "y" data_type: TYPE_FP32 dims: [ 2 ] }"""
+RANDOM = """model_warmup { name: "some" batch_size: 1
+    inputs { key: "x" value { data_type: TYPE_FP32 dims: [ 2 ] random_data: true } } }"""
+
+
+async def checked(directory: Path, measure_s: float = 0.0) -> tuple[CheckReport, dict[str, ModelReport]]:
+    """The report on a directory, and its models by name."""
+    report = await check(directory, InferenceSettings(ops_port=0), measure_s)
+    return report, {model.name: model for model in report.models}
+
+
+async def test_what_is_wrong_is_what_the_pod_says(tmp_path: Path) -> None:
+    mock_model(tmp_path, "sound")
+    write_model(tmp_path, "config", 'backend: "mock" max_batch: 3')
+    write_model(tmp_path, "file", 'backend: "onnxruntime"')
+    write_model(tmp_path, "graph", 'backend: "onnxruntime"', {"1/model.onnx": b"no graph"})
+    (tmp_path / "empty").mkdir()
+    report, models = await checked(tmp_path)
+    async with running_pod(tmp_path) as pod:
+        said = {model.name: model.reason for model in pod.models if model.reason}
+    assert said.keys() == {"config", "file", "graph", "empty"}
+    assert {name: model.fault for name, model in models.items() if not model.ok} == {
+        name: f"it does not load: {reason}" for name, reason in said.items()
+    }
+    assert models["sound"].ok
+    assert not report.ok
+    text = as_text(report)
+    assert "OK     sound version 1, mock\n" in text
+    assert f"it does not load: {said['config']}" in text
+    assert "5 model versions" in text
+    assert "4 with a fault" in text
+
+
+async def test_what_a_model_is_and_what_predict_reads() -> None:
+    report, models = await checked(MODELS / "digits", measure_s=0.05)
+    digits = models["digits"]
+    assert report.ok
+    assert digits.inputs == [Described("input", "FP32", (-1, 64))]
+    assert digits.outputs == [Described("probabilities", "FP32", (-1, 10))]
+    assert (digits.max_batch_size, digits.instances, digits.versions) == (64, 1, ["1"])
+    assert (digits.called_with, digits.answers) == ("zeros", 1)
+    assert digits.answered == [Described("probabilities", "FP32", (1, 10))]
+    assert digits.prediction.startswith("class_id 4, confidence 0.2276")  # of an empty picture
+    assert digits.calls >= 1
+    assert 0 < digits.then_s <= 0.05 + digits.call_s * 10
+    assert report.memory_bytes > 30 * 2**20
+
+
+async def test_texts_are_read_and_several_versions_are_each_called(tmp_path: Path) -> None:
+    (tmp_path / "sentiment").symlink_to(MODELS / "sentiment")
+    mock_model(tmp_path, "two", more="version_policy { all { } }")
+    (tmp_path / "two" / "7").mkdir()
+    report, _ = await checked(tmp_path)
+    assert [(model.name, model.version, model.versions) for model in report.models] == [
+        ("sentiment", "1", ["1"]),
+        ("two", "1", ["1", "7"]),
+        ("two", "7", ["1", "7"]),
+    ]
+    assert report.models[0].called_with == "a short text"
+    assert "neutral" in report.models[0].prediction
+
+
+@pytest.mark.long
+async def test_streams_and_models_under_openai_s_api_get_a_call_that_they_take() -> None:
+    _, chat = await checked(MODELS / "markov-chat")
+    assert chat["markov-chat"].answers > 2
+    assert chat["markov-chat"].predict == "it gives several answers"
+    _, vectors = await checked(MODELS / "letter-grams")
+    assert vectors["letter-grams"].predict.startswith("no output holds a score")
+    assert vectors["letter-grams"].ok
+
+
+@pytest.mark.long
+async def test_a_model_that_refuses_zeros_names_what_it_takes_as_its_warm_up(tmp_path: Path) -> None:
+    write_model(tmp_path, "strict", STRICT_CONFIG, {"1/model.py": STRICT})
+    _, models = await checked(tmp_path / "strict")
+    assert models["strict"].fault == (
+        "the call with zeros failed: model 'strict': a zero is no measurement; "
+        "model_warmup in config.pbtxt can name a request that fits"
+    )
+    write_model(tmp_path, "strict", STRICT_CONFIG + RANDOM, {"1/model.py": STRICT})
+    _, models = await checked(tmp_path / "strict")
+    assert models["strict"].ok
+    assert models["strict"].called_with == "the warm-up 'some'"
+
+
+async def test_where_there_is_no_model_it_says_so(tmp_path: Path) -> None:
+    report, _ = await checked(tmp_path)
+    assert not report.ok
+    assert "has no models, expected directories such as <model>/1" in as_text(report)
+    with pytest.raises(HubError, match="is no directory"):
+        await checked(tmp_path / "not-there")
