@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,16 +59,19 @@ class Run:
 
 @asynccontextmanager
 async def running(
-    models: Path = MODELS, pods: int = 1, more: Mapping[str, str] | None = None
+    models: Path = MODELS,
+    pods: int = 1,
+    more: Mapping[str, str] | None = None,
+    arguments: Sequence[str] = (),
 ) -> AsyncIterator[Run]:
-    """`python -m inferencehub run` with ports of its own, ended where it still runs."""
+    """`python -m inferencehub run` with ports of its own, ended where it still runs; `arguments` are those of `run`."""
     ports = free_ports(3 + 2 * pods)
     environ = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")}
     environ |= {"PYTHONPATH": str(ROOT / "services"), "HUB_MODELS": str(models), "PODS": str(pods)}
     environ |= {"PORT": str(ports[0]), "HUB_GRPC_PORT": str(ports[-1]), "HUB_OPS_PORT": str(ports[1])}
     environ |= {"INFERENCE_PORT": str(ports[2]), "INFERENCE_OPS_PORT": str(ports[2 + pods]), **(more or {})}
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "inferencehub", env=environ, stdout=asyncio.subprocess.DEVNULL,
+        sys.executable, "-m", "inferencehub", *(("run", *arguments) if arguments else ()), env=environ, stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE, limit=2**20,
     )  # fmt: skip
     try:

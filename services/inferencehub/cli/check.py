@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from inferencehub.cli.tiers import settings_of
+from inferencehub.cli.processes.tiers import settings_of
 from inferencehub.inference.settings import InferenceSettings
 
 DIRECTORY = click.Path(path_type=Path, exists=True, file_okay=False)

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 import click
 
-from inferencehub.cli.ports import ops_port_option, port_option
-from inferencehub.cli.tiers import settings_of
+from inferencehub.cli.processes.ports import ops_port_option, port_option
+from inferencehub.cli.processes.tiers import settings_of
 from inferencehub.core.files.watched import BadFile
 from inferencehub.core.process.doctor.command import found_here, show, told_by, why
 from inferencehub.core.process.doctor.finding import fault

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 
-from inferencehub.cli.ports import Port, ops_port_option, port_option
-from inferencehub.cli.supervisor import Tier, any_certificate, say, until_answers
-from inferencehub.cli.tiers import tiers
+from inferencehub.cli.processes.ports import Port, ops_port_option, port_option
+from inferencehub.cli.processes.rollout import Rollout
+from inferencehub.cli.processes.supervisor import Tier, any_certificate, say, until_answers
+from inferencehub.cli.processes.tiers import tiers
 from inferencehub.core.process.settings import read_settings
 from inferencehub.gateway.settings.gateway import GatewaySettings
 from inferencehub.inference.settings import InferenceSettings
@@ -26,30 +30,62 @@ READY_WITHIN_S = 120.0
 )  # fmt: skip
 @port_option
 @ops_port_option
+@click.option(
+    "--reload", is_flag=True,
+    help="Load the models anew when a file below DIR is saved, without a lost request; one that does not load is not used.",
+)  # fmt: skip
+@click.argument(
+    "directory",
+    metavar="[DIR]",
+    required=False,
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+)
 @click.pass_obj
-def run(environ: Mapping[str, str], pods: int, inference_port: int, inference_ops_port: int) -> None:
+def run(
+    environ: Mapping[str, str], pods: int, inference_port: int, inference_ops_port: int, reload: bool, directory: Path | None
+) -> None:  # fmt: skip
     """Start the gateway and the inference service on this machine.
 
-    Prints a curl command when a model is ready. A process that dies is started again. Ctrl-C stops all.
+    DIR is a model, or a repository of models; without it, HUB_MODELS names the repository. Prints a curl command when a model is
+    ready. A process that dies is started again. Ctrl-C stops all.
 
     All other settings are environment variables (PORT, HUB_MODELS, ...). Each of the two services gets its own
     settings; PORT and HUB_OPS_PORT are those of the gateway.
     """
+    if reload and pods > 1:
+        raise click.UsageError(f"--reload has one inference service, got --pods {pods}")
     own = Port(inference_port, "INFERENCE_PORT"), Port(inference_ops_port, "INFERENCE_OPS_PORT")
-    gateway, inference = tiers(environ, pods, *own)
-    code = asyncio.run(serve(gateway, inference))
+    with repository(directory) as models:
+        if models:
+            environ = {**environ, "HUB_MODELS": models}
+        gateway, inference = tiers(environ, pods, *own, reload)
+        code = asyncio.run(serve(gateway, inference))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to end
     sys.exit(code)
 
 
-async def serve(gateway: Tier, inference: list[Tier]) -> int:
+@contextmanager
+def repository(directory: Path | None) -> Iterator[str]:
+    """The repository that a directory is, or, if it is a model, one that has this model alone; "" for None."""
+    if directory is None:
+        yield ""
+    elif not (directory / "config.pbtxt").exists() and not any(directory.glob("[0-9]*/")):
+        yield str(directory)
+    else:
+        with TemporaryDirectory(prefix="inferencehub-") as made:
+            model = directory.resolve()
+            (Path(made) / model.name).symlink_to(model)
+            yield made
+
+
+async def serve(gateway: Tier, inference: list[Tier | Rollout]) -> int:
     """Keep all tiers running until a signal comes or one of them is given up, then stop them.
 
     Returns:
         The exit code: 0 after a signal, that of the tier that was given up otherwise.
     """
     ended = asyncio.Event()
-    every = [gateway, *inference]
+    every: list[Tier | Rollout] = [gateway, *inference]
 
     def on_signal() -> None:
         if ended.is_set():  # a second signal: do not wait for running requests
@@ -66,14 +102,14 @@ async def serve(gateway: Tier, inference: list[Tier]) -> int:
     greeting.cancel()
     ended.set()
     codes = []
-    for tiers_now in ([gateway], inference):
+    for tiers_now in (every[:1], inference):
         for tier in tiers_now:
             tier.stop()
         codes += await asyncio.gather(*[runs[tier.name] for tier in tiers_now])
     return max(codes)
 
 
-async def greet(gateway: Tier, inference: list[Tier]) -> None:
+async def greet(gateway: Tier, inference: list[Tier | Rollout]) -> None:
     """Print a curl command when the gateway can reach a ready inference service."""
     port = int(gateway.settings["PORT"])
     secure = bool(gateway.settings.get("HUB_TLS_CERT"))

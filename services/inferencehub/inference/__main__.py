@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 
@@ -53,5 +54,18 @@ async def main() -> None:
     await live(InferenceServer(settings, access))
 
 
+def wait_as_spare() -> None:
+    """Wait, with everything imported, for a line that names the ports: `inferencehub run --reload` sends it.
+
+    The process ends if the other one does.
+    """
+    line = sys.stdin.readline()
+    if not line:
+        sys.exit(0)
+    os.environ.update(json.loads(line))
+
+
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["spare"]:
+        wait_as_spare()
     sys.exit(run(main))

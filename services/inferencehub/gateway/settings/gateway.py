@@ -99,7 +99,7 @@ class GatewaySettings(CallerSettings, JobSettings, RecordingSettings, TraceSetti
             raise SettingError(
                 "HUB_TIER_TLS_SERVER_NAME is empty, expected the name in the pods' certificates"
             )
-        if not self.backends:
+        if not self.backends and not self.roll_call:
             raise SettingError("GRPC_SERVER_URL is empty, expected host:port")
         self.check_jobs()
         self.check_callers()

@@ -6,6 +6,7 @@ A start has failed if the process ends before it was ready. After `STARTS` faile
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import ssl
 import sys
@@ -25,7 +26,7 @@ def say(sentence: str) -> None:
     sys.stderr.flush()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Tier:
     """One process to keep running.
 
@@ -34,6 +35,7 @@ class Tier:
         module: its package in inferencehub.
         settings: its environment.
         ops_port: its port for probes.
+        spare: whether the process imports everything and then waits until `begin`.
 
     `ready` is set while its process is ready. `stopping` is set once it shall not be started again.
     """
@@ -42,9 +44,17 @@ class Tier:
     module: str
     settings: Mapping[str, str]
     ops_port: int
+    spare: bool = False
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    _begun: asyncio.Event = field(default_factory=asyncio.Event)
     _process: asyncio.subprocess.Process | None = None
+
+    def begin(self, port: int, ops_port: int) -> None:
+        """Let a spare process serve, at these ports."""
+        self.settings = {**self.settings, "PORT": str(port), "HUB_OPS_PORT": str(ops_port)}
+        self.ops_port = ops_port
+        self._begun.set()
 
     async def keep_running(self) -> int:
         """Run the process, again and again, until `stop`.
@@ -76,10 +86,11 @@ class Tier:
         """Run the process once; its exit code, and whether it was ever ready."""
         again = self._process is not None
         # It has its own session. So a Ctrl-C reaches only this process, which then stops the tiers in order.
-        command = (sys.executable, "-m", f"inferencehub.{self.module}")
+        command = [sys.executable, "-m", f"inferencehub.{self.module}", *(["spare"] if self.spare else [])]
         self._process = await asyncio.create_subprocess_exec(
-            *command, env=self.settings, start_new_session=True
-        )
+            *command, env=self.settings, start_new_session=True,
+            stdin=asyncio.subprocess.PIPE if self.spare else None,
+        )  # fmt: skip
         if self.stopping.is_set():  # while it was being started
             self._end()
         asking = asyncio.ensure_future(self._ask(again))
@@ -92,6 +103,12 @@ class Tier:
 
     async def _ask(self, again: bool) -> None:
         """Set `ready` when the process says that it is ready, and say so if it was started `again`."""
+        if self.spare:
+            await self._begun.wait()
+            assert self._process is not None
+            assert self._process.stdin is not None
+            ports = {name: self.settings[name] for name in ("PORT", "HUB_OPS_PORT")}
+            self._process.stdin.write(json.dumps(ports).encode() + b"\n")
         secure = bool(self.settings.get("HUB_OPS_TLS_CERT"))
         await until_answers(self.ops_port, "/readyz", any_certificate() if secure else None)
         self.ready.set()
@@ -103,6 +120,12 @@ class Tier:
         self.stopping.set()
         if self._process is not None and self._process.returncode is None:
             self._end()
+
+    def drain(self) -> None:
+        """End the process as a rollout does: callers notice first, then its running requests end."""
+        self.stopping.set()
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """End the process now, and do not start it again."""

@@ -1,0 +1,190 @@
+"""An inference service that gets a new process when its models change, as a rollout on a cluster does.
+
+    change   a file below the repository is another one, and nobody writes any more
+    load     a process that has waited with everything imported, and with ports of its own, loads the models
+    switch   if every model loads that loaded before, the gateway is told its address; it connects within 0.2 s
+    drain    the old process gets no more calls, answers those that run, and ends
+
+If a model does not load, the new process ends, the old one stays, and its sentence is said. So calls never see a file that is
+half written or half right.
+
+The gateway finds the newest process as it finds pods behind a load balancer: its pod probes (HUB_ROLL_CALL) ask `address`, one
+port of this process, which answers for whichever process is the newest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from time import monotonic
+
+from inferencehub.cli.processes.changes import changed, look
+from inferencehub.cli.processes.ports import Port, chosen
+from inferencehub.cli.processes.supervisor import Tier, say
+from inferencehub.core.process.doctor.ask import ask
+from inferencehub.core.process.doctor.command import told_by
+from inferencehub.core.process.doctor.finding import Level
+
+ASK_S = 0.02  # between two questions whether a process has loaded its models
+ANSWER_S = 15.0
+SEEN_S = 1.0  # a gateway has connected to a new process within this time; the old one may go then
+LOADING = b"being loaded"  # what a process says at /readyz until each model has loaded, or has failed
+
+
+class Rollout:
+    """The inference service of `run --reload`; it has the methods of a `Tier`.
+
+    Args:
+        name: what it is called in sentences.
+        models: the repository.
+        port: where it tells the gateway's pod probes the newest process.
+        first: the port and the ops port of the first process; later ones take free ones.
+        make: makes a spare process.
+    """
+
+    def __init__(
+        self, name: str, models: Path, port: int, first: tuple[int, int], make: Callable[[], Tier]
+    ) -> None:
+        self.name = name
+        self.ready = asyncio.Event()
+        self._models = models
+        self._port = port
+        self._first = first
+        self._make = make
+        self._current = make()
+        self.settings = self._current.settings
+        self._faults: Mapping[str, str] = {}  # what does not load in the current process, by model
+        self._runs: dict[Tier, asyncio.Task[int]] = {}
+        self._waiting: set[asyncio.Task[bool]] = set()
+
+    async def keep_running(self) -> int:
+        """Run the process, and newer ones in its place, until `stop`.
+
+        Returns:
+            As `Tier.keep_running`.
+        """
+        telling = await asyncio.start_server(self._tell, "127.0.0.1", self._port)
+        seen = await asyncio.to_thread(look, self._models)
+        self._current = self._spare()
+        self._begin(self._current, *self._first)
+        following = asyncio.create_task(self._follow(seen))
+        try:
+            while True:
+                running = self._current
+                run = self._runs[running]
+                await asyncio.wait([run, following], return_when=asyncio.FIRST_COMPLETED)
+                if following.done():
+                    following.result()  # it never ends but by an error
+                if run.done() and running is self._current:
+                    return run.result()
+        finally:
+            following.cancel()
+            telling.close()
+            self.stop()
+            await asyncio.gather(*self._runs.values(), *self._cancelled(), following, return_exceptions=True)
+
+    def stop(self) -> None:
+        """End all processes when their running requests have their answers."""
+        for tier in [*self._runs]:
+            tier.stop()
+
+    def kill(self) -> None:
+        """End all processes now."""
+        for tier in [*self._runs]:
+            tier.kill()
+
+    def _cancelled(self) -> list[asyncio.Task[bool]]:
+        for waiting in self._waiting:
+            waiting.cancel()
+        return [*self._waiting]
+
+    def _begin(self, tier: Tier, port: int, ops_port: int) -> None:
+        """Let a spare process load its models and serve."""
+        tier.begin(port, ops_port)
+        waiting = asyncio.create_task(tier.ready.wait())
+        self._waiting.add(waiting)
+        waiting.add_done_callback(self._was_ready)
+
+    def _was_ready(self, waiting: asyncio.Task[bool]) -> None:
+        self._waiting.discard(waiting)
+        if not waiting.cancelled():
+            self.ready.set()
+
+    def _spare(self) -> Tier:
+        """A process that has imported everything, and waits."""
+        tier = self._make()
+        self._runs[tier] = asyncio.create_task(tier.keep_running())
+        return tier
+
+    async def _follow(self, seen: Mapping[str, tuple[int, int, int]]) -> None:
+        await self._loaded(self._current)
+        self._faults = await faults(self._current)
+        while True:
+            spare = self._spare()
+            seen = await changed(self._models, seen)
+            await self._replace(spare)
+
+    async def _replace(self, new: Tier) -> None:
+        """Let a new process load the models, and let it take over if all load that loaded before."""
+        began, old = monotonic(), self._current
+        self._begin(new, free_port(), free_port())
+        await self._loaded(new)
+        found = await faults(new)
+        worse = [said for model, said in found.items() if model not in self._faults]
+        if worse or new.stopping.is_set():
+            say(f"the change is not used, and the models from before go on: {'; '.join(worse)}")
+            new.kill()
+            await self._runs.pop(new)
+            return
+        self._current, self._faults = new, found
+        say(f"the models have changed, the new ones loaded in {monotonic() - began:.2f} s")
+        for said in found.values():
+            say(said)
+        self._runs[old].add_done_callback(lambda _: self._runs.pop(old, None))
+        asyncio.get_running_loop().call_later(SEEN_S, old.drain)
+
+    async def _loaded(self, tier: Tier) -> None:
+        """Wait until a process has loaded its models, as far as they load."""
+        while not tier.stopping.is_set() and not self._runs[tier].done():
+            try:
+                told = await ask("127.0.0.1", tier.ops_port, "/readyz", None, ANSWER_S)
+            except (OSError, ValueError):
+                pass
+            else:
+                if told.status == 200 or LOADING not in told.body:
+                    return
+            await asyncio.sleep(ASK_S)
+
+    async def _tell(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer a pod probe with the address of the newest process."""
+        try:
+            await reader.readuntil(b"\r\n\r\n")
+            address = f"127.0.0.1:{self._current.settings['PORT']}".encode()
+            writer.write(
+                b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
+                % (len(address), address)
+            )
+            await writer.drain()
+        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            pass  # who asked has gone, and asks again
+        finally:
+            writer.close()
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    return chosen(Port(0, "--reload")).number
+
+
+async def faults(tier: Tier) -> dict[str, str]:
+    """What does not load in a process, as sentences by model."""
+    try:
+        report = await told_by(f"http://127.0.0.1:{tier.ops_port}", None)
+    except (OSError, ValueError) as error:
+        return {"process": f"it does not answer: {error}"}
+    return {
+        one.what: f"{one.what}: {one.seen}"
+        for one in report.findings
+        if one.level is Level.FAULT and one.what.startswith("model")
+    }

@@ -1,0 +1,146 @@
+"""`inferencehub run DIR --reload`: a saved file is served within moments, no call is lost, and what does not load is not used."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+from time import monotonic
+
+import aiohttp
+import pytest
+
+from tests.cli.run_process import READY, READY_S, Run, running
+from tests.hub import eventually, write_model
+from tests.machine import slowed
+
+pytestmark = pytest.mark.long
+
+SAYS = """
+import numpy as np
+
+class Model:
+    def __init__(self, directory, parameters):
+        self.number = %s
+
+    def predict(self, inputs):
+        return {"number": np.full((len(inputs["x"]), 1), self.number, dtype=np.int32)}
+"""
+CONFIG = """backend: "python" max_batch_size: 8
+    input { name: "x" data_type: TYPE_FP32 dims: [ 1 ] }
+    output { name: "number" data_type: TYPE_INT32 dims: [ 1 ] }"""
+
+
+class Callers:
+    """Callers who ask one after another; the last numbers they got, and how many calls failed."""
+
+    def __init__(self, run: Run, count: int) -> None:
+        self.url = f"{run.url}/v2/models/says/generate"
+        self.seen: Counter[int] = Counter()
+        self.failed: list[str] = []
+        self._on = True
+        self._tasks = [asyncio.create_task(self._ask()) for _ in range(count)]
+
+    async def _ask(self) -> None:
+        async with aiohttp.ClientSession() as client:
+            while self._on:
+                try:
+                    async with client.post(self.url, json={"x": 1.0}) as answer:
+                        got = await answer.json()
+                        self.seen[got["number"]] += 1
+                except (aiohttp.ClientError, KeyError) as error:
+                    self.failed.append(repr(error))
+
+    async def stop(self) -> None:
+        """Let each end its last call."""
+        self._on = False
+        await asyncio.gather(*self._tasks)
+
+
+async def test_calls_go_on_while_a_model_is_saved_five_times(tmp_path: Path) -> None:
+    write_model(tmp_path, "says", CONFIG, {"1/model.py": SAYS % 0})
+    took = []
+    async with running(more={"HUB_MODELS": ""}, arguments=(str(tmp_path), "--reload")) as run:
+        async with asyncio.timeout(READY_S):
+            await run.until(READY)
+        callers = Callers(run, 8)
+        await eventually(lambda: callers.seen[0] > 100)
+        for number in range(1, 6):
+            began = monotonic()
+            (tmp_path / "says/1/model.py").write_text(SAYS % number)
+            await eventually(lambda number=number: callers.seen[number] > 0)
+            took.append(monotonic() - began)
+            await eventually(lambda: len(run.children("inference")) == 2)  # the newest, and the next one's
+        before = callers.seen.copy()
+        await eventually(lambda: callers.seen[5] - before[5] > 100)
+        await callers.stop()
+        assert callers.failed == []
+        assert callers.seen - before == Counter({5: callers.seen[5] - before[5]})  # nobody answers as before
+        run.process.terminate()
+        assert await run.end() == 0
+    print(f"from save to the first new answer: {', '.join(f'{one:.2f}' for one in took)} s")
+
+
+@pytest.mark.timing
+async def test_a_saved_file_is_served_within_a_second(tmp_path: Path) -> None:
+    write_model(tmp_path, "says", CONFIG, {"1/model.py": SAYS % 0})
+    took = []
+    async with running(more={"HUB_MODELS": ""}, arguments=(str(tmp_path), "--reload")) as run:
+        await run.until(READY)
+        callers = Callers(run, 1)
+        for number in range(1, 6):
+            await asyncio.sleep(2)  # the next process has imported everything
+            began = monotonic()
+            (tmp_path / "says/1/model.py").write_text(SAYS % number)
+            await eventually(lambda number=number: callers.seen[number] > 0)
+            took.append(monotonic() - began)
+        await callers.stop()
+    assert min(took) < slowed(1.0), took
+
+
+async def test_what_does_not_load_is_not_used_and_its_sentence_is_said(tmp_path: Path) -> None:
+    write_model(tmp_path, "says", CONFIG, {"1/model.py": SAYS % 1})
+    file = tmp_path / "says/1/model.py"
+    async with (
+        running(more={"HUB_MODELS": ""}, arguments=(str(tmp_path / "says"), "--reload")) as run,
+        asyncio.timeout(READY_S),
+    ):
+        await run.until(READY)
+        callers = Callers(run, 2)
+        file.write_text((SAYS % 2)[:60])
+        said = await run.until("the change is not used")
+        assert "model says version 1: it does not load: " in said.string
+        assert "model.py" in said.string
+        file.write_text("import not_there\n")
+        said = await run.until("the change is not used")
+        assert "not_there" in said.string
+        (tmp_path / "says/config.pbtxt").write_text("max_batch: 3")
+        said = await run.until("the change is not used")
+        assert "max_batch" in said.string
+        (tmp_path / "says/config.pbtxt").write_text(CONFIG)
+        file.write_text(SAYS % 3)
+        await eventually(lambda: callers.seen[3] > 0)
+        await callers.stop()
+        assert callers.failed == []
+        assert set(callers.seen) == {1, 3}
+
+
+async def test_a_first_start_with_a_broken_model_is_repaired_by_saving_it(tmp_path: Path) -> None:
+    write_model(tmp_path, "says", CONFIG, {"1/model.py": "import not_there"})
+    async with running(more={"HUB_MODELS": ""}, arguments=(str(tmp_path), "--reload")) as run:
+        async with asyncio.timeout(READY_S):
+            await run.until("model unavailable")
+        await asyncio.sleep(1)  # somebody reads the sentence
+        (tmp_path / "says/1/model.py").write_text(SAYS % 4)
+        async with asyncio.timeout(READY_S):
+            await run.until(READY)
+        callers = Callers(run, 1)
+        await eventually(lambda: callers.seen[4] > 0)
+        await callers.stop()
+        assert callers.failed == []
+
+
+async def test_it_has_one_inference_service(tmp_path: Path) -> None:
+    async with running(pods=2, arguments=(str(tmp_path), "--reload")) as run:
+        assert await run.end() == 2
+        assert "--reload has one inference service, got --pods 2" in "".join(run.lines)
