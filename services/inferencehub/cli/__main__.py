@@ -14,13 +14,14 @@ from inferencehub import __version__
 from inferencehub.cli.check import check
 from inferencehub.cli.doctor import doctor
 from inferencehub.cli.keys import key
+from inferencehub.cli.new.command import new
 from inferencehub.cli.predict import predict
 from inferencehub.cli.replay.command import replay
 from inferencehub.cli.run import run
 from inferencehub.core.process.life import open_standard_streams
 from inferencehub.core.process.settings import SettingError
 
-COMMANDS = [run, check, doctor, key, predict, replay]
+COMMANDS = [new, check, run, doctor, key, predict, replay]
 
 
 @click.group(name="inferencehub", commands=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})

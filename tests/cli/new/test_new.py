@@ -1,0 +1,97 @@
+"""Each template of `inferencehub new` is a model that serves as it is."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from inferencehub.cli.client import Caller
+from inferencehub.cli.new.command import new
+from inferencehub.cli.new.template import templates
+from inferencehub.cli.predict import asked, parts_of
+from tests.cli.test_command import say_here
+from tests.hub import MODELS, running_hub
+from tests.pages import table_names
+
+FILE = MODELS / "digits" / "1" / "model.onnx"
+KINDS = sorted(templates())
+# A file for each template, and what its model says to it: an output and its first value.
+CALLS: dict[str, tuple[bytes, str, Any]] = {
+    "chat": (
+        json.dumps({"messages": json.dumps([{"role": "user", "content": "hello"}])}).encode(),
+        "text",
+        "You",
+    ),
+    "image": (b"P3 1 1 255 9 9 9", "label", "dark"),
+    "onnx": (json.dumps([[0.0] * 64]).encode(), "probabilities", None),
+    "python": (b"[0, 5, 0, 0]", "scores", None),
+    "text": (b"Where is my parcel?", "label", "question"),
+}
+
+
+def write(kind: str, repository: Path) -> Path:
+    """The directory of a new model that is called like its template."""
+    template, directory = templates()[kind], repository / kind
+    for path, content in template.files(kind, FILE.read_bytes() if template.takes_file else b""):
+        (directory / path).parent.mkdir(parents=True, exist_ok=True)
+        (directory / path).write_bytes(content)
+    return directory
+
+
+def test_each_template_has_a_call_here_and_a_row_in_the_docs() -> None:
+    assert sorted(CALLS) == KINDS
+    assert set(KINDS) <= table_names("docs/cli.md")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_model_passes_its_check_and_its_own_test(kind: str, tmp_path: Path) -> None:
+    given = ("--file", str(FILE)) if templates()[kind].takes_file else ()
+    arguments = ("new", "mine", "--from", kind, "--into", str(tmp_path), *given)
+    code, out, _ = say_here(*arguments)
+    assert code == 0
+    assert sorted(out.split()) == sorted(str(path) for path in tmp_path.rglob("*") if path.is_file())
+    assert "{name}" not in (tmp_path / "mine/config.pbtxt").read_text()
+    code, out, err = say_here("check", str(tmp_path / "mine"))
+    assert (code, err) == (0, "")
+    pytest_here = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path / "mine"))
+    done = subprocess.run(pytest_here, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.long
+async def test_each_new_model_answers_through_both_tiers(tmp_path: Path) -> None:
+    for kind in KINDS:
+        write(kind, tmp_path)
+    async with running_hub(tmp_path) as hub:
+        for kind, (content, output, expected) in CALLS.items():
+            answer = await asked(Caller(hub.url, "", None), f"/v2/models/{kind}", content, False)
+            part = parts_of(answer)[0]
+            outputs = {one["name"]: one["data"] for one in part["outputs"]} if "outputs" in part else part
+            found = outputs[output]
+            assert found if expected is None else found in (expected, [expected]), kind
+        body = {"model": "chat", "messages": [{"role": "user", "content": "good morning"}]}
+        status, answer, _ = await hub.post("/v1/chat/completions", body)
+        assert (status, answer["choices"][0]["message"]["content"]) == (200, "You said: good morning")
+        status, answer, _ = await hub.post("/predict", {"model_name": "text", "text": "Where is it?"})
+        assert (status, answer["label"], answer["class_id"]) == (200, "question", 1)
+
+
+def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    for arguments, said in (
+        (("there", "--from", "python"), "is there already"),
+        (("_mine", "--from", "python"), "no sign at the start"),
+        (("../mine", "--from", "text"), "expected letters"),
+        (("mine", "--from", "onnx"), "--from onnx needs --file"),
+    ):
+        with pytest.raises(click.UsageError, match=re.escape(said)):
+            new.main([*arguments, "--into", str(tmp_path)], standalone_mode=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
