@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from inferencehub.core.oip.prediction import Prediction
 from inferencehub.core.values.errors import HubError
 from inferencehub.inference.check.models import check
 from inferencehub.inference.check.report import CheckReport, Described, ModelReport, as_text
@@ -66,7 +67,9 @@ async def test_what_a_model_is_and_what_predict_reads() -> None:
     assert (digits.max_batch_size, digits.instances, digits.versions) == (64, 1, ["1"])
     assert (digits.called_with, digits.answers) == ("zeros", 1)
     assert digits.answered == [Described("probabilities", "FP32", (1, 10))]
-    assert digits.prediction.startswith("class_id 4, confidence 0.2276")  # of an empty picture
+    assert digits.prediction is not None
+    assert digits.prediction.class_id == 4  # of an empty picture
+    assert "yes: class_id 4, confidence 0.2276" in as_text(report)
     assert digits.calls >= 1
     assert 0 < digits.then_s <= 0.05 + digits.call_s * 10
     assert report.memory_bytes > 30 * 2**20
@@ -83,7 +86,7 @@ async def test_texts_are_read_and_several_versions_are_each_called(tmp_path: Pat
         ("two", "7", ["1", "7"]),
     ]
     assert report.models[0].called_with == "a short text"
-    assert "neutral" in report.models[0].prediction
+    assert report.models[0].prediction == Prediction(1, 1.0, "neutral")
 
 
 @pytest.mark.long

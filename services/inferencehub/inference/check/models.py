@@ -109,12 +109,9 @@ async def checked(model: Model, limit_s: float, measure_s: float) -> ModelReport
     report.predict = info.no_predict
     if not report.predict:
         try:
-            read_now = read_prediction(info, answer)
+            report.prediction = read_prediction(info, answer)
         except HubError as error:
             report.predict = error.detail
-        else:
-            label = f", label '{read_now.label}'" if read_now.label else ""
-            report.prediction = f"class_id {read_now.class_id}, confidence {read_now.confidence:.6g}{label}"
     await measure(report, model, request, limit_s, measure_s)
     return report
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from inferencehub.core.oip.prediction import Prediction
 from inferencehub.core.values.errors import listed
 from inferencehub.core.values.signature import TensorSpec
 from inferencehub.core.values.tensors import Tensor
@@ -46,7 +47,7 @@ class ModelReport(msgspec.Struct, kw_only=True):
         then_s: the mean seconds of these; 0.0 without any.
         cores: CPU seconds that they took for each second.
         predict: why POST /predict can't use it; "" if it can.
-        prediction: what /predict read in the answer, in words.
+        prediction: what /predict read in the answer; None if it can't.
     """
 
     name: str
@@ -70,7 +71,7 @@ class ModelReport(msgspec.Struct, kw_only=True):
     then_s: float = 0.0
     cores: float = 0.0
     predict: str = ""
-    prediction: str = ""
+    prediction: Prediction | None = None
 
 
 class CheckReport(msgspec.Struct):
@@ -143,7 +144,12 @@ def facts(model: ModelReport) -> Iterator[tuple[str, str]]:
             "call",
             f"{model.call_s * 1e3:.1f} ms with {model.called_with}: {several}{listed(map(shown, model.answered))}",
         )
-        yield "/predict", f"no: {model.predict}" if model.predict else f"yes: {model.prediction}"
+        read = model.prediction
+        if read is None:
+            yield "/predict", f"no: {model.predict}"
+            return
+        label = f", label '{read.label}'" if read.label else ""
+        yield "/predict", f"yes: class_id {read.class_id}, confidence {read.confidence:.6g}{label}"
 
 
 def shown(one: Described) -> str:
