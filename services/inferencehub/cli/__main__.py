@@ -18,11 +18,12 @@ from inferencehub.cli.new.command import new
 from inferencehub.cli.predict import predict
 from inferencehub.cli.replay.command import replay
 from inferencehub.cli.run import run
+from inferencehub.cli.score.command import score
 from inferencehub.cli.values import values
 from inferencehub.core.process.life import open_standard_streams
 from inferencehub.core.process.settings import SettingError
 
-COMMANDS = [new, check, run, doctor, key, predict, replay, values]
+COMMANDS = [new, check, run, doctor, key, predict, replay, score, values]
 
 
 @click.group(name="inferencehub", commands=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
