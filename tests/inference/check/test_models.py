@@ -89,6 +89,18 @@ async def test_texts_are_read_and_several_versions_are_each_called(tmp_path: Pat
     assert report.models[0].prediction == Prediction(1, 1.0, "neutral")
 
 
+async def test_an_ensemble_is_described_and_not_called(tmp_path: Path) -> None:
+    config = """platform: "ensemble"
+        input { name: "a" data_type: TYPE_FP32 dims: [ 2 ] }
+        output { name: "b" data_type: TYPE_FP32 dims: [ 2 ] }
+        ensemble_scheduling { step { model_name: "other" input_map { key: "x" value: "a" } output_map { key: "y" value: "b" } } }"""
+    write_model(tmp_path, "whole", config)
+    report, models = await checked(tmp_path)
+    assert report.ok, models["whole"].fault
+    assert models["whole"].answers == 0
+    assert "a gateway runs the steps" in as_text(report)
+
+
 @pytest.mark.long
 async def test_streams_and_models_under_openai_s_api_get_a_call_that_they_take() -> None:
     _, chat = await checked(MODELS / "markov-chat")

@@ -41,13 +41,13 @@ class ModelReport(msgspec.Struct, kw_only=True):
         load_s: seconds of its load.
         called_with: what the call held, in words.
         call_s: seconds of the call.
-        answers: how many it gave.
+        answers: how many it gave; 0 for an ensemble, whose steps a gateway runs.
         answered: the outputs of the first one.
         calls: how many further calls were measured, one after the other.
         then_s: the mean seconds of these; 0.0 without any.
         cores: CPU seconds that they took for each second.
         predict: why POST /predict can't use it; "" if it can.
-        prediction: what /predict read in the answer; None if it can't.
+        prediction: what /predict read in the answer; None if it can't, or if nothing was called.
     """
 
     name: str
@@ -138,6 +138,8 @@ def facts(model: ModelReport) -> Iterator[tuple[str, str]]:
     if len(model.versions) > 1:
         yield "versions", f"{listed(model.versions)}; this one is served"
     yield "load", f"{model.load_s:.3f} s"
+    if model.ok and not model.called_with:
+        yield "call", "none: a gateway runs the steps of an ensemble"
     if model.answers:
         several = f"{model.answers} answers, the first with " if model.decoupled else ""
         yield (
