@@ -48,6 +48,9 @@ class Traced(Protocol):
     def parent(self) -> str:
         """The `traceparent` for what it calls."""
 
+    def child(self) -> Traced:
+        """The place of a part of the call that has spans of its own."""
+
 
 MOST_RETURNED = 16  # of them that a job remembers
 MergeKey = tuple[object, ...]
@@ -89,6 +92,21 @@ class Returned(NamedTuple):
     waited: float
 
 
+class StepRun(NamedTuple):
+    """A step of an ensemble that has ended.
+
+    Args:
+        job: its call of its model.
+        kind: "ok", or the label of its error.
+        started, ended: in seconds on the lane's clock.
+    """
+
+    job: Job
+    kind: str
+    started: float
+    ended: float
+
+
 class Share:
     """What one flow has of a queue.
 
@@ -122,7 +140,8 @@ class Job:
     the job spent in the lane. `trip` describes its batch, once the job is answered. `flow` says whose job it is where
     callers are asked who they are; `turn`, `ends` and `share` are those of its queue. `returned` are the
     runs that gave no answer, the first ones and the last. `tell` is called with how far its run
-    is, from 0 to 1, if somebody wants to know. `trace` is its place in its trace, None if it has none.
+    is, from 0 to 1, if somebody wants to know. `trace` is its place in its trace, None if it has none. `steps` are
+    those that have ended, if it is the call of an ensemble.
     """
 
     __slots__ = (
@@ -148,6 +167,7 @@ class Job:
         "run",
         "share",
         "size",
+        "steps",
         "tell",
         "trace",
         "trip",
@@ -171,6 +191,7 @@ class Job:
         self.share: Share | None = None
         self.waited = 0.0
         self.returned: tuple[Returned, ...] = ()
+        self.steps: tuple[StepRun, ...] = ()
         self.credit: Callable[[int], None] | None = None
         self.tell: Callable[[float], None] | None = None
         self.trace: Traced | None = None

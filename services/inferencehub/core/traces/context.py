@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from random import getrandbits
 from typing import NamedTuple
 
 import msgspec
@@ -52,6 +53,11 @@ class Trace(msgspec.Struct, gc=False):
     def parent(self) -> str:
         """The `traceparent` for what the call calls."""
         return f"00-{self.trace_id}-{self.number.to_bytes(8, 'little').hex()}-{self.sampled:02x}"
+
+    def child(self) -> Trace:
+        """The place of a part of the call that has spans of its own."""
+        number = getrandbits(64) & ~(SPANS - 1) | 1
+        return Trace(self.trace_id, number, self.number.to_bytes(8, "little").hex(), self.sampled, self.state)
 
     @property
     def kept(self) -> str:

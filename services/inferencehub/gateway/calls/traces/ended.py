@@ -7,14 +7,17 @@ from time import monotonic
 
 import msgspec
 
-from inferencehub.core.lane.job import Returned
+from inferencehub.core.lane.job import Returned, StepRun
 from inferencehub.core.traces.context import Trace
 from inferencehub.core.traces.sampling import Sampler, child_of
+from inferencehub.core.values.errors import Kind
 from inferencehub.core.values.requests import NO_TRIP, Trip
 from inferencehub.gateway.calls.exchange import Exchange
 from inferencehub.gateway.metrics import FrontMetrics
 
 NO_LANE: tuple[int, float, float, float, tuple[Returned, ...], Trip] = (0, 0.0, 0.0, 0.0, (), NO_TRIP)
+STEP = "step"
+FAULTS = frozenset([kind.label for kind in Kind if kind.http >= 500])
 FAILED = 500  # the lowest HTTP status that is the fault of a server
 # Bytes of a path, and characters of a model's name, that a trace has: a caller may send far longer ones, and what waits to be
 # sent, and what spans of one kind have in common, is held in memory.
@@ -26,8 +29,9 @@ class Ended(msgspec.Struct, gc=False):
 
     Args:
         trace: the call's place in its trace.
-        front: "http", "grpc" or "job".
-        method, path: those of HTTP, the path at most `LONGEST` bytes of it; over gRPC the method's name, and b"".
+        front: "http", "grpc" or "job"; `STEP` for a step of an ensemble.
+        method, path: those of HTTP, the path at most `LONGEST` bytes of it; over gRPC the method's name, and b"". Of a step
+            both are empty.
         status: HTTP status of its end, over gRPC too.
         kind: "ok", or the label of its error.
         id, model, caller, tenant: as in its access line, the model at most `LONGEST` characters of it.
@@ -35,6 +39,7 @@ class Ended(msgspec.Struct, gc=False):
         started, ended: when.
         rows: of its inputs; 0 if it did not reach a lane.
         received, arrived, waited, returned, trip: as in `Job`.
+        in_steps: whether it ran in steps, which are noted each by itself.
     """
 
     trace: Trace
@@ -56,6 +61,7 @@ class Ended(msgspec.Struct, gc=False):
     waited: float
     returned: tuple[Returned, ...]
     trip: Trip
+    in_steps: bool = False
 
 
 class Posted(msgspec.Struct, gc=False):
@@ -121,9 +127,14 @@ class CallTraces:
         metrics.show(exchange.model, status, now - started, trace.trace_id)
         caller, job = exchange.caller, exchange.job
         rows, received, arrived, waited, returned, trip = NO_LANE
+        in_steps = False
         if job is not None:
             rows, received, arrived, waited = job.rows, job.received, job.arrived, job.waited
             returned, trip = job.returned, job.trip
+            if job.steps:
+                in_steps = True
+                for step in job.steps:
+                    self._step(step, exchange)
         self._put(
             Ended(
                 trace,
@@ -145,8 +156,42 @@ class CallTraces:
                 waited,
                 returned,
                 trip,
+                in_steps,
             )
         )
+
+    def _step(self, step: StepRun, exchange: Exchange) -> None:
+        """Note a step of an ensemble."""
+        job, caller = step.job, exchange.caller
+        assert isinstance(job.trace, Trace)
+        failed = step.kind in FAULTS
+        model, status = job.request.model[:LONGEST], FAILED if failed else 200
+        self._put(
+            Ended(
+                job.trace,
+                STEP,
+                "",
+                b"",
+                status,
+                step.kind,
+                exchange.id,
+                model,
+                caller.id,
+                caller.tenant,
+                failed,
+                step.started,
+                step.ended,
+                job.rows,
+                job.received,
+                job.arrived,
+                job.waited,
+                job.returned,
+                job.trip,
+                bool(job.steps),
+            )
+        )
+        for inner in job.steps:
+            self._step(inner, exchange)
 
     def posted(self, trace: Trace, host: str, attempt: int, status: int, started: float) -> None:
         """Note an attempt to deliver a webhook that has ended just now; see `Posted`."""

@@ -72,6 +72,12 @@ def grpc_call(
     return whole(f"{service}/{method}", front, facts, kind, failed, model, caller, tenant)
 
 
+@lru_cache(4096)
+def step(kind: str, failed: bool, model: str, caller: str, tenant: str) -> bytes:
+    """The span of a step of an ensemble."""
+    return whole(f"step {model}", "step", [], kind, failed, model, caller, tenant)
+
+
 def whole(
     name: str,
     front: str,
@@ -87,7 +93,8 @@ def whole(
     facts += [(about, value) for about, value in own.items() if value]
     if kind != "ok":
         facts.append(("error.type", kind))
-    return fixed(name, CONSUMER if front == "job" else SERVER, tuple(facts), kind if failed else None)
+    of = {"job": CONSUMER, "step": INTERNAL}.get(front, SERVER)
+    return fixed(name, of, tuple(facts), kind if failed else None)
 
 
 @lru_cache(4096)

@@ -21,7 +21,7 @@ from inferencehub.core.traces import encoding
 from inferencehub.core.traces.context import CALL, POD_QUEUE, POD_RUN, QUEUE
 from inferencehub.core.traces.encoding import Attributes
 from inferencehub.gateway.calls.traces import kinds
-from inferencehub.gateway.calls.traces.ended import Ended, Posted
+from inferencehub.gateway.calls.traces.ended import STEP, Ended, Posted
 from inferencehub.gateway.calls.traces.merged import MergedRun, MergedRuns
 
 POD = "inferencehub-inference"
@@ -79,7 +79,9 @@ class Spans:
         """The span of the whole call."""
         trace, id = call.trace, call.id.encode()
         facts = call.kind, call.failed, call.model, call.caller, call.tenant
-        if call.path:
+        if call.front == STEP:
+            kind = kinds.step(*facts)
+        elif call.path:
             route = self._route_of(call.path)
             kind = kinds.http_call(call.front, call.method, call.path, route, call.status, *facts)
         else:
@@ -100,7 +102,7 @@ class Spans:
         at = call.arrived + waited if waited else call.ended
         received, left = int(call.received * 1e9) + offset, int(at * 1e9) + offset
         own.append(encoding.child(kinds.QUEUE, trace_id, number + QUEUE, number, received, left))
-        if not waited:
+        if not waited or call.in_steps:
             return
         trip, error, sent = call.trip, call.kind if call.failed else None, number + CALL
         took = trip.batch + trip.network + trip.compute

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from operator import itemgetter
 from time import monotonic
 
-from inferencehub.core.lane.job import Job, Member
+from inferencehub.core.lane.job import Job, Member, StepRun
 from inferencehub.core.lane.sink import OneAnswer
 from inferencehub.core.lane.slot import Ran
 from inferencehub.core.oip.ensembles.steps import Step
@@ -72,6 +72,7 @@ class Run:
         for task in before.values():
             await task
         job: Job | None = None
+        began = monotonic()
         try:
             lane, request, rows = await self._find(self._request(step), self._job.deadline)
             job = self._job_of(request, rows)
@@ -81,9 +82,11 @@ class Run:
             kind = Kind.NOT_READY if error.kind is Kind.NOT_FOUND else error.kind
             if job is not None:
                 self._job.losses = max(self._job.losses, job.losses)
+                self._note(job, began, error.kind.label)
             raise HubError(
                 kind, f"{step} of ensemble '{self._info.name}': {error.detail}", error.retry_after
             ) from None
+        self._note(job, began, "ok")
         self._take(step, response)
         self._served_by = job.served_by
         _, waited_for = max(
@@ -113,11 +116,16 @@ class Run:
         member = whole.members[0]
         members = (Member(rows, whole.deadline, member.id, member.caller, member.tenant),)
         job = Job(request, rows, members, monotonic())
-        job.flow, job.trace = whole.flow, whole.trace
+        job.flow, job.trace = whole.flow, None if whole.trace is None else whole.trace.child()
         job.losses, job.counted, job.alone = whole.losses, whole.counted, whole.losses > 0
         if whole.background:
             job.to_background()
         return job
+
+    def _note(self, job: Job, began: float, kind: str) -> None:
+        """A step has ended: its trace shows it."""
+        if job.trace is not None:
+            self._job.steps += (StepRun(job, kind, began, monotonic()),)
 
     def _take(self, step: Step, response: InferResponse) -> None:
         made = {tensor.name: tensor for tensor in response.outputs}
