@@ -18,6 +18,7 @@ from inferencehub.cli.new.template import templates
 from inferencehub.cli.predict import asked, parts_of
 from tests.cli.test_command import say_here
 from tests.hub import MODELS, running_hub
+from tests.inference.runtimes.tables import CLASSES, ROWS
 from tests.pages import table_names
 
 FILE = MODELS / "digits" / "1" / "model.onnx"
@@ -30,16 +31,43 @@ CALLS: dict[str, tuple[bytes, str, Any]] = {
         "You",
     ),
     "image": (b"P3 1 1 255 9 9 9", "label", "dark"),
+    "lightgbm": (b"[2, 2, 2, 0]", "label", 1),
     "onnx": (json.dumps([[0.0] * 64]).encode(), "probabilities", None),
+    "sklearn": (b"[2, 2, 2, 0]", "label", "high"),
+    "xgboost": (b"[2, 2, 2, 0]", "label", 2),
     "python": (b"[0, 5, 0, 0]", "scores", None),
     "text": (b"Where is my parcel?", "label", "question"),
 }
 
 
-def write(kind: str, repository: Path) -> Path:
+def fitted(kind: str, folder: Path) -> Path:
+    """The file that a template takes: a model that was fitted here, or that of a sample."""
+    file = folder / f"{kind}.model"
+    if kind == "sklearn":
+        from sklearn.linear_model import LogisticRegression
+        from skops.io import dump
+
+        dump(LogisticRegression().fit(ROWS, [("low", "mid", "high")[number] for number in CLASSES]), file)
+    elif kind == "lightgbm":
+        from lightgbm import LGBMClassifier
+
+        LGBMClassifier(n_estimators=5, verbose=-1).fit(ROWS, CLASSES).booster_.save_model(file)
+    elif kind == "xgboost":
+        from xgboost import XGBClassifier
+
+        XGBClassifier(n_estimators=5).fit(ROWS, CLASSES).save_model(folder / "model.ubj")
+        return folder / "model.ubj"
+    else:
+        return FILE
+    return file
+
+
+def write(kind: str, repository: Path, folder: Path) -> Path:
     """The directory of a new model that is called like its template."""
     template, directory = templates()[kind], repository / kind
-    for path, content in template.files(kind, FILE.read_bytes() if template.takes_file else b""):
+    for path, content in template.files(
+        kind, fitted(kind, folder).read_bytes() if template.takes_file else b""
+    ):
         (directory / path).parent.mkdir(parents=True, exist_ok=True)
         (directory / path).write_bytes(content)
     return directory
@@ -52,8 +80,14 @@ def test_each_template_has_a_call_here_and_a_row_in_the_docs() -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_new_model_passes_its_check_and_its_own_test(kind: str, tmp_path: Path) -> None:
-    given = ("--file", str(FILE)) if templates()[kind].takes_file else ()
+def test_a_new_model_passes_its_check_and_its_own_test(
+    kind: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    given = (
+        ("--file", str(fitted(kind, tmp_path_factory.mktemp("fitted"))))
+        if templates()[kind].takes_file
+        else ()
+    )
     arguments = ("new", "mine", "--from", kind, "--into", str(tmp_path), *given)
     code, out, _ = say_here(*arguments)
     assert code == 0
@@ -69,8 +103,8 @@ def test_a_new_model_passes_its_check_and_its_own_test(kind: str, tmp_path: Path
 @pytest.mark.long
 async def test_each_new_model_answers_through_both_tiers(tmp_path: Path) -> None:
     for kind in KINDS:
-        write(kind, tmp_path)
-    async with running_hub(tmp_path) as hub:
+        write(kind, tmp_path / "models", tmp_path)
+    async with running_hub(tmp_path / "models") as hub:
         for kind, (content, output, expected) in CALLS.items():
             answer = await asked(Caller(hub.url, "", None), f"/v2/models/{kind}", content, False)
             part = parts_of(answer)[0]

@@ -42,5 +42,5 @@ class Model(Boosted):
         super().__init__(load, self.booster.num_features(), columns, classes, "FP32")
 
     def scores(self, rows: Array) -> Array:
-        given: Array = self.booster.inplace_predict(rows, self.trees, validate_features=False)
+        given: Array = self.booster.inplace_predict(rows, iteration_range=self.trees, validate_features=False)
         return given
