@@ -115,13 +115,30 @@ async def test_a_caller_that_leaves_or_whose_time_is_over_takes_all_parts_along(
         await nothing_held(hub)
 
 
-async def test_more_rows_than_may_wait_are_refused_and_nothing_is_left(tmp_path: Path) -> None:
+async def test_a_request_may_have_more_rows_than_may_wait_and_leaves_room_for_others(tmp_path: Path) -> None:
     node_model(tmp_path, "neg", "Neg", most_rows=8)
     async with running_hub(tmp_path, queue_length=20) as hub:
-        status, said, _ = await hub.post("/v2/models/neg/infer", body([1.0] * 3000, 3))
-        assert status == 429, said
+        large = [hub.post("/v2/models/neg/infer", body([1.0] * 3000, 3)) for _ in range(2)]
+        small = hub.post("/v2/models/neg/infer", body([1.0] * 3, 3))
+        assert [status for status, _, _ in await asyncio.gather(*large, small)] == [200] * 3
         await nothing_held(hub)
-        assert (await hub.post("/v2/models/neg/infer", body([1.0] * 30, 3)))[0] == 200
+
+
+async def test_a_full_queue_refuses_a_request_before_its_first_part_and_nothing_is_left(
+    tmp_path: Path,
+) -> None:
+    config = f'backend: "python" max_batch_size: 2 {ROW.format(-1)}'
+    write_model(tmp_path, "strange", config, {"1/model.py": STRANGE})
+    async with running_hub(tmp_path, pod={"model_grace_s": 0.1}, queue_length=2) as hub:
+        path = "/v2/models/strange/infer"
+        others = [asyncio.create_task(hub.post(path, body([-1.0] * 2))) for _ in range(3)]
+        (lane,) = hub.gateway.table.known("strange")
+        await eventually(lambda: lane.lane.queue.full)
+        status, said, _ = await hub.post(path, body([1.0] * 100))
+        assert (status, "is busy" in said["error"]) == (429, True)
+        for other in others:
+            other.cancel()
+        await nothing_held(hub)
 
 
 async def test_a_model_that_does_not_batch_takes_no_more(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.lane.job import Job, Member
+from inferencehub.core.lane.queues.queue import Queue
 from inferencehub.core.lane.sink import End, Sink, caller_left, several_answers
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferResponse
@@ -21,6 +22,7 @@ class Accepts(Protocol):
     """What it needs of a lane."""
 
     bytes_held: ByteBudget
+    queue: Queue
 
     def accept(self, job: Job, sink: Sink, patience: int = 0) -> None:
         """See `Lane.accept`."""
@@ -31,6 +33,8 @@ class Accepts(Protocol):
 
 class Parts:
     """The parts of a job. A few of them are in the lane at a time, so that those of others come between.
+
+    These do not fill the lane's queue. While others fill it, the next part comes when one of those in the lane has ended.
 
     Args:
         lane: where they run.
@@ -50,6 +54,7 @@ class Parts:
         self._left.reverse()
         self._answers: list[InferResponse | None] = [None] * len(rows)
         self._running: set[Job] = set()
+        self._at_once = max(1, min(MOST_AT_ONCE, lane.queue.limit // most))
         self._held = 0  # bytes of parts that are not in the lane yet
         self._ended = False
 
@@ -75,13 +80,19 @@ class Parts:
             asyncio.get_running_loop().call_soon(self._sink.end, caller_left(self._job.request.model))
 
     def _go_on(self) -> None:
-        while self._left and len(self._running) < MOST_AT_ONCE:
+        while self._left and len(self._running) < self._at_once:
             number = len(self._answers) - len(self._left)
-            rows, inputs = self._left.pop()
-            part = self._part(rows, inputs)
+            part = self._part(*self._left[-1])
             self._lane.bytes_held.give(part.size)
+            try:
+                self._lane.accept(part, PartSink(self, part, number))
+            except HubError as error:
+                self._lane.bytes_held.add(part.size)
+                if error.kind is Kind.BUSY and self._running:
+                    return
+                raise
             self._held -= part.size
-            self._lane.accept(part, PartSink(self, part, number))
+            self._left.pop()
             self._running.add(part)
 
     def _part(self, rows: int, inputs: tuple[Tensor, ...]) -> Job:
