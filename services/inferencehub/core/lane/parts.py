@@ -96,12 +96,14 @@ class Parts:
             self._running.add(part)
 
     def _part(self, rows: int, inputs: tuple[Tensor, ...]) -> Job:
-        """A part as a job: whose call it is, until when, and what may happen to it are those of the whole."""
-        whole = self._job
-        members = tuple(
-            [Member(rows, one.deadline, one.id, one.caller, one.tenant) for one in whole.members[:1]]
-        )
-        part = Job(whole.request.with_inputs(inputs), rows, members, monotonic())
+        """A part as a job: whose call it is, until when, and what may happen to it are those of the whole.
+
+        Of background work each part has the time of a run, however long the parts before it have waited.
+        """
+        whole, now = self._job, monotonic()
+        deadline = now + whole.limit_s if whole.background else whole.deadline
+        members = tuple([Member(rows, deadline, one.id, one.caller, one.tenant) for one in whole.members[:1]])
+        part = Job(whole.request.with_inputs(inputs), rows, members, now)
         part.flow, part.trace = whole.flow, whole.trace
         part.losses, part.counted, part.alone = whole.losses, whole.counted, whole.alone
         if whole.background:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import inf
 
 from inferencehub.core.lane.batch import Batch, NotAnswered, Outcome
 from inferencehub.core.lane.sink import Emit
@@ -84,6 +85,10 @@ class EnsembleReplica(Replica):
         if len(batch.jobs) > 1:  # they came while other pods had a plain model of this name: each runs alone
             detail = f"model '{self.info.name}' is an ensemble now, which runs each call alone"
             raise NotAnswered(Outcome.FAILED, HubError(Kind.MODEL_FAILED, detail))
+        if job.background:
+            job.deadline = (
+                inf  # its steps wait behind calls for as long as they have to, and their runs have deadlines
+            )
         try:
             return await Run(self.info, self._steps, job, self._find).answer()
         except HubError as error:

@@ -111,11 +111,15 @@ class Run:
         )
 
     def _job_of(self, request: InferRequest, rows: int) -> Job:
-        """The step as a job of its lane: whose call it is, until when, and what may happen to it are those of the ensemble."""
-        whole = self._job
+        """The step as a job of its lane: whose call it is, until when, and what may happen to it are those of the ensemble.
+
+        Of background work each step has the time of a run, however long it waits.
+        """
+        whole, now = self._job, monotonic()
+        deadline = now + whole.limit_s if whole.background else whole.deadline
         member = whole.members[0]
-        members = (Member(rows, whole.deadline, member.id, member.caller, member.tenant),)
-        job = Job(request, rows, members, monotonic())
+        members = (Member(rows, deadline, member.id, member.caller, member.tenant),)
+        job = Job(request, rows, members, now)
         job.flow, job.trace = whole.flow, None if whole.trace is None else whole.trace.child()
         job.losses, job.counted, job.alone = whole.losses, whole.counted, whole.losses > 0
         if whole.background:
