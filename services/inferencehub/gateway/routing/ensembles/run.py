@@ -53,20 +53,34 @@ class Run:
             HubError: the error of the first step that failed, with the step's name.
         """
         self._check_classes()
-        tasks: dict[int, asyncio.Task[None]] = {}
-        makers: dict[str, int] = {}
+        failure: BaseException | None = None
         try:
-            async with asyncio.TaskGroup() as group:
-                for step in self._steps:
-                    before = {makers[name]: tasks[makers[name]] for _, name in step.inputs if name in makers}
-                    tasks[step.number] = group.create_task(self._step(step, before))
-                    makers |= {name: step.number for _, name in step.outputs}
+            await self._run_steps()
         except ExceptionGroup as failures:
-            raise first_of(failures) from None
+            failure, failures.__traceback__ = first_of(failures), None
+            if isinstance(failure, HubError):  # a bug keeps its traceback, for the log
+                failure.__traceback__ = None
+        except asyncio.CancelledError as cancelled:
+            failure = cancelled.with_traceback(None)
+        if failure is not None:
+            # The frames of the group refer to the tasks, and these to their errors: a cycle that would keep the request.
+            try:
+                raise failure
+            finally:
+                del failure  # its traceback has this frame
         outputs = tuple([self._tensors[name] for name in self._wanted])
         response = InferResponse(self._info.name, self._info.version, outputs)
         _, times = max(self._ended.values(), key=itemgetter(0))
         return Ran(response, times, self._served_by, version=self._info.version, rows=self._job.rows)
+
+    async def _run_steps(self) -> None:
+        tasks: dict[int, asyncio.Task[None]] = {}
+        makers: dict[str, int] = {}
+        async with asyncio.TaskGroup() as group:
+            for step in self._steps:
+                before = {makers[name]: tasks[makers[name]] for _, name in step.inputs if name in makers}
+                tasks[step.number] = group.create_task(self._step(step, before))
+                makers |= {name: step.number for _, name in step.outputs}
 
     async def _step(self, step: Step, before: Mapping[int, asyncio.Task[None]]) -> None:
         for task in before.values():
@@ -181,6 +195,8 @@ async def run_in(lane: ModelLane, job: Job) -> InferResponse:
     except asyncio.CancelledError:
         lane.leave(job)
         raise
+    finally:
+        del sink  # an error's traceback has this frame: a cycle that would keep the request
 
 
 def first_of(failures: ExceptionGroup) -> Exception:
