@@ -148,4 +148,16 @@ async def test_a_model_that_does_not_batch_takes_no_more(tmp_path: Path) -> None
     )
     async with running_hub(tmp_path) as hub:
         status, said, _ = await hub.post("/v2/models/strange/infer", body([]))
-        assert (status, "0 rows in the request, expected 1 to 2" in said["error"]) == (400, True)
+        assert (status, "0 rows in the request, expected 1 to 20000" in said["error"]) == (400, True)
+
+
+async def test_rows_without_bytes_have_an_end(tmp_path: Path) -> None:
+    rows = onnx.tensor_type(onnx.FLOAT, ["n", "m"])
+    content = onnx.one_node("Neg", {"x": rows}, rows)
+    write_model(tmp_path, "neg", "max_batch_size: 4", {"1/model.onnx": content})
+    async with running_hub(tmp_path) as hub:
+        for count in (40_001, 2**40):
+            data = {"name": "x", "datatype": "FP32", "shape": [count, 0], "data": []}
+            status, said, _ = await hub.post("/v2/models/neg/infer", {"inputs": [data]})
+            why = f"model 'neg': {count} rows in the request, expected 1 to 40000"
+            assert (status, said["error"]) == (400, why)

@@ -121,7 +121,7 @@ class Parts:
             return
         self._answers[number] = end
         if self._job.tell is not None:
-            self._job.tell(sum(answer is not None for answer in self._answers) / len(self._answers))
+            self._job.tell(1.0 - (len(self._left) + len(self._running)) / len(self._answers))
         try:
             self._go_on()
         except HubError as error:

@@ -17,6 +17,7 @@ from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.tensors import Tensor
 
 NAME = attrgetter("name")
+MOST_PARTS = 10_000  # of a request that runs in parts: rows of no bytes cost their sender nothing
 FILLED = INTEGERS | TEXTS | {"FP32", "FP64"}  # dtypes of an input that /predict can fill
 
 
@@ -66,7 +67,7 @@ class Signature:
 
         Args:
             request: the request.
-            in_parts: whether it may have more rows than `max_batch_size`, because it runs in parts.
+            in_parts: whether it may have more rows than `max_batch_size`, because it runs in parts: up to `MOST_PARTS`.
 
         Returns:
             The request with its inputs in the model's order, and its number of rows (1 if the model does not batch).
@@ -138,10 +139,9 @@ class Signature:
                 raise bad_input(
                     f"model '{model}': input '{tensor.name}' has {tensor.shape[0]} rows, input '{inputs[0].name}' {rows}"
                 )
-        if not 1 <= rows <= self.max_batch_size and not (rows > 0 and in_parts and not self.decoupled):
-            raise bad_input(
-                f"model '{model}': {rows} rows in the request, expected 1 to {self.max_batch_size}"
-            )
+        most = self.max_batch_size * (MOST_PARTS if in_parts and not self.decoupled else 1)
+        if not 1 <= rows <= most:
+            raise bad_input(f"model '{model}': {rows} rows in the request, expected 1 to {most}")
         return rows
 
     def _inputs(self) -> str:
