@@ -22,6 +22,7 @@ MEDIA = ("image/", "audio/", "video/")
 ANY_FILE = "application/octet-stream"
 FORM = "multipart/form-data"
 MOST_PARTS = 256
+SPACE = 64  # bytes at the ends of a JSON text that may be white space
 Make = Callable[[ModelInfo], InferRequest]
 
 
@@ -43,11 +44,17 @@ def maker_of(body: Body, kind: str, version: str) -> Make | None:
     """
     media = kind.strip().lower()
     # Some clients call all bodies application/octet-stream.
-    if not may_be_file(kind) or (media.startswith(ANY_FILE) and body[:1] == b"{" and body[-1:] == b"}"):
+    if not may_be_file(kind) or (media.startswith(ANY_FILE) and is_object(body)):
         return None
     if media.startswith(FORM):
         return partial(form_request, version=version, body=body, kind=kind.strip())
     return partial(file_request, version=version, data=body)
+
+
+def is_object(body: Body) -> bool:
+    """Whether a body looks like a JSON object, by its ends: a text from an editor ends with a new line."""
+    begin, end = bytes(body[:SPACE]).lstrip(), bytes(body[-SPACE:]).rstrip()
+    return begin[:1] == b"{" and end[-1:] == b"}"
 
 
 def may_be_file(kind: str) -> bool:

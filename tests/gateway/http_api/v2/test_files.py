@@ -97,6 +97,7 @@ async def test_json_may_be_called_a_stream_of_bytes(hub: Hub) -> None:
     body = b'{"inputs":[{"name":"image","datatype":"BYTES","shape":[1,1],"data":["ab"]}]}'
     for kind in ("application/octet-stream", "text/plain", "application/x-www-form-urlencoded"):
         assert await post(hub, "sizes", body, kind) == (200, told(b"ab"))
+        assert await post(hub, "sizes", b"\n" + body + b"\r\n", kind) == (200, told(b"ab"))
 
 
 async def test_a_form_has_a_field_for_each_input(hub: Hub) -> None:
@@ -137,7 +138,6 @@ async def test_curl_sends_a_file(hub: Hub, tmp_path: Path) -> None:
         ("sizes", FIELD % (b"scale", b"1") + b"--b--", FORM, "model 'sizes': input 'image' is missing"),
         ("sums", FIELD % (b"a", b"[1,2]") + FIELD % (b"b", b"[1,2,3]") + b"--b--", FORM, "has shape [2], expected [3]"),
         ("sums", FIELD % (b"a", b"one") + FIELD % (b"b", b"[1,2,3]") + b"--b--", FORM, "field 'a' of the form: expected a number or an array of numbers, in JSON, got 'one'"),
-        ("sizes", FIELD % (b"image", b"x") * 5 + b"--b--", FORM, "5 rows in the request, expected 1 to 4"),
         ("sizes", FIELD % (b"image", b"x"), FORM, "the body is no form"),
         ("sizes", b"{}", "multipart/form-data", "expected a form (multipart/form-data with a boundary)"),
     ],
