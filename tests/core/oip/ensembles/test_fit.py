@@ -30,7 +30,8 @@ FITS: Mapping[str, Signature | str | None] = {"a": model(), "b": model()}
 
 def told(models: Mapping[str, Signature | str | None], ensemble: Signature = ENSEMBLE) -> str:
     """What is wrong with the two steps over these models."""
-    return misfit(STEPS, ensemble, lambda step: models[step.model])
+    found = {name: [one] if isinstance(one, Signature) else one for name, one in models.items()}
+    return misfit(STEPS, ensemble, lambda step: found[step.model])
 
 
 def test_steps_that_fit() -> None:
@@ -39,6 +40,13 @@ def test_steps_that_fit() -> None:
     assert told({"a": model(), "b": None}) == "", "nothing is known of it yet"
     anything = Signature((TensorSpec("in", "FP32", (), any_shape=True),), model().outputs)
     assert told({"a": anything, "b": model()}) == ""
+
+
+def test_one_of_several_signatures_must_fit() -> None:
+    other, fits = model(shape=(-1, 4)), model()
+    assert misfit(STEPS, ENSEMBLE, lambda step: [other, fits]) == ""
+    wrong = misfit(STEPS, ENSEMBLE, lambda step: [other, model("INT32")])
+    assert wrong.startswith("step 1 (model 'a'): its input 'in' is FP32 [-1, 4]")
 
 
 @pytest.mark.parametrize(

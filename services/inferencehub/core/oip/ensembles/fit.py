@@ -10,35 +10,44 @@ from inferencehub.core.values.signature import Signature, TensorSpec
 
 
 def misfit(
-    steps: Sequence[Step], ensemble: Signature, signature_of: Callable[[Step], Signature | str | None]
+    steps: Sequence[Step],
+    ensemble: Signature,
+    signatures_of: Callable[[Step], Sequence[Signature] | str | None],
 ) -> str:
     """The first thing that is wrong, as a sentence; "" if nothing is.
 
     Args:
         steps: in their order.
         ensemble: what callers send and get.
-        signature_of: the signature of a step's model, or why it cannot run; None if it is not known yet, which ends the look.
+        signatures_of: the signatures of a step's model, several during a rollout, of which one must fit; or why it cannot
+            run; None if it is not known yet, which ends the look.
     """
     there = {spec.name: spec for spec in ensemble.inputs}
     for step in steps:
-        found = signature_of(step)
+        found = signatures_of(step)
         if found is None:
             return ""
         if isinstance(found, str):
             return f"{step}: {found}"
-        wrong = wrong_model(step, found, ensemble) or wrong_inputs(step, found, there)
-        if wrong:
-            return f"{step}: {wrong}"
-        outputs = by_name(found.outputs)
-        for name, tensor in step.outputs:
-            if name not in outputs:
-                return (
-                    f"{step}: the model has no output '{name}', expected one of {listed(map(repr, outputs))}"
-                )
-            there[tensor] = outputs[name]
+        wrongs = [wrong_step(step, one, ensemble, there) for one in found]
+        if all(wrongs):
+            return f"{step}: {wrongs[0]}"
+        outputs = by_name(found[wrongs.index("")].outputs)
+        there |= {tensor: outputs[name] for name, tensor in step.outputs}
     for spec in ensemble.outputs:
         if not agree(there[spec.name], spec):
             return f"the ensemble's output '{spec.name}' is {shown(spec)}, and a step makes {shown(there[spec.name])}"
+    return ""
+
+
+def wrong_step(step: Step, signature: Signature, ensemble: Signature, there: dict[str, TensorSpec]) -> str:
+    """Why a step cannot be a call of a model with this signature; "" if it can."""
+    if wrong := wrong_model(step, signature, ensemble) or wrong_inputs(step, signature, there):
+        return wrong
+    outputs = by_name(signature.outputs)
+    for name, _ in step.outputs:
+        if name not in outputs:
+            return f"the model has no output '{name}', expected one of {listed(map(repr, outputs))}"
     return ""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 from typing import Protocol
 
@@ -64,7 +64,7 @@ class Ensembles:
         for one in before:
             one.uncheck()
         # An ensemble may be the step of another: each look may let more of them run.
-        while any(one.check(self._signature_of) for one in before):
+        while any(one.check(self._signatures_of) for one in before):
             pass
         return {one.info.name for one, problem in before.items() if bool(problem) is not bool(one.problem)}
 
@@ -74,14 +74,14 @@ class Ensembles:
         can = {one.info.name for one in there if not one.problem}
         return {one.info.name: one.problem for one in there if one.problem and one.info.name not in can}
 
-    def _signature_of(self, step: Step) -> Signature | str | None:
-        lanes = self._models.known(step.model, step.version)
+    def _signatures_of(self, step: Step) -> Sequence[Signature] | str | None:
+        lanes, asleep = self._models.known(step.model, step.version), self._models.asleep(step.model)
         if not lanes:
-            return None if self._models.asleep(step.model) else "no pod has the model"
-        lane = best_first(lanes)[0]
-        if not lane.open and not self._models.asleep(step.model):
+            return None if asleep else "no pod has the model"
+        can = [lane for lane in best_first(lanes) if lane.open or asleep]
+        if not can:
             return self._models.why_closed(step.model, step.version)
-        return lane.info.signature
+        return [lane.info.signature for lane in can]
 
     async def _find(self, request: InferRequest, deadline: float) -> tuple[ModelLane, InferRequest, int]:
         lanes = self._models.known(request.model, request.version)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import inf
 
@@ -64,15 +64,15 @@ class EnsembleReplica(Replica):
         """Its steps are to be looked at: until then it cannot run, and so no ensemble whose step it is."""
         self.problem = UNCHECKED
 
-    def check(self, signature_of: Callable[[Step], Signature | str | None]) -> bool:
+    def check(self, signatures_of: Callable[[Step], Sequence[Signature] | str | None]) -> bool:
         """Look at the models of its steps; whether it can run now, and could not at the last look.
 
         Args:
-            signature_of: of a step's model; a reason why it cannot run, or None if nothing is known of it yet.
+            signatures_of: of a step's model; a reason why it cannot run, or None if nothing is known of it yet.
         """
         if not self.problem:
             return False
-        self.problem = self._broken or misfit(self._steps, self.info.signature, signature_of)
+        self.problem = self._broken or misfit(self._steps, self.info.signature, signatures_of)
         return not self.problem
 
     async def run(self, batch: Batch, emit: Emit) -> Ran:
