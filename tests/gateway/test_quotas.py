@@ -67,7 +67,7 @@ async def test_what_was_refused_for_another_reason_takes_nothing(tmp_path: Path,
     async with hub_with_quotas(tmp_path, jobs, {"both": {"calls_per_day": 5, "rows_per_day": 9}}) as hub:
         path, key = "/v2/models/batches/infer", bearer("both")
         wrong: dict[str, Any]
-        for wrong in ({}, {"inputs": []}, rows_of(9)):
+        for wrong in ({}, {"inputs": []}, rows_of(10)):
             assert (await hub.post(path, wrong, headers=key))[0] in (400, 413)
         assert (await hub.post("/v2/models/none/infer", rows_of(1), headers=key))[0] == 404
         assert await used(hub, "both") == {"calls": 0, "rows": 0}
