@@ -35,6 +35,15 @@ def test_columns_are_the_only_input_or_have_its_name() -> None:
     }
 
 
+def test_a_row_has_the_rank_of_a_model_that_does_not_batch_and_takes_rows() -> None:
+    rows = [{"a": "1", "b": "2.5"}]
+    for size in (-1, 1):
+        model = {"inputs": [{"name": "x", "datatype": "FP64", "shape": [size, 2]}]}
+        assert tensors(model, {}, rows) == {"x": ([1, 2], [1.0, 2.5])}
+    several = {"inputs": [{"name": "x", "datatype": "FP64", "shape": [3, 2]}]}
+    assert tensors(several, {}, rows) == {"x": ([2], [1.0, 2.5])}
+
+
 def test_each_input_has_its_column_and_optional_ones_may_lack() -> None:
     rows = [{"x": 2**60 + 1, "note": "größer"}]
     assert tensors(TWO, BATCHES, rows) == {"x": ([1, 1], [2**60 + 1]), "note": ([1, 1], ["größer"])}

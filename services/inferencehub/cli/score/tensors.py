@@ -47,6 +47,8 @@ class Fill(NamedTuple):
         own = expected[1:] if self.max_batch_size else expected
         if prod(shape) == 1 and all(size in (1, -1) for size in own):
             shape = [1] * len(own)  # one value is a row of any rank
+        elif len(shape) == len(own) - 1 and own[0] in (1, -1):
+            shape = [1, *shape]  # a model that takes rows, and no batch
         tensor = {"name": one["name"], "datatype": one["datatype"]}
         if self.max_batch_size:
             return {**tensor, "shape": [len(rows), *shape], "data": values}
