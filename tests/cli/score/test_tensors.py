@@ -69,6 +69,23 @@ def test_a_cell_that_does_not_fit_is_named(rows: list[dict[str, Any]], said: str
         tensors(ONE, BATCHES, rows)
 
 
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"x": 2.7, "note": ""}, "expected INT64, got 2.7"),
+        ({"x": float("inf"), "note": ""}, "expected INT64, got inf"),
+        ({"x": 3, "note": None}, "expected BYTES, got None"),
+    ],
+)
+def test_a_cell_never_becomes_another_value(row: dict[str, Any], said: str) -> None:
+    with pytest.raises(BadRow, match=said):
+        tensors(TWO, BATCHES, [row])
+
+
+def test_whole_numbers_are_integers_however_the_file_has_them() -> None:
+    assert tensors(TWO, BATCHES, [{"x": 3.0, "note": b"yes"}])["x"] == ([1, 1], [3])
+
+
 def test_outputs_are_divided_among_rows() -> None:
     outputs = [
         {"name": "y", "shape": [2, 1], "data": [1, 2]},

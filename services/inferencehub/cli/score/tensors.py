@@ -103,15 +103,20 @@ def cell(value: Any, datatype: str) -> Any:
     """
     if isinstance(value, list):
         return [cell(one, datatype) for one in value]
-    if datatype == "BYTES":
+    if datatype == "BYTES" and value is not None:
         return value.decode() if isinstance(value, bytes) else str(value)
     if isinstance(value, str) and value.startswith("["):
         return cell(json.loads(value), datatype)
     try:
         if datatype == "BOOL":
             return TRUTHS[str(value).lower()]
-        return float(value) if datatype in FLOATS else int(value)
-    except (ValueError, TypeError, KeyError):
+        if datatype in FLOATS:
+            return float(value)
+        whole = int(value)
+        if isinstance(value, float) and value != whole:
+            raise ValueError
+        return whole
+    except (ValueError, TypeError, KeyError, OverflowError):
         raise BadRow(f"expected {datatype}, got {value!r:.80}") from None
 
 
