@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,24 @@ async def test_all_kinds_of_files_say_the_same(kind: str, tmp_path: Path) -> Non
     else:
         found = [row["label"] for row in csv.DictReader(out.open(newline=""))]
     assert found == ["positive", "neutral", "negative", "neutral"]
+
+
+async def test_kept_columns_stand_beside_those_that_are_called_like_inputs(tmp_path: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    day = date(2026, 11, 30)
+    rows = [{"day": day, "text": "I love this", "note": "x"}, {"day": None, "text": "a chair", "note": "y"}]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "in.parquet")
+    (tmp_path / "in.jsonl").write_text('{"id": 1, "text": "I love this"}\n{"text": "a chair"}\n')
+    async with running_hub() as hub:
+        for file, keep, kept in (("in.parquet", "day", ["2026-11-30", None]), ("in.jsonl", "id", [1, None])):
+            out = tmp_path / f"out of {file}.jsonl"
+            code, err = await say("sentiment", tmp_path / file, "-o", out, "--keep", keep, "--url", hub.url)
+            assert code == 0, err
+            found = lines(out)
+            assert [row["label"] for row in found] == ["positive", "neutral"]
+            assert [row[keep] for row in found] == kept
 
 
 async def test_after_a_kill_the_same_command_goes_on(tmp_path: Path) -> None:

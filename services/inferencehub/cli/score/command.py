@@ -135,10 +135,8 @@ async def scored(
     async with Client(who) as client:
         model = (await client.ask("GET", path)).json()
         config = (await client.ask("GET", f"{path}/config")).json()
-        free = [name for name in first[0] if name not in keep]
-        sender = Sender(
-            client, path, fill(model, config, first[0], columns or (free if keep else ())), rows, calls
-        )
+        free = {name: value for name, value in first[0].items() if name not in keep or name in columns}
+        sender = Sender(client, path, fill(model, config, free, columns), rows, calls)
         check_kept(keep, first[0], model)
         bar: Any
         with click.progressbar(
@@ -149,7 +147,7 @@ async def scored(
             saved = told = monotonic()
             try:
                 async for some in sender.answers(chain(first, rest)):
-                    part.add([{**{name: row[name] for name in keep}, **answer} for row, answer in some])
+                    part.add([{**{name: row.get(name) for name in keep}, **answer} for row, answer in some])
                     bar.update(len(some))
                     if monotonic() - saved > SAVE_S:
                         await asyncio.to_thread(part.save)

@@ -20,6 +20,11 @@ from typing import Any, BinaryIO, Self
 from inferencehub.cli.score.tables import Row, write_table
 
 
+def line_of(row: Row) -> bytes:
+    """A row as a line of JSON; what JSON has no form for, such as a date of a Parquet file, is its text."""
+    return json.dumps(row, ensure_ascii=False, default=str).encode() + b"\n"
+
+
 class OtherRun(Exception):
     """The files belong to another run. The text says what to do."""
 
@@ -70,7 +75,7 @@ class Part:
 
     def add(self, rows: Sequence[Row]) -> None:
         """Write the next rows; a row with `error` has failed. They count from the next `save` on."""
-        self._file.write(b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows))
+        self._file.write(b"".join(line_of(row) for row in rows))
         self.done += len(rows)
         self.failed += sum("error" in row for row in rows)
 
