@@ -87,6 +87,28 @@ async def test_xgboost_says_probabilities_of_softmax_and_stops_at_its_best_tree(
         assert np.array_equal((await served(ROWS))["probabilities"], early.predict_proba(ROWS))
 
 
+@pytest.mark.parametrize("targets", [2, 3])
+async def test_several_labels_a_row_are_a_probability_each(tmp_path: Path, targets: int) -> None:
+    model = xgboost.XGBClassifier(**QUIET).fit(ROWS, (ROWS[:, :targets] > 0).astype(int))
+    save(model, version(tmp_path) / "model.ubj")
+    async with loaded(source_of(tmp_path, "model.ubj")) as served:
+        assert served.signature.outputs == (TensorSpec("variable", "FP32", (-1, targets)),)
+        assert np.array_equal((await served(ROWS))["variable"], model.predict_proba(ROWS))
+
+
+@pytest.mark.parametrize("booster", ["gblinear", "dart"])
+async def test_other_boosters_of_xgboost(
+    tmp_path: Path, booster: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = xgboost.XGBClassifier(**QUIET, booster=booster).fit(ROWS, CLASSES)
+    save(model, version(tmp_path) / "model.ubj")
+    async with loaded(source_of(tmp_path, "model.ubj")) as served:
+        answer = await served(ROWS)
+        assert np.array_equal(answer["label"], model.predict(ROWS))
+        assert np.array_equal(answer["probabilities"], model.predict_proba(ROWS))
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("backend", FILES)
 async def test_listed_classes_are_the_labels(tmp_path: Path, backend: str) -> None:

@@ -34,13 +34,19 @@ class Model(Boosted):
         several = int(parameters["num_class"])
         if objective == SOFTMAX:  # the same model, that says probabilities in place of the class
             self.booster.set_param({"objective": SOFTPROB})
-        classes = 2 if objective == BINARY else several
-        columns = several or max(1, int(parameters.get("num_target", 1)))
+        targets = max(1, int(parameters.get("num_target", 1)))
+        # With several targets, a column is the probability of a label of its own, and the columns are no classes.
+        classes = 2 if objective == BINARY and targets == 1 else several
+        columns = several or targets
         # A model whose training stopped early has trees behind its best one; XGBClassifier leaves them out, too.
         best = self.booster.attr("best_iteration")
         self.trees: Any = (0, int(best) + 1 if best else 0)
+        self.linear = learner["gradient_booster"]["name"] == "gblinear"
         super().__init__(load, self.booster.num_features(), columns, classes, "FP32")
 
     def scores(self, rows: Array) -> Array:
-        given: Array = self.booster.inplace_predict(rows, iteration_range=self.trees, validate_features=False)
+        run = self.booster.inplace_predict
+        if self.linear:  # which has no prediction in place
+            rows, run = xgboost.DMatrix(rows), self.booster.predict
+        given: Array = run(rows, iteration_range=self.trees, validate_features=False)
         return given
