@@ -14,6 +14,7 @@ from time import monotonic
 import aiohttp
 import pytest
 
+from inferencehub.cli.run import repository
 from inferencehub.core.auth.key_file import digest, new_key
 from tests.authority import Authority, Secret
 from tests.authority import client as client_of
@@ -206,3 +207,14 @@ async def until_it_runs(client: aiohttp.ClientSession, ops_port: int) -> None:
     while wanted not in text:
         async with client.get(f"http://127.0.0.1:{ops_port}/metrics") as answer:
             text = await answer.text()
+
+
+@pytest.mark.parametrize(("directories", "is_model"), [(["3d-scans/1"], False), (["1"], True)])
+def test_a_repository_may_have_models_whose_names_begin_with_a_digit(
+    tmp_path: Path, directories: list[str], is_model: bool
+) -> None:
+    for directory in directories:
+        (tmp_path / directory).mkdir(parents=True)
+    with repository(tmp_path) as models:
+        assert (models != str(tmp_path)) == is_model
+        assert (Path(models) / tmp_path.name).exists() == is_model
