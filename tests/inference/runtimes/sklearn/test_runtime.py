@@ -10,12 +10,15 @@ import pandas as pd
 import pytest
 import skops.io
 from sklearn.cluster import KMeans
-from sklearn.compose import make_column_transformer
+from sklearn.compose import TransformedTargetRegressor, make_column_transformer
 from sklearn.ensemble import IsolationForest, RandomForestClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeClassifier
 from sklearn.model_selection import GridSearchCV
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.multioutput import MultiOutputRegressor, RegressorChain
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import LinearSVC
@@ -193,3 +196,45 @@ async def test_predict_finds_class_label_and_confidence(tmp_path: Path) -> None:
         (expected,) = pipeline.predict_proba(["a bad film"])
         assert (answer["class_id"], answer["label"], answer["error"]) == (0, "down", "")
         assert answer["confidence"] == pytest.approx(expected[0])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        KNeighborsRegressor(algorithm="brute"),
+        MultiOutputRegressor(LinearRegression()),
+        RegressorChain(LinearRegression()),
+        TransformedTargetRegressor(LinearRegression()),
+        GridSearchCV(make_pipeline(StandardScaler(), LinearRegression()), {}, cv=2),
+    ],
+    ids=lambda estimator: type(estimator).__name__,
+)
+async def test_a_regression_may_give_several_numbers_a_row(tmp_path: Path, estimator: Any) -> None:
+    estimator.fit(ROWS, np.stack([NUMBERS, -NUMBERS, ROWS[:, 0]], axis=1))
+    async with saved(tmp_path, estimator, trusted=trusted_by(estimator, tmp_path)) as model:
+        assert outputs(model) == [("variable", "FP64", (-1, 3))]
+        assert np.array_equal((await model(ROWS))["variable"], estimator.predict(ROWS))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        OneVsRestClassifier(LogisticRegression()),
+        MLPClassifier((4,), max_iter=300, tol=0.1),
+        make_pipeline(StandardScaler(), RidgeClassifier()),
+    ],
+    ids=lambda estimator: type(estimator).__name__,
+)
+async def test_a_classifier_may_give_several_labels_a_row(tmp_path: Path, estimator: Any) -> None:
+    estimator.fit(ROWS, (ROWS[:, :3] > 0).astype(int))
+    async with saved(tmp_path, estimator, trusted=trusted_by(estimator, tmp_path)) as model:
+        assert outputs(model) == [("label", "INT64", (-1, 3))]
+        assert np.array_equal((await model(ROWS))["label"], estimator.predict(ROWS))
+
+
+def trusted_by(estimator: Any, directory: Path) -> str:
+    """The types of an estimator that skops does not trust by itself."""
+    skops.io.dump(estimator, directory / "all.skops")
+    return ",".join(skops.io.get_untrusted_types(file=directory / "all.skops"))

@@ -6,7 +6,10 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import is_classifier, is_clusterer, is_outlier_detector
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
+from sklearn.multioutput import MultiOutputRegressor, RegressorChain
+from sklearn.neighbors import KNeighborsRegressor, RadiusNeighborsRegressor
 from sklearn.pipeline import Pipeline
 
 from inferencehub.core.values.errors import bad_input
@@ -72,7 +75,7 @@ def outputs_of(estimator: Any) -> list[TensorSpec]:
     """The outputs, the rows first."""
     if is_classifier(estimator):
         classes = estimator.classes_
-        if isinstance(classes, list):  # of several labels
+        if several_labels(estimator):
             return [TensorSpec(LABEL, label_dtype(estimator), (-1, len(classes)))]
         outputs = [TensorSpec(LABEL, label_dtype(estimator), (-1,))]
         if hasattr(estimator, "predict_proba"):
@@ -89,19 +92,48 @@ def outputs_of(estimator: Any) -> list[TensorSpec]:
 
 def targets_of(estimator: Any) -> int:
     """How many numbers a regression gives a row; 1 if it does not tell."""
-    last = (
-        estimator[-1] if isinstance(estimator, Pipeline) else getattr(estimator, "best_estimator_", estimator)
-    )
+    last = last_step(estimator)
     if count := getattr(last, "n_outputs_", 0):
         return int(count)
+    if isinstance(last, MultiOutputRegressor | RegressorChain):
+        return len(last.estimators_)
+    if isinstance(
+        last, KNeighborsRegressor | RadiusNeighborsRegressor
+    ):  # which keep the rows that they were fitted with
+        return int(np.shape(last._y)[1]) if np.ndim(last._y) == 2 else 1
     shape = np.shape(getattr(last, "coef_", ()))
     return shape[0] if len(shape) == 2 else 1
+
+
+def last_step(estimator: Any) -> Any:
+    """What gives an estimator's output: in a search or a transformation of targets, and the last step of a pipeline."""
+    while True:
+        if isinstance(estimator, Pipeline):
+            estimator = estimator[-1]
+        elif hasattr(estimator, "best_estimator_"):
+            estimator = estimator.best_estimator_
+        elif isinstance(estimator, TransformedTargetRegressor):
+            estimator = estimator.regressor_
+        else:
+            return estimator
+
+
+def several_labels(estimator: Any) -> bool:
+    """Whether a classifier gives each row several labels.
+
+    It then has a list of classes for each, or, if each label is only there or not, a binarizer that has seen such.
+    """
+    if isinstance(estimator.classes_, list):
+        return True
+    last = last_step(estimator)
+    binarizer = getattr(last, "label_binarizer_", getattr(last, "_label_binarizer", None))
+    return str(getattr(binarizer, "y_type_", "")).startswith("multilabel")
 
 
 def classes_of(estimator: Any) -> list[Any]:
     """The classes in the order of the columns of `predict_proba`; [] if it is no classifier of one label."""
     classes = getattr(estimator, "classes_", None) if is_classifier(estimator) else None
-    return [] if classes is None or isinstance(classes, list) else whole(classes).tolist()
+    return [] if classes is None or several_labels(estimator) else whole(classes).tolist()
 
 
 def label_dtype(estimator: Any) -> str:
