@@ -109,6 +109,18 @@ async def test_other_boosters_of_xgboost(
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
 
 
+async def test_large_integers_are_exact_for_lightgbm(tmp_path: Path) -> None:
+    numbers = np.arange(2**24, 2**24 + 40)[:, None]  # FP32 has every second one
+    model = lightgbm.LGBMRegressor(
+        n_estimators=30, n_jobs=1, verbosity=-1, min_child_samples=1, min_data_in_bin=1
+    ).fit(numbers.astype(np.float64), numbers[:, 0] % 2)
+    save(model, version(tmp_path) / "model.txt")
+    config = 'input { name: "input" data_type: TYPE_INT64 dims: [ -1, 1 ] }'
+    async with loaded(source_of(tmp_path, "model.txt", config)) as served:
+        expected = model.predict(numbers.astype(np.float64))
+        assert np.array_equal((await served(numbers))["variable"].ravel(), expected)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("backend", FILES)
 async def test_listed_classes_are_the_labels(tmp_path: Path, backend: str) -> None:
@@ -177,3 +189,13 @@ async def test_predict_finds_class_and_confidence(tmp_path: Path) -> None:
             (expected,) = model.predict_proba(ROWS[3:4])
             assert (status, answer["class_id"], answer["error"]) == (200, int(np.argmax(expected)), "")
             assert answer["confidence"] == pytest.approx(expected.max())
+
+
+@pytest.mark.parametrize("backend", FILES)
+async def test_the_only_feature_may_be_a_scalar(tmp_path: Path, backend: str) -> None:
+    config = 'max_batch_size: 8 input { name: "x" dims: [ 1 ] reshape { shape: [ ] } }'
+    library: Any = lightgbm.LGBMRegressor if backend == "lightgbm" else xgboost.XGBRegressor
+    model = library(n_estimators=5, n_jobs=1).fit(ROWS[:, :1], NUMBERS)
+    save(model, version(tmp_path) / FILES[backend][0])
+    async with loaded(source_of(tmp_path, FILES[backend][0], config)) as served:
+        assert np.array_equal((await served(ROWS[:8, 0]))["variable"].ravel(), model.predict(ROWS[:8, :1]))

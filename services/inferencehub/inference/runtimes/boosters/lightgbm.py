@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import lightgbm
+import numpy as np
 
 from inferencehub.inference.runtimes.boosters.model import Array, Boosted, unreadable
 from inferencehub.inference.runtimes.python.channel import Load
@@ -31,6 +32,8 @@ class Model(Boosted):
         super().__init__(load, self.booster.num_feature(), columns, classes, "FP64")
 
     def scores(self, rows: Array) -> Array:
+        if rows.dtype.kind != "f":  # LightGBM would make FP32 of integers
+            rows = rows.astype(np.float64)
         given: Array = self.booster.predict(rows)
         return given
 

@@ -61,6 +61,8 @@ class Boosted(ABC):
     def predict(self, inputs: dict[str, Array]) -> dict[str, Array]:
         """The outputs for rows of features, in which NaN is a missing value."""
         (rows,) = inputs.values()
+        if rows.ndim == 1:  # the only feature as a scalar
+            rows = rows[:, None]
         scores = self.scores(rows) if len(rows) else np.zeros((0, self.columns), np.float32)
         if not len(self.classes):
             return {VARIABLE: scores}
