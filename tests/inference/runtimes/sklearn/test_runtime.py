@@ -198,6 +198,19 @@ async def test_predict_finds_class_label_and_confidence(tmp_path: Path) -> None:
         assert answer["confidence"] == pytest.approx(expected[0])
 
 
+async def test_classes_in_another_order_than_the_files_are_refused(tmp_path: Path) -> None:
+    fitted = LogisticRegression().fit(ROWS, np.where(CLASSES > 0, "yes", "no"))
+    listed = 'parameters {{ key: "predict_classes" value {{ string_value: "{}" }} }}'
+    async with saved(tmp_path, fitted, listed.format("no, yes")):
+        pass
+    with pytest.raises(HubError) as caught:
+        async with saved(tmp_path, fitted, listed.format("yes,no")):
+            pass
+    assert caught.value.detail == (
+        "config.pbtxt: predict_classes lists ['yes', 'no'], the model's classes are ['no', 'yes']"
+    )
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(
     "estimator",
@@ -238,3 +251,10 @@ def trusted_by(estimator: Any, directory: Path) -> str:
     """The types of an estimator that skops does not trust by itself."""
     skops.io.dump(estimator, directory / "all.skops")
     return ",".join(skops.io.get_untrusted_types(file=directory / "all.skops"))
+
+
+async def test_the_only_feature_may_be_a_scalar(tmp_path: Path) -> None:
+    config = 'max_batch_size: 8 input { name: "x" dims: [ 1 ] reshape { shape: [ ] } }'
+    fitted = LinearRegression().fit(ROWS[:, :1], NUMBERS)
+    async with saved(tmp_path, fitted, config) as model:
+        assert np.array_equal((await model(ROWS[:8, 0]))["variable"].ravel(), fitted.predict(ROWS[:8, :1]))

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.pipeline import Pipeline
 
+from inferencehub.core.values.errors import bad_input
 from inferencehub.inference.runtimes.python.channel import Load, Ready
 from inferencehub.inference.runtimes.sklearn.file import TRUSTED, read_estimator
 from inferencehub.inference.runtimes.sklearn.signature import (
@@ -18,7 +19,13 @@ from inferencehub.inference.runtimes.sklearn.signature import (
     label_dtype,
     signature_of,
 )
-from inferencehub.inference.runtimes.support.tables import LABEL, PROBABILITIES, VARIABLE, class_names
+from inferencehub.inference.runtimes.support.tables import (
+    LABEL,
+    PROBABILITIES,
+    VARIABLE,
+    class_names,
+    listed_classes,
+)
 from inferencehub.pb import model_config_pb2 as config_pb
 
 Array = npt.NDArray[Any]
@@ -40,7 +47,12 @@ class Model:
         trusted = {name.strip() for name in load.parameters.get(TRUSTED, "").split(",")}
         self.estimator = read_estimator(Path(load.directory) / load.file, trusted)
         signature = signature_of(config, self.estimator)
-        self.ready = Ready(signature.inputs, signature.outputs, class_names(classes_of(self.estimator)))
+        classes = class_names(classes_of(self.estimator))
+        if classes and (listed := listed_classes(config)) and listed != [*classes]:
+            raise bad_input(
+                f"config.pbtxt: predict_classes lists {listed}, the model's classes are {[*classes]}"
+            )
+        self.ready = Ready(signature.inputs, signature.outputs, classes)
         self.names = {spec.name for spec in signature.outputs}
         self.texts = isinstance(first_step(self.estimator), TEXT_STEPS)
         self.features = getattr(self.estimator, "feature_names_in_", None)
@@ -78,6 +90,8 @@ class Model:
         first = next(iter(columns.values()))
         if self.texts:
             return first.ravel()
+        if first.ndim == 1 and not self.by_name:  # the only feature as a scalar
+            first = first[:, None]
         if self.features is None:
             return first
         import pandas as pd
