@@ -142,7 +142,8 @@ class Demand:
         used: dict[Key, float] = {}
         before, self._used = self._used, {}
         for pod in self.fleet.pods.values():
-            for (model, version), replica in pod.replicas.items():
+            for (model, version), described in pod.replicas.items():
+                replica = self.table.ensembles.runner_of(described)
                 key = (pod.pool, model, version)
                 total = self._used[replica] = replica.used(now)
                 used[key] = used.get(key, 0.0) + total - before.get(replica, 0.0)

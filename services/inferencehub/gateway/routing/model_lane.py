@@ -147,6 +147,11 @@ class ModelLane:
         in_use = self.lane.in_use
         return max(self.spare - in_use.left_to_calls(monotonic()), int(self.spare and not in_use.background))
 
+    @property
+    def room_for_jobs(self) -> int:
+        """Rows of jobs that may begin now, beside those that wait here already; below 0 if too many do."""
+        return self.for_jobs * max(1, self.lane.queue.max_rows) - self.lane.background.rows
+
     def set_replicas(self, replicas: Sequence[Replica]) -> None:
         """Set the replicas that may serve the model from now on."""
         for replica in self.replicas:

@@ -49,7 +49,7 @@ def free_rows(lanes: list[ModelLane], lane: str, running: Attempts, now: float) 
         once = one.info.at_most_once
         quick = not once and 0 < one.lane.run_times.usual(now) < QUICK_S
         waits = (1 if once else batch) if calls or quick else 0
-        rows += one.for_jobs * batch + waits - one.lane.background.rows
+        rows += one.room_for_jobs + waits
     return rows if rows > 0 or jobs else min(1, len(open))
 
 

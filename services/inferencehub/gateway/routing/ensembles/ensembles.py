@@ -50,9 +50,13 @@ class Ensembles:
         found = self._known.get(described)
         if found is None or found.config != described.config:
             assert described.config is not None
-            found = EnsembleReplica(described, described.config, self._find)
+            found = EnsembleReplica(described, described.config, self._find, self._room_of)
         self._seen[described] = found
         return found
+
+    def runner_of(self, described: Replica) -> Replica:
+        """As `runs`, as the last update has it."""
+        return self._known.get(described, described)
 
     def check(self) -> set[str]:
         """Look which ensembles can run now; the names of those that could not before, or cannot any more.
@@ -82,6 +86,9 @@ class Ensembles:
         if not can:
             return self._models.why_closed(step.model, step.version)
         return [lane.info.signature for lane in can]
+
+    def _room_of(self, step: Step) -> int:
+        return sum([lane.room_for_jobs for lane in self._models.known(step.model, step.version)])
 
     async def _find(self, request: InferRequest, deadline: float) -> tuple[ModelLane, InferRequest, int]:
         lanes = self._models.known(request.model, request.version)

@@ -33,16 +33,20 @@ class EnsembleReplica(Replica):
         described: the pod's own replica of it, which runs nothing.
         config: its configuration.
         find: finds the lanes of a step's model.
+        room_of: how many rows of jobs the lanes of a step's model have room for.
 
     `problem` says why its steps cannot run now, "" if they can.
     """
 
-    def __init__(self, described: Replica, config: ModelConfig, find: Find) -> None:
+    def __init__(
+        self, described: Replica, config: ModelConfig, find: Find, room_of: Callable[[Step], int]
+    ) -> None:
         super().__init__(described.pod, replace(described.info, slots=MOST_RUNS))
         self.config = config
         self.limit = MOST_RUNS
         self.problem = UNCHECKED
         self._find = find
+        self._room_of = room_of
         self._steps: tuple[Step, ...] = ()
         self._broken = ""
         try:
@@ -59,6 +63,12 @@ class EnsembleReplica(Replica):
     def mergeable_rows(self) -> int:
         """None: its steps merge with others."""
         return 0
+
+    @property
+    def spare(self) -> int:
+        """How many jobs may begin: as many as each of its steps has room for. One if none runs, which may wake their pools."""
+        room = min([self._room_of(step) for step in self._steps], default=0)
+        return max(int(not self.in_flight), room)
 
     def uncheck(self) -> None:
         """Its steps are to be looked at: until then it cannot run, and so no ensemble whose step it is."""
