@@ -6,9 +6,12 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.gateway.routing.ensembles.models import ensemble, step, tensors
 from tests.hub import Hub, eventually, mock_model, running_hub
 
+pytestmark = pytest.mark.long
 BODY = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [3], "data": [1, 2, 3]}]}
 
 

@@ -61,6 +61,7 @@ async def test_a_classifier_gives_labels_and_probabilities(tmp_path: Path, backe
             assert (await served(ROWS[:0]))["probabilities"].shape == (0, count)
 
 
+@pytest.mark.long
 @each
 async def test_a_regression_gives_numbers(tmp_path: Path, backend: str, file: str) -> None:
     model = regression(backend)
@@ -87,6 +88,7 @@ async def test_xgboost_says_probabilities_of_softmax_and_stops_at_its_best_tree(
         assert np.array_equal((await served(ROWS))["probabilities"], early.predict_proba(ROWS))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("targets", [2, 3])
 async def test_several_labels_a_row_are_a_probability_each(tmp_path: Path, targets: int) -> None:
     model = xgboost.XGBClassifier(**QUIET).fit(ROWS, (ROWS[:, :targets] > 0).astype(int))
@@ -96,6 +98,7 @@ async def test_several_labels_a_row_are_a_probability_each(tmp_path: Path, targe
         assert np.array_equal((await served(ROWS))["variable"], model.predict_proba(ROWS))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("booster", ["gblinear", "dart"])
 async def test_other_boosters_of_xgboost(
     tmp_path: Path, booster: str, caplog: pytest.LogCaptureFixture
@@ -109,6 +112,7 @@ async def test_other_boosters_of_xgboost(
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
 
 
+@pytest.mark.long
 async def test_large_integers_are_exact_for_lightgbm(tmp_path: Path) -> None:
     numbers = np.arange(2**24, 2**24 + 40)[:, None]  # FP32 has every second one
     model = lightgbm.LGBMRegressor(
@@ -191,6 +195,7 @@ async def test_predict_finds_class_and_confidence(tmp_path: Path) -> None:
             assert answer["confidence"] == pytest.approx(expected.max())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("backend", FILES)
 async def test_the_only_feature_may_be_a_scalar(tmp_path: Path, backend: str) -> None:
     config = 'max_batch_size: 8 input { name: "x" dims: [ 1 ] reshape { shape: [ ] } }'

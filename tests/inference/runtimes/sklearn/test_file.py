@@ -28,6 +28,7 @@ def pickled(estimator: Any, path: Path) -> None:
     path.write_bytes(pickle.dumps(estimator))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("file", "dump"), [("model.joblib", joblib.dump), ("model.pkl", pickled)])
 async def test_a_pickle_is_loaded_only_where_the_setting_allows_it(
     tmp_path: Path, file: str, dump: Callable[[Any, Path], object]
@@ -71,6 +72,7 @@ def test_what_is_no_fitted_estimator_is_told(tmp_path: Path) -> None:
     assert refusal(file) == "model.skops holds a LogisticRegression that is not fitted"
 
 
+@pytest.mark.long
 async def test_a_pod_goes_on_without_models_that_are_broken(tmp_path: Path) -> None:
     zipless = "model.skops cannot be loaded: File is not a zip file"
     wrong = 'input { name: "x" data_type: TYPE_FP64 dims: [ -1, 5 ] }'

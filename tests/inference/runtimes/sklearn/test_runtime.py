@@ -198,6 +198,7 @@ async def test_predict_finds_class_label_and_confidence(tmp_path: Path) -> None:
         assert answer["confidence"] == pytest.approx(expected[0])
 
 
+@pytest.mark.long
 async def test_classes_in_another_order_than_the_files_are_refused(tmp_path: Path) -> None:
     fitted = LogisticRegression().fit(ROWS, np.where(CLASSES > 0, "yes", "no"))
     listed = 'parameters {{ key: "predict_classes" value {{ string_value: "{}" }} }}'
@@ -253,6 +254,7 @@ def trusted_by(estimator: Any, directory: Path) -> str:
     return ",".join(skops.io.get_untrusted_types(file=directory / "all.skops"))
 
 
+@pytest.mark.long
 async def test_the_only_feature_may_be_a_scalar(tmp_path: Path) -> None:
     config = 'max_batch_size: 8 input { name: "x" dims: [ 1 ] reshape { shape: [ ] } }'
     fitted = LinearRegression().fit(ROWS[:, :1], NUMBERS)
