@@ -62,7 +62,7 @@ unit: install
 
 test-long: install ## what takes long: crashes under load, memory after thousands of calls, readers that stop, 5 minutes
 	$(SAY) 'pytest, long'
-	@$(VENV)/bin/python -m pytest $(SIDE_BY_SIDE) -m 'long and not timing' $(PYTEST_ARGS) || [ $$? = 5 ]
+	@$(VENV)/bin/python -m pytest $(SIDE_BY_SIDE) -m 'long and not timing and not tools' $(PYTEST_ARGS) || [ $$? = 5 ]
 	$(SAY) 'pytest, long, timing'
 	@$(VENV)/bin/python -m pytest -m 'long and timing' $(PYTEST_ARGS) || [ $$? = 5 ]
 
