@@ -14,11 +14,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from inferencehub.core.lane.job import Job
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferResponse
+
+if TYPE_CHECKING:
+    from inferencehub.core.lane.job import Job
 
 logger = logging.getLogger(__name__)
 

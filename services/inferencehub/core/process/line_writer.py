@@ -7,11 +7,13 @@ with other processes, and it would become non-blocking for them, too.
 
 from __future__ import annotations
 
+import logging
 import select
 import threading
 from queue import SimpleQueue
-from typing import Protocol
+from typing import Any, Protocol
 
+PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
 MOST_BYTES = 4 * 2**20  # about 14,000 access lines, a second at full load
 
 
@@ -102,3 +104,8 @@ class LineWriter:
         poll = select.poll()
         poll.register(self.stream.fileno(), select.POLLOUT)
         poll.poll()
+
+
+def extra_of(record: logging.LogRecord) -> dict[str, Any]:
+    """The fields that a log call passed as `extra`."""
+    return {name: value for name, value in vars(record).items() if name not in PLAIN}

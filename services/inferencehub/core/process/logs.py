@@ -17,9 +17,8 @@ from typing import Any
 import msgspec
 
 from inferencehub.core import audit
-from inferencehub.core.process.line_writer import MOST_BYTES, LineWriter, RawStream
+from inferencehub.core.process.line_writer import MOST_BYTES, LineWriter, RawStream, extra_of
 
-PLAIN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
 FLUSH_S = 0.2
 FLUSH_LINES = 500
 END_S = 1.0  # how long a process waits at its end until all lines are written
@@ -67,11 +66,6 @@ class Lines(logging.Handler):
     def flush(self) -> None:
         """Wait at most `END_S` until all lines are written; `logging.shutdown` calls this."""
         self.writer.wait(END_S)
-
-
-def extra_of(record: logging.LogRecord) -> dict[str, Any]:
-    """The fields that a log call passed as `extra`."""
-    return {name: value for name, value in vars(record).items() if name not in PLAIN}
 
 
 class Json(logging.Formatter):

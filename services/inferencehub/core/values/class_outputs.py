@@ -19,7 +19,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-import msgspec
+from inferencehub.core.values.structs.struct import Struct
 
 WIDE_INTEGERS = frozenset({"INT32", "INT64", "UINT32", "UINT64"})
 # Quantized models give these in place of scores.
@@ -49,7 +49,7 @@ class Described(Protocol):
     def shape(self) -> tuple[int, ...]: ...
 
 
-class ClassOutputs(msgspec.Struct, frozen=True):
+class ClassOutputs(Struct, frozen=True):
     """The outputs that hold the class; a name is "" if there is no such output.
 
     Args:

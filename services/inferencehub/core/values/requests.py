@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import msgspec
-from msgspec.structs import replace
-
 from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.values.structs.struct import Struct, replace
 from inferencehub.core.values.tensors import Tensor
 
 Parameter = bool | int | float | str
@@ -19,7 +17,7 @@ def size_of(tensors: tuple[Tensor, ...]) -> int:
     return len(tensors[0].data) if len(tensors) == 1 else sum([len(tensor.data) for tensor in tensors])
 
 
-class Callers(msgspec.Struct, frozen=True, array_like=True):
+class Callers(Struct, frozen=True, array_like=True):
     """What a runtime may know of the calls that share its run.
 
     Args:
@@ -37,7 +35,7 @@ class Callers(msgspec.Struct, frozen=True, array_like=True):
 NO_CALLERS = Callers()
 
 
-class InferRequest(msgspec.Struct, frozen=True):
+class InferRequest(Struct, frozen=True):
     """A call of one model.
 
     Args:
@@ -88,7 +86,7 @@ class Times:
     output: float = 0.0
 
 
-class Trip(msgspec.Struct):
+class Trip(Struct):
     """Facts about an answered batch that all its jobs share.
 
     Args:
@@ -116,7 +114,7 @@ class Trip(msgspec.Struct):
 NO_TRIP = Trip()
 
 
-class InferResponse(msgspec.Struct, frozen=True):
+class InferResponse(Struct, frozen=True):
     """A model's answer.
 
     Args:

@@ -13,9 +13,8 @@ from collections.abc import Sequence
 from math import prod
 from struct import unpack_from
 
-import msgspec
-
 from inferencehub.core.values.errors import bad_input, shown
+from inferencehub.core.values.structs.struct import Struct
 
 Buffer = bytes | bytearray | memoryview
 
@@ -40,7 +39,7 @@ MAX_DIMENSIONS = 32
 MAX_ELEMENTS = 2**40  # far more than any request has, and small enough to multiply quickly
 
 
-class Tensor(msgspec.Struct, frozen=True):
+class Tensor(Struct, frozen=True):
     """A named tensor, which is not checked: use this for bytes that are known to fit, such as parts of a checked tensor.
 
     Args:

@@ -177,11 +177,6 @@ class Runtime(ABC):
         return
 
 
-def failed_run(model: str) -> HubError:
-    """The error for the caller if the model's own code failed. The details are only in the log."""
-    return HubError(Kind.MODEL_FAILED, f"model '{model}' failed on this request; its pod's log says why")
-
-
 def not_installed(name: str, error: ImportError) -> str:
     """The sentence for a runtime whose library is missing; `name` is a key of `RUNTIMES`."""
     extra = RUNTIMES[name].extra

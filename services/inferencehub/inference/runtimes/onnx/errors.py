@@ -10,8 +10,7 @@ from __future__ import annotations
 import re
 
 from inferencehub.core.values.errors import HubError, bad_input
-from inferencehub.inference.runtimes.runtime import failed_run
-from inferencehub.inference.runtimes.support.error_text import first_line
+from inferencehub.inference.runtimes.support.error_text import failed_run, first_line
 
 CODE = re.compile(r"\[ONNXRuntimeError\] : \d+ : (\w+) : ")
 NODE = re.compile(r"Non-zero status code returned while running (\w+) node\. Name:'[^']*' Status Message: ")

@@ -14,11 +14,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from struct import Struct as Layout
 
-import msgspec
-
 from inferencehub.core.lane.sink import weight_of
 from inferencehub.core.values.requests import NO_CALLERS, Callers, InferRequest, Parameter
 from inferencehub.core.values.signature import TensorSpec
+from inferencehub.core.values.structs.struct import Decoder, Encoder, MsgspecError, Struct
 from inferencehub.core.values.tensors import Buffer, Tensor
 from inferencehub.model.metrics import Family
 
@@ -30,7 +29,7 @@ LONGEST = 1 << 40  # more than any memory: a longer frame must be invalid
 HEADERS = 1 << 20  # bytes that a frame may have beside its tensors' own: header and padding
 
 
-class Load(msgspec.Struct, tag="load", array_like=True):
+class Load(Struct, tag="load", array_like=True):
     """The first frame to a process: what to load, the outputs that its answers must have, and the level of its log.
 
     `reader` is the module of ours whose `Model` reads a model file without code; it gets `config`, the model's config, and
@@ -52,7 +51,7 @@ class Load(msgspec.Struct, tag="load", array_like=True):
     config: bytes = b""
 
 
-class Ready(msgspec.Struct, tag="ready", array_like=True):
+class Ready(Struct, tag="ready", array_like=True):
     """The model has loaded; where a reader has read it, what its file says: inputs, outputs, and the classes' names."""
 
     inputs: tuple[TensorSpec, ...] = ()
@@ -60,7 +59,7 @@ class Ready(msgspec.Struct, tag="ready", array_like=True):
     classes: tuple[str, ...] = ()
 
 
-class ModelFailed(msgspec.Struct, tag="failed", array_like=True):
+class ModelFailed(Struct, tag="failed", array_like=True):
     """The model failed to load or to answer: a sentence for the caller, and a traceback for the log.
 
     `refused` means that the model rejected the request's input.
@@ -71,33 +70,33 @@ class ModelFailed(msgspec.Struct, tag="failed", array_like=True):
     refused: bool = False
 
 
-class Stop(msgspec.Struct, tag="stop", array_like=True):
+class Stop(Struct, tag="stop", array_like=True):
     """Nobody waits for the answer any more. A process that runs no call ignores it."""
 
 
-class Credit(msgspec.Struct, tag="credit", array_like=True):
+class Credit(Struct, tag="credit", array_like=True):
     """Answers of this weight have reached the caller: the window is wider again. Without a call it is ignored."""
 
     size: int
 
 
-class Done(msgspec.Struct, tag="done", array_like=True):
+class Done(Struct, tag="done", array_like=True):
     """The end of a call to which the model gave several answers."""
 
 
-class Progress(msgspec.Struct, tag="progress", array_like=True):
+class Progress(Struct, tag="progress", array_like=True):
     """How far a call is, from 0 to 1; more frames follow."""
 
     value: float
 
 
-class Measured(msgspec.Struct, tag="measured", array_like=True):
+class Measured(Struct, tag="measured", array_like=True):
     """What the model has measured; it may come at any time."""
 
     family: Family
 
 
-class Part(msgspec.Struct, array_like=True):
+class Part(Struct, array_like=True):
     """A tensor without its bytes; `size` is their number."""
 
     name: str
@@ -106,7 +105,7 @@ class Part(msgspec.Struct, array_like=True):
     size: int
 
 
-class Tensors(msgspec.Struct, tag="tensors", array_like=True):
+class Tensors(Struct, tag="tensors", array_like=True):
     """The outputs of a call; `more` if they are one of several answers."""
 
     parts: tuple[Part, ...]
@@ -136,8 +135,8 @@ class Call(Tensors, tag="call", array_like=True):
 
 Message = Load | Ready | ModelFailed | Stop | Credit | Done | Progress | Measured | Tensors | Call
 
-encoder = msgspec.msgpack.Encoder()
-decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
+encoder = Encoder()
+decoder: Decoder[Message] = Decoder(Message)
 
 
 def frame(message: Message, tensors: Sequence[Tensor] = ()) -> list[Buffer]:
@@ -244,7 +243,7 @@ class Inbox:
         end = PREFIX.size + self._header
         try:
             message = decoder.decode(self._view[PREFIX.size : end])
-        except msgspec.MsgspecError as error:
+        except MsgspecError as error:
             raise ValueError(f"a header that cannot be read: {error}") from None
         body = self._view[end + -end % ALIGNED : self._total]
         # The next frame overwrites the kept buffer, so its bytes are copied. A large frame has its own buffer.

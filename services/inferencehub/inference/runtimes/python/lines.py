@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from inferencehub.core.process.logs import PLAIN
+from inferencehub.core.process.line_writer import PLAIN
 from inferencehub.inference.runtimes.python.channel import Load
 
 logger = logging.getLogger("model")

@@ -16,7 +16,7 @@ import time
 from contextvars import ContextVar
 from typing import Any
 
-from inferencehub.core.process.logs import extra_of
+from inferencehub.core.process.line_writer import extra_of
 from inferencehub.core.values.requests import NO_CALLERS, Callers
 from inferencehub.inference.runtimes.python.failures import known
 

@@ -17,9 +17,8 @@ from inferencehub.core.values.requests import size_of
 from inferencehub.core.values.tensors import Buffer, Tensor
 from inferencehub.inference.runtimes.python.channel import Call, Load, ModelFailed, Ready, frame
 from inferencehub.inference.runtimes.python_worker.outputs import WrongOutputError, checked
-from inferencehub.inference.runtimes.runtime import failed_run
 from inferencehub.inference.runtimes.support.arrays import to_array
-from inferencehub.inference.runtimes.support.error_text import first_line
+from inferencehub.inference.runtimes.support.error_text import failed_run, first_line
 from inferencehub.model.context import Context
 
 logger = logging.getLogger(__name__)

@@ -1,8 +1,10 @@
-"""Error text of libraries and of users' code, fit for callers: the first line, without this machine's directories."""
+"""Error text of libraries and of users' code, fit for callers: at most the first line, without this machine's directories."""
 
 from __future__ import annotations
 
 import re
+
+from inferencehub.core.values.errors import HubError, Kind
 
 LONGEST = 300
 # The directories of an absolute path, up to its last name; a URL has no such beginning.
@@ -18,3 +20,8 @@ def first_line(message: object) -> str:
     """The first line of a text or of an exception's message, at most `LONGEST` characters; "" if it is empty."""
     lines = str(message).strip().splitlines()
     return without_directories(lines[0])[:LONGEST] if lines else ""
+
+
+def failed_run(model: str) -> HubError:
+    """The error for the caller if the model's own code failed. The details are only in the log."""
+    return HubError(Kind.MODEL_FAILED, f"model '{model}' failed on this request; its pod's log says why")
