@@ -1,4 +1,4 @@
-"""Which environment variables the process of a Python model gets: an allow-list, not the service's own environment.
+"""What the process of a Python model finds: its environment variables, an allow-list and not the service's own, and its interpreter.
 
 This keeps the service's secrets out of a model's crash report or debug page. It is no isolation from a hostile model,
 which runs as the same user as the service.
@@ -10,7 +10,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from pathlib import Path
 
+from inferencehub.core.values.errors import bad_input
+
+OWN = "EXECUTION_ENV_PATH"  # Triton's name, as the next one
+MODEL_DIRECTORY = "$$TRITON_MODEL_DIRECTORY"
+ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")
 # Instances run in parallel, so their libraries get a share of the cores each, unless the environment sets these. The last
 # one is joblib's, for scikit-learn's `n_jobs=-1`.
 THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LOKY_MAX_CPU_COUNT")
@@ -34,17 +40,22 @@ class ModelEnvironment:
         names: names and patterns of further variables, such as "HF_*".
         threads: how many threads the model's libraries should use.
         sources: directory of the service's own code.
+        interpreter: that of the model's own environment; "" if the service's own runs the model.
     """
 
     names: tuple[str, ...]
     threads: int
     sources: str
+    interpreter: str = ""
 
     def taken_from(self, environ: Mapping[str, str]) -> dict[str, str]:
         """The environment of a process, made from the service's own."""
         taken = {name: value for name, value in environ.items() if self.passes(name)}
+        given = {**dict.fromkeys(THREAD_SETTINGS, str(self.threads)), **taken}
+        if self.interpreter:  # the service's packages are not for it
+            return {name: value for name, value in given.items() if name != "PYTHONPATH"}
         path = os.pathsep.join(filter(None, (self.sources, environ.get("PYTHONPATH"))))
-        return {**dict.fromkeys(THREAD_SETTINGS, str(self.threads)), **taken, "PYTHONPATH": path}
+        return {**given, "PYTHONPATH": path}
 
     def passes(self, name: str) -> bool:
         """Whether processes get the variable called `name`."""
@@ -54,3 +65,30 @@ class ModelEnvironment:
 def matches(name: str, patterns: tuple[str, ...]) -> bool:
     """Whether a name is one of the patterns, in which * stands for any text."""
     return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def interpreter_of(text: str, model: Path) -> str:
+    """The interpreter of a model's own environment.
+
+    Args:
+        text: the config's parameter `EXECUTION_ENV_PATH`: the environment's directory.
+        model: the model's directory, which `$$TRITON_MODEL_DIRECTORY` stands for.
+
+    Raises:
+        HubError: BAD_INPUT if there is none.
+    """
+    path = Path(text.replace(MODEL_DIRECTORY, str(model.absolute())))
+    if not path.is_absolute():
+        raise bad_input(
+            f"{OWN} is '{text}', expected an absolute path or one that begins with {MODEL_DIRECTORY}"
+        )
+    if text.endswith(ARCHIVES):
+        raise bad_input(
+            f"{OWN} is '{text}', an archive; expected a directory: unpack it where the model is built"
+        )
+    found = path / "bin" / "python"
+    if not os.access(found, os.X_OK) or not found.is_file():
+        raise bad_input(
+            f"{OWN} is '{text}', and there is no interpreter bin/python in it; expected a virtual environment"
+        )
+    return str(found)

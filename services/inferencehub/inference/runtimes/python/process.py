@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, cast
 
 from inferencehub.core.values.errors import HubError, Kind
@@ -22,6 +23,7 @@ from inferencehub.inference.runtimes.python.lines import ModelLines
 from inferencehub.model.metrics import Family
 
 WORKER = "inferencehub.inference.runtimes.python_worker.worker"
+START = str(Path(__file__).parents[1] / "python_worker" / "start.py")
 UNLOAD_TIME = 2.0
 Measure = Callable[[Family], None]
 
@@ -127,7 +129,7 @@ class Process(asyncio.SubprocessProtocol):
         fds = [calls.theirs.fileno() for calls in self.calls]
         await cast(Any, self.loop).subprocess_exec(
             lambda: self,
-            *(sys.executable, "-u", "-P", "-m", WORKER, ",".join(map(str, fds)), str(os.getpid())),
+            *(*started_as(environment.interpreter), ",".join(map(str, fds)), str(os.getpid())),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=self._lines.theirs,
             stderr=self._lines.theirs,
@@ -138,3 +140,10 @@ class Process(asyncio.SubprocessProtocol):
         self._lines.begin(self.pid)
         for calls in self.calls:
             calls.begin()
+
+
+def started_as(interpreter: str) -> tuple[str, ...]:
+    """The command of a process, but for its arguments; `interpreter` as in `ModelEnvironment`."""
+    if interpreter:
+        return interpreter, "-u", "-s", START
+    return sys.executable, "-u", "-P", "-m", WORKER

@@ -43,7 +43,7 @@ from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.signature import Signature
 from inferencehub.core.values.tensors import Tensor
 from inferencehub.inference.runtimes.python.channel import Load
-from inferencehub.inference.runtimes.python.environment import ModelEnvironment
+from inferencehub.inference.runtimes.python.environment import OWN, ModelEnvironment, interpreter_of
 from inferencehub.inference.runtimes.python.grace import Grace
 from inferencehub.inference.runtimes.python.instance import PythonInstance
 from inferencehub.inference.runtimes.runtime import EmitOutputs, ModelSource, Runtime
@@ -76,7 +76,7 @@ class Python(Runtime):
         load = self.to_load(signature)
         rules = self.source.processes
         threads = max(1, cpu_limit() // self.source.instances)
-        environment = ModelEnvironment(rules.environment, threads, SOURCES)
+        environment = ModelEnvironment(rules.environment, threads, SOURCES, self.interpreter(load))
         grace = Grace(rules.grace_s)
         self.instances = [
             PythonInstance(load, number, environment, grace, self.on_change, self.own_metrics)
@@ -120,6 +120,19 @@ class Python(Runtime):
     def _declared(self) -> Signature:
         config = self.source.config
         return replace(needs_declaration(config), decoupled=config.model_transaction_policy.decoupled)
+
+    def interpreter(self, load: Load) -> str:
+        """The interpreter that the config asks for; "" for the service's own.
+
+        Raises:
+            HubError: BAD_INPUT if there is none, or the model is a file that a reader of ours reads.
+        """
+        text = self.source.parameter(OWN, "")
+        if text and load.reader:
+            raise HubError(
+                Kind.BAD_INPUT, f"{OWN} is for models of backend 'python', whose code is a model.py"
+            )
+        return interpreter_of(text, self.source.directory.parent) if text else ""
 
     def to_load(self, signature: Signature) -> Load:
         """What a process gets to load."""
