@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from multiprocessing.shared_memory import SharedMemory
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from conformance.clients.plan import Plan
 from conformance.clients.report import Report, WrongAnswerError, settled
 from conformance.clients.triton_infer import inputs_of
+
+LOOKS, LOOK_S = 50, 0.1  # at counters that may come late
 
 
 async def server_calls(report: Report, client: Any, plan: Plan, grpc: bool) -> None:
@@ -78,8 +81,12 @@ async def statistics(report: Report, client: Any, plan: Plan, grpc: bool, as_jso
     module = report.client
     for _ in range(3):
         await settled(client.infer(case.model, inputs_of(module, case, {}), case.version))
-    after = await settled(client.get_inference_statistics(case.model, case.version, **as_json))
-    success, rows, runs = (now - then for now, then in zip(counted(after), before, strict=True))
+    for _ in range(LOOKS):  # Triton may answer before it counts
+        after = await settled(client.get_inference_statistics(case.model, case.version, **as_json))
+        success, rows, runs = (now - then for now, then in zip(counted(after), before, strict=True))
+        if success >= 3:
+            break
+        await asyncio.sleep(LOOK_S)
     batch = case.inputs[0].shape[0] if case.batched else 1
     if (success, rows, runs) != (3, 3 * batch, 3):
         raise WrongAnswerError(f"3 requests of {batch} rows count as {success}, rows {rows}, runs {runs}")
