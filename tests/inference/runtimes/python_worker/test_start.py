@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import subprocess
 import sys
 from math import inf
@@ -193,7 +194,8 @@ async def test_a_broken_numpy_says_so(tmp_path: Path, caplog: pytest.LogCaptureF
         Kind.MODEL_FAILED,
         "EXECUTION_ENV_PATH: numpy cannot be imported there; its pod's log says why",
     )
-    assert "ImportError: cannot import name 'version'" in caplog.text
+    # What numpy lacks first depends on its version.
+    assert re.search("(ImportError|ModuleNotFoundError): ", caplog.text)
 
 
 def test_an_old_interpreter_says_so() -> None:
