@@ -25,7 +25,7 @@ MONITORING = {
 }
 
 
-def shown(hub: Release, template: str) -> Any:
+def spec_of(hub: Release, template: str) -> Any:
     """The `spec` of a template of monitoring/, rendered with the values of the release."""
     values = json.dumps({**hub.values, "monitoring": MONITORING})
     return yaml.safe_load(
@@ -44,7 +44,7 @@ def sanitized(label: str) -> str:
 
 def scrape(hub: Release) -> dict[str, Any]:
     """What the operator makes of the PodMonitor."""
-    monitor = shown(hub, "podmonitor")
+    monitor = spec_of(hub, "podmonitor")
     (endpoint,) = monitor["podMetricsEndpoints"]
     chosen = {label: [value] for label, value in monitor["selector"]["matchLabels"].items()}
     for one in monitor["selector"]["matchExpressions"]:
@@ -154,7 +154,7 @@ def prometheus(hub: Release, soon: Set[str]) -> Iterator[Prometheus]:
         soon: alerts that fire after 10 s, however long their condition has to hold by the chart. If there are any, all
             rules are computed each 5 s.
     """
-    groups = shown(hub, "prometheusrule")["groups"]
+    groups = spec_of(hub, "prometheusrule")["groups"]
     if soon:
         for group in groups:
             group["interval"] = "5s"

@@ -12,8 +12,8 @@ from inferencehub.core.lane.job import Job, Member
 from inferencehub.core.lane.queues.queue import Queue
 from inferencehub.core.lane.sink import End, Sink, caller_left, several_answers
 from inferencehub.core.values.errors import HubError, Kind
-from inferencehub.core.values.requests import InferResponse
-from inferencehub.core.values.tensors import Tensor, merge_rows, split_rows
+from inferencehub.core.values.requests import InferRequest, InferResponse
+from inferencehub.core.values.tensors import merge_rows, split_rows
 
 MOST_AT_ONCE = 16  # parts of a job that wait or run
 
@@ -82,7 +82,8 @@ class Parts:
     def _go_on(self) -> None:
         while self._left and len(self._running) < self._at_once:
             number = len(self._answers) - len(self._left)
-            part = self._part(*self._left[-1])
+            rows, inputs = self._left[-1]
+            part = part_of(self._job, self._job.request.with_inputs(inputs), rows)
             self._lane.bytes_held.give(part.size)
             try:
                 self._lane.accept(part, PartSink(self, part, number))
@@ -94,21 +95,6 @@ class Parts:
             self._held -= part.size
             self._left.pop()
             self._running.add(part)
-
-    def _part(self, rows: int, inputs: tuple[Tensor, ...]) -> Job:
-        """A part as a job: whose call it is, until when, and what may happen to it are those of the whole.
-
-        Of background work each part has the time of a run, however long the parts before it have waited.
-        """
-        whole, now = self._job, monotonic()
-        deadline = now + whole.limit_s if whole.background else whole.deadline
-        members = tuple([Member(rows, deadline, one.id, one.caller, one.tenant) for one in whole.members[:1]])
-        part = Job(whole.request.with_inputs(inputs), rows, members, now)
-        part.flow, part.trace = whole.flow, whole.trace
-        part.losses, part.counted, part.alone = whole.losses, whole.counted, whole.alone
-        if whole.background:
-            part.to_background()
-        return part
 
     def ended(self, part: Job, number: int, end: End) -> None:
         """A part has its end."""
@@ -167,6 +153,26 @@ class PartSink:
     def end(self, end: End) -> None:
         """See `Sink`."""
         self._parts.ended(self._part, self._number, end)
+
+
+def part_of(whole: Job, request: InferRequest, rows: int) -> Job:
+    """A call that is a part of another one, as a job that comes now.
+
+    Whose call it is, until when, and what may happen to it are those of the whole. Of background work each part has the time
+    of a run, however long the parts before it have waited.
+
+    Args:
+        whole: of one caller.
+        request, rows: of the part.
+    """
+    now, (member,) = monotonic(), whole.members
+    deadline = now + whole.limit_s if whole.background else whole.deadline
+    part = Job(request, rows, (Member(rows, deadline, member.id, member.caller, member.tenant),), now)
+    part.flow, part.trace = whole.flow, whole.trace
+    part.losses, part.counted, part.alone = whole.losses, whole.counted, whole.alone
+    if whole.background:
+        part.to_background()
+    return part
 
 
 def joined(answers: list[InferResponse], rows: Sequence[int]) -> InferResponse | HubError:

@@ -36,7 +36,7 @@ def fit(lanes: list[ModelLane], request: InferRequest) -> tuple[ModelLane, Infer
         HubError: if the request fits no lane; the error of the best lane.
     """
     if len(lanes) == 1:
-        return (lanes[0], *lanes[0].info.signature.check(request, True))
+        return (lanes[0], *lanes[0].info.signature.check(request, in_parts=True))
     return first_fit(best_first(lanes), lambda info: request)
 
 
@@ -56,7 +56,7 @@ def first_fit(
     refusal: HubError | None = None
     for lane in lanes:
         try:
-            return (lane, *lane.info.signature.check(make(lane.info), True))
+            return (lane, *lane.info.signature.check(make(lane.info), in_parts=True))
         except HubError as error:
             refusal = refusal or error
     assert refusal is not None

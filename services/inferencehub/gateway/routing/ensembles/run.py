@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from operator import itemgetter
 from time import monotonic
 
-from inferencehub.core.lane.job import Job, Member, StepRun
+from inferencehub.core.lane.job import Job, StepRun
+from inferencehub.core.lane.parts import part_of
 from inferencehub.core.lane.sink import OneAnswer
 from inferencehub.core.lane.slot import Ran
 from inferencehub.core.oip.ensembles.steps import Step
@@ -89,7 +90,8 @@ class Run:
         began = monotonic()
         try:
             lane, request, rows = await self._find(self._request(step), self._job.deadline)
-            job = self._job_of(request, rows)
+            job = part_of(self._job, request, rows)
+            job.trace = None if job.trace is None else job.trace.child()
             response = await run_in(lane, job)
         except HubError as error:
             # It says nothing of what the caller asked for, but of what the ensemble did.
@@ -123,22 +125,6 @@ class Run:
         return InferRequest(
             step.model, step.version, inputs, outputs, request.parameters, classes if any(classes) else ()
         )
-
-    def _job_of(self, request: InferRequest, rows: int) -> Job:
-        """The step as a job of its lane: whose call it is, until when, and what may happen to it are those of the ensemble.
-
-        Of background work each step has the time of a run, however long it waits.
-        """
-        whole, now = self._job, monotonic()
-        deadline = now + whole.limit_s if whole.background else whole.deadline
-        member = whole.members[0]
-        members = (Member(rows, deadline, member.id, member.caller, member.tenant),)
-        job = Job(request, rows, members, now)
-        job.flow, job.trace = whole.flow, None if whole.trace is None else whole.trace.child()
-        job.losses, job.counted, job.alone = whole.losses, whole.counted, whole.losses > 0
-        if whole.background:
-            job.to_background()
-        return job
 
     def _note(self, job: Job, began: float, kind: str) -> None:
         """A step has ended: its trace shows it."""
