@@ -183,7 +183,8 @@ async def test_a_gateway_drains_finishes_and_then_refuses(models: Path, tmp_path
             assert not slow.done()
             answer = await slow
             assert (answer.status, (await answer.json())["outputs"][0]["data"]) == (200, [3.0])
-        assert all("Connect call failed" in failure for failure in load.failed), "refused, never broken off"
+        broken_off = [failure for failure in load.failed if "Connect call failed" not in failure]
+        assert not broken_off, "refused, never broken off"
         assert await gateway.ended() == 0
         assert monotonic() - began < 20.0
     said = capfd.readouterr().err

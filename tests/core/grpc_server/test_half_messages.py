@@ -77,16 +77,16 @@ async def test_half_messages_without_end_are_bounded() -> None:
 
 
 async def test_half_messages_that_have_gone_use_no_memory() -> None:
-    """After one attack, pages that are used in part take 1 to 20 MB. A second finds them, and needs no others.
+    """Pages that are used in part stay: 15 to 55 MB, and after twenty attacks no more than after five.
 
-    It is 48 MB until glibc gives back what is free, and one connection that stays after each attack would be 32.
+    One connection that stays after each attack would be 80 MB more.
     """
     async with gateway_that_holds(100 * MB) as gateway:
         at_rest = memory_of(gateway)
-        for _ in range(2):
+        for _ in range(5):
             async with AsyncExitStack() as stack:
                 await attack(gateway, stack)
-            await eventually(lambda: memory_of(gateway) < at_rest + 30 * MB)
+        await eventually(lambda: memory_of(gateway) < at_rest + 70 * MB)
 
 
 @pytest.mark.parametrize("path", PATHS)

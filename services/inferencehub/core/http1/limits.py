@@ -38,7 +38,7 @@ class Limits:
     body_timeout_s: float = 30.0
     keep_alive_s: float = 75.0
     write_timeout_s: float = 60.0
-    new_s: float = 0.5
+    new_s: float = 2.0
     linger_s: float = 1.0
     tick_s: float = 1.0
     relief_s: float = 0.1

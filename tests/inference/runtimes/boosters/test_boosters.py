@@ -157,8 +157,8 @@ async def test_a_pod_goes_on_without_files_that_are_broken(tmp_path: Path) -> No
             b"",
             "model.txt cannot be loaded: Unknown model format or submodel type",
         ),
-        # LightGBM ends the process with this one.
-        "cut-trees": ("model.txt", trees[:900], "model.txt: its process ended (signal 6) while it loaded"),
+        # LightGBM ends the process with this one, by signal 6 or 11.
+        "cut-trees": ("model.txt", trees[:900], "model.txt: its process ended (signal "),
         "empty-booster": (
             "model.ubj",
             b"",
