@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import accumulate, chain
 
 from prometheus_client import Counter, Gauge
@@ -18,6 +19,7 @@ from inferencehub.inference.own_metrics import OwnMetrics
 from inferencehub.model.metrics import Family
 
 P = "inferencehub_inference"
+RESULTS = {True: "ok", False: "failed"}
 OWN = "inferencehub_model_"  # before what models measure themselves
 
 
@@ -58,13 +60,31 @@ class Metrics:
         self.slots = Gauge(f"{P}_slots", "instances", model, registry=registry)
         self.slots_free = Gauge(f"{P}_slots_free", "instances that are free", model, registry=registry)
         self.ready = Gauge(f"{P}_model_ready", "1 while the model serves", model, registry=registry)
+        self.loads = Counter(
+            f"{P}_model_loads",
+            "loads of model versions, by whether they succeeded",
+            ("model", "result"),
+            registry=registry,
+        )
         registry.register(AccessLines(P, access))
         self.shown = ShownMetrics()
         registry.register(self.shown)
+        self.gauges = (self.waiting, self.running, self.slots, self.slots_free, self.ready)
 
     def lane(self, model: str, version: str) -> LaneMetrics:
         """The metrics of one model version."""
         return LaneMetrics(self, model, version, self.shown.of(model, version))
+
+    def forget(self, model: str, version: str) -> None:
+        """Show no more metrics of a model version, which is not there any more. Its loads stay counted."""
+        labels = (model, version)
+        for family in (self.calls, self.queue_wait, self.compute, self.batch_rows):
+            family.forget(*labels)
+        with suppress(KeyError):  # forgotten before
+            for reason in Reason:
+                self.dispatches.remove(*labels, reason.value)
+            for gauge in (self.run_apart, *self.gauges):
+                gauge.remove(*labels)
 
 
 class LaneMetrics:
@@ -81,10 +101,8 @@ class LaneMetrics:
         self.batch_rows = metrics.batch_rows.labels(*labels)
         self._reasons = {reason: metrics.dispatches.labels(*labels, reason.value) for reason in Reason}
         self.run_apart = metrics.run_apart.labels(*labels)
-        self._gauges = [
-            family.labels(*labels)
-            for family in (metrics.waiting, metrics.running, metrics.slots, metrics.slots_free, metrics.ready)
-        ]
+        self._gauges = [family.labels(*labels) for family in metrics.gauges]
+        self._loads = {done: metrics.loads.labels(model, result) for done, result in RESULTS.items()}
 
     def watch(self, *readings: Callable[[], float]) -> None:
         """Set the functions that the gauges call at each scrape.
@@ -115,6 +133,10 @@ class LaneMetrics:
         """Count jobs that were put back into the queue."""
         self.run_apart.inc(jobs)
 
+    def loads(self, done: bool) -> None:
+        """Count a load that has ended, and whether the model serves now."""
+        self._loads[done].inc()
+
     def called(self, status: str, seconds: float) -> None:
         """Count a call that has ended, with its status and its time in seconds."""
         child = self._statuses.get(status)
@@ -135,11 +157,16 @@ class ShownMetrics:
         self._models.append(own)
         return own
 
+    def drop(self, own: OwnMetrics) -> None:
+        """The model version is closed."""
+        self._models.remove(own)
+
     def collect(self) -> Iterator[Metric]:
-        """All metrics, each name once."""
-        for name in sorted(set(chain.from_iterable([own.kept for own in self._models]))):
+        """All metrics, each name once. Of a version that is loaded again, those of the newer one."""
+        models = {(own.model, own.version): own for own in self._models}.values()
+        for name in sorted(set(chain.from_iterable([own.kept for own in models]))):
             shown: Metric | None = None
-            for own in self._models:
+            for own in models:
                 kept = own.kept.get(name)
                 if kept is None:
                     continue

@@ -38,6 +38,7 @@ from inferencehub.inference.grpc_api.servicer import PREDICT_SERVICE, Servicer, 
 from inferencehub.inference.grpc_api.streamed_calls import MOST_WAITING, StreamedCalls
 from inferencehub.inference.grpc_api.streams import HANDSHAKE_S
 from inferencehub.inference.metrics import Metrics
+from inferencehub.inference.models.control.choice import control_of
 from inferencehub.inference.models.registry import Models
 from inferencehub.inference.runtimes.runtime import ProcessRules
 from inferencehub.inference.settings import InferenceSettings
@@ -69,6 +70,7 @@ class InferenceServer:
         self.settings = settings
         self.access = access
         self.draining = False
+        self._shown: set[str] = set()  # the models whose health is shown
         self.health = Health(AT_START)
         self.metrics = Metrics(access)
         self.models = Models(
@@ -80,6 +82,7 @@ class InferenceServer:
                 settings.model_grace_s, settings.max_message_bytes, settings.model_env, settings.allow_pickle
             ),
         )
+        self.control = control_of(settings, self.models)
         self.certificate = settings.tier_certificate(admits=settings.tier_tls_client_names)
         ops_certificate = settings.ops_certificate()
         self.keys = ApiKeys(settings.api_keys, "HUB_API_KEYS") if settings.direct_calls else None
@@ -151,7 +154,7 @@ class InferenceServer:
         await self.ops.start()
         await self.servicer.streams.start(self.settings.stream_port)
         await self._start_grpc()
-        self._loading = asyncio.get_running_loop().create_task(self.models.load())
+        self._loading = asyncio.get_running_loop().create_task(self.control.start())
         ports = {
             "port": self.port,
             "stream_port": self.servicer.streams.port,
@@ -221,6 +224,8 @@ class InferenceServer:
     def _show_health(self) -> None:
         ready = not self.not_ready()
         models = {name: self.models.serves(name) and not self.draining for name in self.models.names()}
+        self.health.forget(self._shown - models.keys())
+        self._shown = set(models)
         self.health.set(
             {
                 **models,
@@ -253,7 +258,7 @@ class InferenceServer:
         if self._loading is not None and not self._loading.done():
             self._loading.cancel()
             await asyncio.wait([self._loading], timeout=LOAD_END_S)
-        await self.models.unload()
+        await self.control.stop()
         await self.ops.stop(1)
         await self.doctor.stop()
         if self.access is not None:

@@ -27,6 +27,17 @@ class InferenceSettings(TierSettings):
         "", "directory of the model repository; without it ./models, then /models, then the samples"
     )
     samples: str = setting("", "directory of sample models, which are served if no models are given")
+    model_control: str = setting(
+        "none",
+        "when models change: none: at a start of the process alone; poll: when the repository has changed",
+        choices=("none", "poll"),
+    )
+    repository_poll_s: float = setting(
+        15.0,
+        "seconds between two looks at the repository, if HUB_MODEL_CONTROL is poll",
+        least=0.05,
+        most=3600,
+    )
     required_models: tuple[str, ...] = setting(
         (),
         "models that must serve for the process to be ready, separated by commas; if empty, HUB_READY_AFTER decides",

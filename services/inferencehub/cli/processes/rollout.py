@@ -19,9 +19,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import monotonic
 
-from inferencehub.cli.processes.changes import changed, look
+from inferencehub.cli.processes.changes import changed
 from inferencehub.cli.processes.ports import Port, chosen
 from inferencehub.cli.processes.supervisor import Tier, say
+from inferencehub.core.files.tree import look
 from inferencehub.core.process.doctor.ask import ask
 from inferencehub.core.process.doctor.command import told_by
 from inferencehub.core.process.doctor.finding import Level

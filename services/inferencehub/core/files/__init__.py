@@ -1,1 +1,1 @@
-"""Files that settings name, read again when they change; `tls` and `auth` import it, it imports `audit`."""
+"""Files that settings name, read again when they change, and the files below a directory; `tls`, `auth` and the tiers import it, it imports `audit`."""

@@ -7,7 +7,7 @@ calls at the end would wait for every watcher. Here, `end` closes them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -53,6 +53,12 @@ class Health:
         """Set the statuses of these names. All other names keep their statuses."""
         if any(self._serving.get(name) is not value for name, value in serving.items()):
             self._serving.update(serving)
+            self._wake()
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Let these names be unknown from now on."""
+        for name in names:
+            del self._serving[name]
             self._wake()
 
     def end(self) -> None:

@@ -94,6 +94,11 @@ class Histogram(Written):
         """The label values that there are."""
         return list(self._children)
 
+    def forget(self, *values: str) -> None:
+        """Remove the histograms whose first label values are these."""
+        for known in [known for known in self._children if known[: len(values)] == values]:
+            del self._children[known]
+
     def total(self, values: tuple[str, ...]) -> int:
         """How many values were observed with these label values."""
         child = self._children.get(values)

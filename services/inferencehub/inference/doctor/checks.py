@@ -15,7 +15,8 @@ from inferencehub.inference.models.registry import Models
 from inferencehub.inference.settings import InferenceSettings
 
 REPAIR = (
-    "Repair the model or undo its last change, then start the process anew: models are loaded at the start."
+    "Repair the model or undo its last change, then start the process anew: models are loaded at the start, unless "
+    "HUB_MODEL_CONTROL says otherwise."
 )
 
 

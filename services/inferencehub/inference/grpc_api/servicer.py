@@ -90,7 +90,8 @@ class Servicer:
         """
         if caller is not ANYONE:
             messages.refuse_ours(message)
-        model = self.models.get(message.model_name, message.model_version, caller)
+        gateway = extension.MEMBERS in message.parameters
+        model = self.models.get(message.model_name, message.model_version, caller, gateway=gateway)
         traced = extension.TRACE_PARENT in message.parameters
         trace = of_message(message) if traced else of_metadata(context)
         return Call(model, message.id, context, monotonic(), caller, trace)
@@ -125,7 +126,7 @@ class Servicer:
         Raises:
             HubError: if the call is not accepted.
         """
-        model = self.models.get(message.model_name, message.model_version)
+        model = self.models.get(message.model_name, message.model_version, gateway=True)
         trace = of_message(message) if extension.TRACE_PARENT in message.parameters else None
         call = Call(model, "", stream, monotonic(), trace=trace)
         if extension.PROGRESS in message.parameters:

@@ -30,6 +30,7 @@ from inferencehub.inference.runtimes.runtime import ModelSource, Runtime, make_r
 logger = logging.getLogger(__name__)
 
 WARM_UP_S = 300.0  # how long a run of a warm-up may take
+DRAINED_S = 0.05  # how often a model that goes is asked whether its calls have ended
 
 
 class ModelState(Enum):
@@ -66,6 +67,7 @@ class Model:
         self.loop = asyncio.get_running_loop()
         self.bytes_held = bytes_held
         self.runtime: Runtime
+        self._loaded = False  # whether the runtime is to be unloaded
         self.form = Form(False, False, None, {})
         self.info = ModelInfo(self.name, self.version, "", Signature((), ()))
         self.lane: Lane[Instance] | None = None
@@ -88,6 +90,7 @@ class Model:
             self.runtime.on_change = self._instance_changed
             self.runtime.own_metrics = self.metrics.own
             signature = await self.runtime.load()
+            self._loaded = True
             reshapes = Reshapes(source.config) or None
             if reshapes:
                 signature = reshapes.signature(signature)
@@ -95,13 +98,14 @@ class Model:
             self.form = Form(bool(signature.max_batch_size), signature.decoupled, reshapes, labels)
             await warm_up(source, self._trial_of(signature), self._firsts(source))
         except HubError as error:
-            self._broken(error.detail, source)
+            self.fail(error.detail)
         except ImportError as error:
-            self._broken(not_installed(self.found.runtime, error), source)
+            self.fail(not_installed(self.found.runtime, error))
         except Exception:
             logger.exception("model failed to load", extra={"model": self.name, "version": self.version})
-            self._broken("loading failed, its pod's log says why", source)
+            self.fail("loading failed, its pod's log says why")
         else:
+            self.metrics.loads(True)
             self._serve(source, signature)
             took = round(monotonic() - started, 3)
             logger.info("model ready", extra={"model": self.name, "version": self.version, "seconds": took})
@@ -130,10 +134,12 @@ class Model:
         each = self.runtime.slots_each
         return range(0, source.instances * each, each)
 
-    def _broken(self, reason: str, source: ModelSource) -> None:
-        if pointer := pointer_in(source.directory):
+    def fail(self, reason: str) -> None:
+        """The load of the model has failed; it stays unavailable."""
+        if self.found.source is not None and (pointer := pointer_in(self.found.source.directory)):
             reason = f"{pointer_reason(pointer)}; {reason}"
         self.state, self.reason = ModelState.UNAVAILABLE, reason
+        self.metrics.loads(False)
         logger.error(
             "model unavailable", extra={"model": self.name, "version": self.version, "reason": reason}
         )
@@ -220,15 +226,21 @@ class Model:
     def _being_replaced(self) -> HubError:
         return HubError(Kind.BUSY, f"model '{self.name}': all its instances are being replaced")
 
+    async def drained(self) -> None:
+        """Wait until no call of it waits or runs any more."""
+        while True:
+            if self.lane is None or self.lane.idle:
+                return
+            await asyncio.sleep(DRAINED_S)
+
     async def unload(self) -> None:
         """Unload the model, even if its load was cancelled. No call of it may run any more."""
         for task in self._recovering.values():
             task.cancel()
-        if self.state is not ModelState.UNAVAILABLE:
-            self.state = ModelState.UNAVAILABLE
-            self.lane = None
-            if hasattr(self, "runtime"):  # there is none if the load was cancelled before it began
-                await self.runtime.unload()
+        begun = self._loaded or self.state is ModelState.LOADING
+        self.state, self.lane, self._loaded = ModelState.UNAVAILABLE, None, False
+        if begun and hasattr(self, "runtime"):  # there is none if the load was cancelled before it began
+            await self.runtime.unload()
 
     def open_lane(self) -> Lane[Instance]:
         """The model's lane.

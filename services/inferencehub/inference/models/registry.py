@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import monotonic
 
 from inferencehub.core.auth.caller import ANYONE, Caller
 from inferencehub.core.lane.byte_budget import ByteBudget
@@ -13,10 +14,12 @@ from inferencehub.core.oip.unnamed_model import must_name, unnamed_model
 from inferencehub.core.values.errors import HubError, Kind, listed
 from inferencehub.inference.metrics import Metrics
 from inferencehub.inference.models.model import Model, ModelState
-from inferencehub.inference.models.repository import scan
+from inferencehub.inference.models.repository import Found, scan
 from inferencehub.inference.runtimes.runtime import ProcessRules
 
 logger = logging.getLogger(__name__)
+
+NOTICED_S = 10.0  # within this time, all gateways have noticed that a version went
 
 
 class Models:
@@ -46,6 +49,7 @@ class Models:
         self.scanned = False  # whether all models are known
         self.loaded = False  # whether each of them has been loaded, or has failed
         self._models: dict[str, dict[str, Model]] = {}
+        self._gone: dict[tuple[str, str], float] = {}  # what went lately, and when, in seconds of `monotonic`
 
     def __iter__(self) -> Iterator[Model]:
         for versions in self._models.values():
@@ -62,9 +66,7 @@ class Models:
             HubError: BAD_INPUT if the repository does not exist.
         """
         for found in await asyncio.to_thread(scan, self.repository):
-            lane_metrics = self.metrics.lane(found.name, found.version)
-            model = Model(found.ruled(self.processes), self.bytes_held, lane_metrics, self.changed)
-            self._models.setdefault(found.name, {})[found.version] = model
+            self.put(self.made(found))
             if found.reason:
                 logger.error("model unavailable", extra={"model": found.name, "reason": found.reason})
         if not self._models:
@@ -75,21 +77,60 @@ class Models:
         self.loaded = True
         self.changed()
 
-    def get(self, name: str, version: str = "", caller: Caller = ANYONE, named: bool = True) -> Model:
+    def made(self, found: Found) -> Model:
+        """A model version, not loaded yet and not in here."""
+        lane_metrics = self.metrics.lane(found.name, found.version)
+        return Model(found.ruled(self.processes), self.bytes_held, lane_metrics, self.changed)
+
+    def put(self, model: Model) -> Model | None:
+        """Let calls find a model version from now on; returns the one that had its place."""
+        versions = self._models.get(model.name, {})
+        before = versions.get(model.version)
+        ordered = sorted({**versions, model.version: model}.items(), key=lambda item: int(item[0] or -1))
+        self._models[model.name] = dict(ordered)
+        return before
+
+    def remove(self, model: Model) -> None:
+        """Let calls find a model version no more."""
+        versions = self._models[model.name]
+        del versions[model.version]
+        if not versions:
+            del self._models[model.name]
+        if model.state is not ModelState.READY:
+            return
+        now = monotonic()
+        self._gone = {key: at for key, at in self._gone.items() if now - at < NOTICED_S}
+        self._gone[model.name, model.version] = self._gone[model.name, ""] = now
+
+    def of(self, name: str) -> dict[str, Model]:
+        """The versions of a model, the newest last; empty if there is no such model."""
+        return dict(self._models.get(name, {}))
+
+    def get(
+        self,
+        name: str,
+        version: str = "",
+        caller: Caller = ANYONE,
+        named: bool = True,
+        gateway: bool = False,
+    ) -> Model:
         """A model version. Without `version`, it is the newest version that is ready, or else the newest version.
 
         Args:
             name, version: of the model.
             caller: who asks.
             named: whether the caller has named the model.
+            gateway: whether it is for a call that a gateway sends elsewhere if this pod refuses it.
 
         Raises:
-            HubError: FORBIDDEN if the model is none of the caller's, NOT_FOUND, or NOT_READY if the repository has not been
-                read yet.
+            HubError: FORBIDDEN if the model is none of the caller's, NOT_FOUND, NOT_READY if the repository has not been read
+                yet, or BUSY if a gateway may not have noticed yet that the version went.
         """
         if caller is not ANYONE:
             caller.require_model(name, named)
         versions = self._models.get(name)
+        if gateway and (name, version) in self._gone:
+            self._refuse_gone(name, version)
         if versions is None:
             if not self.scanned:
                 raise HubError(Kind.NOT_READY, "the model repository is being read")
@@ -104,6 +145,12 @@ class Models:
             return versions[version]
         newest = list(versions.values())
         return next((model for model in reversed(newest) if model.state is ModelState.READY), newest[-1])
+
+    def _refuse_gone(self, name: str, version: str) -> None:
+        versions = self._models.get(name, {})
+        there = [versions[version]] if version in versions else [] if version else [*versions.values()]
+        if monotonic() - self._gone[name, version] < NOTICED_S and not any(model.lane for model in there):
+            raise HubError(Kind.BUSY, f"model '{name}' version '{version}' has just been unloaded here")
 
     def unnamed(self, kind: str, caller: Caller) -> str:
         """The model of a Predict that names none; `kind` is FEATURES or TEXT.

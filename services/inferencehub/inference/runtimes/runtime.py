@@ -92,6 +92,7 @@ class ModelSource:
         config: the checked config.pbtxt.
         instances: how many instances to make, at least 1.
         processes: rules for the model's processes, if it has any.
+        original: the model's directory in the repository if `directory` is in a copy of it; None if it is not.
     """
 
     name: str
@@ -101,6 +102,7 @@ class ModelSource:
     config: config_pb.ModelConfig
     instances: int
     processes: ProcessRules = ProcessRules()
+    original: Path | None = None
 
     def parameter(self, name: str, default: str) -> str:
         """A string parameter of the config, or `default` if it is not set."""

@@ -132,7 +132,7 @@ class Python(Runtime):
             raise HubError(
                 Kind.BAD_INPUT, f"{OWN} is for models of backend 'python', whose code is a model.py"
             )
-        return interpreter_of(text, self.source.directory.parent) if text else ""
+        return interpreter_of(text, self.source.original or self.source.directory.parent) if text else ""
 
     def to_load(self, signature: Signature) -> Load:
         """What a process gets to load."""

@@ -1,0 +1,152 @@
+"""Models that follow their repository: `HUB_MODEL_CONTROL=poll`.
+
+A file that is being written looks like a change. So a change counts once two looks have found the same, and a copy that
+was made counts only if a third look, behind it, finds the same again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from inferencehub.core.files.tree import Seen, look
+from inferencehub.core.process.tasks import cancelled
+from inferencehub.core.values.errors import HubError, bad_input
+from inferencehub.inference.models.control.control import ByRepository
+from inferencehub.inference.models.control.copies import Copies
+from inferencehub.inference.models.control.rollover import Rollover
+from inferencehub.inference.models.model import ModelState
+from inferencehub.inference.models.registry import Models
+from inferencehub.inference.models.repository import is_model, is_version, read
+
+logger = logging.getLogger(__name__)
+
+AGAIN_S = 1.0  # between two looks of which the first one has found a change
+Trees = Mapping[str, Seen]  # the files of each model by its name
+
+
+class Polling(ByRepository):
+    """Looks at the repository again and again.
+
+    Args:
+        models: the models of this process.
+        poll_s: seconds between two looks.
+
+    Raises:
+        OSError: if there is no place for copies.
+    """
+
+    mode = "poll"
+
+    def __init__(self, models: Models, poll_s: float) -> None:
+        super().__init__(models)
+        self.poll_s = poll_s
+        self.copies = Copies()
+        self.rollover = Rollover(models, self.copies)
+        self._followed: dict[str, Seen] = {}  # the files that were taken over last, loaded or not
+        self._changing: dict[str, asyncio.Task[None]] = {}
+        self._polling: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """See `Control`; then the looks begin."""
+        trees = await asyncio.to_thread(trees_of, self.models.repository)
+        for name, seen in trees.items():
+            self._follow(name, seen)
+        if not trees:
+            logger.error("no models in the repository", extra={"directory": str(self.models.repository)})
+        await asyncio.gather(*self._changing.values())
+        self.models.scanned = self.models.loaded = True
+        self.models.changed()
+        self._polling = asyncio.get_running_loop().create_task(self._poll(trees))
+
+    async def stop(self) -> None:
+        """See `Control`."""
+        polling = [self._polling] if self._polling is not None else []
+        await cancelled([*polling, *self._changing.values()])
+        await self.rollover.stop()
+        await self.models.unload()
+        await asyncio.to_thread(self.copies.close)
+
+    async def _poll(self, before: Trees) -> None:
+        failing, unsettled = "", False
+        while True:
+            await asyncio.sleep(min(AGAIN_S, self.poll_s) if unsettled else self.poll_s)
+            try:
+                trees = await asyncio.to_thread(trees_of, self.models.repository)
+            except (HubError, OSError) as error:  # a volume that is away for a moment unloads nothing
+                if str(error) != failing:
+                    logger.warning("the model repository cannot be read", extra={"reason": str(error)})
+                failing, unsettled = str(error), True
+                continue
+            failing, unsettled = "", False
+            for name in trees.keys() | self._followed.keys():
+                seen = trees.get(name)
+                if name in self._changing or seen == self._followed.get(name):
+                    continue
+                if seen == before.get(name):
+                    self._follow(name, seen)
+                unsettled = True
+            before = trees
+
+    def _follow(self, name: str, seen: Seen | None) -> None:
+        """Begin to bring a model to what its directory says now; `seen` is None if that has gone."""
+        self._changing[name] = changing = asyncio.get_running_loop().create_task(self._change(name, seen))
+        changing.add_done_callback(lambda task: self._changing.pop(name))
+
+    async def _change(self, name: str, seen: Seen | None) -> None:
+        try:
+            await self._bring(name, seen)
+        except Exception:
+            logger.exception("model could not follow its directory", extra={"model": name})
+        if seen is None:
+            self._followed.pop(name, None)
+        else:
+            self._followed[name] = seen
+
+    async def _bring(self, name: str, seen: Seen | None) -> None:
+        if seen is None:
+            await self.rollover.change(name, ())
+            return
+        directory, before = self.models.repository / name, self._followed.get(name, {})
+        found = await asyncio.to_thread(read, directory)
+        serving = {
+            version for version, model in self.models.of(name).items() if model.state is ModelState.READY
+        }
+        keep = [
+            one.version for one in found
+            if one.source and one.version in serving
+            and part_of(seen, one.version) == part_of(before, one.version)
+        ]  # fmt: skip
+        changed = [one for one in found if one.version not in keep]
+        await self.rollover.change(name, changed, keep, lambda: look_at(directory) == seen)
+
+
+def trees_of(repository: Path) -> Trees:
+    """The files of each model of a repository.
+
+    Raises:
+        HubError: BAD_INPUT if it is no directory.
+        OSError: if it cannot be read.
+    """
+    if not repository.is_dir():
+        raise bad_input(f"the model repository '{repository}' is no directory")
+    models = [one for one in repository.iterdir() if is_model(one.name) and one.is_dir()]
+    return {model.name: look_at(model) for model in models}
+
+
+def look_at(model: Path) -> Seen:
+    """The files of a model, by their paths in its directory."""
+    return {os.path.relpath(path, model): file for path, file in look(model).items()}
+
+
+def part_of(seen: Seen, version: str) -> Seen:
+    """The files on which a version depends: its own, and those that no version has for itself."""
+    others = (path.partition(os.sep)[0] for path in seen)
+    return {
+        path: file
+        for (path, file), first in zip(seen.items(), others, strict=True)
+        if first == version or not is_version(first)
+    }

@@ -1,0 +1,198 @@
+"""HUB_MODEL_CONTROL=poll: what changes in the repository takes effect, and what serves is not disturbed by it."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from tests.hub import eventually, mock_model
+from tests.inference.models.control.valued import (
+    CRASH,
+    SOURCE,
+    WAIT,
+    answer,
+    becomes,
+    calling,
+    index,
+    samples,
+    until,
+    valued,
+)
+from tests.inference.pod_processes import Pod, calling_pod, features
+
+READY = {"1": ("READY", "")}
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    """A repository with version 1 of the model, which answers 1."""
+    valued(tmp_path / "models", {"1": "1"})
+    return tmp_path / "models"
+
+
+@asynccontextmanager
+async def polling_pod(models: Path, **settings: Any) -> AsyncIterator[Pod]:
+    """A pod that looks at its repository all the time."""
+    async with calling_pod(models, model_control="poll", repository_poll_s=0.05, **settings) as pod:
+        yield pod
+
+
+def add(models: Path, version: str, value: str) -> None:
+    """A further version, which comes whole."""
+    hidden = models / "m" / f".{version}"
+    hidden.mkdir()
+    (hidden / "model.py").write_text(SOURCE)
+    (hidden / "value.txt").write_text(value)
+    hidden.rename(models / "m" / version)
+
+
+def move(directory: Path, name: str) -> Path:
+    """Give a directory another name beside it."""
+    return directory.rename(directory.parent / name)
+
+
+def versions(pod: Pod) -> list[str]:
+    """The versions that calls find."""
+    return list(pod.server.models.of("m"))
+
+
+async def test_a_new_version_takes_over_and_the_old_one_finishes_its_calls(models: Path) -> None:
+    held = models.parent / "held"
+    held.touch()
+    async with polling_pod(models) as pod:
+        running = asyncio.ensure_future(answer(pod, WAIT))
+        await eventually(lambda: pod.server.models.get("m").open_lane().in_use.jobs)
+        add(models, "2", "2")
+        await eventually(lambda: versions(pod) == ["2"])
+        assert await answer(pod) == 2
+        assert (await pod.refusal(calling(version="1")))[0] == "NOT_FOUND"
+        assert not running.done()
+        held.unlink()
+        assert await running == 1
+        copies = pod.server.control.copies.root  # type: ignore[attr-defined]
+        await eventually(lambda: len([*copies.glob("*/m")]) == 1)
+        shown = await samples(pod, "inferencehub_inference_slots")
+        assert shown == {("m", "2"): 1}, "nothing is left of version 1"
+    assert not copies.exists()
+
+
+async def test_a_changed_file_loads_the_version_again(models: Path) -> None:
+    async with polling_pod(models) as pod:
+        (models / "m" / "1" / "value.txt").write_text("1.5")
+        await becomes(pod, 1.5)
+        assert await index(pod) == READY
+
+
+async def test_the_links_of_a_config_map_are_followed(models: Path) -> None:
+    """A volume of Kubernetes: files are links into a directory that is itself a link, which is swapped."""
+    version = models / "m" / "1"
+    for name, value in (("..one", "1"), ("..two", "2")):
+        (version / name).mkdir()
+        (version / name / "value.txt").write_text(value)
+    (version / "value.txt").unlink()
+    (version / "..data").symlink_to("..one")
+    (version / "value.txt").symlink_to("..data/value.txt")
+    async with polling_pod(models) as pod:
+        assert await answer(pod) == 1
+        (version / "..new").symlink_to("..two")
+        (version / "..new").rename(version / "..data")
+        await becomes(pod, 2)
+
+
+async def test_a_version_that_does_not_load_leaves_the_one_that_serves(models: Path) -> None:
+    async with polling_pod(models) as pod:
+        add(models, "2", "two")
+
+        async def shown() -> bool:
+            return (await index(pod)).get("2", ("", ""))[0] == "UNAVAILABLE"
+
+        await until(shown)
+        assert "could not convert string to float" in (await index(pod))["2"][1]
+        assert (await index(pod))["1"] == ("READY", "")
+        assert await answer(pod) == 1
+        failed = await samples(pod, "inferencehub_inference_model_loads_total")
+        assert failed == {("m", "ok"): 1, ("m", "failed"): 1}
+        (models / "m" / "2" / "value.txt").write_text("2")
+        await becomes(pod, 2)
+        await eventually(lambda: versions(pod) == ["2"])
+
+
+async def test_a_broken_edit_reaches_nobody_not_even_an_instance_that_crashed(models: Path) -> None:
+    async with polling_pod(models) as pod:
+        (models / "m" / "1" / "model.py").write_text("class Model:\n    def pre")
+
+        async def told() -> bool:
+            return "serves as it was" in (await index(pod))["1"][1]
+
+        await until(told)
+        state, reason = (await index(pod))["1"]
+        assert state == "READY"
+        assert "model.py cannot be loaded" in reason
+        assert (await pod.refusal(calling(CRASH)))[0] == "INTERNAL"
+        await eventually(lambda: pod.server.models.serves("m"))
+        assert await answer(pod) == 1
+        valued_source = SOURCE.replace("[self.value]", "[self.value + 1]")
+        (models / "m" / "1" / "model.py").write_text(valued_source)
+        await becomes(pod, 2)
+        assert await index(pod) == READY
+
+
+async def test_a_config_that_cannot_be_read_changes_nothing(models: Path) -> None:
+    config = models / "m" / "config.pbtxt"
+    async with polling_pod(models) as pod:
+        whole = config.read_text()
+        config.write_text("backend: ")
+
+        async def told() -> bool:
+            return "" in await index(pod)
+
+        await until(told)
+        assert "config.pbtxt cannot be read" in (await index(pod))[""][1]
+        assert await answer(pod) == 1
+        config.write_text(whole)
+        await eventually(lambda: versions(pod) == ["1"])
+        assert await answer(pod) == 1
+
+
+async def test_models_come_and_go(models: Path) -> None:
+    async with polling_pod(models) as pod:
+        mock_model(models, "new")
+        await eventually(lambda: pod.server.models.serves("new"))
+        assert (await pod.infer(features("new", 1))).model_name == "new"
+        assert await pod.health("new")
+        shutil.rmtree(models / "new")
+        await eventually(lambda: pod.server.models.names() == ["m"])
+        assert (await pod.refusal(features("new", 1)))[0] == "NOT_FOUND"
+        with pytest.raises(grpc.aio.AioRpcError, match="service 'new' is unknown"):
+            await pod.health("new")
+        away = move(models, "away")  # a volume that is away for a moment
+        await asyncio.sleep(0.3)
+        assert await answer(pod) == 1
+        move(away, models.name)
+        add(models, "2", "2")
+        await becomes(pod, 2)
+
+
+async def test_versions_side_by_side_are_loaded_once(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    valued(models, {"1": "1", "2": "2"}, more="version_policy { latest { num_versions: 2 } }")
+    async with polling_pod(models) as pod:
+        second = pod.server.models.get("m", "2")
+        assert [await answer(pod, version=one) for one in ("1", "2", "")] == [1, 2, 2]
+        add(models, "3", "3")
+        await becomes(pod, 3)
+        await eventually(lambda: versions(pod) == ["2", "3"])
+        assert pod.server.models.get("m", "2") is second, "it was not loaded again"
+        config = models / "m" / "config.pbtxt"
+        config.write_text(
+            config.read_text().replace("latest { num_versions: 2 }", "specific { versions: 1 }")
+        )
+        await becomes(pod, 1)
+        await eventually(lambda: versions(pod) == ["1"])
