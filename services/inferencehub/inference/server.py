@@ -33,7 +33,7 @@ from inferencehub.core.tls.certificate import Contents
 from inferencehub.core.values.errors import listed
 from inferencehub.inference.doctor.checks import doctor_of
 from inferencehub.inference.grpc_api.admission import Admission
-from inferencehub.inference.grpc_api.health import AT_START, OPEN, READY, STARTED
+from inferencehub.inference.grpc_api.health import AT_START, OPEN, READY, STARTED, Listed
 from inferencehub.inference.grpc_api.servicer import PREDICT_SERVICE, Servicer, handlers
 from inferencehub.inference.grpc_api.streamed_calls import MOST_WAITING, StreamedCalls
 from inferencehub.inference.grpc_api.streams import HANDSHAKE_S
@@ -82,6 +82,7 @@ class InferenceServer:
                 settings.model_grace_s, settings.max_message_bytes, settings.model_env, settings.allow_pickle
             ),
         )
+        self.listed = Listed(self.health, self.models)
         self.control = control_of(settings, self.models)
         self.certificate = settings.tier_certificate(admits=settings.tier_tls_client_names)
         ops_certificate = settings.ops_certificate()
@@ -226,6 +227,7 @@ class InferenceServer:
         models = {name: self.models.serves(name) and not self.draining for name in self.models.names()}
         self.health.forget(self._shown - models.keys())
         self._shown = set(models)
+        self.listed.look()
         self.health.set(
             {
                 **models,

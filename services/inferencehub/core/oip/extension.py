@@ -58,6 +58,8 @@ REFUSED = "hub-refused"
 KIND = "hub-kind"  # trailer of a call that failed: the kind of its error
 # Health name of a pod: SERVING from when its models are known until it drains, also while they are loaded.
 OPEN = "probe/open"
+# Health name of a pod that changes whenever its list of models does; the value itself means nothing.
+LISTED = "probe/listed"
 STREAM_PORT = "inferencehub_stream_port="  # a pod announces the port of its streams with this one
 STREAM = "hub-stream"
 # A pod that accepts a stream sends this metadata if it answers `hub_again` with `hub_begun`; older pods do not.

@@ -6,13 +6,14 @@ On a Watch a pod says at once that it, or one of its models, serves or does not.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from inferencehub.core.oip import extension
 from inferencehub.core.process.tasks import cancelled
 from inferencehub.gateway.pods.link import GONE, lost
 
@@ -72,6 +73,28 @@ class Health:
                 return True
         return False
 
+    def watches(
+        self,
+        names: Callable[[], Iterable[str]],
+        server: Callable[[bool], None],
+        model: Callable[[str, bool], None],
+        listed: Callable[[], None],
+        ended: Callable[[], None],
+    ) -> list[Coroutine[Any, Any, None]]:
+        """All that is to be followed of a server; none of it ends.
+
+        Args:
+            names: returns the models.
+            server: called with whether the server serves, now and at each change.
+            model: the same of each model, by its name.
+            listed: called when the server's list of models may have changed; servers other than ours don't tell.
+            ended: called when a stream has ended.
+        """
+        works = [self.watch(self.server_name, server, ended), self.watch_models(names, model, ended)]
+        if self.server_name == extension.OPEN:
+            works.append(self.watch(extension.LISTED, lambda value: listed(), ended))
+        return works
+
     async def watch(self, service: str, says: Callable[[bool], None], ended: Callable[[], None]) -> None:
         """Follow the health of a service. It never ends.
 
@@ -100,7 +123,10 @@ class Health:
         says: Callable[[str, bool], None],
         ended: Callable[[], None],
     ) -> None:
-        """Follow the health of each model in `names()`, which may change. It never ends; see `watch`."""
+        """Follow the health of each model in `names()`, which may change. It never ends; see `watch`.
+
+        A model that is not there any more counts as serving, as a service that the pod does not know.
+        """
         watches: dict[str, asyncio.Task[None]] = {}
         try:
             while True:
@@ -110,6 +136,7 @@ class Health:
                     watches[name] = asyncio.get_running_loop().create_task(work)
                 for name in watches.keys() - there:
                     watches.pop(name).cancel()
+                    says(name, True)
                 await asyncio.sleep(NAMES_S)
         finally:
             await cancelled(watches.values())

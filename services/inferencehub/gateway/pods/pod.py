@@ -191,9 +191,8 @@ class Pod:
         logger.info("pod connected", extra={"pod": self.address, "models": models})
         works = [self._heartbeat(channel.health.check if watched else lambda: self._poll(channel))]
         if watched:
-            ended, names = self._check_now.set, lambda: self.catalog.defaults
-            works.append(channel.health.watch(channel.health.server_name, self._server_says, ended))
-            works.append(channel.health.watch_models(names, self._set_model, ended))
+            names, listed, ended = lambda: self.catalog.defaults, self._read_now.set, self._check_now.set
+            works += channel.health.watches(names, self._server_says, self._set_model, listed, ended)
         try:
             await first_of(*works, self._reread(channel), self._let_go(channel))
         except Lost as error:

@@ -108,6 +108,14 @@ class Fleet:
         may_come = {name for pod in pods for name in {*pod.catalog.loading, *pod.catalog.defaults}}
         return broken - may_come
 
+    def withdrawn(self) -> set[tuple[str, str]]:
+        """Versions, and models as version "", that pods took back: all pods are up, and none lists them any more."""
+        pods = self.pods.values()
+        gone = {key for pod in pods for key in pod.catalog.withdrawn}
+        if not gone or not all(pod.up and pod.described for pod in pods):
+            return set()
+        return gone - {key for pod in pods for key in pod.catalog.listed_keys}
+
     def hold_s(self, model: str) -> float:
         """Seconds for which a request waits for a model that no pod serves."""
         return self.settings.activation_s if model in self.on_demand else self.settings.hold_s

@@ -70,6 +70,7 @@ class ModelLane:
         self.absent_since: float | None = monotonic()
         self.last_used = 0.0
         self._reason = ""  # why its pods do not serve it, as they report it
+        self.withdrawn: HubError | None = None  # why nothing waits for a pod: the pods took the model back
         self._hopeless = False  # whether no pod will serve it soon
         self._holding: asyncio.TimerHandle | None = None
         self._in_parts: dict[Job, Parts] = {}
@@ -170,7 +171,7 @@ class ModelLane:
     def look(self) -> None:
         """React to pods that opened or closed."""
         if self.open:
-            self.absent_since = None
+            self.absent_since = self.withdrawn = None
             self.lane.pump()
         elif self.absent_since is None:
             self.absent_since = monotonic()
@@ -182,13 +183,24 @@ class ModelLane:
         if hopeless and self.absent_since is not None:
             self.lane.refuse(lambda job: True, does_not_serve(self.info.name, reason))
 
+    def withdraw(self, version: str) -> None:
+        """The pods serve the model, or this `version` of it, no more: nothing waits for it. What runs goes on."""
+        if self.absent_since is not None and self.withdrawn is None:
+            what = named(self.info.name)
+            what = f"version '{version[:80]}' of {what}" if version else what
+            self.withdrawn = HubError(Kind.NOT_FOUND, f"{what} was served and is no more")
+            self.lane.refuse(lambda job: True, self.withdrawn)
+
     def accept(self, job: Job, sink: Sink, patience: int = 0) -> None:
         """Put a job into the lane; see `Lane.accept`.
 
         Raises:
-            HubError: NOT_READY if no pod serves the model, and none will or the queue is full; else as `Lane.accept`.
+            HubError: NOT_FOUND if the pods took the model back, NOT_READY if no pod serves it, and none will or the queue
+                is full; else as `Lane.accept`.
         """
         if self.absent_since is not None:
+            if self.withdrawn is not None:
+                raise HubError(Kind.NOT_FOUND, self.withdrawn.detail)
             if self._hopeless:
                 raise does_not_serve(self.info.name, self._reason)
             queue = self.lane.queue

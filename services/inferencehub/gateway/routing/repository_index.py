@@ -26,12 +26,13 @@ class Entry:
 
     states: list[str] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # of those that serve
 
     def add(self, state: str, reason: str) -> None:
         """Count one pod."""
         self.states.append(state)
-        if state != READY and reason:
-            self.reasons.append(reason)
+        if reason:
+            (self.notes if state == READY else self.reasons).append(reason)
 
     def shown(self, name: str, version: str) -> Index:
         """The entry of the index."""
@@ -39,7 +40,8 @@ class Entry:
         reason = self.reasons[-1] if self.reasons else ""
         if state == READY:
             pods = len(self.states)
-            reason = f"{self.states.count(READY)} of {pods} pods" if pods > 1 else ""
+            counted = [f"{self.states.count(READY)} of {pods} pods"] if pods > 1 else []
+            reason = "; ".join([*counted, *self.notes[-1:]])
         return Index(name=name, version=version, state=state, reason=reason)
 
 

@@ -137,10 +137,20 @@ class RoutingTable:
         for (name, _), lanes in self.routes.items():
             for lane in lanes:
                 lane.set_reason(reported.get(name, ""), name in hopeless)
+        self._withdraw()
         by_default = self._default_for()
         self.unnamed = {kind: unnamed_model(kind, by_default) for kind in KINDS}
         changed, self.changed = self.changed, asyncio.Event()
         changed.set()
+
+    def _withdraw(self) -> None:
+        """Let nothing wait for versions that pods took back, and forget those of which nothing runs any more."""
+        for key in self.fleet.withdrawn() & self.routes.keys():
+            for lane in self.routes[key]:
+                lane.withdraw(key[1])
+            self.routes[key] = [lane for lane in self.routes[key] if lane.replicas or not lane.lane.idle]
+            if not self.routes[key]:
+                del self.routes[key]
 
     def _default_for(self) -> dict[str, str]:
         """The models that pods list or are woken for, each with its parameter `default_for`.

@@ -47,6 +47,7 @@ class Models:
         self.changed = changed
         self.processes = processes
         self.scanned = False  # whether all models are known
+        self.changes = 0  # how often a version took a place, or left it
         self.loaded = False  # whether each of them has been loaded, or has failed
         self._models: dict[str, dict[str, Model]] = {}
         self._gone: dict[tuple[str, str], float] = {}  # what went lately, and when, in seconds of `monotonic`
@@ -84,6 +85,7 @@ class Models:
 
     def put(self, model: Model) -> Model | None:
         """Let calls find a model version from now on; returns the one that had its place."""
+        self.changes += 1
         versions = self._models.get(model.name, {})
         before = versions.get(model.version)
         ordered = sorted({**versions, model.version: model}.items(), key=lambda item: int(item[0] or -1))
@@ -92,6 +94,7 @@ class Models:
 
     def remove(self, model: Model) -> None:
         """Let calls find a model version no more."""
+        self.changes += 1
         versions = self._models[model.name]
         del versions[model.version]
         if not versions:

@@ -82,9 +82,7 @@ def read_model(directory: Path) -> list[Found]:
     if is_pointer(path):
         raise bad_input(pointer_reason(path.name))
     config = parse_config(path.read_text("utf-8") if path.exists() else "", directory.name)
-    versions = sorted(
-        (child.name for child in directory.iterdir() if child.is_dir() and is_version(child.name)), key=int
-    )
+    versions = versions_of(directory)
     if not versions:
         raise bad_input(f"model '{directory.name}' has no version directory (a whole number, such as '1')")
     if not config.backend and not config.platform:
@@ -103,6 +101,13 @@ def read_model(directory: Path) -> list[Found]:
         source = ModelSource(directory.name, version, directory / version, file, config, instances(config))
         found.append(Found(directory.name, version, runtime, source))
     return found
+
+
+def versions_of(directory: Path) -> list[str]:
+    """The version directories of a model, by their numbers."""
+    return sorted(
+        (child.name for child in directory.iterdir() if child.is_dir() and is_version(child.name)), key=int
+    )
 
 
 def model_file(kind: RuntimeKind, version: Path) -> str:

@@ -68,12 +68,17 @@ async def test_a_new_version_takes_over_and_the_old_one_finishes_its_calls(model
     held.touch()
     async with polling_pod(models) as pod:
         running = asyncio.ensure_future(answer(pod, WAIT))
-        await eventually(lambda: pod.server.models.get("m").open_lane().in_use.jobs)
+        first = pod.server.models.get("m")
+        await eventually(lambda: first.open_lane().in_use.jobs)
         add(models, "2", "2")
         await eventually(lambda: versions(pod) == ["2"])
         assert await answer(pod) == 2
         assert (await pod.refusal(calling(version="1")))[0] == "NOT_FOUND"
+        merged = calling(version="1")
+        merged.parameters["hub_members"].string_param = '[[1,1000000,""]]'
+        assert (await pod.refusal(merged))[0] == "RESOURCE_EXHAUSTED", "a gateway runs it elsewhere"
         assert not running.done()
+        assert first.lane is not None
         held.unlink()
         assert await running == 1
         copies = pod.server.control.copies.root  # type: ignore[attr-defined]

@@ -20,7 +20,7 @@ from inferencehub.inference.models.control.copies import Copies
 from inferencehub.inference.models.control.rollover import Rollover
 from inferencehub.inference.models.model import ModelState
 from inferencehub.inference.models.registry import Models
-from inferencehub.inference.models.repository import is_model, is_version, read
+from inferencehub.inference.models.repository import is_model, is_version, read, versions_of
 
 logger = logging.getLogger(__name__)
 
@@ -138,8 +138,12 @@ def trees_of(repository: Path) -> Trees:
 
 
 def look_at(model: Path) -> Seen:
-    """The files of a model, by their paths in its directory."""
-    return {os.path.relpath(path, model): file for path, file in look(model).items()}
+    """The files of a model, by their paths in its directory, and its versions, which may have none."""
+    files = {os.path.relpath(path, model): file for path, file in look(model).items()}
+    try:
+        return dict.fromkeys(versions_of(model), (0, 0, 0)) | files
+    except OSError:
+        return files  # it went while it was looked at
 
 
 def part_of(seen: Seen, version: str) -> Seen:
