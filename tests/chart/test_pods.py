@@ -218,7 +218,13 @@ def test_values_of_the_tiers_become_settings() -> None:
         "log": {"format": "human", "level": "debug", "access": False},
         "drain": {"waitSeconds": 0, "timeoutSeconds": 7},
     }
-    inference = {**tier, "requiredModels": ["digits", "sentiment"], "readyAfter": "first"}
+    inference = {
+        **tier,
+        "requiredModels": ["digits", "sentiment"],
+        "readyAfter": "first",
+        "modelControl": "explicit",
+        "loadModels": ["digits", "sentiment"],
+    }
     objects = render({"gateway": tier, "inference": inference})
     env = environ(one(objects, "Deployment", "default")["spec"]["template"]["spec"])
     settings = read_settings(InferenceSettings, env)
@@ -226,6 +232,7 @@ def test_values_of_the_tiers_become_settings() -> None:
     assert (settings.drain_wait_s, settings.drain_timeout_s) == (0.0, 7.0)
     assert settings.required_models == ("digits", "sentiment")
     assert settings.ready_after == "first"
+    assert (settings.model_control, settings.load_models) == ("explicit", ("digits", "sentiment"))
     gateway = one(objects, "Deployment", "gateway")["spec"]["template"]["spec"]
     assert gateway["terminationGracePeriodSeconds"] == 17
     assert read_settings(GatewaySettings, environ(gateway)).access_log is False

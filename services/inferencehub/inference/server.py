@@ -112,6 +112,7 @@ class InferenceServer:
             )
         )
         self.models.bytes_held.relieve = self._relieve
+        self.servicer.queries.control = self.control
         self.servicer.queries.ready = lambda: not self.not_ready()
         self.ops = OpsServer(
             settings.ops_port,
@@ -216,6 +217,8 @@ class InferenceServer:
         missing = [name for name in required if not self.models.serves(name)]
         if missing:
             return f"required models do not serve: {listed(missing)}"
+        if not required and self.settings.model_control == "explicit":  # it waits for calls that load models
+            return "" if self.models.loaded else "models are being loaded"
         if not required and self.settings.ready_after == "all" and not self.models.loaded:
             return "models are being loaded"
         if not required and not any(model.serves for model in self.models):

@@ -29,14 +29,19 @@ class InferenceSettings(TierSettings):
     samples: str = setting("", "directory of sample models, which are served if no models are given")
     model_control: str = setting(
         "none",
-        "when models change: none: at a start of the process alone; poll: when the repository has changed",
-        choices=("none", "poll"),
+        "when models change: none: at a start of the process alone; poll: when the repository has changed; explicit: when "
+        "calls load or unload them",
+        choices=("none", "poll", "explicit"),
     )
     repository_poll_s: float = setting(
         15.0,
         "seconds between two looks at the repository, if HUB_MODEL_CONTROL is poll",
         least=0.05,
         most=3600,
+    )
+    load_models: tuple[str, ...] = setting(
+        (),
+        "models to load at the start if HUB_MODEL_CONTROL is explicit, separated by commas; * for all of the repository",
     )
     required_models: tuple[str, ...] = setting(
         (),
@@ -89,6 +94,10 @@ class InferenceSettings(TierSettings):
         self.check()
         if not self.tier_tls_client_names:
             raise SettingError("HUB_TIER_TLS_CLIENT_NAMES is empty, expected at least one name")
+        if self.load_models and self.model_control != "explicit":
+            raise SettingError(
+                f"HUB_LOAD_MODELS is set and HUB_MODEL_CONTROL is '{self.model_control}', expected 'explicit'"
+            )
         if self.direct_calls and not self.tier_tls_cert:
             raise SettingError(
                 "HUB_DIRECT_CALLS is true and the tiers speak in plain, so that nobody can be told apart from a gateway; "

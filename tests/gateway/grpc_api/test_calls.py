@@ -283,8 +283,8 @@ async def test_an_error_has_its_code_and_its_sentence(
 @pytest.mark.parametrize(
     ("name", "feature"),
     [
-        ("RepositoryModelLoad", "models are not loaded or unloaded by calls"),
-        ("RepositoryModelUnload", "models are not loaded or unloaded by calls"),
+        ("RepositoryModelLoad", "models are not loaded or unloaded through a gateway"),
+        ("RepositoryModelUnload", "models are not loaded or unloaded through a gateway"),
         ("SystemSharedMemoryRegister", "shared memory is not supported"),
         ("CudaSharedMemoryRegister", "shared memory is not supported"),
     ],

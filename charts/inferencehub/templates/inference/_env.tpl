@@ -27,6 +27,14 @@
 - name: HUB_READY_AFTER
   value: {{ .values.readyAfter }}
 {{- end }}
+{{- if ne .values.modelControl "none" }}
+- name: HUB_MODEL_CONTROL
+  value: {{ .values.modelControl }}
+{{- end }}
+{{- with .values.loadModels }}
+- name: HUB_LOAD_MODELS
+  value: {{ join "," . | quote }}
+{{- end }}
 {{- with .values.requiredModels }}
 - name: HUB_REQUIRED_MODELS
   value: {{ join "," . | quote }}

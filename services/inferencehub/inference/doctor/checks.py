@@ -73,9 +73,9 @@ def of_model(model: Model) -> Finding | None:
     what = f"model {model.name}" + (f" version {model.version}" if model.version else "")
     if model.state is ModelState.LOADING:
         return warning(what, "it is being loaded", "Wait; large models may take minutes.")
-    if model.state is ModelState.UNAVAILABLE:
+    if model.state is ModelState.UNAVAILABLE and model.asked:
         return fault(what, f"it does not load: {model.reason}", REPAIR)
-    if not model.serves:
+    if not model.serves and model.asked:
         fix = "Its processes end again and again: the log has their errors; look at the limit of memory too."
         return fault(what, "all of its instances have ended and are started again", fix)
     return None

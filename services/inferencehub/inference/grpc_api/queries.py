@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from google.protobuf.message import Message
@@ -24,6 +24,7 @@ from inferencehub.core.oip.admin.statistics import statistics_to_proto
 from inferencehub.core.oip.admin.unsupported import unsupported
 from inferencehub.core.values.errors import HubError
 from inferencehub.inference.grpc_api.admission import Admission
+from inferencehub.inference.models.control.control import ByRepository, Control
 from inferencehub.inference.models.registry import Models
 from inferencehub.inference.runtimes.runtime import RUNTIMES
 from inferencehub.pb import open_inference_pb2 as pb
@@ -39,6 +40,9 @@ EXTENSIONS = (
 )
 
 
+REPOSITORY = ("model_repository", "model_repository(unload_dependents)")  # where calls load models
+
+
 class Queries:
     """The methods.
 
@@ -49,7 +53,7 @@ class Queries:
         logs: the log settings of this process.
         admission: says who asks; a caller sees only their models.
 
-    `ready` tells whether the whole process is ready; the server sets it.
+    `ready` tells whether the whole process is ready, `control` loads and unloads models; the server sets both.
     """
 
     def __init__(
@@ -66,6 +70,7 @@ class Queries:
         self.logs = logs
         self.admission = admission
         self.ready: Callable[[], bool] = lambda: False
+        self.control: Control = ByRepository(models)
 
     def methods(self) -> dict[str, tuple[Method, type[Message] | None]]:
         """The methods by their names in the protocol, each with its request message."""
@@ -81,6 +86,8 @@ class Queries:
             "LogSettings": (self.log_settings, pb.LogSettingsRequest),
             "TraceSetting": (self.trace_setting, pb.TraceSettingRequest),
             **{name: (answering(answer), request) for name, (answer, request) in absent().items()},
+            "RepositoryModelLoad": (self.repository_model_load, pb.RepositoryModelLoadRequest),
+            "RepositoryModelUnload": (self.repository_model_unload, pb.RepositoryModelUnloadRequest),
         }
 
     async def server_live(self, request: pb.ServerLiveRequest, context: Any) -> pb.ServerLiveResponse:
@@ -105,7 +112,8 @@ class Queries:
         self, request: pb.ServerMetadataRequest, context: Any
     ) -> pb.ServerMetadataResponse:
         """ServerMetadata: name, version and extensions of this server."""
-        own = (extension.POOL + self.pool, f"{extension.STREAM_PORT}{self.stream_port()}")
+        more = REPOSITORY if self.control.by_calls else ()
+        own = (*more, extension.POOL + self.pool, f"{extension.STREAM_PORT}{self.stream_port()}")
         return pb.ServerMetadataResponse(
             name="inferencehub", version=__version__, extensions=EXTENSIONS + own
         )
@@ -179,6 +187,35 @@ class Queries:
                 )
         return response
 
+    async def repository_model_load(
+        self, request: pb.RepositoryModelLoadRequest, context: Any
+    ) -> pb.RepositoryModelLoadResponse:
+        """RepositoryModelLoad: load a model, or load it again; the answer comes when it serves.
+
+        Raises:
+            HubError: as `Control.load`.
+        """
+        self._controls("RepositoryModelLoad", context)
+        await self.control.load(request.model_name, given(request.parameters))
+        return pb.RepositoryModelLoadResponse()
+
+    async def repository_model_unload(
+        self, request: pb.RepositoryModelUnloadRequest, context: Any
+    ) -> pb.RepositoryModelUnloadResponse:
+        """RepositoryModelUnload: unload all versions of a model. Calls that run may still run at the answer.
+
+        Raises:
+            HubError: as `Control.unload`.
+        """
+        self._controls("RepositoryModelUnload", context)
+        await self.control.unload(request.model_name, given(request.parameters))
+        return pb.RepositoryModelUnloadResponse()
+
+    def _controls(self, method: str, context: Any) -> None:
+        caller = self.admission.caller(context)
+        caller.require(Action.CONTROL)
+        self.admission.controlled(method, caller, context)
+
     async def log_settings(self, request: pb.LogSettingsRequest, context: Any) -> pb.LogSettingsResponse:
         """LogSettings: change the settings that the request names, and answer all.
 
@@ -187,9 +224,7 @@ class Queries:
         """
         changes = settings_from_proto(request)
         if changes:
-            caller = self.admission.caller(context)
-            caller.require(Action.CONTROL)
-            self.admission.controlled("LogSettings", caller, context)
+            self._controls("LogSettings", context)
         self.logs.change(changes)
         return settings_to_proto(self.logs.read())
 
@@ -204,6 +239,14 @@ class Queries:
         if request.settings:
             raise unsupported("tracing")
         return trace_to_proto()
+
+
+def given(parameters: Mapping[str, pb.ModelRepositoryParameter]) -> dict[str, bool | int | str | bytes]:
+    """The parameters of a load or an unload, by name; of those without a value, the name alone is read."""
+    return {
+        name: getattr(value, value.WhichOneof("parameter_choice") or "bool_param")
+        for name, value in parameters.items()
+    }
 
 
 def answering(answer: Answer) -> Method:

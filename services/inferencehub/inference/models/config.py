@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 
-from google.protobuf import text_format
+from google.protobuf import json_format, text_format
 from google.protobuf.message import Message
 
 from inferencehub.core.oip.ensembles.steps import PLATFORM
@@ -78,6 +78,27 @@ def parse_config(text: str, name: str) -> config_pb.ModelConfig:
         text_format.Parse(text, config)
     except text_format.ParseError as error:
         raise bad_input(f"config.pbtxt cannot be read: {error}") from None
+    return checked(config, name)
+
+
+def config_of_json(text: str, name: str) -> config_pb.ModelConfig:
+    """A configuration that a caller gives as JSON, with the fields of config.pbtxt; checked as that.
+
+    Raises:
+        HubError: BAD_INPUT that names the field.
+    """
+    try:
+        return checked(json_format.Parse(text, config_pb.ModelConfig()), name)
+    except json_format.ParseError as error:
+        raise bad_input(f"the parameter 'config' is no configuration in JSON: {error}") from None
+
+
+def checked(config: config_pb.ModelConfig, name: str) -> config_pb.ModelConfig:
+    """A configuration whose fields are all honoured or noted; it gets the model's name.
+
+    Raises:
+        HubError: BAD_INPUT as `parse_config`.
+    """
     if config.name and config.name != name:
         raise bad_input(f"config.pbtxt names the model '{config.name}', its directory '{name}'")
     config.name = name

@@ -64,6 +64,7 @@ class Model:
         self.changed = changed
         self.state = ModelState.LOADING if found.source else ModelState.UNAVAILABLE
         self.reason = found.reason
+        self.asked = True  # whether it is to serve; the metrics do not show others
         self.loop = asyncio.get_running_loop()
         self.bytes_held = bytes_held
         self.runtime: Runtime

@@ -54,10 +54,15 @@ def scan(repository: Path) -> list[Found]:
     return found
 
 
-def read(directory: Path) -> list[Found]:
-    """The versions of one model that are to be served, or why its directory cannot be read."""
+def read(directory: Path, config: config_pb.ModelConfig | None = None) -> list[Found]:
+    """The versions of one model that are to be served, or why its directory cannot be read.
+
+    Args:
+        directory: of the model.
+        config: its configuration in place of the one in its directory.
+    """
     try:
-        return read_model(directory)
+        return read_model(directory, config)
     except HubError as error:
         reason = error.detail
     except OSError as error:
@@ -72,16 +77,16 @@ def is_model(name: str) -> bool:
     return not name.startswith((".", "_")) and name != "lost+found"
 
 
-def read_model(directory: Path) -> list[Found]:
-    """The versions of one model that its `version_policy` serves.
+def read_model(directory: Path, config: config_pb.ModelConfig | None = None) -> list[Found]:
+    """The versions of one model that its `version_policy` serves; see `read`.
 
     Raises:
         HubError: BAD_INPUT that says what is wrong with the config or the directory.
     """
     path = directory / "config.pbtxt"
-    if is_pointer(path):
+    if config is None and is_pointer(path):
         raise bad_input(pointer_reason(path.name))
-    config = parse_config(path.read_text("utf-8") if path.exists() else "", directory.name)
+    config = config or parse_config(path.read_text("utf-8") if path.exists() else "", directory.name)
     versions = versions_of(directory)
     if not versions:
         raise bad_input(f"model '{directory.name}' has no version directory (a whole number, such as '1')")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from inferencehub.inference.models.control.control import ByRepository, Control
+from inferencehub.inference.models.control.explicit import Explicit
 from inferencehub.inference.models.control.poll import Polling
 from inferencehub.inference.models.registry import Models
 from inferencehub.inference.settings import InferenceSettings
@@ -16,4 +17,6 @@ def control_of(settings: InferenceSettings, models: Models) -> Control:
     """
     if settings.model_control == "poll":
         return Polling(models, settings.repository_poll_s)
+    if settings.model_control == "explicit":
+        return Explicit(models, settings.load_models)
     return ByRepository(models)

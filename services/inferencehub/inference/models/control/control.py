@@ -12,7 +12,9 @@ Parameters = Mapping[str, bool | int | str | bytes]
 
 
 class Control(Protocol):
-    """One of the ways; `HUB_MODEL_CONTROL` chooses."""
+    """One of the ways; `HUB_MODEL_CONTROL` chooses. `by_calls` says whether calls decide."""
+
+    by_calls: bool
 
     async def start(self) -> None:
         """Load what is to be served at the start; it ends when each of these models has been loaded or has failed."""
@@ -47,6 +49,7 @@ class ByRepository:
     """
 
     mode = "none"
+    by_calls = False
 
     def __init__(self, models: Models) -> None:
         self.models = models
@@ -74,5 +77,5 @@ class ByRepository:
     def _refusal(self) -> HubError:
         return HubError(
             Kind.UNSUPPORTED,
-            f"models are not loaded or unloaded by calls: HUB_MODEL_CONTROL of the pod is '{self.mode}', expected 'explicit'",
+            f"models are not loaded or unloaded by calls: HUB_MODEL_CONTROL is '{self.mode}', expected 'explicit'",
         )

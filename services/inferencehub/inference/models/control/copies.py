@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import shutil
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from itertools import count
@@ -56,6 +57,26 @@ class Copies:
         directory = copied / found.version
         file = directory / source.file.relative_to(source.directory)
         return replace(found, source=replace(source, directory=directory, file=file, original=model))
+
+    def written(self, name: str, files: Mapping[str, bytes]) -> Path:
+        """A directory with these files, by their paths in it, for a model of this name. `remove` removes it.
+
+        Raises:
+            OSError: if they cannot be written. Nothing is left then.
+        """
+        directory = self.root / str(next(self._numbers)) / name
+        try:
+            for path, content in files.items():
+                (directory / path).parent.mkdir(parents=True, exist_ok=True)
+                (directory / path).write_bytes(content)
+        except OSError:
+            self.remove(directory)
+            raise
+        return directory
+
+    def remove(self, directory: Path) -> None:
+        """Remove what `written` has made."""
+        shutil.rmtree(directory.parent, ignore_errors=True)
 
     def drop(self, found: Found) -> None:
         """Remove the copy of a version that is closed."""

@@ -122,7 +122,7 @@ class Rollover:
             await asyncio.to_thread(self.copies.drop, model.found)
             self.models.metrics.shown.drop(model.metrics.own)
             now = self.models.of(model.name).get(model.version)
-            if now is None:
+            if now is None or not now.asked:
                 self.models.metrics.forget(model.name, model.version)
             elif now.state is not ModelState.READY:
                 model.metrics.watch(*[zero] * 5)
