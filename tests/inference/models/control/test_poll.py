@@ -88,6 +88,18 @@ async def test_a_new_version_takes_over_and_the_old_one_finishes_its_calls(model
     assert not copies.exists()
 
 
+async def test_a_pod_that_stops_does_not_wait_for_the_calls_of_a_version_that_goes(models: Path) -> None:
+    (models.parent / "held").touch()
+    async with asyncio.timeout(25):  # the call would have 30 s
+        async with polling_pod(models) as pod:
+            running = asyncio.ensure_future(answer(pod, WAIT))
+            first = pod.server.models.get("m")
+            await eventually(lambda: first.open_lane().in_use.jobs)
+            add(models, "2", "2")
+            await eventually(lambda: versions(pod) == ["2"])
+    await asyncio.gather(running, return_exceptions=True)
+
+
 async def test_a_changed_file_loads_the_version_again(models: Path) -> None:
     async with polling_pod(models) as pod:
         (models / "m" / "1" / "value.txt").write_text("1.5")

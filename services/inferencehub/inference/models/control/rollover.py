@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Sequence
 
+from inferencehub.core.process.tasks import first_of
 from inferencehub.inference.models.control.copies import Copies
 from inferencehub.inference.models.model import Model, ModelState
 from inferencehub.inference.models.registry import Models
@@ -30,6 +31,7 @@ class Rollover:
         self.models = models
         self.copies = copies
         self._closing: set[asyncio.Task[None]] = set()
+        self._stopping = asyncio.Event()
 
     async def change(
         self,
@@ -86,6 +88,7 @@ class Rollover:
 
     async def stop(self) -> None:
         """Close at once what still waits for calls to end. No call may run any more."""
+        self._stopping.set()
         await asyncio.gather(*self._closing)
 
     async def _copy(self, loading: Sequence[Model], unchanged: Callable[[], bool]) -> None:
@@ -109,12 +112,15 @@ class Rollover:
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
 
+    async def _stopped(self) -> None:
+        await self._stopping.wait()
+
     async def _closed(self, model: Model) -> None:
         """Wait for the calls of a version that takes none any more, and release all that it has."""
         served = model.state is ModelState.READY
         place = {"model": model.name, "version": model.version}
         try:
-            await model.drained()
+            await first_of(model.drained(), self._stopped())
             await model.unload()
         except Exception:
             logger.exception("model failed to unload", extra=place)
