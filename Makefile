@@ -23,7 +23,7 @@ INSTALL = $(VENV)/bin/python -m pip install --no-compile --require-hashes -r
 LOCK    = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
           --no-header --no-emit-index-url --no-emit-find-links
 TIERS   = pyproject.toml $(IMAGES:%=--extra %)
-EXTRAS  = sklearn lightgbm xgboost
+EXTRAS  = sklearn lightgbm xgboost s3
 WITHIN  = --constraint requirements/dev.txt -o
 
 .PHONY: help install run test lint types unit test-long fuzz conformance test-tools test-lowest test-images bench \

@@ -15,6 +15,7 @@ HELM = "helm: https://helm.sh/docs/intro/install"
 CURL = "curl: apt-get install curl, or https://curl.se/download.html"
 GO = "go: https://go.dev/doc/install"
 GRPCURL = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3"
+VERSITYGW = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
 # axe-core as a package has it; Playwright, for which that package is made, is not needed.
 AXE = "axe-playwright-python==0.1.8 --hash=sha256:fdd263c998388f1a8e67cad02677e612d946248bd44d163be5e8650ea31f95f8"
 PROMETHEUS = "prometheus: apt-get install prometheus, or https://prometheus.io/download"
@@ -34,13 +35,24 @@ def on_path(tool: str) -> str:
 
 
 def grpcurl() -> str:
-    """The path of grpcurl, which Go builds once for this environment."""
+    """The path of grpcurl."""
+    return built_by_go(GRPCURL)
+
+
+def versitygw() -> str:
+    """The path of versitygw, a server of the S3 protocol that keeps objects as files."""
+    return built_by_go(VERSITYGW)
+
+
+def built_by_go(module: str) -> str:
+    """The path of a program, which Go builds once for this environment, out of `module@version`."""
     go, directory = on_path(GO), Path(sys.prefix) / "go"
-    program = directory / GRPCURL.rpartition("@")[2] / "grpcurl"
+    package, _, version = module.rpartition("@")
+    program = directory / version / package.rpartition("/")[2]
     if not program.exists():
-        environ = {**os.environ, "GOBIN": str(program.parent)}
+        environ = {**os.environ, "GOBIN": str(program.parent), "CGO_ENABLED": "0"}
         done = subprocess.run(
-            [go, "install", GRPCURL], env=environ, cwd=sys.prefix, capture_output=True, text=True, check=False
+            [go, "install", module], env=environ, cwd=sys.prefix, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
     return str(program)

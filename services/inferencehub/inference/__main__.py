@@ -20,6 +20,12 @@ if __name__ == "__main__" and sys.argv[1:2] == ["check"]:
 
     sys.exit(check(sys.argv[2:], os.environ))
 
+# `python -m inferencehub.inference fetch URI` makes a model repository before the service starts.
+if __name__ == "__main__" and sys.argv[1:2] == ["fetch"]:
+    from inferencehub.inference.fetch.command import main as fetch
+
+    sys.exit(fetch(sys.argv[2:], os.environ))
+
 from inferencehub.core.process.init import leave_process_1
 
 # gRPC reads these variables when it is imported.

@@ -1,0 +1,110 @@
+"""Archives: what is in them becomes plain files below a directory, and never anything else.
+
+Nothing is taken from an archive but names and bytes: no owner, no mode, no time. A link, a device, or a path out of the
+directory makes the whole archive refused. Archives are read only after their checksum was right.
+"""
+
+from __future__ import annotations
+
+import lzma
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from inferencehub.inference.fetch.rules import Budget, FetchError
+
+MOST_ENTRIES = 100_000
+CHUNK = 2**20
+
+Entry = tuple[str, IO[bytes]]  # name and bytes
+
+
+def unpack(archive: Path, ending: str, into: Path, budget: Budget) -> None:
+    """Write the files of an archive.
+
+    Args:
+        archive: the file.
+        ending: how its name ends, one of `uri.ARCHIVES`.
+        into: a directory that exists.
+        budget: what the whole fetch may take.
+
+    Raises:
+        FetchError: if it is no such archive, is refused, or has too much in it.
+        OSError: if a file cannot be written.
+    """
+    entries = zip_entries if ending == ".zip" else tar_entries
+    try:
+        for count, (name, source) in enumerate(entries(archive)):
+            if count >= MOST_ENTRIES:
+                raise FetchError(f"the archive has more than {MOST_ENTRIES} files")
+            write(source, place(into, name), budget)
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError) as error:
+        raise FetchError(f"it is no {ending} archive that can be read: {error}") from None
+    except RuntimeError as error:  # a zip with a password
+        raise FetchError(f"the archive cannot be read: {error}") from None
+
+
+def tar_entries(archive: Path) -> Iterator[Entry]:
+    """The files of a tar, in any of the usual compressions."""
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            if member.isdir():
+                continue
+            source = tar.extractfile(member) if member.isreg() else None
+            if source is None:
+                raise not_a_file(member.name)
+            with source:
+                yield member.name, source
+
+
+def zip_entries(archive: Path) -> Iterator[Entry]:
+    """The files of a zip."""
+    with zipfile.ZipFile(archive) as packed:
+        for info in packed.infolist():
+            mode = info.external_attr >> 16
+            if info.is_dir():
+                continue
+            if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
+                raise not_a_file(info.filename)
+            with packed.open(info) as source:
+                yield info.filename, source
+
+
+def not_a_file(name: str) -> FetchError:
+    """The error for a link, a device and the like."""
+    return FetchError(
+        f"'{name}' in the archive is no file (a link, a device?), expected files and directories only"
+    )
+
+
+def place(into: Path, name: str) -> Path:
+    """Where an entry goes.
+
+    Raises:
+        FetchError: if that is outside of `into`.
+    """
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or not path.parts or "\\" in name or "\0" in name:
+        raise FetchError(f"'{name}' is no path inside a model repository")
+    return into.joinpath(*path.parts)
+
+
+def write(source: IO[bytes], file: Path, budget: Budget) -> None:
+    """Copy an entry to a new file.
+
+    Raises:
+        FetchError: if there is such a file already, or one where a directory must be.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        target = file.open("xb")
+    except (FileExistsError, NotADirectoryError, IsADirectoryError):
+        raise FetchError(f"the archive has '{file.name}' twice, or as a file and as a directory") from None
+    with target:
+        while chunk := source.read(CHUNK):
+            budget.take(len(chunk), "unpacking")
+            target.write(chunk)
