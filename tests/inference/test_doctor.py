@@ -7,6 +7,7 @@ from pathlib import Path
 from inferencehub.core.process.doctor.finding import Level
 from inferencehub.inference.doctor.absent import of_repository
 from inferencehub.inference.doctor.checks import of_readiness
+from inferencehub.inference.fetch.mark import MARK, write_mark
 from inferencehub.inference.settings import InferenceSettings
 from tests.doctors import faults, one, report_at
 from tests.hub import mock_model, running_pod, write_model
@@ -19,6 +20,20 @@ async def test_nothing_is_wrong(tmp_path: Path) -> None:
     assert (report.tier, faults(report.findings)) == ("inference", [])
     assert one(report.findings, "models", Level.OK).seen == "these serve: quick"
     one(report.findings, "ready", Level.OK)
+
+
+async def test_it_says_where_models_were_fetched(tmp_path: Path) -> None:
+    """Also while the service does not run; a mark that cannot be read is no fault."""
+    mock_model(tmp_path)
+    write_mark(tmp_path, "https://models.example.com/x.zip", "ab12")
+    async with running_pod(tmp_path) as pod:
+        report = await report_at(pod.ops.port)
+    for findings in (report.findings, of_repository(InferenceSettings(models=str(tmp_path)))):
+        seen = one(findings, "source of the models", Level.OK).seen
+        assert seen.startswith("fetched from https://models.example.com/x.zip at 20")
+        assert seen.endswith(", sha256 ab12")
+    (tmp_path / MARK).write_text("[]")
+    assert len(of_repository(InferenceSettings(models=str(tmp_path)))) == 1
 
 
 async def test_a_repository_without_models(tmp_path: Path) -> None:

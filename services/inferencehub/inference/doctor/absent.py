@@ -12,7 +12,7 @@ from inferencehub.core.process.doctor.doctor import Check
 from inferencehub.core.process.doctor.finding import Finding, fault, ok
 from inferencehub.core.process.doctor.process import of_limits
 from inferencehub.core.process.settings import ProcessSettings, SettingError
-from inferencehub.inference.doctor.checks import REPAIR
+from inferencehub.inference.doctor.checks import REPAIR, of_source
 from inferencehub.inference.models.repository import scan
 from inferencehub.inference.settings import InferenceSettings
 
@@ -50,9 +50,8 @@ def of_repository(settings: InferenceSettings) -> list[Finding]:
     except SettingError as error:
         return [fault("HUB_MODELS", str(error), "Is the volume mounted, and is HUB_MODELS its path?")]
     broken = [fault(f"model {one.name}", one.reason, REPAIR) for one in found if one.reason]
-    return broken or [
-        ok("models", f"the repository '{settings.repository()}' has {len(found)}, which can be read")
-    ]
+    readable = ok("models", f"the repository '{settings.repository()}' has {len(found)}, which can be read")
+    return [*(broken or [readable]), *of_source(settings.repository())]
 
 
 TIER = Tier("inference", InferenceSettings, checks)

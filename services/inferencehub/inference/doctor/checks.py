@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 
 from inferencehub.core.process.doctor.doctor import Check, Doctor
 from inferencehub.core.process.doctor.finding import Finding, fault, ok, warning
 from inferencehub.core.process.doctor.process import of_files, of_limits
 from inferencehub.core.process.metrics import Reloaded
 from inferencehub.core.values.errors import listed
+from inferencehub.inference.fetch.mark import read_mark
 from inferencehub.inference.models.model import Model, ModelState
 from inferencehub.inference.models.registry import Models
 from inferencehub.inference.settings import InferenceSettings
@@ -39,7 +41,8 @@ def doctor_of(
         return of_files([one for one in sources if one is not None])
 
     async def served() -> list[Finding]:
-        return [*of_models(models, settings.required_models), of_readiness(not_ready())]
+        found = of_models(models, settings.required_models)
+        return [*found, *of_source(models.repository), of_readiness(not_ready())]
 
     checks: dict[str, Check] = {
         "models": served,
@@ -66,6 +69,12 @@ def of_models(models: Models, required: Sequence[str]) -> list[Finding]:
         found.append(fault("models", f"the repository '{models.repository}' has none", fix))
     serving = [name for name in names if models.serves(name)]
     return [*found, ok("models", f"these serve: {listed(serving)}")] if serving else found
+
+
+def of_source(repository: Path) -> list[Finding]:
+    """Where the models of a repository were fetched, if they were."""
+    source = read_mark(repository)
+    return [ok("source of the models", source)] if source else []
 
 
 def of_model(model: Model) -> Finding | None:

@@ -9,19 +9,18 @@ Several pods may share <parent>: each works in a directory of its own, and the f
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path, PurePosixPath
 
 from inferencehub.inference.fetch.archive import place, unpack
 from inferencehub.inference.fetch.download import download
+from inferencehub.inference.fetch.mark import MARK, write_mark
 from inferencehub.inference.fetch.rules import Budget, FetchError, Patience
 from inferencehub.inference.fetch.s3 import MOST_OBJECTS, Bucket
 from inferencehub.inference.fetch.tree import tree_sha256
@@ -30,7 +29,6 @@ from inferencehub.inference.models.repository import is_model, is_version
 
 logger = logging.getLogger(__name__)
 
-MARK = "_fetched.json"
 ON_ITS_WAY = ".fetching"
 ABANDONED_S = 600.0  # a directory on its way is touched every few seconds while its process lives
 
@@ -66,7 +64,8 @@ def fetch(
         tree = part / "tree"
         sha256 = bring(uri, part, tree / uri.model, budget, patience, headers)
         check(tree)
-        mark(tree, uri, sha256)
+        write_mark(tree, uri.shown(), sha256)
+        keep(tree)
         publish(tree, target)
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -141,10 +140,8 @@ def check(tree: Path) -> None:
         )
 
 
-def mark(tree: Path, uri: ModelUri, sha256: str) -> None:
-    """Write down what a repository was made from, and see to it that all of it is on the disk."""
-    at = datetime.now(UTC).isoformat(timespec="seconds")
-    (tree / MARK).write_text(json.dumps({"uri": uri.shown(), "sha256": sha256, "at": at}))
+def keep(tree: Path) -> None:
+    """See to it that all files of a repository are on the disk before it gets its name."""
     for file in (one for one in tree.rglob("*") if one.is_file()):
         with file.open("rb") as opened:
             os.fsync(opened.fileno())

@@ -85,7 +85,10 @@ class Pods:
         if seen is Reach.SILENT:
             return fault(what, seen.value, POLICY)
         if seen is not Reach.OPEN:
-            fix = "It starts, ends, or listens at another port: kubectl get pods, and its log; the port in GRPC_SERVER_URL."
+            fix = (
+                "It starts, fetches its models (kubectl describe pod says why it can't), ends, or listens at another port: "
+                "kubectl get pods, and its log; the port in GRPC_SERVER_URL."
+            )
             return worse(what, seen.value, fix)
         certificate = self._fleet.certificate
         if certificate is not None and pod.state is not PodState.NOT_SERVING:

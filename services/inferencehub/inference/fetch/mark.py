@@ -1,0 +1,30 @@
+"""What a fetched repository was made from: a file in it, which the doctor reads. Imports nothing that downloads."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+MARK = "_fetched.json"
+
+
+def write_mark(tree: Path, uri: str, sha256: str) -> None:
+    """Write down what a repository was made from.
+
+    Args:
+        tree: its directory.
+        uri: where it was fetched, without what may be a secret.
+        sha256: what came, in hexadecimal.
+    """
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    (tree / MARK).write_text(json.dumps({"uri": uri, "sha256": sha256, "at": at}))
+
+
+def read_mark(repository: Path) -> str:
+    """A sentence that says what a repository was made from; "" if it was not fetched."""
+    try:
+        mark = json.loads((repository / MARK).read_text())
+        return f"fetched from {mark['uri']} at {mark['at']}, sha256 {mark['sha256']}"
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
