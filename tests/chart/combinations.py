@@ -124,6 +124,10 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
     "models-of-init-container": {"models": {"source": "initContainer", "initContainer": {
         "image": "models:3", "command": ["cp"], "args": ["-r", "/repository/.", "/models"], "env": [{"name": "A", "value": "b"}],
         "egress": [{"to": PEERS, "ports": [{"protocol": "TCP", "port": 443}]}]}}},
+    "models-by-uri": {"models": {"source": "uri", "uri": f"https://models.example.com:8443/models.tar.gz#{DIGEST.replace(':', '=')}"}},
+    "models-by-uri-of-s3": {"models": {"source": "uri", "uri": "s3://bucket/models/", "secretName": "bucket-keys", "fetch": {
+        "cache": {"claimName": "fetched"}, "endpoint": "http://minio.storage.svc:9000", "region": "eu-central-1", "caConfigMap": "authorities",
+        "env": [{"name": "NO_PROXY", "value": ".svc"}], "egressTo": PEERS, "size": "4Gi", "timeoutSeconds": 900}}},
     "policies-off": at("networkPolicy.enabled", False),
     "policies-narrow": at("networkPolicy", {
         "gateway": {"from": PEERS, "extraEgress": [{"to": PEERS}]},

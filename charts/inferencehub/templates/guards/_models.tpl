@@ -4,7 +4,7 @@
 {{- $at := .at }}{{ $models := .models }}{{ $source := $models.source }}
 {{- $texts := $models.configMap.files | default dict }}{{ $binaries := $models.configMap.binaryFiles | default dict }}
 {{- $files := or $texts $binaries }}{{ $name := $models.configMap.name }}
-{{- $given := dict "configMap" (or $files $name) "pvc" $models.pvc.claimName "initContainer" $models.initContainer.image }}
+{{- $given := dict "configMap" (or $files $name) "pvc" $models.pvc.claimName "initContainer" $models.initContainer.image "uri" $models.uri }}
 {{- range $other, $set := $given }}
 {{- if and $set (ne $other $source) }}
 {{- fail (printf "%s.%s is set, but %s.source is '%s': set %s.source to '%s', or remove %s.%s." $at $other $at $source $at $other $at $other) }}
@@ -15,6 +15,15 @@
 {{- end }}
 {{- if and (eq $source "initContainer") (not $given.initContainer) }}
 {{- fail (printf "%s.source is 'initContainer', but it has no image: set %s.initContainer.image." $at $at) }}
+{{- end }}
+{{- if and (eq $source "uri") (not $models.uri) }}
+{{- fail (printf "%s.source is 'uri', but it names none: set %s.uri, such as https://models.example.com/models.tar.gz#sha256=..." $at $at) }}
+{{- end }}
+{{- if and (hasPrefix "http://" ($models.uri | default "")) (not (contains "sha256=" $models.uri)) }}
+{{- fail (printf "%s.uri is plain http, over which anybody on the way can change models: add #sha256=..., or use https." $at) }}
+{{- end }}
+{{- if and $models.secretName (ne $source "uri") }}
+{{- fail (printf "%s.secretName is set, but %s.source is '%s': it is for source 'uri' alone, so remove it." $at $at $source) }}
 {{- end }}
 {{- if eq $source "configMap" }}
 {{- if and $files $name }}

@@ -21,7 +21,7 @@
 {{- end }}
 {{- if ne .values.models.source "image" }}
 - name: HUB_MODELS
-  value: /models
+  value: {{ include "inferencehub.models.path" . }}
 {{- end }}
 {{- if ne .values.readyAfter "all" }}
 - name: HUB_READY_AFTER

@@ -16,6 +16,15 @@
 {{- end }}
 {{- end }}
 
+{{/* The directory of the repository. What a URI names has one of its own: a pod of another release or URI may share the volume. */}}
+{{- define "inferencehub.models.path" -}}
+{{- if eq .values.models.source "uri" -}}
+/models/{{ include "inferencehub.inference" (list .root .pool) }}/{{ .values.models.uri | sha256sum | trunc 16 }}
+{{- else -}}
+/models
+{{- end }}
+{{- end }}
+
 {{- define "inferencehub.models.volume" -}}
 {{- $models := .values.models }}
 {{- if eq $models.source "configMap" }}
@@ -42,6 +51,21 @@
 - name: models
   emptyDir:
     sizeLimit: {{ $models.initContainer.size | default "2Gi" }}
+{{- else if eq $models.source "uri" }}
+- name: models
+  {{- if $models.fetch.cache.claimName }}
+  persistentVolumeClaim:
+    claimName: {{ $models.fetch.cache.claimName }}
+  {{- else }}
+  emptyDir:
+    # The fetch itself stops before; the kubelet would evict the pod.
+    sizeLimit: {{ $models.fetch.size }}
+  {{- end }}
+{{- with $models.fetch.caConfigMap }}
+- name: models-ca
+  configMap:
+    name: {{ . }}
+{{- end }}
 {{- end }}
 {{- end }}
 
@@ -85,4 +109,79 @@
       mountPath: /models
     - name: tmp
       mountPath: /tmp
+{{- end }}
+
+{{/* Fetches what a URI names. The sentence of a fetch that fails is the container's termination message. */}}
+{{- define "inferencehub.models.fetch" -}}
+{{- $models := .values.models }}{{ $fetch := $models.fetch }}
+- name: models
+  image: {{ include "inferencehub.image" (list .root .values.image) | quote }}
+  imagePullPolicy: {{ .values.image.pullPolicy }}
+  args:
+    - fetch
+    - {{ $models.uri | replace "$(" "$$(" | quote }}
+    - --into={{ include "inferencehub.models.path" . }}
+    - --size={{ $fetch.size }}
+    - --timeout={{ int $fetch.timeoutSeconds }}
+    # The one that serves, and those that a rollback may want.
+    - --keep=3
+    - --message=/dev/termination-log
+    - --log-format={{ .values.log.format }}
+  {{- $region := $fetch.region }}
+  {{- if or $fetch.endpoint $region $fetch.caConfigMap $fetch.env }}
+  env:
+    {{- with $fetch.endpoint }}
+    - name: AWS_ENDPOINT_URL
+      value: {{ . | quote }}
+    {{- end }}
+    {{- with $region }}
+    - name: AWS_REGION
+      value: {{ . | quote }}
+    - name: AWS_DEFAULT_REGION
+      value: {{ . | quote }}
+    {{- end }}
+    {{- if $fetch.caConfigMap }}
+    - name: SSL_CERT_FILE
+      value: /etc/inferencehub/models-ca/ca.crt
+    - name: AWS_CA_BUNDLE
+      value: /etc/inferencehub/models-ca/ca.crt
+    {{- end }}
+    {{- with $fetch.env }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  {{- end }}
+  {{- with $models.secretName }}
+  envFrom:
+    - secretRef:
+        name: {{ . }}
+  {{- end }}
+  terminationMessagePolicy: FallbackToLogsOnError
+  securityContext:
+    {{- toYaml .root.Values.securityContext.container | nindent 4 }}
+  {{- with $fetch.resources }}
+  resources:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  volumeMounts:
+    - name: models
+      mountPath: /models
+    - name: tmp
+      mountPath: /tmp
+    {{- if $fetch.caConfigMap }}
+    - name: models-ca
+      mountPath: /etc/inferencehub/models-ca
+      readOnly: true
+    {{- end }}
+{{- end }}
+
+{{/* A NetworkPolicy's rule for reaching the server of a URI: its port, and for S3 that of the endpoint. It takes a pool's models. */}}
+{{- define "inferencehub.models.egress" -}}
+{{- $url := ternary (.fetch.endpoint | default "https://s3") .uri (hasPrefix "s3://" .uri) }}
+{{- $usual := ternary "80" "443" (hasPrefix "http://" $url) }}
+- ports:
+    - {protocol: TCP, port: {{ (urlParse $url).host | regexFind ":[0-9]+$" | trimPrefix ":" | default $usual | int }}}
+  {{- with .fetch.egressTo }}
+  to:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
 {{- end }}

@@ -8,7 +8,7 @@ A tier is (dict "root" $ "component" "gateway", "inference" or "scaler" "pool" n
 {{- $root := index . 0 }}{{ $override := index . 1 | default dict }}{{ $into := index . 2 }}
 {{- $defaults := omit (deepCopy $root.Values.inference) "pools" "serviceAccount" }}
 {{- $_ := mustMergeOverwrite $into $defaults (omit (deepCopy $override) "models") }}
-{{- $sources := dict "configMap" dict "pvc" dict "initContainer" dict }}
+{{- $sources := dict "configMap" dict "pvc" dict "initContainer" dict "fetch" (deepCopy ($root.Values.models.fetch | default dict)) }}
 {{- $_ := set $into "models" (mustMergeOverwrite $sources (deepCopy ($override.models | default $root.Values.models))) }}
 {{- end }}
 
