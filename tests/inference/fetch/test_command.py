@@ -124,6 +124,7 @@ async def test_half_of_the_credentials_are_refused(tmp_path: Path) -> None:
     assert "FETCH_USERNAME and FETCH_PASSWORD belong together" in ended.log
 
 
+@pytest.mark.long
 async def test_https_trusts_the_authorities_that_it_is_given_and_no_others(tmp_path: Path) -> None:
     authority = Authority(tmp_path, "models")
     served = tmp_path / "served"
@@ -173,6 +174,7 @@ async def test_a_disk_that_takes_no_more_is_said(tmp_path: Path) -> None:
     assert list((tmp_path / "models").iterdir()) == []
 
 
+@pytest.mark.long
 async def test_the_last_repositories_that_were_used_stay(tmp_path: Path) -> None:
     (tmp_path / "x.tgz").write_bytes(tar(MODEL))
     volume = tmp_path / "volume"
