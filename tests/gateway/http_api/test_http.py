@@ -55,17 +55,19 @@ async def test_a_request_id_is_made_where_there_is_none(hub: Hub) -> None:
     assert len(made) == 50
 
 
-async def test_server_timing_and_served_by(hub: Hub) -> None:
+async def test_server_timing_served_by_and_model_version(hub: Hub) -> None:
     async with raw(hub) as connection:
         called = await connection.ask("POST", PREDICT, SLOW)
         found = CALL_TIMING.fullmatch(called.headers["server-timing"])
         assert found
         assert 149 < float(found[1]) <= float(found[2]) < 400
         assert called.headers["x-served-by"] == f"127.0.0.1:{hub.pods[0].port}"
+        assert called.headers["x-model-version"] == "1"
         for path, body in ((PREDICT, b"no"), ("/nothing", b"{}")):
             other = await connection.ask("POST", path, body)
             assert re.fullmatch(r"total;dur=[\d.]+", other.headers["server-timing"])
             assert "x-served-by" not in other.headers
+            assert "x-model-version" not in other.headers
 
 
 @pytest.mark.parametrize(

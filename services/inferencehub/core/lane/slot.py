@@ -34,7 +34,7 @@ class Ran:
         network = max(0.0, took - times.queue - times.compute)
         size = response.size if response is not None else 0
         seconds = (times.queue, network, times.compute, times.input, times.output)
-        return Trip(rows, size, self.served_by, *seconds, span=self.span)
+        return Trip(rows, size, self.served_by, *seconds, span=self.span, version=self.version)
 
 
 class Slot(Protocol):

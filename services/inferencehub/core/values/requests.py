@@ -93,6 +93,7 @@ class Trip(Struct):
         rows: rows of the batch.
         size: bytes of the batch's outputs.
         served_by: address of the pod that answered.
+        version: the version of the model that ran; "" if its server names none.
         batch, network, compute, input, output: seconds, as in `Times`.
 
     `span` has the id of the trace and the number of the run's span, if the run has several calls and so a trace of its own.
@@ -109,6 +110,7 @@ class Trip(Struct):
     output: float = 0.0
     counted: bool = False
     span: tuple[str, int] | None = None
+    version: str = ""
 
 
 NO_TRIP = Trip()

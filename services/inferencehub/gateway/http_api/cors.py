@@ -40,6 +40,7 @@ SHOWN = (
     b"x-request-id",
     b"server-timing",
     b"x-served-by",
+    b"x-model-version",
     b"retry-after",
     b"ratelimit",
     b"ratelimit-policy",

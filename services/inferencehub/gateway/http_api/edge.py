@@ -1,8 +1,8 @@
 """The HTTP edge: what happens to every request on its way in and out.
 
 In:  a request id, taken from `X-Request-Id` or made; the time limit; the checks of stages; the endpoint of the path.
-Out: errors in the endpoint's shape, with the status of their kind; `X-Request-Id`, `Server-Timing`, `X-Served-By`; one
-access line; one observation in the metrics.
+Out: errors in the endpoint's shape, with the status of their kind; `X-Request-Id`, `Server-Timing`, `X-Served-By`,
+`X-Model-Version`; one access line; one observation in the metrics.
 """
 
 from __future__ import annotations

@@ -33,8 +33,15 @@ def ms(seconds: float) -> float:
     return int(seconds * 1e6) / 1e3
 
 
+def version_line(version: str) -> bytes:
+    """The header line with the version of the model that ran; none for a version that a line cannot carry."""
+    if not version.isascii() or not version.isprintable():  # servers of others may use any text
+        return b""
+    return b"x-model-version: %b\r\n" % version.encode()
+
+
 class ShownTrip:
-    """The times of a batch and the pod that ran it, as header lines for callers and in ms for the access log."""
+    """The times of a batch, and the pod and the version that ran it, as header lines for callers and in ms for the access log."""
 
     __slots__ = ("batch_ms", "compute_ms", "network_ms", "served_by", "timing", "trip")
 
@@ -46,6 +53,8 @@ class ShownTrip:
             [s * 1e3 for s in seconds]
         )
         self.served_by = b"x-served-by: %b\r\n" % trip.served_by.encode() if trip.served_by else b""
+        if trip.version:
+            self.served_by += version_line(trip.version)
 
 
 class SharedLines:
@@ -55,14 +64,17 @@ class SharedLines:
         self._kept = ShownTrip(NO_TRIP)
 
     def of(self, exchange: Exchange, now: float) -> bytes:
-        """Header lines: request id, timing, and the pod that answered; `now` is on the clock of `time.monotonic`."""
+        """Header lines: request id, timing, the pod that answered, and the model's version; `now` is on the clock of `time.monotonic`."""
         id, job = exchange.id.encode(), exchange.job
         total = (now - exchange.started) * 1e3
         if job is None:
             return b"x-request-id: %b\r\nserver-timing: total;dur=%.3f\r\n" % (id, total)
         shown = self.shown(job.trip)
+        ran = shown.served_by
+        if not job.trip.version and job.request.version:  # known before an answer, and without one
+            ran += version_line(job.request.version)
         return b"x-request-id: %b\r\nserver-timing: queue;dur=%.3f, %btotal;dur=%.3f\r\n%b" % (
-            (id, job.waited * 1e3, shown.timing, total, shown.served_by)
+            (id, job.waited * 1e3, shown.timing, total, ran)
         )
 
     def shown(self, trip: Trip) -> ShownTrip:

@@ -189,7 +189,7 @@ def operation(op: Operation) -> Json:
         names.append("Content-Encoding")
     if op.body == "InferRequest":
         names.append("Inference-Header-Content-Length")
-    served = ("X-Served-By",) if op.tag == "Calls" else ()
+    served = ("X-Served-By", "X-Model-Version") if op.tag == "Calls" else ()
     path = op.path.replace("{", "").replace("}", "").replace(":", "/").removesuffix(".json")
     parts = [part for part in path.split("/") if part]
     found: Json = {

@@ -202,6 +202,7 @@ HEADERS: dict[str, Json] = {
     "X-Request-Id": text("the request's id, taken from the request or made by the gateway"),
     "Server-Timing": text("milliseconds in queue, batch, network, compute (calls only) and total"),
     "X-Served-By": text("the pod that answered"),
+    "X-Model-Version": text("the version of the model that answered"),
     "Retry-After": {"type": "integer", "description": "seconds after which to try again"},
     "WWW-Authenticate": text("how to send a key: Bearer"),
     "Location": text("the path of the job"),
