@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -83,9 +84,10 @@ def metric_names(*more: GatewayMetrics | InferenceMetrics) -> Iterator[str]:
                 yield f"{family.name}_total" if family.type == "counter" else family.name
 
 
-async def test_metrics_are_those_of_the_code() -> None:
+async def test_metrics_are_those_of_the_code(tmp_path: Path) -> None:
     names = set(metric_names())
-    async with running_hub(jobs="sqlite::memory:") as hub:
+    (tmp_path / "traffic.json").write_text("{}")
+    async with running_hub(jobs="sqlite::memory:", traffic=str(tmp_path / "traffic.json")) as hub:
         names |= set(metric_names(hub.gateway.metrics, hub.pods[0].metrics))
     assert {name for name in table_names("docs/metrics.md") if name.startswith("inferencehub_")} == names
 

@@ -126,11 +126,25 @@ class Metrics:
         return LaneMetrics(self, model)
 
 
+class Chosen(Protocol):
+    """A version that counts its calls by itself; see `routing/traffic/`."""
+
+    def ended(self, call: Any, status: int, seconds: float) -> None:
+        """Count a call, as `FrontMetrics.answered`."""
+
+
 class Call(Protocol):
-    """What is counted of a call: its model, "" or one that a pod listed, and "ok" or the label of its error."""
+    """What is counted of a call: its model, "" or one that a pod listed, and "ok" or the label of its error.
+
+    `chosen` is its version, if that counts calls by itself.
+    """
 
     model: str
     kind: str
+
+    @property
+    def chosen(self) -> Chosen | None:
+        """See above."""
 
 
 class FrontMetrics:
@@ -168,6 +182,8 @@ class FrontMetrics:
         if child is None:
             child = self._children[key] = self.requests.labels(self.front, call.model, str(status))
         child.observe(seconds)
+        if call.chosen is not None:
+            call.chosen.ended(call, status, seconds)
         if (call.kind != "ok" or seconds >= self.slow_s) and self.note is not None:
             self.note(self.front, call, status, seconds)
 

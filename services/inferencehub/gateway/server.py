@@ -25,7 +25,7 @@ from inferencehub.core.process.metrics import Reloads
 from inferencehub.core.process.ops_port import OpsServer
 from inferencehub.core.tls.certificate import Contents
 from inferencehub.gateway.calls.callers import Callers
-from inferencehub.gateway.calls.stages import LoadShedding, Memory, Stage
+from inferencehub.gateway.calls.stages import Headers, LoadShedding, Memory, Stage
 from inferencehub.gateway.calls.submit import Calls
 from inferencehub.gateway.calls.traces.tracing import Tracing
 from inferencehub.gateway.console.console import Console
@@ -48,6 +48,7 @@ from inferencehub.gateway.routing.doctor.checks import doctor_of
 from inferencehub.gateway.routing.fleet import Fleet
 from inferencehub.gateway.routing.model_queries import ModelQueries
 from inferencehub.gateway.routing.table import RoutingTable
+from inferencehub.gateway.routing.traffic.traffic import Traffic
 from inferencehub.gateway.routing.unknown_models import UnknownModels
 from inferencehub.gateway.settings.gateway import GatewaySettings
 
@@ -81,6 +82,8 @@ class Gateway:
         ops_certificate = settings.ops_certificate()
         self.fleet = Fleet(settings, ops_certificate)
         self.table = RoutingTable(self.fleet, self.bytes_held, self.metrics.lane)
+        if settings.traffic:
+            self.table.traffic = Traffic(settings.traffic, "HUB_TRAFFIC", self.table)
         self.unknown = UnknownModels(self.fleet, self.table)
         self.queries = ModelQueries(self.fleet, self.table, self.unknown, self.metrics.statistics)
         self.logs = LogSettings(settings.log_format)
@@ -90,7 +93,8 @@ class Gateway:
             self.metrics.registry.register(collector)
         self.edge = self._make_edge()
         secrets = None if self.jobs is None else self.jobs.secrets
-        self.watched = [one for one in (self.certificate, *self.callers.files, secrets) if one is not None]
+        watched = (self.certificate, *self.callers.files, secrets, self.table.traffic)
+        self.watched = [one for one in watched if one is not None]
         tiers = [one for one in (self.fleet.certificate, ops_certificate) if one is not None]
         self.metrics.registry.register(Reloads("inferencehub_gateway", *self.watched, *tiers))
         limits = settings.connection_limits()
@@ -124,6 +128,10 @@ class Gateway:
         """The handler that answers callers."""
         settings, callers = self.settings, self.callers
         stages: list[Stage] = [*callers.first(), Memory(self.bytes_held), LoadShedding(), *callers.last()]
+        if self.table.traffic is not None:
+            stages.append(Headers())
+            for collector in (self.table.traffic, self.table.traffic.seconds):
+                self.metrics.registry.register(collector)
         calls = self.calls = Calls(self.table, self.unknown, settings, stages)
         calls.traces = self.tracing.traces
         metadata = Metadata(self.fleet, self.table, self.not_ready, callers.usage)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import inf
 from time import monotonic
 from typing import Any
@@ -15,6 +15,9 @@ from inferencehub.core.traces.context import Trace
 from inferencehub.gateway.calls.limits.leases import Grant
 from inferencehub.gateway.calls.limits.meters import Metered
 from inferencehub.gateway.routing.model_lane import ModelLane
+from inferencehub.gateway.routing.traffic.split import Version
+
+NO_FIELDS: Mapping[bytes, bytes] = {}
 
 
 class Exchange:
@@ -32,15 +35,18 @@ class Exchange:
     that the caller may send, None for that of everybody. `deferred` keeps a call that has been admitted in place of running
     it; it gets the version that the caller names, and the rows. `losses` is None, or the number of pods that were lost with
     it before, if its caller counts them (see `Job.counted`). `tell` is called with how far its run is, from 0 to 1, if
-    somebody wants to know. `trailers` are for the metadata at the end of its answer over gRPC. `trace` is its
+    somebody wants to know. `fields` are its headers, where the file of traffic may ask for one, and `chosen` is the version that
+    this file gives it, None for the one that the call names. `trailers` are for the metadata at the end of its answer over gRPC. `trace` is its
     place in its trace, None where there are no traces.
     """
 
     __slots__ = (
         "action",
         "caller",
+        "chosen",
         "deadline",
         "deferred",
+        "fields",
         "granted",
         "id",
         "job",
@@ -73,6 +79,8 @@ class Exchange:
         self.granted: tuple[Grant, ...] = ()
         self.most_bytes: int | None = None
         self.deferred: Callable[[str, int], None] | None = None
+        self.fields = NO_FIELDS
+        self.chosen: Version | None = None
         self.started = monotonic()
         self.limit_s: float | None = None
         self.tell: Callable[[float], None] | None = None

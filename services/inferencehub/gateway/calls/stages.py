@@ -57,6 +57,14 @@ class Stage:
         """
 
 
+class Headers(Stage):
+    """Keeps the headers of calls, where the file of traffic may choose a version by one of them."""
+
+    def check(self, exchange: Exchange, metadata: Metadata) -> None:
+        """See `Stage`. Sets `exchange.fields`."""
+        exchange.fields = metadata
+
+
 class Memory(Stage):
     """Refuses a body for which the process has no room, before it is read.
 

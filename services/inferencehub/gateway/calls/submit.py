@@ -22,6 +22,7 @@ from inferencehub.core.process.settings import TierSettings
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.parameters import split_parameters
 from inferencehub.core.values.requests import InferRequest, Parameter
+from inferencehub.core.values.structs.struct import replace
 from inferencehub.gateway.calls.exchange import Exchange
 from inferencehub.gateway.calls.limits.lease import Awaited
 from inferencehub.gateway.calls.stages import Stage
@@ -77,7 +78,7 @@ class Calls:
         self._set_deadline(exchange, timeout)
         if self._names:
             self._name(exchange, request.model)
-        lanes = self.table.known(request.model, request.version)
+        lanes = self.table.known(request.model, request.version, exchange)
         if lanes:
             self._put(exchange, request, lanes, sink)
         elif not self._deferred(exchange, request.model, request.version, sink):
@@ -101,7 +102,7 @@ class Calls:
         """
         self._set_deadline(exchange, None)
         self._name(exchange, model)
-        lanes = self.table.known(model, version)
+        lanes = self.table.known(model, version, exchange)
         if lanes and not beside:
             self._put_made(exchange, *made_for(best_first(lanes), make), sink)
         elif lanes or not self._deferred(exchange, model, version, sink):
@@ -128,7 +129,7 @@ class Calls:
         model = model or self.settings.model_for(text) or self.table.unnamed[kind_of(text)]
         if model and self._names:
             self._name(exchange, model, by_caller)
-        lanes = self.table.known(model)
+        lanes = self.table.known(model, "", exchange)
         if lanes and (features is None or len(features) <= MANY_FEATURES):
             exchange.model = lanes[0].info.name
             if len(lanes) == 1:
@@ -207,6 +208,8 @@ class Calls:
         self, exchange: Exchange, lane: ModelLane, request: InferRequest, rows: int, sink: Sink
     ) -> None:
         exchange.lane, exchange.model = lane, lane.info.name
+        if exchange.chosen is not None:
+            request = replace(request, version=exchange.chosen.name)
         try:
             if lane.info.signature.decoupled and not sink.several:
                 raise several_answers(lane.info.name)
@@ -266,10 +269,12 @@ class Calls:
     async def _when_known(
         self, exchange: Exchange, model: str, version: str, make: Make, beside: bool = False
     ) -> Ready:
-        lanes = self.table.known(model, version)
+        lanes = self.table.known(model, version, exchange)
         if not lanes:
-            sees = exchange.caller.sees
-            lanes = await self.unknown.lanes(model, version, exchange.deadline - monotonic(), sees)
+            within_s, sees = exchange.deadline - monotonic(), exchange.caller.sees
+            lanes = await self.unknown.lanes(model, version, within_s, sees)
+            lanes = self.table.known(model, version, exchange) or lanes
+        exchange.model = lanes[0].info.name
         if beside:
             return await asyncio.to_thread(made_for, best_first(lanes), make)
         return made_for(best_first(lanes), make)
@@ -277,16 +282,12 @@ class Calls:
     async def _when_packed(
         self, exchange: Exchange, model: str, features: Sequence[float] | None, text: str | None
     ) -> Ready:
-        sees = exchange.caller.sees
         if not model:
-            model = await self.unknown.unnamed(kind_of(text), exchange.deadline - monotonic(), sees)
+            within_s, sees = exchange.deadline - monotonic(), exchange.caller.sees
+            model = await self.unknown.unnamed(kind_of(text), within_s, sees)
             self._name(exchange, model, by_caller=False)
-        lanes = self.table.known(model)
-        if not lanes:
-            lanes = await self.unknown.lanes(model, "", exchange.deadline - monotonic(), sees)
-        exchange.model = lanes[0].info.name
         make = partial(predict_request, version="", features=features, text=text)
-        return await asyncio.to_thread(made_for, best_first(lanes), make)
+        return await self._when_known(exchange, model, "", make, beside=True)
 
 
 def as_hub_error(exchange: Exchange, error: Exception) -> HubError:

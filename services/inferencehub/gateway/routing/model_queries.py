@@ -74,6 +74,7 @@ class ModelQueries:
         Raises:
             HubError: NOT_FOUND or NOT_READY if there is no such model, FORBIDDEN.
         """
+        version = self.table.version(name, version)
         wanted = self._counted(name, version)
         if name and not wanted:
             await self._lane(caller, name, version)  # says why not, or waits until there is one

@@ -23,6 +23,7 @@ from inferencehub.gateway.routing.ensembles.ensembles import Ensembles
 from inferencehub.gateway.routing.fit import contract
 from inferencehub.gateway.routing.fleet import Fleet
 from inferencehub.gateway.routing.model_lane import NO_POD, LaneObserver, ModelLane
+from inferencehub.gateway.routing.traffic.traffic import Call, Traffic
 
 ASLEEP = "its pool sleeps and has no pod, a request for the model wakes it"
 FORGET_S = 300.0  # how long the table remembers a model that no pod lists any more
@@ -35,6 +36,8 @@ class RoutingTable:
         fleet: the pods.
         bytes_held: the process's budget of bytes.
         observe: makes the observer of a model's lanes, from the model's name.
+
+    `traffic` says which version a call gets that names none or an alias; None where no file does.
     """
 
     def __init__(self, fleet: Fleet, bytes_held: ByteBudget, observe: Callable[[str], LaneObserver]) -> None:
@@ -44,6 +47,7 @@ class RoutingTable:
         self.routes: dict[tuple[str, str], list[ModelLane]] = {}
         self.unnamed = dict.fromkeys(KINDS, "")  # the model of a /predict that names none, "" if it must
         self.changed = asyncio.Event()  # set and replaced at each change
+        self.traffic: Traffic | None = None
         self._retries: dict[str, RetryBudget] = {}
         self._replicas: dict[tuple[str, str], list[Replica]] = {}  # at the last update
         self.ensembles = Ensembles(self)
@@ -59,7 +63,7 @@ class RoutingTable:
 
     def why_closed(self, name: str, version: str = "") -> str:
         """The newest reason why a model cannot be called; "" if it can."""
-        return self._why_closed(name, version, self._reported())
+        return self._why_closed(name, self.version(name, version), self._reported())
 
     def _reported(self) -> dict[str, str]:
         """The reasons why models are not served, by their names."""
@@ -93,8 +97,20 @@ class RoutingTable:
         """Whether a model can be called now."""
         return any(lane.open for lane in self.routes.get((name, version), []))
 
-    def known(self, name: str, version: str = "") -> list[ModelLane]:
-        """The lanes of a model, open ones first; empty if no pod has reported the model."""
+    def version(self, name: str, version: str) -> str:
+        """The version that a name stands for, which may be an alias in the file of traffic."""
+        return version if self.traffic is None else self.traffic.version(name, version)
+
+    def known(self, name: str, version: str = "", call: Call | None = None) -> list[ModelLane]:
+        """The lanes of a model, open ones first; empty if no pod has reported the model.
+
+        Args:
+            name: the model.
+            version: a version or an alias; "" for the one that `traffic` chooses for a call, else the default one.
+            call: the call that needs a lane, whose `chosen` is set; None if none does.
+        """
+        if self.traffic is not None:
+            version = self.traffic.version(name, version, call)
         lanes = self.routes.get((name, version), [])
         return lanes if len(lanes) < 2 else sorted(lanes, key=lambda lane: not lane.open)
 

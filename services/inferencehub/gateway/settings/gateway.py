@@ -73,6 +73,11 @@ class GatewaySettings(CallerSettings, JobSettings, RecordingSettings, TraceSetti
         least=0,
         most=3600,
     )
+    traffic: str = setting(
+        "",
+        "file that says which version of a model a call gets that names none, as JSON; read again when it changes; see "
+        "docs/traffic.md",
+    )
     console: bool = setting(
         True,
         "the page /console is on the gateway's port too; the ops port has it always, without the last calls",

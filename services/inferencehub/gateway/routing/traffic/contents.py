@@ -1,0 +1,119 @@
+"""What the file of traffic may say, as JSON: for each model the weights of its versions, and names for them.
+
+    {"models": {"fraud": {"weights": {"1": 90, "2": 10},
+                          "aliases": {"stable": "1", "canary": "2"},
+                          "sticky": "x-user-id"}}}
+
+Wherever a version stands, one of the aliases may stand for it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Annotated
+
+import msgspec
+
+Weight = Annotated[float, msgspec.Meta(ge=0, le=1e6)]
+ALIAS = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}")
+HEADER = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,100}")  # a token of RFC 9110, in lower case
+
+
+class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The entry of a model.
+
+    Args:
+        weights: by version, relative to each other: calls that name no version are shared by them. Without any, such
+            calls get the default version, as without an entry.
+        aliases: versions by further names, which a call may use in place of them.
+        sticky: the header whose value decides in place of chance, in lower case; "" for none.
+    """
+
+    weights: dict[str, Weight] = {}
+    aliases: dict[str, str] = {}
+    sticky: str = ""
+
+    def version(self, name: str) -> str:
+        """The version that a name stands for: the one of an alias, else the name itself."""
+        return self.aliases.get(name, name)
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """The weights, by versions."""
+        return {self.version(name): weight for name, weight in self.weights.items()}
+
+    @property
+    def versions(self) -> set[str]:
+        """All versions that the entry names."""
+        return {*self.shares, *self.aliases.values()}
+
+
+class Contents(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole file; entries by the names of their models, each as it stands there."""
+
+    models: dict[str, msgspec.Raw] = {}
+
+
+def read_traffic(text: bytes) -> dict[str, ModelEntry]:
+    """What a file says, by the names of models.
+
+    Raises:
+        ValueError: if it is no such file; the text says for which model, what was expected, and what came.
+    """
+    found = {}
+    try:
+        contents = msgspec.json.decode(text, type=Contents)
+    except msgspec.DecodeError as error:
+        raise ValueError(str(error)) from None
+    for model, raw in contents.models.items():
+        try:
+            entry = found[model] = msgspec.json.decode(raw, type=ModelEntry)
+            check(entry)
+        except (msgspec.DecodeError, ValueError) as error:
+            raise ValueError(f"model '{model}': {error}") from None
+    return found
+
+
+def check(entry: ModelEntry) -> None:
+    """Check that an entry makes sense.
+
+    Raises:
+        ValueError: if not.
+    """
+    for alias, version in entry.aliases.items():
+        if not ALIAS.fullmatch(alias):
+            raise ValueError(
+                f"the alias '{alias}' must begin with a letter and have at most 63 letters, digits, '_', '.' or '-', so "
+                "that it is never taken for a version"
+            )
+        if not version or version in entry.aliases:
+            raise ValueError(f"the alias '{alias}' stands for '{version}', expected a version")
+    named = [entry.version(name) for name in entry.weights]
+    if twice := first_twice(named):
+        raise ValueError(
+            f"weights has version '{twice}' twice: by an alias, and by its own name or another one"
+        )
+    if "" in named:
+        raise ValueError("weights has '', expected a version")
+    if entry.weights and not any(entry.weights.values()):
+        raise ValueError(f"weights is {shown(entry.weights)}, expected one above 0 at least")
+    if entry.sticky and not HEADER.fullmatch(entry.sticky):
+        raise ValueError(f"sticky is '{entry.sticky}', expected the name of a header in lower case")
+    if entry.sticky and not entry.weights:
+        raise ValueError("sticky is there without weights, expected both or none")
+
+
+def first_twice(names: Iterable[str]) -> str:
+    """The first name that comes a second time; "" if none does."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return ""
+
+
+def shown(weights: Mapping[str, float]) -> str:
+    """Weights in a sentence."""
+    return ", ".join(f"'{name}': {weight:g}" for name, weight in weights.items())

@@ -1,0 +1,154 @@
+"""How the calls of one model are split among its versions.
+
+Only versions that a pod serves get calls. While none of those with a weight is served:
+
+- a version that the entry does not name gets the calls, if pods serve one: the file is older than what is deployed;
+- else they wait for the version with the largest weight that pods have served, as calls wait for any model.
+
+A version that the entry gives the weight 0 gets no call that does not name it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from inferencehub.core.lane.job import Job
+from inferencehub.core.process.histogram import Histogram
+from inferencehub.gateway.routing.traffic.choice import by_chance, by_value
+from inferencehub.gateway.routing.traffic.contents import ModelEntry
+
+logger = logging.getLogger(__name__)
+
+
+class Versions(Protocol):
+    """What is needed of the routing table."""
+
+    changed: asyncio.Event  # another one after each change
+
+    def is_open(self, name: str, version: str) -> bool:
+        """Whether a version can be called now."""
+
+    def versions(self, name: str) -> list[str]:
+        """The versions of a model that can be called."""
+
+    def known(self, name: str, version: str = "") -> Sequence[object]:
+        """The lanes of a version; none if no pod has reported it."""
+
+
+class Ended(Protocol):
+    """What is looked at of a call that has ended."""
+
+    job: Job | None
+    losses: int | None
+
+
+class Version:
+    """A version of a model that the file of traffic names; counts the calls that it got.
+
+    Args:
+        model, name: the model, and its version.
+        seconds: the histogram of all versions, by model, version and outcome.
+    """
+
+    def __init__(self, model: str, name: str, seconds: Histogram) -> None:
+        self.name = name
+        self._by_outcome = {outcome: seconds.labels(model, name, outcome) for outcome in OUTCOMES}
+
+    def ended(self, call: Ended, status: int, seconds: float) -> None:
+        """Count a call that was for this version.
+
+        Args:
+            call: the call.
+            status: the HTTP status of its end, over gRPC too.
+            seconds: since it came.
+        """
+        self._by_outcome[outcome_of(status)].observe(seconds)
+
+
+OK, FAILED, REFUSED = OUTCOMES = ("ok", "failed", "refused")
+
+
+def outcome_of(status: int) -> str:
+    """How a call ended: "failed" is the version's fault, "refused" is not."""
+    if status < 400:
+        return OK
+    return FAILED if status >= 500 and status != 501 else REFUSED
+
+
+class Split:
+    """See the module's text.
+
+    Args:
+        model: its name.
+        entry: what the file says of it.
+        lanes: the routing table.
+        seconds: see `Version`.
+    """
+
+    def __init__(self, model: str, entry: ModelEntry, lanes: Versions, seconds: Histogram) -> None:
+        self.model = model
+        self.entry = entry
+        self._lanes = lanes
+        self._seconds = seconds
+        self._sticky = entry.sticky.encode()
+        self.weights = entry.shares
+        self.versions = {name: Version(model, name, seconds) for name in sorted(entry.versions)}
+        self._used: Mapping[str, float] = {}
+        self._used_at: asyncio.Event | None = None  # the change of the table that they come from
+        self._missing: set[str] = set()
+
+    def choose(self, fields: Mapping[bytes, bytes]) -> Version | None:
+        """The version for a call that names none, from its headers; None for the default version."""
+        weights = self.used
+        if not weights:
+            return None
+        if len(weights) == 1:
+            (name,) = weights
+        elif self._sticky and (value := fields.get(self._sticky)):
+            name = by_value(weights, self.model, value)
+        else:
+            name = by_chance(weights)
+        version = self.versions.get(name)
+        if version is None:  # one that the entry does not name
+            version = self.versions[name] = Version(self.model, name, self._seconds)
+        return version
+
+    @property
+    def used(self) -> Mapping[str, float]:
+        """The weights, above 0, of the versions that get calls now; none if the default version gets them."""
+        if self._used_at is not self._lanes.changed:
+            self._used_at = self._lanes.changed
+            self._used = self._served()
+            self._note_missing()
+        return self._used
+
+    def _served(self) -> Mapping[str, float]:
+        wanted = {name: weight for name, weight in self.weights.items() if weight}
+        served = {name: weight for name, weight in wanted.items() if self._lanes.is_open(self.model, name)}
+        if served or not wanted:
+            return served
+        others = [name for name in self._lanes.versions(self.model) if name not in self.entry.versions]
+        if others:
+            return {max(others, key=in_order): 1.0}
+        known = {name: weight for name, weight in wanted.items() if self._lanes.known(self.model, name)}
+        return {max(known, key=known.__getitem__): 1.0} if known else {}
+
+    def _note_missing(self) -> None:
+        """Log which versions have a weight and are not served, once for each change; not while nothing of the model is."""
+        missing = {name for name, weight in self.weights.items() if weight} - self._used.keys()
+        if missing == self._missing or not self._used:
+            return
+        self._missing = missing
+        about = {"model": self.model, "missing": sorted(missing), "calls_go_to": sorted(self._used)}
+        if missing:
+            logger.warning("no pod serves a version that has a weight, others get its calls", extra=about)
+        else:
+            logger.info("pods serve all versions that have a weight", extra=about)
+
+
+def in_order(version: str) -> tuple[int, str]:
+    """The order of versions: numbers as numbers."""
+    return int(version) if version.isdecimal() else -1, version

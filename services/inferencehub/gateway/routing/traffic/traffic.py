@@ -1,0 +1,110 @@
+"""The file that says which version a call gets, which is read again when it changes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Protocol
+
+from prometheus_client.core import GaugeMetricFamily
+
+from inferencehub.core.files.watched import BadFile, WatchedFiles
+from inferencehub.core.process.histogram import Histogram
+from inferencehub.core.process.metrics import SECONDS
+from inferencehub.gateway.metrics import PREFIX
+from inferencehub.gateway.routing.traffic.contents import read_traffic, shown
+from inferencehub.gateway.routing.traffic.split import Split, Version, Versions
+
+logger = logging.getLogger(__name__)
+
+
+class Call(Protocol):
+    """What is needed of a call.
+
+    `fields` are its headers, by names in lower case. `deferred` is set if it becomes a job in place of running now.
+    `chosen` is set to its version, if the file names that one.
+    """
+
+    chosen: Version | None
+
+    @property
+    def fields(self) -> Mapping[bytes, bytes]:
+        """See above."""
+
+    @property
+    def deferred(self) -> object | None:
+        """See above."""
+
+
+class Traffic(WatchedFiles):
+    """See the module's text; it is a collector of metrics, too.
+
+    Args:
+        file: see `contents.py`.
+        setting: the name of the setting that names the file.
+        lanes: the routing table.
+
+    Raises:
+        BadFile: if the file can't be used.
+    """
+
+    def __init__(self, file: str, setting: str, lanes: Versions) -> None:
+        self._file = file
+        self._lanes = lanes
+        self.splits: dict[str, Split] = {}
+        self.seconds = Histogram(
+            f"{PREFIX}_traffic_seconds",
+            "time of calls of models that the file of traffic names, by version and by how they ended",
+            ("model", "version", "outcome"),
+            SECONDS,
+        )
+        super().__init__(setting, {setting: file})
+
+    def use(self, contents: tuple[bytes, ...]) -> None:
+        """See `WatchedFiles`. A model whose entry is as it was goes on as it did."""
+        try:
+            read = read_traffic(contents[0])
+        except ValueError as error:
+            raise BadFile(f"{self.setting} ({self._file}) cannot be used: {error}") from None
+        before, self.splits = self.splits, {}
+        for model, entry in read.items():
+            split = before.get(model)
+            if split is None or split.entry != entry:
+                split = Split(model, entry, self._lanes, self.seconds)
+                logger.info("traffic", extra={"model": model, "weights": shown(split.weights)})
+            self.splits[model] = split
+
+    def version(self, model: str, version: str, call: Call | None = None) -> str:
+        """The version that a call gets, "" for the default one.
+
+        Args:
+            model, version: as the call names them; the version may be an alias, or "" for none.
+            call: None for a question about the model, which gets the default version if it names none. So does a job that
+                is to be kept: its version is chosen when it runs.
+        """
+        split = self.splits.get(model)
+        if split is None:
+            return version
+        if version:
+            name = split.entry.version(version)
+            if call is not None:
+                call.chosen = split.versions.get(name)
+            return name
+        if call is None or call.deferred is not None:
+            return ""
+        chosen = call.chosen = split.choose(call.fields)
+        return "" if chosen is None else chosen.name
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The share that each version has of the calls that name none."""
+        shares = GaugeMetricFamily(
+            f"{PREFIX}_traffic_share",
+            "share of the calls without a version that this version gets now",
+            labels=["model", "version"],
+        )
+        for model, split in self.splits.items():
+            used = split.used
+            whole = sum(used.values()) or 1.0
+            for name in {**split.weights, **used}:
+                shares.add_metric([model, name], used.get(name, 0.0) / whole)
+        yield shares

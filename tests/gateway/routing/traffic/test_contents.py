@@ -1,0 +1,74 @@
+"""The file of traffic: what it may say, and the sentence about what it may not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from inferencehub.gateway.routing.traffic.contents import read_traffic
+from tests.pages import FENCED, page
+
+
+def test_an_alias_may_stand_where_a_version_stands() -> None:
+    text = b"""{"models": {"m": {"weights": {"stable": 90, "2": 10}, "aliases": {"stable": "1", "canary": "2"}}}}"""
+    entry = read_traffic(text)["m"]
+    assert entry.shares == {"1": 90, "2": 10}
+    assert entry.versions == {"1", "2"}
+    assert [entry.version(name) for name in ("stable", "canary", "1", "7")] == ["1", "2", "1", "7"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "sentence"),
+    [
+        ({"weight": {}}, "Object contains unknown field `weight`"),
+        ({"weights": {"1": -1}}, "Expected `float` >= 0.0 - at `$.weights[...]`"),
+        ({"weights": {"1": "90"}}, "Expected `float`, got `str` - at `$.weights[...]`"),
+        ({"weights": {"1": 0, "2": 0}}, "weights is '1': 0, '2': 0, expected one above 0 at least"),
+        ({"weights": {"": 1}}, "weights has '', expected a version"),
+        (
+            {"weights": {"1": 1, "old": 1}, "aliases": {"old": "1"}},
+            "weights has version '1' twice: by an alias, and by its own name or another one",
+        ),
+        (
+            {"aliases": {"3": "1"}},
+            "the alias '3' must begin with a letter and have at most 63 letters, digits, '_', '.' or '-', so that it is "
+            "never taken for a version",
+        ),
+        ({"aliases": {"a": "b", "b": "1"}}, "the alias 'a' stands for 'b', expected a version"),
+        (
+            {"weights": {"1": 1}, "sticky": "X-User"},
+            "sticky is 'X-User', expected the name of a header in lower case",
+        ),
+        ({"sticky": "x-user"}, "sticky is there without weights, expected both or none"),
+    ],
+)
+def test_a_bad_entry_is_refused_with_a_sentence_that_names_the_model(
+    entry: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(ValueError, match="model 'fraud': ") as refused:
+        read_traffic(msgspec.json.encode({"models": {"good": {}, "fraud": entry}}))
+    assert str(refused.value) == f"model 'fraud': {sentence}"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (b"", "Input data was truncated"),
+        (b"[]", "Expected `object`, got `array`"),
+        (b'{"m": {}}', "Object contains unknown field `m`"),
+        (b'{"models": []}', "Expected `object`, got `array` - at `$.models`"),
+    ],
+)
+def test_what_is_no_such_file_is_refused(text: bytes, sentence: str) -> None:
+    with pytest.raises(ValueError, match=r"\w") as refused:
+        read_traffic(text)
+    assert str(refused.value) == sentence
+
+
+def test_the_files_in_the_documentation_are_read() -> None:
+    files = [text for language, text in FENCED.findall(page("docs/traffic.md")) if language == "json"]
+    assert files
+    for text in files:
+        assert read_traffic(text.encode())
