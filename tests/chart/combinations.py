@@ -73,6 +73,9 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
         "tenants": [{"tenant": "search", "rate": 0.5, "concurrency": 50, "body_bytes": 1_000_000}, {"tenant": "*", "rate": 1e6}],
         "models": [{"model": "v1-*", "rows": 5000, "rows_burst": 100_000}], "trustedProxies": ["10.0.0.0/8", "192.0.2.1"]},
         "auth": {"apiKeys": {"existingSecret": "keys"}}},
+    "traffic": at("traffic.models", {
+        "fraud": {"weights": {"stable": 90, "canary": 0.5}, "aliases": {"stable": "1", "canary": "2"}, "sticky": "x-user-id"},
+        "ranker": {"weights": {"7": 1}}}),
     "jobs": {"jobs": {"redis": {
         "existingSecret": "jobs", "caConfigMap": "authorities", "port": 6380, "egressTo": PEERS}, "ttlSeconds": 86_400}},
     "jobs-webhooks": {"jobs": {"redis": {"existingSecret": "jobs"}, "webhooks": {

@@ -152,6 +152,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (merge(at("auth.jwt", JWT), at("gateway.extraVolumes", [{"name": "jwt", "emptyDir": {}}])),
      "has a volume 'jwt', but the chart uses that name itself"),
     (at("limits.tenants", [{"tenant": "a", "rate": 1}]), "limits.tenants is set, but nobody is asked who they are"),
+    (at("traffic.models.m", {"weights": {"1": 0}}), "traffic.models.m.weights has no weight above 0"),
+    (at("traffic.models.m", {"weights": {"1": 1, "old": 1}, "aliases": {"old": "1"}}), "traffic.models.m.weights has version '1' twice"),
+    (at("traffic.models.m", {"aliases": {"a": "b", "b": "1"}}), "traffic.models.m.aliases.a is 'b', which is an alias itself"),
+    (at("traffic.models.m", {"sticky": "x-user"}), "traffic.models.m.sticky is set without weights"),
     (merge(at("auth.jwt", JWT), at("limits.addresses", {"rate": 1})), "limits.addresses is set, but callers are asked"),
     (merge(at("auth.apiKeys.existingSecret", "keys"), {"limits": {"models": [{"model": "a", "rate": 1}]}, "gateway": {
         "extraVolumes": [{"name": "limits", "emptyDir": {}}]}}), "has a volume 'limits', but the chart uses that name"),

@@ -159,6 +159,10 @@ def leaves(schema: dict[str, Any], values: Any, path: str = "") -> Iterator[str]
         ("commonLabels", {"n": 1}),
         ("imagePullSecrets", ["pull"]),
         ("ingress.path", "hub"),
+        ("traffic.models", {"m": {"weights": {"1": "90"}}}),
+        ("traffic.models", {"m": {"aliases": {"stable": 1}}}),
+        ("traffic.models", {"m": {"aliases": {"3": "1"}}}),
+        ("traffic.models", {"m": {"shares": {}}}),
     ],
 )
 def test_a_wrong_type_is_refused(path: str, wrong: Any) -> None:

@@ -35,6 +35,7 @@
   value: {{ include "inferencehub.tls.name" (list $.root "inference") }}
 {{- end }}
 {{- include "inferencehub.auth.env" .root }}
+{{- include "inferencehub.traffic.env" .root }}
 {{- include "inferencehub.jobs.env" .root }}
 {{- include "inferencehub.webhooks.env" .root }}
 {{- include "inferencehub.tracing.env" .root }}

@@ -31,6 +31,7 @@ values.schema.json checks types and unknown keys.
 {{- include "inferencehub.guard.tls" . }}
 {{- include "inferencehub.guard.jobs" . }}
 {{- include "inferencehub.guard.auth" . }}
+{{- include "inferencehub.guard.traffic" . }}
 {{- if not .Values.inference.pools }}
 {{- fail "inference.pools is empty, so gateways would have nowhere to send requests: add at least one pool." }}
 {{- end }}

@@ -16,7 +16,7 @@
 {{- end }}
 {{- end }}
 {{- $taken := list "tmp" "models" }}
-{{- range .env }}{{ if eq .name "HUB_TLS_CERT" }}{{ $taken = append $taken "tls" }}{{ end }}{{ if eq .name "HUB_TIER_TLS_CERT" }}{{ $taken = append $taken "tier-tls" }}{{ end }}{{ if eq .name "HUB_OPS_TLS_CERT" }}{{ $taken = append $taken "ops-tls" }}{{ end }}{{ if eq .name "HUB_API_KEYS" }}{{ $taken = append $taken "auth" }}{{ end }}{{ if eq .name "HUB_TLS_CA" }}{{ $taken = append $taken "callers-ca" }}{{ end }}{{ if eq .name "HUB_JWT_KEYS" }}{{ $taken = append $taken "jwt" }}{{ end }}{{ if eq .name "HUB_LIMITS" }}{{ $taken = append $taken "limits" }}{{ end }}{{ if eq .name "HUB_JOBS_CA" }}{{ $taken = append $taken "jobs-ca" }}{{ end }}{{ if eq .name "HUB_JOBS" }}{{ $taken = append $taken "jobs" }}{{ end }}{{ end }}
+{{- range .env }}{{ if eq .name "HUB_TLS_CERT" }}{{ $taken = append $taken "tls" }}{{ end }}{{ if eq .name "HUB_TIER_TLS_CERT" }}{{ $taken = append $taken "tier-tls" }}{{ end }}{{ if eq .name "HUB_OPS_TLS_CERT" }}{{ $taken = append $taken "ops-tls" }}{{ end }}{{ if eq .name "HUB_API_KEYS" }}{{ $taken = append $taken "auth" }}{{ end }}{{ if eq .name "HUB_TLS_CA" }}{{ $taken = append $taken "callers-ca" }}{{ end }}{{ if eq .name "HUB_JWT_KEYS" }}{{ $taken = append $taken "jwt" }}{{ end }}{{ if eq .name "HUB_LIMITS" }}{{ $taken = append $taken "limits" }}{{ end }}{{ if eq .name "HUB_TRAFFIC" }}{{ $taken = append $taken "traffic" }}{{ end }}{{ if eq .name "HUB_JOBS_CA" }}{{ $taken = append $taken "jobs-ca" }}{{ end }}{{ if eq .name "HUB_JOBS" }}{{ $taken = append $taken "jobs" }}{{ end }}{{ end }}
 {{- range .values.extraVolumes }}
 {{- if has .name $taken }}
 {{- fail (printf "%s.extraVolumes has a volume '%s', but the chart uses that name itself: choose another name." $.at .name) }}
@@ -25,7 +25,7 @@
 {{- end }}
 
 {{- define "inferencehub.guard.env" -}}
-{{- $own := list "HUB_MODELS" "HUB_REQUIRED_MODELS" "HUB_READY_AFTER" "HUB_ON_DEMAND_MODELS" "HUB_TLS_CERT" "HUB_TLS_KEY" "HUB_TLS_CA" "HUB_API_KEYS" "HUB_DIRECT_CALLS" "HUB_JWT_KEYS" "HUB_JWT_CA" "HUB_JWT_ISSUER" "HUB_JWT_AUDIENCE" "HUB_JWT_ALGORITHMS" "HUB_JWT_CLAIMS" "HUB_GATEWAYS" "HUB_LIMITS" "HUB_JOBS" "HUB_JOBS_CA" "HUB_JOBS_QUEUE_LENGTH" "HUB_JOB_TTL_S" "HUB_JOBS_DRAIN_S" "HUB_JOBS_FLOOR" "HUB_QUOTAS_FAIL_OPEN" "HUB_TRUSTED_PROXIES" "HUB_TIER_TLS_CERT" "HUB_TIER_TLS_KEY" "HUB_TIER_TLS_CA" "HUB_TIER_TLS_SERVER_NAME" "HUB_TIER_TLS_CLIENT_NAMES" "HUB_HEALTH_PORT" "HUB_OPS_TLS_CERT" "HUB_OPS_TLS_KEY" "HUB_OPS_TLS_CA" }}
+{{- $own := list "HUB_MODELS" "HUB_REQUIRED_MODELS" "HUB_READY_AFTER" "HUB_ON_DEMAND_MODELS" "HUB_TLS_CERT" "HUB_TLS_KEY" "HUB_TLS_CA" "HUB_API_KEYS" "HUB_DIRECT_CALLS" "HUB_JWT_KEYS" "HUB_JWT_CA" "HUB_JWT_ISSUER" "HUB_JWT_AUDIENCE" "HUB_JWT_ALGORITHMS" "HUB_JWT_CLAIMS" "HUB_GATEWAYS" "HUB_LIMITS" "HUB_TRAFFIC" "HUB_JOBS" "HUB_JOBS_CA" "HUB_JOBS_QUEUE_LENGTH" "HUB_JOB_TTL_S" "HUB_JOBS_DRAIN_S" "HUB_JOBS_FLOOR" "HUB_QUOTAS_FAIL_OPEN" "HUB_TRUSTED_PROXIES" "HUB_TIER_TLS_CERT" "HUB_TIER_TLS_KEY" "HUB_TIER_TLS_CA" "HUB_TIER_TLS_SERVER_NAME" "HUB_TIER_TLS_CLIENT_NAMES" "HUB_HEALTH_PORT" "HUB_OPS_TLS_CERT" "HUB_OPS_TLS_KEY" "HUB_OPS_TLS_CA" }}
 {{- range .env }}{{ $own = append $own .name }}{{ end }}
 {{- $seen := list }}
 {{- range .values.extraEnv }}

@@ -1,0 +1,27 @@
+{{/* Refuses traffic that the gateways would not take: those that start with such a file would not become ready. */}}
+
+{{- define "inferencehub.guard.traffic" -}}
+{{- range $model, $entry := .Values.traffic.models }}
+{{- $at := printf "traffic.models.%s" $model }}
+{{- $aliases := $entry.aliases | default dict }}
+{{- range $alias, $version := $aliases }}
+{{- if hasKey $aliases $version }}
+{{- fail (printf "%s.aliases.%s is '%s', which is an alias itself: set the version that it stands for." $at $alias $version) }}
+{{- end }}
+{{- end }}
+{{- $sum := 0.0 }}{{ $seen := list }}
+{{- range $name, $weight := $entry.weights }}
+{{- $version := get $aliases $name | default $name }}
+{{- if has $version $seen }}
+{{- fail (printf "%s.weights has version '%s' twice, by an alias and by its own name or another one: leave one of them out." $at $version) }}
+{{- end }}
+{{- $seen = append $seen $version }}{{ $sum = addf $sum $weight }}
+{{- end }}
+{{- if and $entry.weights (eq $sum 0.0) }}
+{{- fail (printf "%s.weights has no weight above 0, so no version would get calls: give one to a version, or leave weights out." $at) }}
+{{- end }}
+{{- if and $entry.sticky (not $entry.weights) }}
+{{- fail (printf "%s.sticky is set without weights, so there is nothing to choose: set weights." $at) }}
+{{- end }}
+{{- end }}
+{{- end }}
