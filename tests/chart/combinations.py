@@ -74,7 +74,8 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
         "models": [{"model": "v1-*", "rows": 5000, "rows_burst": 100_000}], "trustedProxies": ["10.0.0.0/8", "192.0.2.1"]},
         "auth": {"apiKeys": {"existingSecret": "keys"}}},
     "traffic": at("traffic.models", {
-        "fraud": {"weights": {"stable": 90, "canary": 0.5}, "aliases": {"stable": "1", "canary": "2"}, "sticky": "x-user-id"},
+        "fraud": {"weights": {"stable": 90, "canary": 0.5}, "aliases": {"stable": "1", "canary": "2"}, "sticky": "x-user-id",
+                  "rollback": {"version": "canary", "error_share": 0.05, "p99_ms": 100, "calls": 500, "window_s": 30.5}},
         "ranker": {"weights": {"7": 1}}}),
     "jobs": {"jobs": {"redis": {
         "existingSecret": "jobs", "caConfigMap": "authorities", "port": 6380, "egressTo": PEERS}, "ttlSeconds": 86_400}},

@@ -155,6 +155,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (at("traffic.models.m", {"weights": {"1": 0}}), "traffic.models.m.weights has no weight above 0"),
     (at("traffic.models.m", {"weights": {"1": 1, "old": 1}, "aliases": {"old": "1"}}), "traffic.models.m.weights has version '1' twice"),
     (at("traffic.models.m", {"aliases": {"a": "b", "b": "1"}}), "traffic.models.m.aliases.a is 'b', which is an alias itself"),
+    (at("traffic.models.m", {"weights": {"1": 1}, "rollback": {"version": "2", "p99_ms": 1}}),
+     "traffic.models.m.rollback watches version '2', which has no weight"),
+    (at("traffic.models.m", {"weights": {"1": 0, "new": 1}, "aliases": {"new": "2"}, "rollback": {"version": "2", "p99_ms": 1}}),
+     "traffic.models.m.rollback watches version '2', and no other one has a weight above 0"),
     (at("traffic.models.m", {"sticky": "x-user"}), "traffic.models.m.sticky is set without weights"),
     (merge(at("auth.jwt", JWT), at("limits.addresses", {"rate": 1})), "limits.addresses is set, but callers are asked"),
     (merge(at("auth.apiKeys.existingSecret", "keys"), {"limits": {"models": [{"model": "a", "rate": 1}]}, "gateway": {

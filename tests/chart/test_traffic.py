@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from inferencehub.core.process.settings import read_settings
 from inferencehub.gateway.routing.traffic.contents import ModelEntry, read_traffic
+from inferencehub.gateway.routing.traffic.rollback import RollbackEntry
 from inferencehub.gateway.settings.gateway import GatewaySettings
 from tests.chart.combinations import COMBINATIONS
 from tests.chart.rendering import at, environ, one, render
@@ -19,7 +20,12 @@ def test_the_gateway_reads_the_traffic_in_the_values() -> None:
     written = one(objects, "ConfigMap", "-traffic")
     assert volume["configMap"]["name"] == written["metadata"]["name"]
     assert read_traffic(written["data"]["traffic.json"].encode()) == {
-        "fraud": ModelEntry({"stable": 90, "canary": 0.5}, {"stable": "1", "canary": "2"}, "x-user-id"),
+        "fraud": ModelEntry(
+            {"stable": 90, "canary": 0.5},
+            {"stable": "1", "canary": "2"},
+            "x-user-id",
+            RollbackEntry("canary", 0.05, 100, 500, 30.5),
+        ),
         "ranker": ModelEntry({"7": 1}),
     }
 

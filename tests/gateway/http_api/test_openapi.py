@@ -156,7 +156,9 @@ async def test_examples_are_answered_and_the_answers_are_as_documented(tmp_path:
     for sample in ("markov-chat", "letter-grams"):
         (tmp_path / sample).symlink_to(MODELS / sample)
     scripted(tmp_path, "my-completion", api="openai-completion")
-    async with running_hub(tmp_path, jobs="sqlite::memory:") as hub:
+    traffic = tmp_path / "traffic.json"
+    traffic.write_text('{"models": {"v1-mock": {"weights": {"1": 1}}}}')
+    async with running_hub(tmp_path, jobs="sqlite::memory:", traffic=str(traffic)) as hub:
         for method, path, operation in operations():
             url = path.format(model="v1-mock", version="1", id="1")
             if url == "/docs" or "{id}" in path:  # the tests of jobs have jobs to ask for

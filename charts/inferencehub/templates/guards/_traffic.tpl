@@ -23,5 +23,16 @@
 {{- if and $entry.sticky (not $entry.weights) }}
 {{- fail (printf "%s.sticky is set without weights, so there is nothing to choose: set weights." $at) }}
 {{- end }}
+{{- with $entry.rollback }}
+{{- $watched := get $aliases .version | default .version }}
+{{- if not (has $watched $seen) }}
+{{- fail (printf "%s.rollback watches version '%s', which has no weight: set one of the versions in weights." $at .version) }}
+{{- end }}
+{{- $others := $sum }}
+{{- range $name, $weight := $entry.weights }}{{ if eq (get $aliases $name | default $name) $watched }}{{ $others = subf $others $weight }}{{ end }}{{ end }}
+{{- if le $others 0.0 }}
+{{- fail (printf "%s.rollback watches version '%s', and no other one has a weight above 0: give one to the version that is to get its calls, or leave rollback out." $at .version) }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- end }}

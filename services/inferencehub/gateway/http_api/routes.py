@@ -128,6 +128,7 @@ def pages(
         *versioned("/config", models.config),
         *versioned("/stats", models.statistics),
         *versioned("/ready", models.ready),
+        Route(f"{MODEL}/traffic", models.traffic),
         Route("/v2/repository/index", models.index, methods=["POST"]),
         Route("/v2/usage", metadata.used),
         Route("/v2/logging", settings.logging, methods=["GET", "POST"]),

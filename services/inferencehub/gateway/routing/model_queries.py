@@ -18,6 +18,7 @@ from inferencehub.gateway.routing.fleet import Fleet
 from inferencehub.gateway.routing.model_lane import ModelLane
 from inferencehub.gateway.routing.repository_index import in_order, repository_index
 from inferencehub.gateway.routing.table import RoutingTable
+from inferencehub.gateway.routing.traffic.traffic import no_entry
 from inferencehub.gateway.routing.unknown_models import UnknownModels
 from inferencehub.pb import open_inference_pb2 as pb
 from inferencehub.pb.model_config_pb2 import ModelConfig
@@ -89,6 +90,17 @@ class ModelQueries:
                 if caller.sees(key[0])
             ]
         )
+
+    def traffic(self, caller: Caller, name: str) -> dict[str, object]:
+        """How the calls of a model are split among its versions, as this gateway has it.
+
+        Raises:
+            HubError: NOT_FOUND if no file says so, or FORBIDDEN.
+        """
+        caller.require_model(name)
+        if self.table.traffic is None:
+            raise no_entry(name)
+        return self.table.traffic.page(name)
 
     def _counted(self, name: str, version: str) -> list[tuple[str, str]]:
         """Name and version of the models that have counters or are known; "" is any."""

@@ -77,6 +77,7 @@ OPERATIONS = (
     Operation("get", f"{VERSION}/stats", "Models", "Counters of one version", "Statistics", LOOK),
     Operation("get", f"{MODEL}/ready", "Models", "Whether a model can be called now", "Ready", LOOK),
     Operation("get", f"{VERSION}/ready", "Models", "Whether a version can be called now", "Ready", LOOK),
+    Operation("get", f"{MODEL}/traffic", "Models", "How calls are split among the versions of a model", "Traffic", (404,)),
     Operation("post", "/v2/repository/index", "Models", "All model versions and their states", "RepositoryIndex",
               (400, 413), "RepositoryIndexRequest"),
     Operation("get", "/v2/jobs", "Jobs", "The caller's jobs, the newest first", "JobList", (400, 501, 503)),

@@ -62,6 +62,14 @@ class ModelPages:
         name, version = asked(request)
         return json(message_json(await self.queries.statistics(caller_of(request), name, version)))
 
+    async def traffic(self, request: Request) -> Response:
+        """GET …/traffic: how the calls of a model are split among its versions.
+
+        Raises:
+            HubError: NOT_FOUND if no file says so.
+        """
+        return json(self.queries.traffic(caller_of(request), request.path_params["model"]))
+
     async def index(self, request: Request) -> Response:
         """POST /v2/repository/index: all model versions; a body is optional, and `ready` in it lists those that serve.
 

@@ -2,7 +2,8 @@
 
     {"models": {"fraud": {"weights": {"1": 90, "2": 10},
                           "aliases": {"stable": "1", "canary": "2"},
-                          "sticky": "x-user-id"}}}
+                          "sticky": "x-user-id",
+                          "rollback": {"version": "canary", "error_share": 0.05, "p99_ms": 100}}}}
 
 Wherever a version stands, one of the aliases may stand for it.
 """
@@ -14,6 +15,8 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated
 
 import msgspec
+
+from inferencehub.gateway.routing.traffic.rollback import RollbackEntry
 
 Weight = Annotated[float, msgspec.Meta(ge=0, le=1e6)]
 ALIAS = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}")
@@ -28,11 +31,13 @@ class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             calls get the default version, as without an entry.
         aliases: versions by further names, which a call may use in place of them.
         sticky: the header whose value decides in place of chance, in lower case; "" for none.
+        rollback: when a version loses its weight; None for never.
     """
 
     weights: dict[str, Weight] = {}
     aliases: dict[str, str] = {}
     sticky: str = ""
+    rollback: RollbackEntry | None = None
 
     def version(self, name: str) -> str:
         """The version that a name stands for: the one of an alias, else the name itself."""
@@ -102,6 +107,27 @@ def check(entry: ModelEntry) -> None:
         raise ValueError(f"sticky is '{entry.sticky}', expected the name of a header in lower case")
     if entry.sticky and not entry.weights:
         raise ValueError("sticky is there without weights, expected both or none")
+    if entry.rollback is not None:
+        check_rollback(entry, entry.rollback)
+
+
+def check_rollback(entry: ModelEntry, rule: RollbackEntry) -> None:
+    """Check that a rule can be kept.
+
+    Raises:
+        ValueError: if not.
+    """
+    if rule.error_share is None and rule.p99_ms is None:
+        raise ValueError("rollback has no bound, expected error_share, p99_ms or both")
+    watched = entry.version(rule.version)
+    if watched not in entry.shares:
+        raise ValueError(
+            f"rollback watches version '{rule.version}', expected one of those in weights: {shown(entry.weights)}"
+        )
+    if not any(weight for version, weight in entry.shares.items() if version != watched):
+        raise ValueError(
+            f"rollback watches version '{rule.version}', but no other one has a weight above 0 and could get its calls"
+        )
 
 
 def first_twice(names: Iterable[str]) -> str:

@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from time import monotonic
 from typing import Protocol
 
 from inferencehub.core.lane.job import Job
 from inferencehub.core.process.histogram import Histogram
 from inferencehub.gateway.routing.traffic.choice import by_chance, by_value
 from inferencehub.gateway.routing.traffic.contents import ModelEntry
+from inferencehub.gateway.routing.traffic.rollback import Watch
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +41,7 @@ class Versions(Protocol):
 
 
 class Ended(Protocol):
-    """What is looked at of a call that has ended."""
+    """What is looked at of a call that has ended. `losses` is None if it is no attempt of a job, which may wait for long."""
 
     job: Job | None
     losses: int | None
@@ -51,11 +53,21 @@ class Version:
     Args:
         model, name: the model, and its version.
         seconds: the histogram of all versions, by model, version and outcome.
+
+    `watch` decides whether it may go on getting calls, None if nothing does, and `roll_back` is called with the reason if it
+    may not.
     """
 
     def __init__(self, model: str, name: str, seconds: Histogram) -> None:
         self.name = name
+        self.watch: Watch | None = None
+        self.roll_back: Callable[[str], None] = lambda why: None
         self._by_outcome = {outcome: seconds.labels(model, name, outcome) for outcome in OUTCOMES}
+
+    @property
+    def calls(self) -> dict[str, int]:
+        """How many calls it got, by their outcomes."""
+        return {outcome: sum(one.counts) for outcome, one in self._by_outcome.items()}
 
     def ended(self, call: Ended, status: int, seconds: float) -> None:
         """Count a call that was for this version.
@@ -65,7 +77,13 @@ class Version:
             status: the HTTP status of its end, over gRPC too.
             seconds: since it came.
         """
-        self._by_outcome[outcome_of(status)].observe(seconds)
+        outcome = outcome_of(status)
+        self._by_outcome[outcome].observe(seconds)
+        if self.watch is not None and outcome is not REFUSED and call.losses is None:
+            now = monotonic()
+            took = 0.0 if call.job is None else now - call.job.received
+            if why := self.watch.ended(now, outcome is FAILED, took):
+                self.roll_back(why)
 
 
 OK, FAILED, REFUSED = OUTCOMES = ("ok", "failed", "refused")
@@ -96,6 +114,12 @@ class Split:
         self._sticky = entry.sticky.encode()
         self.weights = entry.shares
         self.versions = {name: Version(model, name, seconds) for name in sorted(entry.versions)}
+        self.rolled_back = ""  # why the version that is watched has lost its weight
+        rule = entry.rollback
+        self.watched = "" if rule is None else entry.version(rule.version)
+        if rule is not None and self.weights[self.watched]:
+            watched = self.versions[self.watched]
+            watched.watch, watched.roll_back = Watch(rule), self._roll_back
         self._used: Mapping[str, float] = {}
         self._used_at: asyncio.Event | None = None  # the change of the table that they come from
         self._missing: set[str] = set()
@@ -124,6 +148,38 @@ class Split:
             self._used = self._served()
             self._note_missing()
         return self._used
+
+    def page(self) -> dict[str, object]:
+        """How the calls are split now: each version with its aliases, weight, share, and calls up to now."""
+        used = self.used
+        whole = sum(used.values()) or 1.0
+        return {
+            "model": self.model,
+            "sticky": self.entry.sticky,
+            "versions": [
+                {
+                    "version": name,
+                    "aliases": [alias for alias, of in self.entry.aliases.items() if of == name],
+                    "weight": self.weights.get(name, 0.0),
+                    "share": used.get(name, 0.0) / whole,
+                    "calls": self.versions[name].calls,
+                    "rolled_back": self.rolled_back if name == self.watched else "",
+                }
+                for name in sorted(self.versions, key=in_order)
+            ],
+        }
+
+    def _roll_back(self, why: str) -> None:
+        """Give the version that is watched no more calls, if another one can take them."""
+        others = [name for name, weight in self.weights.items() if weight and name != self.watched]
+        if not any(self._lanes.is_open(self.model, name) for name in others):
+            return
+        self.rolled_back = why
+        self.weights[self.watched] = 0.0
+        self.versions[self.watched].watch = None
+        self._used_at = None
+        about = {"model": self.model, "version": self.watched, "why": why, "calls_go_to": others}
+        logger.error("a version is rolled back and gets no more calls", extra=about)
 
     def _served(self) -> Mapping[str, float]:
         wanted = {name: weight for name, weight in self.weights.items() if weight}

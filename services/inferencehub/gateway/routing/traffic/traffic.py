@@ -11,6 +11,7 @@ from prometheus_client.core import GaugeMetricFamily
 from inferencehub.core.files.watched import BadFile, WatchedFiles
 from inferencehub.core.process.histogram import Histogram
 from inferencehub.core.process.metrics import SECONDS
+from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.gateway.metrics import PREFIX
 from inferencehub.gateway.routing.traffic.contents import read_traffic, shown
 from inferencehub.gateway.routing.traffic.split import Split, Version, Versions
@@ -34,6 +35,11 @@ class Call(Protocol):
     @property
     def deferred(self) -> object | None:
         """See above."""
+
+
+def no_entry(model: str) -> HubError:
+    """The error of a question about a model that the file does not name."""
+    return HubError(Kind.NOT_FOUND, f"model '{model[:80]}' has no entry in a file of traffic (HUB_TRAFFIC)")
 
 
 class Traffic(WatchedFiles):
@@ -95,16 +101,34 @@ class Traffic(WatchedFiles):
         chosen = call.chosen = split.choose(call.fields)
         return "" if chosen is None else chosen.name
 
+    def page(self, model: str) -> dict[str, object]:
+        """How the calls of a model are split now, for its page.
+
+        Raises:
+            HubError: NOT_FOUND if the file has no entry for the model.
+        """
+        split = self.splits.get(model)
+        if split is None:
+            raise no_entry(model)
+        return split.page()
+
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """The share that each version has of the calls that name none."""
+        """The share that each version has of the calls that name none, and which have lost theirs."""
         shares = GaugeMetricFamily(
             f"{PREFIX}_traffic_share",
             "share of the calls without a version that this version gets now",
             labels=["model", "version"],
         )
+        back = GaugeMetricFamily(
+            f"{PREFIX}_traffic_rolled_back",
+            "1 if the version failed too often or was too slow, and gets no more calls",
+            labels=["model", "version"],
+        )
         for model, split in self.splits.items():
+            if split.watched:
+                back.add_metric([model, split.watched], bool(split.rolled_back))
             used = split.used
             whole = sum(used.values()) or 1.0
             for name in {**split.weights, **used}:
                 shares.add_metric([model, name], used.get(name, 0.0) / whole)
-        yield shares
+        yield from (shares, back)
