@@ -141,7 +141,8 @@ class Job:
     callers are asked who they are; `turn`, `ends` and `share` are those of its queue. `returned` are the
     runs that gave no answer, the first ones and the last. `tell` is called with how far its run
     is, from 0 to 1, if somebody wants to know. `trace` is its place in its trace, None if it has none. `steps` are
-    those that have ended, if it is the call of an ensemble.
+    those that have ended, if it is the call of an ensemble. `move` lets it go to another lane, where it may, if no slot of
+    its own lane is left.
     """
 
     __slots__ = (
@@ -160,6 +161,7 @@ class Job:
         "limit_s",
         "losses",
         "members",
+        "move",
         "received",
         "request",
         "returned",
@@ -194,11 +196,16 @@ class Job:
         self.steps: tuple[StepRun, ...] = ()
         self.credit: Callable[[int], None] | None = None
         self.tell: Callable[[float], None] | None = None
+        self.move: Callable[[Job], None] | None = None
         self.trace: Traced | None = None
         self.trip = NO_TRIP
         self.dropped: list[int] = []
         self.run: Run | None = None
         self._key: MergeKey | None = None
+
+    def becomes(self, request: InferRequest) -> None:
+        """Its request is another one of the same rows, which it has not waited with yet."""
+        self.request, self.size, self._key = request, request.size, None
 
     def to_background(self) -> None:
         """Make background work of it, before it enters a lane."""

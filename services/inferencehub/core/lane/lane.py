@@ -3,11 +3,10 @@
 When a slot is free and jobs wait, the lane takes as many as may go together, merges them, runs the batch, splits the
 answer and answers each job. It never waits for a timer: while slots are free, a batch leaves at once; while all slots
 are busy, the next batch grows. "At once" means at the end of the event loop's pass, so that calls of one pass leave
-together. Some fronts hand over calls that came together in several passes. They say how many passes without a new call
-the lane waits (`patience`).
+together. Fronts whose calls come in several passes say how many passes without a new one the lane waits (`patience`).
 
-In the gateway a slot belongs to a replica at a pod; in the pod it is a model instance. Both are a `Slot`, and a `Slots`
-gives out the free ones. The rules are in `job.py`, `batch.py` and `queues/`; this file has the clock and the tasks:
+In the gateway a slot belongs to a replica at a pod; in the pod it is a model instance. A `Slots` gives out the free ones.
+The rules are in `job.py`, `batch.py` and `queues/`; this file has the clock and the tasks:
 
 - each job has a `Sink`, which gets its answers at the end of the loop's pass; one timer serves all deadlines
   (`deadlines.py`); the clock is `monotonic`, because uvloop's own clock has whole ms;
@@ -131,9 +130,12 @@ class Lane(Generic[S]):
 
     def leave(self, job: Job, enough: str | None = None) -> None:
         """The caller of `job` has left, or has `enough` (see `count_closed`): it must not wait, or run for nobody else."""
-        sink = self._close(job, enough)
-        if sink is not None:
+        if (sink := self._close(job, enough)) is not None:
             self.loop.call_soon(sink.end, caller_left(job.request.model) if enough is None else None)
+
+    def withdraw(self, job: Job) -> Sink | None:
+        """Take back a job that waits: its sink, which gets no end; None if it does not wait any more."""
+        return None if job.run is not None else self._close(job, counts=False)
 
     def refuse(self, unwanted: Callable[[Job], bool], error: HubError) -> None:
         """Answer `error` to each job that waits and is `unwanted`."""
@@ -250,8 +252,7 @@ class Lane(Generic[S]):
         kept = self._without(batch, dropped) if dropped else batch
         for job, part in zip(kept.jobs, kept.split(response), strict=True):
             job.has_parts = True
-            sink = self._open.get(job)
-            if sink is not None:
+            if (sink := self._open.get(job)) is not None:
                 sink.part(part, weight)
 
     def _not_answered(self, batch: Batch, failure: NotAnswered) -> None:
@@ -276,20 +277,18 @@ class Lane(Generic[S]):
             self._fail(job, deadline_passed(job))
 
     def _fail(self, job: Job, error: HubError) -> None:
-        sink = self._close(job)
-        if sink is not None:
+        if (sink := self._close(job)) is not None:
             self.loop.call_soon(sink.end, error)
 
-    def _close(self, job: Job, enough: str | None = None) -> Sink | None:
+    def _close(self, job: Job, enough: str | None = None, counts: bool = True) -> Sink | None:
         """Remove a job from the lane; returns its sink, or None if the job has ended already."""
-        sink = self._open.pop(job, None)
-        if sink is None:
+        if (sink := self._open.pop(job, None)) is None:
             return None
         self.bytes_held.give(job.size)
-        count_closed(self.observer, job, enough, monotonic() - job.received)
-        run = job.run
-        if run is None:
+        if counts:
+            count_closed(self.observer, job, enough, monotonic() - job.received)
+        if job.run is None:
             (self.background if job.background else self.queue).remove(job)
         else:
-            run.leave(asyncio.current_task())
+            job.run.leave(asyncio.current_task())
         return sink

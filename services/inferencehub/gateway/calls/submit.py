@@ -25,6 +25,7 @@ from inferencehub.core.values.requests import InferRequest, Parameter
 from inferencehub.core.values.structs.struct import replace
 from inferencehub.gateway.calls.exchange import Exchange
 from inferencehub.gateway.calls.limits.lease import Awaited
+from inferencehub.gateway.calls.moving import move
 from inferencehub.gateway.calls.stages import Stage
 from inferencehub.gateway.calls.traces.ended import CallTraces
 from inferencehub.gateway.routing.fit import Make, Ready, best_first, fit, made_for
@@ -110,12 +111,7 @@ class Calls:
             self._later(exchange, sink, self._put_made, work)
 
     def predict(
-        self,
-        exchange: Exchange,
-        model: str,
-        features: Sequence[float] | None,
-        text: str | None,
-        sink: Sink,
+        self, exchange: Exchange, model: str, features: Sequence[float] | None, text: str | None, sink: Sink
     ) -> None:
         """Run a call of /predict: `features` or `text` becomes the first input of `model`.
 
@@ -208,6 +204,7 @@ class Calls:
         self, exchange: Exchange, lane: ModelLane, request: InferRequest, rows: int, sink: Sink
     ) -> None:
         exchange.lane, exchange.model = lane, lane.info.name
+        drawn = exchange.chosen is not None and not request.version
         if exchange.chosen is not None:
             request = replace(request, version=exchange.chosen.name)
         try:
@@ -226,6 +223,8 @@ class Calls:
                 job.losses, job.counted = exchange.losses, True
                 job.alone = exchange.losses > 0  # it may be the cause
                 job.to_background()
+            if drawn:
+                job.move = partial(move, self.table, exchange)
             exchange.job = job
             lane.accept(job, sink, exchange.patience)
         except Awaited as awaited:
@@ -295,6 +294,5 @@ def as_hub_error(exchange: Exchange, error: Exception) -> HubError:
     if isinstance(error, HubError):
         return error
     logger.error("request failed", extra={"id": exchange.id, "model": exchange.model}, exc_info=error)
-    return HubError(
-        Kind.MODEL_FAILED, f"the gateway failed on this request; its log has it under {exchange.id}"
-    )
+    detail = f"the gateway failed on this request; its log has it under {exchange.id}"
+    return HubError(Kind.MODEL_FAILED, detail)

@@ -74,6 +74,7 @@ class ModelLane:
         self._hopeless = False  # whether no pod will serve it soon
         self._holding: asyncio.TimerHandle | None = None
         self._in_parts: dict[Job, Parts] = {}
+        self._moving = False  # whether `_move` is called soon
         queue = Queue(mergeable_rows, queue_length)
         self.lane: Lane[Replica] = Lane(queue, self, bytes_held, retries, observer, info.at_most_once, floor)
 
@@ -117,8 +118,10 @@ class ModelLane:
         if best is not None:
             best.enter()
             best.pod.tries = best.pod.tries or again
-        elif self.absent_since is not None and self._holding is None:
-            self._hold()
+        elif self.absent_since is not None:
+            self._move_soon()
+            if self._holding is None:
+                self._hold()
         return best
 
     def give(self, slot: Replica, again: bool = False) -> None:
@@ -173,9 +176,23 @@ class ModelLane:
         if self.open:
             self.absent_since = self.withdrawn = None
             self.lane.pump()
-        elif self.absent_since is None:
+            return
+        if self.absent_since is None:
             self.absent_since = monotonic()
             self.lane.pump()
+        self._move_soon()
+
+    def _move_soon(self) -> None:
+        """Let those that wait go to another lane, where they may; the table and the queue may be about to change now."""
+        if not self._moving and not self.lane.idle:
+            self._moving = True
+            asyncio.get_running_loop().call_soon(self._move)
+
+    def _move(self) -> None:
+        self._moving = False
+        for job in self.lane.waiting() if self.absent_since is not None else ():
+            if job.move is not None and not job.losses:
+                job.move(job)
 
     def set_reason(self, reason: str, hopeless: bool) -> None:
         """Set why no pod serves the model, "" if no pod says; requests do not wait for a pod if it is `hopeless`."""

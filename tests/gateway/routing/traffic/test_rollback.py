@@ -11,6 +11,7 @@ import pytest
 
 from inferencehub.gateway.routing.traffic.contents import read_traffic
 from inferencehub.gateway.routing.traffic.rollback import RollbackEntry, Watch
+from tests.cycles import unfreed, without_collector
 from tests.gateway.routing.traffic.versions import INFER, TWO_NUMBERS, changed, metric, split_hub, traffic_of
 from tests.hub import Hub, write_model
 
@@ -81,6 +82,15 @@ async def test_a_version_that_fails_or_is_slow_loses_its_weight(
         assert (stable["rolled_back"], stable["share"], stable["aliases"]) == ("", 1, ["stable"])
         # Who names the version still gets it.
         assert await asked(hub, 1, "/v2/models/m/versions/canary/infer") == [(status, "2")]
+
+
+async def test_a_call_that_was_drawn_leaves_no_cycle(tmp_path: Path) -> None:
+    (models(tmp_path) / "broken").touch()
+    async with split_hub(tmp_path, {"weights": {"1": 1, "2": 1}}) as hub:
+        await asked(hub, 10)
+        with without_collector():
+            assert set(await asked(hub, 20)) == {(200, "1"), (500, "2")}
+            assert not unfreed()
 
 
 async def test_it_stays_so_until_the_entry_changes(tmp_path: Path) -> None:

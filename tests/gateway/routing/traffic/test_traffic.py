@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from tests.gateway.routing.traffic.versions import (
     versions_of_mock,
     write,
 )
-from tests.hub import Hub, eventually, running_gateway, running_pod, write_model
+from tests.hub import Hub, eventually, mock_model, running_gateway, running_pod, write_model
 from tests.inference.pod_processes import features, infer_of
 from tests.ports import free_port
 
@@ -220,3 +221,33 @@ async def test_where_the_file_says_nothing_nothing_changes(tmp_path: Path) -> No
         write(tmp_path / "traffic.json", {"other": ALL_ONE})
         traffic_of(hub).look()
         assert await answered_by(hub, 3) == {"2": 3}
+
+
+async def test_calls_that_wait_for_a_version_whose_last_pod_ends_go_to_another_one(
+    tmp_path: Path,
+) -> None:
+    """Those that name it wait for it."""
+    for version, delay_ms in (("1", 0), ("2", 200)):
+        mock_model(tmp_path / version, "m", delay_ms=delay_ms, slots=1)
+        (tmp_path / version / "m" / "1").rename(tmp_path / version / "m" / version)
+    file = tmp_path / "traffic.json"
+    write(file, {"m": {"weights": {"1": 1e-6, "2": 1e6}}})
+    async with running_pod(tmp_path / "1") as old, running_pod(tmp_path / "2", drain_timeout_s=10.0) as new:
+        backends = (f"127.0.0.1:{old.port}", f"127.0.0.1:{new.port}")
+        async with running_gateway(backends, traffic=str(file)) as gateway, aiohttp.ClientSession() as client:
+            await eventually(lambda: gateway.table.versions("m") == ["1", "2"])
+            hub = Hub(gateway, [], client)
+            calls = [asyncio.create_task(answered_by(hub, 1)) for _ in range(20)]
+            (lane,) = gateway.table.known("m", "2")
+            await eventually(lambda: len(lane.lane.queue) >= 18)
+            named = asyncio.create_task(hub.post(NAMED.format("2"), TWO_NUMBERS))
+            await eventually(lambda: len(lane.lane.queue) >= 18 and gateway.metrics.http.in_flight > 15)
+            stopping = asyncio.create_task(new.stop())
+            found = sum([await call for call in calls], Counter())
+            assert found["1"] > 10
+            assert found["1"] + found["2"] == 20
+            status, answer, _ = await named
+            assert (status, "cannot be reached" in answer["error"]) == (503, True), answer
+            assert lane.lane.idle
+            assert gateway.bytes_held.held == 0
+            await stopping

@@ -77,6 +77,8 @@ class Version:
             status: the HTTP status of its end, over gRPC too.
             seconds: since it came.
         """
+        if call.job is not None:
+            call.job.move = None  # it refers back to the call: a cycle that would keep the request
         outcome = outcome_of(status)
         self._by_outcome[outcome].observe(seconds)
         if self.watch is not None and outcome is not REFUSED and call.losses is None:
