@@ -76,7 +76,7 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
     "traffic": at("traffic.models", {
         "fraud": {"weights": {"stable": 90, "canary": 0.5}, "aliases": {"stable": "1", "canary": "2"}, "sticky": "x-user-id",
                   "rollback": {"version": "canary", "error_share": 0.05, "p99_ms": 100, "calls": 500, "window_s": 30.5}},
-        "ranker": {"weights": {"7": 1}}}),
+        "ranker": {"weights": {"7": 1}, "shadow": {"version": "8", "share": 0.1}}}),
     "jobs": {"jobs": {"redis": {
         "existingSecret": "jobs", "caConfigMap": "authorities", "port": 6380, "egressTo": PEERS}, "ttlSeconds": 86_400}},
     "jobs-webhooks": {"jobs": {"redis": {"existingSecret": "jobs"}, "webhooks": {

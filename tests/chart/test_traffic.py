@@ -5,6 +5,7 @@ from __future__ import annotations
 from inferencehub.core.process.settings import read_settings
 from inferencehub.gateway.routing.traffic.contents import ModelEntry, read_traffic
 from inferencehub.gateway.routing.traffic.rollback import RollbackEntry
+from inferencehub.gateway.routing.traffic.shadow import ShadowEntry
 from inferencehub.gateway.settings.gateway import GatewaySettings
 from tests.chart.combinations import COMBINATIONS
 from tests.chart.rendering import at, environ, one, render
@@ -26,7 +27,7 @@ def test_the_gateway_reads_the_traffic_in_the_values() -> None:
             "x-user-id",
             RollbackEntry("canary", 0.05, 100, 500, 30.5),
         ),
-        "ranker": ModelEntry({"7": 1}),
+        "ranker": ModelEntry({"7": 1}, shadow=ShadowEntry("8", 0.1)),
     }
 
 

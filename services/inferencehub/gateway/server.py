@@ -83,7 +83,8 @@ class Gateway:
         self.fleet = Fleet(settings, ops_certificate)
         self.table = RoutingTable(self.fleet, self.bytes_held, self.metrics.lane)
         if settings.traffic:
-            self.table.traffic = Traffic(settings.traffic, "HUB_TRAFFIC", self.table)
+            copy_limit_s = settings.time_limits.default_s
+            self.table.traffic = Traffic(settings.traffic, "HUB_TRAFFIC", self.table, copy_limit_s)
         self.unknown = UnknownModels(self.fleet, self.table)
         self.queries = ModelQueries(self.fleet, self.table, self.unknown, self.metrics.statistics)
         self.logs = LogSettings(settings.log_format)

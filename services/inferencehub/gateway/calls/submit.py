@@ -25,9 +25,10 @@ from inferencehub.core.values.requests import InferRequest, Parameter
 from inferencehub.core.values.structs.struct import replace
 from inferencehub.gateway.calls.exchange import Exchange
 from inferencehub.gateway.calls.limits.lease import Awaited
-from inferencehub.gateway.calls.moving import move
 from inferencehub.gateway.calls.stages import Stage
 from inferencehub.gateway.calls.traces.ended import CallTraces
+from inferencehub.gateway.calls.traffic.moving import move
+from inferencehub.gateway.calls.traffic.shadow import shadowed
 from inferencehub.gateway.routing.fit import Make, Ready, best_first, fit, made_for
 from inferencehub.gateway.routing.model_lane import ModelLane
 from inferencehub.gateway.routing.table import RoutingTable
@@ -223,8 +224,9 @@ class Calls:
                 job.losses, job.counted = exchange.losses, True
                 job.alone = exchange.losses > 0  # it may be the cause
                 job.to_background()
-            if drawn:
-                job.move = partial(move, self.table, exchange)
+            job.move = partial(move, self.table, exchange) if drawn else None
+            if self.table.traffic is not None:
+                sink = shadowed(self.table, lane, job, sink)
             exchange.job = job
             lane.accept(job, sink, exchange.patience)
         except Awaited as awaited:

@@ -42,6 +42,8 @@ def test_an_alias_may_stand_where_a_version_stands() -> None:
             {"weights": {"1": 1}, "sticky": "X-User"},
             "sticky is 'X-User', expected the name of a header in lower case",
         ),
+        ({"shadow": {"version": "", "share": 1}}, "shadow has no version, expected one"),
+        ({"shadow": {"version": "2", "share": 10}}, "Expected `float` <= 1.0 - at `$.shadow.share`"),
         ({"sticky": "x-user"}, "sticky is there without weights, expected both or none"),
     ],
 )

@@ -136,7 +136,12 @@ async def test_the_page_of_a_model_without_an_entry(tmp_path: Path) -> None:
         _, shown, _ = await hub.get("/v2/models/m/traffic")
         calls = {"ok": 0, "failed": 0, "refused": 0}
         version = {"version": "1", "aliases": ["stable"], "weight": 0, "share": 0, "rolled_back": ""}
-        assert shown == {"model": "m", "sticky": "", "versions": [{**version, "calls": calls}]}
+        assert shown == {
+            "model": "m",
+            "sticky": "",
+            "versions": [{**version, "calls": calls}],
+            "shadow": None,
+        }
 
 
 # --- the rule ---

@@ -3,7 +3,8 @@
     {"models": {"fraud": {"weights": {"1": 90, "2": 10},
                           "aliases": {"stable": "1", "canary": "2"},
                           "sticky": "x-user-id",
-                          "rollback": {"version": "canary", "error_share": 0.05, "p99_ms": 100}}}}
+                          "rollback": {"version": "canary", "error_share": 0.05, "p99_ms": 100},
+                          "shadow": {"version": "3", "share": 0.1}}}}
 
 Wherever a version stands, one of the aliases may stand for it.
 """
@@ -17,6 +18,7 @@ from typing import Annotated
 import msgspec
 
 from inferencehub.gateway.routing.traffic.rollback import RollbackEntry
+from inferencehub.gateway.routing.traffic.shadow import ShadowEntry
 
 Weight = Annotated[float, msgspec.Meta(ge=0, le=1e6)]
 ALIAS = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}")
@@ -32,12 +34,14 @@ class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         aliases: versions by further names, which a call may use in place of them.
         sticky: the header whose value decides in place of chance, in lower case; "" for none.
         rollback: when a version loses its weight; None for never.
+        shadow: which version gets copies of calls; None for none.
     """
 
     weights: dict[str, Weight] = {}
     aliases: dict[str, str] = {}
     sticky: str = ""
     rollback: RollbackEntry | None = None
+    shadow: ShadowEntry | None = None
 
     def version(self, name: str) -> str:
         """The version that a name stands for: the one of an alias, else the name itself."""
@@ -107,6 +111,8 @@ def check(entry: ModelEntry) -> None:
         raise ValueError(f"sticky is '{entry.sticky}', expected the name of a header in lower case")
     if entry.sticky and not entry.weights:
         raise ValueError("sticky is there without weights, expected both or none")
+    if entry.shadow is not None and not entry.shadow.version:
+        raise ValueError("shadow has no version, expected one")
     if entry.rollback is not None:
         check_rollback(entry, entry.rollback)
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import Protocol
 
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from inferencehub.core.files.watched import BadFile, WatchedFiles
 from inferencehub.core.process.histogram import Histogram
@@ -14,6 +14,7 @@ from inferencehub.core.process.metrics import SECONDS
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.gateway.metrics import PREFIX
 from inferencehub.gateway.routing.traffic.contents import read_traffic, shown
+from inferencehub.gateway.routing.traffic.shadow import OUTCOMES, Shadow
 from inferencehub.gateway.routing.traffic.split import Split, Version, Versions
 
 logger = logging.getLogger(__name__)
@@ -49,15 +50,18 @@ class Traffic(WatchedFiles):
         file: see `contents.py`.
         setting: the name of the setting that names the file.
         lanes: the routing table.
+        copy_limit_s: seconds that the run of a copy of a call may take.
 
     Raises:
         BadFile: if the file can't be used.
     """
 
-    def __init__(self, file: str, setting: str, lanes: Versions) -> None:
+    def __init__(self, file: str, setting: str, lanes: Versions, copy_limit_s: float) -> None:
         self._file = file
+        self._copy_limit_s = copy_limit_s
         self._lanes = lanes
         self.splits: dict[str, Split] = {}
+        self._shadows: dict[str, Shadow] = {}
         self.seconds = Histogram(
             f"{PREFIX}_traffic_seconds",
             "time of calls of models that the file of traffic names, by version and by how they ended",
@@ -78,7 +82,12 @@ class Traffic(WatchedFiles):
             if split is None or split.entry != entry:
                 split = Split(model, entry, self._lanes, self.seconds)
                 logger.info("traffic", extra={"model": model, "weights": shown(split.weights)})
+                shadow = entry.shadow
+                self._shadows.pop(model, None)
+                if shadow is not None:
+                    self._shadows[model] = Shadow(shadow, entry.version(shadow.version), self._copy_limit_s)
             self.splits[model] = split
+        self._shadows = {model: one for model, one in self._shadows.items() if model in read}
 
     def version(self, model: str, version: str, call: Call | None = None) -> str:
         """The version that a call gets, "" for the default one.
@@ -110,9 +119,14 @@ class Traffic(WatchedFiles):
         split = self.splits.get(model)
         if split is None:
             raise no_entry(model)
-        return split.page()
+        shadow = self._shadows.get(model)
+        return {**split.page(), "shadow": None if shadow is None else shadow.page()}
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def shadow(self, model: str) -> Shadow | None:
+        """What gets copies of the calls of a model, and what they have shown; None if nothing does."""
+        return self._shadows.get(model)
+
+    def collect(self) -> Iterator[Metric]:
         """The share that each version has of the calls that name none, and which have lost theirs."""
         shares = GaugeMetricFamily(
             f"{PREFIX}_traffic_share",
@@ -132,3 +146,29 @@ class Traffic(WatchedFiles):
             for name in {**split.weights, **used}:
                 shares.add_metric([model, name], used.get(name, 0.0) / whole)
         yield from (shares, back)
+        yield from self._collect_shadows()
+
+    def _collect_shadows(self) -> Iterator[Metric]:
+        labels = ["model", "version"]
+        copies = CounterMetricFamily(
+            f"{PREFIX}_shadow_calls",
+            "copies of calls that tried a version, by what became of them",
+            labels=[*labels, "outcome"],
+        )
+        agreement = GaugeMetricFamily(
+            f"{PREFIX}_shadow_agreement",
+            "share of the copies that were answered as their calls",
+            labels=labels,
+        )
+        ratio = GaugeMetricFamily(
+            f"{PREFIX}_shadow_latency_ratio",
+            "time of the copies' runs, divided by that of their calls",
+            labels=labels,
+        )
+        for model, shadow in self._shadows.items():
+            for outcome in OUTCOMES:
+                copies.add_metric([model, shadow.version, outcome], shadow.copies[outcome])
+            for family, value in ((agreement, shadow.agreement), (ratio, shadow.latency_ratio)):
+                if value is not None:
+                    family.add_metric([model, shadow.version], value)
+        yield from (copies, agreement, ratio)
