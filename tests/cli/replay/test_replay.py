@@ -162,6 +162,7 @@ async def quick_hub(tmp_path: Path, **settings: Any) -> AsyncIterator[Hub]:
 
 
 @pytest.mark.long
+@pytest.mark.timing
 async def test_calls_keep_their_distances_divided_by_the_speed(tmp_path: Path) -> None:
     file = recorded(tmp_path / "calls.jsonl", *[{"time": 1e9 + at} for at in (6.0, 0.0, 3.0)])
     async with quick_hub(tmp_path) as hub:
@@ -176,6 +177,7 @@ async def test_calls_keep_their_distances_divided_by_the_speed(tmp_path: Path) -
 
 
 @pytest.mark.long
+@pytest.mark.timing
 async def test_it_says_when_it_can_not_keep_up(tmp_path: Path) -> None:
     file = recorded(tmp_path / "calls.jsonl", *[{"time": 1e9 + at / 100} for at in range(3)])
     async with quick_hub(tmp_path, delay_ms=300) as hub:
