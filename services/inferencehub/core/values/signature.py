@@ -18,6 +18,7 @@ from inferencehub.core.values.tensors import Tensor
 
 NAME = attrgetter("name")
 MOST_PARTS = 10_000  # of a request that runs in parts: rows of no bytes cost their sender nothing
+JSON_OUTPUTS = "json_outputs"  # the parameter of a config that lists the outputs whose BYTES are JSON
 FILLED = INTEGERS | TEXTS | {"FP32", "FP64"}  # dtypes of an input that /predict can fill
 
 
@@ -197,11 +198,15 @@ class ModelInfo:
     no_predict: str = field(
         init=False, repr=False, compare=False
     )  # why /predict cannot serve it; "" if it can
+    json_outputs: frozenset[str] = field(
+        init=False, repr=False, compare=False
+    )  # the outputs whose BYTES are JSON
 
     def __post_init__(self) -> None:
         found = class_outputs(self.signature, self.parameters)
         object.__setattr__(self, "class_outputs", found)
         object.__setattr__(self, "no_predict", self._no_call() or (found.refusal if found else ""))
+        object.__setattr__(self, "json_outputs", frozenset(names_in(self.parameter(JSON_OUTPUTS))))
 
     def parameter(self, name: str) -> str:
         """A parameter's value; "" if it is not set."""
@@ -225,6 +230,11 @@ class ModelInfo:
         if not self.signature.first_is_all:
             return f"it needs more than one input, {shown(self.signature.names, 200)}"
         return "" if inputs[0].dtype in FILLED else f"its input '{inputs[0].name}' is {inputs[0].dtype}"
+
+
+def names_in(text: str) -> list[str]:
+    """The names in a parameter that lists them, with commas."""
+    return [name for part in text.split(",") if (name := part.strip())]
 
 
 @lru_cache(maxsize=256)  # descriptions of the same model are made again and again

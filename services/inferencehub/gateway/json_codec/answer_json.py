@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import struct
 from array import array
+from collections.abc import Set
 from typing import Any
 
 import msgspec
 
 from inferencehub.core.oip.predict import CODES
-from inferencehub.core.values.errors import HubError, bad_input
+from inferencehub.core.values.errors import HubError, Kind, bad_input
 from inferencehub.core.values.requests import InferResponse
 from inferencehub.core.values.tensors import DTYPES, Buffer, Tensor, unpack_bytes
 from inferencehub.gateway.json_codec.json_text import json_number
@@ -40,11 +41,18 @@ class Wanted(msgspec.Struct):
     binary: dict[str, bool] = {}
 
 
-def infer_answer(response: InferResponse, wanted: Wanted) -> tuple[bytes, list[Buffer]]:
+def infer_answer(
+    response: InferResponse, wanted: Wanted, json_outputs: Set[str] = frozenset()
+) -> tuple[bytes, list[Buffer]]:
     """The protocol's JSON answer ("Inference Response JSON Object"), with flat `data`, and the raw outputs behind it.
 
+    Args:
+        response: the model's answer.
+        wanted: what the caller wants of it.
+        json_outputs: names of the outputs whose BYTES are JSON, which become values of it; raw ones stay as they are.
+
     Raises:
-        HubError: BAD_INPUT if JSON cannot carry an output.
+        HubError: BAD_INPUT if JSON cannot carry an output, MODEL_FAILED if an output of `json_outputs` is no JSON.
     """
     outputs: list[dict[str, Any]] = []
     raw: list[Buffer] = []
@@ -53,6 +61,8 @@ def infer_answer(response: InferResponse, wanted: Wanted) -> tuple[bytes, list[B
         if wanted.binary.get(tensor.name, wanted.all_binary):
             output["parameters"] = {"binary_data_size": len(tensor.data)}
             raw.append(tensor.data)
+        elif tensor.name in json_outputs:
+            output["data"] = json_elements(response.model, tensor)
         else:
             output["data"] = written_elements(tensor)
         outputs.append(output)
@@ -123,6 +133,24 @@ def written_elements(tensor: Tensor) -> list[Any] | msgspec.Raw:
         text = encode(values)
         pieces.append((encode(finite_json(values)) if b"null" in text else text)[1:-1])
     return msgspec.Raw(b"[%b]" % b",".join(pieces))
+
+
+def json_elements(model: str, tensor: Tensor) -> list[msgspec.Raw]:
+    """The elements of an output of BYTES that are JSON, as values for the encoder: on one line, numbers as they are written.
+
+    Raises:
+        HubError: MODEL_FAILED if an element is no JSON.
+    """
+    values = []
+    for number, element in enumerate(unpack_bytes(tensor.data)):
+        try:
+            value = msgspec.json.format(element, indent=-1)
+            value.decode()  # which it does not check
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            detail = f"element {number} of output '{tensor.name}' is no JSON, as its config says: {error}"
+            raise HubError(Kind.MODEL_FAILED, f"model '{model}': {detail}") from None
+        values.append(msgspec.Raw(value))
+    return values
 
 
 def not_in_json(output: str, why: str) -> HubError:

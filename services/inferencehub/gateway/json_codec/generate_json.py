@@ -7,6 +7,7 @@ request, as are the keys of `parameters`.
 from __future__ import annotations
 
 import json
+from collections.abc import Set
 from math import prod
 from typing import Any
 
@@ -17,7 +18,7 @@ from inferencehub.core.values.errors import bad_input
 from inferencehub.core.values.requests import InferRequest, InferResponse, Parameter
 from inferencehub.core.values.signature import ModelInfo, TensorSpec
 from inferencehub.core.values.tensors import Tensor
-from inferencehub.gateway.json_codec.answer_json import encode, finite_json, written_elements
+from inferencehub.gateway.json_codec.answer_json import encode, finite_json, json_elements, written_elements
 from inferencehub.gateway.json_codec.json_text import decode, load, mismatch
 from inferencehub.gateway.json_codec.request_json import checked
 from inferencehub.gateway.json_codec.tensor_json import Parameters, TensorBody, lengths, tensor_from_json
@@ -139,16 +140,18 @@ def flat_row(spec: TensorSpec, row: tuple[int, ...], count: int) -> tuple[int, .
     return tuple([count // known if dim == -1 else dim for dim in row])
 
 
-def generate_answer(response: InferResponse, id: str | None) -> bytes:
+def generate_answer(response: InferResponse, id: str | None, json_outputs: Set[str]) -> bytes:
     """The JSON of an answer: each output by its name, as one value or as a flat array.
 
     Raises:
-        HubError: BAD_INPUT if JSON cannot carry an output.
+        HubError: as `infer_answer`, which also says what `json_outputs` are.
     """
     answer: dict[str, Any] = {} if id is None else {"id": id}
     answer |= {"model_name": response.model, "model_version": response.version}
     for tensor in response.outputs:
-        values = written_elements(tensor)
+        values = (
+            json_elements(response.model, tensor) if tensor.name in json_outputs else written_elements(tensor)
+        )
         answer[tensor.name] = values[0] if isinstance(values, list) and len(values) == 1 else values
     text = encode(answer)
     return encode(finite_json(answer)) if b"null" in text else text

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
+from collections.abc import Set
 from itertools import islice
 from math import prod
 from typing import Any
@@ -20,7 +21,7 @@ from inferencehub.core.values.errors import HubError, Kind, bad_input, shown
 from inferencehub.core.values.requests import InferRequest, InferResponse
 from inferencehub.core.values.signature import ModelInfo, TensorSpec
 from inferencehub.core.values.tensors import Tensor, checked_tensor, pack_bytes, unpack_bytes
-from inferencehub.gateway.json_codec.answer_json import elements, encode, finite_json
+from inferencehub.gateway.json_codec.answer_json import elements, encode, finite_json, json_elements
 from inferencehub.gateway.json_codec.json_text import convert, decode, load, undecoded
 from inferencehub.gateway.json_codec.tensor_json import (
     TensorBody,
@@ -159,13 +160,18 @@ def flat_of(spec: TensorSpec, values: Any, shape: tuple[int, ...]) -> list[Any]:
         raise bad_input(f"input '{spec.name}': expected instances of one shape: {error}") from None
 
 
-def predictions_json(response: InferResponse, instances: int) -> bytes:
+def predictions_json(response: InferResponse, instances: int, json_outputs: Set[str]) -> bytes:
     """The JSON of an answer.
 
     Raises:
-        HubError: UNSUPPORTED if an output has no row for each instance, BAD_INPUT if JSON cannot carry an output.
+        HubError: UNSUPPORTED if an output has no row for each instance; else as `infer_answer`, which also says what
+            `json_outputs` are.
     """
-    columns = {tensor.name: rows_of(response.model, tensor, instances) for tensor in response.outputs}
+    model = response.model
+    columns = {
+        tensor.name: rows_of(model, tensor, instances, tensor.name in json_outputs)
+        for tensor in response.outputs
+    }
     predictions: list[Any]
     if len(columns) == 1:
         (predictions,) = columns.values()
@@ -175,8 +181,8 @@ def predictions_json(response: InferResponse, instances: int) -> bytes:
     return encode(finite_json({"predictions": predictions})) if b"null" in text else text
 
 
-def rows_of(model: str, tensor: Tensor, instances: int) -> list[Any]:
-    """An output as a list of one nested value for each instance.
+def rows_of(model: str, tensor: Tensor, instances: int, is_json: bool) -> list[Any]:
+    """An output as a list of one nested value for each instance; `is_json` says whether its BYTES are JSON.
 
     Raises:
         HubError: as `predictions_json`.
@@ -187,7 +193,8 @@ def rows_of(model: str, tensor: Tensor, instances: int) -> list[Any]:
             f"model '{model}': output '{tensor.name}' has shape {list(tensor.shape)}, expected a row for each of "
             f"{instances} instances; {WAY_OUT.format(model)}",
         )
-    return nested(iter(values_of(tensor)), tensor.shape)
+    values = json_elements(model, tensor) if is_json else values_of(tensor)
+    return nested(iter(values), tensor.shape)
 
 
 def values_of(tensor: Tensor) -> list[Any]:

@@ -15,7 +15,8 @@ from google.protobuf.message import Message
 
 from inferencehub.core.oip.ensembles.steps import PLATFORM
 from inferencehub.core.oip.model_info import slots_of
-from inferencehub.core.values.errors import bad_input
+from inferencehub.core.values.errors import bad_input, listed
+from inferencehub.core.values.signature import JSON_OUTPUTS, Signature, names_in
 from inferencehub.inference.models.reshape import check_reshapes
 from inferencehub.pb import model_config_pb2 as config_pb
 
@@ -134,6 +135,21 @@ def fields_set(message: Message, prefix: str = "") -> Iterator[str]:
                 yield from fields_set(item, path + ".")
         else:
             yield from fields_set(value, path + ".")
+
+
+def check_json_outputs(config: config_pb.ModelConfig, signature: Signature) -> None:
+    """Check the parameter `json_outputs`.
+
+    Raises:
+        HubError: BAD_INPUT if it lists anything but outputs of BYTES.
+    """
+    if JSON_OUTPUTS not in config.parameters:
+        return
+    texts = [spec.name for spec in signature.outputs if spec.dtype == "BYTES"]
+    for name in names_in(config.parameters[JSON_OUTPUTS].string_value):
+        if name not in texts:
+            expected = listed(map(repr, texts)) if texts else "none, as no output is BYTES"
+            raise bad_input(f"config.pbtxt: {JSON_OUTPUTS} lists '{name[:80]}', expected of: {expected}")
 
 
 def instances(config: config_pb.ModelConfig) -> int:

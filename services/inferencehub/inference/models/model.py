@@ -20,6 +20,7 @@ from inferencehub.core.values.signature import ModelInfo, Signature
 from inferencehub.core.values.tensors import Tensor
 from inferencehub.inference.metrics import LaneMetrics
 from inferencehub.inference.models.classification import read_labels
+from inferencehub.inference.models.config import check_json_outputs
 from inferencehub.inference.models.instance import Form, Instance
 from inferencehub.inference.models.lfs import pointer_in, pointer_reason
 from inferencehub.inference.models.repository import Found
@@ -95,6 +96,7 @@ class Model:
             reshapes = Reshapes(source.config) or None
             if reshapes:
                 signature = reshapes.signature(signature)
+            check_json_outputs(source.config, signature)
             labels = await asyncio.to_thread(read_labels, source.config, source.directory.parent)
             self.form = Form(bool(signature.max_batch_size), signature.decoupled, reshapes, labels)
             await warm_up(source, self._trial_of(signature), self._firsts(source))

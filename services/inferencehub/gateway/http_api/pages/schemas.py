@@ -144,7 +144,7 @@ SCHEMAS: dict[str, Json] = {
             model_version=text("the version that ran"),
             id=text("the request's"),
         ),
-        "additionalProperties": {"description": "the output of this name: one element, or a flat array"},
+        "additionalProperties": {"description": "the output of this name: one element, or a flat array; the elements of outputs in the config's json_outputs are JSON values"},
     },
     "InferAnswer": record(
         "model_name model_version outputs",
@@ -153,7 +153,7 @@ SCHEMAS: dict[str, Json] = {
         id=text("the request's"),
         parameters={**PARAMETERS, "description": "parameters that the model returns with its outputs"},
         outputs=listed(record("name shape datatype", name=text("the output's name"), shape=SHAPE,
-                              datatype=DATATYPE, data={**DATA, "description": "flat"})),
+                              datatype=DATATYPE, data={**DATA, "description": "flat; of outputs in the config's json_outputs, JSON values"})),
     ),
     "Model": record("name versions platform inputs outputs", name=text("the model"), platform=text("its runtime"),
                     versions=listed({"type": "string"}), inputs=listed(SPEC), outputs=listed(SPEC)),

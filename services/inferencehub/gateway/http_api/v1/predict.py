@@ -46,9 +46,11 @@ class PredictV1:
 
     def content(self, call: HttpCall, response: InferResponse) -> Content:
         """See `Endpoint`."""
-        assert call.exchange.job is not None
-        inputs = call.exchange.job.request.inputs
-        return JSON, (predictions_json(response, inputs[0].shape[0]),)
+        exchange = call.exchange
+        assert exchange.job is not None
+        assert exchange.lane is not None
+        rows = exchange.job.request.inputs[0].shape[0]
+        return JSON, (predictions_json(response, rows, exchange.lane.info.json_outputs),)
 
     def error(self, error: HubError) -> bytes:
         """See `Endpoint`."""

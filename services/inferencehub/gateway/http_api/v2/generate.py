@@ -10,6 +10,7 @@ from functools import partial
 from inferencehub.core.lane.sink import End, several_answers
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferResponse
+from inferencehub.gateway.calls.exchange import Exchange
 from inferencehub.gateway.calls.submit import Calls
 from inferencehub.gateway.http_api.call import LARGE_JSON, HttpCall
 from inferencehub.gateway.http_api.events import EventStream
@@ -52,7 +53,7 @@ class Generate:
         call.drop_body()
         sink: EventStream | ExactlyOne
         if self.events:
-            sink = EventStream(call, AnswerEvents(call.wanted.id), self.keep_alive_s)
+            sink = EventStream(call, AnswerEvents(call.exchange, call.wanted.id), self.keep_alive_s)
         else:
             sink = ExactlyOne(call)
         request = partial(generate_request, version=self.version, fields=fields)
@@ -62,7 +63,8 @@ class Generate:
     def content(self, call: HttpCall, response: InferResponse) -> Content:
         """See `Endpoint`."""
         assert call.wanted is not None
-        return JSON, (generate_answer(response, call.wanted.id),)
+        assert call.exchange.lane is not None
+        return JSON, (generate_answer(response, call.wanted.id, call.exchange.lane.info.json_outputs),)
 
     def error(self, error: HubError) -> bytes:
         """See `Endpoint`."""
@@ -73,17 +75,20 @@ class AnswerEvents:
     """The `Events` of a stream in which each answer is one event.
 
     Args:
+        exchange: the call.
         id: the request's, which each answer repeats; None if there is none.
     """
 
     enough = False
 
-    def __init__(self, id: str | None) -> None:
+    def __init__(self, exchange: Exchange, id: str | None) -> None:
+        self._exchange = exchange
         self._id = id
 
     def part(self, response: InferResponse) -> bytes:
         """See `Events`."""
-        return b"data: %b\n\n" % generate_answer(response, self._id)
+        assert self._exchange.lane is not None
+        return b"data: %b\n\n" % generate_answer(response, self._id, self._exchange.lane.info.json_outputs)
 
     def last(self) -> bytes:
         """See `Events`."""

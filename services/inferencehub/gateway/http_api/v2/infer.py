@@ -78,7 +78,8 @@ class Infer:
     def content(self, call: HttpCall, response: InferResponse) -> Content:
         """See `Endpoint`."""
         assert call.wanted is not None
-        text, raw = infer_answer(response, call.wanted)
+        assert call.exchange.lane is not None
+        text, raw = infer_answer(response, call.wanted, call.exchange.lane.info.json_outputs)
         if not raw:
             return JSON, (text,)
         return BINARY % (JSON_SIZE, len(text)), (text, *raw)
