@@ -12,6 +12,8 @@ import click
 
 from inferencehub import __version__
 from inferencehub.cli.check import check
+from inferencehub.cli.deploy.image import image
+from inferencehub.cli.deploy.values import values
 from inferencehub.cli.doctor import doctor
 from inferencehub.cli.keys import key
 from inferencehub.cli.new.command import new
@@ -19,11 +21,10 @@ from inferencehub.cli.predict import predict
 from inferencehub.cli.replay.command import replay
 from inferencehub.cli.run import run
 from inferencehub.cli.score.command import score
-from inferencehub.cli.values import values
 from inferencehub.core.process.life import open_standard_streams
 from inferencehub.core.process.settings import SettingError
 
-COMMANDS = [new, check, run, doctor, key, predict, replay, score, values]
+COMMANDS = [new, check, run, doctor, image, key, predict, replay, score, values]
 
 
 @click.group(name="inferencehub", commands=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 
 import click
 
+from inferencehub.cli.processes.directories import is_model
 from inferencehub.cli.processes.ports import Port, ops_port_option, port_option
 from inferencehub.cli.processes.rollout import Rollout
 from inferencehub.cli.processes.supervisor import Tier, any_certificate, say, until_answers
@@ -69,18 +70,13 @@ def repository(directory: Path | None) -> Iterator[str]:
     """The repository that a directory is, or, if it is a model, one that has this model alone; "" for None."""
     if directory is None:
         yield ""
-    elif not (directory / "config.pbtxt").exists() and not any(map(is_version, directory.iterdir())):
+    elif not is_model(directory):
         yield str(directory)
     else:
         with TemporaryDirectory(prefix="inferencehub-") as made:
             model = directory.resolve()
             (Path(made) / model.name).symlink_to(model)
             yield made
-
-
-def is_version(path: Path) -> bool:
-    """Whether a path is the directory of a version, whose name is a whole number."""
-    return path.name.isascii() and path.name.isdigit() and path.is_dir()
 
 
 async def serve(gateway: Tier, inference: list[Tier | Rollout]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from inferencehub.cli.processes.directories import models_in
 from inferencehub.cli.processes.ports import Port, chosen, refuse_taken
 from inferencehub.cli.processes.rollout import Rollout
 from inferencehub.cli.processes.supervisor import Tier
@@ -124,10 +125,10 @@ def refuse_empty(repository: Path) -> None:
         SettingError: if there is none, or the repository cannot be read.
     """
     try:
-        names = [child.name for child in repository.iterdir() if child.is_dir()]
+        models = models_in(repository)
     except OSError as error:
         raise SettingError(f"the model repository '{repository}' cannot be read: {error.strerror}") from None
-    if not any(not name.startswith((".", "_")) and name != "lost+found" for name in names):
+    if not models:
         raise SettingError(
             f"the model repository '{repository}' has no models, expected directories such as <model>/1; "
             "HUB_MODELS names the repository"

@@ -10,6 +10,8 @@ TYPE_NAMES = {number: name.removeprefix("TYPE_") for name, number in config_pb.D
 TYPE_NAMES[config_pb.TYPE_STRING] = "BYTES"
 TYPE_NUMBERS = {TYPE_NAMES[number]: number for number in config_pb.DataType.values()}
 
+# The parameter that names a model's own environment, and what stands for the model's directory in it: Triton's names.
+ENVIRONMENT, MODEL_DIRECTORY = "EXECUTION_ENV_PATH", "$$TRITON_MODEL_DIRECTORY"
 MAX_IN_FLIGHT, MOST_IN_FLIGHT = "max_in_flight", 256
 
 

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from inferencehub.core.oip.model_info import ENVIRONMENT, MODEL_DIRECTORY
 from inferencehub.core.values.errors import bad_input
 
-OWN = "EXECUTION_ENV_PATH"  # Triton's name, as the next one
-MODEL_DIRECTORY = "$$TRITON_MODEL_DIRECTORY"
 ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")
 # Instances run in parallel, so their libraries get a share of the cores each, unless the environment sets these. The last
 # one is joblib's, for scikit-learn's `n_jobs=-1`.
@@ -80,15 +79,15 @@ def interpreter_of(text: str, model: Path) -> str:
     path = Path(text.replace(MODEL_DIRECTORY, str(model.absolute())))
     if not path.is_absolute():
         raise bad_input(
-            f"{OWN} is '{text}', expected an absolute path or one that begins with {MODEL_DIRECTORY}"
+            f"{ENVIRONMENT} is '{text}', expected an absolute path or one that begins with {MODEL_DIRECTORY}"
         )
     if text.endswith(ARCHIVES):
         raise bad_input(
-            f"{OWN} is '{text}', an archive; expected a directory: unpack it where the model is built"
+            f"{ENVIRONMENT} is '{text}', an archive; expected a directory: unpack it where the model is built"
         )
     found = path / "bin" / "python"
     if not os.access(found, os.X_OK) or not found.is_file():
         raise bad_input(
-            f"{OWN} is '{text}', and there is no interpreter bin/python in it; expected a virtual environment"
+            f"{ENVIRONMENT} is '{text}', and there is no interpreter bin/python in it; expected a virtual environment"
         )
     return str(found)

@@ -37,13 +37,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import inferencehub
-from inferencehub.core.oip.model_info import MAX_IN_FLIGHT, MOST_IN_FLIGHT, in_flight
+from inferencehub.core.oip.model_info import ENVIRONMENT, MAX_IN_FLIGHT, MOST_IN_FLIGHT, in_flight
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.signature import Signature
 from inferencehub.core.values.tensors import Tensor
 from inferencehub.inference.runtimes.python.channel import Load
-from inferencehub.inference.runtimes.python.environment import OWN, ModelEnvironment, interpreter_of
+from inferencehub.inference.runtimes.python.environment import ModelEnvironment, interpreter_of
 from inferencehub.inference.runtimes.python.grace import Grace
 from inferencehub.inference.runtimes.python.instance import PythonInstance
 from inferencehub.inference.runtimes.runtime import EmitOutputs, ModelSource, Runtime
@@ -127,10 +127,10 @@ class Python(Runtime):
         Raises:
             HubError: BAD_INPUT if there is none, or the model is a file that a reader of ours reads.
         """
-        text = self.source.parameter(OWN, "")
+        text = self.source.parameter(ENVIRONMENT, "")
         if text and load.reader:
             raise HubError(
-                Kind.BAD_INPUT, f"{OWN} is for models of backend 'python', whose code is a model.py"
+                Kind.BAD_INPUT, f"{ENVIRONMENT} is for models of backend 'python', whose code is a model.py"
             )
         return interpreter_of(text, self.source.original or self.source.directory.parent) if text else ""
 
