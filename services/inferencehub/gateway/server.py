@@ -25,6 +25,7 @@ from inferencehub.core.process.metrics import Reloads
 from inferencehub.core.process.ops_port import OpsServer
 from inferencehub.core.tls.certificate import Contents
 from inferencehub.gateway.calls.callers import Callers
+from inferencehub.gateway.calls.forwarded import ForwardedHeaders
 from inferencehub.gateway.calls.stages import Headers, LoadShedding, Memory, Stage
 from inferencehub.gateway.calls.submit import Calls
 from inferencehub.gateway.calls.traces.tracing import Tracing
@@ -128,7 +129,10 @@ class Gateway:
     def _make_edge(self) -> Edge:
         """The handler that answers callers."""
         settings, callers = self.settings, self.callers
-        stages: list[Stage] = [*callers.first(), Memory(self.bytes_held), LoadShedding(), *callers.last()]
+        stages: list[Stage] = [*callers.first(), Memory(self.bytes_held)]
+        if settings.forward_headers:
+            stages.append(ForwardedHeaders(settings.forward_headers))
+        stages += [LoadShedding(), *callers.last()]
         if self.table.traffic is not None:
             stages.append(Headers())
             for collector in (self.table.traffic, self.table.traffic.seconds):
@@ -149,7 +153,9 @@ class Gateway:
             calls,
             self.metrics.http,
             self.access,
-            Cors(settings.cors_origins, settings.cors_credentials) if settings.cors_origins else None,
+            Cors(settings.cors_origins, settings.cors_credentials, settings.forward_headers)
+            if settings.cors_origins
+            else None,
             settings.max_body_bytes,
             callers.counted,
         )

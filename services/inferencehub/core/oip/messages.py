@@ -101,6 +101,17 @@ def request_from_proto(
     )
 
 
+def with_parameters(data: bytes, more: Mapping[str, Parameter]) -> bytes:
+    """A serialized ModelInferRequest with these parameters besides its own.
+
+    Messages that stand one behind the other are one message, whose maps have the entries of all (Protocol Buffers, "Encoding").
+    """
+    head = pb.ModelInferRequest()
+    for name, value in more.items():
+        set_parameter(head.parameters[name], value)
+    return data + head.SerializeToString()
+
+
 def refuse_ours(message: pb.ModelInferRequest) -> None:
     """Refuse a caller's request that has parameters of our own (`hub_…`); between the tiers they have an effect.
 

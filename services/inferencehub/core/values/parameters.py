@@ -83,6 +83,11 @@ def is_servers(name: str, value: Parameter) -> bool:
     return False
 
 
+def is_reserved(name: str) -> bool:
+    """Whether a parameter of this name is none of the model's, whatever its value."""
+    return name in (TIMEOUT, CONTENT_TYPE, *NEUTRAL, *RESERVED) or name.startswith((RESERVED_PREFIX, "hub_"))
+
+
 def reserved(name: str) -> HubError:
     """The error for a parameter that callers must not set."""
     return bad_input(f"parameter '{name[:80]}' is reserved, expected 'timeout' or parameters of the model")

@@ -66,6 +66,10 @@ class InferRequest(Struct, frozen=True):
         """The same call over other tensors."""
         return InferRequest(self.model, self.version, inputs, self.outputs, self.parameters, self.classes)
 
+    def with_parameters(self, more: Mapping[str, Parameter]) -> InferRequest:
+        """The same call with these parameters besides its own."""
+        return replace(self, parameters={**self.parameters, **more})
+
     def with_callers(self, callers: Callers) -> InferRequest:
         """The same call with its callers."""
         return replace(self, callers=callers)

@@ -216,13 +216,13 @@ class Calls:
             if exchange.deferred is not None:
                 exchange.deferred(request.version, rows)
                 return
-            caller = exchange.caller
+            caller, headers = exchange.caller, exchange.headers
             member = Member(rows, exchange.deadline, exchange.id, caller.id, caller.tenant)
-            job = Job(request, rows, (member,), monotonic())
+            full = request if headers is None else request.with_parameters(headers)
+            job = Job(full, rows, (member,), monotonic())
             job.flow, job.tell, job.trace = caller.flow, exchange.tell, exchange.trace
             if exchange.losses is not None:
-                job.losses, job.counted = exchange.losses, True
-                job.alone = exchange.losses > 0  # it may be the cause
+                job.losses, job.counted, job.alone = exchange.losses, True, exchange.losses > 0  # the cause?
                 job.to_background()
             job.move = partial(move, self.table, exchange) if drawn else None
             if self.table.traffic is not None:

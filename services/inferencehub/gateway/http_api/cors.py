@@ -85,9 +85,13 @@ class Cors:
         origins: as browsers send them, or "*" for all.
         credentials: whether their pages may call with cookies and client certificates of the browser; not with "*".
             A key that a page sends itself, as a header, is none of these.
+        headers: names of further headers that pages may send.
     """
 
-    def __init__(self, origins: tuple[str, ...], credentials: bool = False) -> None:
+    def __init__(
+        self, origins: tuple[str, ...], credentials: bool = False, headers: tuple[str, ...] = ()
+    ) -> None:
+        self._allowed = {*ALLOWED, *SAFE, *[name.encode() for name in headers]}
         self._any = "*" in origins
         self._origins = frozenset(origin.encode() for origin in origins)
         shown = b"access-control-expose-headers: %b\r\n" % b", ".join(SHOWN)
@@ -114,10 +118,10 @@ class Cors:
         stainless = {name for name in names if STAINLESS.fullmatch(name)}
         allowed = self._any or fields[b"origin"] in self._origins
         method = fields[b"access-control-request-method"]
-        if not allowed or method not in METHODS.split(b", ") or not names <= {*ALLOWED, *SAFE, *stainless}:
+        if not allowed or method not in METHODS.split(b", ") or not names <= self._allowed | stainless:
             return Preflight(400, TEXT, b"this origin, method or header is not allowed")
         lines = b"access-control-allow-methods: %b\r\naccess-control-max-age: %d\r\n" % (METHODS, MAX_AGE_S)
-        lines += b"access-control-allow-headers: %b\r\n" % b", ".join(sorted({*ALLOWED, *SAFE, *stainless}))
+        lines += b"access-control-allow-headers: %b\r\n" % b", ".join(sorted(self._allowed | stainless))
         return Preflight(200, TEXT + lines, b"OK")
 
 

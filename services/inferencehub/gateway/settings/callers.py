@@ -13,6 +13,7 @@ from inferencehub.core.auth.proxies import networks
 from inferencehub.core.http1.limits import Limits, allowed_connections
 from inferencehub.core.process.settings import SettingError, TierSettings, setting
 from inferencehub.core.tls.certificate import Certificate
+from inferencehub.core.values.parameters import is_reserved
 
 if TYPE_CHECKING:
     from inferencehub.core.auth.jwt.tokens import Tokens
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 # An origin as browsers send it (RFC 6454, 6.2): anything else would never be equal to what they send.
 HOST = r"(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])"
 ORIGIN = re.compile(rf"http://{HOST}(?!:80$)(?::[1-9]\d{{0,4}})?|https://{HOST}(?!:443$)(?::[1-9]\d{{0,4}})?")
+HEADER = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]+(?<!-bin)")  # RFC 9110, 5.1; gRPC's own are bytes
+CREDENTIALS = ("authorization", "proxy-authorization", "x-api-key", "cookie", "set-cookie")
 HERE = ("localhost", "127.0.0.1", "::1")
 
 
@@ -75,6 +78,11 @@ class CallerSettings(TierSettings):
         "",
         "host name with an address for each gateway; each grants its share of a limit; without it, each grants the "
         "whole",
+    )
+    forward_headers: tuple[str, ...] = setting(
+        (),
+        "names of request headers, and of gRPC metadata, that models get as parameters, in lower case, separated by commas; no "
+        "credentials",
     )
 
     header_timeout_s: float = setting(
@@ -153,6 +161,8 @@ class CallerSettings(TierSettings):
                 "HUB_CORS_CREDENTIALS is true, so HUB_CORS_ORIGINS must name origins, and * is none: any page could "
                 "call as the browser's user"
             )
+        for name in self.forward_headers:
+            refuse_forwarding(name)
         self.token_rules()
 
     def token_rules(self) -> TokenRules | None:
@@ -207,3 +217,21 @@ class CallerSettings(TierSettings):
         if urlsplit(self.jwt_keys).scheme:
             return Tokens(rules, FetchedKeys(self.jwt_keys, name, self.jwt_ca))
         return Tokens(rules, MountedKeys(self.jwt_keys, name))
+
+
+def refuse_forwarding(name: str) -> None:
+    """Refuse a header that models must not get, or whose name a parameter cannot have.
+
+    Raises:
+        SettingError: that says why.
+    """
+    if not HEADER.fullmatch(name):
+        raise SettingError(f"HUB_FORWARD_HEADERS has '{name}', expected names of headers in lower case")
+    if name in CREDENTIALS:
+        raise SettingError(
+            f"HUB_FORWARD_HEADERS has '{name}', which has credentials: models must not get them"
+        )
+    if is_reserved(name):
+        raise SettingError(
+            f"HUB_FORWARD_HEADERS has '{name}', which is a parameter with a meaning of its own"
+        )

@@ -16,6 +16,7 @@ from functools import partial
 
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.lane.sink import End
+from inferencehub.core.oip.messages import with_parameters
 from inferencehub.core.oip.raw_fields import read_request
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferResponse
@@ -107,6 +108,8 @@ class Deferral:
             admitted = await admission.future
         finally:
             exchange.deferred = None
+        if exchange.headers is not None:
+            data = with_parameters(data, exchange.headers)
         self._take(exchange, size)  # gRPC has the message until the call is answered
         try:
             pack = partial(self._packed, exchange.id, data, message, raw, exchange.kept_trace)

@@ -76,8 +76,8 @@ class Deferred:
 
     def begin(self, call: HttpCall) -> None:
         """See `Endpoint`."""
-        fields = kept_of(call.head)
         exchange = call.exchange
+        fields = kept_of(call.head, exchange.headers)
         kept = Kept(call.head.target, fields, bytes(call.body), exchange.id, exchange.kept_trace)
         exchange.deferred = partial(self._keep, call, kept)
         self._endpoint.begin(call)

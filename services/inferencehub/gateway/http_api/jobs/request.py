@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import NamedTuple
@@ -13,16 +14,34 @@ from inferencehub.gateway.json_codec.binary import JSON_SIZE
 from inferencehub.gateway.json_codec.files import CONTENT_TYPE, may_be_file
 
 # Of the fields of a head, those that say how its body is read, and how long it may run.
+FORWARDED = b":"  # begins the names of those for its model: no header of a call can have such a name
 KEPT = (JSON_SIZE.lower(), b"x-request-timeout-ms", CONTENT_TYPE)
 
 
-def kept_of(head: Head) -> dict[bytes, bytes]:
-    """The fields of a head that its job keeps. JSON has many content types that mean nothing, so it has none."""
+def kept_of(head: Head, headers: Mapping[str, str] | None) -> dict[bytes, bytes]:
+    """The fields of a head that its job keeps. JSON has many content types that mean nothing, so it has none.
+
+    Args:
+        head: of the call.
+        headers: those that its model gets, None for none.
+    """
     kept = {name: head.fields[name] for name in KEPT if name in head.fields}
     kind = kept.get(CONTENT_TYPE)
     if kind is not None and not may_be_file(kind.decode("latin-1")):
         del kept[CONTENT_TYPE]
+    for name, value in (headers or {}).items():
+        kept[FORWARDED + name.encode()] = value.encode()
     return kept
+
+
+def headers_of(fields: Mapping[bytes, bytes]) -> dict[str, str] | None:
+    """The headers for its model that a job has kept; None for none."""
+    found = {
+        name.removeprefix(FORWARDED).decode(): value.decode()
+        for name, value in fields.items()
+        if name.startswith(FORWARDED)
+    }
+    return found or None
 
 
 class Kept(msgspec.Struct, frozen=True, array_like=True):

@@ -15,7 +15,7 @@ from inferencehub.gateway.calls.traces.ended import CallTraces
 from inferencehub.gateway.http_api.access_line import write_line
 from inferencehub.gateway.http_api.call import Endpoint, HttpCall
 from inferencehub.gateway.http_api.jobs.recorded import Recorded
-from inferencehub.gateway.http_api.jobs.request import Kept
+from inferencehub.gateway.http_api.jobs.request import Kept, headers_of
 from inferencehub.gateway.http_api.response import JSON, KINDS, SharedLines, error_lines
 from inferencehub.gateway.jobs.fronts.runs import attempted, outcome_of
 from inferencehub.gateway.jobs.record import Result
@@ -76,6 +76,7 @@ class JobRuns:
             raise LookupError(f"no endpoint for {kept.target!r}")
         trace = None if self.traces is None else self.traces.go_on(kept.trace)
         exchange = attempted(kept.id, running, trace)
+        exchange.headers = headers_of(kept.fields)
         head = Head(endpoint.method, kept.target, kept.fields, None, "1.1", len(kept.body), True)
         call = JobCall(self, head, len(kept.body), exchange, endpoint)
         call.failure = None
