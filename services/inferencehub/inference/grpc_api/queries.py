@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -226,6 +227,8 @@ class Queries:
         if changes:
             self._controls("LogSettings", context)
         self.logs.change(changes)
+        for model in self.models:
+            model.log_at(logging.getLogger().level)
         return settings_to_proto(self.logs.read())
 
     async def trace_setting(self, request: pb.TraceSettingRequest, context: Any) -> pb.TraceSettingResponse:

@@ -185,6 +185,11 @@ class Model:
         else:
             self._recover(slot)
 
+    def log_at(self, level: int) -> None:
+        """The service logs from this level of the module `logging` on."""
+        if hasattr(self, "runtime"):
+            self.runtime.log_at(level)
+
     @property
     def idle(self) -> int:
         """The same as `free`, because every free instance begins at once (see `Slots`)."""

@@ -170,6 +170,10 @@ class Runtime(ABC):
         """Somebody wants to know how far the instance's next run is: `tell` gets it, from 0 to 1, where its model tells it."""
         return
 
+    def log_at(self, level: int) -> None:
+        """The service logs from this level of the module `logging` on: so do its processes."""
+        return
+
     def recovery(self, instance: int) -> Awaitable[None] | None:
         """None if the instance works; else an awaitable that ends when the instance can run again."""
         return None

@@ -18,6 +18,7 @@ from inferencehub.inference.runtimes.python.channel import (
     HEADERS,
     Credit,
     Inbox,
+    Level,
     Measured,
     Message,
     Progress,
@@ -115,6 +116,11 @@ class Calls:
         """Answers of this weight have reached the caller; the model may give more."""
         if not self._closed:
             self._outbox.send(frame(Credit(size)))
+
+    def log_at(self, level: int) -> None:
+        """Let the process log from this level on; one that runs a call may do so at its end."""
+        if not self._closed:
+            self._outbox.send(frame(Level(level)))
 
     def shut(self) -> None:
         """Tell the process that no call comes any more."""

@@ -80,6 +80,12 @@ class Credit(Struct, tag="credit", array_like=True):
     size: int
 
 
+class Level(Struct, tag="level", array_like=True):
+    """The process logs from this level of the module `logging` on; it may come at any time."""
+
+    level: int
+
+
 class Done(Struct, tag="done", array_like=True):
     """The end of a call to which the model gave several answers."""
 
@@ -133,7 +139,7 @@ class Call(Tensors, tag="call", array_like=True):
     watched: bool = False
 
 
-Message = Load | Ready | ModelFailed | Stop | Credit | Done | Progress | Measured | Tensors | Call
+Message = Load | Ready | ModelFailed | Stop | Credit | Level | Done | Progress | Measured | Tensors | Call
 
 encoder = Encoder()
 decoder: Decoder[Message] = Decoder(Message)

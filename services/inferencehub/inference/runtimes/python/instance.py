@@ -11,6 +11,7 @@ from time import monotonic
 
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest
+from inferencehub.core.values.structs.struct import replace
 from inferencehub.core.values.tensors import Tensor
 from inferencehub.inference.own_metrics import OwnMetrics
 from inferencehub.inference.runtimes.python.channel import (
@@ -120,6 +121,12 @@ class PythonInstance:
         finally:
             self._busy.discard(place)
 
+    def log_at(self, level: int) -> None:
+        """Let the process, and those that take its place, log from this level of the module `logging` on."""
+        self.load = replace(self.load, log_level=level)
+        if self.process is not None:
+            self.process.calls[0].log_at(level)
+
     async def stop(self) -> None:
         """End the process, and stop trying to start a new one."""
         self._stopped = True
@@ -162,14 +169,14 @@ class PythonInstance:
             self.idle_death(self.number * self.load.max_in_flight + place)
 
     async def _started(self) -> Process:
-        began = monotonic()
-        process = await Process.start(
-            self.load, self.environment, self._ended, partial(self.own.add, self.number)
-        )
+        began, load = monotonic(), self.load
+        process = await Process.start(load, self.environment, self._ended, partial(self.own.add, self.number))
         if process.ready != (self.ready or process.ready):
             process.kill()
             raise HubError(Kind.MODEL_FAILED, f"{self.load.file} has changed since the model was loaded")
         self.ready = process.ready
+        if self.load is not load:  # since it began
+            process.calls[0].log_at(self.load.log_level)
         self.grace.started(monotonic() - began)
         return process
 

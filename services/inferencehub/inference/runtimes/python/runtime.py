@@ -106,6 +106,10 @@ class Python(Runtime):
     def watch(self, instance: int, tell: Callable[[float], None]) -> None:
         self._of(instance).tell[instance % self.in_flight] = tell
 
+    def log_at(self, level: int) -> None:
+        for each in self.instances:
+            each.log_at(level)
+
     def recovery(self, instance: int) -> Awaitable[None] | None:
         recovered = self._of(instance).recovered
         return None if recovered is None else asyncio.shield(recovered)

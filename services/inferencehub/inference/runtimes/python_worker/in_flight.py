@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -17,6 +18,7 @@ from inferencehub.inference.runtimes.python.channel import (
     Call,
     Credit,
     Done,
+    Level,
     Measured,
     Message,
     ModelFailed,
@@ -79,6 +81,8 @@ class Place:
         elif isinstance(message, Credit):
             self._window += message.size
             self._credited.set()
+        elif isinstance(message, Level):
+            logging.getLogger().setLevel(message.level)
         elif isinstance(message, Stop):
             self._stop()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import select
 import socket
@@ -15,6 +16,7 @@ from inferencehub.inference.runtimes.python.channel import (
     Call,
     Credit,
     Inbox,
+    Level,
     Measured,
     Message,
     Progress,
@@ -29,7 +31,7 @@ MEASURES_S = 0.25  # what is measured meanwhile is sent together
 class Pipe:
     """The inherited socket, in blocking mode.
 
-    During a call only credits and `Stop` come. They are read when somebody asks, from any thread of the model.
+    During a call only credits, levels and `Stop` come. They are read when somebody asks, from any thread of the model.
     """
 
     def __init__(self, fd: int) -> None:
@@ -71,7 +73,10 @@ class Pipe:
                 self._answered = False
                 self._window, self._stopped = WINDOW, False
                 return message, body
-            assert isinstance(message, Stop | Credit)  # it was meant for the call before
+            if isinstance(message, Level):
+                logging.getLogger().setLevel(message.level)
+            else:
+                assert isinstance(message, Stop | Credit)  # it was meant for the call before
         return None
 
     def over(self) -> None:
@@ -117,6 +122,8 @@ class Pipe:
         got = self.receive()
         if got is not None and isinstance(got[0], Credit):
             self._window += got[0].size
+        elif got is not None and isinstance(got[0], Level):
+            logging.getLogger().setLevel(got[0].level)
         else:
             self._stopped = True
 
