@@ -125,7 +125,9 @@ def test_bounds_of_histograms_are_those_of_the_code() -> None:
     assert [float(bound) for bound in re.split(r", | and ", listed)] == list(SECONDS)
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/kubernetes.md", "docs/metrics.md", "docs/scaling.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "docs/kubernetes.md", "docs/metrics.md", "docs/scaling.md", "docs/your-model.md"]
+)
 def test_a_page_names_no_value_that_the_chart_does_not_have(name: str) -> None:
     named = re.findall(r"--set '?([\w.]+)", page(name)) + CODE.findall(page(name))
     for value in named:
