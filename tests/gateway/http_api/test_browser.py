@@ -69,6 +69,11 @@ async def test_no_page_and_no_refusal_is_taken_for_another_type(hub: Hub) -> Non
             assert answer.headers["x-content-type-options"] == "nosniff", body
 
 
+def beside_keys(browser: Browser) -> list[str]:
+    """What a browser complains of, but that it had no key when it asked for the models."""
+    return [text for text in browser.complaints if "401" not in text]
+
+
 @pytest.mark.tools
 async def test_a_browser_shows_the_page_and_its_forms_send(hub: Hub, tmp_path: Path) -> None:
     async with Browser(on_path(CHROMIUM), tmp_path / "profile") as browser:
@@ -81,7 +86,50 @@ async def test_a_browser_shows_the_page_and_its_forms_send(hub: Hub, tmp_path: P
         shown = await browser.becomes(f"{said}.includes('class_id') && {said}")
         assert shown.startswith("200 OK in ")
         assert "x-request-id" in shown
-        assert not browser.complaints
+        assert not beside_keys(browser)
+
+
+STRANGE = "<img src=x onerror=document.title='ran'>&quot;"
+
+
+@pytest.mark.tools
+async def test_a_browser_shows_the_served_models_with_forms_that_fit(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    mock_model(models, STRANGE)
+    mock_model(models, "keyed")
+    for name in ("sentiment", "markov-chat", "digits"):
+        (models / name).symlink_to(MODELS / name)
+    (models / "broken" / "1").mkdir(parents=True)
+    file = tmp_path / "keys.json"
+    file.write_text(json.dumps({"keys": [{"id": "page", "sha256": digest(KEY.encode()).hex()}]}))
+    async with (
+        running_hub(models, api_keys=str(file)) as hub,
+        Browser(on_path(CHROMIUM), tmp_path / "profile") as browser,
+    ):
+        await browser.open(f"{hub.url}/docs")
+        assert "key" in await browser.becomes("document.querySelector('#models .bad')?.innerText")
+        await browser.value(
+            f"key.value = {json.dumps(KEY)}; key.dispatchEvent(new Event('change')); undefined"
+        )
+        assert await browser.becomes("document.querySelectorAll('#models details').length") == 6
+        shown = "[...document.querySelectorAll('#models summary code')].map((one) => one.innerText)"
+        assert STRANGE in await browser.value(shown)
+        broken = "document.querySelector('[data-model=broken] .bad').innerText"
+        assert "config.pbtxt names no backend" in await browser.value(broken)
+        for name, answer in (
+            (STRANGE, "class_id"),
+            ("sentiment", "label"),
+            ("digits", "probabilities"),
+            ("markov-chat", "text"),
+        ):
+            one = f"[...document.querySelectorAll('#models details')].find((one) => one.dataset.model === {json.dumps(name)})"
+            await browser.value(f"{one}.open = true")
+            await browser.becomes(f"!!{one}.querySelector('form')")
+            await browser.value(f"{one}.querySelector('form').requestSubmit()")
+            said = await browser.becomes(f"{one}.querySelector('form pre:last-child')?.innerText")
+            assert answer in said, (name, said)
+        assert await browser.value("document.title") == "InferenceHub API"
+        assert not beside_keys(browser)
 
 
 @pytest.mark.tools
@@ -91,7 +139,7 @@ async def test_a_browser_runs_no_other_script_in_the_page_and_calls_no_other_ser
     async with Browser(on_path(CHROMIUM), tmp_path / "profile") as browser, other_site("") as elsewhere:
         await browser.open(f"{hub.url}/docs")
         await browser.becomes("document.querySelectorAll('details').length")
-        assert not browser.complaints
+        assert not beside_keys(browser)
         assert await browser.value(ASK % (json.dumps(elsewhere), "{}")) == ["TypeError"]
         await browser.value(
             "(() => { const s = document.createElement('script'); s.append('window.ran = 1'); document.body.append(s); })()"

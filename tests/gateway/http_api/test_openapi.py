@@ -220,9 +220,10 @@ async def page(hub: Hub) -> None:
         )
 
 
-def test_the_page_asks_for_nothing_but_the_document() -> None:
+def test_the_page_asks_for_nothing_but_the_document_and_the_models() -> None:
     html = files("inferencehub.gateway.http_api.pages").joinpath("docs.html").read_text()
     assert not re.search(r"https?:|src=|@import|url\(", html)
     assert set(re.findall(r'href="([^"]*)"', html)) == {"openapi.json", "data:,"}
-    assert re.findall(r"fetch\((.*?)[,)]", html) == ["url.value", '"openapi.json"']
+    assert re.findall(r"fetch\((.*?)[,)]", html) == ["url.value", "path", '"openapi.json"']
+    assert re.findall(r"\bask\((.*?)[,)]", html) == ["path", "at", "`${at}/config`", '"v2/models"']
     assert "path.slice(1)" in html, "what it tries is relative, because the page may stand behind a prefix"
