@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shlex
 import signal
 import socket
+import sys
 from collections import Counter
 from pathlib import Path
 from time import monotonic
@@ -23,6 +25,7 @@ from tests.hub import eventually, mock_model
 from tests.load import drawn
 from tests.machine import slowed
 from tests.ports import free_port
+from tests.processes import children, command
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -218,3 +221,21 @@ def test_a_repository_may_have_models_whose_names_begin_with_a_digit(
     with repository(tmp_path) as models:
         assert (models != str(tmp_path)) == is_model
         assert (Path(models) / tmp_path.name).exists() == is_model
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="other kernels do not tell a process that its parent has died"
+)
+@pytest.mark.parametrize("arguments", [(), ("--reload",)])
+async def test_a_kill_9_leaves_no_process(arguments: tuple[str, ...]) -> None:
+    async with running(arguments=arguments) as run, asyncio.timeout(READY_S):
+        await run.until(READY)
+        below = children(run.process.pid)
+        assert len(below) >= 2
+        run.process.kill()
+        await run.process.wait()
+        try:
+            await eventually(lambda: not any(map(command, below)), within_s=20)
+        finally:
+            for left in filter(command, below):  # it holds the pipe that the test reads to its end
+                os.kill(left, signal.SIGKILL)

@@ -6,18 +6,30 @@ A start has failed if the process ends before it was ready. After `STARTS` faile
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import json
 import signal
 import ssl
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic
 
 STARTS = 3
 PAUSE_S = (0.25, 8.0)  # the first pause and the longest one
 STEADY_S = 30.0  # a process that ran for so long gets the first pause again
 ASK_EVERY_S, ANSWER_S = 0.1, 2.0
+
+
+PR_SET_PDEATHSIG = 1  # prctl(2)
+# Linux ends a process then, as a Ctrl-C would, when the one that has started it is killed. What runs between fork and exec must
+# be ready before: it takes no lock there.
+ENDS_WITH_US = (
+    partial(ctypes.CDLL(None).prctl, PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if sys.platform == "linux"
+    else None
+)
 
 
 def say(sentence: str) -> None:
@@ -89,7 +101,7 @@ class Tier:
         command = [sys.executable, "-m", f"inferencehub.{self.module}", *(["spare"] if self.spare else [])]
         self._process = await asyncio.create_subprocess_exec(
             *command, env=self.settings, start_new_session=True,
-            stdin=asyncio.subprocess.PIPE if self.spare else None,
+            stdin=asyncio.subprocess.PIPE if self.spare else None, preexec_fn=ENDS_WITH_US,
         )  # fmt: skip
         if self.stopping.is_set():  # while it was being started
             self._end()

@@ -83,15 +83,15 @@ def score(
     }  # fmt: skip
     try:
         with Part(out, run) as part:
-            asyncio.run(scored(who, model_path(model, version), table, part, chosen, kept, rows, concurrency))
+            asyncio.run(scored(who, model, version, table, part, chosen, kept, rows, concurrency))
             part.finish()
-            failed = part.failed
+            failed, column = part.failed, part.error
     except asyncio.CancelledError:
         fail("stopped; the same command goes on from here")
     except (Refused, Unreachable, BadTable, BadRow, OtherRun, OSError) as error:
         fail(str(error))
     if failed:
-        click.echo(f"inferencehub: {failed} rows have an error; see the column 'error' of {out}", err=True)
+        click.echo(f"inferencehub: {failed} rows have an error; see the column '{column}' of {out}", err=True)
         sys.exit(SOME_FAILED)
 
 
@@ -108,7 +108,8 @@ def fail(sentence: str) -> NoReturn:
 
 async def scored(
     who: Caller,
-    path: str,
+    name: str,
+    version: str,
     table: Path,
     part: Part,
     columns: list[str],
@@ -133,14 +134,18 @@ async def scored(
     if not first:
         return
     async with Client(who) as client:
-        model = (await client.ask("GET", path)).json()
+        version = version or part.version
+        model = (await client.ask("GET", model_path(name, version))).json()
+        part.version = version = version or newest(model.get("versions", []))
+        part.error = error_column(model)
+        path = model_path(name, version)
         config = (await client.ask("GET", f"{path}/config")).json()
         free = {name: value for name, value in first[0].items() if name not in keep or name in columns}
-        sender = Sender(client, path, fill(model, config, free, columns), rows, calls)
-        check_kept(keep, first[0], model)
+        sender = Sender(client, path, fill(model, config, free, columns), rows, calls, part.error)
+        check_kept(keep, first[0], model, part.error)
         bar: Any
         with click.progressbar(
-            length=total, label=path.rpartition("/models/")[2], file=sys.stderr, show_pos=True,
+            length=total, label=f"{name} {version}".rstrip(), file=sys.stderr, show_pos=True,
             item_show_func=lambda _: f"{part.failed} with an error" if part.failed else None,
         ) as bar:  # fmt: skip
             bar.update(part.done)
@@ -159,13 +164,23 @@ async def scored(
                 part.save()
 
 
-def check_kept(keep: list[str], row: Row, model: Mapping[str, Any]) -> None:
+def newest(versions: list[str]) -> str:
+    """The newest of a model's versions, which stays that of the run if a newer one comes; "" if they are none of numbers."""
+    return max(versions, key=int) if versions and all(map(str.isdecimal, versions)) else ""
+
+
+def error_column(model: Mapping[str, Any]) -> str:
+    """The column for what is wrong with a row: `error`, unless that is an output of the model."""
+    return "error" if all(one["name"] != "error" for one in model["outputs"]) else "score_error"
+
+
+def check_kept(keep: list[str], row: Row, model: Mapping[str, Any], error: str) -> None:
     """Refuse columns to keep that are not there, or that are called like an output.
 
     Raises:
         BadRow: names the first one.
     """
-    outputs = {one["name"] for one in model["outputs"]} | {"error"}
+    outputs = {one["name"] for one in model["outputs"]} | {error}
     for name in keep:
         if name not in row:
             raise BadRow(f"there is no column '{name}' to keep, expected of: {', '.join(map(repr, row))}")

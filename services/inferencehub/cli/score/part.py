@@ -44,6 +44,8 @@ class Part:
         self.path = out.with_name(f"{out.name}.part")
         self.done = 0  # rows
         self.failed = 0  # of them
+        self.version = ""  # of the model that scores, from the first row to the last
+        self.error = "error"  # the column for what is wrong with a row
         self._out = out
         self._state = out.with_name(f"{out.name}.part.state")
         self._run = dict(run)
@@ -65,6 +67,7 @@ class Part:
                 f"{self.path} is of a run with another input, model or columns; delete it and {self._state.name} to begin anew"
             )
         self.done, self.failed = state["rows"], state["failed"]
+        self.version, self.error = state.get("version", ""), state.get("error", self.error)
         self._file.truncate(state["bytes"])
         return self
 
@@ -74,17 +77,20 @@ class Part:
         self._file.close()
 
     def add(self, rows: Sequence[Row]) -> None:
-        """Write the next rows; a row with `error` has failed. They count from the next `save` on."""
+        """Write the next rows; a row with the column `error` has failed. They count from the next `save` on."""
         self._file.write(b"".join(line_of(row) for row in rows))
         self.done += len(rows)
-        self.failed += sum("error" in row for row in rows)
+        self.failed += sum(self.error in row for row in rows)
 
     def save(self) -> None:
         """Let all rows count that were added."""
         self._file.flush()
         os.fsync(self._file.fileno())
         size = os.fstat(self._file.fileno()).st_size
-        state = {"run": self._run, "rows": self.done, "failed": self.failed, "bytes": size}
+        state = {
+            "run": self._run, "rows": self.done, "failed": self.failed, "bytes": size, "version": self.version,
+            "error": self.error,
+        }  # fmt: skip
         written = self._state.with_name(f"{self._state.name}.new")
         with written.open("w") as file:
             json.dump(state, file)

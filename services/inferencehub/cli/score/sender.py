@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from time import monotonic
 
@@ -32,11 +33,13 @@ class Sender:
         fill: how rows become its inputs.
         rows: that a call has, at most.
         calls: that run at a time, at most.
+        error: the column for what is wrong with a row.
 
     `paused_s` is the sum of pauses that the gateway asked for.
     """
 
-    def __init__(self, client: Client, path: str, fill: Fill, rows: int, calls: int) -> None:
+    def __init__(self, client: Client, path: str, fill: Fill, rows: int, calls: int, error: str) -> None:
+        self._error = error
         self.paused_s = 0.0
         self._client = client
         self._path = f"{path}/infer"
@@ -46,7 +49,7 @@ class Sender:
         self._free_at = 0.0
 
     async def answers(self, rows: Iterator[Row]) -> AsyncIterator[list[tuple[Row, Row]]]:
-        """The rows with their answers, some at a time, in their order; `{"error": …}` for one that failed.
+        """The rows with their answers, some at a time, in their order; the column `error` alone for one that failed.
 
         Raises:
             Refused: if the gateway refuses all calls: no such model, no right.
@@ -80,7 +83,7 @@ class Sender:
         except (BadRow, ValueError, KeyError, TypeError) as error:
             said = str(error)
         if len(rows) == 1:
-            return [{"error": said}]
+            return [{self._error: said}]
         return [answer for row in rows for answer in await self._scored([row])]
 
     async def _ask(self, body: bytes) -> Answer:
@@ -110,4 +113,5 @@ class Sender:
                 answer = await self._client.ask("GET", f"{job}/result?wait=60")
             return answer
         finally:
-            await self._client.ask("DELETE", job)
+            with suppress(Refused, Unreachable):  # the answer is there; the job goes at its own time
+                await self._client.ask("DELETE", job)

@@ -53,9 +53,12 @@ def csv_rows(path: Path) -> Iterator[Row]:
     """The rows of a CSV file, whose first line has the names of the columns."""
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, strict=True)
+        names = list(reader.fieldnames or ())
+        twice = [name for place, name in enumerate(names) if name in names[:place]]
+        if twice:
+            raise BadTable(f"{path}, line 1: the column '{twice[0]}' comes twice, expected each name once")
         for row in reader:
             if None in row or None in row.values():
-                names = reader.fieldnames or ()
                 expected = f"expected {len(names)} cells, as in the first line"
                 raise BadTable(f"{path}, line {reader.line_num}: {expected}")
             yield dict(row)
