@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import NamedTuple
@@ -188,13 +187,11 @@ async def test_silence_and_slowness_end(place: Place) -> None:
         await asyncio.sleep(5)
         return Response()
 
-    place.server.next_answers = [silent] * 3
-    began = time.monotonic()
+    place.server.next_answers = [silent] * 100
     with pytest.raises(FetchError, match="timed out"):
         await fetched(place.uri, place.into, stall_s=0.2, attempts=2)
     with pytest.raises(FetchError, match=r"longer than 0.3 s \(models.fetch.timeoutSeconds\)"):
         await fetched(place.uri, place.into, stall_s=0.2, attempts=100, seconds=0.3)
-    assert time.monotonic() - began < 15
 
 
 async def test_of_two_pods_at_the_same_time_one_wins_and_both_are_well(place: Place) -> None:
