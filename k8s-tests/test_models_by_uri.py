@@ -70,6 +70,7 @@ def test_a_wrong_checksum_is_in_the_pods_status_and_the_old_pod_serves() -> None
 
     def values(checksum: str) -> dict[str, Any]:
         return {
+            "gateway": {"service": {"type": "NodePort"}},
             "models": {"source": "uri", "uri": f"http://models:8000/models.tgz#sha256={checksum}"},
             "example": {"body": '{"features":[1],"model_name":"quick"}', "classId": None},
             "extraObjects": server(content),
