@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-# Objects that must not wait for the collector: our own, gRPC's channels and calls, buffers, and sockets. (gRPC's server
-# makes a small cycle of its own for each call, with the call's metadata.)
+# Objects that must not wait for the collector: our own, gRPC's channels and calls, buffers, sockets, and groups of errors.
+# (gRPC's server makes a small cycle of its own for each call, with the call's metadata.)
 PACKAGES = ("inferencehub.", "grpc.aio.")
-HELD = (memoryview, bytearray, socket.socket)
+HELD = (memoryview, bytearray, socket.socket, BaseExceptionGroup)
 
 
 @contextmanager

@@ -5,6 +5,16 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
+from inferencehub.core.lane.slot import Ran
+from inferencehub.core.oip.ensembles.steps import Step
+from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.values.requests import InferRequest
+from inferencehub.core.values.signature import ModelInfo, Signature, TensorSpec
+from inferencehub.gateway.routing.ensembles.run import Run
+from inferencehub.gateway.routing.model_lane import ModelLane
+from tests.core.lane.jobs import job
 from tests.cycles import unfreed, without_collector
 from tests.gateway.routing.ensembles.models import ensemble, step, tensors
 from tests.hub import eventually, running_hub, write_model
@@ -56,3 +66,23 @@ async def test_a_call_that_fails_leaves_no_cycles(tmp_path: Path) -> None:
             await eventually(lambda: lane.lane.idle)
             await asyncio.sleep(0.3)  # the model's process begins again
             assert not unfreed()
+
+
+async def test_a_caller_that_leaves_while_a_step_fails_leaves_no_cycles() -> None:
+    """The call is cancelled in that pass of the loop in which its step ends."""
+    x, y = TensorSpec("x", "FP32", (-1, 1)), TensorSpec("y", "FP32", (-1, 1))
+    info = ModelInfo("chain", "1", "ensemble", Signature((x,), (y,)))
+
+    async def fails(request: InferRequest, deadline: float) -> tuple[ModelLane, InferRequest, int]:
+        asyncio.get_running_loop().call_soon(running[0].cancel)
+        await asyncio.sleep(0)
+        raise HubError(Kind.TOO_SLOW, "late")
+
+    steps = (Step(1, "m", "", (("x", "x"),), (("y", "y"),)),)
+    running: list[asyncio.Future[Ran]] = []
+    with without_collector():
+        running.append(asyncio.ensure_future(Run(info, steps, job(), fails).answer()))
+        with pytest.raises(HubError, match=r"step 1 \(model 'm'\) of ensemble 'chain': late"):
+            await running[0]
+        running.clear()
+        assert not unfreed()

@@ -7,6 +7,7 @@ import json
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +154,7 @@ async def test_a_load_may_bring_config_and_files(models: Path) -> None:
         assert await answer(pod) == 1
         assert pod.server.models.get("m").info.slots == 2
         copies = pod.server.control.copies.root  # type: ignore[attr-defined]
-        await eventually(lambda: len([*copies.glob("*/*/")]) == 2)
+        await eventually(lambda: len(glob(f"{copies}/*/*/")) == 2)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from operator import itemgetter
 from time import monotonic
+from traceback import clear_frames
 
 from inferencehub.core.lane.job import Job, StepRun
 from inferencehub.core.lane.parts import part_of
@@ -58,7 +59,9 @@ class Run:
         try:
             await self._run_steps()
         except ExceptionGroup as failures:
-            failure, failures.__traceback__ = first_of(failures), None
+            failure = first_of(failures)
+            clear_frames(failures.__traceback__)  # that of the group may have the error of a cancellation: a cycle
+            failures.__traceback__ = None
             if isinstance(failure, HubError):  # a bug keeps its traceback, for the log
                 failure.__traceback__ = None
         except asyncio.CancelledError as cancelled:
