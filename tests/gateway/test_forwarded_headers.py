@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import grpc
 import pytest
 import pytest_asyncio
@@ -17,7 +18,8 @@ from inferencehub.core.process.settings import SettingError
 from inferencehub.core.values.tensors import pack_bytes, unpack_bytes
 from inferencehub.gateway.settings.gateway import GatewaySettings
 from inferencehub.pb import open_inference_pb2 as pb
-from tests.hub import Hub, running_hub, write_model
+from tests.hub import Hub, running_gateway, running_hub, running_pod, write_model
+from tests.ports import free_port
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -89,10 +91,12 @@ async def test_a_caller_cannot_say_it_as_a_parameter(hub: Hub) -> None:
     assert await said(hub, {}, parameters={"x-user": "root"}) == why
 
 
-async def ask(hub: Hub, metadata: tuple[tuple[str, str], ...]) -> Any:
+async def ask(hub: Hub, metadata: tuple[tuple[str, str], ...], **parameters: str) -> Any:
     """What the model got, over gRPC."""
     message = pb.ModelInferRequest(model_name="says", raw_input_contents=[pack_bytes([b"x"])])
     message.inputs.add(name="text", datatype="BYTES", shape=[1, 1])
+    for name, value in parameters.items():
+        message.parameters[name].string_param = value
     async with grpc.aio.insecure_channel(f"127.0.0.1:{hub.gateway.grpc.port}") as channel:
         infer: Any = channel.unary_unary(
             f"/{SERVICE}/ModelInfer",
@@ -108,6 +112,34 @@ async def test_a_model_gets_them_of_grpc_metadata_and_of_jobs(hub: Hub) -> None:
     assert await ask(hub, sent) == {"x-user": "a"}
     assert await ask(hub, (*sent, ("hub-async", "wait=20"))) == {"x-user": "a"}
     assert await said(hub, {**SENT, "Prefer": "respond-async, wait=20"}) == GOT
+
+
+async def test_nor_in_a_job_of_a_pool_that_sleeps(hub: Hub, tmp_path: Path) -> None:
+    """It is accepted before its model is known, and its parameters are read when it runs."""
+    write_model(tmp_path / "models", "says", CONFIG, {"1/model.py": SAYS})
+    port = free_port()
+    async with (
+        running_gateway(
+            (f"127.0.0.1:{port}",),
+            jobs=f"sqlite:{tmp_path / 'jobs.db'}",
+            on_demand_models=("cpu/says:4",),
+            forward_headers=("x-user",),
+        ) as gateway,
+        aiohttp.ClientSession() as client,
+    ):
+        asleep, later = Hub(gateway, [], client), {"prefer": "respond-async"}
+        with pytest.raises(grpc.aio.AioRpcError, match="parameter 'x-user' is reserved"):
+            await ask(asleep, (("hub-async", "true"),), **{"x-user": "root"})
+        places = []
+        for more in ({"x-user": "root"}, {}):
+            _, _, headers = await asleep.post(
+                "/v2/models/says/generate", {"text": "x", **more}, headers=later
+            )
+            places.append(headers["location"])
+        async with running_pod(tmp_path / "models", port=port, pool="cpu"):
+            (refused, why, _), (done, _, _) = [await asleep.get(f"{at}/result?wait=20") for at in places]
+    assert (refused, done) == (400, 200), why
+    assert why["error"] == "parameter 'x-user' is reserved, expected a header of this name"
 
 
 async def test_pages_may_send_them(hub: Hub) -> None:

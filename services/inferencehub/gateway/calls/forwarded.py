@@ -37,8 +37,8 @@ class ForwardedHeaders(Stage):
             HubError: BAD_INPUT if the caller sends a parameter with the name of a header: models must be able to trust a header
                 that a proxy sets.
         """
-        if exchange.losses is not None:  # the attempt of a job, which has what the stage gave it
-            return
+        if exchange.losses is not None and exchange.headers is None:
+            return  # the attempt of a job of gRPC, whose message has got what the stage gave it
         for name in self._names.values():
             if name in request.parameters:
                 raise bad_input(f"parameter '{name}' is reserved, expected a header of this name")

@@ -83,7 +83,7 @@ class Calls:
         lanes = self.table.known(request.model, request.version, exchange)
         if lanes:
             self._put(exchange, request, lanes, sink)
-        elif not self._deferred(exchange, request.model, request.version, sink):
+        elif not self._deferred(exchange, request, sink):
             work = self._when_known(exchange, request.model, request.version, lambda info: request)
             self._later(exchange, sink, self._put, work)
 
@@ -107,7 +107,7 @@ class Calls:
         lanes = self.table.known(model, version, exchange)
         if lanes and not beside:
             self._put_made(exchange, *made_for(best_first(lanes), make), sink)
-        elif lanes or not self._deferred(exchange, model, version, sink):
+        elif lanes or not self._deferred(exchange, InferRequest(model, version, ()), sink):
             work = self._when_known(exchange, model, version, make, beside)
             self._later(exchange, sink, self._put_made, work)
 
@@ -138,7 +138,7 @@ class Calls:
             else:
                 make = partial(predict_request, version="", features=features, text=text)
                 self._put_predict(exchange, *made_for(best_first(lanes), make), sink)
-        elif lanes or not self._deferred(exchange, model, "", sink):
+        elif lanes or not self._deferred(exchange, InferRequest(model, "", ()), sink):
             work = self._when_packed(exchange, model, features, text)
             self._later(exchange, sink, self._put_predict, work)
 
@@ -146,18 +146,18 @@ class Calls:
         for named in self._names:
             named(exchange, model, by_caller)
 
-    def _deferred(self, exchange: Exchange, model: str, version: str, sink: Sink) -> bool:
-        """Whether a call is a job of a pool that sleeps, which nobody waits for: it is checked when it runs.
+    def _deferred(self, exchange: Exchange, request: InferRequest, sink: Sink) -> bool:
+        """Whether a call is a job of a pool that sleeps, which nobody waits for: what needs its model is checked when it runs.
 
         A version that is named may not be there, and then the job would wait for ever: such a call waits for the pool.
 
         Raises:
             HubError: if the caller may not have it.
         """
-        if exchange.deferred is None or version or not self.table.asleep(model):
+        if exchange.deferred is None or request.version or not self.table.asleep(request.model):
             return False
-        exchange.model = model
-        self._put_deferred(exchange, InferRequest(model, version, ()), [], sink)
+        exchange.model = request.model
+        self._put_deferred(exchange, request, [], sink)
         return True
 
     def _put_deferred(

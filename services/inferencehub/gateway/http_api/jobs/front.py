@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from inferencehub.core.process.logs import AccessLog
 from inferencehub.gateway.calls.call_limits import CallLimits
+from inferencehub.gateway.calls.forwarded import ForwardedHeaders
 from inferencehub.gateway.calls.limits.leases import Leases
 from inferencehub.gateway.calls.submit import Calls
 from inferencehub.gateway.calls.traces.ended import CallTraces
@@ -64,7 +65,8 @@ class JobFront:
     ) -> None:
         held = calls.table.bytes_held
         patient = replace(settings, default_timeout_ms=settings.max_timeout_ms)
-        self.calls = Calls(calls.table, calls.unknown, patient, [])
+        headers = [stage for stage in calls.stages if isinstance(stage, ForwardedHeaders)]
+        self.calls = Calls(calls.table, calls.unknown, patient, headers)  # its caller has passed the others
         self.calls.traces = calls.traces
         self.threads = ThreadPoolExecutor(thread_name_prefix="jobs-json")
         most_bytes = settings.max_body_bytes

@@ -34,14 +34,13 @@ def kept_of(head: Head, headers: Mapping[str, str] | None) -> dict[bytes, bytes]
     return kept
 
 
-def headers_of(fields: Mapping[bytes, bytes]) -> dict[str, str] | None:
-    """The headers for its model that a job has kept; None for none."""
-    found = {
+def headers_of(fields: Mapping[bytes, bytes]) -> dict[str, str]:
+    """The headers for its model that a job has kept."""
+    return {
         name.removeprefix(FORWARDED).decode(): value.decode()
         for name, value in fields.items()
         if name.startswith(FORWARDED)
     }
-    return found or None
 
 
 class Kept(msgspec.Struct, frozen=True, array_like=True):
