@@ -41,9 +41,13 @@ class Versions(Protocol):
 
 
 class Ended(Protocol):
-    """What is looked at of a call that has ended. `losses` is None if it is no attempt of a job, which may wait for long."""
+    """What is looked at of a call that has ended.
+
+    `losses` is None if it is no attempt of a job, which may wait for long; `moved` is whether it waited for another version first.
+    """
 
     job: Job | None
+    moved: bool
     losses: int | None
 
 
@@ -83,7 +87,7 @@ class Version:
         self._by_outcome[outcome].observe(seconds)
         if self.watch is not None and outcome is not REFUSED and call.losses is None:
             now = monotonic()
-            took = 0.0 if call.job is None else now - call.job.received
+            took = 0.0 if call.job is None or call.moved else now - call.job.received
             if why := self.watch.ended(now, outcome is FAILED, took):
                 self.roll_back(why)
 

@@ -24,7 +24,7 @@ class Call(Protocol):
     """What is needed of a call.
 
     `fields` are its headers, by names in lower case. `deferred` is set if it becomes a job in place of running now.
-    `chosen` is set to its version, if the file names that one.
+    `chosen` is set to its version, if the file names that one, else to None.
     """
 
     chosen: Version | None
@@ -97,6 +97,8 @@ class Traffic(WatchedFiles):
             call: None for a question about the model, which gets the default version if it names none. So does a job that
                 is to be kept: its version is chosen when it runs.
         """
+        if call is not None:
+            call.chosen = None  # of an earlier look
         split = self.splits.get(model)
         if split is None:
             return version
