@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from inferencehub.core.values.errors import HubError
 from inferencehub.core.values.requests import InferRequest
-from inferencehub.core.values.signature import ModelInfo
+from inferencehub.core.values.signature import JSON_OUTPUTS, ModelInfo
 from inferencehub.gateway.routing.model_lane import ModelLane
 
 Ready = tuple[InferRequest, list[ModelLane]]  # a request, and the lanes that it may go to
@@ -20,11 +20,13 @@ MOST_KEPT = 4096  # descriptions whose contracts are remembered
 def contract(info: ModelInfo) -> ModelInfo:
     """The part of a model's description that must be equal for two pods to share a lane.
 
-    This is what the gateway reads: the signature, and the parameters that say how `/predict` reads the outputs and
+    This is what the gateway reads: the signature, and the parameters that say how `/predict` reads the outputs, which are JSON, and
     whether a request may run again.
     """
     read = [
-        item for item in info.parameters if item[0].startswith("predict_") or item[0] == "run_at_most_once"
+        item
+        for item in info.parameters
+        if item[0].startswith("predict_") or item[0] in ("run_at_most_once", JSON_OUTPUTS)
     ]
     return replace(info, version="", platform="", slots=1, parameters=tuple(read))
 

@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import pytest_asyncio
 
 from inferencehub.core.values.tensors import unpack_bytes
 from inferencehub.gateway.json_codec.binary import JSON_SIZE
-from tests.hub import Hub, running_hub, write_model
+from tests.hub import Hub, eventually, running_gateway, running_hub, running_pod, write_model
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -127,3 +128,25 @@ async def test_the_config_may_only_list_outputs_of_bytes(hub: Hub) -> None:
     [unknown] = [model for model in answer["models"] if model["name"] == "unknown"]
     expected = "config.pbtxt: json_outputs lists 'seen', expected of: 'found', 'plain'"
     assert unknown["reason"] == expected
+
+
+async def test_each_pod_s_outputs_are_what_its_own_config_says(tmp_path: Path) -> None:
+    """As while a config that lists one is rolled out: the old pods' text need not be JSON."""
+    free = "-1"
+    for folder, listed, model in (
+        ("old", "", SAYS),
+        ("new", "found", SAYS.replace('"found": inputs["text"]', '"found": [b"[1]"]')),
+    ):
+        config = CONFIG % ("", free, free, free, listed)
+        write_model(tmp_path / folder, "m", config, {"1/model.py": model})
+    async with running_pod(tmp_path / "old") as old, running_pod(tmp_path / "new") as new:
+        backends = (f"127.0.0.1:{old.port}", f"127.0.0.1:{new.port}")
+        async with running_gateway(backends) as gateway, aiohttp.ClientSession() as client:
+            await eventually(lambda: all(pod.described for pod in gateway.fleet.pods.values()))
+            both = Hub(gateway, [], client)
+            text = {"name": "text", "datatype": "BYTES", "shape": [1], "data": ["no JSON"]}
+            found = set()
+            for _ in range(20):
+                status, answer, _ = await both.post("/v2/models/m/infer", {"inputs": [text]})
+                found.add(str(answer["outputs"][0]["data"]) if status == 200 else answer["error"])
+    assert found == {"['no JSON']", "[[1]]"}
