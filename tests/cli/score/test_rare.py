@@ -14,6 +14,7 @@ import pytest
 from aiohttp import web
 
 from tests.cli.score.test_score import lines, say, start
+from tests.gateway.routing.traffic.versions import split_hub, traffic_of, write
 from tests.hub import eventually, running_hub, write_model
 
 pytestmark = pytest.mark.long
@@ -99,6 +100,20 @@ async def test_a_newer_version_does_not_take_over_a_run(tmp_path: Path) -> None:
         assert [row["version"] for row in lines(out)] == [1] * count
         code, _ = await say("says", tmp_path / "in.jsonl", "-o", tmp_path / "b.jsonl", "--url", hub.url)
         assert (code, lines(tmp_path / "b.jsonl")[0]["version"]) == (0, 2)
+
+
+async def test_a_version_that_gets_no_calls_gets_no_rows(tmp_path: Path) -> None:
+    write_model(tmp_path / "models", "says", CONFIG, {f"{one}/model.py": SAYS for one in (1, 2, 3)})
+    (tmp_path / "in.jsonl").write_text('{"x": [1]}\n' * 3)
+    entry = {"weights": {"1": 90, "2": 10, "3": 0}}
+    out = tmp_path / "out.jsonl"
+    async with split_hub(tmp_path, {}) as hub:
+        for entries, version in (({"says": entry}, 1), ({"says": {"aliases": {"new": "3"}}}, 3), ({}, 3)):
+            write(tmp_path / "traffic.json", entries)
+            traffic_of(hub).look()
+            code, err = await say("says", tmp_path / "in.jsonl", "-o", out, "--url", hub.url)
+            assert (code, [row["version"] for row in lines(out)]) == (0, [version] * 3), err
+            out.unlink()
 
 
 async def test_an_output_called_error_is_no_failure(tmp_path: Path) -> None:

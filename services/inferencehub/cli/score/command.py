@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from itertools import chain, islice
+from operator import itemgetter
 from pathlib import Path
 from time import monotonic
 from typing import Any, NoReturn
@@ -39,7 +40,9 @@ TELL_S = 10.0  # between two lines of progress where there is no terminal
 @click.option(
     "-o", "--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The file to write."
 )
-@click.option("--version", default="", help="Of the model; the newest that serves without it.")
+@click.option(
+    "--version", default="", help="Of the model; without it the one that gets most calls, else the newest."
+)
 @click.option(
     "--columns", default="", show_default=False,
     help="Columns that are the row of the only input, in order, with commas; all without it.",
@@ -134,7 +137,7 @@ async def scored(
     if not first:
         return
     async with Client(who) as client:
-        version = version or part.version
+        version = version or part.version or await most_used(client, name)
         model = (await client.ask("GET", model_path(name, version))).json()
         part.version = version = version or newest(model.get("versions", []))
         part.error = error_column(model)
@@ -162,6 +165,22 @@ async def scored(
                         told = monotonic()
             finally:
                 part.save()
+
+
+async def most_used(client: Client, name: str) -> str:
+    """The version that gets most of the calls that name none, by the gateway's file of traffic; "" if that does not say.
+
+    Raises:
+        Refused, Unreachable: see `Client.ask`.
+    """
+    try:
+        split = (await client.ask("GET", f"{model_path(name)}/traffic")).json()
+    except Refused as error:
+        if error.status not in (403, 404, 501):
+            raise
+        return ""  # no file, or another server; why it refuses a caller, it says for the model
+    most = max(split["versions"], key=itemgetter("share"), default={"version": "", "share": 0})
+    return str(most["version"]) if most["share"] else ""
 
 
 def newest(versions: list[str]) -> str:
