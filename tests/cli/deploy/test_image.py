@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from inferencehub.cli.deploy.context import write_context
+from inferencehub.cli.deploy.dockerfile import needs_of
 from tests.cli.test_command import say_here
 from tests.hub import write_model
 
@@ -135,3 +136,12 @@ def test_a_link_that_leads_nowhere_is_named(tmp_path: Path) -> None:
     (tmp_path / "m" / "1" / "weights.bin").symlink_to(tmp_path / "gone")
     with pytest.raises(FileNotFoundError, match="weights"):
         entries(tmp_path, "models", set())
+
+
+def test_an_environment_is_known_however_its_path_is_written(tmp_path: Path) -> None:
+    """Else what is there on this machine would lie over what the build made."""
+    files = {"1/model.py": "", "1/requirements.txt": "six\n", "environment/bin/python": ""}
+    write_model(tmp_path, "m", OWN % "$$TRITON_MODEL_DIRECTORY/./environment/", files)
+    made = needs_of(tmp_path / "m").environment
+    assert made == "/models/m/environment"
+    assert not [name for name in entries(tmp_path, "models", {made}) if "environment" in name]

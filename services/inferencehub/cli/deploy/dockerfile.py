@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -76,7 +77,7 @@ def environment_of(model: Path) -> str:
     if ENVIRONMENT not in config.parameters:
         return ""
     asked = config.parameters[ENVIRONMENT].string_value
-    found = asked.replace(MODEL_DIRECTORY, f"/models/{model.name}")
+    found = posixpath.normpath(asked.replace(MODEL_DIRECTORY, f"/models/{model.name}"))
     if not found.startswith("/"):
         raise Unfit(
             f"model '{model.name}': {ENVIRONMENT} is '{asked}', expected an absolute path or one that begins with {MODEL_DIRECTORY}"
