@@ -205,7 +205,7 @@ class Calls:
         self, exchange: Exchange, lane: ModelLane, request: InferRequest, rows: int, sink: Sink
     ) -> None:
         exchange.lane, exchange.model = lane, lane.info.name
-        drawn = exchange.chosen is not None and not request.version
+        named = request
         if exchange.chosen is not None:
             request = replace(request, version=exchange.chosen.name)
         try:
@@ -224,13 +224,13 @@ class Calls:
             if exchange.losses is not None:
                 job.losses, job.counted, job.alone = exchange.losses, True, exchange.losses > 0  # the cause?
                 job.to_background()
-            job.move = partial(move, self.table, exchange) if drawn else None
+            job.move = partial(move, self.table, exchange) if exchange.chosen and not named.version else None
             if self.table.traffic is not None:
                 sink = shadowed(self.table, lane, job, sink)
             exchange.job = job
             lane.accept(job, sink, exchange.patience)
         except Awaited as awaited:
-            self._later(exchange, sink, self._put, awaited.then(exchange.deadline, (request, [lane])))
+            self._later(exchange, sink, self._put, awaited.then(exchange.deadline, (named, [lane])))
         except HubError:
             lane.observer.failed(request.version, 1, monotonic() - exchange.started)
             if exchange.metered:

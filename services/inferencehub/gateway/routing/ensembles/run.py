@@ -60,7 +60,7 @@ class Run:
             await self._run_steps()
         except ExceptionGroup as failures:
             failure = first_of(failures)
-            clear_frames(failures.__traceback__)  # that of the group may have the error of a cancellation: a cycle
+            clear_frames(failures.__traceback__)  # one of them may have the error of a cancellation: a cycle
             failures.__traceback__ = None
             if isinstance(failure, HubError):  # a bug keeps its traceback, for the log
                 failure.__traceback__ = None
