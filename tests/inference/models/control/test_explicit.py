@@ -162,6 +162,8 @@ async def test_a_load_may_bring_config_and_files(models: Path) -> None:
     [
         ("nobody", {}, "NOT_FOUND", "model 'nobody' is not in the repository, expected one of: m, quick"),
         ("../models/m", {}, "NOT_FOUND", "is not in the repository"),
+        ("", {}, "NOT_FOUND", "model '' is not in the repository"),
+        ("", {"config": Parameter(string_param="{}"), "file:1/x": Parameter(bytes_param=b"")}, "INVALID_ARGUMENT", "'' is no name"),
         ("m", {"config": Parameter(string_param="{")}, "INVALID_ARGUMENT", "no configuration in JSON"),
         ("m", {"config": Parameter(string_param='{"sequence_batching": {}}')}, "INVALID_ARGUMENT", "not supported"),
         ("m", {"file:1/x": Parameter(bytes_param=b"")}, "INVALID_ARGUMENT", "has files and no parameter 'config'"),
@@ -179,6 +181,8 @@ async def test_what_cannot_be_loaded_is_said(
         assert found == code
         assert sentence.replace("such as", "as") in why
         assert not (models.parent / "x").exists()
+        assert pod.server.models.names() == ["m", "quick"]
+        assert pod.server.control.copies.root.exists()  # type: ignore[attr-defined]
 
 
 async def test_an_unload_may_take_the_steps_of_an_ensemble_along(models: Path) -> None:

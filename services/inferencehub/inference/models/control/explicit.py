@@ -189,7 +189,7 @@ class Explicit:
 
 def is_name(name: str) -> bool:
     """Whether it may be the name of a model, a directory of the repository."""
-    return is_model(name) and PurePosixPath(name).name == name and "\0" not in name
+    return name != "" and is_model(name) and PurePosixPath(name).name == name and "\0" not in name
 
 
 def overrides(name: str, parameters: Parameters) -> tuple[config_pb.ModelConfig | None, dict[str, bytes]]:
