@@ -50,6 +50,22 @@ def test_a_copy_has_the_version_and_what_its_versions_share(tmp_path: Path, temp
     assert not list(temporary.iterdir())
 
 
+@pytest.mark.parametrize(("filename", "copied"), [("{0}/away.py", False), ("../shared/model.py", True)])
+def test_a_model_file_of_another_directory_is_found(
+    tmp_path: Path, temporary: Path, filename: str, copied: bool
+) -> None:
+    config = f'{CONFIG} default_model_filename: "{filename.format(tmp_path)}"'
+    write_model(tmp_path / "models", "m", config, {"1/labels.txt": "cat", "shared/model.py": "shared"})
+    (tmp_path / "away.py").write_text("away")
+    (found,) = read(tmp_path / "models" / "m")
+    copies = Copies()
+    made = copies.of(found).source
+    assert made is not None
+    assert made.file.read_text() == ("shared" if copied else "away")
+    assert made.file.is_relative_to(copies.root) == copied
+    copies.close()
+
+
 def test_what_cannot_be_copied_whole_leaves_nothing(tmp_path: Path, temporary: Path) -> None:
     write_model(tmp_path / "models", "m", CONFIG, {"1/model.py": "one"})
     (tmp_path / "models" / "m" / "1" / "away").symlink_to("nowhere")

@@ -7,6 +7,7 @@ library that maps a file into memory does not see it change. A copy is removed w
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -39,6 +40,8 @@ class Copies:
     def of(self, found: Found) -> Found:
         """The same model version, with its files copied: those of the version, and those that its versions share.
 
+        A model file outside of the model's directory stays where it is.
+
         Raises:
             OSError: if they cannot be copied. Nothing is left then.
         """
@@ -55,7 +58,8 @@ class Copies:
             shutil.rmtree(copied.parent, ignore_errors=True)
             raise
         directory = copied / found.version
-        file = directory / source.file.relative_to(source.directory)
+        path = Path(os.path.relpath(source.file, model))
+        file = source.file if path.parts[0] == os.pardir else copied / path
         return replace(found, source=replace(source, directory=directory, file=file, original=model))
 
     def written(self, name: str, files: Mapping[str, bytes]) -> Path:
