@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 from pathlib import Path
@@ -55,6 +56,16 @@ async def test_a_kill_while_it_runs_is_told_at_once(tmp_path: Path) -> None:
         await back(runtime)
         assert await ask(runtime, "count") == [1]
         assert changed == []
+
+
+async def test_a_call_whose_process_was_told_a_level_is_not_run_again(tmp_path: Path) -> None:
+    async with loaded(source(tmp_path)) as runtime:
+        run = asyncio.create_task(refusal(runtime, "nap 60"))
+        await until((tmp_path / "begun").exists)
+        runtime.log_at(logging.DEBUG)  # it reads that after the call
+        os.kill(pid_of(runtime, 0), signal.SIGKILL)
+        error = await asyncio.wait_for(run, 30)
+        assert error.detail == "model 'm': its process ended (signal 9) while it ran"
 
 
 async def test_a_kill_while_idle_is_noticed_and_repaired(tmp_path: Path) -> None:

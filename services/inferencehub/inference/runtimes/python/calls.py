@@ -62,7 +62,7 @@ class Calls:
         self._outbox = Outbox(self.loop, self._socket, self._broken)
         self._waiter: asyncio.Future[None] | None = None
         self._reply: tuple[Message, memoryview] | None = None
-        self._hung = self._unread = self._gave = self._closed = False
+        self._hung = self._unread = self._gave = self._told = self._closed = False
         self._emit: Early | None = None
 
     def begin(self) -> None:
@@ -82,7 +82,7 @@ class Calls:
             ProcessEnded: if there is no answer.
         """
         self._reply, self._emit = None, emit
-        self._hung = self._unread = self._gave = False
+        self._hung = self._unread = self._gave = self._told = False
         self._inbox.most = most + HEADERS
         timer = None if end is None else Timer(self.loop, max(end, monotonic()), self._kill_hung)
         if self._closed:
@@ -108,8 +108,9 @@ class Calls:
         if cancelled:
             raise asyncio.CancelledError
         if reply is None or self._hung:
-            # What it has not read behind its first answer is a credit, not the call.
-            raise ProcessEnded(how_ended(self._status or 0), self._hung, self._unread and not self._gave)
+            # What it has not read may be a credit behind its first answer, or a level, and not the call.
+            unread = self._unread and not (self._gave or self._told)
+            raise ProcessEnded(how_ended(self._status or 0), self._hung, unread)
         return reply
 
     def credit(self, size: int) -> None:
@@ -120,6 +121,7 @@ class Calls:
     def log_at(self, level: int) -> None:
         """Let the process log from this level on; one that runs a call may do so at its end."""
         if not self._closed:
+            self._told = True
             self._outbox.send(frame(Level(level)))
 
     def shut(self) -> None:
