@@ -32,19 +32,22 @@ class Model:
     %sdef predict(self, inputs):
         [said] = inputs["say"].ravel()
         if said == b"crash": os._exit(3)
+        if said == b"quiet": logging.getLogger().setLevel("WARNING")
         logging.getLogger("mine").debug("debug: " + said.decode())
         logging.getLogger("mine").info("info: " + said.decode())
+        logging.getLogger("mine").warning("warning: " + said.decode())
         return {"y": [1]}
 """
 CONFIG = """backend: "python" parameters { key: "max_in_flight" value { string_value: "%d" } }
     input { name: "say" data_type: TYPE_STRING dims: [ 1 ] }
     output { name: "y" data_type: TYPE_INT64 dims: [ 1 ] }"""
 Say = Callable[[str], Any]
+Debug = Callable[[bool | None], Any]
 
 
 @asynccontextmanager
-async def talking(folder: Path, kind: str) -> AsyncIterator[tuple[Say, Callable[[bool], Any]]]:
-    """A pod with such a model: calls it, and turns the level debug on or off."""
+async def talking(folder: Path, kind: str) -> AsyncIterator[tuple[Say, Debug]]:
+    """A pod with such a model: calls it, and turns the level debug on or off, or reads the settings."""
     in_flight = 4 if kind == "async" else 1
     write_model(folder, "m", CONFIG % in_flight, {"1/model.py": TALKER % ("async " if in_flight > 1 else "")})
     async with (
@@ -64,9 +67,10 @@ async def talking(folder: Path, kind: str) -> AsyncIterator[tuple[Say, Callable[
             message.inputs.add(name="say", datatype="BYTES", shape=[1])
             await infer(message)
 
-        async def debug(on: bool) -> None:
+        async def debug(on: bool | None) -> None:
             request = pb.LogSettingsRequest()
-            request.settings["log_verbose_level"].uint32_param = int(on)
+            if on is not None:
+                request.settings["log_verbose_level"].uint32_param = int(on)
             await settings(request)
 
         yield say, debug
@@ -105,3 +109,18 @@ async def test_a_process_without_a_call_follows_it_too(
         assert "tick" not in caplog.text
         await debug(True)
         await eventually(lambda: "tick" in caplog.text)
+
+
+async def test_who_reads_the_settings_leaves_the_level_that_a_model_has_set(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def said(text: str) -> bool:
+        return text in [record.getMessage() for record in caplog.records if record.name == "model"]
+
+    logging.getLogger().setLevel("INFO")  # of the service
+    async with talking(tmp_path, "plain") as (say, debug):
+        await say("quiet")
+        await debug(None)
+        await say("after")
+        await eventually(lambda: said("warning: after"))
+        assert not said("info: after")

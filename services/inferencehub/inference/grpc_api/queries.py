@@ -226,9 +226,9 @@ class Queries:
         changes = settings_from_proto(request)
         if changes:
             self._controls("LogSettings", context)
-        self.logs.change(changes)
-        for model in self.models:
-            model.log_at(logging.getLogger().level)
+            self.logs.change(changes)
+            for model in self.models:
+                model.log_at(logging.getLogger().level)
         return settings_to_proto(self.logs.read())
 
     async def trace_setting(self, request: pb.TraceSettingRequest, context: Any) -> pb.TraceSettingResponse:
