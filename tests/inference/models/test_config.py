@@ -135,6 +135,10 @@ def test_the_rest_is_refused_by_name(field: str, text: str) -> None:
             "instance_group { kind: KIND_GPU gpus: [ 0, -1 ] }",
             "config.pbtxt: instance_group lists gpus [0, -1], expected 0 or more",
         ),
+        (
+            "instance_group [ { count: 1000 }, { count: 2000000000 } ]",
+            "config.pbtxt: instance_group asks for 2000001000 instances, expected at most 1024",
+        ),
         ("instance_group { count: -2 }", "config.pbtxt: instance_group count -2, expected 1 or more"),
         (
             "input { data_type: TYPE_FP32 dims: 1 }",

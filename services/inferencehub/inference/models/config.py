@@ -22,6 +22,7 @@ from inferencehub.pb import model_config_pb2 as config_pb
 
 logger = logging.getLogger(__name__)
 
+MOST_INSTANCES = 1024
 HONOURED = {
     "name",
     "platform",
@@ -120,6 +121,10 @@ def checked(config: config_pb.ModelConfig, name: str) -> config_pb.ModelConfig:
             raise bad_input(f"config.pbtxt: instance_group lists gpus {list(group.gpus)}, expected 0 or more")
         if group.count < 0:
             raise bad_input(f"config.pbtxt: instance_group count {group.count}, expected 1 or more")
+    if instances(config) > MOST_INSTANCES:
+        raise bad_input(
+            f"config.pbtxt: instance_group asks for {instances(config)} instances, expected at most {MOST_INSTANCES}"
+        )
     return config
 
 
