@@ -115,6 +115,8 @@ def events(caplog: pytest.LogCaptureFixture, text: str) -> Iterator[dict[str, An
         (trial("FP32", 'input_data_file: "gone"'), "input 'x': 'warmup/gone' cannot be read: No such file or directory"),
         (trial("FP32", 'input_data_file: "row"'), "tensor 'x': shape [1, 2] of FP32 needs 8 bytes, got 3"),
         (trial("FP32", "zero_data: true", dims="3"), "model 'recorder': input 'x' has shape [1, 3], expected [-1, 2] where -1 is any size"),
+        (trial("FP32", "random_data: true", 4294967295), "input 'x' has 34359738360 bytes, expected at most 67108864, as in a call"),
+        (trial("FP32", 'input_data_file: "row"', 4294967295, dims="0"), "input 'x' has 12884901885 bytes, expected at most 67108864, as in a call"),
         (trial("FP32", "zero_data: true", dims="-1"), "input 'x' needs a data_type and dims of 0 or more, got FP32 [-1]"),
         (trial("INT8", "zero_data: true"), "model 'recorder': input 'x' is INT8, expected FP32"),
         (trial("FP32", "zero_data: true", 9), "model 'recorder': 9 rows in the request, expected 1 to 8"),

@@ -75,14 +75,20 @@ def trial_input(
     dtype, dims, rows = TYPE_NAMES.get(value.data_type, ""), tuple(value.dims), trial.batch_size
     if dtype not in DTYPES or any(dim < 0 for dim in dims):
         raise bad_input(f"input '{name}' needs a data_type and dims of 0 or more, got {dtype} {list(dims)}")
-    if value.WhichOneof("input_data_type") == "input_data_file":
+    times, given = rows if source.config.max_batch_size else 1, value.WhichOneof("input_data_type")
+    size = (DTYPES[dtype] or 4) * prod(dims)  # the length of an empty string takes 4 bytes
+    row = b""
+    if given == "input_data_file":
         row = file_data(source, name, value.input_data_file)
-    elif value.WhichOneof("input_data_type") == "random_data":
+    size, most = max(size, len(row)), source.processes.max_answer_bytes
+    if size * times > most:
+        raise bad_input(f"input '{name}' has {size * times} bytes, expected at most {most}, as in a call")
+    if given == "random_data":
         row = b"".join(random_elements(dtype, prod(dims)))
-    else:
-        row = bytes((DTYPES[dtype] or 4) * prod(dims))  # the length of an empty string takes 4 bytes
+    elif given != "input_data_file":
+        row = bytes(size)
     shape = (rows, *dims) if source.config.max_batch_size else dims
-    return checked_tensor(name, dtype, shape, row * rows if source.config.max_batch_size else row)
+    return checked_tensor(name, dtype, shape, row * times)
 
 
 def file_data(source: ModelSource, name: str, file: str) -> bytes:
