@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from inferencehub.inference.fetch.command import quantity
 from inferencehub.inference.fetch.uri import parse_uri
 from tests.chart.combinations import COMBINATIONS, PEERS
 from tests.chart.rendering import Object, at, environ, merge, one, render
@@ -86,6 +87,15 @@ def test_the_pod_reads_where_the_fetch_writes(values: dict[str, Any]) -> None:
 def test_a_changed_uri_or_checksum_is_another_directory_and_another_pod() -> None:
     changed = merge(HTTPS, at("models.uri", HTTPS["models"]["uri"].replace("0123", "3210")))
     assert into(fetcher(HTTPS)) != into(fetcher(changed))
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [(10 * 2**30, 10 * 2**30), ("1.5Gi", 3 * 2**29), ("2P", 2 * 10**15)]
+)
+def test_the_fetch_takes_each_size_that_the_chart_takes(size: int | str, expected: int) -> None:
+    values = {"models": {**HTTPS["models"], "fetch": {"size": size}}}
+    (given,) = [text for text in fetcher(values)["args"] if text.startswith("--size=")]
+    assert quantity(given.removeprefix("--size=")) == expected
 
 
 def test_each_pod_fetches_for_itself_without_a_claim() -> None:

@@ -18,6 +18,7 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
+from inferencehub.inference.fetch.command import quantity
 from tests.authority import Authority
 from tests.hub import MODELS, running_hub
 from tests.inference.fetch.fetching import MODEL, files_of, run_fetch, sha256, tar
@@ -229,6 +230,17 @@ async def test_it_prints_the_checksum_of_a_file_and_of_a_tree(tmp_path: Path) ->
     assert ended.printed.strip() == sha256(MODEL["echo/config.pbtxt"])
     ended = await run_fetch("--sha256-of", tmp_path / "none")
     assert (ended.code, ended.printed) == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("10Gi", 10 * 2**30), ("1.5Gi", 3 * 2**29), ("1.073741824e+10", 10 * 2**30), ("2P", 2 * 10**15), ("1E", 10**18),
+        ("1Ei", 2**60), ("2k", 2000), ("1500m", 1), ("0", 0),
+    ],
+)  # fmt: skip
+def test_sizes_are_those_of_kubernetes(text: str, size: int) -> None:
+    assert quantity(text) == size
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import signal
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 
 from inferencehub.core.process.logs import set_up_logs
@@ -30,9 +31,9 @@ Fetches a model repository, or one model, before the service starts.
 From the environment: for https FETCH_TOKEN (a bearer token), or FETCH_USERNAME and FETCH_PASSWORD; for s3 what AWS'
 own clients take, such as AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and AWS_ENDPOINT_URL.
 """
-QUANTITY = re.compile(r"(\d+)([KMGT]i|[kMGT]|)")
-UNITS: dict[str, int] = {"": 1, **{unit: 1000 ** (i + 1) for i, unit in enumerate("kMGT")}}
-UNITS |= {f"{unit}i": 1024 ** (i + 1) for i, unit in enumerate("KMGT")}
+QUANTITY = re.compile(r"(\d+(?:\.\d+)?(?:[eE][+-]?\d{1,2})?)([KMGTPE]i|[mkMGTPE]|)", re.ASCII)
+UNITS: dict[str, Fraction] = {unit: Fraction(1000) ** (i - 1) for i, unit in enumerate(("m", "", *"kMGTPE"))}
+UNITS |= {f"{unit}i": Fraction(1024) ** (i + 1) for i, unit in enumerate("KMGTPE")}
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -128,15 +129,15 @@ def credentials(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def quantity(text: str) -> int:
-    """Bytes of a quantity as Kubernetes writes them, such as 10Gi.
+    """Bytes of a quantity in any form that Kubernetes and Helm write, such as 10Gi, 1.5G or 1e+10.
 
     Raises:
         ArgumentTypeError: if it is none.
     """
     found = QUANTITY.fullmatch(text)
     if found is None:
-        raise ArgumentTypeError(f"'{text}' is no size, expected bytes or a number with Ki, Mi, Gi or Ti")
-    return int(found[1]) * UNITS[found[2]]
+        raise ArgumentTypeError(f"'{text}' is no size, expected one of Kubernetes such as 10Gi")
+    return int(Fraction(found[1]) * UNITS[found[2]])
 
 
 def print_sha256(path: Path) -> int:
