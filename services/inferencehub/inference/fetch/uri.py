@@ -74,8 +74,12 @@ class ModelUri:
 
 
 def shown(url: str) -> str:
-    """A URL without its query and fragment."""
-    return urlunsplit(urlsplit(url)._replace(query="", fragment=""))
+    """A URL without its query, its fragment, and a user and password."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "it"  # no URL, so nobody knows which part of it is a secret
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
 
 
 def parse_uri(text: str) -> ModelUri:
@@ -94,6 +98,8 @@ def parse_uri(text: str) -> ModelUri:
     uri = ModelUri(url, given.pop("sha256", "").lower(), given.pop("model", ""), given.pop("version", "1"))
     if uri.scheme not in SCHEMES or not parts.hostname:
         raise FetchError(f"'{shown(url)}' is no URI of models, expected https://… or s3://…")
+    if uri.scheme != "s3" and re.search(r"[\s\x00-\x1f\x7f]", url):
+        raise FetchError(f"'{shown(url)}' has a space or a control character, expected %20 and the like")
     if given:
         names = "sha256, model and version"
         raise FetchError(f"'#{next(iter(given))}=' is unknown in a URI of models, expected {names}")
