@@ -105,6 +105,13 @@ def test_what_is_no_archive_is_said(ending: str, tmp_path: Path) -> None:
         unpacked(b"<html>Not found</html>" * 100, ending, tmp_path)
 
 
+def test_an_archive_with_a_wrong_byte_is_said(tmp_path: Path) -> None:
+    content = bytearray(tar(MODEL, "w:bz2"))
+    content[2000] ^= 255
+    with pytest.raises(FetchError, match=r"it is no .tar.bz2 archive that can be read: Invalid data stream"):
+        unpacked(bytes(content), ".tar.bz2", tmp_path)
+
+
 def test_half_an_archive_is_none(tmp_path: Path) -> None:
     content = tar(MODEL)
     with pytest.raises(FetchError, match=r"it is no .tar.gz archive that can be read"):

@@ -6,6 +6,7 @@ directory makes the whole archive refused. Archives are read only after their ch
 
 from __future__ import annotations
 
+import errno
 import lzma
 import stat
 import tarfile
@@ -19,6 +20,11 @@ from inferencehub.inference.fetch.rules import Budget, FetchError
 
 MOST_ENTRIES = 100_000
 CHUNK = 2**20
+BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError)
+UNREADABLE = (
+    None,
+    errno.EINVAL,
+)  # OSError of gzip and bz2 about their data, and of a place before the beginning
 
 Entry = tuple[str, IO[bytes]]  # name and bytes
 
@@ -42,7 +48,11 @@ def unpack(archive: Path, ending: str, into: Path, budget: Budget) -> None:
             if count >= MOST_ENTRIES:
                 raise FetchError(f"the archive has more than {MOST_ENTRIES} files")
             write(source, place(into, name), budget)
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError) as error:
+    except BROKEN as error:
+        raise FetchError(f"it is no {ending} archive that can be read: {error}") from None
+    except OSError as error:
+        if error.errno not in UNREADABLE:
+            raise
         raise FetchError(f"it is no {ending} archive that can be read: {error}") from None
     except RuntimeError as error:  # a zip with a password
         raise FetchError(f"the archive cannot be read: {error}") from None
