@@ -131,6 +131,8 @@ def receive(url: str, partial: Partial, budget: Budget, stall_s: float, headers:
             raise refused(url, error, partial, budget) from None
     except (OSError, http.client.HTTPException) as error:
         raise broken(url, error) from None
+    except ValueError as error:
+        raise FetchError(f"{shown(url)} redirects to what is no URL: {error}") from None
     with response:
         total = begin(response, partial, budget)
         if total is not None:
@@ -143,7 +145,10 @@ def receive(url: str, partial: Partial, budget: Budget, stall_s: float, headers:
 def begin(response: Any, partial: Partial, budget: Budget) -> int | None:
     """Find out where the answer begins; returns the bytes of the whole file, None if the server does not say."""
     found = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-    if response.status == 206 and found and int(found[1]) == partial.received:
+    if response.status == 206:
+        if found is None or int(found[1]) != partial.received:
+            partial.restart(budget)
+            raise Passing("the server gave another part of the file than the one it was asked for")
         return None if found[2] == "*" else int(found[2])
     if partial.received:
         partial.restart(budget)
@@ -158,7 +163,9 @@ def copy(response: Any, url: str, partial: Partial, budget: Budget) -> None:
     with partial.file.open("ab") as file:
         while True:
             try:
-                chunk = response.read(CHUNK)
+                chunk = response.read1(
+                    CHUNK
+                )  # what has come: a slow server must not hold up the look at the time
             except (OSError, http.client.HTTPException) as error:
                 raise broken(url, error) from None
             if not chunk:
