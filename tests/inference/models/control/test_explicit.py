@@ -222,3 +222,12 @@ async def test_other_ways_take_no_such_calls(models: Path, mode: str) -> None:
 def test_models_at_the_start_are_for_this_way_alone() -> None:
     with pytest.raises(SettingError, match="HUB_MODEL_CONTROL is 'poll', expected 'explicit'"):
         InferenceSettings(model_control="poll", load_models=("m",))
+
+
+async def test_changes_that_wait_end_with_the_pod(models: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (models / "m" / "1" / "model.py").write_text(f"import time\ntime.sleep(20)\n{SOURCE}")
+    async with told_pod(models) as pod:
+        changes = [asyncio.create_task(pod.server.control.load("m", {})) for _ in range(3)]
+        await eventually(lambda: "1" in pod.server.models.of("m"))
+    assert all(change.cancelled() for change in changes)
+    assert "Exception in callback" not in caplog.text

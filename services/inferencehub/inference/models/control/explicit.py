@@ -126,7 +126,8 @@ class Explicit:
 
         def ended(change: asyncio.Task[None]) -> None:
             self._changes.discard(change)
-            if self._newest[name] is change:
+            work.close()  # it has not begun if the change was cancelled before
+            if self._newest.get(name) is change:
                 del self._newest[name]
             if not change.cancelled():
                 change.exception()  # nobody else asks for it if the caller has left
