@@ -10,6 +10,9 @@
 {{- fail (printf "%s.image.digest is '%s', expected sha256: and 64 hexadecimal digits." $.at .) }}
 {{- end }}
 {{- end }}
+{{- if and .values.loadModels (ne .values.modelControl "explicit") }}
+{{- fail (printf "%s.loadModels names models to load at the start, but %s.modelControl is '%s', and all are loaded: set it to 'explicit', or leave loadModels out." .at .at .values.modelControl) }}
+{{- end }}
 {{- range concat (.values.extraInitContainers | default list) (.values.extraContainers | default list) }}
 {{- if has .name (list "gateway" "inference" "models") }}
 {{- fail (printf "%s has a further container '%s', but the chart uses that name itself: choose another name." $.at .name) }}
