@@ -116,3 +116,10 @@ def test_half_an_archive_is_none(tmp_path: Path) -> None:
     content = tar(MODEL)
     with pytest.raises(FetchError, match=r"it is no .tar.gz archive that can be read"):
         unpacked(content[: len(content) // 2], ".tar.gz", tmp_path)
+
+
+def test_the_checksum_at_the_end_of_an_archive_counts(tmp_path: Path) -> None:
+    content = bytearray(tar(MODEL))
+    content[-8] ^= 255  # the first byte of gzip's CRC (RFC 1952, 2.3.1)
+    with pytest.raises(FetchError, match=r"it is no .tar.gz archive that can be read: CRC check failed"):
+        unpacked(bytes(content), ".tar.gz", tmp_path)

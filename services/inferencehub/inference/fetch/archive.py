@@ -42,9 +42,9 @@ def unpack(archive: Path, ending: str, into: Path, budget: Budget) -> None:
         FetchError: if it is no such archive, is refused, or has too much in it.
         OSError: if a file cannot be written.
     """
-    entries = zip_entries if ending == ".zip" else tar_entries
+    entries = zip_entries(archive) if ending == ".zip" else tar_entries(archive, budget)
     try:
-        for count, (name, source) in enumerate(entries(archive)):
+        for count, (name, source) in enumerate(entries):
             if count >= MOST_ENTRIES:
                 raise FetchError(f"the archive has more than {MOST_ENTRIES} files")
             write(source, place(into, name), budget)
@@ -58,8 +58,8 @@ def unpack(archive: Path, ending: str, into: Path, budget: Budget) -> None:
         raise FetchError(f"the archive cannot be read: {error}") from None
 
 
-def tar_entries(archive: Path) -> Iterator[Entry]:
-    """The files of a tar, in any of the usual compressions."""
+def tar_entries(archive: Path, budget: Budget) -> Iterator[Entry]:
+    """The files of a tar, in any of the usual compressions; then its end, where gzip and bzip2 have their checksums."""
     with tarfile.open(archive) as tar:
         for member in tar:
             if member.isdir():
@@ -69,6 +69,9 @@ def tar_entries(archive: Path) -> Iterator[Entry]:
                 raise not_a_file(member.name)
             with source:
                 yield member.name, source
+        assert tar.fileobj is not None
+        while rest := tar.fileobj.read(CHUNK):
+            budget.take(len(rest), "unpacking")
 
 
 def zip_entries(archive: Path) -> Iterator[Entry]:
