@@ -100,7 +100,7 @@ async def test_events_have_them_on_one_line(hub: Hub) -> None:
     assert "element 0 of output 'found' is no JSON" in json.loads(last.removeprefix("data: "))["error"]
 
 
-@pytest.mark.parametrize("text", ["NaN", "", "{} {}", "[1,]", "{'a': 1}", "[" * 5000 + "]" * 5000])
+@pytest.mark.parametrize("text", ["NaN", "", "{} {}", "[1,]", "{'a': 1}", "[" * 200_000 + "]" * 200_000])
 async def test_what_is_no_json_is_an_error_that_says_so(hub: Hub, text: str) -> None:
     for path, body in (
         ("/v2/models/says/infer", asked("1", text)),
