@@ -40,10 +40,16 @@ def server(content: bytes) -> list[dict[str, Any]]:
         "automountServiceAccountToken": False,
         "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
     }  # fmt: skip
+    labels = {"app": "models"}
+    deployment = {
+        "selector": {"matchLabels": labels},
+        "template": {"metadata": {"labels": labels}, "spec": pod},
+    }
     files = {"models.tgz": base64.b64encode(content).decode()}
     return [
         {"apiVersion": "v1", "kind": "ConfigMap", **named, "binaryData": files},
-        {"apiVersion": "v1", "kind": "Pod", **named, "spec": pod},
+        # A bare pod would keep other tests from draining its node.
+        {"apiVersion": "apps/v1", "kind": "Deployment", **named, "spec": deployment},
         {"apiVersion": "v1", "kind": "Service", **named, "spec": {"selector": {"app": "models"}, "ports": [{"port": 8000}]}},
     ]  # fmt: skip
 
