@@ -9,10 +9,13 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import aiohttp
 import pytest
 
+from inferencehub.gateway.pods.replica import Replica
+from tests.gateway.pods.test_replica import Refusing
 from tests.hub import Hub, eventually, mock_model, pods_of, running_gateway
 
 BODY = {"inputs": [{"name": "features", "datatype": "FP32", "shape": [1], "data": [1]}]}
@@ -45,12 +48,16 @@ async def changing_hub(models: Path, *polls: float) -> AsyncIterator[Hub]:
 
 
 class Callers:
-    """Clients that call one after the other without a pause: `statuses` counts the answers, `versions` whose they were."""
+    """Clients that call one after the other without a pause: `statuses` counts the answers, `versions` whose they were.
+
+    `errors` are what else was answered.
+    """
 
     def __init__(self, hub: Hub, paths: dict[str, int]) -> None:
         self.hub = hub
         self.statuses: dict[str, Counter[int]] = {path: Counter() for path in paths}
         self.versions: dict[str, Counter[str]] = {path: Counter() for path in paths}
+        self.errors: set[str] = set()
         self._tasks = [
             asyncio.ensure_future(self._call(path)) for path, count in paths.items() for _ in range(count)
         ]
@@ -61,6 +68,8 @@ class Callers:
             self.statuses[path][status] += 1
             if status == 200:
                 self.versions[path][body["model_version"]] += 1
+            else:
+                self.errors.add(f"{status} {body['error']}")
 
     async def stop(self) -> None:
         """Let them end."""
@@ -92,7 +101,7 @@ async def test_a_version_that_all_pods_take_back_is_unknown_at_once(models: Path
         await eventually(lambda: callers.statuses["m/versions/1"][404])
         await eventually(lambda: "3" in callers.versions["m"])
         await callers.stop()
-        assert set(callers.statuses["m/versions/1"]) == {200, 404}
+        assert set(callers.statuses["m/versions/1"]) == {200, 404}, callers.errors
         assert set(callers.statuses["m"]) == set(callers.statuses["m/versions/2"]) == {200}
         status, body, _ = await hub.post("/v2/models/m/versions/1/infer", BODY)
         assert status == 404
@@ -101,6 +110,34 @@ async def test_a_version_that_all_pods_take_back_is_unknown_at_once(models: Path
         await eventually(lambda: all(pod.models.names() == ["m"] for pod in hub.pods))
         await eventually(lambda: ("other", "") not in hub.gateway.table.routes)
         assert (await hub.post("/v2/models/other/infer", BODY))[0] == 404
+
+
+class RefusesLate(Refusing):
+    """A pod that refuses work, but not before `now` is set."""
+
+    def __init__(self) -> None:
+        super().__init__(full=True)
+        self.now = asyncio.Event()
+
+    async def infer(self, *args: Any) -> Any:
+        await self.now.wait()
+        return await super().infer(*args)
+
+
+async def test_a_call_that_comes_back_when_its_version_has_gone_is_told_so(models: Path) -> None:
+    """It is on its way to a pod while all calls that wait are refused, and that pod has taken the version back too."""
+    async with changing_hub(models, NEVER) as hub:
+        (lane,) = hub.gateway.table.routes["m", "1"]
+        pod = RefusesLate()
+        replica = Replica(pod, lane.info)
+        lane.set_replicas([replica])
+        call = asyncio.ensure_future(hub.post("/v2/models/m/versions/1/infer", BODY))
+        await eventually(lambda: replica.in_flight)
+        lane.set_replicas([])
+        lane.withdraw("1")
+        pod.now.set()
+        status, body, _ = await call
+        assert (status, body["error"]) == (404, "version '1' of model 'm' was served and is no more")
 
 
 @pytest.mark.timing

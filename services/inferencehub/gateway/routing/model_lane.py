@@ -70,7 +70,7 @@ class ModelLane:
         self.absent_since: float | None = monotonic()
         self.last_used = 0.0
         self._reason = ""  # why its pods do not serve it, as they report it
-        self.withdrawn: HubError | None = None  # why nothing waits for a pod: the pods took the model back
+        self._withdrawn = ""  # why nothing waits for a pod: the pods took the model back
         self._hopeless = False  # whether no pod will serve it soon
         self._holding: asyncio.TimerHandle | None = None
         self._in_parts: dict[Job, Parts] = {}
@@ -120,7 +120,8 @@ class ModelLane:
             best.pod.tries = best.pod.tries or again
         elif self.absent_since is not None:
             self._move_soon()
-            if self._holding is None:
+            # A job that a pod has refused comes back when all others were refused already.
+            if not self._refuse_all() and self._holding is None:
                 self._hold()
         return best
 
@@ -174,7 +175,7 @@ class ModelLane:
     def look(self) -> None:
         """React to pods that opened or closed."""
         if self.open:
-            self.absent_since = self.withdrawn = None
+            self.absent_since, self._withdrawn = None, ""
             self.lane.pump()
             return
         if self.absent_since is None:
@@ -197,16 +198,30 @@ class ModelLane:
     def set_reason(self, reason: str, hopeless: bool) -> None:
         """Set why no pod serves the model, "" if no pod says; requests do not wait for a pod if it is `hopeless`."""
         self._reason, self._hopeless = reason, hopeless
-        if hopeless and self.absent_since is not None:
-            self.lane.refuse(lambda job: True, does_not_serve(self.info.name, reason))
+        self._refuse_all()
 
     def withdraw(self, version: str) -> None:
         """The pods serve the model, or this `version` of it, no more: nothing waits for it. What runs goes on."""
-        if self.absent_since is not None and self.withdrawn is None:
+        if self.absent_since is not None and not self._withdrawn:
             what = named(self.info.name)
             what = f"version '{version[:80]}' of {what}" if version else what
-            self.withdrawn = HubError(Kind.NOT_FOUND, f"{what} was served and is no more")
-            self.lane.refuse(lambda job: True, self.withdrawn)
+            self._withdrawn = f"{what} was served and is no more"
+            self._refuse_all()
+
+    def _in_vain(self) -> HubError | None:
+        """Why a request does not wait for a pod; None if it may."""
+        if self.absent_since is None:
+            return None
+        if self._withdrawn:
+            return HubError(Kind.NOT_FOUND, self._withdrawn)
+        return does_not_serve(self.info.name, self._reason) if self._hopeless else None
+
+    def _refuse_all(self) -> bool:
+        """Refuse all jobs that wait in vain; whether they do."""
+        if (why := self._in_vain()) is None:
+            return False
+        self.lane.refuse(lambda job: True, why)
+        return True
 
     def accept(self, job: Job, sink: Sink, patience: int = 0) -> None:
         """Put a job into the lane; see `Lane.accept`.
@@ -216,10 +231,8 @@ class ModelLane:
                 is full; else as `Lane.accept`.
         """
         if self.absent_since is not None:
-            if self.withdrawn is not None:
-                raise HubError(Kind.NOT_FOUND, self.withdrawn.detail)
-            if self._hopeless:
-                raise does_not_serve(self.info.name, self._reason)
+            if (why := self._in_vain()) is not None:
+                raise why
             queue = self.lane.queue
             if queue.full and not job.background and queue.giver(job) is None:
                 raise no_pod(self.info.name, 0, f"{len(self.lane.queue)} requests wait for one already")
