@@ -36,8 +36,8 @@ class Exchange:
     it; it gets the version that the caller names, and the rows. `losses` is None, or the number of pods that were lost with
     it before, if its caller counts them (see `Job.counted`). `tell` is called with how far its run is, from 0 to 1, if
     somebody wants to know. `fields` are its headers, where the file of traffic may ask for one, and `chosen` is the version that
-    this file gives it, None for the one that the call names; `moved` is whether it waited for another one before. `headers` are
-    those that its model gets, None for none. `trailers` are for the metadata at the end of its answer over gRPC. `trace` is its
+    this file gives it, None for the one that the call names; `moved` is whether it waited for another one before. `forwarded`
+    are the headers that its model gets, None for none. `trailers` are for the metadata at the end of its answer over gRPC. `trace` is its
     place in its trace, None where there are no traces.
     """
 
@@ -48,8 +48,8 @@ class Exchange:
         "deadline",
         "deferred",
         "fields",
+        "forwarded",
         "granted",
-        "headers",
         "id",
         "job",
         "kind",
@@ -89,7 +89,7 @@ class Exchange:
         self.tell: Callable[[float], None] | None = None
         self.deadline = inf
         self.model = ""
-        self.headers: Mapping[str, str] | None = None
+        self.forwarded: Mapping[str, str] | None = None
         self.patience = 0
         self.size = 0
         self.left = False

@@ -26,9 +26,9 @@ class ForwardedHeaders(Stage):
         self._names = {name.encode(): name for name in names}
 
     def check(self, exchange: Exchange, metadata: Metadata) -> None:
-        """See `Stage`. Sets `exchange.headers`. Of a header that comes several times, the last one counts."""
+        """See `Stage`. Sets `exchange.forwarded`. Of a header that comes several times, the last one counts."""
         found = {name: text_of(metadata[key]) for key, name in self._names.items() if key in metadata}
-        exchange.headers = found or None
+        exchange.forwarded = found or None
 
     def admit(self, exchange: Exchange, request: InferRequest, rows: int) -> None:
         """See `Stage`.
@@ -37,7 +37,7 @@ class ForwardedHeaders(Stage):
             HubError: BAD_INPUT if the caller sends a parameter with the name of a header: models must be able to trust a header
                 that a proxy sets.
         """
-        if exchange.losses is not None and exchange.headers is None:
+        if exchange.losses is not None and exchange.forwarded is None:
             return  # the attempt of a job of gRPC, whose message has got what the stage gave it
         for name in self._names.values():
             if name in request.parameters:

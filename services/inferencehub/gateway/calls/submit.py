@@ -216,17 +216,17 @@ class Calls:
             if exchange.deferred is not None:
                 exchange.deferred(request.version, rows)
                 return
-            caller, headers = exchange.caller, exchange.headers
+            caller, forwarded = exchange.caller, exchange.forwarded
             member = Member(rows, exchange.deadline, exchange.id, caller.id, caller.tenant)
-            full = request if headers is None else request.with_parameters(headers)
+            full = request if forwarded is None else request.with_parameters(forwarded)
             job = Job(full, rows, (member,), monotonic())
             job.flow, job.tell, job.trace = caller.flow, exchange.tell, exchange.trace
             if exchange.losses is not None:
                 job.losses, job.counted, job.alone = exchange.losses, True, exchange.losses > 0  # the cause?
                 job.to_background()
             job.move = partial(move, self.table, exchange) if exchange.chosen and not named.version else None
-            if self.table.traffic is not None:
-                sink = shadowed(self.table, lane, job, sink)
+            if self.table.traffic is not None and (shadow := self.table.traffic.shadow(lane.info.name)):
+                sink = shadowed(self.table, shadow, lane, job, sink)
             exchange.job = job
             lane.accept(job, sink, exchange.patience)
         except Awaited as awaited:

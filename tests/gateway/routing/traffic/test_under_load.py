@@ -64,6 +64,21 @@ class Answers:
 
 
 @asynccontextmanager
+async def load_on(hub: Hub) -> AsyncIterator[Answers]:
+    """Load on a gateway, once it knows both versions."""
+    await eventually(lambda: hub.gateway.table.versions("m") == ["1", "2"])
+    answers = Answers(hub)
+    async with asyncio.TaskGroup() as group:
+        for worker in range(WORKERS):
+            group.create_task(answers.work(worker))
+        try:
+            yield answers
+        finally:
+            answers.ending = True
+    print(dict(answers.by_version), dict(answers.failed))
+
+
+@asynccontextmanager
 async def under_load(tmp_path: Path, entry: dict[str, Any]) -> AsyncIterator[tuple[Hub, Answers]]:
     """Two pods that both serve both versions, a gateway with this entry for the model, and load on it."""
     write(tmp_path / "traffic.json", {"m": {"aliases": ALIASES, **entry}})
@@ -71,17 +86,9 @@ async def under_load(tmp_path: Path, entry: dict[str, Any]) -> AsyncIterator[tup
     async with (
         pods_of(repository, repository) as pods,
         gateway_to(*pods, traffic=str(tmp_path / "traffic.json"), hold_s=20.0) as hub,
+        load_on(hub) as answers,
     ):
-        await eventually(lambda: hub.gateway.table.versions("m") == ["1", "2"])
-        answers = Answers(hub)
-        async with asyncio.TaskGroup() as group:
-            for worker in range(WORKERS):
-                group.create_task(answers.work(worker))
-            try:
-                yield hub, answers
-            finally:
-                answers.ending = True
-        print(dict(answers.by_version), dict(answers.failed))
+        yield hub, answers
 
 
 async def rewritten(hub: Hub, tmp_path: Path, entry: dict[str, Any]) -> None:
@@ -178,21 +185,14 @@ async def test_a_version_whose_pod_goes_costs_no_call(tmp_path: Path) -> None:
     async with (
         pods_of(*repositories) as (old, new),
         gateway_to(old, new, traffic=str(tmp_path / "traffic.json"), hold_s=20.0) as hub,
+        load_on(hub) as answers,
     ):
-        await eventually(lambda: hub.gateway.table.versions("m") == ["1", "2"])
-        answers = Answers(hub)
-        async with asyncio.TaskGroup() as group:
-            for worker in range(WORKERS):
-                group.create_task(answers.work(worker))
-            try:
-                await after(answers, 1000)
-                assert answers.by_version.keys() == {"1", "2"}
-                new.send(signal.SIGTERM)
-                await eventually(lambda: hub.gateway.table.versions("m") == ["1"])
-                before = answers.by_version["2"]
-                await after(answers, 1000)
-                assert answers.by_version["2"] <= before + WORKERS
-            finally:
-                answers.ending = True
+        await after(answers, 1000)
+        assert answers.by_version.keys() == {"1", "2"}
+        new.send(signal.SIGTERM)
+        await eventually(lambda: hub.gateway.table.versions("m") == ["1"])
+        before = answers.by_version["2"]
+        await after(answers, 1000)
+        assert answers.by_version["2"] <= before + WORKERS
     assert not answers.failed
     assert not answers.wrong

@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 import pytest
 
+from inferencehub.inference.models.model import Model
 from tests.hub import eventually, mock_model
 from tests.inference.models.control.valued import (
     CRASH,
@@ -64,15 +65,21 @@ def versions(pod: Pod) -> list[str]:
     return list(pod.server.models.of("m"))
 
 
+async def replaced_as_it_runs(pod: Pod, models: Path) -> tuple[asyncio.Future[float], Model]:
+    """A call that runs, and its version, once version 2 has taken its place."""
+    running = asyncio.ensure_future(answer(pod, WAIT))
+    first = pod.server.models.get("m")
+    await eventually(lambda: first.open_lane().in_use.jobs)
+    add(models, "2", "2")
+    await eventually(lambda: versions(pod) == ["2"])
+    return running, first
+
+
 async def test_a_new_version_takes_over_and_the_old_one_finishes_its_calls(models: Path) -> None:
     held = models.parent / "held"
     held.touch()
     async with polling_pod(models) as pod:
-        running = asyncio.ensure_future(answer(pod, WAIT))
-        first = pod.server.models.get("m")
-        await eventually(lambda: first.open_lane().in_use.jobs)
-        add(models, "2", "2")
-        await eventually(lambda: versions(pod) == ["2"])
+        running, first = await replaced_as_it_runs(pod, models)
         assert await answer(pod) == 2
         assert (await pod.refusal(calling(version="1")))[0] == "NOT_FOUND"
         merged = calling(version="1")
@@ -93,11 +100,7 @@ async def test_a_pod_that_stops_does_not_wait_for_the_calls_of_a_version_that_go
     (models.parent / "held").touch()
     async with asyncio.timeout(25):  # the call would have 30 s
         async with polling_pod(models) as pod:
-            running = asyncio.ensure_future(answer(pod, WAIT))
-            first = pod.server.models.get("m")
-            await eventually(lambda: first.open_lane().in_use.jobs)
-            add(models, "2", "2")
-            await eventually(lambda: versions(pod) == ["2"])
+            running, _ = await replaced_as_it_runs(pod, models)
     await asyncio.gather(running, return_exceptions=True)
 
 

@@ -21,10 +21,9 @@ from inferencehub.gateway.routing.traffic.agreement import agree
 from inferencehub.gateway.routing.traffic.shadow import Shadow
 
 
-def shadowed(table: RoutingTable, lane: ModelLane, job: Job, sink: Sink) -> Sink:
+def shadowed(table: RoutingTable, shadow: Shadow, lane: ModelLane, job: Job, sink: Sink) -> Sink:
     """The sink of a call; if the call is one of those that get a copy, a sink that starts the copy after the answer."""
-    shadow = None if table.traffic is None else table.traffic.shadow(lane.info.name)
-    if shadow is None or job.background or lane.info.signature.decoupled or random() >= shadow.entry.share:
+    if job.background or lane.info.signature.decoupled or random() >= shadow.entry.share:
         return sink
     return Shadowed(table, shadow, lane, job, sink)
 

@@ -108,8 +108,8 @@ class Deferral:
             admitted = await admission.future
         finally:
             exchange.deferred = None
-        if exchange.headers is not None:
-            data = with_parameters(data, exchange.headers)
+        if exchange.forwarded is not None:
+            data = with_parameters(data, exchange.forwarded)
         self._take(exchange, size)  # gRPC has the message until the call is answered
         try:
             pack = partial(self._packed, exchange.id, data, message, raw, exchange.kept_trace)

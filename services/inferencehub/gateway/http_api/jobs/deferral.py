@@ -77,7 +77,7 @@ class Deferred:
     def begin(self, call: HttpCall) -> None:
         """See `Endpoint`."""
         exchange = call.exchange
-        fields = kept_of(call.head, exchange.headers)
+        fields = kept_of(call.head, exchange.forwarded)
         kept = Kept(call.head.target, fields, bytes(call.body), exchange.id, exchange.kept_trace)
         exchange.deferred = partial(self._keep, call, kept)
         self._endpoint.begin(call)
