@@ -35,7 +35,7 @@ async def refusal(tier: str, **environ: str) -> str:
     """What a tier that does not start says; it ends with code 2."""
     ports = {"PORT": "0", "HUB_OPS_PORT": "0", "HUB_MODELS": str(MODELS)}
     if tier == "gateway":
-        ports = {"PORT": "0", "HUB_OPS_PORT": "0", "GRPC_SERVER_URL": "127.0.0.1:9"}
+        ports = {"PORT": "0", "HUB_OPS_PORT": "0", "HUB_GRPC_PORT": "0", "GRPC_SERVER_URL": "127.0.0.1:9"}
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", f"inferencehub.{tier}",
         env={**os.environ, "PYTHONPATH": str(ROOT / "services"), **ports, **environ}, stderr=asyncio.subprocess.PIPE,

@@ -70,6 +70,8 @@ async def tier(name: str, redirects: str = "", **environ: str) -> AsyncIterator[
     """A tier as a process, started by a shell with `redirects`; SIGTERM ends it after the block, with code 0."""
     port, ops_port = free_port(), free_port()
     ports = {"PORT": str(port), "HUB_OPS_PORT": str(ops_port), "HUB_DRAIN_WAIT_S": "0"}
+    if name == "gateway":
+        ports["HUB_GRPC_PORT"] = "0"
     command = f"exec {sys.executable} -m inferencehub.{name} {redirects}"
     with process("sh", "-c", command, **{"HUB_LOG_LEVEL": "debug", **ports, **environ}) as running:
         await listening(ops_port, running)

@@ -66,7 +66,7 @@ class GrpcServer:
     ) -> None:
         self.port = port
         self._credentials = credentials
-        connections = Connections(lambda: self.port)
+        self.connections = connections = Connections(lambda: self.port)
         self.callers = Callers(UnreadAnswers(connections, limits, budget), HalfMessages(connections, budget))
         handshake = ("grpc.server_handshake_timeout_ms", round(limits.header_timeout_s * 1000))
         self._server = grpc.aio.server(options=[*options, handshake])

@@ -112,10 +112,12 @@ class HttpServer:
         if loop is None:
             return
         self._config.timeout_graceful_shutdown = round(grace_s)
-        self._server.should_exit = True
-        await loop
+        loop.cancel()  # it renews the date, and would look ten times a second whether to end
+        await asyncio.wait([loop])
         await self._accept_the_last()
-        await self._server.shutdown(sockets=[self._sock])
+        if self.open():
+            await self._server.shutdown(sockets=[self._sock])
+        self._sock.close()
 
     def renew(self) -> None:
         """Close each connection after its next answer, or at once if no request runs; callers may open others."""

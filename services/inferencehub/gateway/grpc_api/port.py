@@ -186,19 +186,26 @@ class GrpcPort:
             quiet = quiet + 1 if self.edge.begun == begun else 0
 
     async def stop(self, grace_s: float) -> None:
-        """Tell callers to go elsewhere, refuse new calls, and end after the running ones or after `grace_s` seconds.
-
-        gRPC's core cancels calls that it has received and not yet handed over when a server stops. So answers are held
-        back for a moment: a caller that waits for one sends nothing new, what has been received is begun, and callers
-        learn that they must go elsewhere before they have their answers.
-        """
+        """Tell callers to go elsewhere, refuse new calls, and end after the running ones or after `grace_s` seconds."""
         self.health.end()
         self.streams.end()
+        if self.server.connections.none():
+            await self.server.stop(grace_s)
+        else:
+            await self._stop_before_answers(grace_s)
+        if self._watching is not None:
+            await cancelled([self._watching])
+
+    async def _stop_before_answers(self, grace_s: float) -> None:
+        """Stop while answers are held back for a moment.
+
+        gRPC's core cancels calls that it has received and not yet handed over when a server stops. A caller that waits
+        for an answer sends nothing new, so what has been received is begun, and callers learn that they must go
+        elsewhere before they have their answers.
+        """
         self.edge.held = asyncio.Event()
         await self._all_begun()
         stopping = asyncio.get_running_loop().create_task(self.server.stop(grace_s))
         await asyncio.sleep(ANSWERS_HELD_S)
         self.edge.held.set()
         await stopping
-        if self._watching is not None:
-            await cancelled([self._watching])

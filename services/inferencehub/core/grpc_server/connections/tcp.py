@@ -76,6 +76,10 @@ class Connections:
             return None
         return self._received
 
+    def none(self) -> bool:
+        """Whether nobody is connected; it looks through all files."""
+        return self._scan() and not self._files
+
     def may_survey(self) -> bool:
         """Whether the last look through all files is long enough ago."""
         return monotonic() >= self._next_survey
