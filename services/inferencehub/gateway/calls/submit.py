@@ -273,8 +273,7 @@ class Calls:
         lanes = self.table.known(model, version, exchange)
         if not lanes:
             within_s, sees = exchange.deadline - monotonic(), exchange.caller.sees
-            lanes = await self.unknown.lanes(model, version, within_s, sees)
-            lanes = self.table.known(model, version, exchange) or lanes
+            lanes = await self.unknown.lanes(model, version, within_s, sees, exchange)
         exchange.model = lanes[0].info.name
         if beside:
             return await asyncio.to_thread(made_for, best_first(lanes), make)

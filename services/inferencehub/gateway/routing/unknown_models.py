@@ -13,6 +13,7 @@ from inferencehub.core.values.errors import HubError, Kind, listed
 from inferencehub.gateway.routing.fleet import Fleet
 from inferencehub.gateway.routing.model_lane import ModelLane, does_not_serve, named, no_pod
 from inferencehub.gateway.routing.table import ASLEEP, RoutingTable
+from inferencehub.gateway.routing.traffic.traffic import Call
 
 T = TypeVar("T")
 Sees = Callable[[str], bool]
@@ -38,7 +39,12 @@ class UnknownModels:
         self.held: dict[str, int] = {}  # number of waiting requests by model
 
     async def lanes(
-        self, name: str, version: str, within_s: float | None, sees: Sees = everything
+        self,
+        name: str,
+        version: str,
+        within_s: float | None,
+        sees: Sees = everything,
+        call: Call | None = None,
     ) -> list[ModelLane]:
         """Wait until a model has lanes, and return them.
 
@@ -46,12 +52,13 @@ class UnknownModels:
             name, version: the model.
             within_s: seconds that the caller would wait; None for as long as the settings allow.
             sees: returns whether a model is there for the caller; sentences name only those that are.
+            call: the call that needs a lane; None if none does. See `RoutingTable.known`.
 
         Raises:
             HubError: NOT_FOUND if no pod has the model, NOT_READY if no pod serves it, DEADLINE if `within_s` is over.
         """
         await self.fleet.look_for(name)
-        return await self._found(name, version, within_s, lambda: self.table.known(name, version), sees)
+        return await self._found(name, version, within_s, lambda: self.table.known(name, version, call), sees)
 
     async def unnamed(self, kind: str, within_s: float | None, sees: Sees = everything) -> str:
         """Wait until it is known which model a request without a name gets, and return its name.
@@ -122,8 +129,11 @@ class UnknownModels:
             return no_pod(name, waited_s, "no inference service is ready")
         if not name:
             return must_name(filter(sees, self.table.models()))
-        if version and (name, "") in self.table.routes:
+        if (name, "") in self.table.routes:
             known = listed(self.table.versions(name))
+            if not version:
+                reason = f"no pod serves a version to which the file of traffic gives calls, only {known}"
+                return no_pod(name, 0, reason)
             return HubError(Kind.NOT_FOUND, f"model '{name}' has no version '{version[:80]}', it has {known}")
         known = listed(filter(sees, self.table.models()))
         return HubError(Kind.NOT_FOUND, f"model '{name[:80]}' is unknown, expected one of: {known}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -192,9 +193,31 @@ async def test_calls_of_a_model_whose_versions_are_all_newer_than_the_file_get_t
         assert await answered_by(hub, 5) == {"2": 5}
         changed(hub, tmp_path / "traffic.json", {"weights": {"7": 1}})
         assert await answered_by(hub, 5) == {"10": 5}
-        # A version that has no weight gets none, whatever is missing.
-        changed(hub, tmp_path / "traffic.json", {"weights": {"7": 1, "1": 0, "2": 0, "10": 0}})
-        assert await answered_by(hub, 5) == {"10": 5}
+
+
+async def test_a_version_with_the_weight_0_gets_no_call_that_does_not_name_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever is missing: here a version that no pod has ever had."""
+    async with split_hub(tmp_path, {"weights": {"7": 100, "1": 0, "2": 0}}) as hub:
+        status, body, _ = await hub.post(INFER, TWO_NUMBERS)
+        reason = "no pod serves a version to which the file of traffic gives calls, only 1, 2"
+        assert (status, body) == (503, {"error": f"model 'm' cannot be reached: {reason}"})
+        assert await answered_by(hub, 2, "/v2/models/m/versions/2/infer") == {"2": 2}
+        (record,) = [one for one in caplog.records if one.levelno == logging.ERROR]
+        assert record.getMessage() == "no pod serves a version that has a weight, nothing gets its calls"
+        name = 'inferencehub_gateway_traffic_seconds_count{model="m",outcome="failed",version="7"}'
+        assert await metric(hub, name) == 1
+
+
+async def test_nor_when_the_one_with_a_weight_is_taken_away(tmp_path: Path) -> None:
+    settings = {"model_control": "poll", "repository_poll_s": 0.1}
+    async with split_hub(tmp_path, {"weights": {"1": 100, "2": 0}}, pod=settings) as hub:
+        assert await answered_by(hub, 5) == {"1": 5}
+        shutil.rmtree(tmp_path / "models" / "m" / "1")
+        await eventually(lambda: not hub.gateway.table.is_open("m", "1"))
+        status, body, _ = await hub.post(INFER, TWO_NUMBERS)
+        assert (status, body["error"].endswith("only 2")) == (503, True), body
 
 
 async def test_a_call_waits_for_a_model_that_is_not_there_yet(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 Only versions that a pod serves get calls. While none of those with a weight is served:
 
 - a version that the entry does not name gets the calls, if pods serve one: the file is older than what is deployed;
-- else they wait for the version with the largest weight that pods have served, as calls wait for any model.
+- else they wait for the version with the largest weight that pods have served, as calls wait for any model; where no
+  pod has it any more, or yet, they are refused.
 
 A version that the entry gives the weight 0 gets no call that does not name it.
 """
@@ -196,19 +197,25 @@ class Split:
         if others:
             return {max(others, key=in_order): 1.0}
         known = {name: weight for name, weight in wanted.items() if self._lanes.known(self.model, name)}
+        if not known and self._lanes.versions(self.model):
+            known = wanted  # those that are served have the weight 0
         return {max(known, key=known.__getitem__): 1.0} if known else {}
 
     def _note_missing(self) -> None:
         """Log which versions have a weight and are not served, once for each change; not while nothing of the model is."""
-        missing = {name for name, weight in self.weights.items() if weight} - self._used.keys()
-        if missing == self._missing or not self._used:
+        wanted = {name for name, weight in self.weights.items() if weight}
+        missing = {name for name in wanted if not self._lanes.is_open(self.model, name)}
+        if missing == self._missing or not self._lanes.versions(self.model):
             return
         self._missing = missing
-        about = {"model": self.model, "missing": sorted(missing), "calls_go_to": sorted(self._used)}
-        if missing:
+        others = [name for name in self._used if name not in missing]
+        about = {"model": self.model, "missing": sorted(missing), "calls_go_to": sorted(others)}
+        if not missing:
+            logger.info("pods serve all versions that have a weight", extra=about)
+        elif others:
             logger.warning("no pod serves a version that has a weight, others get its calls", extra=about)
         else:
-            logger.info("pods serve all versions that have a weight", extra=about)
+            logger.error("no pod serves a version that has a weight, nothing gets its calls", extra=about)
 
 
 def in_order(version: str) -> tuple[int, str]:
