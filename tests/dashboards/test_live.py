@@ -288,6 +288,8 @@ async def test_the_load_that_fails_is_told(seen: Seen) -> None:
         "InferenceHubErrorsFast",
         "InferenceHubErrorsSlow",
         "InferenceHubJobsFail",
+        "InferenceHubLoadFailed",
+        "InferenceHubVersionRolledBack",
     } <= names
     assert not names & {
         "InferenceHubNoGateway",
