@@ -9,5 +9,6 @@ from dashboards.pod import POD
 from dashboards.scaling import SCALING
 from dashboards.slo import SLO
 from dashboards.tenant import TENANT
+from dashboards.traffic import TRAFFIC
 
-BOARDS = [OVERVIEW, MODEL, POD, TENANT, SCALING, JOBS, SLO]
+BOARDS = [OVERVIEW, MODEL, TRAFFIC, POD, TENANT, SCALING, JOBS, SLO]

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 Series = dict[str, str]
 DAY_S = 86_400
+G, J = "inferencehub_gateway", "inferencehub_gateway_jobs"
 
 
 def series(name: str, values: str, **labels: str) -> Series:
@@ -63,6 +64,23 @@ def memory(used: int) -> list[Series]:
     ]
 
 
+def ready(pod: str, version: str, values: str, model: str = "m") -> list[Series]:
+    return [series("inferencehub_inference_model_ready", values, model=model, version=version, pod=pod)]
+
+
+def loads(result: str, values: str) -> list[Series]:
+    return [series("inferencehub_inference_model_loads_total", values, model="m", result=result)]
+
+
+def copies(agreed: int, differed: int, failed: int, model: str = "m") -> list[Series]:
+    """Copies of calls a minute, and many more that were dropped."""
+    counts = {"agreed": agreed, "differed": differed, "failed": failed, "dropped": 1000}
+    return [
+        series(f"{G}_shadow_calls_total", f"0+{count}x60", model=model, version="2", outcome=outcome)
+        for outcome, count in counts.items()
+    ]
+
+
 class Case(NamedTuple):
     """What lets an alert fire after `minutes`, and what leaves it silent at the same time."""
 
@@ -71,7 +89,7 @@ class Case(NamedTuple):
     silent: list[Series]
 
 
-G, J = "inferencehub_gateway", "inferencehub_gateway_jobs"
+CANARY = {"model": "m", "version": "2"}
 STARTS = "process_start_time_seconds"
 CASES = {
     "ErrorsFast": Case(70, requests(97, 3, "500"), requests(99, 1, "500")),
@@ -91,15 +109,44 @@ CASES = {
             for pod in "ab"
         ],
         [
-            series("inferencehub_inference_model_ready", value, model="m", version="1", pod=pod)
-            for pod, value in (("a", "0x60"), ("b", "1x60"))
+            series("inferencehub_inference_model_ready", value, model="m", version=version, pod=pod)
+            for pod, version, value in (("a", "2", "0x60"), ("b", "2", "0x60"), ("b", "1", "1x60"))
         ],
+    ),
+    "ModelNotReady": Case(
+        15,
+        [*ready("a", "2", "0x60"), *ready("b", "1", "1x60")],
+        [*ready("a", "2", "0x6 1x60"), *ready("b", "1", "1x60"), *ready("b", "1", "0x60", "down")],
+    ),
+    "LoadFailed": Case(
+        30,
+        [*loads("failed", "0x20 1x60"), *loads("ok", "1x60")],
+        [*loads("failed", "0x5 1x60"), *loads("ok", "1+1x60")],
     ),
     "QueueSlow": Case(
         30, waits(f"{G}_queue_seconds", 94, model="m"), waits(f"{G}_queue_seconds", 96, model="m")
     ),
     "Refusals": Case(
         30, [*requests(90, 10, "429"), *attempts(900, "200")], [*requests(96, 4, "429"), *attempts(50, "429")]
+    ),
+    "VersionRolledBack": Case(
+        5,
+        [
+            series(f"{G}_traffic_rolled_back", f"{at}x60", pod=pod, **CANARY)
+            for pod, at in (("a", 0), ("b", 1))
+        ],
+        [series(f"{G}_traffic_rolled_back", "1x2 0x60", **CANARY)],
+    ),
+    "ShadowDiffers": Case(20, copies(94, 3, 3), [*copies(96, 2, 2), *copies(0, 1, 0, "few")]),
+    "ShadowSlow": Case(
+        30,
+        [series(f"{G}_shadow_latency_ratio", "1.6x60", **CANARY), *copies(3, 0, 0)],
+        [
+            series(f"{G}_shadow_latency_ratio", "1.4x60", **CANARY),
+            *copies(3, 0, 0),
+            series(f"{G}_shadow_latency_ratio", "9x60", model="few", version="2"),
+            *copies(1, 0, 9, "few"),
+        ],
     ),
     "PoolAtMaximum": Case(30, pods(10), pods(9)),
     "ScalerBlind": Case(

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.chart.alert_cases import CASES, Series, series
+from tests.chart.alert_cases import CASES, Series, loads, series
 from tests.chart.combinations import COMBINATIONS
 from tests.chart.rendering import Object, at, merge, of_kind, render
 from tests.hub import ROOT
@@ -62,12 +62,15 @@ def test_objectives_and_labels_are_values() -> None:
         "availability": 0.99,
         "latency": {"seconds": 0.5, "share": 0.95},
         "queueSeconds": 0.2,
+        "shadow": {"differs": 0.3, "slower": 2},
         "certificateDays": 3,
     }
     found = alerts(merge(RULE, at("monitoring.prometheusRule.alerts", chosen)))
     assert "> 14.4 * 0.01" in found["ErrorsFast"]["expr"]
     assert "> 6 * 0.05" in found["LatencySlow"]["expr"]
     assert "> 0.2" in found["QueueSlow"]["expr"]
+    assert "> 0.3\n" in found["ShadowDiffers"]["expr"]
+    assert "> 2\n" in found["ShadowSlow"]["expr"]
     assert "< 3 * 86400" in found["CertificateEnds"]["expr"]
     assert found["NoPod"]["labels"] == {"severity": "critical", "team": "ml"}
     url = found["NoPod"]["annotations"]["runbook_url"]
@@ -166,6 +169,15 @@ def test_errors_that_have_ended_page_nobody(tmp_path: Path) -> None:
 
 
 @pytest.mark.tools
+def test_a_load_that_fails_before_the_first_scrape_is_told_of_for_a_quarter_of_an_hour(
+    tmp_path: Path,
+) -> None:
+    given = loads("failed", "_x9 1x60")
+    tests = [fired(given, "LoadFailed", at, expected) for at, expected in ((8, 0), (12, 1), (30, 0))]
+    assert promtool(tmp_path, RULE, *tests) == ""
+
+
+@pytest.mark.tools
 def test_a_few_jobs_that_fail_page_nobody(tmp_path: Path) -> None:
     """Though they are all that ended: the share of one job is all or nothing."""
     name, labels = "inferencehub_gateway_jobs_ended_total", {"model": "m"}
@@ -212,11 +224,11 @@ def test_a_pod_that_ends_before_its_first_scrape_is_known_to_kube_state_metrics(
 
 @pytest.mark.tools
 def test_the_sentence_of_an_alert_names_what_it_is_about(tmp_path: Path) -> None:
-    labels = {"namespace": "ml", "app_kubernetes_io_instance": "hub", "model": "m", "version": "1"}
+    labels = {"namespace": "ml", "app_kubernetes_io_instance": "hub", "model": "m"}
     expected = {
         "exp_labels": {**labels, "severity": "critical"},
         "exp_annotations": {
-            "summary": "Model m version 1 serves at no pod.",
+            "summary": "Model m serves at no pod.",
             "runbook_url": "docs/runbooks.md#inferencehubmodeldown",
         },
     }

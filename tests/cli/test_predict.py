@@ -13,6 +13,7 @@ from inferencehub.cli.client import Caller
 from inferencehub.cli.predict import BadFile, asked, outputs_of, parts_of
 from inferencehub.core.auth.key_file import digest, new_key
 from tests.cli.test_command import say_here
+from tests.gateway.routing.traffic.versions import split_hub
 from tests.hub import MODELS, running_hub, write_model
 
 LENGTH = """
@@ -108,3 +109,12 @@ async def test_exit_codes_and_sentences(models: Path) -> None:
         assert (code, "http://127.0.0.1:1 gives no answer: " in err) == (2, True)
         code, _, err = await say("length", "1", "--url", "localhost")
         assert (code, "expected http://host:port" in err) == (2, True)
+
+
+async def test_the_help_says_which_version_answers(tmp_path: Path) -> None:
+    """Also where a file of traffic has weights: then it is not always the newest."""
+    async with split_hub(tmp_path, {"weights": {"1": 1, "2": 0}}) as hub:
+        answer = await asked(Caller(hub.url, "", None), "/v2/models/m", b"[1.0]", raw=False)
+    assert answer.json()["model_version"] == "1"
+    _, text, _ = say_here("predict", "--help")
+    assert "by the weights of its traffic, else the newest" in " ".join(text.split())

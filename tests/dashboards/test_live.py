@@ -16,7 +16,7 @@ from dashboards.panel import ANNOTATIONS, VARIABLES
 from tests.chart.combinations import COMBINATIONS
 from tests.chart.rendering import at, merge, of_kind, render
 from tests.dashboards.prometheus import Prometheus, Samples, running_prometheus
-from tests.dashboards.stack import BROKEN, QUICK, SLOW, Stack, running_stack
+from tests.dashboards.stack import BROKEN, EDITED, QUICK, SLOW, SPLIT, Stack, running_stack
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.tools]
 
@@ -111,6 +111,11 @@ async def test_before_any_load_shares_are_0(seen: Seen) -> None:
         ("overview", "Errors by model"),
         ("overview", "Waiting"),
         ("overview", "Busy slots"),
+        ("traffic", "Rolled back"),
+        ("traffic", "Not ready"),
+        ("traffic", "Loads failed in an hour"),
+        ("traffic", "Failed"),
+        ("traffic", "Refused"),
         ("jobs", "Failed in an hour"),
         ("jobs", "Oldest"),
         ("slo", "Availability: burn rate"),
@@ -214,6 +219,51 @@ async def test_jobs_are_counted_by_how_they_ended(seen: Seen) -> None:
     assert [value for _, value in seen.one("jobs", "Waiting")] == [0]
 
 
+async def test_each_version_has_its_calls_and_failures(seen: Seen) -> None:
+    calls = by(seen.one("traffic", "Calls"), "model", "version")
+    good, bad = seen.stack.versions["1"], seen.stack.by_model[SPLIT, "500"]
+    assert seen.stack.versions == {"1": good}
+    assert bad >= 10
+    # Prometheus' estimates differ, because the counter of version 1 began at 1. No copies of calls are counted.
+    assert calls[SPLIT, "2"] / calls[SPLIT, "1"] == pytest.approx(bad / good, rel=0.05)
+    assert (SPLIT, "3") not in calls
+    failed = by(seen.one("traffic", "Failed"), "version")
+    assert failed == {("1",): 0, ("2",): pytest.approx(1)}
+    assert by(seen.one("traffic", "Real"), "version")["2",] == pytest.approx(bad / (good + bad), rel=0.05)
+    times = by(seen.one("traffic", "p99"), "version")
+    assert 0 < times["1",] < 5
+    assert isnan(times["2",]), "it answered nobody"
+
+
+async def test_a_version_that_is_rolled_back_gets_none_of_what_the_file_gives_it(seen: Seen) -> None:
+    assert by(seen.quiet["traffic", "Given", 0], "version") == {("1",): 0.5, ("2",): 0.5}
+    assert by(seen.one("traffic", "Wanted"), "version") == {("1",): 0.5, ("2",): 0.5}
+    assert by(seen.one("traffic", "Given"), "version") == {("1",): 1, ("2",): 0}
+    assert by(seen.one("traffic", "Rollbacks"), "model", "version") == {(SPLIT, "2"): 1}
+    assert [value for _, value in seen.one("traffic", "Rolled back")] == [1]
+
+
+async def test_copies_show_that_the_next_version_differs_and_is_slower(seen: Seen) -> None:
+    copies = by(seen.one("traffic", "Copies"), "version", "outcome")
+    assert copies["3", "differed"] > 0
+    assert copies["3", "agreed"] == copies["3", "failed"] == 0
+    assert [value for _, value in seen.one("traffic", "Copies that agreed")] == [0]
+    assert by(seen.one("traffic", "Agreement"), "version") == {("3",): 0}
+    assert by(seen.one("traffic", "Latency ratio"), "version")["3",] > 1.5
+
+
+async def test_a_load_that_failed_is_counted_at_each_pod_and_what_served_serves(seen: Seen) -> None:
+    ((_, failed),) = seen.one("traffic", "Loads failed in an hour")
+    assert failed == pytest.approx(2, rel=0.5), "Prometheus extends what it saw to the whole hour"
+    loads = by(seen.one("traffic", "Loads"), "model", "result")
+    assert {model for (model, result), value in loads.items() if result == "failed" and value} == {EDITED}
+    serve = by(seen.one("traffic", "Pods that serve a version"), "model", "version")
+    assert serve[EDITED, "1"] == serve[SPLIT, "2"] == serve[SPLIT, "3"] == 2
+    assert [value for _, value in seen.one("traffic", "Not ready")] == [2], (
+        "a configuration that cannot be read is of no version"
+    )
+
+
 async def test_pods_are_seen_by_gateway_and_scaler(seen: Seen) -> None:
     assert [value for _, value in seen.one("overview", "Pods")] == [2]
     assert by(seen.one("scaling", "Demand and pods", 1), "inferencehub_pool") == {("default",): 2}
@@ -234,7 +284,13 @@ async def test_the_certificate_of_the_gateway_ends_tomorrow(seen: Seen) -> None:
 async def test_the_load_that_fails_is_told(seen: Seen) -> None:
     """A good quarter of an hour is not over, so only what fires at once has."""
     names = {labels["alertname"] for labels, _ in seen.alerts}
-    assert {"InferenceHubErrorsFast", "InferenceHubErrorsSlow", "InferenceHubJobsFail"} <= names
+    assert {
+        "InferenceHubErrorsFast",
+        "InferenceHubErrorsSlow",
+        "InferenceHubJobsFail",
+        "InferenceHubLoadFailed",
+        "InferenceHubVersionRolledBack",
+    } <= names
     assert not names & {
         "InferenceHubNoGateway",
         "InferenceHubNoPod",

@@ -43,7 +43,11 @@ class BadFile(Exception):
 @click.command()
 @click.argument("model")
 @click.argument("file", type=click.File("rb"))
-@click.option("--version", default="", help="Of the model; the newest that serves without it.")
+@click.option(
+    "--version",
+    default="",
+    help="Of the model, or an alias; without it the gateway chooses, by the weights of its traffic, else the newest that serves.",
+)
 @click.option(
     "--raw",
     is_flag=True,

@@ -116,6 +116,24 @@ async def test_a_version_that_gets_no_calls_gets_no_rows(tmp_path: Path) -> None
             out.unlink()
 
 
+async def test_an_alias_stands_for_one_version_to_the_end_of_a_run(tmp_path: Path) -> None:
+    write_model(tmp_path / "models", "says", CONFIG, {f"{one}/model.py": SAYS for one in (1, 2)})
+    count, out, state = 600, tmp_path / "out.jsonl", tmp_path / "out.jsonl.part.state"
+    (tmp_path / "in.jsonl").write_text('{"x": [1]}\n' * count)
+    async with split_hub(tmp_path, {}) as hub:
+        write(tmp_path / "traffic.json", {"says": {"aliases": {"now": "1"}}})
+        traffic_of(hub).look()
+        run = ("says", tmp_path / "in.jsonl", "-o", out, "--version", "now", "--url", hub.url)
+        process = await start(*run)
+        await eventually(lambda: state.exists() and json.loads(state.read_text())["rows"])
+        write(tmp_path / "traffic.json", {"says": {"aliases": {"now": "2"}}})
+        traffic_of(hub).look()
+        process.send_signal(signal.SIGKILL)
+        await process.communicate()
+        code, err = await say(*run)
+        assert (code, Counter(row["version"] for row in lines(out))) == (0, {1: count}), err
+
+
 async def test_an_output_called_error_is_no_failure(tmp_path: Path) -> None:
     write_model(tmp_path / "models", "says", CONFIG, {"1/model.py": SAYS})
     (tmp_path / "in.jsonl").write_text('{"x": [1]}\n{"x": [-1]}\n')

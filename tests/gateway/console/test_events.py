@@ -302,19 +302,21 @@ async def test_a_stream_shows_what_its_key_may_see_now(tmp_path: Path) -> None:
 
 def test_the_models_of_a_caller_are_not_behind_those_of_others() -> None:
     rows = [{"model": f"model-{at:03}", "waiting": 0, "running": at, "others": 0} for at in range(300)]
-    each: dict[str, Any] = dict.fromkeys(("lanes", "models", "demand", "traffic"), rows)
+    each: dict[str, Any] = dict.fromkeys(("lanes", "models", "splits", "demand", "traffic"), rows)
     pods = [{"address": str(at), "models": rows} for at in range(100)]
     snapshot = {**each, "pods": pods, "jobs": {"models": rows}, "calls": [], "counts": {"models": 300}}
     few = seen_by(Caller("few", "", ["model-2?9"], USUAL), snapshot)
     last = [f"model-2{at}9" for at in range(10)]
     for shown in (few, few["jobs"], few["pods"][0]):
         assert {row["model"] for row in shown["models"]} == set(last)
-    assert [row["model"] for row in few["lanes"]] == [row["model"] for row in few["demand"]] == last
+    for name in ("lanes", "demand", "splits"):
+        assert [row["model"] for row in few[name]] == last, name
     for whole in (seen_by(ANYONE, snapshot), without_calls(snapshot)):
         assert (len(whole["models"]), whole["counts"]["models"]) == (100, 300), (
             "there are more than are shown"
         )
         assert (len(whole["lanes"]), len(whole["demand"]), len(whole["jobs"]["models"])) == (100, 100, 100)
+        assert len(whole["splits"]) == 100
         assert [row["model"] for row in whole["pods"][7]["models"]][:2] == ["model-299", "model-298"]
         assert {(len(pod["models"]), pod["more"]) for pod in whole["pods"]} == {(20, 280)}
 
@@ -327,7 +329,9 @@ def test_a_token_and_a_key_of_one_name_do_not_see_each_other() -> None:
         exchange = Exchange(str(at))
         exchange.caller, exchange.kind, exchange.action = caller, "bad_input", Action.INFER
         ended.note("http", exchange, 400, 0.1)
-    rows: dict[str, list[Any]] = {name: [] for name in ("lanes", "models", "demand", "traffic", "pods")}
+    rows: dict[str, list[Any]] = {
+        name: [] for name in ("lanes", "models", "splits", "demand", "traffic", "pods")
+    }
     snapshot: dict[str, Any] = {**rows, "counts": {}, "jobs": None, "calls": ended.newest()}
     seen = [[call["id"] for call in seen_by(caller, snapshot)["calls"]] for caller in callers]
     assert seen == [["0"], ["1"], ["2"]]

@@ -15,6 +15,8 @@
 {{- /* A bucket's bound of 1 s is "1.0", and "1" to some readers. */}}
 {{- $_ := set $into "latency" (ternary (printf "%s|%s.0" $seconds $seconds) $seconds (not (contains "." $seconds))) }}
 {{- $_ := set $into "queueSeconds" ($alerts.queueSeconds | toString) }}
+{{- $_ := set $into "shadowDiffers" ($alerts.shadow.differs | toString) }}
+{{- $_ := set $into "shadowSlower" ($alerts.shadow.slower | toString) }}
 {{- $_ := set $into "certificateDays" ($alerts.certificateDays | toString) }}
 {{- /* A day; less where certificates live so short that fewer days than two are too few for a warning. */}}
 {{- $_ := set $into "certificateLastSeconds" (minf 86400 (mulf 43200 $alerts.certificateDays) | printf "%.0f") }}

@@ -41,7 +41,10 @@ TELL_S = 10.0  # between two lines of progress where there is no terminal
     "-o", "--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The file to write."
 )
 @click.option(
-    "--version", default="", help="Of the model; without it the one that gets most calls, else the newest."
+    "--version",
+    default="",
+    help="Of the model, or an alias, which stands for one version to the end; without it the one that gets most calls, else "
+    "the newest.",
 )
 @click.option(
     "--columns", default="", show_default=False,
@@ -137,7 +140,7 @@ async def scored(
     if not first:
         return
     async with Client(who) as client:
-        version = version or part.version or await most_used(client, name)
+        version = part.version or await pinned(client, name, version)
         model = (await client.ask("GET", model_path(name, version))).json()
         part.version = version = version or newest(model.get("versions", []))
         part.error = error_column(model)
@@ -167,8 +170,15 @@ async def scored(
                 part.save()
 
 
-async def most_used(client: Client, name: str) -> str:
-    """The version that gets most of the calls that name none, by the gateway's file of traffic; "" if that does not say.
+async def pinned(client: Client, name: str, version: str) -> str:
+    """The version for a whole run, by the gateway's file of traffic, which may change while it lasts.
+
+    Args:
+        client, name: whom to ask, for which model.
+        version: as the user gave it: a version, an alias of one, or "" for the one that gets most of the calls that name none.
+
+    Returns:
+        The version; `version` as it is if the file does not say more.
 
     Raises:
         Refused, Unreachable: see `Client.ask`.
@@ -178,7 +188,10 @@ async def most_used(client: Client, name: str) -> str:
     except Refused as error:
         if error.status not in (403, 404, 501):
             raise
-        return ""  # no file, or another server; why it refuses a caller, it says for the model
+        return version  # no file, or another server; why it refuses a caller, it says for the model
+    if version:
+        meant = [one["version"] for one in split["versions"] if version in one["aliases"]]
+        return str(meant[0]) if meant else version
     most = max(split["versions"], key=itemgetter("share"), default={"version": "", "share": 0})
     return str(most["version"]) if most["share"] else ""
 

@@ -1,4 +1,4 @@
-"""Pods, lanes, demand, models and jobs as the page shows them: plain values, read off what the gateway holds anyway."""
+"""Pods, lanes, demand, models, their versions, and jobs as the page shows them: plain values, read off what the gateway holds anyway."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from inferencehub.gateway.routing.table import RoutingTable
 # once it is known who looks: theirs may be behind the first ones.
 MOST_PODS, MOST_MODELS = 100, 100
 MOST_SLOTS = 2000  # rows of models at pods: with many pods that have many models each, those with the most to do at each
+MOST_VERSIONS = 20  # of a model, in the file of traffic
 MOST_READ = 20_000  # of them that are read, in some 10 ms
 Row = dict[str, Any]
 
@@ -84,6 +85,41 @@ def models_of(table: RoutingTable, known: dict[str, str]) -> list[Row]:
         {"model": name, "reason": reason, "versions": sorted(versions.get(name, ()))}
         for name, reason in known.items()
     ]
+
+
+def splits_of(table: RoutingTable) -> list[Row]:
+    """How the calls of each model in the file of traffic are split, as at `/v2/models/MODEL/traffic`.
+
+    Each version also has the share that is `wanted` by the file, and how many `pods` serve it. Of a model with too many
+    versions, those that get most are shown, and how many `more` there are.
+    """
+    traffic = table.traffic
+    if traffic is None:
+        return []
+    rows: list[Row] = []
+    for model, split in sorted(traffic.splits.items()):
+        page: Row = traffic.page(model)
+        wanted = split.entry.shares
+        whole = sum(wanted.values()) or 1.0
+        versions = page["versions"]
+        if len(versions) > MOST_VERSIONS:
+            versions = sorted(versions, key=lambda row: -row["share"])[:MOST_VERSIONS]
+        page["more"] = len(page["versions"]) - len(versions)
+        page["versions"] = [
+            row
+            | {
+                "wanted": wanted.get(row["version"], 0.0) / whole,
+                "pods": pods_that_serve(table, model, row["version"]),
+            }
+            for row in versions
+        ]
+        rows.append(page)
+    return rows
+
+
+def pods_that_serve(table: RoutingTable, model: str, version: str) -> int:
+    """How many pods serve a version of a model."""
+    return sum([replica.open for lane in table.routes.get((model, version), ()) for replica in lane.replicas])
 
 
 def demand_of(demand: Demand) -> list[Row]:

@@ -20,6 +20,7 @@ from inferencehub.gateway.routing.demand import Demand
 from inferencehub.gateway.routing.table import RoutingTable
 
 Snapshot = dict[str, Any]
+CUT = ("lanes", "models", "splits", "demand")  # lists of models of which a page has no room for all
 
 
 class Process(Protocol):
@@ -103,6 +104,7 @@ class Snapshots:
             "pools": sections.pools_of(fleet),
             "lanes": sections.lanes_of(table),
             "models": sections.models_of(table, models),
+            "splits": sections.splits_of(table),
             "demand": sections.demand_of(demand),
             "traffic": self._traffic.second(),
             "jobs": None if worker is None else sections.jobs_of(worker, metrics.jobs.in_flight),
@@ -121,7 +123,7 @@ def seen_by(caller: Caller, snapshot: Snapshot) -> Snapshot:
     def kept(rows: list[Row]) -> list[Row]:
         return [row for row in rows if sees(row["model"])]
 
-    shown = snapshot | {name: kept(snapshot[name]) for name in ("lanes", "models", "demand", "traffic")}
+    shown = snapshot | {name: kept(snapshot[name]) for name in (*CUT, "traffic")}
     shown["pods"] = [pod | {"models": kept(pod["models"])} for pod in snapshot["pods"]]
     shown["counts"] = snapshot["counts"] | {"models": len(shown["models"])}
     if snapshot["jobs"] is not None:
@@ -143,7 +145,7 @@ def without_calls(snapshot: Snapshot) -> Snapshot:
 
 def cut(snapshot: Snapshot) -> Snapshot:
     """What a page has room for."""
-    shown = snapshot | {name: snapshot[name][:MOST_MODELS] for name in ("lanes", "models", "demand")}
+    shown = snapshot | {name: snapshot[name][:MOST_MODELS] for name in CUT}
     each = MOST_SLOTS // max(1, len(snapshot["pods"]))
     shown["pods"] = [busiest(pod, each) for pod in snapshot["pods"]]
     if snapshot["jobs"] is not None:

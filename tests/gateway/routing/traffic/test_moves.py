@@ -21,7 +21,9 @@ Asked = list[asyncio.Task[tuple[int, str]]]
 
 
 @asynccontextmanager
-async def waiting(tmp_path: Path, entry: dict[str, Any]) -> AsyncIterator[tuple[Hub, InferenceServer, Asked]]:
+async def waiting(
+    tmp_path: Path, entry: dict[str, Any], **settings: Any
+) -> AsyncIterator[tuple[Hub, InferenceServer, Asked]]:
     """A hub, the only pod of version 2, which is slow, and twenty calls: most of them wait for it. Another pod has version 1."""
     for version, delay_ms in (("1", 0), ("2", 200)):
         if not (tmp_path / version).exists():
@@ -32,7 +34,7 @@ async def waiting(tmp_path: Path, entry: dict[str, Any]) -> AsyncIterator[tuple[
     async with running_pod(tmp_path / "1") as old, running_pod(tmp_path / "2", drain_timeout_s=10.0) as new:
         backends = (f"127.0.0.1:{old.port}", f"127.0.0.1:{new.port}")
         async with (
-            running_gateway(backends, traffic=str(file), hold_s=0.5) as gateway,
+            running_gateway(backends, traffic=str(file), hold_s=0.5, **settings) as gateway,
             aiohttp.ClientSession() as client,
         ):
             await eventually(lambda: gateway.table.versions("m") == ["1", "2"])
@@ -84,3 +86,22 @@ async def test_their_wait_does_not_roll_back_the_version_that_takes_them(tmp_pat
             assert (await hub.post("/v2/models/m/versions/1/infer", TWO_NUMBERS))[0] == 200
             page = traffic_of(hub).page("m")
     assert [one["rolled_back"] for one in page["versions"]] == ["", ""]  # type: ignore[attr-defined]
+
+
+async def test_those_that_the_other_version_refuses_are_failures_of_that_version(tmp_path: Path) -> None:
+    mock_model(tmp_path / "1", "m", delay_ms=500, slots=1)
+    async with waiting(tmp_path, WAITS, queue_length=20) as (hub, new, calls):
+        named = [
+            asyncio.create_task(hub.post("/v2/models/m/versions/1/infer", TWO_NUMBERS)) for _ in range(22)
+        ]
+        lane: ModelLane = hub.gateway.table.known("m", "1")[0]
+        await eventually(lambda: lane.lane.queue.full)
+        await new.stop()
+        refused = [(await call)[0] for call in calls].count(429)
+        assert refused > 10
+        for call in named:
+            call.cancel()
+        _, stats, _ = await hub.get("/v2/models/m/versions/1/stats")
+        (found,) = stats["model_stats"]
+        assert found["inference_stats"]["fail"]["count"] == refused
+        await eventually(lambda: lane.lane.idle)

@@ -68,6 +68,7 @@ async def test_a_version_that_fails_or_is_slow_loses_its_weight(
         assert set(found) == {(status, "2"), (200, "1")}
         assert await metric(hub, gauge) == 1
         assert await metric(hub, 'inferencehub_gateway_traffic_share{model="m",version="2"}') == 0
+        assert await metric(hub, 'inferencehub_gateway_traffic_share_wanted{model="m",version="2"}') == 0.5
         (record,) = [one for one in caplog.records if one.getMessage().startswith("a version is rolled back")]
         why = {
             "broken": "20 of 20 calls in 60 s failed, at most the share 0.1 may",

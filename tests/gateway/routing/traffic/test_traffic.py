@@ -180,6 +180,7 @@ async def test_the_share_of_a_version_that_no_pod_serves_goes_to_the_others(
         found = await answered_by(hub, 200)
         assert within(found["2"], 0.5, 200), found
         assert await metric(hub, 'inferencehub_gateway_traffic_share{model="m",version="7"}') == 0
+        assert await metric(hub, 'inferencehub_gateway_traffic_share_wanted{model="m",version="7"}') == 0.98
         (record,) = [one for one in caplog.records if one.levelno == logging.WARNING]
         assert record.getMessage() == "no pod serves a version that has a weight, others get its calls"
         assert (record.__dict__["missing"], record.__dict__["calls_go_to"]) == (["7"], ["1", "2"])

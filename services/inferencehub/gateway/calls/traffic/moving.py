@@ -8,6 +8,7 @@ the model any more, the default version takes it.
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 
 from inferencehub.core.lane.job import Job
 from inferencehub.core.values.errors import HubError
@@ -37,6 +38,7 @@ def move(table: RoutingTable, exchange: Exchange, job: Job) -> None:
     try:
         exchange.lane.accept(job, sink)
     except HubError as error:
+        exchange.lane.observer.failed(request.version, 1, monotonic() - exchange.started)
         asyncio.get_running_loop().call_soon(sink.end, error.with_traceback(None))
 
 

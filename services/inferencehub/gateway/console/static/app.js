@@ -6,8 +6,9 @@ import { latency, quantilesOfAll } from "./latency.js";
 import { lanes } from "./lanes.js";
 import { models, pods } from "./pods.js";
 import { demand, jobs } from "./scaling.js";
+import { versions } from "./versions.js";
 
-const page = { scales: null, gateway: null, parts: [latency, lanes, pods, demand, jobs, models] };
+const page = { scales: null, gateway: null, parts: [latency, lanes, pods, demand, jobs, models, versions] };
 const headers = () => ($("key").value ? { authorization: `Bearer ${$("key").value}` } : {});
 
 function state(text, kind) {

@@ -129,7 +129,12 @@ class Traffic(WatchedFiles):
         return self._shadows.get(model)
 
     def collect(self) -> Iterator[Metric]:
-        """The share that each version has of the calls that name none, and which have lost theirs."""
+        """The share that each version has of the calls that name none, the one that the file wants, and which lost theirs."""
+        wanted = GaugeMetricFamily(
+            f"{PREFIX}_traffic_share_wanted",
+            "share of the calls without a version that the file gives this version",
+            labels=["model", "version"],
+        )
         shares = GaugeMetricFamily(
             f"{PREFIX}_traffic_share",
             "share of the calls without a version that this version gets now",
@@ -143,11 +148,11 @@ class Traffic(WatchedFiles):
         for model, split in self.splits.items():
             if split.watched:
                 back.add_metric([model, split.watched], bool(split.rolled_back))
-            used = split.used
-            whole = sum(used.values()) or 1.0
-            for name in {**split.weights, **used}:
-                shares.add_metric([model, name], used.get(name, 0.0) / whole)
-        yield from (shares, back)
+            for family, weights in ((wanted, split.entry.shares), (shares, split.used)):
+                whole = sum(weights.values()) or 1.0
+                for name in {**split.weights, **weights}:
+                    family.add_metric([model, name], weights.get(name, 0.0) / whole)
+        yield from (wanted, shares, back)
         yield from self._collect_shadows()
 
     def _collect_shadows(self) -> Iterator[Metric]:
