@@ -45,6 +45,25 @@ def test_each_kind_of_archive(ending: str, tmp_path: Path) -> None:
     assert unpacked(content, ending, tmp_path) == MODEL
 
 
+@pytest.mark.parametrize("ending", [".tar.gz", ".zip"])
+def test_an_empty_directory_stays(ending: str, tmp_path: Path) -> None:
+    """Such as the version of an ensemble, which has no file."""
+    buffer = io.BytesIO()
+    if ending == ".zip":
+        with zipfile.ZipFile(buffer, "w") as packed:
+            packed.mkdir("m/1")
+            packed.writestr("m/config.pbtxt", b"")
+    else:
+        with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+            for name in (".", "./m", "./m/1"):
+                member = tarfile.TarInfo(name)
+                member.type = tarfile.DIRTYPE
+                archive.addfile(member)
+            archive.addfile(tarfile.TarInfo("./m/config.pbtxt"))
+    assert unpacked(buffer.getvalue(), ending, tmp_path) == {"m/config.pbtxt": b""}
+    assert (tmp_path / "into/m/1").is_dir()
+
+
 def test_modes_and_owners_of_an_archive_do_not_count(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
@@ -90,11 +109,23 @@ def test_what_grows_too_large_stops_early(tmp_path: Path) -> None:
     assert (tmp_path / "into/m/1/zeros").stat().st_size <= 4 * 2**20
 
 
-def test_a_file_twice_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "names",
+    [
+        [("m/1", tarfile.REGTYPE), ("m/1/x", tarfile.REGTYPE)],
+        [("m/1/x", tarfile.REGTYPE), ("m/1", tarfile.REGTYPE)],
+        [("m/1", tarfile.REGTYPE), ("m/1", tarfile.REGTYPE)],
+        [("m/1", tarfile.REGTYPE), ("m/1", tarfile.DIRTYPE)],
+        [("m", tarfile.REGTYPE), ("m/1", tarfile.DIRTYPE)],
+    ],
+)
+def test_a_file_twice_is_refused(names: list[tuple[str, bytes]], tmp_path: Path) -> None:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name in ("m/1", "m/1/x"):
-            archive.addfile(tarfile.TarInfo(name))
+        for name, kind in names:
+            member = tarfile.TarInfo(name)
+            member.type = kind
+            archive.addfile(member)
     with pytest.raises(FetchError, match="twice, or as a file and as a directory"):
         unpacked(buffer.getvalue(), ".tar", tmp_path)
 

@@ -56,6 +56,28 @@ async def test_one_file_becomes_a_model(tmp_path: Path) -> None:
     assert (status, answer["versions"]) == (200, ["3"])
 
 
+async def test_a_directory_with_other_models_is_not_taken_for_what_was_asked(tmp_path: Path) -> None:
+    served = tmp_path / "served"
+    served.mkdir()
+    (served / "models.tar").write_bytes(packed := tar(MODEL))
+    (served / "others.tar").write_bytes(packed)
+    async with running_server(served) as server:
+        right, wrong = sha256(packed), sha256(b"")
+
+        async def fetched(name: str) -> tuple[int | None, str]:
+            ended = await run_fetch(f"{server.url}/{name}", "--into", tmp_path / "models/a")
+            return ended.code, ended.log
+
+        assert (await fetched(f"models.tar#sha256={right}"))[0] == 0
+        for other in (f"models.tar#sha256={wrong}", f"others.tar#sha256={right}"):
+            code, log = await fetched(other)
+            assert (code, f"has the models of {server.url}/models.tar with the sha256 {right}" in log) == (
+                1,
+                True,
+            ), log
+    assert files_of(tmp_path / "models/a").items() >= MODEL.items()
+
+
 async def test_an_archive_of_one_model_needs_its_name(tmp_path: Path) -> None:
     files = {name.removeprefix("echo/"): content for name, content in MODEL.items()}
     (tmp_path / "echo-1.2.tgz").write_bytes(tar(files))

@@ -1,4 +1,4 @@
-"""Archives: what is in them becomes plain files below a directory, and never anything else.
+"""Archives: what is in them becomes plain files and directories below a directory, and never anything else.
 
 Nothing is taken from an archive but names and bytes: no owner, no mode, no time. A link, a device, or a path out of the
 directory makes the whole archive refused. Archives are read only after their checksum was right.
@@ -26,7 +26,9 @@ UNREADABLE = (
     errno.EINVAL,
 )  # OSError of gzip and bz2 about their data, and of a place before the beginning
 
-Entry = tuple[str, IO[bytes]]  # name and bytes
+Entry = tuple[
+    str, IO[bytes] | None
+]  # name and bytes; None for a directory, such as the empty version of an ensemble
 
 
 def unpack(archive: Path, ending: str, into: Path, budget: Budget) -> None:
@@ -46,8 +48,14 @@ def unpack(archive: Path, ending: str, into: Path, budget: Budget) -> None:
     try:
         for count, (name, source) in enumerate(entries):
             if count >= MOST_ENTRIES:
-                raise FetchError(f"the archive has more than {MOST_ENTRIES} files")
-            write(source, place(into, name), budget)
+                raise FetchError(f"the archive has more than {MOST_ENTRIES} files and directories")
+            if source is not None:
+                write(source, place(into, name), budget)
+            elif PurePosixPath(name).parts:  # "./" is the root
+                place(into, name).mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        name = Path(error.filename).name
+        raise FetchError(f"the archive has '{name}' twice, or as a file and as a directory") from None
     except BROKEN as error:
         raise FetchError(f"it is no {ending} archive that can be read: {error}") from None
     except OSError as error:
@@ -59,10 +67,11 @@ def unpack(archive: Path, ending: str, into: Path, budget: Budget) -> None:
 
 
 def tar_entries(archive: Path, budget: Budget) -> Iterator[Entry]:
-    """The files of a tar, in any of the usual compressions; then its end, where gzip and bzip2 have their checksums."""
+    """What is in a tar, in any of the usual compressions; then its end, where gzip and bzip2 have their checksums."""
     with tarfile.open(archive) as tar:
         for member in tar:
             if member.isdir():
+                yield member.name, None
                 continue
             source = tar.extractfile(member) if member.isreg() else None
             if source is None:
@@ -75,11 +84,12 @@ def tar_entries(archive: Path, budget: Budget) -> Iterator[Entry]:
 
 
 def zip_entries(archive: Path) -> Iterator[Entry]:
-    """The files of a zip."""
+    """What is in a zip."""
     with zipfile.ZipFile(archive) as packed:
         for info in packed.infolist():
             mode = info.external_attr >> 16
             if info.is_dir():
+                yield info.filename, None
                 continue
             if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
                 raise not_a_file(info.filename)
@@ -110,14 +120,10 @@ def write(source: IO[bytes], file: Path, budget: Budget) -> None:
     """Copy an entry to a new file.
 
     Raises:
-        FetchError: if there is such a file already, or one where a directory must be.
+        FileExistsError, NotADirectoryError, IsADirectoryError: if something else is there already.
     """
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        target = file.open("xb")
-    except (FileExistsError, NotADirectoryError, IsADirectoryError):
-        raise FetchError(f"the archive has '{file.name}' twice, or as a file and as a directory") from None
-    with target:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("xb") as target:
         while chunk := source.read(CHUNK):
             budget.take(len(chunk), "unpacking")
             target.write(chunk)

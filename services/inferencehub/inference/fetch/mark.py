@@ -21,6 +21,16 @@ def write_mark(tree: Path, uri: str, sha256: str) -> None:
     (tree / MARK).write_text(json.dumps({"uri": uri, "sha256": sha256, "at": at}))
 
 
+def marked(repository: Path) -> tuple[str, str]:
+    """The URI and the sha256 of what a repository was made from.
+
+    Raises:
+        OSError, ValueError, LookupError: if its mark cannot be read.
+    """
+    mark = json.loads((repository / MARK).read_text())
+    return mark["uri"], mark["sha256"]
+
+
 def read_mark(repository: Path) -> str:
     """A sentence that says what a repository was made from; "" if it was not fetched."""
     try:

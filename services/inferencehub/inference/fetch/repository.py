@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 
 from inferencehub.inference.fetch.archive import place, unpack
 from inferencehub.inference.fetch.download import download
-from inferencehub.inference.fetch.mark import MARK, write_mark
+from inferencehub.inference.fetch.mark import MARK, marked, write_mark
 from inferencehub.inference.fetch.rules import Budget, FetchError, Patience
 from inferencehub.inference.fetch.s3 import MOST_OBJECTS, Bucket
 from inferencehub.inference.fetch.tree import tree_sha256
@@ -53,6 +53,7 @@ def fetch(
         OSError: if a file cannot be written.
     """
     if (target / MARK).exists():
+        must_be(target, uri)
         os.utime(target)
         return False
     part = target.parent / f".{target.name}.{socket.gethostname()}.{os.getpid()}{ON_ITS_WAY}"
@@ -117,6 +118,19 @@ def bring_tree(bucket: Bucket, into: Path, budget: Budget, patience: Patience) -
     sha256 = tree_sha256(sums)
     compare(bucket.uri, sha256)
     return sha256
+
+
+def must_be(target: Path, uri: ModelUri) -> None:
+    """Raise `FetchError` if a repository that is there was made from something else than a URI."""
+    try:
+        came_from, sha256 = marked(target)
+    except (ValueError, LookupError, TypeError):
+        raise FetchError(f"'{target / MARK}' cannot be read: remove '{target}'") from None
+    if came_from != uri.shown() or uri.sha256 not in ("", sha256):
+        raise FetchError(
+            f"'{target}' has the models of {came_from} with the sha256 {sha256} already, expected those of "
+            f"{uri.shown()} with {uri.sha256 or 'any'}: remove it, or choose another directory"
+        )
 
 
 def compare(uri: ModelUri, sha256: str) -> None:
