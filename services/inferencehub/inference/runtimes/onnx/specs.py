@@ -1,20 +1,14 @@
-"""The signature of an ONNX model: what its file says, and what its config says about the same inputs and outputs.
-
-What the config leaves out, the file tells. What both say must agree; the config may fix a dimension that the file has
-as -1. If the config lists inputs or outputs, only these are used: an output of a type that the protocol does not have
-is no obstacle then.
-"""
+"""The signature of an ONNX model: what its file says, held against its config (`support/agreement.py`)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
-from inferencehub.core.oip.model_info import TYPE_NAMES
-from inferencehub.core.values.errors import HubError, Kind, bad_input
+from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.signature import Signature, TensorSpec
-from inferencehub.inference.runtimes.support.declared import Entry, model_shape
+from inferencehub.inference.runtimes.support.agreement import Side
+from inferencehub.inference.runtimes.support.declared import Entry
 from inferencehub.pb import model_config_pb2 as config_pb
 
 DTYPES = {
@@ -50,14 +44,14 @@ def signature_of(
     given = {node.name: node for node in session.get_overridable_initializers()}
     inputs = [*session.get_inputs(), *given.values()]
     return Signature(
-        Side(config, "input", inputs, without_shape, given.keys()).agreed(config.input),
-        Side(config, "output", session.get_outputs(), without_shape).agreed(config.output),
+        Nodes(config, "input", inputs, without_shape, given.keys()).agreed(config.input),
+        Nodes(config, "output", session.get_outputs(), without_shape).agreed(config.output),
         config.max_batch_size,
     )
 
 
-class Side:
-    """The inputs or the outputs of a model.
+class Nodes:
+    """The inputs or the outputs of a model, as its session says them.
 
     Args:
         config: the config.
@@ -82,22 +76,10 @@ class Side:
         self.optional = set(optional)
 
     def agreed(self, entries: Iterable[Entry]) -> tuple[TensorSpec, ...]:
-        """The config's entries as specs, in its order; the file's specs if the config has none.
-
-        Raises:
-            HubError: as in `signature_of`.
-        """
-        entries = list(entries)
-        if not entries:
-            specs = [self.of_file(name) for name in self.nodes if not self.passed_over(name)]
-            for spec in specs:
-                self.check_batch(spec)
-            return tuple(specs)
-        specs = [self.of_both(entry) for entry in entries]
-        missing = self.nodes.keys() - {spec.name for spec in specs} - self.optional
-        if self.kind == "input" and missing:
-            raise bad_input(f"config.pbtxt: the model's input '{min(missing)}' is not listed")
-        return tuple(specs)
+        """See `Side.agreed`."""
+        passed_over = {name for name in self.optional if self.passed_over(name)}
+        side = Side(self.config, self.kind, list(self.nodes), self.of_file, self.optional, passed_over)
+        return side.agreed(entries)
 
     def passed_over(self, name: str) -> bool:
         """Whether an optional input is not offered: it has no type of the protocol, or no rows where the model batches."""
@@ -119,55 +101,6 @@ class Side:
         shape = tuple([dim if isinstance(dim, int) and dim >= 0 else -1 for dim in node.shape])
         unknown = not shape and (self.without_shape is None or name in self.without_shape)
         return TensorSpec(name, DTYPES[node.type], shape, name in self.optional, unknown)
-
-    def of_both(self, entry: Entry) -> TensorSpec:
-        """The spec of a config's entry.
-
-        Raises:
-            HubError: BAD_INPUT if the file has no such input or output, or another type or shape.
-        """
-        if entry.name not in self.nodes:
-            raise bad_input(
-                f"config.pbtxt: {self.kind} '{entry.name}' is not in the model, which has {sorted(self.nodes)}"
-            )
-        file = self.of_file(entry.name)
-        dtype = TYPE_NAMES[entry.data_type] if entry.data_type else file.dtype
-        if entry.dims or entry.HasField("reshape"):
-            shape = model_shape(self.config, entry, self.kind)
-            spec = replace(file, dtype=dtype, shape=shape, any_shape=False)
-        else:
-            spec = replace(file, dtype=dtype)
-        self.check_batch(file, known=spec)
-        fits = file.any_shape or (
-            len(spec.shape) == len(file.shape)
-            and all(o in (-1, s) for s, o in zip(spec.shape, file.shape, strict=True))
-        )
-        if dtype != file.dtype or not fits:
-            raise bad_input(
-                f"config.pbtxt: {self.kind} '{spec.name}' is {dtype} {list(spec.shape)}, "
-                f"in the model {file.dtype} {list(file.shape)}"
-            )
-        return spec
-
-    def check_batch(self, file: TensorSpec, known: TensorSpec | None = None) -> None:
-        """Refuse an input or output without a variable first dimension if the model batches.
-
-        Raises:
-            HubError: BAD_INPUT.
-        """
-        batch = self.config.max_batch_size
-        if not batch or file.shape[:1] == (-1,):
-            return
-        if not file.any_shape:
-            raise bad_input(
-                f"config.pbtxt: max_batch_size {batch}, but '{file.name}' has shape {list(file.shape)} in the "
-                "model, whose first dimension is not variable"
-            )
-        if (known or file).any_shape and self.kind == "input":
-            raise bad_input(
-                f"config.pbtxt: max_batch_size {batch}, but input '{file.name}' has no shape in the model, expected "
-                "its dims in the config"
-            )
 
 
 def not_supported(kind: str, node: Any, nodes: list[Any]) -> str:
