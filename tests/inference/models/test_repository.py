@@ -90,6 +90,14 @@ def test_the_runtime_is_named_or_guessed_by_the_file(
     assert found.source.file == tmp_path / "m" / "1" / file
 
 
+@pytest.mark.parametrize("config", ["", 'platform: "tensorflow_savedmodel"', 'backend: "tensorflow"'])
+def test_a_model_file_may_be_a_directory(tmp_path: Path, config: str) -> None:
+    write_model(tmp_path, "m", config, {"1/model.savedmodel/saved_model.pb": b""})
+    source = only(tmp_path).source
+    assert source is not None
+    assert source.file == tmp_path / "m" / "1" / "model.savedmodel"
+
+
 POINTER = (
     "version https://git-lfs.github.com/spec/v1\n"
     "oid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393\n"
@@ -142,14 +150,14 @@ def test_a_model_needs_no_config(tmp_path: Path) -> None:
         (
             "",
             "1/model.bin",
-            "config.pbtxt names no backend and no version directory has a model.joblib or model.json or model.onnx or model.pkl or model.py or model.skops or model.txt or model.ubj",
+            "config.pbtxt names no backend and no version directory has a model.joblib or model.json or model.onnx or model.pkl or model.py or model.savedmodel or model.skops or model.txt or model.ubj",
         ),
         (ONNX, "1/model.bin", "'1/model.onnx' is not there"),
         (ONNX, "model.onnx", "'1/model.onnx' is not there"),
         (
-            'backend: "tensorflow"',
+            'backend: "tensorrt"',
             "1/model.onnx",
-            "backend 'tensorflow' is unknown, expected one of mock, sentiment, onnx, onnxruntime, onnxruntime_onnx, python, ensemble, sklearn, lightgbm, xgboost",
+            "backend 'tensorrt' is unknown, expected one of mock, sentiment, onnx, onnxruntime, onnxruntime_onnx, python, ensemble, sklearn, lightgbm, xgboost, tensorflow, tensorflow_savedmodel",
         ),
         (
             "ensemble_scheduling { }",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -38,6 +40,7 @@ from tests.hub import MODELS, eventually, write_model
 from tests.inference.pod_processes import calling_pod
 from tests.inference.runtimes.one_answer import run_once
 from tests.inference.runtimes.tables import CLASSES, ROWS
+from tests.inference.runtimes.tensorflow.saved_models import write_saved_models
 
 FOUND = {found.name: found for found in scan(MODELS)}
 WORDS = np.array([[b"good"], [b"not good"], [b"a table"], ["schön \N{GRINNING FACE}".encode()]], dtype=object)
@@ -89,12 +92,18 @@ def xgboost_file(directory: Path) -> None:
     XGBClassifier(n_estimators=5, n_jobs=1).fit(ROWS, CLASSES).save_model(directory / "model.ubj")
 
 
+def tensorflow_file(directory: Path) -> None:
+    shutil.move(write_saved_models(directory) / "numbered", directory / "model.savedmodel")
+
+
 # Models that are fitted now, in the order of their examples below.
 FITTED = {
     "fitted-sklearn": (sklearn_file, "FP64"),
     "fitted-lightgbm": (lightgbm_file, "FP64"),
     "fitted-xgboost": (xgboost_file, "FP32"),
+    "fitted-tensorflow": (tensorflow_file, "FP32"),
 }
+HEAVY = {"fitted-tensorflow": "tensorflow"}  # what has its library in another environment
 EXAMPLES = [
     Example("v1-mock", np.array([1, 2, 3], np.float32), ("class_id", "confidence")),
     Example("sentiment", WORDS, ("class_id", "confidence", "label")),
@@ -102,11 +111,9 @@ EXAMPLES = [
     Example("nearest-colour", np.arange(0, 240, 20, dtype=np.float32).reshape(4, 3), ("scores", "label")),
     *[Example(name, ROWS[:4], OF_TABLES) for name in FITTED],
 ]
-SLOW = FITTED.keys()  # each of their processes imports a large library
-CASES = [
-    pytest.param(example, id=example.model, marks=[pytest.mark.long] if example.model in SLOW else [])
-    for example in EXAMPLES
-]
+# Each process of a fitted model imports a large library.
+MARKS = {name: [pytest.mark.heavy if name in HEAVY else pytest.mark.long] for name in FITTED}
+CASES = [pytest.param(example, id=example.model, marks=MARKS.get(example.model, [])) for example in EXAMPLES]
 SIGNATURES = {name: declared(found.source.config) for name, found in FOUND.items() if found.source}
 SAMPLES = tuple(SIGNATURES)
 
@@ -119,6 +126,8 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> None:
     """The models of `FITTED`, in a repository beside the samples."""
     repository = tmp_path_factory.mktemp("fitted")
     for name, (write, dtype) in FITTED.items():
+        if name in HEAVY and find_spec(HEAVY[name]) is None:
+            continue
         write_model(repository, name, TABLE.replace("FP64", dtype))
         write(repository / name / "1")
     for found in scan(repository):

@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 
 from inferencehub.inference.runtimes.runtime import RUNTIMES, not_installed
+from tests.hub import running_pod, write_model
 
 PROJECT = Path(__file__).parents[3] / "pyproject.toml"
 
@@ -25,3 +26,12 @@ def test_a_missing_library_is_told_with_its_extra() -> None:
         "image with EXTRAS=sklearn"
     )
     assert not_installed("onnx", missing) == "backend 'onnx' is not installed here, No module named 'skops'"
+
+
+async def test_a_pod_without_a_library_says_so(tmp_path: Path) -> None:
+    write_model(tmp_path, "m", "", {"1/model.savedmodel/saved_model.pb": b""})
+    async with running_pod(tmp_path) as pod:
+        assert pod.models.get("m").reason == (
+            "backend 'tensorflow' is not installed here, No module named 'tensorflow': install inferencehub[tensorflow], or "
+            "build the image with EXTRAS=tensorflow"
+        )

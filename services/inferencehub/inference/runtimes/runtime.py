@@ -30,7 +30,8 @@ class RuntimeKind(NamedTuple):
     Args:
         name: its name in config.pbtxt.
         location: where its class is, `module:Class`.
-        model_files: the names that its model file may have, the first one that exists is taken; () if it needs no file.
+        model_files: the names that its model file (or directory) may have, the first one that exists is taken; () if it needs
+            none.
         extra: the extra of pyproject.toml with its library; "" if each pod has it.
     """
 
@@ -41,6 +42,7 @@ class RuntimeKind(NamedTuple):
 
 
 ONNX = RuntimeKind("onnx", "onnx.runtime:Onnx", ("model.onnx",))
+TENSORFLOW = RuntimeKind("tensorflow", "tensorflow.runtime:Tensorflow", ("model.savedmodel",), "tensorflow")
 # The runtimes by the values of `backend` or `platform` in config.pbtxt. A class is imported when it is first used, so a
 # pod without ONNX models never loads onnxruntime.
 RUNTIMES = {
@@ -56,6 +58,8 @@ RUNTIMES = {
     ),
     "lightgbm": RuntimeKind("lightgbm", "boosters.runtime:LightGbm", ("model.txt",), "lightgbm"),
     "xgboost": RuntimeKind("xgboost", "boosters.runtime:XgBoost", ("model.ubj", "model.json"), "xgboost"),
+    "tensorflow": TENSORFLOW,
+    "tensorflow_savedmodel": TENSORFLOW,
 }
 
 

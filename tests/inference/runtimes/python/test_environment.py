@@ -50,6 +50,7 @@ def further(*names: str) -> dict[str, str]:
         **dict.fromkeys(
             ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LOKY_MAX_CPU_COUNT"), "2"
         ),
+        **dict.fromkeys(("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "TF_CPP_MIN_LOG_LEVEL"), "2"),
     }
     usual = {name: value for name, value in USUAL.items() if name != "No_Proxy"}
     assert made.items() | usual.items() <= taken.items()

@@ -10,8 +10,10 @@ import pytest
 
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest
+from inferencehub.core.values.signature import TensorSpec
 from inferencehub.core.values.tensors import Tensor, pack_bytes
 from inferencehub.inference.runtimes.python.runtime import Python
+from inferencehub.inference.runtimes.python_worker.outputs import WrongOutputError, checked
 from inferencehub.inference.runtimes.support.arrays import from_array
 from tests.inference.runtimes.one_answer import run_once
 from tests.inference.runtimes.python.acting_model import CONFIG, asked, loaded, refusal, source
@@ -308,3 +310,14 @@ class Model:
             with pytest.raises(HubError) as caught:
                 await run_once(runtime, 0, InferRequest("m", "1", (x,)), monotonic() + 20)
             assert caught.value.detail == f"model 'm' gave {text}"
+
+
+def test_an_output_that_is_declared_without_a_shape_may_have_any() -> None:
+    spec = TensorSpec("y", "FP32", (), any_shape=True)
+    for shape in ((), (2,), (2, 1, 3)):
+        (tensor,) = checked({"y": np.zeros(shape, np.float32)}, [spec], rows=0)
+        assert tensor.shape == shape
+    (tensor,) = checked({"y": np.zeros((2, 1, 3), np.float32)}, [spec], rows=2)
+    assert tensor.shape == (2, 1, 3)
+    with pytest.raises(WrongOutputError, match=r"output 'y' of shape \[2, 3\], expected \[4, -1\]"):
+        checked({"y": np.zeros((2, 3), np.float32)}, [spec], rows=4)

@@ -16,13 +16,26 @@ from inferencehub.core.oip.model_info import ENVIRONMENT, MODEL_DIRECTORY
 from inferencehub.core.values.errors import bad_input
 
 ARCHIVES = (".tar.gz", ".tgz", ".tar", ".zip")
-# Instances run in parallel, so their libraries get a share of the cores each, unless the environment sets these. The last
-# one is joblib's, for scikit-learn's `n_jobs=-1`.
-THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LOKY_MAX_CPU_COUNT")
+# Instances run in parallel, so their libraries get a share of the cores each, unless the environment sets these. LOKY is
+# joblib's, for scikit-learn's `n_jobs=-1`, TF is TensorFlow's.
+THREAD_SETTINGS = (
+    *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LOKY_MAX_CPU_COUNT"),
+    *("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"),
+)
+# TensorFlow's native code logs errors only: its warnings are about inputs, of which callers may send any number.
+LOG_SETTINGS = {"TF_CPP_MIN_LOG_LEVEL": "2"}
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY", "NO_PROXY")
 ALWAYS = (
     *("PATH", "HOME", "TZ", "LANG", "LANGUAGE", "LC_*", "TMPDIR"),
-    *("LD_LIBRARY_PATH", "CUDA_*", "NVIDIA_*", "OMP_*", *THREAD_SETTINGS, "ORT_DISABLE_TELEMETRY"),
+    *(
+        "LD_LIBRARY_PATH",
+        "CUDA_*",
+        "NVIDIA_*",
+        "OMP_*",
+        *THREAD_SETTINGS,
+        *LOG_SETTINGS,
+        "ORT_DISABLE_TELEMETRY",
+    ),
     *("PYTHONFAULTHANDLER", "PYTHONPYCACHEPREFIX"),
     *PROXIES,
     *[name.lower() for name in PROXIES],
@@ -50,7 +63,7 @@ class ModelEnvironment:
     def taken_from(self, environ: Mapping[str, str]) -> dict[str, str]:
         """The environment of a process, made from the service's own."""
         taken = {name: value for name, value in environ.items() if self.passes(name)}
-        given = {**dict.fromkeys(THREAD_SETTINGS, str(self.threads)), **taken}
+        given = {**dict.fromkeys(THREAD_SETTINGS, str(self.threads)), **LOG_SETTINGS, **taken}
         if self.interpreter:  # the service's packages are not for it
             return {name: value for name, value in given.items() if name != "PYTHONPATH"}
         path = os.pathsep.join(filter(None, (self.sources, environ.get("PYTHONPATH"))))

@@ -57,6 +57,7 @@ class Python(Runtime):
     """`source.instances` processes of one model version."""
 
     gives_several = needs_callers = True
+    is_directory = False  # whether its model file is a directory
 
     def __init__(self, source: ModelSource) -> None:
         super().__init__(source)
@@ -69,10 +70,9 @@ class Python(Runtime):
 
     async def load(self) -> Signature:
         signature = self._declared()
-        if not self.source.file.is_file():
-            raise HubError(
-                Kind.MODEL_FAILED, f"{self.source.file.name} is not in version {self.source.version}"
-            )
+        file = self.source.file
+        if not (file.is_dir() if self.is_directory else file.is_file()):
+            raise HubError(Kind.MODEL_FAILED, f"{file.name} is not in version {self.source.version}")
         load = self.to_load(signature)
         rules = self.source.processes
         threads = max(1, cpu_limit() // self.source.instances)

@@ -41,7 +41,8 @@ def checked(given: Any, specs: Iterable[TensorSpec], rows: int) -> list[Tensor]:
             raise WrongOutputError(f"no output '{spec.name}', only {sorted(map(str, given))}")
         try:
             array = array_of(spec, given[spec.name])
-            expected = (rows, *spec.shape[1:]) if rows else spec.shape
+            shape = (-1,) * array.ndim if spec.any_shape else spec.shape
+            expected = (rows, *shape[1:]) if rows else shape
             tensors.append(from_array(spec.name, spec.dtype, in_shape(array, expected)))
         except ValueError as error:
             raise WrongOutputError(f"output '{spec.name}' {error}") from None
