@@ -85,6 +85,8 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
     "jobs-by-url": at("jobs", {"redis": {"url": "rediss://store.example.com:6390/1"}, "queueLength": 10, "drainSeconds": 5, "floor": 0.25}),
     "quotas": {"jobs": {"redis": {"existingSecret": "jobs"}, "quotasFailOpen": True}, "auth": {"apiKeys": {"existingSecret": "keys"}},
         "limits": {"tenants": [{"tenant": "*", "calls_per_day": 10**9, "rows_per_day": 10**12}]}},
+    "model-loads": {"jobs": {"redis": {"existingSecret": "jobs"}}, "gateway": {"modelLoads": True},
+        "inference": {"modelControl": "explicit"}, "auth": {"apiKeys": {"existingSecret": "keys"}}},
     "tracing": at("tracing", {
         "endpoint": "http://collector.observability.svc:4318", "existingSecret": "collector", "sampler": "parentbased_traceidratio",
         "samplerArg": 0.25, "egressTo": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "observability"}}}]}),

@@ -42,6 +42,12 @@ def test_a_url_is_what_a_gateway_reads() -> None:
     assert "to" not in rule
 
 
+def test_calls_load_models_where_a_value_says_so() -> None:
+    for name, loads in (("model-loads", True), ("jobs", False)):
+        settings = read_settings(GatewaySettings, environ(gateway(render(COMBINATIONS[name]))))
+        assert settings.model_loads is loads
+
+
 def test_sentinels_and_their_servers_are_reached() -> None:
     objects = render(COMBINATIONS["jobs-by-sentinels"])
     settings = read_settings(GatewaySettings, environ(gateway(objects)))

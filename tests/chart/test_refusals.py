@@ -29,6 +29,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (at(GPU, {"replicas": 12}), "inference.pools.gpu.autoscaling.minReplicas is 12, which is more than maxReplicas, 10"),
     (at("inference.replicas", 0), "inference.pools.default.replicas is 0, but an autoscaler keeps at least 1"),
     (at("inference", {"modelControl": "poll", "loadModels": ["digits"]}), "loadModels names models to load at the start, but inference.pools.default.modelControl is 'poll'"),
+    (at("gateway.modelLoads", True), "gateway.modelLoads lets calls load models, but there is no store"),
     (at("inference.resources.requests.cpu", None), "set inference.pools.default.resources.requests.cpu"),
     (at("gateway", {"autoscaling": {"enabled": True}, "resources": {"requests": {"cpu": None}}}), "set gateway.resources.requests.cpu"),
     (at("gateway.podDisruptionBudget", {"minAvailable": 0, "maxUnavailable": 1}), "has both minAvailable and maxUnavailable"),

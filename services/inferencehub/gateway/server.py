@@ -40,10 +40,12 @@ from inferencehub.gateway.http_api.page import CONSOLE, pages_with_errors
 from inferencehub.gateway.http_api.recording.recording import Recording
 from inferencehub.gateway.http_api.routes import endpoints, pages, route_finder
 from inferencehub.gateway.http_api.v1.models import ModelPagesV1
+from inferencehub.gateway.http_api.v2.control import ControlPages
 from inferencehub.gateway.http_api.v2.models import ModelPages
 from inferencehub.gateway.http_api.v2.settings import SettingPages, absent
 from inferencehub.gateway.metrics import Metrics
 from inferencehub.gateway.routing.collector import RoutingCollector
+from inferencehub.gateway.routing.control.control import ModelControl
 from inferencehub.gateway.routing.demand import Demand
 from inferencehub.gateway.routing.doctor.checks import doctor_of
 from inferencehub.gateway.routing.fleet import Fleet
@@ -108,7 +110,7 @@ class Gateway:
             self.certificate,
             self.callers,
             self.calls,
-            GrpcMetadata(self.queries, self.logs, self.serves, self.calls.audit),
+            GrpcMetadata(self.queries, self.logs, self.serves, self.calls.audit, self.control),
             None if self.jobs is None else self.jobs.jobs,
             self.metrics.grpc,
             access,
@@ -143,9 +145,14 @@ class Gateway:
         log_settings = SettingPages(self.logs, self.queries)
         self.jobs = self._make_jobs() if settings.jobs else None
         models, models_v1 = ModelPages(self.queries), ModelPagesV1(self.queries)
+        self.control: ModelControl | None = None
+        if settings.model_loads and self.jobs is not None:
+            self.control = ModelControl(self.table, self.jobs.jobs.store.wishes)
+        control_pages = ControlPages(self.control)
         job_pages = no_jobs() if self.jobs is None else self.jobs.routes
         self.console = Console(self, calls, self.demand, self.metrics, callers.peers, self.jobs)
-        self.routes = [*pages(metadata, models, models_v1, log_settings, job_pages), *self.console.routes()]
+        shown = pages(metadata, models, models_v1, log_settings, control_pages, job_pages)
+        self.routes = [*shown, *self.console.routes()]
         app = pages_with_errors(Router([*self.routes, *absent()], redirect_slashes=False), calls.audit)
         edge = Edge(
             endpoints(calls) if self.jobs is None else endpoints(calls, others=self.jobs.events),
@@ -210,6 +217,8 @@ class Gateway:
         self.demand.start()
         if self.jobs is not None:
             await self.jobs.start()
+        if self.control is not None:
+            self.control.start()
         await self.grpc.start()
         await self.http.start()
         self.started = True
@@ -239,8 +248,8 @@ class Gateway:
         self.draining = self.edge.draining = True
         self.console.end()
         grace_s = self.settings.drain_timeout_s
-        jobs = [] if self.jobs is None else [self.jobs.stop(grace_s)]
-        await asyncio.gather(self.http.stop(grace_s), self.grpc.stop(grace_s), *jobs)
+        with_store = [one.stop(grace_s) for one in (self.jobs, self.control) if one is not None]
+        await asyncio.gather(self.http.stop(grace_s), self.grpc.stop(grace_s), *with_store)
         if self.jobs is not None:
             await self.jobs.close()
         await self.demand.stop()

@@ -20,6 +20,7 @@ from inferencehub.gateway.http_api.openai_batches.files import FilePages
 from inferencehub.gateway.http_api.pages.openapi import CALL, openapi
 from inferencehub.gateway.http_api.routes import ENDPOINTS, pages
 from inferencehub.gateway.http_api.v1.models import ModelPagesV1
+from inferencehub.gateway.http_api.v2.control import ControlPages
 from inferencehub.gateway.http_api.v2.models import ModelPages
 from inferencehub.gateway.http_api.v2.settings import SettingPages
 from inferencehub.gateway.json_codec.answer_json import PredictAnswer
@@ -72,6 +73,7 @@ def test_it_has_each_route_and_no_other() -> None:
         ModelPages(nobody),
         ModelPagesV1(nobody),
         SettingPages(nobody, nobody),
+        ControlPages(None),
         [
             *JobPages(nobody).routes(),
             *BatchPages(nobody, nobody, 0).routes(),
@@ -158,7 +160,9 @@ async def test_examples_are_answered_and_the_answers_are_as_documented(tmp_path:
     scripted(tmp_path, "my-completion", api="openai-completion")
     traffic = tmp_path / "traffic.json"
     traffic.write_text('{"models": {"v1-mock": {"weights": {"1": 1}}}}')
-    async with running_hub(tmp_path, jobs="sqlite::memory:", traffic=str(traffic)) as hub:
+    settings: dict[str, Any] = {"jobs": "sqlite::memory:", "model_loads": True, "traffic": str(traffic)}
+    told = {"model_control": "explicit", "load_models": ("*",)}
+    async with running_hub(tmp_path, pod=told, **settings) as hub:
         for method, path, operation in operations():
             url = path.format(model="v1-mock", version="1", id="1")
             if url == "/docs" or "{id}" in path:  # the tests of jobs have jobs to ask for

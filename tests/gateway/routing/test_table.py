@@ -78,14 +78,14 @@ async def test_a_reading_that_brings_nothing_new_is_no_change(hub: Hub) -> None:
     channels = [(pod, pod.channel) for pod in fleet.pods.values()]
     for pod, channel in channels:
         assert channel is not None
-        await pod._read(channel)
+        await pod.read(channel)
     await a_pass()
     assert table.updates == 1
     pod, channel = channels[0]
     assert channel is not None
     pod.catalog.models.pop(("m5", "1"))
     pod._set_replicas()  # as if the model were new to it
-    await pod._read(channel)
+    await pod.read(channel)
     await a_pass()
     assert table.updates == 2
     (lane,) = table.known("m5")

@@ -23,6 +23,10 @@
   value: {{ int64 .bytes | quote }}
 {{- end }}
 {{- end }}
+{{- if .values.modelLoads }}
+- name: HUB_MODEL_LOADS
+  value: "true"
+{{- end }}
 {{- if include "inferencehub.tls.callers" .root }}
 - name: HUB_TLS_CERT
   value: /etc/inferencehub/tls/tls.crt

@@ -1,4 +1,4 @@
-{{/* Refuses stores of jobs that are named twice, passwords where everybody who sees the release reads them, and half a webhook. */}}
+{{/* Refuses stores of jobs that are named twice or missing, passwords where everybody who sees the release reads them, and half a webhook. */}}
 
 {{- define "inferencehub.guard.jobs" -}}
 {{- $redis := .Values.jobs.redis }}
@@ -25,6 +25,9 @@
 {{- end }}
 {{- if and $redis.embedded.enabled (not .Values.networkPolicy.enabled) }}
 {{- fail "jobs.redis.embedded asks nobody for a password, so a NetworkPolicy must keep others out: set networkPolicy.enabled, or use a store of your own with jobs.redis.existingSecret." }}
+{{- end }}
+{{- if and .Values.gateway.modelLoads (not (include "inferencehub.jobs" .)) }}
+{{- fail "gateway.modelLoads lets calls load models, but there is no store that keeps which ones for pods that start later: set jobs.redis." }}
 {{- end }}
 {{- $webhooks := .Values.jobs.webhooks }}
 {{- if and $webhooks.hosts (not $webhooks.existingSecret) }}

@@ -17,6 +17,11 @@ Our data travels in parameters whose names begin with `hub_`. They are sent only
               hub_free        number of free instances when the answer was sent
               hub_dropped     comma-separated indices of the members that were not run: their deadline had passed
 
+A pod that announces `REVISIONS` takes one more parameter of RepositoryModelLoad and RepositoryModelUnload:
+
+    request   hub_revision    the number of the change, which grows. The pod makes each change once, and none that is older
+                              than the one that it has made of this model
+
 A pod that announces `STREAM_PORT` accepts long-lived ModelStreamInfer streams on that port ("standing streams"). Each
 side begins the stream with the metadata `STREAM`: the size in bytes of the largest message that it accepts. On a
 standing stream, a call is identified by its `id`. These parameters are added:
@@ -52,6 +57,8 @@ from inferencehub.pb import open_inference_pb2 as pb
 
 EXTENSION = "inferencehub"
 CALLERS = "inferencehub_callers"  # a pod that announces this takes callers and tenants in `hub_members`
+REVISIONS = "inferencehub_revisions"  # a pod that announces this takes loads and unloads with `hub_revision`
+REVISION = "hub_revision"
 POOL = "inferencehub_pool="  # a pod announces its pool with an extension that begins like this
 # Trailer of a call that a pod refused because it was full: the call never started and may be sent to another pod.
 REFUSED = "hub-refused"

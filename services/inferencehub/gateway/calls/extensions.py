@@ -11,3 +11,9 @@ EXTENSIONS = (
     "parameters",
     "statistics",
 )
+REPOSITORY = ("model_repository", "model_repository(unload_dependents)")  # where calls load models
+
+
+def announced(loads: bool) -> tuple[str, ...]:
+    """What a gateway announces; `loads` is whether calls to it load models."""
+    return EXTENSIONS + REPOSITORY if loads else EXTENSIONS

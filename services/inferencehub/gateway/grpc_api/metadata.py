@@ -16,11 +16,13 @@ from inferencehub.core.oip.admin.log_settings import (
     settings_to_proto,
     trace_to_proto,
 )
+from inferencehub.core.oip.admin.repository import given
 from inferencehub.core.oip.admin.unsupported import unsupported
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.gateway.calls.exchange import Exchange
-from inferencehub.gateway.calls.extensions import EXTENSIONS
+from inferencehub.gateway.calls.extensions import announced
 from inferencehub.gateway.grpc_api.edge import Work
+from inferencehub.gateway.routing.control.control import ModelControl
 from inferencehub.gateway.routing.model_queries import ModelQueries
 from inferencehub.pb import open_inference_pb2 as pb
 
@@ -33,11 +35,18 @@ class Metadata:
         logs: the log settings of this process.
         serving: returns whether the gateway accepts requests and can answer them.
         audit: gets who changes settings.
+        control: loads and unloads models; None where the gateway does not.
     """
 
     def __init__(
-        self, queries: ModelQueries, logs: LogSettings, serving: Callable[[], bool], audit: Audit
+        self,
+        queries: ModelQueries,
+        logs: LogSettings,
+        serving: Callable[[], bool],
+        audit: Audit,
+        control: ModelControl | None,
     ) -> None:
+        self.control = control
         self.audit = audit
         self.queries = queries
         self.logs = logs
@@ -57,6 +66,8 @@ class Metadata:
             "LogSettings": (self.log_settings, pb.LogSettingsRequest),
             "TraceSetting": (self.trace_setting, pb.TraceSettingRequest),
             **{name: (answering(answer), request) for name, (answer, request) in absent().items()},
+            "RepositoryModelLoad": (self.load, pb.RepositoryModelLoadRequest),
+            "RepositoryModelUnload": (self.unload, pb.RepositoryModelUnloadRequest),
         }
 
     async def live(self, exchange: Exchange, request: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
@@ -71,7 +82,8 @@ class Metadata:
         self, exchange: Exchange, request: pb.ServerMetadataRequest
     ) -> pb.ServerMetadataResponse:
         """ServerMetadata: name, version and supported extensions."""
-        return pb.ServerMetadataResponse(name="inferencehub", version=__version__, extensions=EXTENSIONS)
+        extensions = announced(self.control is not None)
+        return pb.ServerMetadataResponse(name="inferencehub", version=__version__, extensions=extensions)
 
     async def model_ready(self, exchange: Exchange, request: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
         """ModelReady: whether a model can be called now; False for a model or version that is unknown.
@@ -120,6 +132,36 @@ class Metadata:
     ) -> pb.RepositoryIndexResponse:
         """RepositoryIndex: all model versions of all pods, each with the reason if it cannot be called."""
         return self.queries.index(exchange.caller, request.ready)
+
+    async def load(
+        self, exchange: Exchange, request: pb.RepositoryModelLoadRequest
+    ) -> pb.RepositoryModelLoadResponse:
+        """RepositoryModelLoad: load a model on all pods; the answer comes when all serve it.
+
+        Raises:
+            HubError: UNSUPPORTED where the gateway does not, else as `ModelControl.load`.
+        """
+        control = self._control("RepositoryModelLoad", exchange)
+        await control.load(exchange.caller, request.model_name, given(request.parameters))
+        return pb.RepositoryModelLoadResponse()
+
+    async def unload(
+        self, exchange: Exchange, request: pb.RepositoryModelUnloadRequest
+    ) -> pb.RepositoryModelUnloadResponse:
+        """RepositoryModelUnload: unload all versions of a model on all pods.
+
+        Raises:
+            HubError: as `load`.
+        """
+        control = self._control("RepositoryModelUnload", exchange)
+        await control.unload(exchange.caller, request.model_name, given(request.parameters))
+        return pb.RepositoryModelUnloadResponse()
+
+    def _control(self, method: str, exchange: Exchange) -> ModelControl:
+        self.audit.controlled(method, exchange.peer, exchange.id, exchange.caller)
+        if self.control is None:
+            raise unsupported("model control")
+        return self.control
 
     async def log_settings(
         self, exchange: Exchange, request: pb.LogSettingsRequest

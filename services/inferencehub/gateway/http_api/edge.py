@@ -134,6 +134,8 @@ class Edge:
         """As `plan` does for calls, which have no function for it: it would be called a lot."""
         exchange = page.exchange
         try:
+            if b"x-request-timeout-ms" in fields and exchange.action is Action.CONTROL:
+                exchange.limit_s = self._limit_s(fields[b"x-request-timeout-ms"])
             for check in self.calls.checks:
                 check(exchange, fields)
             if exchange.most_bytes is not None:

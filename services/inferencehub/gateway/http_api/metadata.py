@@ -9,7 +9,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from inferencehub import __version__
 from inferencehub.core.values.errors import HubError, Kind
-from inferencehub.gateway.calls.extensions import EXTENSIONS
+from inferencehub.gateway.calls.extensions import announced
 from inferencehub.gateway.calls.usage import Usage
 from inferencehub.gateway.http_api.page import caller_of, json
 from inferencehub.gateway.http_api.pages.docs_page import docs_page
@@ -44,7 +44,8 @@ class Metadata:
 
     async def server(self, request: Request) -> Response:
         """GET /v2: name, version and supported extensions."""
-        return json({"name": "inferencehub", "version": __version__, "extensions": EXTENSIONS})
+        extensions = announced(self.fleet.settings.model_loads)
+        return json({"name": "inferencehub", "version": __version__, "extensions": extensions})
 
     async def live(self, request: Request) -> Response:
         """GET /v2/health/live: the gateway works."""

@@ -26,7 +26,7 @@ from inferencehub.gateway.json_codec.openai.errors import asked_model, has_opena
 
 # The pages that read a body. Others answer at once; a body that comes for them is dropped.
 BODIES = frozenset(("/v2/logging", "/v2/repository/index", "/v1/batches"))
-MOST_BYTES = 2**16  # of such a body
+MOST_BYTES = 2**17  # of such a body
 FILES = frozenset(("/v2/jobs", "/v1/files"))  # that read one as large as that of a call
 # Pages that are for everybody: probes, and what is the same in every installation.
 OPEN = frozenset(
@@ -35,9 +35,8 @@ OPEN = frozenset(
 # The live page is for everybody like the one at /docs, and its events are not.
 CONSOLE, CONSOLE_EVENTS = "/console", "/console/events"
 CONSOLE_FILE = re.compile(rf"{CONSOLE}(/[a-z]+\.(js|css))?")
-CONTROLS = re.compile(
-    r"/v2/logging|/v2/(models/.*/)?trace/setting|/v2/repository/models/.*/(un)?load"
-)  # by POST
+CHANGES = re.compile(r"/v2/repository/models/.*/(un)?load")  # of models, by POST
+CONTROLS = re.compile(rf"/v2/logging|/v2/(models/.*/)?trace/setting|{CHANGES.pattern}")  # by POST
 JOBS = re.compile(r"/(v2/jobs|v1/files|v1/batches)(/.*)?")  # who may call models may have jobs
 B = TypeVar("B")
 
@@ -48,7 +47,7 @@ class PageCall(AsgiRequest):
     __slots__ = ("answered", "exchange")
 
     def __init__(self, head: Head, most_bytes: int, exchange: Exchange) -> None:
-        small = reads(head, BODIES)
+        small = reads(head, BODIES) or changes(head)
         needs_body = small or reads(head, FILES)
         super().__init__(head, MOST_BYTES if small else most_bytes, needs_body=needs_body)
         self.run = None
@@ -78,6 +77,11 @@ def action_of(head: Head) -> Action | None:
 def reads(head: Head, paths: frozenset[str]) -> bool:
     """Whether a request is for one of these pages, by the method that reads its body."""
     return head.method == "POST" and unquote(head.path.decode("latin-1")) in paths
+
+
+def changes(head: Head) -> bool:
+    """Whether a request loads or unloads a model."""
+    return head.method == "POST" and CHANGES.fullmatch(unquote(head.path.decode("latin-1"))) is not None
 
 
 async def body_of(request: Request, kind: type[B]) -> B:

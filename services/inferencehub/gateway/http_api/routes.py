@@ -18,6 +18,7 @@ from inferencehub.gateway.http_api.openai.generation import Generation
 from inferencehub.gateway.http_api.predict import Predict
 from inferencehub.gateway.http_api.v1.models import ModelPagesV1
 from inferencehub.gateway.http_api.v1.predict import PredictV1
+from inferencehub.gateway.http_api.v2.control import ControlPages
 from inferencehub.gateway.http_api.v2.generate import Generate
 from inferencehub.gateway.http_api.v2.infer import Infer
 from inferencehub.gateway.http_api.v2.models import ModelPages
@@ -111,6 +112,7 @@ def pages(
     models: ModelPages,
     models_v1: ModelPagesV1,
     settings: SettingPages,
+    control: ControlPages,
     jobs: Sequence[BaseRoute],
 ) -> list[BaseRoute]:
     """The Starlette routes; `jobs` are those of jobs."""
@@ -130,6 +132,7 @@ def pages(
         *versioned("/ready", models.ready),
         Route(f"{MODEL}/traffic", models.traffic),
         Route("/v2/repository/index", models.index, methods=["POST"]),
+        *control.routes(),
         Route("/v2/usage", metadata.used),
         Route("/v2/logging", settings.logging, methods=["GET", "POST"]),
         Route("/v2/trace/setting", settings.tracing),

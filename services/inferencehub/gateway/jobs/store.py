@@ -22,6 +22,7 @@ from inferencehub.gateway.jobs.condition import Condition
 from inferencehub.gateway.jobs.files import Files
 from inferencehub.gateway.jobs.record import Claim, JobRecord, NewJob, Place, Result, State
 from inferencehub.gateway.jobs.webhooks.outbox import Outbox
+from inferencehub.gateway.routing.control.wishes import Wishes
 
 Attempt = tuple[str, int]  # the id of a job, and the number of the attempt
 MOST_LOSSES = 2  # pods and gateways, in the life of a job
@@ -54,6 +55,10 @@ class Store(Protocol):
     @property
     def quotas(self) -> Quotas:
         """The quotas of callers, which it counts for all gateways."""
+
+    @property
+    def wishes(self) -> Wishes:
+        """What is wished of models, which it keeps for all gateways."""
 
     @property
     def webhooks(self) -> Outbox:

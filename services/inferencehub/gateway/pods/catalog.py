@@ -6,6 +6,7 @@ If the server has it, the gateway asks for it again at each read.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Any
@@ -42,6 +43,7 @@ class Catalog:
         # Versions, and models as version "": those that it lists, and those that it has listed before.
         self.listed_keys: set[tuple[str, str]] = set()
         self.withdrawn: set[tuple[str, str]] = set()
+        self._reading = asyncio.Lock()
         self._named: set[str] = set()
         self._unheard: dict[
             str, float
@@ -56,9 +58,15 @@ class Catalog:
     async def read(self, ask: Ask) -> None:
         """Read the catalog again; a model without a description this time keeps its last one.
 
+        One reading follows another, so what was read first never takes the place of what was read later.
+
         Raises:
             AioRpcError, Lost: if the pod does not list its models.
         """
+        async with self._reading:
+            await self._read(ask)
+
+    async def _read(self, ask: Ask) -> None:
         ready, unavailable, loading = await self._index(ask)
         models: dict[tuple[str, str], ModelInfo] = {}
         for name, version in ready:

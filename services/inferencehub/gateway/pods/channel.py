@@ -137,7 +137,8 @@ class Channel:
                 up = any(kept.stream is not None for kept in self.kept)
                 detail = "the message is larger than the pod's limit" if up else "there is no stream"
                 raise Failed(grpc.StatusCode.RESOURCE_EXHAUSTED, detail, refused=not up)
-            return await self._call(b"".join(parts), timeout, trace)
+            metadata = trace and tuple(trace.headers.items())
+            return await self._ended(self._infer(b"".join(parts), timeout=timeout, metadata=metadata))
         except Failed as failure:
             if self._closing and not failure.refused:
                 raise Lost("the channel was closed") from None
@@ -155,8 +156,8 @@ class Channel:
                 return stream
         return None
 
-    async def _call(self, data: bytes, timeout: float, trace: Place) -> Any:
-        call = self._infer(data, timeout=timeout, metadata=trace and tuple(trace.headers.items()))
+    async def _ended(self, call: Any) -> Any:
+        """The answer of a unary call. It raises as `infer`, and may be cancelled with the channel."""
         self._calls.add(call)
         try:
             return await call
@@ -181,6 +182,16 @@ class Channel:
             if error.code() in GONE:
                 raise lost(error) from None
             raise
+
+    async def change(self, request: pb.RepositoryModelLoadRequest | pb.RepositoryModelUnloadRequest) -> None:
+        """Call RepositoryModelLoad or RepositoryModelUnload, and wait for its end, however long a model loads.
+
+        Raises:
+            Failed: if the service refuses the change, or fails in it.
+            Lost: if the channel was closed meanwhile.
+        """
+        what = "Load" if isinstance(request, pb.RepositoryModelLoadRequest) else "Unload"
+        await self._ended(self._method(f"RepositoryModel{what}", pb.RepositoryModelLoadResponse)(request))
 
     async def alive(self) -> None:
         """Wait until the service has answered ServerLive; an error is an answer too.

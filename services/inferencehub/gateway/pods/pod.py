@@ -40,6 +40,7 @@ LATE_S = ANSWER_S + 0.5  # if a heartbeat takes longer, this process itself was 
 MISSES = 2  # heartbeats without an answer after which a pod is lost
 CATALOG_S = 5.0  # how often the list of models is read again
 BACKOFF_S = (0.1, 1.0)  # first and longest wait before the gateway tries a lost pod again
+ASKED = (extension.EXTENSION, extension.CALLERS, extension.REVISIONS)  # of what a pod says it has
 # Log levels for the end of a connection, by state; any other state is a warning.
 LEVELS = {PodState.LOST: logging.DEBUG, PodState.NOT_SERVING: logging.INFO}
 
@@ -61,7 +62,7 @@ class Pod:
         self.changed = changed
         self.state = PodState.CONNECTING
         self.ended = False  # removed for ever
-        self.ours = self.takes_callers = False
+        self.ours = self.takes_callers = self.takes_changes = False
         self.pool = self.version = ""  # as the pod reports them
         self.described = False  # whether it has reported its models since it came up, or failed to
         self.catalog = Catalog(slots)
@@ -180,13 +181,13 @@ class Pod:
     async def _serve(self, channel: Channel) -> None:
         metadata = await channel.ask("ServerMetadata", pb.ServerMetadataRequest(), pb.ServerMetadataResponse)
         told = metadata.extensions
-        self.ours, self.takes_callers = extension.EXTENSION in told, extension.CALLERS in told
+        self.ours, self.takes_callers, self.takes_changes = (name in told for name in ASKED)
         self.pool, self.version = extension.pool_of(told), metadata.version
         if port := extension.stream_port_of(told):
             channel.stand(port)
         # Our pods have a name that says only whether they drain: while they load, each model's own name decides.
         watched = await channel.health.has_watch(*((extension.OPEN, "") if self.ours else ("",)))
-        await self._read(channel)
+        await self.read(channel)
         models = sorted(self.catalog.defaults)
         logger.info("pod connected", extra={"pod": self.address, "models": models})
         works = [self._heartbeat(channel.health.check if watched else lambda: self._poll(channel))]
@@ -238,7 +239,7 @@ class Pod:
             await until(self._read_now, CATALOG_S if at_leisure else HEARTBEAT_S)
             self._read_now.clear()
             try:
-                await self._read(channel)
+                await self.read(channel)
             except Lost:
                 self._check_now.set()
             except grpc.aio.AioRpcError as error:
@@ -252,7 +253,9 @@ class Pod:
 
     # --- what it serves ---
 
-    async def _read(self, channel: Channel) -> None:
+    async def read(self, channel: Channel) -> None:
+        """Read the list of its models again."""
+
         async def ask(name: str, request: Any, reply: Any) -> Any:
             self.beats += 1
             return await channel.ask(name, request, reply)
@@ -276,8 +279,7 @@ class Pod:
 
     def _set_state(self, state: PodState) -> None:
         if state is not self.state:
-            log = {"pod": self.address, "was": self.state.value, "is": state.value}
-            logger.info("pod state", extra=log)
+            logger.info("pod state", extra={"pod": self.address, "was": self.state.value, "is": state.value})
             self.state = state
             if state is PodState.UP:
                 self.described = False  # its last report may be from before it had loaded its models

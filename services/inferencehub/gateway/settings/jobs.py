@@ -61,6 +61,11 @@ class JobSettings(TierSettings):
         least=1,
         most=2_592_000,
     )
+    model_loads: bool = setting(
+        False,
+        "calls to the gateway load and unload models on all pods whose HUB_MODEL_CONTROL is explicit; the store of HUB_JOBS "
+        "keeps what they wish, for pods that start later",
+    )
     webhook_hosts: tuple[str, ...] = setting(
         (),
         "hosts that webhooks of jobs may go to: names, *.name for all below, with :port if it is not 443; or origins such "
@@ -88,6 +93,10 @@ class JobSettings(TierSettings):
             raise SettingError(
                 "HUB_WEBHOOK_HOSTS is there without HUB_WEBHOOK_SECRET or HUB_JOBS, expected a file with the secrets that "
                 "sign, and a store of jobs"
+            )
+        if self.model_loads and not self.jobs:
+            raise SettingError(
+                "HUB_MODEL_LOADS is true without HUB_JOBS, expected a store that keeps which models are to be loaded"
             )
         if not self.jobs or self.jobs_file or self.jobs.startswith(FILE):
             return

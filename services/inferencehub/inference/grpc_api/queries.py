@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from google.protobuf.message import Message
@@ -21,6 +21,7 @@ from inferencehub.core.oip.admin.log_settings import (
     settings_to_proto,
     trace_to_proto,
 )
+from inferencehub.core.oip.admin.repository import given
 from inferencehub.core.oip.admin.statistics import statistics_to_proto
 from inferencehub.core.oip.admin.unsupported import unsupported
 from inferencehub.core.values.errors import HubError
@@ -113,7 +114,7 @@ class Queries:
         self, request: pb.ServerMetadataRequest, context: Any
     ) -> pb.ServerMetadataResponse:
         """ServerMetadata: name, version and extensions of this server."""
-        more = REPOSITORY if self.control.by_calls else ()
+        more = (*REPOSITORY, extension.REVISIONS) if self.control.by_calls else ()
         own = (*more, extension.POOL + self.pool, f"{extension.STREAM_PORT}{self.stream_port()}")
         return pb.ServerMetadataResponse(
             name="inferencehub", version=__version__, extensions=EXTENSIONS + own
@@ -242,14 +243,6 @@ class Queries:
         if request.settings:
             raise unsupported("tracing")
         return trace_to_proto()
-
-
-def given(parameters: Mapping[str, pb.ModelRepositoryParameter]) -> dict[str, bool | int | str | bytes]:
-    """The parameters of a load or an unload, by name; of those without a value, the name alone is read."""
-    return {
-        name: getattr(value, value.WhichOneof("parameter_choice") or "bool_param")
-        for name, value in parameters.items()
-    }
 
 
 def answering(answer: Answer) -> Method:

@@ -16,8 +16,6 @@ Answer = Callable[[Any], Message]  # the answer to a request; it may raise a `Hu
 def absent() -> dict[str, tuple[Answer, type[Message]]]:
     """The methods by their names in the protocol, each with its request message."""
     return {
-        "RepositoryModelLoad": (refusing("model control"), pb.RepositoryModelLoadRequest),
-        "RepositoryModelUnload": (refusing("model control"), pb.RepositoryModelUnloadRequest),
         "SystemSharedMemoryStatus": (
             no_regions("system", pb.SystemSharedMemoryStatusResponse),
             pb.SystemSharedMemoryStatusRequest,

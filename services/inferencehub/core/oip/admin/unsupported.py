@@ -5,8 +5,8 @@ from __future__ import annotations
 from inferencehub.core.values.errors import HubError, Kind
 
 FEATURES = {
-    "model control": "models are not loaded or unloaded through a gateway: pods whose HUB_MODEL_CONTROL is explicit take such "
-    "calls over gRPC",
+    "model control": "models are not loaded or unloaded through a gateway without HUB_MODEL_LOADS; pods whose "
+    "HUB_MODEL_CONTROL is explicit take such calls over gRPC",
     "tracing": "tracing is not supported: trace settings cannot be changed",
     "shared memory": "shared memory is not supported: tensors are sent in the message itself",
 }

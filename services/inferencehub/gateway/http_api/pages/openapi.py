@@ -35,6 +35,8 @@ JOB = (404, 501, 503)
 BATCHES = ("Batch", "BatchRequest")  # bodies that make a batch
 AS_JOB = ("Prefer", "Idempotency-Key", "X-Job-Priority", "X-Job-Ttl-S", "X-Job-Not-Before", "X-Webhook-Url")
 LOOK = (404, 503)
+CHANGE = (400, 404, 409, 413, 500, 501, 503, 504)
+REPOSITORY_MODEL = "/v2/repository/models/{model}"
 
 OPERATIONS = (
     Operation("post", "/predict", "Calls", "Features or text in, a class and a confidence out, for any model",
@@ -80,6 +82,9 @@ OPERATIONS = (
     Operation("get", f"{MODEL}/traffic", "Models", "How calls are split among the versions of a model", "Traffic", (404,)),
     Operation("post", "/v2/repository/index", "Models", "All model versions and their states", "RepositoryIndex",
               (400, 413), "RepositoryIndexRequest"),
+    Operation("post", f"{REPOSITORY_MODEL}/unload", "Models", "Unload a model on all pods", "Changed", CHANGE, "UnloadRequest"),
+    Operation("post", f"{REPOSITORY_MODEL}/load", "Models", "Load a model on all pods, or load it again", "Changed", CHANGE,
+              "LoadRequest"),
     Operation("get", "/v2/jobs", "Jobs", "The caller's jobs, the newest first", "JobList", (400, 501, 503)),
     Operation("post", "/v2/jobs", "Jobs", "A file of calls becomes one job", "Job",
               (400, 408, 413, 415, 422, 429, 501, 503, 504), "Batch"),

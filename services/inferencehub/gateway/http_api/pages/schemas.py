@@ -182,6 +182,11 @@ SCHEMAS: dict[str, Json] = {
     "RepositoryIndex": listed(record("name version state reason", name=text("the model"), version=text("the version"),
         state={"type": "string", "enum": ["READY", "LOADING", "UNAVAILABLE"]},
         reason=text("why it does not serve, or how many of several pods serve it"))),
+    "LoadRequest": {**record("", parameters=record("", config=text("a configuration as JSON in place of config.pbtxt"))),
+                    "description": "may be empty", "example": {"parameters": {}}},
+    "UnloadRequest": {**record("", parameters=record("", unload_dependents={**BOOL, "description": "the models of its steps too"})),
+                      "description": "may be empty", "example": {"parameters": {"unload_dependents": False}}},
+    "Changed": {"type": "object", "description": "empty: all pods have made the change"},
     "Server": record("name version extensions", name=text("inferencehub"), version=text("its version"),
                      extensions=listed({"type": "string"})),
     "Usage": record("tenant usage quotas", tenant=text("empty: the figures are those of the key alone"), usage=listed(record(

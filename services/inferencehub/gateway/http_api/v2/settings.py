@@ -55,8 +55,6 @@ class SettingPages:
 def absent() -> list[BaseRoute]:
     """The routes of features that are not there. Questions about them and their end succeed, as there is nothing."""
     routes = [
-        Route("/v2/repository/models/{model}/load", refusing("model control"), methods=POST),
-        Route("/v2/repository/models/{model}/unload", refusing("model control"), methods=POST),
         Route("/v2/trace/setting", refusing("tracing"), methods=POST),
         Route(f"{MODEL}/trace/setting", refusing("tracing"), methods=POST),
     ]

@@ -33,6 +33,7 @@ from inferencehub.gateway.jobs.store import (
     gone,
     not_to_retry,
 )
+from inferencehub.gateway.jobs.wish_table import WISHES, WishTable
 
 FARTHEST = 1000  # a place beyond is not counted: each question would cost as much as the queue is long
 
@@ -50,9 +51,10 @@ class SqliteStore:
 
     def __init__(self, file: str, most: int, files_bytes: int = MOST_BYTES) -> None:
         self._queue = Queue(most)
-        self._database = Database(file, f"{SCHEMA};{QUOTAS}", CHANGES)
+        self._database = Database(file, f"{SCHEMA};{QUOTAS};{WISHES}", CHANGES)
         self.batches = SqliteBatches(self._database, self._queue)
         self.quotas = SqliteQuotas(self._database)
+        self.wishes = WishTable(self._database)
         self.webhooks = webhooks.SqliteWebhooks(self._database)
         self.files = SqliteFiles(self._database, files_bytes)
 

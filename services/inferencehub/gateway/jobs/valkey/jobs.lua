@@ -20,8 +20,8 @@
 --   void:<claim>         a claim that was taken back, and takes nothing any more
 --   swept                when leases were last looked at, by the server's clock
 --
--- What is only for files is in files.lua, for quotas in quotas.lua, and for batches in batches.lua: they are loaded behind this
--- file, in this order.
+-- What is only for files is in files.lua, for quotas in quotas.lua, for wishes of models in wishes.lua, and for batches in
+-- batches.lua: they are loaded behind this file, in this order.
 --
 -- Owners, lanes and idempotency keys come in a form without ':'; 'l', 'o' and 'k' of a job are its own so.
 

@@ -29,14 +29,16 @@ logger = logging.getLogger(__name__)
 
 PARTS = [
     files("inferencehub.gateway.jobs.valkey").joinpath(part).read_bytes()
-    for part in ("jobs.lua", "files.lua", "quotas.lua", "batches.lua")
+    for part in ("jobs.lua", "files.lua", "quotas.lua", "wishes.lua", "batches.lua")
 ]
 SCRIPT = b"\n".join(PARTS)
 SHA = sha1(SCRIPT, usedforsecurity=False).hexdigest()
 MOST_AT_ONCE = 500  # steps of a message
 LARGE = 2**14  # bytes of a step
 # Steps whose answers may be large. The time in which a server must answer is that of one call.
-LARGE_ANSWERS = frozenset(("answers", "batches", "claim", "file", "files", "listed", "result", "told"))
+LARGE_ANSWERS = frozenset(
+    ("answers", "batches", "claim", "file", "files", "listed", "result", "told", "wishes")
+)
 MOST_SENT = 4  # messages without an answer
 UNKNOWN = "unknown"  # durability, as long as the server was not there
 Step = Sequence[bytes | str | float]

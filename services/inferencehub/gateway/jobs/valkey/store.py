@@ -37,6 +37,7 @@ from inferencehub.gateway.jobs.valkey.quotas import ValkeyQuotas
 from inferencehub.gateway.jobs.valkey.rows import claim_of, fields_of, name, new_record, record_of, there
 from inferencehub.gateway.jobs.valkey.server import UNKNOWN, Server
 from inferencehub.gateway.jobs.valkey.webhooks import ValkeyWebhooks
+from inferencehub.gateway.jobs.valkey.wishes import ValkeyWishes
 
 MOST_OVER = 1000  # that the script forgets at a time
 MOST_RENEWED = 1000  # attempts of a step: a script takes 8,000 arguments
@@ -66,6 +67,7 @@ class ValkeyStore:
         self._server = Server(url, prefix, authorities)
         self.batches = ValkeyBatches(self._server, most)
         self.quotas = ValkeyQuotas(self._server)
+        self.wishes = ValkeyWishes(self._server)
         self.webhooks = ValkeyWebhooks(self._server)
         self.files = ValkeyFiles(self._server, files_bytes)
         self._unsure: list[str] = []  # claims that got no answer

@@ -11,6 +11,7 @@ import base64
 import binascii
 import logging
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -20,6 +21,7 @@ from inferencehub.inference.models.config import config_of_json
 from inferencehub.inference.models.control.control import Parameters
 from inferencehub.inference.models.control.copies import Copies
 from inferencehub.inference.models.control.poll import look_at, trees_of
+from inferencehub.inference.models.control.revisions import Revisions, split
 from inferencehub.inference.models.control.rollover import Rollover
 from inferencehub.inference.models.model import ModelState
 from inferencehub.inference.models.registry import Models
@@ -51,6 +53,7 @@ class Explicit:
         self.at_start = at_start
         self.copies = Copies()
         self.rollover = Rollover(models, self.copies)
+        self.revisions = Revisions()
         self._changes: set[asyncio.Task[None]] = set()
         self._newest: dict[str, asyncio.Task[None]] = {}  # of these, the last one of each model
 
@@ -84,23 +87,29 @@ class Explicit:
         Args:
             name: the model.
             parameters: `config`, a configuration as JSON; `file:<version>/<name>`, files in place of those of the
-                repository, as bytes or as base64.
+                repository, as bytes or as base64; `hub_revision`, the number of the change.
 
         Raises:
-            HubError: NOT_FOUND if there is no such model, BAD_INPUT if it does not load, or for a wrong parameter.
+            HubError: NOT_FOUND if there is no such model, BAD_INPUT if it does not load, or for a wrong parameter, CONFLICT if
+                a later change was made.
         """
-        await self._changed(name, self._load(name, parameters))
+        revision, parameters = split(parameters)
+        work = partial(self._load, name, parameters)
+        await self._changed(name, self.revisions.once(name, revision, work))
 
     async def unload(self, name: str, parameters: Parameters) -> None:
         """Unload all versions of a model. It accepts no call any more; calls that it has are finished.
 
         Args:
             name: the model.
-            parameters: `unload_dependents`: if it is an ensemble, the models of its steps too.
+            parameters: `unload_dependents`: if it is an ensemble, the models of its steps too; `hub_revision`, the number of
+                the change.
 
         Raises:
-            HubError: NOT_FOUND if there is no such model, BAD_INPUT for a wrong parameter.
+            HubError: NOT_FOUND if there is no such model, BAD_INPUT for a wrong parameter, CONFLICT if a later change was
+                made.
         """
+        revision, parameters = split(parameters)
         for key in parameters:
             if key != DEPENDENTS:
                 raise bad_input(f"parameter {shown(key)} of an unload is unknown, expected {DEPENDENTS}")
@@ -113,7 +122,7 @@ class Explicit:
             steps = [step for one in sources if one for step in one.config.ensemble_scheduling.step]
             names += dict.fromkeys(step.model_name for step in steps if self.models.of(step.model_name))
         for each in names:
-            await self._changed(each, self._unload(each))
+            await self._changed(each, self.revisions.once(each, revision, partial(self._unload, each)))
 
     async def _changed(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         """Run one change of a model after the other, to its end, even if the caller leaves."""
