@@ -26,7 +26,7 @@ TIERS   = pyproject.toml $(IMAGES:%=--extra %)
 EXTRAS  = sklearn lightgbm xgboost s3
 WITHIN  = --constraint requirements/dev.txt -o
 
-.PHONY: help install run test lint types unit test-long fuzz conformance test-tools test-lowest test-images bench \
+.PHONY: help install run test lint types unit test-long fuzz conformance test-tools test-torch test-lowest test-images bench \
         bench-quick bench-guard dashboards images k8s-test-images kind-load deploy port-forward cert-manager k8s-test k8s-test-all hpa-demo scan \
         sbom lock clean
 .DELETE_ON_ERROR:
@@ -73,6 +73,12 @@ fuzz: install ## 20,000 changed requests to each service and kind of route, and 
 test-tools: install ## ask real servers and programs: Helm, Prometheus, Triton, a browser, curl, Go; a missing one is a failure
 	$(SAY) 'pytest, tools'
 	@$(VENV)/bin/python -m pytest -m tools $(PYTEST_ARGS)
+
+# An environment of its own, .venv-torch, so that the one of development stays without these 3 GB.
+test-torch: ## tests of PyTorch models, 3 minutes; installs PyTorch once, 3 GB
+	@$(MAKE) --no-print-directory VENV=.venv-torch install .venv-torch/torch.stamp
+	$(SAY) 'pytest, torch'
+	@.venv-torch/bin/python -m pytest -m torch $(or $(PYTEST_ARGS),tests/inference tests/cli/new)
 
 test-lowest: ## tests of core, gateway and inference with the lowest versions that pyproject.toml allows
 	@$(MAKE) --no-print-directory VENV=.venv-lowest PYTHON=$(or $(PYTHON),python3.11) install .venv-lowest/lowest.stamp
@@ -160,6 +166,8 @@ lock: $(VENV)/dev.stamp ## pin and hash dependencies in requirements/ (UPGRADE=1
 	@$(LOCK) pyproject.toml --extra gateway --extra scaler $(WITHIN) requirements/gateway.txt
 	@$(LOCK) pyproject.toml --extra inference $(WITHIN) requirements/inference.txt
 	@$(foreach extra,$(EXTRAS),$(LOCK) pyproject.toml --extra inference --extra $(extra) $(WITHIN) requirements/extras/$(extra).txt &&) true
+	@$(LOCK) pyproject.toml --extra inference --extra torch $(WITHIN) requirements/extras/torch.txt
+	@$(LOCK) pyproject.toml --extra torch --group torch $(WITHIN) requirements/torch.txt
 	@$(LOCK) $(TIERS) --extra scaler $(EXTRAS:%=--extra %) --resolution lowest-direct -o requirements/lowest.txt
 	@$(LOCK) --group scan $(if $(UPGRADE),--upgrade) -o requirements/scan.txt
 	@$(LOCK) --group sbom $(if $(UPGRADE),--upgrade) -o requirements/sbom.txt
@@ -198,6 +206,12 @@ $(VENV)/scan.stamp $(VENV)/sbom.stamp: $(VENV)/%.stamp: requirements/%.txt | $(V
 # Over the development lock, whose own direct dependencies stay as they are.
 $(VENV)/lowest.stamp: requirements/lowest.txt $(VENV)/dev.stamp
 	$(SAY) 'installing the lowest versions that pyproject.toml allows'
+	@$(INSTALL) $<
+	@touch $@
+
+# Over the development lock, whose versions it keeps.
+$(VENV)/torch.stamp: requirements/torch.txt $(VENV)/dev.stamp
+	$(SAY) 'installing PyTorch (once)'
 	@$(INSTALL) $<
 	@touch $@
 

@@ -14,7 +14,13 @@ import numpy.typing as npt
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.signature import Signature
 from inferencehub.inference.models.repository import scan
-from inferencehub.inference.runtimes.runtime import ModelSource, ProcessRules, Runtime, make_runtime
+from inferencehub.inference.runtimes.runtime import (
+    ModelSource,
+    ProcessRules,
+    Runtime,
+    make_runtime,
+    runtime_of,
+)
 from inferencehub.inference.runtimes.support.arrays import from_array, to_array
 from tests.hub import write_model
 from tests.inference.runtimes.one_answer import run_once
@@ -60,7 +66,7 @@ def source_of(repository: Path, file: str, config: str = "", **rules: Any) -> Mo
 @asynccontextmanager
 async def loaded(source: ModelSource) -> AsyncIterator[Loaded]:
     """A runtime with its model loaded."""
-    runtime = make_runtime(source.config.backend, source)
+    runtime = make_runtime(runtime_of(source.config), source)
     signature = await runtime.load()
     try:
         yield Loaded(runtime, signature)

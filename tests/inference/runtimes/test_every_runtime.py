@@ -8,6 +8,7 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -89,12 +90,21 @@ def xgboost_file(directory: Path) -> None:
     XGBClassifier(n_estimators=5, n_jobs=1).fit(ROWS, CLASSES).save_model(directory / "model.ubj")
 
 
+def torch_file(directory: Path) -> None:
+    from tests.inference.runtimes.torch.networks import Classifier, export, torch
+
+    export(directory / "model.pt2", Classifier(), torch.zeros(2, 4))
+
+
 # Models that are fitted now, in the order of their examples below.
 FITTED = {
     "fitted-sklearn": (sklearn_file, "FP64"),
     "fitted-lightgbm": (lightgbm_file, "FP64"),
     "fitted-xgboost": (xgboost_file, "FP32"),
 }
+TORCH = "fitted-torch"
+if find_spec("torch") is not None:
+    FITTED[TORCH] = (torch_file, "FP32")
 EXAMPLES = [
     Example("v1-mock", np.array([1, 2, 3], np.float32), ("class_id", "confidence")),
     Example("sentiment", WORDS, ("class_id", "confidence", "label")),
@@ -102,11 +112,9 @@ EXAMPLES = [
     Example("nearest-colour", np.arange(0, 240, 20, dtype=np.float32).reshape(4, 3), ("scores", "label")),
     *[Example(name, ROWS[:4], OF_TABLES) for name in FITTED],
 ]
-SLOW = FITTED.keys()  # each of their processes imports a large library
-CASES = [
-    pytest.param(example, id=example.model, marks=[pytest.mark.long] if example.model in SLOW else [])
-    for example in EXAMPLES
-]
+# Each process of these imports a large library.
+MARKS = {name: [pytest.mark.torch if name == TORCH else pytest.mark.long] for name in FITTED}
+CASES = [pytest.param(example, id=example.model, marks=MARKS.get(example.model, [])) for example in EXAMPLES]
 SIGNATURES = {name: declared(found.source.config) for name, found in FOUND.items() if found.source}
 SAMPLES = tuple(SIGNATURES)
 

@@ -41,6 +41,7 @@ class RuntimeKind(NamedTuple):
 
 
 ONNX = RuntimeKind("onnx", "onnx.runtime:Onnx", ("model.onnx",))
+PYTORCH = RuntimeKind("pytorch", "torch.runtime:Torch", ("model.pt2", "model.pt"), "torch")
 # The runtimes by the values of `backend` or `platform` in config.pbtxt. A class is imported when it is first used, so a
 # pod without ONNX models never loads onnxruntime.
 RUNTIMES = {
@@ -56,6 +57,8 @@ RUNTIMES = {
     ),
     "lightgbm": RuntimeKind("lightgbm", "boosters.runtime:LightGbm", ("model.txt",), "lightgbm"),
     "xgboost": RuntimeKind("xgboost", "boosters.runtime:XgBoost", ("model.ubj", "model.json"), "xgboost"),
+    "pytorch": PYTORCH,
+    "pytorch_libtorch": PYTORCH,
 }
 
 
