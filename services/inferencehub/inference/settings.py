@@ -65,8 +65,8 @@ class InferenceSettings(TierSettings):
     )
     allow_pickle: bool = setting(
         False,
-        "load scikit-learn models from pickles too (model.joblib, model.pkl): a pickle runs code when it is loaded, so set "
-        "it only if you trust everybody who can write to the model repository",
+        "load scikit-learn models from pickles too (model.joblib, model.pkl), and a model.pt2 of PyTorch with pickled objects "
+        "in it: a pickle runs code when it is loaded, so set it only if you trust everybody who can write to the model repository",
     )
     max_message_bytes: int = setting(
         64 * 2**20, "largest gRPC message that is received or sent, in bytes", least=2**10, most=2**31 - 1

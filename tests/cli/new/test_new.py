@@ -34,6 +34,7 @@ CALLS: dict[str, tuple[bytes, str, Any]] = {
     "lightgbm": (b"[2, 2, 2, 0]", "label", 1),
     "onnx": (json.dumps([[0.0] * 64]).encode(), "probabilities", None),
     "sklearn": (b"[2, 2, 2, 0]", "label", "high"),
+    "torch": (b"[[2, 2, 2, 0]]", "label", None),
     "xgboost": (b"[2, 2, 2, 0]", "label", 2),
     "python": (b"[0, 5, 0, 0]", "scores", None),
     "text": (b"Where is my parcel?", "label", "question"),
@@ -57,6 +58,11 @@ def fitted(kind: str, folder: Path) -> Path:
 
         XGBClassifier(n_estimators=5).fit(ROWS, CLASSES).save_model(folder / "model.ubj")
         return folder / "model.ubj"
+    elif kind == "torch":
+        from tests.inference.runtimes.torch.networks import Classifier, export, torch
+
+        export(folder / "model.pt2", Classifier(), torch.zeros(2, 4))
+        return folder / "model.pt2"
     else:
         return FILE
     return file
@@ -78,8 +84,14 @@ def test_each_template_has_a_call_here_and_a_row_in_the_docs() -> None:
     assert set(KINDS) <= table_names("docs/cli.md")
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("kind", KINDS)
+# PyTorch is not in the environment of development.
+each = pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=pytest.mark.heavy if kind == "torch" else pytest.mark.long) for kind in KINDS],
+)
+
+
+@each
 def test_a_new_model_passes_its_check_and_its_own_test(
     kind: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -100,17 +112,23 @@ def test_a_new_model_passes_its_check_and_its_own_test(
     assert done.returncode == 0, done.stdout
 
 
+@each
+async def test_each_new_model_answers_through_both_tiers(tmp_path: Path, kind: str) -> None:
+    write(kind, tmp_path / "models", tmp_path)
+    content, output, expected = CALLS[kind]
+    async with running_hub(tmp_path / "models") as hub:
+        answer = await asked(Caller(hub.url, "", None), f"/v2/models/{kind}", content, False)
+        part = parts_of(answer)[0]
+        outputs = {one["name"]: one["data"] for one in part["outputs"]} if "outputs" in part else part
+        found = outputs[output]
+        assert found if expected is None else found in (expected, [expected])
+
+
 @pytest.mark.long
-async def test_each_new_model_answers_through_both_tiers(tmp_path: Path) -> None:
-    for kind in KINDS:
+async def test_new_models_are_found_by_other_endpoints(tmp_path: Path) -> None:
+    for kind in ("chat", "text"):
         write(kind, tmp_path / "models", tmp_path)
     async with running_hub(tmp_path / "models") as hub:
-        for kind, (content, output, expected) in CALLS.items():
-            answer = await asked(Caller(hub.url, "", None), f"/v2/models/{kind}", content, False)
-            part = parts_of(answer)[0]
-            outputs = {one["name"]: one["data"] for one in part["outputs"]} if "outputs" in part else part
-            found = outputs[output]
-            assert found if expected is None else found in (expected, [expected]), kind
         body = {"model": "chat", "messages": [{"role": "user", "content": "good morning"}]}
         status, answer, _ = await hub.post("/v1/chat/completions", body)
         assert (status, answer["choices"][0]["message"]["content"]) == (200, "You said: good morning")

@@ -150,14 +150,14 @@ def test_a_model_needs_no_config(tmp_path: Path) -> None:
         (
             "",
             "1/model.bin",
-            "config.pbtxt names no backend and no version directory has a model.joblib or model.json or model.onnx or model.pkl or model.py or model.savedmodel or model.skops or model.txt or model.ubj",
+            "config.pbtxt names no backend and no version directory has a model.joblib or model.json or model.onnx or model.pkl or model.pt or model.pt2 or model.py or model.savedmodel or model.skops or model.txt or model.ubj",
         ),
         (ONNX, "1/model.bin", "'1/model.onnx' is not there"),
         (ONNX, "model.onnx", "'1/model.onnx' is not there"),
         (
             'backend: "tensorrt"',
             "1/model.onnx",
-            "backend 'tensorrt' is unknown, expected one of mock, sentiment, onnx, onnxruntime, onnxruntime_onnx, python, ensemble, sklearn, lightgbm, xgboost, tensorflow, tensorflow_savedmodel",
+            "backend 'tensorrt' is unknown, expected one of mock, sentiment, onnx, onnxruntime, onnxruntime_onnx, python, ensemble, sklearn, lightgbm, xgboost, tensorflow, tensorflow_savedmodel, pytorch, pytorch_libtorch",
         ),
         (
             "ensemble_scheduling { }",

@@ -96,14 +96,21 @@ def tensorflow_file(directory: Path) -> None:
     shutil.move(write_saved_models(directory) / "numbered", directory / "model.savedmodel")
 
 
+def torch_file(directory: Path) -> None:
+    from tests.inference.runtimes.torch.networks import Classifier, export, torch
+
+    export(directory / "model.pt2", Classifier(), torch.zeros(2, 4))
+
+
 # Models that are fitted now, in the order of their examples below.
 FITTED = {
     "fitted-sklearn": (sklearn_file, "FP64"),
     "fitted-lightgbm": (lightgbm_file, "FP64"),
     "fitted-xgboost": (xgboost_file, "FP32"),
     "fitted-tensorflow": (tensorflow_file, "FP32"),
+    "fitted-torch": (torch_file, "FP32"),
 }
-HEAVY = {"fitted-tensorflow": "tensorflow"}  # what has its library in another environment
+HEAVY = {"fitted-tensorflow": "tensorflow", "fitted-torch": "torch"}  # what has its library in another environment
 EXAMPLES = [
     Example("v1-mock", np.array([1, 2, 3], np.float32), ("class_id", "confidence")),
     Example("sentiment", WORDS, ("class_id", "confidence", "label")),

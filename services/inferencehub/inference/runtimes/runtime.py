@@ -43,6 +43,7 @@ class RuntimeKind(NamedTuple):
 
 ONNX = RuntimeKind("onnx", "onnx.runtime:Onnx", ("model.onnx",))
 TENSORFLOW = RuntimeKind("tensorflow", "tensorflow.runtime:Tensorflow", ("model.savedmodel",), "tensorflow")
+PYTORCH = RuntimeKind("pytorch", "torch.runtime:Torch", ("model.pt2", "model.pt"), "torch")
 # The runtimes by the values of `backend` or `platform` in config.pbtxt. A class is imported when it is first used, so a
 # pod without ONNX models never loads onnxruntime.
 RUNTIMES = {
@@ -60,6 +61,8 @@ RUNTIMES = {
     "xgboost": RuntimeKind("xgboost", "boosters.runtime:XgBoost", ("model.ubj", "model.json"), "xgboost"),
     "tensorflow": TENSORFLOW,
     "tensorflow_savedmodel": TENSORFLOW,
+    "pytorch": PYTORCH,
+    "pytorch_libtorch": PYTORCH,
 }
 
 

@@ -1,4 +1,4 @@
-"""Devices of ONNX models: which instance is where, and what is said where there is no GPU."""
+"""Devices of ONNX models: what is said where there is no GPU."""
 
 from __future__ import annotations
 
@@ -8,26 +8,10 @@ from pathlib import Path
 import onnxruntime as ort
 import pytest
 
-from inferencehub.inference.models.config import instances, parse_config
-from inferencehub.inference.runtimes.onnx.runtime import CPU, CUDA, devices_of
+from inferencehub.inference.runtimes.onnx.runtime import CUDA
 from tests.hub import MODELS, running_pod, write_model
 
 WITHOUT_CUDA = pytest.mark.skipif(CUDA in ort.get_available_providers(), reason="this onnxruntime has CUDA")
-
-
-@pytest.mark.parametrize(
-    ("groups", "devices"),
-    [
-        ("", [CPU]),
-        ("instance_group { kind: KIND_CPU count: 2 }", [CPU, CPU]),
-        ("instance_group { kind: KIND_GPU }", [0]),
-        ("instance_group { kind: KIND_GPU count: 2 gpus: [ 1, 0 ] } instance_group { }", [1, 1, 0, 0, CPU]),
-    ],
-)
-def test_an_instance_is_where_its_group_is(groups: str, devices: list[int]) -> None:
-    config = parse_config(groups, "m")
-    assert devices_of(config) == devices
-    assert instances(config) == len(devices)
 
 
 @WITHOUT_CUDA

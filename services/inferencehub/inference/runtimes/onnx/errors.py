@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from inferencehub.core.values.errors import HubError, bad_input
-from inferencehub.inference.runtimes.support.error_text import failed_run, first_line
+from inferencehub.inference.runtimes.support.error_text import ABOUT_INPUT, NOT_INPUT, failed_run, first_line
 
 CODE = re.compile(r"\[ONNXRuntimeError\] : \d+ : (\w+) : ")
 NODE = re.compile(r"Non-zero status code returned while running (\w+) node\. Name:'[^']*' Status Message: ")
@@ -22,12 +22,6 @@ FUNCTION = re.compile(
 )
 SYMBOL = re.compile(r":?\b\w+(?:::~?\w+)+(?:\([^)]*\))?")  # a name of C++, with its parameters
 CHECK = re.compile(r"^.*? was (?:false|true)\. ")
-ABOUT_INPUT = re.compile(
-    r"shape|\bdim|\brank|\bax[ei]s\b|broadcast|\bindex\b|\bindices\b|out of (?:data )?bounds|out of range|channel|"
-    r"by zero|overflow|negative|greater|less than|must be|should be|length|cannot be",
-    re.IGNORECASE,
-)
-NOT_INPUT = re.compile(r"alloc|memory|not implemented|not supported|unsupported", re.IGNORECASE)
 NO_NUMBER = re.compile(r"^sto(?:d|f|i|l|ll|ul|ull)$")  # C++ functions that read a number from a text
 
 

@@ -25,15 +25,13 @@ from inferencehub.inference.runtimes.onnx.unknown_rank import without_shape
 from inferencehub.inference.runtimes.runtime import EmitOutputs, ModelSource, Runtime
 from inferencehub.inference.runtimes.support.arrays import from_array, to_array
 from inferencehub.inference.runtimes.support.cpu_limit import cpu_limit
+from inferencehub.inference.runtimes.support.devices import CPU, devices_of
 from inferencehub.inference.runtimes.support.threads import Threads
-from inferencehub.pb import model_config_pb2 as config_pb
 
 logger = logging.getLogger(__name__)
 
 FATAL = 4  # onnxruntime's highest log level
 
-
-CPU = -1  # the device that is no GPU
 CUDA = "CUDAExecutionProvider"
 
 
@@ -118,16 +116,6 @@ class Onnx(Runtime):
         return tuple(
             [from_array(spec.name, spec.dtype, array) for spec, array in zip(specs, arrays, strict=True)]
         )
-
-
-def devices_of(config: config_pb.ModelConfig) -> list[int]:
-    """The device of each instance: the number of a GPU, or `CPU`. A group of GPUs without numbers is on the first one."""
-    devices = []
-    for group in config.instance_group:
-        on_gpu = group.kind == config_pb.ModelInstanceGroup.KIND_GPU
-        for device in (list(group.gpus) or [0]) if on_gpu else [CPU]:
-            devices += [device] * max(1, group.count)
-    return devices or [CPU]
 
 
 def providers_of(device: int) -> list[Any]:

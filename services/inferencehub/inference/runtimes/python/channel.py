@@ -33,7 +33,8 @@ class Load(Struct, tag="load", array_like=True):
     """The first frame to a process: what to load, the outputs that its answers must have, and the level of its log.
 
     `reader` is the module of ours whose `Model` reads a model file without code; it gets `config`, the model's config, and
-    tells the outputs itself. "" is a user's own `model.py`.
+    tells the outputs itself. "" is a user's own `model.py`. `device` is the GPU that the reader puts the model on, or -1, and
+    `allow_pickle` says whether the reader may load one.
     """
 
     model: str
@@ -49,6 +50,8 @@ class Load(Struct, tag="load", array_like=True):
     max_in_flight: int = 1
     reader: str = ""
     config: bytes = b""
+    device: int = -1
+    allow_pickle: bool = False
 
 
 class Ready(Struct, tag="ready", array_like=True):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -53,17 +53,19 @@ class ModelEnvironment:
         threads: how many threads the model's libraries should use.
         sources: directory of the service's own code.
         interpreter: that of the model's own environment; "" if the service's own runs the model.
+        more: variables that the model's library needs, whatever the service's own environment says.
     """
 
     names: tuple[str, ...]
     threads: int
     sources: str
     interpreter: str = ""
+    more: Mapping[str, str] = field(default_factory=dict)
 
     def taken_from(self, environ: Mapping[str, str]) -> dict[str, str]:
         """The environment of a process, made from the service's own."""
         taken = {name: value for name, value in environ.items() if self.passes(name)}
-        given = {**dict.fromkeys(THREAD_SETTINGS, str(self.threads)), **LOG_SETTINGS, **taken}
+        given = {**dict.fromkeys(THREAD_SETTINGS, str(self.threads)), **LOG_SETTINGS, **taken, **self.more}
         if self.interpreter:  # the service's packages are not for it
             return {name: value for name, value in given.items() if name != "PYTHONPATH"}
         path = os.pathsep.join(filter(None, (self.sources, environ.get("PYTHONPATH"))))

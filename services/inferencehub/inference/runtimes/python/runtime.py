@@ -76,10 +76,14 @@ class Python(Runtime):
         load = self.to_load(signature)
         rules = self.source.processes
         threads = max(1, cpu_limit() // self.source.instances)
-        environment = ModelEnvironment(rules.environment, threads, SOURCES, self.interpreter(load))
+        environment = ModelEnvironment(
+            rules.environment, threads, SOURCES, self.interpreter(load), self.variables()
+        )
         grace = Grace(rules.grace_s)
         self.instances = [
-            PythonInstance(load, number, environment, grace, self.on_change, self.own_metrics)
+            PythonInstance(
+                self.placed(load, number), number, environment, grace, self.on_change, self.own_metrics
+            )
             for number in range(self.source.instances)
         ]
         try:
@@ -153,6 +157,14 @@ class Python(Runtime):
             self.source.processes.max_answer_bytes,
             self.in_flight,
         )
+
+    def variables(self) -> dict[str, str]:
+        """What the processes find in their environment for their library."""
+        return {}
+
+    def placed(self, load: Load, instance: int) -> Load:
+        """What the process of an instance gets to load: the same in all of them, unless they are on several devices."""
+        return load
 
 
 def checked_in_flight(source: ModelSource) -> int:

@@ -1,1 +1,1 @@
-"""What several runtimes need: arrays, narrowing, threads, inline runs, cpu limit, declared signatures, tables, error text. It imports only core; `runtimes` and `models` import it."""
+"""What several runtimes need: arrays, narrowing, threads, inline runs, cpu limit, devices, declared signatures, tables, error text. It imports only core; `runtimes` and `models` import it."""

@@ -9,6 +9,13 @@ from inferencehub.core.values.errors import HubError, Kind
 LONGEST = 300
 # The directories of an absolute path, up to its last name; a URL has no such beginning.
 DIRECTORIES = re.compile(r"(?<![\w./~-])/(?:[^\s/'\",:;()<>]+/)+")
+# What libraries of tensors say where shapes, indices or values do not fit together, and where the fault is not the input's.
+ABOUT_INPUT = re.compile(
+    r"shape|\bdim|\brank|\bax[ei]s\b|broadcast|\bindex\b|\bindices\b|out of (?:data )?bounds|out of range|channel|"
+    r"by zero|overflow|negative|greater|less than|must be|should be|length|cannot be",
+    re.IGNORECASE,
+)
+NOT_INPUT = re.compile(r"alloc|memory|not implemented|not supported|unsupported", re.IGNORECASE)
 
 
 def without_directories(text: str) -> str:
