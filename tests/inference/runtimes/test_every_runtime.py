@@ -110,7 +110,10 @@ FITTED = {
     "fitted-tensorflow": (tensorflow_file, "FP32"),
     "fitted-torch": (torch_file, "FP32"),
 }
-HEAVY = {"fitted-tensorflow": "tensorflow", "fitted-torch": "torch"}  # what has its library in another environment
+HEAVY = {
+    "fitted-tensorflow": "tensorflow",
+    "fitted-torch": "torch",
+}  # what has its library in another environment
 EXAMPLES = [
     Example("v1-mock", np.array([1, 2, 3], np.float32), ("class_id", "confidence")),
     Example("sentiment", WORDS, ("class_id", "confidence", "label")),
