@@ -40,6 +40,7 @@ from inferencehub.inference.grpc_api.streams import HANDSHAKE_S
 from inferencehub.inference.metrics import Metrics
 from inferencehub.inference.models.control.choice import control_of
 from inferencehub.inference.models.registry import Models
+from inferencehub.inference.runtimes.calling.client import GatewayClient
 from inferencehub.inference.runtimes.runtime import ProcessRules
 from inferencehub.inference.settings import InferenceSettings
 
@@ -73,15 +74,20 @@ class InferenceServer:
         self._shown: set[str] = set()  # the models whose health is shown
         self.health = Health(AT_START)
         self.metrics = Metrics(access)
-        self.models = Models(
-            settings.repository(),
-            ByteBudget(settings.queue_bytes),
-            self.metrics,
-            self._show_health,
-            ProcessRules(
-                settings.model_grace_s, settings.max_message_bytes, settings.model_env, settings.allow_pickle
-            ),
+        bytes_held = ByteBudget(settings.queue_bytes)
+        self.gateway = (
+            GatewayClient(settings.gateway, settings.max_message_bytes, bytes_held)
+            if settings.gateway
+            else None
         )
+        rules = ProcessRules(
+            settings.model_grace_s,
+            settings.max_message_bytes,
+            settings.model_env,
+            settings.allow_pickle,
+            self.gateway,
+        )
+        self.models = Models(settings.repository(), bytes_held, self.metrics, self._show_health, rules)
         self.listed = Listed(self.health, self.models)
         self.control = control_of(settings, self.models)
         self.certificate = settings.tier_certificate(admits=settings.tier_tls_client_names)
@@ -264,6 +270,8 @@ class InferenceServer:
             self._loading.cancel()
             await asyncio.wait([self._loading], timeout=LOAD_END_S)
         await self.control.stop()
+        if self.gateway is not None:
+            await self.gateway.close()
         await self.ops.stop(1)
         await self.doctor.stop()
         if self.access is not None:

@@ -57,6 +57,10 @@ class InferenceSettings(TierSettings):
         (),
         "environment variables that the processes of Python models get besides the usual ones: names or patterns such as HF_*, separated by commas",
     )
+    gateway: str = setting(
+        "",
+        "address of the gateway's gRPC port, host:port, for Python models that call other models; without it they call none",
+    )
     model_grace_s: float = setting(
         30.0,
         "seconds that a Python model's run may go on beyond its deadline before its process is killed, at most; runs get as long as they usually take",

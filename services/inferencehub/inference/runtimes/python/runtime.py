@@ -79,7 +79,7 @@ class Python(Runtime):
         environment = ModelEnvironment(rules.environment, threads, SOURCES, self.interpreter(load))
         grace = Grace(rules.grace_s)
         self.instances = [
-            PythonInstance(load, number, environment, grace, self.on_change, self.own_metrics)
+            PythonInstance(load, number, environment, grace, self.on_change, self.own_metrics, rules.gateway)
             for number in range(self.source.instances)
         ]
         try:
