@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from time import monotonic
@@ -10,6 +11,7 @@ from time import monotonic
 import pytest
 import uvloop
 
+from inferencehub.core.auth.key_file import digest, new_key
 from tests.collector import collecting
 from tests.cycles import unfreed, without_collector
 from tests.hub import Hub, running_hub
@@ -203,3 +205,31 @@ def test_calls_leave_nothing_that_only_the_collector_frees(tmp_path: Path, kind:
                 return unfreed()
 
     assert uvloop.run(left()) == ""
+
+
+async def test_a_pod_shows_the_gateway_a_key_of_its_own_and_takes_a_new_one(tmp_path: Path) -> None:
+    write_models(models := tmp_path / "models")
+    mine, pods = new_key("me"), new_key("pods")
+    may = {mine: "caller", pods: "double"}
+    entries = [
+        {"id": model, "sha256": digest(key.encode()).hex(), "models": [model]} for key, model in may.items()
+    ]
+    (tmp_path / "keys.json").write_text(json.dumps({"keys": entries}))
+    key = tmp_path / "key"
+    key.write_text(new_key("old"))
+    given = {"pod": {"gateway_key": str(key)}, "api_keys": str(tmp_path / "keys.json")}
+    async with calling_hub(models, **given) as hub:
+        headers = {"x-api-key": mine}
+        _, sentence = await post(hub, [1], headers, do="caught")
+        assert sentence.startswith("model 'caller': unauthenticated|double|")
+        key.write_text(pods + "\n")
+        (found,) = [pod.gateway_key for pod in hub.pods]
+        assert found is not None
+        found.look()
+        assert await post(hub, [1], headers) == (200, [2])
+        _, sentence = await post(hub, [1], headers, do="caught", model="refuse")
+        assert sentence.startswith("model 'caller': forbidden|refuse|")
+        key.write_text("")
+        found.look()
+        assert "HUB_GATEWAY_KEY names" in found.reason
+        assert await post(hub, [1], headers) == (200, [2])

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from collections.abc import Sequence
 from time import monotonic
 from typing import Any
 
@@ -24,6 +25,7 @@ from inferencehub.core.traces.context import PARENT, STATE
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import CALL_DEPTH, Callers, InferRequest
 from inferencehub.core.values.tensors import Tensor
+from inferencehub.inference.runtimes.calling.key import GatewayKey
 from inferencehub.inference.runtimes.calling.running import Origin
 from inferencehub.pb import open_inference_pb2 as pb
 
@@ -51,12 +53,14 @@ class GatewayClient:
         address: host:port of its gRPC port.
         most_bytes: the largest message that is sent or received.
         bytes_held: the process's budget of request bytes.
+        key: the key that calls show; None where the gateway asks for none.
     """
 
-    def __init__(self, address: str, most_bytes: int, bytes_held: ByteBudget) -> None:
+    def __init__(self, address: str, most_bytes: int, bytes_held: ByteBudget, key: GatewayKey | None) -> None:
         self._address = address
         self._most_bytes = most_bytes
         self._bytes_held = bytes_held
+        self._key = key
         self._connections: dict[int, Connection] = {}  # by the depth of their calls
 
     async def infer(self, request: InferRequest, origin: Origin) -> tuple[Tensor, ...]:
@@ -85,7 +89,7 @@ class GatewayClient:
         if connection is None:
             connection = self._connections[origin.depth] = Connection(self._address, self._most_bytes)
         try:
-            return await connection.infer(message, origin)
+            return await connection.infer(message, origin.deadline, self._metadata(origin.callers))
         except TimeoutError:
             failure = HubError(Kind.DEADLINE, LATE)
         except grpc.aio.AioRpcError as error:
@@ -94,6 +98,17 @@ class GatewayClient:
             raise failure
         finally:
             del failure  # its traceback has this frame: a cycle
+
+    def _metadata(self, callers: Callers) -> list[tuple[str, str]]:
+        """What a call says of its caller, and of the run that it belongs to."""
+        id = callers.id[:LONGEST_ID]
+        given = [
+            ("x-request-id", id if SOUND_ID.fullmatch(id) else ""),
+            (PARENT.decode(), callers.traceparent),
+            (STATE.decode(), callers.tracestate),
+            ("x-api-key", "" if self._key is None else self._key.text),
+        ]
+        return [(name, value) for name, value in given if value]
 
     def _failure(self, error: grpc.aio.AioRpcError) -> HubError:
         """The error of a call. What the gateway answers has the request's id; else gRPC speaks, which names addresses."""
@@ -107,7 +122,7 @@ class GatewayClient:
         return HubError(Kind.NOT_READY, "the gateway cannot be reached; the pod's log says why")
 
     async def close(self) -> None:
-        """End all calls, and the connection."""
+        """End all calls, and the connections."""
         for connection in self._connections.values():
             await connection.close()
         self._connections = {}
@@ -137,18 +152,24 @@ class Connection:
         )
         self._places = asyncio.Semaphore(MOST_CALLS)
 
-    async def infer(self, message: pb.ModelInferRequest, origin: Origin) -> pb.ModelInferResponse:
+    async def infer(
+        self, message: pb.ModelInferRequest, deadline: float, metadata: Sequence[tuple[str, str]]
+    ) -> pb.ModelInferResponse:
         """ModelInfer at the gateway.
+
+        Args:
+            message: the request.
+            deadline: in seconds of `time.monotonic`.
+            metadata: of the call.
 
         Raises:
             TimeoutError: if no place was free by the deadline.
             AioRpcError: if the call fails.
         """
-        async with asyncio.timeout(origin.deadline - monotonic()):
+        async with asyncio.timeout(deadline - monotonic()):
             await self._places.acquire()
         try:
-            left = max(0.0, origin.deadline - monotonic())
-            metadata = metadata_of(origin.callers)
+            left = max(0.0, deadline - monotonic())
             answer: pb.ModelInferResponse = await self._infer(message, timeout=left, metadata=metadata)
             return answer
         finally:
@@ -157,14 +178,3 @@ class Connection:
     async def close(self) -> None:
         """End all calls, and the connection."""
         await self._channel.close()
-
-
-def metadata_of(callers: Callers) -> list[tuple[str, str]]:
-    """What a call says of the run that it belongs to."""
-    id = callers.id[:LONGEST_ID]
-    given = [
-        ("x-request-id", id if SOUND_ID.fullmatch(id) else ""),
-        (PARENT.decode(), callers.traceparent),
-        (STATE.decode(), callers.tracestate),
-    ]
-    return [(name, value) for name, value in given if value]
