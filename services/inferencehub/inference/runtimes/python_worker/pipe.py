@@ -156,7 +156,8 @@ class Pipe:
                 self._reader = number
             self._polled().poll()
             with self._lock:
-                self._reader = 0
+                if self._reader == number:  # else it is that of a later call
+                    self._reader = 0
                 self._lock.notify_all()
 
     def _polled(self) -> select.poll:
