@@ -29,7 +29,7 @@ ROOMS = {
     "inference": ("__main__", "server", "doctor", "check", "fetch", "grpc_api", "models", "runtimes", "metrics", "own_metrics", "settings"),
     "scaler": ("__main__", "server", "doctor", "metrics", "activator", "metrics_api", "tier_tls", "demand", "issuing", "kube", "settings"),
     "cli": ("__main__", "run", "deploy", "check", "doctor", "keys", "new", "predict", "replay", "score", "client", "processes"),
-    "model": ("context", "metrics"),
+    "model": ("context", "calls", "metrics"),
 }  # fmt: skip
 MOST_ROOMS, MOST_FILES, DEEPEST = 12, 10, 2
 # What core may import beside itself and the standard library, and in which of its rooms.

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from inferencehub.model.calls import CallError
 from inferencehub.testing import load
 from tests.hub import MODELS, write_model
 
@@ -80,3 +81,41 @@ def test_a_generator_gives_all_its_answers() -> None:
     model = load(MODELS / "markov-chat")
     inputs = {"messages": ['[{"role": "user", "content": "hello"}]']}
     assert len(model.answers(inputs)) > 1
+
+
+CALLING = """
+import asyncio
+from inferencehub.model.calls import CallError
+
+class Model:
+    def __init__(self, directory, parameters): pass
+    async def predict(self, inputs, context):
+        try:
+            given = [await context.call("m", inputs)]
+            if context.parameters: context.call_sync("shift", inputs)
+            given.append(await asyncio.to_thread(context.call_sync, "shift", {"x": inputs["x"][:1]}))
+        except CallError as error:
+            raise ValueError(f"{error.kind}: {error}")
+        return {"y": given[0]["y"] + given[1]["y"]}
+"""
+
+
+def test_a_test_says_what_stands_for_other_models(tmp_path: Path) -> None:
+    write_model(tmp_path, "m", CONFIG, {"1/model.py": MODEL.format(async_="async ")})
+    write_model(tmp_path, "calling", CONFIG, {"1/model.py": CALLING})
+    other = load(tmp_path / "m")
+
+    async def shift(inputs: dict[str, Any]) -> dict[str, Any]:
+        return {"y": inputs["x"].astype("float64") + 1}
+
+    def busy(inputs: dict[str, Any]) -> dict[str, Any]:
+        raise CallError("shift", "busy", "come later")
+
+    model = load(tmp_path / "calling", calls={"m": other, "shift": shift})
+    assert model.predict({"x": [[1, 2], [3, 4]]})["y"].tolist() == [[5, 9], [11, 15]]
+    with pytest.raises(RuntimeError, match="would block the event loop"):  # as in a pod
+        model.predict({"x": [[1, 2]]}, {"block": True})
+    with pytest.raises(ValueError, match="busy: call of model 'shift': come later"):
+        load(tmp_path / "calling", calls={"m": other, "shift": busy}).predict({"x": [[1, 2]]})
+    with pytest.raises(AssertionError, match=r"model 'calling' calls 'shift', and the test gives \['m'\]"):
+        load(tmp_path / "calling", calls={"m": other}).predict({"x": [[1, 2]]})

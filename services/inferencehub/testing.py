@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, Union
 
 import numpy as np
 import numpy.typing as npt
@@ -26,12 +26,16 @@ from inferencehub.core.values.requests import Callers, InferRequest, Parameter
 from inferencehub.inference.models.repository import read_model
 from inferencehub.inference.runtimes.python.channel import Call
 from inferencehub.inference.runtimes.python.runtime import Python
+from inferencehub.inference.runtimes.python_worker.asking import refuse_on, tensor_of
 from inferencehub.inference.runtimes.python_worker.loaded import Loaded
 from inferencehub.inference.runtimes.python_worker.outputs import WrongOutputError
 from inferencehub.inference.runtimes.support.arrays import from_array, to_array
 from inferencehub.inference.runtimes.support.declared import needs_declaration
+from inferencehub.model.calls import ModelCall
 
 Arrays = dict[str, npt.NDArray[Any]]
+# What stands for another model: a loaded one, or a function of the inputs.
+Other = Union["TestedModel", Callable[[Arrays], Any]]
 TIME_S = 3600.0  # until the deadline: a debugger takes its time
 
 
@@ -40,11 +44,13 @@ class TestedModel:
 
     Args:
         runtime: the version to load.
+        calls: what stands for other models, see `load`.
     """
 
     __test__ = False  # for pytest, it is no test
 
-    def __init__(self, runtime: Python) -> None:
+    def __init__(self, runtime: Python, calls: Mapping[str, Other]) -> None:
+        self._calls = GivenCalls(runtime.source.name, calls)
         config = runtime.source.config
         decoupled = config.model_transaction_policy.decoupled
         self.signature = replace(needs_declaration(config), decoupled=decoupled)
@@ -83,7 +89,7 @@ class TestedModel:
         """
         checked = self._checked(inputs)
         call = Call((), False, parameters or {}, Callers(id), monotonic() + TIME_S)
-        context = self._loaded.context(call, lambda: False, None)
+        context = self._loaded.context(call, lambda: False, self._calls, None)
         rows = next(iter(checked.values())).shape[0] if self.signature.max_batch_size else 0
         given = self._loaded.model.predict(*self._loaded.with_second(checked, call, context))
         try:
@@ -115,12 +121,51 @@ class TestedModel:
         return {tensor.name: to_array(tensor).copy() for tensor in request.inputs}
 
 
-def load(directory: str | Path, version: str = "") -> TestedModel:
+class GivenCalls:
+    """Calls of other models in a unit test: see `ModelCalls`.
+
+    Args:
+        model: who makes them.
+        others: what is called, see `load`.
+    """
+
+    def __init__(self, model: str, others: Mapping[str, Other]) -> None:
+        self._model, self._others = model, others
+
+    async def call(self, call: ModelCall) -> Arrays:
+        """See `ModelCalls`. It runs in a thread: a loaded model may have an event loop of its own there."""
+        return await asyncio.to_thread(self.call_sync, call)
+
+    def call_sync(self, call: ModelCall) -> Arrays:
+        """See `ModelCalls`.
+
+        Raises:
+            AssertionError: if the test gives no such model.
+        """
+        refuse_on(None)
+        other = self._others.get(call.model)
+        names = sorted(self._others)
+        assert other is not None, f"model '{self._model}' calls '{call.model}', and the test gives {names}"
+        inputs = arrays_of(call.inputs)
+        if isinstance(other, TestedModel):
+            return other.predict(inputs, call.parameters)
+        given = other(inputs)
+        return arrays_of(asyncio.run(given) if inspect.iscoroutine(given) else given)
+
+
+def arrays_of(given: Mapping[str, Any]) -> Arrays:
+    """Arrays as they are at the other end of a call."""
+    return {name: to_array(tensor_of(name, value)).copy() for name, value in given.items()}
+
+
+def load(directory: str | Path, version: str = "", calls: Mapping[str, Other] | None = None) -> TestedModel:
     """Load a Python model in this process.
 
     Args:
         directory: the model's directory, with its config.pbtxt.
         version: which one; the newest that its config serves if not given.
+        calls: what stands for the models that it calls, by their names: a loaded model, or a function of the inputs, which
+            are a dict of arrays, that gives the outputs or raises `CallError`. It may be a coroutine function.
 
     Raises:
         AssertionError: if the config is not valid, or there is no such version or no Python model.
@@ -135,7 +180,7 @@ def load(directory: str | Path, version: str = "") -> TestedModel:
         assert source is not None, f"'{directory}': {chosen[-1].reason}"
         runtime = chosen[-1].runtime
         assert runtime == "python", f"'{directory}' has backend '{runtime}', expected 'python'"
-        return TestedModel(Python(source))
+        return TestedModel(Python(source), calls or {})
     except (HubError, WrongOutputError) as error:
         raise AssertionError(f"'{directory}': {error}") from None
 

@@ -108,6 +108,8 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
                                    "monitoring": {"serviceMonitor": {"enabled": True}}, "inference": {"autoscaling": {"source": "demand"}}},
     "direct-calls": merge(at("inference.directCalls.existingSecret", "pod-keys"), {
         "tls": {"tiers": {"certManager": {"issuerRef": {"name": "tiers"}}}}, "networkPolicy": {"inference": {"from": PEERS}}}),
+    "model-calls": {"inference": {"pools": {"gpu": {"modelCalls": {"enabled": True, "existingSecret": "pods-key"}}}},
+                    "auth": {"apiKeys": {"existingSecret": "keys"}}},
     "not-scaled": at("inference", {"autoscaling": {"source": "none"}, "replicas": 4}),
     "pools": at("inference.pools", {
         "default": {"autoscaling": {"maxReplicas": 5}},

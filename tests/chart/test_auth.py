@@ -185,3 +185,37 @@ async def test_helm_test_asks_with_the_key_or_expects_to_be_refused(
     async with running_hub(tmp_path / "models", api_keys=str(file)) as hub:
         found, output = await run(hub.url, **environment)
     assert found == code, output
+
+
+def test_pools_whose_models_call_others_know_the_gateway_and_reach_it_alone() -> None:
+    values = COMBINATIONS["model-calls"]
+    objects = render(values, namespace="ml")
+    pod = one(objects, "Deployment", "gpu")["spec"]["template"]["spec"]
+    (volume,) = [volume for volume in pod["volumes"] if volume["name"] == "gateway-key"]
+    (mount,) = [mount for mount in pod["containers"][0]["volumeMounts"] if mount["name"] == "gateway-key"]
+    assert volume["secret"] == {"secretName": "pods-key", "defaultMode": 0o400}
+    settings = read_settings(InferenceSettings, environ(pod))
+    service = one(objects, "Service", "gateway")
+    (port,) = [port["port"] for port in service["spec"]["ports"] if port["name"] == "grpc"]
+    assert settings.gateway == f"{service['metadata']['name']}.ml.svc.cluster.local:{port}"
+    assert settings.gateway_key == f"{mount['mountPath']}/key"
+    other = one(objects, "Deployment", "default")["spec"]["template"]["spec"]
+    assert not {"HUB_GATEWAY", "HUB_GATEWAY_KEY"} & environ(other).keys()
+
+    off = merge(values, at("inference.pools.gpu.modelCalls.enabled", False))
+    closed = render(off, namespace="ml")
+    rules = [one(each, "NetworkPolicy", "-inference")["spec"]["egress"] for each in (closed, objects)]
+    (opened,) = [rule for rule in rules[1] if rule not in rules[0]]
+    port = {"protocol": "TCP", "port": 3001}
+    assert opened == {
+        "ports": [port],
+        "to": [{"podSelector": {"matchLabels": service["spec"]["selector"]}}],
+    }
+    narrow = at("networkPolicy.gateway.from", [{"ipBlock": {"cidr": "10.0.0.0/8"}}])
+    policies = [
+        one(render(merge(given, narrow)), "NetworkPolicy", "-gateway")["spec"] for given in (off, values)
+    ]
+    (let_in,) = [rule for rule in policies[1]["ingress"] if rule not in policies[0]["ingress"]]
+    assert let_in["ports"] == [port]
+    (peer,) = let_in["from"]
+    assert peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "inference"

@@ -75,6 +75,7 @@ def test_files_of_secrets_are_for_the_process_alone(name: str) -> None:
     mounted = 3 * ("ops" in tls)  # the combinations with it have a scaler
     mounted += ("callers" in tls) + 2 * ("tiers" in tls) + ("apiKeys" in given.get("auth", {}))
     mounted += "directCalls" in given.get("inference", {})
+    mounted += "pods-key" in str(given)
     mounted += "certificateSecret" in given.get("example", {})
     jobs = given.get("jobs", {})
     mounted += ("existingSecret" in jobs.get("redis", {})) + ("webhooks" in jobs)

@@ -22,6 +22,7 @@ from tests.authority import Authority, Secret
 from tests.authority import client as client_of
 from tests.cli.run_process import READY, READY_S, running
 from tests.hub import eventually, mock_model
+from tests.inference.runtimes.python.calling_models import write_models
 from tests.load import drawn
 from tests.machine import slowed
 from tests.ports import free_port
@@ -55,6 +56,16 @@ async def test_with_models_of_ones_own_the_curl_line_lists_them_and_no_page_is_n
         assert (await run.until(r"^Pages: (.*?)   "))[1] == f"{url.removesuffix('/v2/models')}/docs"
         async with aiohttp.ClientSession() as client, client.get(url) as answer:
             assert [model["name"] for model in (await answer.json())["models"]] == ["mine"]
+
+
+async def test_a_model_calls_another_without_any_setting(tmp_path: Path) -> None:
+    write_models(tmp_path)
+    async with running(tmp_path) as run, asyncio.timeout(READY_S):
+        url = shlex.split((await run.until(r"^  (curl .*)$"))[1])[-1].removesuffix("/v2/models")
+        async with aiohttp.ClientSession() as client:
+            body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [1.5]}]}
+            async with client.post(f"{url}/v2/models/caller/infer", json=body) as answer:
+                assert (answer.status, (await answer.json())["outputs"][0]["data"]) == (200, [3])
 
 
 async def test_with_keys_and_tls_everywhere_the_curl_line_works_with_a_key(tmp_path: Path) -> None:

@@ -8,11 +8,22 @@ from typing import Any
 
 import pytest
 
+from inferencehub.model.calls import ModelCall
 from inferencehub.model.context import MANY, Context
 
 
+class NoCalls:
+    """No other models."""
+
+    async def call(self, call: ModelCall) -> dict[str, Any]:
+        raise AssertionError(call)
+
+    def call_sync(self, call: ModelCall) -> dict[str, Any]:
+        raise AssertionError(call)
+
+
 def context_of(deadline: float, tell: Callable[[float], None] | None = None) -> Context:
-    return Context("id", "", "", deadline, {}, lambda: False, tell)
+    return Context("id", "", "", deadline, {}, lambda: False, NoCalls(), tell)
 
 
 def told(*values: Any) -> list[float]:

@@ -40,6 +40,8 @@ from inferencehub.inference.grpc_api.streams import HANDSHAKE_S
 from inferencehub.inference.metrics import Metrics
 from inferencehub.inference.models.control.choice import control_of
 from inferencehub.inference.models.registry import Models
+from inferencehub.inference.runtimes.calling.client import GatewayClient
+from inferencehub.inference.runtimes.calling.key import GatewayKey
 from inferencehub.inference.runtimes.runtime import ProcessRules
 from inferencehub.inference.settings import InferenceSettings
 
@@ -73,21 +75,26 @@ class InferenceServer:
         self._shown: set[str] = set()  # the models whose health is shown
         self.health = Health(AT_START)
         self.metrics = Metrics(access)
-        self.models = Models(
-            settings.repository(),
-            ByteBudget(settings.queue_bytes),
-            self.metrics,
-            self._show_health,
-            ProcessRules(
-                settings.model_grace_s, settings.max_message_bytes, settings.model_env, settings.allow_pickle
-            ),
+        bytes_held = ByteBudget(settings.queue_bytes)
+        self.gateway_key = GatewayKey(settings.gateway_key) if settings.gateway_key else None
+        self.gateway = None
+        if settings.gateway:
+            most = settings.max_message_bytes
+            self.gateway = GatewayClient(settings.gateway, most, bytes_held, self.gateway_key)
+        rules = ProcessRules(
+            settings.model_grace_s,
+            settings.max_message_bytes,
+            settings.model_env,
+            settings.allow_pickle,
+            self.gateway,
         )
+        self.models = Models(settings.repository(), bytes_held, self.metrics, self._show_health, rules)
         self.listed = Listed(self.health, self.models)
         self.control = control_of(settings, self.models)
         self.certificate = settings.tier_certificate(admits=settings.tier_tls_client_names)
         ops_certificate = settings.ops_certificate()
         self.keys = ApiKeys(settings.api_keys, "HUB_API_KEYS") if settings.direct_calls else None
-        reloaded = (self.certificate, ops_certificate, self.keys)
+        reloaded = (self.certificate, ops_certificate, self.keys, self.gateway_key)
         self.metrics.registry.register(Reloads("inferencehub_inference", *reloaded))
         self.doctor = doctor_of(settings, self.models, self.not_ready, reloaded)
         self.admission = Admission(self.certificate, self.keys)
@@ -156,6 +163,8 @@ class InferenceServer:
         await self.ops.start()
         await self.servicer.streams.start(self.settings.stream_port)
         await self._start_grpc()
+        if self.gateway_key is not None:
+            self.gateway_key.start()
         self._loading = asyncio.get_running_loop().create_task(self.control.start())
         ports = {
             "port": self.port,
@@ -264,6 +273,10 @@ class InferenceServer:
             self._loading.cancel()
             await asyncio.wait([self._loading], timeout=LOAD_END_S)
         await self.control.stop()
+        if self.gateway is not None:
+            await self.gateway.close()
+        if self.gateway_key is not None:
+            await self.gateway_key.stop()
         await self.ops.stop(1)
         await self.doctor.stop()
         if self.access is not None:

@@ -57,6 +57,14 @@ class InferenceSettings(TierSettings):
         (),
         "environment variables that the processes of Python models get besides the usual ones: names or patterns such as HF_*, separated by commas",
     )
+    gateway: str = setting(
+        "",
+        "address of the gateway's gRPC port, host:port, for Python models that call other models; without it they call none",
+    )
+    gateway_key: str = setting(
+        "",
+        "file with the API key that goes with these calls, where the gateway asks callers for one; read again when it changes",
+    )
     model_grace_s: float = setting(
         30.0,
         "seconds that a Python model's run may go on beyond its deadline before its process is killed, at most; runs get as long as they usually take",
@@ -97,6 +105,10 @@ class InferenceSettings(TierSettings):
         if self.load_models and self.model_control != "explicit":
             raise SettingError(
                 f"HUB_LOAD_MODELS is set and HUB_MODEL_CONTROL is '{self.model_control}', expected 'explicit'"
+            )
+        if self.gateway_key and not self.gateway:
+            raise SettingError(
+                "HUB_GATEWAY_KEY is set and HUB_GATEWAY is not, expected the address of the gateway"
             )
         if self.direct_calls and not self.tier_tls_cert:
             raise SettingError(

@@ -9,11 +9,13 @@ class Model:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import isnan, nan
 from time import monotonic
+from typing import Any
 
-Parameter = bool | int | float | str
+from inferencehub.model.calls import ModelCall, ModelCalls, Parameter
+
 FINEST = 0.01  # a smaller step of progress is not told
 MANY, PAUSE_S = 200, 0.1  # after so many, they are told with pauses
 
@@ -27,6 +29,7 @@ class Context:
         deadline: in seconds of `time.monotonic`; the latest one, if several callers share the run.
         parameters: the request's parameters.
         stopped: whether all callers have left.
+        calls: makes calls of other models.
         tell: gets how far the run is; None if nobody wants to know.
     """
 
@@ -38,6 +41,7 @@ class Context:
         deadline: float,
         parameters: Mapping[str, Parameter],
         stopped: Callable[[], bool],
+        calls: ModelCalls,
         tell: Callable[[float], None] | None = None,
     ) -> None:
         self.id = id
@@ -45,6 +49,7 @@ class Context:
         self.deadline = deadline
         self.parameters = parameters
         self._stopped = stopped
+        self._calls = calls
         self._tell = tell
         self._last, self._count, self._at = -1.0, 0, 0.0  # what was told, how often, and when
 
@@ -57,6 +62,52 @@ class Context:
     def cancelled(self) -> bool:
         """Whether nobody waits for the answer any more, so that the run may end early."""
         return monotonic() >= self.deadline or self._stopped()
+
+    async def call(
+        self,
+        model: str,
+        inputs: Mapping[str, Any],
+        *,
+        version: str = "",
+        outputs: Sequence[str] = (),
+        parameters: Mapping[str, Parameter] | None = None,
+    ) -> dict[str, Any]:
+        """Call another model through the gateway, as any caller does: `await context.call("other", {"x": array})`.
+
+        The call has this run's deadline, id and trace. It ends when nobody waits for this run any more, or for the call.
+
+        Args:
+            model, version: whom to call; version "" for the one that callers get who name none.
+            inputs: an array, or what numpy reads as one, for each input by name; rows first if the model batches. Their
+                types are those that the model wants.
+            outputs: names of the outputs that are wanted; () for all.
+            parameters: for the model.
+
+        Returns:
+            An array for each output by name.
+
+        Raises:
+            CallError: if the call fails; it has the kind of the error and a sentence.
+            TypeError: if an input is no array of a type that models have.
+        """
+        return await self._calls.call(ModelCall(model, version, inputs, tuple(outputs), parameters or {}))
+
+    def call_sync(
+        self,
+        model: str,
+        inputs: Mapping[str, Any],
+        *,
+        version: str = "",
+        outputs: Sequence[str] = (),
+        parameters: Mapping[str, Parameter] | None = None,
+    ) -> dict[str, Any]:
+        """As `call`, for a `predict` that is no coroutine, and for its threads: the thread waits.
+
+        Raises:
+            CallError, TypeError: as `call`.
+            RuntimeError: if it would block the event loop of an `async def predict`.
+        """
+        return self._calls.call_sync(ModelCall(model, version, inputs, tuple(outputs), parameters or {}))
 
     def progress(self, value: float) -> None:
         """Say how far the run is, from 0 to 1; what is beyond is taken for the nearer one. It costs nothing if nobody asks.

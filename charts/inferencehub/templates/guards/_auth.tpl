@@ -40,4 +40,18 @@
 {{- if and .Values.networkPolicy.inference.from (not $direct) }}
 {{- fail "networkPolicy.inference.from lets callers reach inference pods, but no pool asks them for keys: set inference.directCalls.existingSecret, or use networkPolicy.inference.extraIngress." }}
 {{- end }}
+{{- range $name, $override := .Values.inference.pools }}
+{{- $pool := dict }}{{ include "inferencehub.pool" (list $ $override $pool) }}
+{{- if $pool.modelCalls.enabled }}
+{{- if kindIs "invalid" $.Values.gateway.service.grpcPort }}
+{{- fail (printf "inference.modelCalls is enabled for %s, but the gateway's Service has no port for gRPC: set gateway.service.grpcPort." $name) }}
+{{- end }}
+{{- if include "inferencehub.tls.callers" $ }}
+{{- fail (printf "inference.modelCalls is enabled for %s, but the gateway speaks TLS to its callers, and pods call it in plain: leave tls.callers out and end TLS in front of the gateway, or leave modelCalls out." $name) }}
+{{- end }}
+{{- if and (include "inferencehub.auth.asked" $) (not (and $.Values.auth.apiKeys.existingSecret $pool.modelCalls.existingSecret)) }}
+{{- fail (printf "inference.modelCalls is enabled for %s, but the gateway asks callers who they are: set auth.apiKeys.existingSecret, and inference.modelCalls.existingSecret with a key of it for the pods." $name) }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- end }}

@@ -19,6 +19,7 @@
   value: "true"
 {{- include "inferencehub.auth.keysEnv" . }}
 {{- end }}
+{{- include "inferencehub.modelCalls.env" . }}
 {{- if ne .values.models.source "image" }}
 - name: HUB_MODELS
   value: {{ include "inferencehub.models.path" . }}

@@ -36,7 +36,8 @@ def tiers(
     """
     settings = (GatewaySettings, InferenceSettings)
     refuse_unknown(environ, [name for cls in settings for name, _ in variables(cls)])
-    back = settings_of(InferenceSettings, environ)
+    front, called = called_gateway(settings_of(GatewaySettings, environ))
+    back = {**called, **settings_of(InferenceSettings, environ)}
     read = read_settings(InferenceSettings, {**back, "PORT": "0"})
     refuse_empty(read.repository())
     ports = {"PORT": port, "HUB_OPS_PORT": ops_port}
@@ -47,18 +48,34 @@ def tiers(
     used: list[Port] = []
     inference: list[Tier | Rollout] = []
     if reload:
-        return reloading(environ, back, read, chosen(port), chosen(ops_port))
+        return reloading(environ, front, back, read, chosen(port), chosen(ops_port))
     for place in range(pods):
         own = {name: chosen(first, place) for name, first in ports.items()}
         used += own.values()
         name = "the inference service" + (f" at port {own['PORT'].number}" if pods > 1 else "")
         inference.append(Tier(name, "inference", {**back, **numbers(own)}, own["HUB_OPS_PORT"].number))
     addresses = ",".join(f"127.0.0.1:{tier.settings['PORT']}" for tier in inference)
-    return gateway({"GRPC_SERVER_URL": addresses, **settings_of(GatewaySettings, environ)}, used), inference
+    return gateway({"GRPC_SERVER_URL": addresses, **front}, used), inference
+
+
+def called_gateway(front: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """The gateway's settings with its gRPC port chosen, and those of inference services whose models call others there.
+
+    Raises:
+        SettingError: if one has an invalid value.
+    """
+    read = read_settings(GatewaySettings, front)
+    number = chosen(Port(read.grpc_port, "HUB_GRPC_PORT")).number
+    return {**front, "HUB_GRPC_PORT": str(number)}, {"HUB_GATEWAY": f"127.0.0.1:{number}"}
 
 
 def reloading(
-    environ: Mapping[str, str], back: dict[str, str], read: InferenceSettings, port: Port, ops_port: Port
+    environ: Mapping[str, str],
+    front: dict[str, str],
+    back: dict[str, str],
+    read: InferenceSettings,
+    port: Port,
+    ops_port: Port,
 ) -> tuple[Tier, list[Tier | Rollout]]:
     """As `tiers`, for one inference service that is replaced when its models change.
 
@@ -77,7 +94,7 @@ def reloading(
         return Tier("the inference service", "inference", back, ops_port.number, spare=True)
 
     front = {
-        **settings_of(GatewaySettings, environ),
+        **front,
         "GRPC_SERVER_URL": "",
         "HUB_ROLL_CALL": f"127.0.0.1:{probed.number}",
     }

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from msgspec.structs import replace
 
 from inferencehub.core.values.errors import HubError, Kind, bad_input, shown
-from inferencehub.core.values.requests import InferRequest, Parameter
+from inferencehub.core.values.requests import CALL_DEPTH, InferRequest, Parameter
 
 TIMEOUT = "timeout"  # microseconds
 BINARY_OUTPUT = "binary_data_output"  # has an effect in the binary tensor data extension only
@@ -85,7 +85,9 @@ def is_servers(name: str, value: Parameter) -> bool:
 
 def is_reserved(name: str) -> bool:
     """Whether a parameter of this name is none of the model's, whatever its value."""
-    return name in (TIMEOUT, CONTENT_TYPE, *NEUTRAL, *RESERVED) or name.startswith((RESERVED_PREFIX, "hub_"))
+    return name in (TIMEOUT, CONTENT_TYPE, CALL_DEPTH, *NEUTRAL, *RESERVED) or name.startswith(
+        (RESERVED_PREFIX, "hub_")
+    )
 
 
 def reserved(name: str) -> HubError:

@@ -10,6 +10,8 @@ from inferencehub.core.values.structs.struct import Struct, replace
 from inferencehub.core.values.tensors import Tensor
 
 Parameter = bool | int | float | str
+# The parameter of a request that a model makes, and not a caller: how many such requests are within each other.
+CALL_DEPTH = "call_depth"
 
 
 def size_of(tensors: tuple[Tensor, ...]) -> int:

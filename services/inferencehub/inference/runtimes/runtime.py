@@ -20,6 +20,7 @@ from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.signature import Signature
 from inferencehub.core.values.tensors import Tensor
 from inferencehub.inference.own_metrics import OwnMetrics
+from inferencehub.inference.runtimes.calling.running import Gateway
 from inferencehub.inference.runtimes.support.error_text import first_line
 from inferencehub.pb import model_config_pb2 as config_pb
 
@@ -79,12 +80,14 @@ class ProcessRules:
         max_answer_bytes: bytes of the outputs that one call gets as its answer, at most.
         environment: names and patterns of further environment variables that they get.
         allow_pickle: whether they may load a pickle, which runs code when it is loaded.
+        gateway: where their calls of other models go; None if no setting says it.
     """
 
     grace_s: float = 30.0
     max_answer_bytes: int = 64 * 2**20
     environment: tuple[str, ...] = ()
     allow_pickle: bool = False
+    gateway: Gateway | None = None
 
 
 @dataclass(frozen=True, slots=True)

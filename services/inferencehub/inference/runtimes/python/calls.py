@@ -11,20 +11,29 @@ import logging
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from time import monotonic
 
-from inferencehub.core.values.tensors import Buffer
+from inferencehub.core.values.errors import HubError
+from inferencehub.core.values.requests import InferRequest
+from inferencehub.core.values.tensors import Buffer, Tensor
+from inferencehub.inference.runtimes.calling.running import Gateway, RunningCalls
 from inferencehub.inference.runtimes.python.channel import (
     HEADERS,
+    Asked,
     Credit,
+    Given,
     Inbox,
     Level,
     Measured,
     Message,
+    NotGiven,
     Progress,
     Stop,
     Tensors,
+    Unasked,
     frame,
+    parts_of,
 )
 from inferencehub.inference.runtimes.python.failures import ProcessEnded, how_ended
 from inferencehub.inference.runtimes.python.grace import Timer
@@ -46,9 +55,16 @@ class Calls:
         model: its name, for the log.
         kill: kills the process.
         measured: takes what the model measures.
+        gateway: where its calls of other models go; None if no setting says it.
     """
 
-    def __init__(self, model: str, kill: Callable[[], None], measured: Callable[[Family], None]) -> None:
+    def __init__(
+        self,
+        model: str,
+        kill: Callable[[], None],
+        measured: Callable[[Family], None],
+        gateway: Gateway | None,
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self._about = {"model": model}
         self._kill, self._measured = kill, measured
@@ -60,6 +76,7 @@ class Calls:
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         self._inbox = Inbox(HEADERS)
         self._outbox = Outbox(self.loop, self._socket, self._broken)
+        self.others = RunningCalls(gateway, partial(give, self._outbox.send))
         self._waiter: asyncio.Future[None] | None = None
         self._reply: tuple[Message, memoryview] | None = None
         self._hung = self._unread = self._gave = self._told = self._closed = False
@@ -101,10 +118,12 @@ class Calls:
                     self._outbox.send(frame(Stop()))  # a model may look at it, and end early
                 cancelled = True
                 self._emit = None
+                self.others.end()
         if timer is not None:
             timer.cancel()
         # Keep no answer until the next call, and no request: `emit` has it.
         reply, self._reply, self._emit = self._reply, None, None
+        self.others.end()
         if cancelled:
             raise asyncio.CancelledError
         if reply is None or self._hung:
@@ -194,9 +213,13 @@ class Calls:
             self._take(0)
 
     def _is_part(self, message: Message, body: memoryview) -> bool:
-        """Emit one of several answers, progress or measures. Returns False if the message is the last or only answer."""
+        """Handle one of several answers, progress, measures or a call of another model. Returns False if the message is the last or only answer."""
         if isinstance(message, Measured):
             self._measured(message.family)
+            return True
+        if isinstance(message, Asked | Unasked):
+            self._gave = True
+            self._ask(message, body)
             return True
         if not ((isinstance(message, Tensors) and message.more) or isinstance(message, Progress)):
             return False
@@ -204,6 +227,17 @@ class Calls:
         if self._emit is not None and not self._hung:
             self._emit(message, body)
         return True
+
+    def _ask(self, message: Asked | Unasked, body: memoryview) -> None:
+        """Make a call of another model, or end one that the model does not wait for any more."""
+        if isinstance(message, Unasked):
+            self.others.drop(message.number)
+            return
+        inputs, parameters = message.over(body), message.parameters
+        self.others.ask(
+            message.number,
+            InferRequest(message.model, message.version, inputs, message.outputs, parameters),
+        )
 
     def _broken(self) -> None:
         """The process has closed its end before it had read everything."""
@@ -223,3 +257,11 @@ class Calls:
         logger.warning("model run hangs, its process is killed", extra=self._about)
         self._hung = True
         self._kill()
+
+
+def give(send: Callable[[Sequence[Buffer]], None], number: int, given: tuple[Tensor, ...] | HubError) -> None:
+    """Send what a call of another model has given."""
+    if isinstance(given, HubError):
+        send(frame(NotGiven(number, given.kind.label, given.detail)))
+    else:
+        send(frame(Given(parts_of(given), False, number), given))

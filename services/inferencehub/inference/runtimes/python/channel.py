@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from struct import Struct as Layout
 
 from inferencehub.core.lane.sink import weight_of
-from inferencehub.core.values.requests import NO_CALLERS, Callers, InferRequest, Parameter
+from inferencehub.core.values.requests import CALL_DEPTH, NO_CALLERS, Callers, InferRequest, Parameter
 from inferencehub.core.values.signature import TensorSpec
 from inferencehub.core.values.structs.struct import Decoder, Encoder, MsgspecError, Struct
 from inferencehub.core.values.tensors import Buffer, Tensor
@@ -142,7 +142,40 @@ class Call(Tensors, tag="call", array_like=True):
     watched: bool = False
 
 
-Message = Load | Ready | ModelFailed | Stop | Credit | Level | Done | Progress | Measured | Tensors | Call
+class Asked(Tensors, tag="asked", array_like=True):
+    """A call of another model that the model makes, with its inputs; its answer has the same `number`."""
+
+    number: int = 0
+    model: str = ""
+    version: str = ""
+    outputs: tuple[str, ...] = ()
+    parameters: Mapping[str, Parameter] = {}
+
+
+class Unasked(Struct, tag="unasked", array_like=True):
+    """The model does not wait for this call of another model any more."""
+
+    number: int
+
+
+class Given(Tensors, tag="given", array_like=True):
+    """The outputs of a call of another model."""
+
+    number: int = 0
+
+
+class NotGiven(Struct, tag="notgiven", array_like=True):
+    """A call of another model that failed: the label of the error's kind, and a sentence."""
+
+    number: int
+    kind: str
+    detail: str
+
+
+Message = (
+    Load | Ready | ModelFailed | Stop | Credit | Level | Done | Progress | Measured | Tensors | Call
+    | Asked | Unasked | Given | NotGiven
+)  # fmt: skip
 
 encoder = Encoder()
 decoder: Decoder[Message] = Decoder(Message)
@@ -171,8 +204,10 @@ def parts_of(tensors: Sequence[Tensor]) -> tuple[Part, ...]:
 
 def call_frame(request: InferRequest, deadline: float, watched: bool) -> list[Buffer]:
     """The frame of a call; `deadline` in seconds of `time.monotonic`, `watched` as in `Call`."""
-    parts = parts_of(request.inputs)
-    call = Call(parts, False, request.parameters, request.callers, deadline, watched)
+    parts, parameters = parts_of(request.inputs), request.parameters
+    if CALL_DEPTH in parameters:  # it is not for the model
+        parameters = {name: value for name, value in parameters.items() if name != CALL_DEPTH}
+    call = Call(parts, False, parameters, request.callers, deadline, watched)
     return frame(call, request.inputs)
 
 

@@ -14,6 +14,7 @@ from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.structs.struct import replace
 from inferencehub.core.values.tensors import Tensor
 from inferencehub.inference.own_metrics import OwnMetrics
+from inferencehub.inference.runtimes.calling.running import Gateway
 from inferencehub.inference.runtimes.python.channel import (
     Done,
     Load,
@@ -46,6 +47,7 @@ class PythonInstance:
         grace: how long runs may go on beyond their deadline.
         idle_death: called with the number of each slot that has no work while the process ends.
         own: the model's own metrics.
+        gateway: where its calls of other models go; None if no setting says it.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class PythonInstance:
         grace: Grace,
         idle_death: Callable[[int], None],
         own: OwnMetrics,
+        gateway: Gateway | None,
     ) -> None:
         self.load = load
         self.number = number
@@ -63,6 +66,7 @@ class PythonInstance:
         self.grace = grace
         self.idle_death = idle_death
         self.own = own
+        self.gateway = gateway
         self.process: Process | None = None
         self.ready: Ready | None = None  # what the first process has said of the model
         self.recovered: asyncio.Future[None] | None = None
@@ -93,11 +97,10 @@ class PythonInstance:
         try:
             while True:
                 process = await self._ready(deadline)
-                began = monotonic()
+                began, calls = monotonic(), process.calls[place]
+                calls.others.begin(request, deadline)
                 try:
-                    message, body = await process.calls[place].call(
-                        buffers, deadline + self.grace.seconds, most, early
-                    )
+                    message, body = await calls.call(buffers, deadline + self.grace.seconds, most, early)
                 except ProcessEnded as end:
                     if end.hung:
                         raise self._too_late(LATE) from None
@@ -170,7 +173,8 @@ class PythonInstance:
 
     async def _started(self) -> Process:
         began, load = monotonic(), self.load
-        process = await Process.start(load, self.environment, self._ended, partial(self.own.add, self.number))
+        measured = partial(self.own.add, self.number)
+        process = await Process.start(load, self.environment, self._ended, measured, self.gateway)
         if process.ready != (self.ready or process.ready):
             process.kill()
             raise HubError(Kind.MODEL_FAILED, f"{self.load.file} has changed since the model was loaded")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.inference.runtimes.calling.running import Gateway
 from inferencehub.inference.runtimes.python.calls import Calls
 from inferencehub.inference.runtimes.python.channel import Load, ModelFailed, Ready, frame
 from inferencehub.inference.runtimes.python.environment import ModelEnvironment
@@ -35,28 +36,36 @@ class Process(asyncio.SubprocessProtocol):
         load: what it will load.
         ended: called once, from the loop, when the process has ended for any reason.
         measured: takes what the model measures.
+        gateway: where its calls of other models go; None if no setting says it.
     """
 
-    def __init__(self, load: Load, ended: Callable[[Process], None], measured: Measure) -> None:
+    def __init__(
+        self, load: Load, ended: Callable[[Process], None], measured: Measure, gateway: Gateway | None
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self.pid, self.ready = 0, Ready()  # the pid is also the id of its process group
         self.status: int | None = None
         self.exited = asyncio.Event()
         self._ended = ended
         self._lines = ModelLines(load)
-        self.calls = [Calls(load.model, self.kill, measured) for _ in range(load.max_in_flight)]
+        self.calls = [Calls(load.model, self.kill, measured, gateway) for _ in range(load.max_in_flight)]
         self._transport: asyncio.SubprocessTransport | None = None
 
     @classmethod
     async def start(
-        cls, load: Load, rules: ModelEnvironment, ended: Callable[[Process], None], measured: Measure
+        cls,
+        load: Load,
+        rules: ModelEnvironment,
+        ended: Callable[[Process], None],
+        measured: Measure,
+        gateway: Gateway | None,
     ) -> Process:
         """Start a process and load the model in it. A cancelled start leaves no process behind.
 
         Raises:
             HubError: MODEL_FAILED if the process did not start or the model did not load.
         """
-        process = cls(load, ended, measured)
+        process = cls(load, ended, measured, gateway)
         # A cancellation between the fork and the moment when we know the child would lose it, so it has to wait.
         spawning = asyncio.ensure_future(process._spawn(rules))
         try:

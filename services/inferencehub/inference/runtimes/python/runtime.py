@@ -82,7 +82,13 @@ class Python(Runtime):
         grace = Grace(rules.grace_s)
         self.instances = [
             PythonInstance(
-                self.placed(load, number), number, environment, grace, self.on_change, self.own_metrics
+                self.placed(load, number),
+                number,
+                environment,
+                grace,
+                self.on_change,
+                self.own_metrics,
+                rules.gateway,
             )
             for number in range(self.source.instances)
         ]

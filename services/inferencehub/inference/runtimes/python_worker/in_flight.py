@@ -9,27 +9,34 @@ from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from functools import partial
+from itertools import count
 from typing import Any
 
 from inferencehub.core.lane.sink import WINDOW, weight_of
+from inferencehub.core.values.errors import Kind
 from inferencehub.core.values.requests import size_of
 from inferencehub.core.values.tensors import Buffer
 from inferencehub.inference.runtimes.python.channel import (
     Call,
     Credit,
     Done,
+    Given,
     Level,
     Measured,
     Message,
     ModelFailed,
+    NotGiven,
     Progress,
     Stop,
+    Unasked,
     answer_frame,
     frame,
 )
+from inferencehub.inference.runtimes.python_worker.asking import LEFT, asked_frame, outputs_of, refuse_on
 from inferencehub.inference.runtimes.python_worker.lines import running
 from inferencehub.inference.runtimes.python_worker.loaded import Loaded
 from inferencehub.inference.runtimes.python_worker.pipe import Pipe, send_measures
+from inferencehub.model.calls import CallError, ModelCall
 from inferencehub.model.context import Context
 
 
@@ -59,6 +66,10 @@ class Place:
             set()
         )  # of calls: the present one, and perhaps one that has just sent its end
         self._stopped = True
+        self._asked: dict[
+            int, asyncio.Future[tuple[Given | NotGiven, memoryview]]
+        ] = {}  # calls of other models
+        self._numbers = count(1)
 
     async def serve(self) -> None:
         """Run calls until the service closes its end."""
@@ -83,6 +94,9 @@ class Place:
             self._credited.set()
         elif isinstance(message, Level):
             logging.getLogger().setLevel(message.level)
+        elif isinstance(message, Given | NotGiven):
+            if (waits := self._asked.pop(message.number, None)) is not None and not waits.done():
+                waits.set_result((message, body))
         elif isinstance(message, Stop):
             self._stop()
 
@@ -134,7 +148,29 @@ class Place:
             over = limit.expired() or self._stopped
             last = frame(ModelFailed(text)) if over else self._loaded.failed(error)
         self._task, self._stopped = None, True
+        for waits in self._asked.values():  # of tasks of the model that outlive the call
+            waits.cancel()
         self.put(last)
+
+    async def ask(self, of: int, call: ModelCall) -> dict[str, Any]:
+        """The outputs of another model, which the call with the number `of` wants.
+
+        Raises:
+            CallError: if the other call fails, or nobody waits for this one any more.
+            TypeError: as `asked_frame`.
+        """
+        number, waits = next(self._numbers), self._loop.create_future()
+        buffers = asked_frame(call, number, self._loaded.load.max_answer_bytes)
+        if of != self._number or self._stopped:
+            raise CallError(call.model, Kind.CALLER_LEFT.label, LEFT)
+        self._asked[number] = waits
+        self.put(buffers)
+        del buffers
+        try:
+            return outputs_of(call.model, *await waits)
+        finally:
+            if self._asked.pop(number, None) is not None and of == self._number and not self._stopped:
+                self.put(frame(Unasked(number)))
 
     async def _answer(self, call: Call, body: memoryview) -> list[Buffer]:
         number = self._number
@@ -142,9 +178,11 @@ class Place:
         def tell(progress: float) -> None:  # from any thread
             self._loop.call_soon_threadsafe(partial(self._tell, number, progress))
 
-        context = self._loaded.context(
-            call, lambda: number != self._number or self._stopped, tell if call.watched else None
-        )
+        def stopped() -> bool:
+            return number != self._number or self._stopped
+
+        calls = PlaceCalls(self, number, self._loop)
+        context = self._loaded.context(call, stopped, calls, tell if call.watched else None)
         arguments, rows = self._loaded.arguments(call, body, context)
         given = self._loaded.model.predict(*arguments)
         if isinstance(given, AsyncGenerator):
@@ -169,6 +207,32 @@ class Place:
     def _tell(self, number: int, progress: float) -> None:
         if number == self._number and not self._stopped:
             self.put(frame(Progress(progress)))
+
+
+class PlaceCalls:
+    """Calls of other models in one call, whose model runs on the event loop: see `ModelCalls`.
+
+    Args:
+        place: where the call runs.
+        number: of the call.
+        loop: the event loop.
+    """
+
+    def __init__(self, place: Place, number: int, loop: asyncio.AbstractEventLoop) -> None:
+        self._place, self._number, self._loop = place, number, loop
+
+    async def call(self, call: ModelCall) -> dict[str, Any]:
+        """See `ModelCalls`."""
+        return await self._place.ask(self._number, call)
+
+    def call_sync(self, call: ModelCall) -> dict[str, Any]:
+        """See `ModelCalls`. For threads beside the event loop.
+
+        Raises:
+            RuntimeError: on the event loop, which would wait for itself.
+        """
+        refuse_on(self._loop)
+        return asyncio.run_coroutine_threadsafe(self.call(call), self._loop).result()
 
 
 async def serve(loaded: Loaded, pipes: list[Pipe]) -> None:

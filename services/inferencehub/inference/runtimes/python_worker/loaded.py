@@ -19,6 +19,7 @@ from inferencehub.inference.runtimes.python.channel import Call, Load, ModelFail
 from inferencehub.inference.runtimes.python_worker.outputs import WrongOutputError, checked
 from inferencehub.inference.runtimes.support.arrays import to_array
 from inferencehub.inference.runtimes.support.error_text import failed_run, first_line
+from inferencehub.model.calls import CallError, ModelCalls
 from inferencehub.model.context import Context
 
 logger = logging.getLogger(__name__)
@@ -78,12 +79,16 @@ class Loaded:
         return outputs
 
     def context(
-        self, call: Call, stopped: Callable[[], bool], tell: Callable[[float], None] | None
+        self,
+        call: Call,
+        stopped: Callable[[], bool],
+        calls: ModelCalls,
+        tell: Callable[[float], None] | None,
     ) -> Context:
         """What the model may ask about a call: see `Context`."""
         callers = call.callers
         about = (callers.id, callers.traceparent, callers.tracestate)
-        return Context(*about, call.deadline, call.parameters, stopped, tell)
+        return Context(*about, call.deadline, call.parameters, stopped, calls, tell)
 
     def arguments(self, call: Call, body: memoryview, context: Context) -> tuple[tuple[Any, ...], int]:
         """The arguments of `predict`, and the number of rows; 0 if the model does not batch."""
@@ -112,6 +117,8 @@ class Loaded:
             return frame(ModelFailed(f"model '{name}': {sentence}", traced(error), refused=True))
         if isinstance(error, WrongOutputError):
             return frame(ModelFailed(f"model '{name}' gave {first_line(error)}"))
+        if isinstance(error, CallError):
+            return frame(ModelFailed(f"model '{name}': {error}", traced(error)))
         return frame(ModelFailed(failed_run(name).detail, traced(error)))
 
     def close(self) -> Any:

@@ -35,7 +35,7 @@ from inferencehub.inference.runtimes.python_worker.in_flight import on_a_loop, s
 from inferencehub.inference.runtimes.python_worker.lines import Lines
 from inferencehub.inference.runtimes.python_worker.loaded import Loaded, traced
 from inferencehub.inference.runtimes.python_worker.outputs import WrongOutputError
-from inferencehub.inference.runtimes.python_worker.pipe import Pipe, send_measures
+from inferencehub.inference.runtimes.python_worker.pipe import Pipe, PipeCalls, send_measures
 from inferencehub.inference.runtimes.support.error_text import first_line
 from inferencehub.model.context import Context
 
@@ -45,7 +45,8 @@ PR_SET_PDEATHSIG = 1
 def answer(loaded: Loaded, call: Call, body: memoryview, channel: Pipe) -> list[Buffer]:
     """The frame that ends a call: its answer, or an error. Several answers are sent before, as they are made."""
     tell = partial(channel.tell, channel.number) if call.watched else None
-    context = loaded.context(call, partial(channel.stopped, channel.number), tell)
+    calls = PipeCalls(channel, loaded.load.max_answer_bytes)
+    context = loaded.context(call, partial(channel.stopped, channel.number), calls, tell)
     arguments, rows = loaded.arguments(call, body, context)
     try:
         given = loaded.model.predict(*arguments)

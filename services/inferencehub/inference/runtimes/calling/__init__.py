@@ -1,0 +1,1 @@
+"""Calls that models make of other models: the way to the gateway, and which of them run. `python` and the service's start import it."""
