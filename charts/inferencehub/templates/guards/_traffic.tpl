@@ -5,6 +5,9 @@
 {{- $at := printf "traffic.models.%s" $model }}
 {{- $aliases := $entry.aliases | default dict }}
 {{- range $alias, $version := $aliases }}
+{{- if not (regexMatch "^[A-Za-z_][A-Za-z0-9_.-]{0,62}$" $alias) }}
+{{- fail (printf "%s.aliases has '%s', which could be taken for a version: begin it with a letter, and use at most 63 letters, digits, '_', '.' or '-'." $at $alias) }}
+{{- end }}
 {{- if hasKey $aliases $version }}
 {{- fail (printf "%s.aliases.%s is '%s', which is an alias itself: set the version that it stands for." $at $alias $version) }}
 {{- end }}
@@ -22,6 +25,14 @@
 {{- end }}
 {{- if and $entry.sticky (not $entry.weights) }}
 {{- fail (printf "%s.sticky is set without weights, so there is nothing to choose: set weights." $at) }}
+{{- end }}
+{{- with $entry.shadow }}
+{{- $copies := get $aliases .version | default .version }}
+{{- $others := $sum }}
+{{- range $name, $weight := $entry.weights }}{{ if eq (get $aliases $name | default $name) $copies }}{{ $others = subf $others $weight }}{{ end }}{{ end }}
+{{- if and (gt $sum 0.0) (le $others 0.0) }}
+{{- fail (printf "%s.shadow is version '%s', which gets all calls itself: name another one, or leave shadow out." $at .version) }}
+{{- end }}
 {{- end }}
 {{- with $entry.rollback }}
 {{- $watched := get $aliases .version | default .version }}

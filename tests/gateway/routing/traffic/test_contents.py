@@ -24,8 +24,13 @@ def test_an_alias_may_stand_where_a_version_stands() -> None:
     ("entry", "sentence"),
     [
         ({"weight": {}}, "Object contains unknown field `weight`"),
-        ({"weights": {"1": -1}}, "Expected `float` >= 0.0 - at `$.weights[...]`"),
-        ({"weights": {"1": "90"}}, "Expected `float`, got `str` - at `$.weights[...]`"),
+        ({"weights": []}, "Expected `object`, got `array` - at `$.weights`"),
+        (
+            {"weights": {"1": 1, "2": -1}},
+            "weights has a wrong value for '2': Expected `float` >= 0.0",
+        ),
+        ({"weights": {"1": "90"}}, "weights has a wrong value for '1': Expected `float`, got `str`"),
+        ({"aliases": {"a": 1}}, "aliases has a wrong value for 'a': Expected `str`, got `int`"),
         ({"weights": {"1": 0, "2": 0}}, "weights is '1': 0, '2': 0, expected one above 0 at least"),
         ({"weights": {"": 1}}, "weights has '', expected a version"),
         (
@@ -43,6 +48,10 @@ def test_an_alias_may_stand_where_a_version_stands() -> None:
             "sticky is 'X-User', expected the name of a header in lower case",
         ),
         ({"shadow": {"version": "", "share": 1}}, "shadow has no version, expected one"),
+        (
+            {"weights": {"new": 1, "1": 0}, "aliases": {"new": "2"}, "shadow": {"version": "2", "share": 1}},
+            "shadow is version '2', which gets all calls itself, expected another one",
+        ),
         ({"shadow": {"version": "2", "share": 10}}, "Expected `float` <= 1.0 - at `$.shadow.share`"),
         ({"sticky": "x-user"}, "sticky is there without weights, expected both or none"),
     ],

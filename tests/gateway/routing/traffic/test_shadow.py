@@ -145,6 +145,18 @@ async def test_a_copy_leaves_no_cycle(tmp_path: Path) -> None:
             assert not unfreed()
 
 
+async def test_the_log_shows_the_shadow_beside_the_weights(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    entry = {"weights": {"1": 1}, "aliases": {"new": "2"}, "shadow": {"version": "new", "share": 0.1}}
+    async with split_hub(tmp_path, entry) as hub:
+        changed(hub, tmp_path / "traffic.json", {"weights": {"1": 1}})
+    first, second = [vars(one) for one in caplog.records if one.getMessage() == "traffic"]
+    assert (first["weights"], first["shadow"]) == ("'1': 1", "'2': 0.1")
+    assert "shadow" not in second
+
+
 async def test_a_version_that_no_pod_serves_gets_no_copies(tmp_path: Path) -> None:
     async with split_hub(tmp_path, {"shadow": {"version": "7", "share": 1}}) as hub:
         assert await answered_by(hub, 5) == {"2": 5}

@@ -147,7 +147,7 @@ async def test_a_bad_file_leaves_the_last_good_one_in_effect(
         changed(hub, file, {"weights": {"1": -1}})
         assert await metric(hub, refused) == 1
         (record,) = [one for one in caplog.records if one.levelno == logging.ERROR]
-        why = f"HUB_TRAFFIC ({file}) cannot be used: model 'm': Expected `float` >= 0.0 - at `$.weights[...]`"
+        why = f"HUB_TRAFFIC ({file}) cannot be used: model 'm': weights has a wrong value for '1': Expected `float` >= 0.0"
         assert record.__dict__["reason"] == traffic_of(hub).reason == why
         assert await answered_by(hub, 5) == {"1": 5}
         changed(hub, file, {"weights": {"2": 1}})

@@ -58,6 +58,13 @@ class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return {*self.shares, *self.aliases.values()}
 
 
+class Named(msgspec.Struct):
+    """The parts of an entry whose names are the caller's own; each value as it stands there."""
+
+    weights: dict[str, msgspec.Raw] = {}
+    aliases: dict[str, msgspec.Raw] = {}
+
+
 class Contents(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file; entries by the names of their models, each as it stands there."""
 
@@ -77,11 +84,28 @@ def read_traffic(text: bytes) -> dict[str, ModelEntry]:
         raise ValueError(str(error)) from None
     for model, raw in contents.models.items():
         try:
+            check_values(raw)
             entry = found[model] = msgspec.json.decode(raw, type=ModelEntry)
             check(entry)
         except (msgspec.DecodeError, ValueError) as error:
             raise ValueError(f"model '{model}': {error}") from None
     return found
+
+
+def check_values(raw: msgspec.Raw) -> None:
+    """Check each weight and each alias by itself: of a whole dict, msgspec does not say which value is wrong.
+
+    Raises:
+        ValueError: if one is wrong; the text says which.
+        DecodeError: if the entry is no object, or these are none in it.
+    """
+    entry = msgspec.json.decode(raw, type=Named)
+    for field, values, expected in (("weights", entry.weights, Weight), ("aliases", entry.aliases, str)):
+        for name, value in values.items():
+            try:
+                msgspec.json.decode(value, type=expected)
+            except msgspec.DecodeError as error:
+                raise ValueError(f"{field} has a wrong value for '{name}': {error}") from None
 
 
 def check(entry: ModelEntry) -> None:
@@ -111,10 +135,22 @@ def check(entry: ModelEntry) -> None:
         raise ValueError(f"sticky is '{entry.sticky}', expected the name of a header in lower case")
     if entry.sticky and not entry.weights:
         raise ValueError("sticky is there without weights, expected both or none")
-    if entry.shadow is not None and not entry.shadow.version:
-        raise ValueError("shadow has no version, expected one")
+    if entry.shadow is not None:
+        check_shadow(entry, entry.version(entry.shadow.version))
     if entry.rollback is not None:
         check_rollback(entry, entry.rollback)
+
+
+def check_shadow(entry: ModelEntry, version: str) -> None:
+    """Check that other versions than the one that gets copies have calls to copy.
+
+    Raises:
+        ValueError: if not.
+    """
+    if not version:
+        raise ValueError("shadow has no version, expected one")
+    if {name for name, weight in entry.shares.items() if weight} == {version}:
+        raise ValueError(f"shadow is version '{version}', which gets all calls itself, expected another one")
 
 
 def check_rollback(entry: ModelEntry, rule: RollbackEntry) -> None:
@@ -147,5 +183,5 @@ def first_twice(names: Iterable[str]) -> str:
 
 
 def shown(weights: Mapping[str, float]) -> str:
-    """Weights in a sentence."""
+    """Weights or shares in a sentence, by their versions."""
     return ", ".join(f"'{name}': {weight:g}" for name, weight in weights.items())

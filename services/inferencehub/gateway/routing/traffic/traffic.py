@@ -81,11 +81,14 @@ class Traffic(WatchedFiles):
             split = before.get(model)
             if split is None or split.entry != entry:
                 split = Split(model, entry, self._lanes, self.seconds)
-                logger.info("traffic", extra={"model": model, "weights": shown(split.weights)})
+                about = {"model": model, "weights": shown(split.weights)}
                 shadow = entry.shadow
                 self._shadows.pop(model, None)
                 if shadow is not None:
-                    self._shadows[model] = Shadow(shadow, entry.version(shadow.version), self._copy_limit_s)
+                    version = entry.version(shadow.version)
+                    self._shadows[model] = Shadow(shadow, version, self._copy_limit_s)
+                    about["shadow"] = shown({version: shadow.share})
+                logger.info("traffic", extra=about)
             self.splits[model] = split
         self._shadows = {model: one for model, one in self._shadows.items() if model in read}
 
