@@ -161,7 +161,6 @@ def leaves(schema: dict[str, Any], values: Any, path: str = "") -> Iterator[str]
         ("ingress.path", "hub"),
         ("traffic.models", {"m": {"weights": {"1": "90"}}}),
         ("traffic.models", {"m": {"aliases": {"stable": 1}}}),
-        ("traffic.models", {"m": {"aliases": {"3": "1"}}}),
         ("traffic.models", {"m": {"shares": {}}}),
         ("traffic.models", {"m": {"shadow": {"version": "2", "share": 0}}}),
         ("traffic.models", {"m": {"weights": {"1": 1, "2": 1}, "rollback": {"version": "2"}}}),

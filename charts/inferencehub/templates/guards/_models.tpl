@@ -22,6 +22,9 @@
 {{- if and (hasPrefix "http://" ($models.uri | default "")) (not (contains "sha256=" $models.uri)) }}
 {{- fail (printf "%s.uri is plain http, over which anybody on the way can change models: add #sha256=..., or use https." $at) }}
 {{- end }}
+{{- if and (regexMatch "[#&]sha256=" ($models.uri | default "")) (not (regexMatch "[#&]sha256=[0-9A-Fa-f]{64}(&|$)" $models.uri)) }}
+{{- fail (printf "%s.uri has a checksum that is none: expected #sha256= and 64 hexadecimal digits, as `sha256sum FILE` prints them." $at) }}
+{{- end }}
 {{- if and $models.secretName (ne $source "uri") }}
 {{- fail (printf "%s.secretName is set, but %s.source is '%s': it is for source 'uri' alone, so remove it." $at $at $source) }}
 {{- end }}
