@@ -18,7 +18,17 @@ from inferencehub.gateway.routing.doctor.pods import lacks_streams, of_clocks
 from inferencehub.gateway.server import Gateway
 from tests.authority import Authority, Secret
 from tests.doctors import faults, one, report_at
-from tests.hub import ROOT, eventually, mock_model, running_gateway, running_hub, running_pod, write_model
+from tests.gateway.routing.traffic.versions import changed, split_hub, traffic_of, write
+from tests.hub import (
+    ROOT,
+    Hub,
+    eventually,
+    mock_model,
+    running_gateway,
+    running_hub,
+    running_pod,
+    write_model,
+)
 from tests.ports import free_port
 from tests.sockets import silent_port
 from tests.valkey import running_valkey
@@ -129,6 +139,33 @@ async def test_models_that_do_not_load_and_a_name_that_no_model_has(tmp_path: Pa
     assert one(report.findings, "model broken").seen.startswith("no pod serves it: ")
     assert "it names 'nobody'" in one(report.findings, "HUB_DEFAULT_MODEL").seen
     assert one(own.findings, "model broken version 1").seen.startswith("it does not load: ")
+
+
+async def test_a_file_of_traffic_that_names_what_no_pod_serves(tmp_path: Path) -> None:
+    entry = {"weights": {"stable": 1, "2": 1, "9": 0}, "shadow": {"version": "7", "share": 1}}
+    async with split_hub(tmp_path, entry) as hub:
+        await eventually(lambda: all(pod.described for pod in hub.gateway.fleet.pods.values()))
+        missing, shadow = await said_of_traffic(hub)
+        write(tmp_path / "traffic.json", {"tumor": {"weights": {"1": 1}}, "m": {"weights": {"1": 1, "2": 0}}})
+        traffic_of(hub).look()
+        hub.gateway.doctor.forget()
+        unknown = await said_of_traffic(hub)
+        changed(
+            hub,
+            tmp_path / "traffic.json",
+            {"weights": {"stable": 1}, "aliases": {"stable": "1", "next": "3"}},
+        )
+        hub.gateway.doctor.forget()
+        assert await said_of_traffic(hub) == []
+    assert missing == "model 'm': version 'stable' has the weight 1, and no pod serves it, pods serve 1, 2"
+    assert shadow == "model 'm': version '7' is to get copies of calls, and no pod serves it, pods serve 1, 2"
+    assert unknown == ["it names model 'tumor', and no pod has such a model: m"]
+
+
+async def said_of_traffic(hub: Hub) -> list[str]:
+    """What the doctor warns of in the file of traffic."""
+    report = await report_at(hub.gateway.ops.port)
+    return [one.seen for one in report.findings if one.what == "HUB_TRAFFIC" and one.level is Level.WARNING]
 
 
 async def test_a_required_model_that_is_missing(tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ class Gateway:
         self.metrics.watch(self.http, self.grpc.server.callers, self.grpc.streams)
         self.bytes_held.relieve = self._relieve
         store = {} if self.jobs is None else {"store of jobs": self.jobs.store_check}
-        self.doctor = doctor_of(settings, self.fleet, ops_certificate, [*self.watched, *tiers], store)
+        self.doctor = doctor_of(settings, self.table, ops_certificate, [*self.watched, *tiers], store)
         self.ops = OpsServer(
             settings.ops_port,
             self.metrics.registry,

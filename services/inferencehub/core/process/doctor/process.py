@@ -35,7 +35,7 @@ def of_files(sources: Iterable[Reloaded]) -> list[Finding]:
         if isinstance(one, Certificate) and one.ends is not None:
             found.append(of_end(one.setting, one.ends))
         elif not one.refused:
-            found.append(ok(one.setting, "what it names is in use"))
+            found.append(ok(one.setting, "its contents are in use"))
     return found
 
 

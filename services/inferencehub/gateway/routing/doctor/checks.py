@@ -1,4 +1,4 @@
-"""What the doctor of a gateway looks at: names, pods, models, its files and its limits."""
+"""What the doctor of a gateway looks at: names, pods, models, traffic, its files and its limits."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from inferencehub.core.tls.ops_certificate import OpsCertificate
 from inferencehub.gateway.routing.doctor.models import ServedModels
 from inferencehub.gateway.routing.doctor.names import Names
 from inferencehub.gateway.routing.doctor.pods import Pods
-from inferencehub.gateway.routing.fleet import Fleet
+from inferencehub.gateway.routing.doctor.traffic import ServedTraffic
+from inferencehub.gateway.routing.table import RoutingTable
 from inferencehub.gateway.settings.gateway import GatewaySettings
 
 
 def doctor_of(
     settings: GatewaySettings,
-    fleet: Fleet,
+    table: RoutingTable,
     ops_certificate: OpsCertificate | None,
     sources: Sequence[Reloaded],
     others: Mapping[str, Check],
@@ -28,7 +29,7 @@ def doctor_of(
 
     Args:
         settings: of the gateway.
-        fleet: the pods that it knows.
+        table: the pods that it knows, and what they serve.
         ops_certificate: of the ops port, which it shows to those of pods; None if they speak plain HTTP.
         sources: files that are read again when they change.
         others: checks of what not every gateway has, by what each looks at.
@@ -38,9 +39,10 @@ def doctor_of(
         return of_files(sources)
 
     checks: dict[str, Check] = {
-        "names": Names(fleet, settings.gateways).look,
-        "pods": Pods(fleet, ops_certificate).look,
-        "models": ServedModels(fleet).look,
+        "names": Names(table.fleet, settings.gateways).look,
+        "pods": Pods(table.fleet, ops_certificate).look,
+        "models": ServedModels(table.fleet).look,
+        "traffic": ServedTraffic(table).look,
         "files": files,
         "limits": partial(of_limits, settings.queue_bytes, settings.max_connections),
     }
