@@ -64,6 +64,12 @@ def test_python_m_is_the_same_command(module: str) -> None:
     assert say(*command, PYTHONPATH=str(ROOT / "services")) == (0, f"inferencehub {__version__}\n", "")
 
 
+def test_the_help_names_the_command_that_fetches_models() -> None:
+    code, out, _ = say_here("--help")
+    assert code == 0
+    assert "python -m inferencehub.inference fetch" in " ".join(out.split())
+
+
 def test_a_wrong_command_line_is_refused_with_what_was_expected() -> None:
     command, path = (sys.executable, "-m", "inferencehub"), str(ROOT / "services")
     code, out, err = say(*command, "rum", PYTHONPATH=path)

@@ -27,7 +27,12 @@ from inferencehub.core.process.settings import SettingError
 COMMANDS = [new, check, run, doctor, image, key, predict, replay, score, values]
 
 
-@click.group(name="inferencehub", commands=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    name="inferencehub",
+    commands=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Models come from a web server or a bucket with: python -m inferencehub.inference fetch --help",
+)
 @click.version_option(__version__, message="inferencehub %(version)s")
 def cli() -> None:
     """Serve machine learning models over HTTP and gRPC."""
