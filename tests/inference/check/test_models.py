@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from inferencehub.inference.check.models import check
 from inferencehub.inference.check.report import CheckReport, Described, ModelReport, as_text
 from inferencehub.inference.settings import InferenceSettings
 from tests.hub import MODELS, mock_model, running_pod, write_model
+from tests.pages import FENCED, page
 
 STRICT = """
 class Model:
@@ -30,10 +33,43 @@ RANDOM = """model_warmup { name: "some" batch_size: 1
     inputs { key: "x" value { data_type: TYPE_FP32 dims: [ 2 ] random_data: true } } }"""
 
 
+PICKY = """
+class Model:
+    def __init__(self, directory, parameters):
+        pass
+
+    def predict(self, inputs):
+        if inputs["text"].item() != b"I love this":
+            raise ValueError("another text was expected")
+        return {"y": inputs["text"]}
+"""
+PICKY_CONFIG = """backend: "python" max_batch_size: 4
+    input { name: "text" data_type: TYPE_STRING dims: [ 1 ] }
+    output { name: "y" data_type: TYPE_STRING dims: [ 1 ] }
+"""
+
+
 async def checked(directory: Path, measure_s: float = 0.0) -> tuple[CheckReport, dict[str, ModelReport]]:
     """The report on a directory, and its models by name."""
     report = await check(directory, InferenceSettings(ops_port=0), measure_s)
     return report, {model.name: model for model in report.models}
+
+
+def documented_warm_up(directory: Path) -> Path:
+    """The repository of a text model that refuses zeros, with the warm-up of the documentation, whose code has run."""
+    section = page("docs/models.md").partition("## Warm-up")[2].partition("\n## ")[0]
+    [(_, config), (_, code)] = FENCED.findall(section)
+    files = {"1/model.py": PICKY.encode(), "warmup/other": b""}
+    write_model(directory / "models", "reviews", PICKY_CONFIG + config, files)
+    (directory / "review.txt").write_text("I love this")
+    subprocess.run([sys.executable, "-c", code], cwd=directory, check=True)
+    return directory / "models"
+
+
+async def test_the_warm_up_in_the_documentation_is_the_call(tmp_path: Path) -> None:
+    report, models = await checked(documented_warm_up(tmp_path))
+    assert report.ok, models["reviews"].fault
+    assert models["reviews"].called_with == "the warm-up 'review'"
 
 
 async def test_what_is_wrong_is_what_the_pod_says(tmp_path: Path) -> None:
