@@ -161,8 +161,6 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
      "has a volume 'jwt', but the chart uses that name itself"),
     (at("limits.tenants", [{"tenant": "a", "rate": 1}]), "limits.tenants is set, but nobody is asked who they are"),
     (at("traffic.models.m", {"aliases": {"2": "1"}}), "traffic.models.m.aliases has '2', which could be taken for a version"),
-    (at("traffic.models.m", {"weights": {"new": 1, "1": 0}, "aliases": {"new": "2"}, "shadow": {"version": "2", "share": 1}}),
-     "traffic.models.m.shadow is version '2', which gets all calls itself"),
     (at("traffic.models.m", {"weights": {"1": 0}}), "traffic.models.m.weights has no weight above 0"),
     (at("traffic.models.m", {"weights": {"1": 1, "old": 1}, "aliases": {"old": "1"}}), "traffic.models.m.weights has version '1' twice"),
     (at("traffic.models.m", {"aliases": {"a": "b", "b": "1"}}), "traffic.models.m.aliases.a is 'b', which is an alias itself"),

@@ -26,14 +26,6 @@
 {{- if and $entry.sticky (not $entry.weights) }}
 {{- fail (printf "%s.sticky is set without weights, so there is nothing to choose: set weights." $at) }}
 {{- end }}
-{{- with $entry.shadow }}
-{{- $copies := get $aliases .version | default .version }}
-{{- $others := $sum }}
-{{- range $name, $weight := $entry.weights }}{{ if eq (get $aliases $name | default $name) $copies }}{{ $others = subf $others $weight }}{{ end }}{{ end }}
-{{- if and (gt $sum 0.0) (le $others 0.0) }}
-{{- fail (printf "%s.shadow is version '%s', which gets all calls itself: name another one, or leave shadow out." $at .version) }}
-{{- end }}
-{{- end }}
 {{- with $entry.rollback }}
 {{- $watched := get $aliases .version | default .version }}
 {{- if not (has $watched $seen) }}

@@ -48,10 +48,6 @@ def test_an_alias_may_stand_where_a_version_stands() -> None:
             "sticky is 'X-User', expected the name of a header in lower case",
         ),
         ({"shadow": {"version": "", "share": 1}}, "shadow has no version, expected one"),
-        (
-            {"weights": {"new": 1, "1": 0}, "aliases": {"new": "2"}, "shadow": {"version": "2", "share": 1}},
-            "shadow is version '2', which gets all calls itself, expected another one",
-        ),
         ({"shadow": {"version": "2", "share": 10}}, "Expected `float` <= 1.0 - at `$.shadow.share`"),
         ({"sticky": "x-user"}, "sticky is there without weights, expected both or none"),
     ],

@@ -135,22 +135,10 @@ def check(entry: ModelEntry) -> None:
         raise ValueError(f"sticky is '{entry.sticky}', expected the name of a header in lower case")
     if entry.sticky and not entry.weights:
         raise ValueError("sticky is there without weights, expected both or none")
-    if entry.shadow is not None:
-        check_shadow(entry, entry.version(entry.shadow.version))
+    if entry.shadow is not None and not entry.version(entry.shadow.version):
+        raise ValueError("shadow has no version, expected one")
     if entry.rollback is not None:
         check_rollback(entry, entry.rollback)
-
-
-def check_shadow(entry: ModelEntry, version: str) -> None:
-    """Check that other versions than the one that gets copies have calls to copy.
-
-    Raises:
-        ValueError: if not.
-    """
-    if not version:
-        raise ValueError("shadow has no version, expected one")
-    if {name for name, weight in entry.shares.items() if weight} == {version}:
-        raise ValueError(f"shadow is version '{version}', which gets all calls itself, expected another one")
 
 
 def check_rollback(entry: ModelEntry, rule: RollbackEntry) -> None:
