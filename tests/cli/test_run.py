@@ -30,13 +30,17 @@ from tests.processes import children, command
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_the_printed_curl_line_works_and_a_signal_ends_both(number: signal.Signals) -> None:
-    async with running() as run, asyncio.timeout(READY_S):
+async def test_the_printed_curl_line_works_and_a_signal_ends_both(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    async with running(more={"TMPDIR": str(tmp_path)}) as run, asyncio.timeout(READY_S):
         curl, silent, url, data, body = shlex.split((await run.until(r"^  (curl .*)$"))[1])
         assert (curl, silent, data) == ("curl", "-s", "-d")
         async with aiohttp.ClientSession() as client, client.post(url, data=body) as answer:
             assert answer.status == 200
             assert (await answer.json(content_type=None))["error"] == ""
+        async with aiohttp.ClientSession() as client, client.get(f"{run.url}/v2/jobs") as answer:
+            assert (answer.status, await answer.json()) == (200, {"jobs": [], "cursor": None})
         pages = (await run.until(r"^Pages: (.*?)   "))[1].split(" and ")
         assert [page.rpartition("/")[2] for page in pages] == ["docs", "console"]
         run.process.send_signal(number)
@@ -44,6 +48,7 @@ async def test_the_printed_curl_line_works_and_a_signal_ends_both(number: signal
     for port in run.ports:
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", port), timeout=1)
+    assert not os.listdir(tmp_path)  # the store of jobs goes with it
 
 
 async def test_with_models_of_ones_own_the_curl_line_lists_them_and_no_page_is_named_that_is_off(

@@ -51,14 +51,15 @@ def run(
     ready. A process that dies is started again. Ctrl-C stops all.
 
     All other settings are environment variables (PORT, HUB_MODELS, ...). Each of the two services gets its own
-    settings; PORT and HUB_OPS_PORT are those of the gateway.
+    settings; PORT and HUB_OPS_PORT are those of the gateway. Without HUB_JOBS, jobs are kept in a file that is deleted at the end.
     """
     if reload and pods > 1:
         raise click.UsageError(f"--reload has one inference service, got --pods {pods}")
     own = Port(inference_port, "INFERENCE_PORT"), Port(inference_ops_port, "INFERENCE_OPS_PORT")
-    with repository(directory) as models:
+    with repository(directory) as models, TemporaryDirectory(prefix="inferencehub-") as private:
+        environ = {"HUB_JOBS": f"sqlite:{private}/jobs.db", **environ}
         if models:
-            environ = {**environ, "HUB_MODELS": models}
+            environ["HUB_MODELS"] = models
         gateway, inference = tiers(environ, pods, *own, reload)
         code = asyncio.run(serve(gateway, inference))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to end

@@ -149,6 +149,7 @@ async def scored(
         free = {name: value for name, value in first[0].items() if name not in keep or name in columns}
         sender = Sender(client, path, fill(model, config, free, columns), rows, calls, part.error)
         check_kept(keep, first[0], model, part.error)
+        await warn_without_jobs(client)
         bar: Any
         with click.progressbar(
             length=total, label=f"{name} {version}".rstrip(), file=sys.stderr, show_pos=True,
@@ -194,6 +195,23 @@ async def pinned(client: Client, name: str, version: str) -> str:
         return str(meant[0]) if meant else version
     most = max(split["versions"], key=itemgetter("share"), default={"version": "", "share": 0})
     return str(most["version"]) if most["share"] else ""
+
+
+async def warn_without_jobs(client: Client) -> None:
+    """Say that the calls of this run don't go behind those of others, where the gateway has no jobs.
+
+    Raises:
+        Unreachable: see `Client.ask`.
+    """
+    try:
+        await client.ask("GET", "/v2/jobs?limit=1")
+    except Refused as error:
+        if error.status in (404, 501):  # what else it refuses, it says for the model
+            click.echo(
+                "inferencehub: the gateway has no jobs, so these calls compete with those of others; its setting HUB_JOBS "
+                "turns jobs on",
+                err=True,
+            )
 
 
 def newest(versions: list[str]) -> str:
