@@ -137,6 +137,25 @@ async def test_an_ensemble_is_described_and_not_called(tmp_path: Path) -> None:
     assert "a gateway runs the steps" in as_text(report)
 
 
+async def test_an_ensemble_whose_steps_do_not_fit_has_the_fault_that_a_gateway_finds(tmp_path: Path) -> None:
+    mock_model(tmp_path, "first")
+    config = """platform: "ensemble"
+        input { name: "a" data_type: TYPE_INT64 dims: [ -1 ] }
+        output { name: "b" data_type: TYPE_INT32 dims: [ 1 ] }
+        ensemble_scheduling { step { model_name: "first"
+            input_map { key: "features" value: "a" } output_map { key: "class_id" value: "b" } } }"""
+    write_model(tmp_path, "whole", config)
+    report, models = await checked(tmp_path)
+    assert not report.ok
+    assert models["first"].ok
+    assert models["whole"].fault == (
+        "step 1 (model 'first'): its input 'features' is FP32 [-1], and the tensor 'a' INT64 [-1]"
+    )
+    write_model(tmp_path, "first", 'backend: "onnxruntime"')
+    _, models = await checked(tmp_path)
+    assert models["whole"].fault == "step 1 (model 'first'): the model does not load"
+
+
 @pytest.mark.long
 async def test_streams_and_models_under_openai_s_api_get_a_call_that_they_take() -> None:
     _, chat = await checked(MODELS / "markov-chat")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from time import monotonic
 
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.lane.job import Job, Member
 from inferencehub.core.lane.sink import AnswerQueue
+from inferencehub.core.oip.ensembles.fit import misfit
+from inferencehub.core.oip.ensembles.steps import PLATFORM, Step, steps_of
 from inferencehub.core.oip.prediction import read_prediction
 from inferencehub.core.values.errors import HubError
 from inferencehub.core.values.requests import InferRequest, InferResponse
+from inferencehub.core.values.signature import Signature
 from inferencehub.inference.check.example import example
 from inferencehub.inference.check.memory import cpu_s, memory_bytes
 from inferencehub.inference.check.report import CheckReport, ModelReport, described
@@ -44,6 +47,7 @@ async def check(directory: Path, settings: InferenceSettings, measure_s: float) 
             model = Model(one.ruled(rules), budget, metrics.lane(one.name, one.version), lambda: None)
             loaded.append(model)
             report.models.append(await checked(model, settings.time_limits.default_s, measure_s))
+        check_steps(loaded, report.models)
         report.memory_bytes = memory_bytes()
     finally:
         for model in loaded:
@@ -90,8 +94,8 @@ async def checked(model: Model, limit_s: float, measure_s: float) -> ModelReport
     report.instances, report.parameters = info.slots, dict(info.parameters)
     report.versions = versions_of(source.directory.parent)
     report.predict = info.no_predict
-    if model.found.runtime == "ensemble":
-        report.ok = True  # gateways run its steps, and check that they fit
+    if model.found.runtime == PLATFORM:
+        report.ok = True  # gateways run its steps; see `check_steps`
         return report
     try:
         request, report.called_with = example(source, info)
@@ -117,6 +121,28 @@ async def checked(model: Model, limit_s: float, measure_s: float) -> ModelReport
             report.predict = error.detail
     await measure(report, model, request, limit_s, measure_s)
     return report
+
+
+def check_steps(models: Sequence[Model], reports: Sequence[ModelReport]) -> None:
+    """Give the ensembles whose steps don't fit a `fault`, as gateways do.
+
+    Args:
+        models: all that were to load. A step whose model is not among them is not looked at: another pool may have it.
+        reports: on each of them.
+    """
+
+    def signatures_of(step: Step) -> Sequence[Signature] | str | None:
+        there = [one for one in models if one.name == step.model and step.version in ("", one.version)]
+        if not there:
+            return None
+        newest = max(there, key=lambda one: int(one.version or 0))
+        return "the model does not load" if newest.lane is None else [newest.info.signature]
+
+    for model, report in zip(models, reports, strict=True):
+        if report.ok and model.found.runtime == PLATFORM and model.found.source is not None:
+            steps = steps_of(model.found.source.config)
+            report.fault = misfit(steps, model.info.signature, signatures_of)
+            report.ok = not report.fault
 
 
 async def measure(

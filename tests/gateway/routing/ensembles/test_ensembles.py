@@ -170,7 +170,9 @@ async def test_an_ensemble_waits_for_the_models_of_its_steps(tmp_path: Path) -> 
         await eventually(lambda: not hub.gateway.table.is_open("diamond", ""))
 
 
-async def test_steps_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
+async def test_steps_that_do_not_fit_together_are_refused_and_logged_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     node_model(tmp_path, "neg", "Neg")
     ensemble(
         tmp_path,
@@ -183,6 +185,11 @@ async def test_steps_that_do_not_fit_together_are_refused(tmp_path: Path) -> Non
         data = {"name": "x", "datatype": "INT32", "shape": [1, 3], "data": [1, 2, 3]}
         status, said, _ = await hub.post("/v2/models/clash/infer", {"inputs": [data]})
         assert (status, said["error"]) == (503, f"model 'clash' does not serve: {why}")
+        async with running_pod(tmp_path) as second:
+            hub.gateway.fleet.discovery.met(f"127.0.0.1:{second.port}")
+            await eventually(lambda: sum(pod.up for pod in hub.gateway.fleet.pods.values()) == 2)
+    (record,) = [one for one in caplog.records if one.getMessage() == "the steps of an ensemble do not fit"]
+    assert (record.__dict__["model"], record.__dict__["reason"]) == ("clash", why)
 
 
 async def test_ensembles_may_be_steps_of_others_but_not_of_each_other(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 from typing import Protocol
@@ -13,6 +14,8 @@ from inferencehub.gateway.pods.replica import Replica
 from inferencehub.gateway.routing.ensembles.replica import EnsembleReplica, is_ensemble
 from inferencehub.gateway.routing.fit import best_first, fit
 from inferencehub.gateway.routing.model_lane import ModelLane
+
+logger = logging.getLogger(__name__)
 
 
 class Models(Protocol):
@@ -70,6 +73,10 @@ class Ensembles:
         # An ensemble may be the step of another: each look may let more of them run.
         while any(one.check(self._signatures_of) for one in before):
             pass
+        said = {(one.info.name, problem) for one, problem in before.items()}
+        now = {(one.info.name, one.problem) for one in before if one.problem and self._all_serve(one.steps)}
+        for name, problem in sorted(now - said):
+            logger.warning("the steps of an ensemble do not fit", extra={"model": name, "reason": problem})
         return {one.info.name for one, problem in before.items() if bool(problem) is not bool(one.problem)}
 
     def problems(self) -> dict[str, str]:
@@ -86,6 +93,9 @@ class Ensembles:
         if not can:
             return self._models.why_closed(step.model, step.version)
         return [lane.info.signature for lane in can]
+
+    def _all_serve(self, steps: Sequence[Step]) -> bool:
+        return all(isinstance(self._signatures_of(step), list) for step in steps)
 
     def _room_of(self, step: Step) -> int:
         return sum([lane.room_for_jobs for lane in self._models.known(step.model, step.version)])

@@ -35,7 +35,7 @@ class EnsembleReplica(Replica):
         find: finds the lanes of a step's model.
         room_of: how many rows of jobs the lanes of a step's model have room for.
 
-    `problem` says why its steps cannot run now, "" if they can.
+    `problem` says why its steps cannot run now, "" if they can; `steps` are those of the config.
     """
 
     def __init__(
@@ -47,10 +47,10 @@ class EnsembleReplica(Replica):
         self.problem = UNCHECKED
         self._find = find
         self._room_of = room_of
-        self._steps: tuple[Step, ...] = ()
+        self.steps: tuple[Step, ...] = ()
         self._broken = ""
         try:
-            self._steps = steps_of(config)
+            self.steps = steps_of(config)
         except HubError as error:  # from a pod of another release
             self._broken = error.detail
 
@@ -67,7 +67,7 @@ class EnsembleReplica(Replica):
     @property
     def spare(self) -> int:
         """How many jobs may begin: as many as each of its steps has room for. One if none runs, which may wake their pools."""
-        room = min([self._room_of(step) for step in self._steps], default=0)
+        room = min([self._room_of(step) for step in self.steps], default=0)
         return max(int(not self.in_flight), room)
 
     def uncheck(self) -> None:
@@ -82,7 +82,7 @@ class EnsembleReplica(Replica):
         """
         if not self.problem:
             return False
-        self.problem = self._broken or misfit(self._steps, self.info.signature, signatures_of)
+        self.problem = self._broken or misfit(self.steps, self.info.signature, signatures_of)
         return not self.problem
 
     async def run(self, batch: Batch, emit: Emit) -> Ran:
@@ -100,6 +100,6 @@ class EnsembleReplica(Replica):
                 inf  # its steps wait behind calls for as long as they have to, and their runs have deadlines
             )
         try:
-            return await Run(self.info, self._steps, job, self._find).answer()
+            return await Run(self.info, self.steps, job, self._find).answer()
         except HubError as error:
             raise NotAnswered(Outcome.FAILED, error) from None
