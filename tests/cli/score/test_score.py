@@ -200,7 +200,7 @@ async def test_a_row_that_does_not_fit_fails_alone(tmp_path: Path) -> None:
         assert (code, "1 rows have an error" in err) == (1, True)
         first, second, third = lines(out)
         assert (first["label"], third["label"]) == ("red", "blue")
-        assert second == {"error": "expected FP32, got 'x'"}
+        assert second == {"error": "column 'b': expected FP32, got 'x'"}
         code, _ = await say("v1-mock", tmp_path / "in.jsonl", "-o", tmp_path / "b.jsonl", "--url", hub.url)
         assert code == 1
         assert ["error" in row for row in lines(tmp_path / "b.jsonl")] == [False, True, True, False]
@@ -208,6 +208,16 @@ async def test_a_row_that_does_not_fit_fails_alone(tmp_path: Path) -> None:
         assert code == 2
         code, err = await say("no-such", tmp_path / "in.jsonl", "-o", tmp_path / "c.jsonl", "--url", hub.url)
         assert (code, "model 'no-such' is unknown" in err) == (2, True)
+
+
+async def test_a_table_of_which_no_row_fits_ends_soon_and_leaves_nothing(tmp_path: Path) -> None:
+    table, out = tmp_path / "colours.csv", tmp_path / "out.csv"
+    table.write_text("id,r,g\n" + "p0,250,10\n" * 5000)
+    async with running_hub() as hub:
+        code, err = await say("nearest-colour", table, "-o", out, "--url", hub.url)
+        assert (code, os.listdir(tmp_path)) == (2, ["colours.csv"])
+        assert "rows have an error" in err
+        assert "column 'id': expected FP32, got 'p0' (--columns chooses the columns of the input)" in err
 
 
 async def test_where_limits_say_429_it_waits_as_long_as_they_say(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_each_input_has_its_column_and_optional_ones_may_lack() -> None:
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ([{"a": "1", "b": "red"}], "expected FP32, got 'red'"),
+        ([{"a": "1", "b": "red"}], "column 'b': expected FP32, got 'red'"),
         ([{"a": "1", "b": None}], "expected FP32, got None"),
         ([{"x": [1, 2]}, {"x": [1]}], "rows have different shapes"),
         ([{"a": 1, "b": 2}, {"a": 1}], "the row has no column 'b'"),

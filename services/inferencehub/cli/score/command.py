@@ -24,7 +24,7 @@ from inferencehub.cli.client import (
     caller_options,
     model_path,
 )
-from inferencehub.cli.score.part import OtherRun, Part
+from inferencehub.cli.score.part import AllFailed, OtherRun, Part
 from inferencehub.cli.score.sender import Sender
 from inferencehub.cli.score.tables import KINDS, BadTable, Row, count_rows, read_rows
 from inferencehub.cli.score.tensors import BadRow, fill
@@ -94,7 +94,7 @@ def score(
             failed, column = part.failed, part.error
     except asyncio.CancelledError:
         fail("stopped; the same command goes on from here")
-    except (Refused, Unreachable, BadTable, BadRow, OtherRun, OSError) as error:
+    except (Refused, Unreachable, BadTable, BadRow, AllFailed, OtherRun, OSError) as error:
         fail(str(error))
     if failed:
         click.echo(f"inferencehub: {failed} rows have an error; see the column '{column}' of {out}", err=True)
@@ -128,6 +128,7 @@ async def scored(
     Raises:
         Refused, Unreachable: see `Sender.answers`.
         BadTable, BadRow: if the table can't be read, or does not fit the model.
+        AllFailed: see `Part.add`.
         CancelledError: after Ctrl-C.
     """
     task = asyncio.current_task()

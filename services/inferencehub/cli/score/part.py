@@ -19,10 +19,16 @@ from typing import Any, BinaryIO, Self
 
 from inferencehub.cli.score.tables import Row, write_table
 
+TRIED = 1000  # rows; if all of them fail, so do the others
+
 
 def line_of(row: Row) -> bytes:
     """A row as a line of JSON; what JSON has no form for, such as a date of a Parquet file, is its text."""
     return json.dumps(row, ensure_ascii=False, default=str).encode() + b"\n"
+
+
+class AllFailed(Exception):
+    """All of the first rows have an error. The text says which."""
 
 
 class OtherRun(Exception):
@@ -75,12 +81,23 @@ class Part:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+        if kind is AllFailed:
+            self._remove()
 
     def add(self, rows: Sequence[Row]) -> None:
-        """Write the next rows; a row with the column `error` has failed. They count from the next `save` on."""
+        """Write the next rows; a row with the column `error` has failed. They count from the next `save` on.
+
+        Raises:
+            AllFailed: if none of the first rows has an answer; both files are removed then, when `with` ends.
+        """
         self._file.write(b"".join(line_of(row) for row in rows))
         self.done += len(rows)
         self.failed += sum(self.error in row for row in rows)
+        if self.failed == self.done >= TRIED:
+            raise AllFailed(
+                f"all of the first {self.done} rows have an error, so nothing is written, such as: {rows[0][self.error]} "
+                "(--columns chooses the columns of the input)"
+            )
 
     def save(self) -> None:
         """Let all rows count that were added."""
@@ -105,6 +122,9 @@ class Part:
         whole = self._out.with_name(f"{self._out.stem}.whole{self._out.suffix}")
         write_table(whole, self._rows(), [*columns])
         whole.replace(self._out)
+        self._remove()
+
+    def _remove(self) -> None:
         self._state.unlink()
         self.path.unlink()
 

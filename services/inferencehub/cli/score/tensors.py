@@ -58,9 +58,9 @@ class Fill(NamedTuple):
     def _value(self, one: Mapping[str, Any], row: Row) -> Any:
         try:
             if self.columns:
-                cells = [cell(row[name], one["datatype"]) for name in self.columns]
+                cells = [named(row, name, one["datatype"]) for name in self.columns]
                 return cells if len(cells) > 1 else cells[0]
-            return cell(row[one["name"]], one["datatype"])
+            return named(row, one["name"], one["datatype"])
         except KeyError as error:
             raise BadRow(f"the row has no column {error}") from None
 
@@ -93,6 +93,19 @@ def fill(model: Mapping[str, Any], config: Mapping[str, Any], row: Row, chosen: 
     if missing:
         raise BadRow(f"there is no column '{missing[0]}', expected of: {', '.join(map(repr, row))}")
     return Fill(needed, columns, batch)
+
+
+def named(row: Row, column: str, datatype: str) -> Any:
+    """The cell of a column; see `cell`.
+
+    Raises:
+        KeyError: if the row has no such column.
+        BadRow: names the column.
+    """
+    try:
+        return cell(row[column], datatype)
+    except (BadRow, ValueError) as error:
+        raise BadRow(f"column '{column}': {error}") from None
 
 
 def cell(value: Any, datatype: str) -> Any:
