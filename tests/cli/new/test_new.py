@@ -72,7 +72,7 @@ def write(kind: str, repository: Path, folder: Path) -> Path:
     """The directory of a new model that is called like its template."""
     template, directory = templates()[kind], repository / kind
     for path, content in template.files(
-        kind, fitted(kind, folder).read_bytes() if template.takes_file else b""
+        kind, directory, fitted(kind, folder).read_bytes() if template.takes_file else b""
     ):
         (directory / path).parent.mkdir(parents=True, exist_ok=True)
         (directory / path).write_bytes(content)
@@ -136,6 +136,18 @@ async def test_new_models_are_found_by_other_endpoints(tmp_path: Path) -> None:
         assert (status, answer["label"], answer["class_id"]) == (200, "question", 1)
 
 
+def test_the_tests_of_several_new_models_run_together_and_the_comments_name_their_directories(
+    tmp_path: Path,
+) -> None:
+    for name, file in (("one", "test_one.py"), ("two.5-b", "test_two_5_b.py")):
+        new.main([name, "--from", "python", "--into", str(tmp_path)], standalone_mode=False)
+        assert (tmp_path / name / file).exists()
+        assert f"inferencehub check {tmp_path / name} " in (tmp_path / name / "config.pbtxt").read_text()
+    pytest_here = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path))
+    done = subprocess.run(pytest_here, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "2 passed" in done.stdout
+
+
 def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     for arguments, said in (
@@ -143,6 +155,10 @@ def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:
         (("_mine", "--from", "python"), "no sign at the start"),
         (("../mine", "--from", "text"), "expected letters"),
         (("mine", "--from", "onnx"), "--from onnx needs --file"),
+        (
+            ("mine", "--from", "sklearn", "--file", str(FILE)),
+            "does not begin with 'PK', expected an estimator",
+        ),
     ):
         with pytest.raises(click.UsageError, match=re.escape(said)):
             new.main([*arguments, "--into", str(tmp_path)], standalone_mode=False)

@@ -15,7 +15,8 @@ KINDS = "\n".join(f"  {name}: {template.about}" for name, template in TEMPLATES.
 @click.command(
     help=f"""Write the directory of a model to begin with.
 
-    It has a config.pbtxt that explains itself, the model, and a test of it. `inferencehub check NAME` takes it as it is.
+    It has a config.pbtxt that explains itself, the model, and a test of it. `inferencehub check NAME` takes it as it is; one of
+    scikit-learn may need types that you trust first, which the check names.
 
     \b
     --from is one of these:
@@ -47,7 +48,12 @@ def new(name: str, kind: str, given: Path | None, into: Path) -> None:
     directory = into / name
     if directory.exists():
         raise click.UsageError(f"'{directory}' is there already")
-    for path, content in template.files(name, b"" if given is None else given.read_bytes()):
+    copied = b"" if given is None else given.read_bytes()
+    if not copied.startswith(template.begins):
+        raise click.UsageError(
+            f"'{given}' does not begin with '{template.begins.decode()}', expected {template.about}"
+        )
+    for path, content in template.files(name, directory, copied):
         (directory / path).parent.mkdir(parents=True, exist_ok=True)
         (directory / path).write_bytes(content)
         click.echo(directory / path)
