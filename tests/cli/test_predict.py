@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from inferencehub.cli.client import Caller
+from inferencehub.cli.new.template import templates
 from inferencehub.cli.predict import BadFile, asked, outputs_of, parts_of
 from inferencehub.core.auth.key_file import digest, new_key
 from tests.cli.test_command import say_here
@@ -78,6 +79,25 @@ async def test_each_kind_of_file_is_the_input_that_it_looks_like(models: Path) -
         assert [one["text"] for one in await said("count", b"go on")] == ["0", "1", "2"]
         with pytest.raises(BadFile, match="the model takes 'rgb' FP32"):
             await said("nearest-colour", b"red")
+
+
+async def test_a_chat_takes_messages_as_under_openai_s_api_and_a_text(tmp_path: Path) -> None:
+    for path, content in templates()["chat"].files("chat", tmp_path / "chat", b""):
+        (tmp_path / "chat" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "chat" / path).write_bytes(content)
+    messages = [{"role": "user", "content": "good day"}]
+    asked_with = (
+        {"messages": messages, "parameters": {}},
+        {"messages": json.dumps(messages)},
+        {"messages": [json.dumps(messages)]},
+        messages,
+    )
+    async with running_hub(tmp_path) as hub:
+        for content in (*(json.dumps(one).encode() for one in asked_with), b"good day"):
+            answer = await asked(Caller(hub.url, "", None), "/v2/models/chat", content, False)
+            assert "".join(part["text"] for part in parts_of(answer)) == "You said: good day", content
+        with pytest.raises(BadFile, match="expected the messages of a chat"):
+            await asked(Caller(hub.url, "", None), "/v2/models/chat", b"\xff", False)
 
 
 @pytest.mark.long

@@ -24,6 +24,7 @@ from inferencehub.cli.client import (
 )
 
 REFUSED, COULD_NOT = 1, 2
+CHAT = "openai-chat"  # the `api` of a model of chats
 LONGEST = 200  # characters of an output that is shown
 BINARY = "inference-header-content-length"
 
@@ -111,8 +112,39 @@ async def asked(who: Caller, path: str, content: bytes, raw: bool) -> Answer:
         optional = {one["name"] for one in config.get("input", []) if one.get("optional")}
         several = config.get("model_transaction_policy", {}).get("decoupled", False)
         inputs = [one for one in model["inputs"] if one["name"] not in optional]
+        if not raw and config.get("parameters", {}).get("api", {}).get("string_value") == CHAT:
+            content = chat_of(content)
         sent = request_of(content, inputs or model["inputs"], raw, several)
         return await client.ask("POST", f"{path}/{sent.path}", sent.body, sent.headers)
+
+
+def chat_of(content: bytes) -> bytes:
+    """A file for a model of chats: its messages, which are JSON in an element, may be a list, or the text of the user.
+
+    Raises:
+        BadFile: if it is neither JSON nor text.
+    """
+    try:
+        given = json.loads(content)
+    except UnicodeDecodeError:
+        raise BadFile("the file is no UTF-8, expected the messages of a chat, or the text of one") from None
+    except ValueError:
+        given = [{"role": "user", "content": content.decode()}]
+    if isinstance(given, list):
+        given = {"messages": given}
+    if not isinstance(given, dict):
+        return content
+    as_text = {
+        name: json.dumps(given[name])
+        for name in ("messages", "parameters")
+        if isinstance(given.get(name), dict) or is_messages(given.get(name))
+    }
+    return json.dumps({**given, **as_text}).encode()
+
+
+def is_messages(value: Any) -> bool:
+    """Whether a value is a list of objects, as the messages of a chat are."""
+    return isinstance(value, list) and all(isinstance(one, dict) for one in value)
 
 
 def request_of(content: bytes, inputs: Sequence[Mapping[str, Any]], raw: bool, several: bool) -> Sent:
