@@ -124,6 +124,15 @@ async def test_each_new_model_answers_through_both_tiers(tmp_path: Path, kind: s
         assert found if expected is None else found in (expected, [expected])
 
 
+async def test_the_picture_that_the_template_names_can_be_sent_as_it_is(tmp_path: Path) -> None:
+    config = (write("image", tmp_path / "models", tmp_path) / "config.pbtxt").read_text()
+    [picture] = re.findall(r"predict image (\S+)", config)
+    content = (tmp_path / picture).read_bytes()
+    async with running_hub(tmp_path / "models") as hub:
+        answer = await asked(Caller(hub.url, "", None), "/v2/models/image", content, False)
+    assert parts_of(answer)[0]["outputs"][1]["data"] == ["light"]
+
+
 @pytest.mark.long
 async def test_new_models_are_found_by_other_endpoints(tmp_path: Path) -> None:
     for kind in ("chat", "text"):
