@@ -16,7 +16,7 @@ import pytest
 
 from inferencehub.gateway.pods.replica import Replica
 from tests.gateway.pods.test_replica import Refusing
-from tests.hub import Hub, eventually, mock_model, pods_of, running_gateway
+from tests.hub import Hub, eventually, mock_model, pods_of, running_gateway, running_pod
 
 BODY = {"inputs": [{"name": "features", "datatype": "FP32", "shape": [1], "data": [1]}]}
 KEPT = "version_policy { latest { num_versions: 2 } }"
@@ -110,6 +110,49 @@ async def test_a_version_that_all_pods_take_back_is_unknown_at_once(models: Path
         await eventually(lambda: all(pod.models.names() == ["m"] for pod in hub.pods))
         await eventually(lambda: ("other", "") not in hub.gateway.table.routes)
         assert (await hub.post("/v2/models/other/infer", BODY))[0] == 404
+
+
+@asynccontextmanager
+async def found_by_name(addresses: set[str]) -> AsyncIterator[Hub]:
+    """A gateway that finds its pods by a name, whose addresses may change."""
+
+    async def resolve(target: str) -> set[str]:
+        return set(addresses)
+
+    async with (
+        running_gateway(("pods:1",), resolve_s=SOON, hold_s=0.2) as gateway,
+        aiohttp.ClientSession() as client,
+    ):
+        gateway.fleet.discovery.resolve = resolve
+        await eventually(lambda: all(pod.up for pod in gateway.fleet.pods.values()) and gateway.fleet.ready)
+        yield Hub(gateway, [], client)
+
+
+@pytest.mark.parametrize("pool", ["default", "another"])
+async def test_a_model_is_gone_with_its_pod_if_the_pods_of_its_pool_do_not_have_it(
+    tmp_path: Path, pool: str
+) -> None:
+    """Else its pods are lost for a while, or sleep: it is 503."""
+    for name in ("kept", "old/kept", "old/removed"):
+        mock_model(tmp_path / ("old" if "/" in name else "new"), name.rpartition("/")[2])
+    async with running_pod(tmp_path / "old") as old, running_pod(tmp_path / "new", pool=pool) as new:
+        addresses = {f"127.0.0.1:{old.port}"}
+        async with found_by_name(addresses) as hub:
+            assert (await hub.post("/v2/models/removed/infer", BODY))[0] == 200
+            addresses.add(f"127.0.0.1:{new.port}")
+            fleet = hub.gateway.fleet
+            await eventually(lambda: len(fleet.pods) == 2 and all(pod.up for pod in fleet.pods.values()))
+            assert (await hub.post("/v2/models/removed/infer", BODY))[0] == 200
+            addresses.remove(f"127.0.0.1:{old.port}")
+            await eventually(lambda: len(fleet.pods) == 1)
+            there = await hub.post("/v2/models/removed/infer", BODY)
+            models = set(hub.gateway.table.models())
+            if pool == "default":
+                assert there[0] == 404, there
+                assert models == {"kept"}
+            else:
+                assert there[0] == 503, there
+                assert models == {"kept", "removed"}
 
 
 class RefusesLate(Refusing):

@@ -40,9 +40,7 @@ class Catalog:
         self.since: dict[str, float] = {}  # when each of these reasons came, in seconds of `monotonic`
         self.loading: set[str] = set()  # unavailable models that are expected to serve soon
         self.listing: list[pb.RepositoryIndexResponse.ModelIndex] = []  # of all its models, as it gave it
-        # Versions, and models as version "": those that it lists, and those that it has listed before.
-        self.listed_keys: set[tuple[str, str]] = set()
-        self.withdrawn: set[tuple[str, str]] = set()
+        self.listed_keys: set[tuple[str, str]] = set()  # versions, and models as version "", that it lists
         self._reading = asyncio.Lock()
         self._named: set[str] = set()
         self._unheard: dict[
@@ -116,9 +114,9 @@ class Catalog:
             return [(name, "") for name in sorted(self._named)], {}, set()
         self.listed = True
         self.listing = list(index.models)
-        listed = {(entry.name, version) for entry in index.models for version in ("", entry.version)}
-        self.withdrawn = (self.withdrawn | self.listed_keys) - listed
-        self.listed_keys = listed
+        self.listed_keys = {
+            (entry.name, version) for entry in index.models for version in ("", entry.version)
+        }
         for entry in index.models:
             entry.state = entry.state.rpartition(".")[2]  # MLServer writes "State.READY"
         states = [(entry, entry.state) for entry in index.models]

@@ -153,3 +153,8 @@ class PodLink(Protocol):
 
     def suspect(self) -> None:
         """A call broke: send no more work until the pod has answered a heartbeat."""
+
+
+def home_of(pod: PodLink) -> str:
+    """The pool of a pod, whose pods have the same models; the pod's own address if it reports no pool."""
+    return pod.pool or pod.address

@@ -11,7 +11,7 @@ from inferencehub.core.tls.certificate import Contents
 from inferencehub.core.tls.ops_certificate import OpsCertificate
 from inferencehub.gateway.pods.channel import Channel
 from inferencehub.gateway.pods.discovery import Discovery
-from inferencehub.gateway.pods.link import PodState
+from inferencehub.gateway.pods.link import PodState, home_of
 from inferencehub.gateway.pods.pod import HEARTBEAT_S, Pod
 from inferencehub.gateway.pods.pod_probe import PodProbe
 from inferencehub.gateway.routing.watchdog import Watchdog
@@ -108,13 +108,21 @@ class Fleet:
         may_come = {name for pod in pods for name in {*pod.catalog.loading, *pod.catalog.defaults}}
         return broken - may_come
 
-    def withdrawn(self) -> set[tuple[str, str]]:
-        """Versions, and models as version "", that pods took back: all pods are up, and none lists them any more."""
+    def withdrawn(self, key: tuple[str, str], pools: set[str]) -> bool:
+        """Whether pods took back a version, or a model as version "", that they served before.
+
+        They did if all pods are up, none of them lists it any more, and each pool that served it last has a pod. A pool
+        without pods says nothing: its pods may be lost for a while, or it sleeps.
+
+        Args:
+            key: the model and its version.
+            pools: as `home_of` of the pods that served it last.
+        """
         pods = self.pods.values()
-        gone = {key for pod in pods for key in pod.catalog.withdrawn}
-        if not gone or not all(pod.up and pod.described for pod in pods):
-            return set()
-        return gone - {key for pod in pods for key in pod.catalog.listed_keys}
+        return (
+            all(pod.up and pod.described and key not in pod.catalog.listed_keys for pod in pods)
+            and pools <= {home_of(pod) for pod in pods}
+        )  # fmt: skip
 
     def hold_s(self, model: str) -> float:
         """Seconds for which a request waits for a model that no pod serves."""

@@ -23,6 +23,7 @@ from inferencehub.core.lane.sink import Sink
 from inferencehub.core.lane.slot import Observer
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.signature import ModelInfo
+from inferencehub.gateway.pods.link import home_of
 from inferencehub.gateway.pods.replica import Replica
 from inferencehub.pb.model_config_pb2 import ModelConfig
 
@@ -67,6 +68,7 @@ class ModelLane:
         self.observer = observer
         self.replicas: list[Replica] = []
         self._pools: dict[str, int] = {}  # as `pools` was last, while any pod served it
+        self.homes: set[str] = set()  # of the pods that serve it, or served it last; see `home_of`
         self.absent_since: float | None = monotonic()
         self.last_used = 0.0
         self._reason = ""  # why its pods do not serve it, as they report it
@@ -170,6 +172,7 @@ class ModelLane:
             # It has the same contract, and may come from a newer release.
             self.info = replicas[-1].info
             self.observer.version = self.info.version
+            self.homes = {home_of(replica.pod) for replica in replicas}
         self.look()
 
     def look(self) -> None:

@@ -161,10 +161,14 @@ class RoutingTable:
 
     def _withdraw(self) -> None:
         """Let nothing wait for versions that pods took back, and forget those of which nothing runs any more."""
-        for key in self.fleet.withdrawn() & self.routes.keys():
-            for lane in self.routes[key]:
+        for key, lanes in [*self.routes.items()]:
+            if any(lane.replicas for lane in lanes) or not self.fleet.withdrawn(
+                key, set().union(*[lane.homes for lane in lanes])
+            ):
+                continue
+            for lane in lanes:
                 lane.withdraw(key[1])
-            self.routes[key] = [lane for lane in self.routes[key] if lane.replicas or not lane.lane.idle]
+            self.routes[key] = [lane for lane in lanes if not lane.lane.idle]
             if not self.routes[key]:
                 del self.routes[key]
 
