@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections import Counter
 from pathlib import Path
 from time import monotonic
@@ -32,22 +33,28 @@ CONFIG = """backend: "python" max_batch_size: 8
 
 
 class Callers:
-    """Callers who ask one after another; the last numbers they got, and how many calls failed."""
+    """Callers who ask one after another; the numbers they got, and which calls failed.
+
+    `back` are answers that were older than one that had come before their call began.
+    """
 
     def __init__(self, run: Run, count: int) -> None:
         self.url = f"{run.url}/v2/models/says/generate"
         self.seen: Counter[int] = Counter()
         self.failed: list[str] = []
+        self.back: Counter[int] = Counter()
         self._on = True
         self._tasks = [asyncio.create_task(self._ask()) for _ in range(count)]
 
     async def _ask(self) -> None:
         async with aiohttp.ClientSession() as client:
             while self._on:
+                newest = max(self.seen, default=0)
                 try:
                     async with client.post(self.url, json={"x": 1.0}) as answer:
-                        got = await answer.json()
-                        self.seen[got["number"]] += 1
+                        number = (await answer.json())["number"]
+                        self.seen[number] += 1
+                        self.back[number] += number < newest
                 except (aiohttp.ClientError, KeyError) as error:
                     self.failed.append(repr(error))
 
@@ -76,9 +83,52 @@ async def test_calls_go_on_while_a_model_is_saved_five_times(tmp_path: Path) -> 
         await callers.stop()
         assert callers.failed == []
         assert callers.seen - before == Counter({5: callers.seen[5] - before[5]})  # nobody answers as before
+        assert callers.back.total() == 0, f"{callers.back} of {callers.seen}"
         run.process.terminate()
         assert await run.end() == 0
     print(f"from save to the first new answer: {', '.join(f'{one:.2f}' for one in took)} s")
+
+
+async def test_calls_get_the_new_model_when_the_terminal_says_so(tmp_path: Path) -> None:
+    write_model(tmp_path, "says", CONFIG, {"1/model.py": SAYS % 0})
+    async with (
+        running(more={"HUB_MODELS": ""}, arguments=(str(tmp_path), "--reload")) as run,
+        aiohttp.ClientSession() as client,
+        asyncio.timeout(READY_S),
+    ):
+        await run.until(READY)
+        for number in range(1, 4):
+            (tmp_path / "says/1/model.py").write_text(SAYS % number)
+            await run.until("the models have changed")
+            for _ in range(20):
+                async with client.post(f"{run.url}/v2/models/says/generate", json={"x": 1.0}) as answer:
+                    assert (await answer.json())["number"] == number
+
+
+async def test_a_removed_model_is_gone_and_so_are_processes_from_before(tmp_path: Path) -> None:
+    write_model(tmp_path, "says", CONFIG, {"1/model.py": SAYS % 0})
+    async with (
+        running(more={"HUB_MODELS": ""}, arguments=(str(tmp_path), "--reload")) as run,
+        aiohttp.ClientSession() as client,
+        asyncio.timeout(READY_S),
+    ):
+        await run.until(READY)
+
+        async def names() -> set[str]:
+            async with client.get(f"{run.url}/v2/models") as answer:
+                return {model["name"] for model in (await answer.json())["models"]}
+
+        write_model(tmp_path, "second", CONFIG, {"1/model.py": SAYS % 2})
+        await run.until("the models have changed")
+        assert await names() == {"says", "second"}
+        shutil.rmtree(tmp_path / "second")
+        await run.until("the models have changed")
+        while await names() != {"says"}:  # until the process before has ended
+            pass
+        async with client.get(f"http://127.0.0.1:{run.ports[1]}/doctor") as answer:
+            said = await answer.text()
+        assert "1 of 1 accept work" in said
+        assert "nothing listens" not in said
 
 
 @pytest.mark.timing

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from inferencehub.gateway.pods.pod_probe import pod_address
+from inferencehub.gateway.pods.pod_probe import Met, met_pod
+from inferencehub.inference.grpc_api.health import OPEN
+from inferencehub.inference.server import InferenceServer
 from tests.hub import eventually, mock_model, running_gateway, running_pod
 
 
@@ -62,6 +64,52 @@ async def test_a_balancer_without_pods_is_asked_again(tmp_path: Path) -> None:
             await eventually(lambda: gateway.fleet.ready)
 
 
+class Only:
+    """Answers pod probes with the address of the only pod; `heads` are the questions."""
+
+    def __init__(self, pod: InferenceServer) -> None:
+        self.address = f"127.0.0.1:{pod.port}"
+        self.heads: list[bytes] = []
+
+    async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One question."""
+        self.heads.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(f"HTTP/1.1 200 OK\r\nx-only-pod: yes\r\n\r\n{self.address}".encode())
+        writer.close()
+
+    @property
+    def told(self) -> bool:
+        """Whether the gateway has said last that all calls go to the pod."""
+        return f"\r\nx-calls-go-to: {self.address}\r\n".encode() in self.heads[-1]
+
+
+async def test_the_only_pod_takes_the_place_of_the_one_before_when_it_accepts_work(tmp_path: Path) -> None:
+    mock_model(tmp_path)
+    async with running_pod(tmp_path) as first, running_pod(tmp_path) as second:
+        only = Only(first)
+        async with (
+            await asyncio.start_server(only.answer, "127.0.0.1", 0) as server,
+            running_gateway((), roll_call=(f"127.0.0.1:{port_of(server)}",)) as gateway,
+        ):
+            fleet = gateway.fleet
+            await eventually(lambda: fleet.ready and only.told)
+            second.health.set({OPEN: False})  # it can be reached, and accepts no work
+            asked, only.address = len(only.heads), f"127.0.0.1:{second.port}"
+            await eventually(lambda: len(only.heads) > asked)
+            await asyncio.sleep(0.5)  # a gateway connects within this time
+            assert [pod.address for pod in fleet.pods.values() if pod.up] == [f"127.0.0.1:{first.port}"]
+            assert not only.told
+            second.health.set({OPEN: True})
+            await eventually(lambda: only.told)
+            assert [pod.address for pod in fleet.pods.values() if pod.up] == [only.address]
+            await eventually(lambda: [*fleet.pods] == [only.address])
+
+
+def port_of(server: asyncio.Server) -> int:
+    """The port that a server listens on."""
+    return int(server.sockets[0].getsockname()[1])
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -74,11 +122,10 @@ async def test_a_balancer_without_pods_is_asked_again(tmp_path: Path) -> None:
 )
 def test_what_is_no_address_is_refused(answer: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011
-        pod_address(answer)
+        met_pod(answer)
 
 
 def test_an_address_is_read() -> None:
-    assert (
-        pod_address(b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n\r\n[fd00::7]:50051")
-        == "[fd00::7]:50051"
-    )
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/plain"
+    assert met_pod(head + b"\r\n\r\n[fd00::7]:50051") == Met("[fd00::7]:50051", only=False)
+    assert met_pod(head + b"\r\nX-Only-Pod: yes\r\n\r\n[fd00::7]:50051") == Met("[fd00::7]:50051", only=True)

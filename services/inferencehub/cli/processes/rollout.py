@@ -2,19 +2,21 @@
 
     change   a file below the repository is another one, and nobody writes any more
     load     a process that has waited with everything imported, and with ports of its own, loads the models
-    switch   if every model loads that loaded before, the gateway is told its address; it connects within 0.2 s
-    drain    the old process gets no more calls, answers those that run, and ends
+    switch   if every model loads that loaded before, the gateway is told its address; it connects within 0.2 s, and then
+             gives all calls to the new process, from one moment to the next
+    drain    the gateway has said that it does; the old process answers the calls that run, and ends
 
 If a model does not load, the new process ends, the old one stays, and its sentence is said. So calls never see a file that is
 half written or half right.
 
 The gateway finds the newest process as it finds pods behind a load balancer: its pod probes (HUB_ROLL_CALL) ask `address`, one
-port of this process, which answers for whichever process is the newest.
+port of this process, which answers that the newest process is the only one. The gateway's next question says that it is so.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import monotonic
@@ -29,7 +31,10 @@ from inferencehub.core.process.doctor.finding import Level
 
 ASK_S = 0.02  # between two questions whether a process has loaded its models
 ANSWER_S = 15.0
-SEEN_S = 1.0  # a gateway has connected to a new process within this time; the old one may go then
+CALLS_GO_TO = re.compile(r"^x-calls-go-to: (\S+)\r$", re.MULTILINE)  # see `gateway/pods/pod_probe.py`
+ANSWER = (
+    "HTTP/1.1 200 OK\r\nx-only-pod: yes\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{address}"
+)
 LOADING = b"being loaded"  # what a process says at /readyz until each model has loaded, or has failed
 
 
@@ -56,6 +61,8 @@ class Rollout:
         self._current = make()
         self.settings = self._current.settings
         self._faults: Mapping[str, str] = {}  # what does not load in the current process, by model
+        self._switched = asyncio.Event()  # set each time when the gateway says where calls go
+        self._calls_go_to = ""  # the address that it said last
         self._runs: dict[Tier, asyncio.Task[int]] = {}
         self._waiting: set[asyncio.Task[bool]] = set()
 
@@ -138,12 +145,16 @@ class Rollout:
             new.kill()
             await self._runs.pop(new)
             return
+        took = monotonic() - began
         self._current, self._faults = new, found
-        say(f"the models have changed, the new ones loaded in {monotonic() - began:.2f} s")
+        while self._calls_go_to != address_of(new):
+            self._switched.clear()
+            await self._switched.wait()
+        say(f"the models have changed, calls go to the new ones, which loaded in {took:.2f} s")
         for said in found.values():
             say(said)
         self._runs[old].add_done_callback(lambda _: self._runs.pop(old, None))
-        asyncio.get_running_loop().call_later(SEEN_S, old.drain)
+        old.drain()
 
     async def _loaded(self, tier: Tier) -> None:
         """Wait until a process has loaded its models, as far as they load."""
@@ -158,19 +169,24 @@ class Rollout:
             await asyncio.sleep(ASK_S)
 
     async def _tell(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer a pod probe with the address of the newest process."""
+        """Answer a pod probe with the address of the newest process, and see in it where calls go."""
         try:
-            await reader.readuntil(b"\r\n\r\n")
-            address = f"127.0.0.1:{self._current.settings['PORT']}".encode()
-            writer.write(
-                b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
-                % (len(address), address)
-            )
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            if said := CALLS_GO_TO.search(head):
+                self._calls_go_to = said[1]
+                self._switched.set()
+            address = address_of(self._current)
+            writer.write(ANSWER.format(length=len(address), address=address).encode())
             await writer.drain()
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # who asked has gone, and asks again
         finally:
             writer.close()
+
+
+def address_of(tier: Tier) -> str:
+    """The address of a process, as the gateway knows it."""
+    return f"127.0.0.1:{tier.settings['PORT']}"
 
 
 def free_port() -> int:

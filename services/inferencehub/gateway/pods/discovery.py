@@ -84,8 +84,15 @@ class Discovery:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def met(self, address: str) -> None:
-        """A pod at `address` answered a pod probe: it exists, even if DNS does not show it yet."""
+    def met(self, address: str, only: bool = False) -> None:
+        """A pod at `address` answered a pod probe: it exists, even if DNS does not show it yet.
+
+        Args:
+            address: host:port.
+            only: whether those that were met before are not there any more.
+        """
+        if only:
+            self._met.clear()
         self._met[address] = monotonic() + MET_S
         self._tell()
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
 from functools import partial
 
 from inferencehub.core.process.tasks import cancelled, until
@@ -40,7 +41,7 @@ class Fleet:
         self.pods: dict[str, Pod] = {}
         self.on_demand = settings.on_demand()
         self.discovery = Discovery(settings.backends, settings.resolve_s, self._found, reached=self._reached)
-        self._pod_probe = PodProbe(settings.roll_call, self.discovery.met, ops_certificate)
+        self._pod_probe = PodProbe(settings.roll_call, self.discovery.met, self._only, ops_certificate)
         self.watchdog = Watchdog(lambda: self.pods.values(), self._replace)
         self._retiring: set[asyncio.Task[None]] = set()
         self._renewing: set[asyncio.Task[None]] = set()
@@ -158,18 +159,42 @@ class Fleet:
 
     async def _connect_again(self, pod: Pod) -> None:
         """Let a new `Pod` take over the address once it is connected, or never if the old one goes before."""
+
+        def goes_on() -> bool:
+            return pod.wanted and self.pods.get(pod.address) is pod
+
+        async with self._connected(pod.address, (PodState.UP, PodState.NOT_SERVING), goes_on) as new:
+            if new is not None:
+                self._replace(pod, new)
+
+    async def _only(self, address: str) -> None:
+        """Let the pod at `address` take the place of all that pod probes have met, in one step once it accepts work."""
+        if not self.pods or address in self.pods:
+            self.discovery.met(address, only=True)
+            return
+        async with self._connected(address, (PodState.UP,), lambda: address not in self.pods) as new:
+            if new is not None:
+                self.pods[address] = new
+                self.discovery.met(address, only=True)  # those before get nothing from now on
+
+    @asynccontextmanager
+    async def _connected(
+        self, address: str, states: Collection[PodState], goes_on: Callable[[], bool]
+    ) -> AsyncIterator[Pod | None]:
+        """A new `Pod` that is in one of these states and has reported its models; it stops unless it becomes one of `pods`.
+
+        None if `goes_on` has become false before.
+        """
         came = asyncio.Event()
-        new = self._new_pod(pod.address, came.set)
+        new = self._new_pod(address, came.set)
         try:
-            while not (new.described and new.state in (PodState.UP, PodState.NOT_SERVING)):
+            while not (ready := new.described and new.state in states) and goes_on():
                 await until(came, HEARTBEAT_S)
                 came.clear()
-                if not pod.wanted or self.pods.get(pod.address) is not pod:
-                    return
             new.changed = self._changed
-            self._replace(pod, new)
+            yield new if ready and goes_on() else None
         finally:
-            if self.pods.get(pod.address) is not new:
+            if self.pods.get(address) is not new:
                 await new.stop()
 
     def _replace(self, pod: Pod, by: Pod | None = None) -> None:
