@@ -38,7 +38,7 @@ async def check(directory: Path, settings: InferenceSettings, measure_s: float) 
         HubError: BAD_INPUT if it is no directory.
     """
     found = await asyncio.to_thread(found_in, directory)
-    rules = ProcessRules(settings.model_grace_s, settings.max_message_bytes, settings.model_env)
+    rules = ProcessRules.of(settings)
     metrics, budget = Metrics(), ByteBudget(settings.queue_bytes)
     report = CheckReport(str(directory), [])
     loaded = []
