@@ -102,7 +102,7 @@ async def found_out(report: ModelReport, model: Model, limit_s: float, measure_s
     report.max_batch_size, report.decoupled = signature.max_batch_size, signature.decoupled
     report.instances, report.parameters = info.slots, dict(info.parameters)
     report.versions = versions_of(source.directory.parent)
-    report.predict = info.no_predict
+    report.predict, report.written = info.no_predict, model.runtime.written
     if model.found.runtime == PLATFORM:
         report.ok = True  # gateways run its steps; see `check_steps`
         return
