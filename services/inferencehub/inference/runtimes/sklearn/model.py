@@ -13,11 +13,10 @@ from inferencehub.core.values.errors import bad_input
 from inferencehub.inference.runtimes.python.channel import Load, Ready
 from inferencehub.inference.runtimes.sklearn.file import TRUSTED, read_estimator
 from inferencehub.inference.runtimes.sklearn.signature import (
-    TEXT_STEPS,
     classes_of,
-    first_step,
     label_dtype,
     signature_of,
+    takes_texts,
 )
 from inferencehub.inference.runtimes.sklearn.version import written
 from inferencehub.inference.runtimes.support.tables import (
@@ -57,7 +56,7 @@ class Model:
             )
         self.ready = Ready(signature.inputs, signature.outputs, classes, str(version))
         self.names = {spec.name for spec in signature.outputs}
-        self.texts = isinstance(first_step(self.estimator), TEXT_STEPS)
+        self.texts = takes_texts(config, self.estimator)
         self.features = getattr(self.estimator, "feature_names_in_", None)
         self.by_name = len(signature.inputs) > 1
         self.label = label_dtype(self.estimator)
