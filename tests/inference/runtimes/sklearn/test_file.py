@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -69,6 +71,19 @@ def test_types_that_are_not_trusted_are_named(tmp_path: Path) -> None:
     # Some versions of skops know trees to be harmless.
     skops.io.dump(DecisionTreeClassifier().fit(ROWS, CLASSES), file)
     assert read_estimator(file, {"sklearn.tree._tree.Tree"}).predict(ROWS).shape == (200,)
+
+
+def test_what_a_script_has_defined_must_move_into_a_module(tmp_path: Path) -> None:
+    file = tmp_path / "model.skops"
+    script = f"""import numpy as np, skops.io
+from sklearn.preprocessing import FunctionTransformer
+def double(rows): return rows * 2
+skops.io.dump(FunctionTransformer(double).fit(np.eye(2)), {str(file)!r})"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+    assert refusal(file, "__main__.double") == (
+        "model.skops needs __main__.double, which a script or a notebook has defined: put it into a module that the pod "
+        "can import, write the file anew with it, and list that name in the parameter trusted_types of config.pbtxt"
+    )
 
 
 def test_what_is_no_fitted_estimator_is_told(tmp_path: Path) -> None:
