@@ -77,6 +77,17 @@ def test_what_cannot_be_loaded(tmp_path: Path) -> None:
         load(tmp_path / "n")
 
 
+def test_a_package_of_the_model_s_own_environment_is_not_here(tmp_path: Path) -> None:
+    own = 'parameters { key: "EXECUTION_ENV_PATH" value { string_value: "$$TRITON_MODEL_DIRECTORY/venv" } }'
+    write_model(tmp_path, "m", CONFIG + own, {"1/model.py": "import nowhere_to_be_found"})
+    with pytest.raises(ModuleNotFoundError) as caught:
+        load(tmp_path / "m")
+    (note,) = caught.value.__notes__
+    assert note.startswith(
+        "EXECUTION_ENV_PATH is '$$TRITON_MODEL_DIRECTORY/venv', whose packages a test gets only"
+    )
+
+
 def test_a_generator_gives_all_its_answers() -> None:
     model = load(MODELS / "markov-chat")
     inputs = {"messages": ['[{"role": "user", "content": "hello"}]']}

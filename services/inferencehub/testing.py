@@ -21,6 +21,7 @@ from typing import Any, Union
 import numpy as np
 import numpy.typing as npt
 
+from inferencehub.core.oip.model_info import ENVIRONMENT
 from inferencehub.core.values.errors import HubError
 from inferencehub.core.values.requests import Callers, InferRequest, Parameter
 from inferencehub.inference.models.repository import read_model
@@ -159,7 +160,7 @@ def arrays_of(given: Mapping[str, Any]) -> Arrays:
 
 
 def load(directory: str | Path, version: str = "", calls: Mapping[str, Other] | None = None) -> TestedModel:
-    """Load a Python model in this process.
+    """Load a Python model in this process, with this process's packages also where its config has EXECUTION_ENV_PATH.
 
     Args:
         directory: the model's directory, with its config.pbtxt.
@@ -180,7 +181,15 @@ def load(directory: str | Path, version: str = "", calls: Mapping[str, Other] | 
         assert source is not None, f"'{directory}': {chosen[-1].reason}"
         runtime = chosen[-1].runtime
         assert runtime == "python", f"'{directory}' has backend '{runtime}', expected 'python'"
-        return TestedModel(Python(source), calls or {})
+        environment = source.parameter(ENVIRONMENT, "")
+        try:
+            return TestedModel(Python(source), calls or {})
+        except ModuleNotFoundError as error:
+            if environment:
+                error.add_note(
+                    f"{ENVIRONMENT} is '{environment}', whose packages a test gets only if it runs with the interpreter there"
+                )
+            raise
     except (HubError, WrongOutputError) as error:
         raise AssertionError(f"'{directory}': {error}") from None
 

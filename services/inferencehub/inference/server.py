@@ -81,13 +81,7 @@ class InferenceServer:
         if settings.gateway:
             most = settings.max_message_bytes
             self.gateway = GatewayClient(settings.gateway, most, bytes_held, self.gateway_key)
-        rules = ProcessRules(
-            settings.model_grace_s,
-            settings.max_message_bytes,
-            settings.model_env,
-            settings.allow_pickle,
-            self.gateway,
-        )
+        rules = ProcessRules.of(settings, self.gateway)
         self.models = Models(settings.repository(), bytes_held, self.metrics, self._show_health, rules)
         self.listed = Listed(self.health, self.models)
         self.control = control_of(settings, self.models)

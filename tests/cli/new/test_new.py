@@ -157,6 +157,12 @@ def test_the_tests_of_several_new_models_run_together_and_the_comments_name_thei
     assert "2 passed" in done.stdout
 
 
+def test_the_repository_is_made(tmp_path: Path) -> None:
+    code, _, err = say_here("new", "reviews", "--from", "text", "--into", str(tmp_path / "a" / "mine"))
+    assert code == 0, err
+    assert (tmp_path / "a/mine/reviews/1/model.py").is_file()
+
+
 def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     for arguments, said in (

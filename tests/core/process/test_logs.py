@@ -66,6 +66,13 @@ def test_a_human_line_can_be_read() -> None:
     assert Human("gateway").format(failed()).splitlines()[-1] == "ValueError: the cause"
 
 
+def test_a_human_line_has_a_model_s_traceback_below_it() -> None:
+    trace = 'Traceback:\n  File "model.py", line 2\n\tx\nKeyError: \x1b[2J\n'
+    head, *below = Human("inference").format(record("model failed", model="m", traceback=trace)).split("\n")
+    assert head.endswith("model failed model=m")
+    assert below == ["  Traceback:", '    File "model.py", line 2', "          x", "  'KeyError: \\x1b[2J'"]
+
+
 @pytest.mark.parametrize(("style", "formatter"), [("json", Json), ("human", Human)])
 def test_set_up_sends_all_to_stderr_from_a_level_on(
     style: str, formatter: type[logging.Formatter], capfd: pytest.CaptureFixture[str]

@@ -181,6 +181,12 @@ def test_an_output_that_speaks_against_the_highest_score_is_a_reason(
     assert why in found(*outputs).refusal
 
 
+def test_a_label_without_scores_names_the_remedy() -> None:
+    assert found(LABEL).refusal.endswith(
+        "; with its name in the parameter predict_class, /predict gives it with the confidence 1"
+    )
+
+
 def test_a_text_without_scores_needs_the_list_of_classes() -> None:
     alone = found(WORD, predict_class="label")
     assert (

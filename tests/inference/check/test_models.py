@@ -180,6 +180,18 @@ async def test_a_model_that_refuses_zeros_names_what_it_takes_as_its_warm_up(tmp
     assert models["strict"].called_with == "the warm-up 'some'"
 
 
+@pytest.mark.long
+async def test_a_fault_has_the_reason_that_a_pod_would_log(tmp_path: Path) -> None:
+    fails = STRICT.replace('raise ValueError("a zero is no measurement")', 'self.weights["mean"]').replace(
+        "pass", "self.weights = {}"
+    )
+    write_model(tmp_path, "fails", STRICT_CONFIG, {"1/model.py": fails})
+    _, models = await checked(tmp_path / "fails")
+    assert models["fails"].fault.startswith(
+        "the call with zeros failed: model 'fails' failed on this request; KeyError: 'mean'"
+    )
+
+
 async def test_where_there_is_no_model_it_says_so(tmp_path: Path) -> None:
     report, _ = await checked(tmp_path)
     assert not report.ok

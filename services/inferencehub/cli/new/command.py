@@ -31,8 +31,8 @@ KINDS = "\n".join(f"  {name}: {template.about}" for name, template in TEMPLATES.
     help="The model's file, which is copied.",
 )  # fmt: skip
 @click.option(
-    "--into", type=click.Path(path_type=Path, exists=True, file_okay=False), default=".", show_default="here",
-    help="The repository of models that gets it.",
+    "--into", type=click.Path(path_type=Path, file_okay=False), default=".", show_default="here",
+    help="The repository of models that gets it; made if it is not there.",
 )  # fmt: skip
 def new(name: str, kind: str, given: Path | None, into: Path) -> None:
     """See the help above."""

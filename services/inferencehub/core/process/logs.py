@@ -90,7 +90,7 @@ class Json(logging.Formatter):
 
 
 class Human(logging.Formatter):
-    """A line for a terminal."""
+    """A line for a terminal; a traceback has lines of its own below it."""
 
     def __init__(self, tier: str) -> None:
         super().__init__()
@@ -98,8 +98,11 @@ class Human(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
-        extra = " ".join(f"{name}={on_one_line(value)}" for name, value in extra_of(record).items())
+        fields = extra_of(record)
+        trace = str(fields.pop("traceback", "")).expandtabs().splitlines()  # that of a model
+        extra = " ".join(f"{name}={on_one_line(value)}" for name, value in fields.items())
         line = f"{clock} {self.tier:9} {record.levelname.lower():7} {record.getMessage()} {extra}".rstrip()
+        line = "\n".join([line, *(f"  {on_one_line(one)}" for one in trace)])
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 

@@ -248,7 +248,7 @@ class Search:
         if text and not number and self.parameter("predict_class"):
             return f"its label {told(text)} is text, and predict_classes does not list the classes"
         if label := number or text:
-            return f"beside the label {told(label)} no output holds a score for each class: {self._all()}"
+            return f"beside the label {told(label)} no output holds a score for each class: {self._all()}; with its name in the parameter predict_class, /predict gives it with the confidence 1"
         return f"no output holds a score for each of two or more classes: {self._all()}"
 
     def _all(self) -> str:

@@ -18,6 +18,7 @@ from inferencehub.core.values.requests import InferRequest, InferResponse
 from inferencehub.core.values.signature import Signature
 from inferencehub.inference.check.example import example
 from inferencehub.inference.check.memory import cpu_s, memory_bytes
+from inferencehub.inference.check.reasons import Reasons
 from inferencehub.inference.check.report import CheckReport, ModelReport, described
 from inferencehub.inference.metrics import Metrics
 from inferencehub.inference.models.model import Model
@@ -38,7 +39,7 @@ async def check(directory: Path, settings: InferenceSettings, measure_s: float) 
         HubError: BAD_INPUT if it is no directory.
     """
     found = await asyncio.to_thread(found_in, directory)
-    rules = ProcessRules(settings.model_grace_s, settings.max_message_bytes, settings.model_env)
+    rules = ProcessRules.of(settings)
     metrics, budget = Metrics(), ByteBudget(settings.queue_bytes)
     report = CheckReport(str(directory), [])
     loaded = []
@@ -80,12 +81,20 @@ def versions_of(directory: Path) -> list[str]:
 async def checked(model: Model, limit_s: float, measure_s: float) -> ModelReport:
     """Load a model, call it, and say what was found. What fails becomes the report's `fault`."""
     report = ModelReport(name=model.name, version=model.version, backend=model.found.runtime)
+    with Reasons() as reasons:
+        await found_out(report, model, limit_s, measure_s)
+    report.fault = reasons.told(report.fault)
+    return report
+
+
+async def found_out(report: ModelReport, model: Model, limit_s: float, measure_s: float) -> None:
+    """As `checked`, into a report."""
     began = monotonic()
     await model.load()
     source = model.found.source
     if model.lane is None or source is None:
         report.fault = f"it does not load: {model.reason}"
-        return report
+        return
     info, signature = model.info, model.info.signature
     report.load_s = monotonic() - began
     report.inputs = [described(spec) for spec in signature.inputs]
@@ -93,10 +102,10 @@ async def checked(model: Model, limit_s: float, measure_s: float) -> ModelReport
     report.max_batch_size, report.decoupled = signature.max_batch_size, signature.decoupled
     report.instances, report.parameters = info.slots, dict(info.parameters)
     report.versions = versions_of(source.directory.parent)
-    report.predict = info.no_predict
+    report.predict, report.written = info.no_predict, model.runtime.written
     if model.found.runtime == PLATFORM:
         report.ok = True  # gateways run its steps; see `check_steps`
-        return report
+        return
     try:
         request, report.called_with = example(source, info)
         began = monotonic()
@@ -112,7 +121,7 @@ async def checked(model: Model, limit_s: float, measure_s: float) -> ModelReport
             else "; model_warmup in config.pbtxt can name a request that fits"
         )
         report.fault = f"{said} failed: {error.detail}{hint}"
-        return report
+        return
     report.ok = True
     if not report.predict:
         try:
@@ -120,7 +129,6 @@ async def checked(model: Model, limit_s: float, measure_s: float) -> ModelReport
         except HubError as error:
             report.predict = error.detail
     await measure(report, model, request, limit_s, measure_s)
-    return report
 
 
 def check_steps(models: Sequence[Model], reports: Sequence[ModelReport]) -> None:

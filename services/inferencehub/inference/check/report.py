@@ -47,6 +47,7 @@ class ModelReport(msgspec.Struct, kw_only=True):
         then_s: the mean seconds of these; 0.0 without any.
         cores: CPU seconds that they took for each second.
         predict: why POST /predict can't use it; "" if it can.
+        written: which version of its library wrote the model file; "" if it is the one here, or is not known.
         prediction: what /predict read in the answer; None if it can't, or if nothing was called.
     """
 
@@ -71,6 +72,7 @@ class ModelReport(msgspec.Struct, kw_only=True):
     then_s: float = 0.0
     cores: float = 0.0
     predict: str = ""
+    written: str = ""
     prediction: Prediction | None = None
 
 
@@ -137,6 +139,8 @@ def facts(model: ModelReport) -> Iterator[tuple[str, str]]:
     yield "batching", f"{rows}{alone}, {model.instances} instance{'s' if model.instances != 1 else ''}"
     if len(model.versions) > 1:
         yield "versions", f"{listed(model.versions)}; this one is served"
+    if model.written:
+        yield "file", model.written
     yield "load", f"{model.load_s:.3f} s"
     if model.ok and not model.called_with:
         yield "call", "none: a gateway runs the steps of an ensemble"

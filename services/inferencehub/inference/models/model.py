@@ -27,6 +27,7 @@ from inferencehub.inference.models.repository import Found
 from inferencehub.inference.models.reshape import Reshapes
 from inferencehub.inference.models.warmup import warm_up
 from inferencehub.inference.runtimes.runtime import ModelSource, Runtime, make_runtime, not_installed
+from inferencehub.inference.runtimes.support.error_text import IN_LOG
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +107,7 @@ class Model:
             self.fail(not_installed(self.found.runtime, error))
         except Exception:
             logger.exception("model failed to load", extra={"model": self.name, "version": self.version})
-            self.fail("loading failed, its pod's log says why")
+            self.fail(f"loading failed, {IN_LOG}")
         else:
             self.metrics.loads(True)
             self._serve(source, signature)

@@ -28,6 +28,7 @@ class FromFile(Python):
         await super().load()
         ready = self.instances[0].ready
         assert ready is not None
+        self.written = ready.written
         list_classes(self.source.config, ready.classes)
         return Signature(ready.inputs, ready.outputs, self.source.config.max_batch_size)
 

@@ -22,6 +22,7 @@ from inferencehub.core.values.tensors import Tensor
 from inferencehub.inference.own_metrics import OwnMetrics
 from inferencehub.inference.runtimes.calling.running import Gateway
 from inferencehub.inference.runtimes.support.error_text import first_line
+from inferencehub.inference.settings import InferenceSettings
 from inferencehub.pb import model_config_pb2 as config_pb
 
 
@@ -89,6 +90,12 @@ class ProcessRules:
     allow_pickle: bool = False
     gateway: Gateway | None = None
 
+    @classmethod
+    def of(cls, settings: InferenceSettings, gateway: Gateway | None = None) -> ProcessRules:
+        """The rules in the settings of a pod; `gateway` is the client that it has made of them."""
+        grace_s, most = settings.model_grace_s, settings.max_message_bytes
+        return cls(grace_s, most, settings.model_env, settings.allow_pickle, gateway)
+
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
@@ -125,6 +132,7 @@ class Runtime(ABC):
     gives_several = False  # whether its models may give several answers
     on_gpu = False  # whether its models may run on a GPU
     needs_callers = False  # whether `run` reads the request's `callers`
+    written = ""  # which version of its library wrote the model file, if it is another than the one here
 
     def __init__(self, source: ModelSource) -> None:
         self.source = source

@@ -79,6 +79,11 @@ async def test_xgboost_says_probabilities_of_softmax_and_stops_at_its_best_tree(
         answer = await served(ROWS)
         assert np.array_equal(answer["label"], softmax.predict(xgboost.DMatrix(ROWS)))
         np.testing.assert_allclose(answer["probabilities"].sum(axis=1), 1, rtol=1e-5)
+    wrapped = classifier("xgboost", CLASSES, objective="multi:softmax")
+    wrapped.get_booster().set_param({"objective": "multi:softmax"})
+    save(wrapped, version(tmp_path / "wrapped") / "model.ubj")
+    async with loaded(source_of(tmp_path / "wrapped", "model.ubj")) as served:
+        assert np.array_equal((await served(ROWS))["probabilities"], wrapped.predict_proba(ROWS))
     noise = np.random.default_rng(0).integers(0, 2, len(ROWS))
     early = xgboost.XGBClassifier(**{**QUIET, "n_estimators": 30}, early_stopping_rounds=5)
     early.fit(ROWS[:150], noise[:150], eval_set=[(ROWS[150:], noise[150:])], verbose=False)

@@ -61,7 +61,9 @@ async def test_an_unload_ends_what_waits_for_recovery(tmp_path: Path) -> None:
             "model.py has a class Model without a method predict",
         ),
         ("import os; os._exit(5)", "model.py: its process ended (exit status 5) while it loaded"),
-        ("import sys; sys.exit(5)", "model.py cannot be loaded, line 1: 5"),
+        ("import sys; sys.exit(5)", "model.py cannot be loaded, line 1: SystemExit: 5"),
+        ("raise KeyError('the weights')", "model.py cannot be loaded, line 1: KeyError: 'the weights'"),
+        ("assert False", "model.py cannot be loaded, line 1: AssertionError"),
     ],
 )
 async def test_what_cannot_be_loaded_says_why(tmp_path: Path, code: str, sentence: str) -> None:
@@ -70,6 +72,24 @@ async def test_what_cannot_be_loaded_says_why(tmp_path: Path, code: str, sentenc
         await Python(source(tmp_path, code, instances=2)).load()
     assert (caught.value.kind, caught.value.detail) == (Kind.MODEL_FAILED, sentence)
     assert set(children()) <= before
+
+
+@pytest.mark.parametrize(
+    ("code", "first"),
+    [
+        ("import json\njson.loads('{')", 'File "{file}", line 2, in <module>'),
+        ("class Model(:", 'File "{file}", line 1'),
+        ("class Model:\n  def __init__(self, *_): {}['weights']", 'File "{file}", line 2, in __init__'),
+    ],
+)
+async def test_a_traceback_begins_at_the_model_s_own_file(
+    tmp_path: Path, code: str, first: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(HubError):
+        await Python(source(tmp_path, code)).load()
+    (trace,) = [vars(record)["traceback"] for record in caplog.records if hasattr(record, "traceback")]
+    file = next(line for line in trace.splitlines() if line.lstrip().startswith("File"))
+    assert file.strip() == first.replace("{file}", str(tmp_path / "model.py"))
 
 
 async def test_a_cancelled_load_leaves_no_process(tmp_path: Path) -> None:

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import joblib
 import numpy as np
 import pytest
+import sklearn
 import skops.io
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.tree import DecisionTreeClassifier
 
 from inferencehub.core.values.errors import HubError
+from inferencehub.inference.check.models import check
+from inferencehub.inference.check.report import as_text
 from inferencehub.inference.runtimes.sklearn.file import read_estimator
+from inferencehub.inference.settings import InferenceSettings
 from tests.hub import running_pod, write_model
 from tests.inference.runtimes.tables import CLASSES, ROWS, loaded, source_of, version
 
@@ -65,6 +73,19 @@ def test_types_that_are_not_trusted_are_named(tmp_path: Path) -> None:
     assert read_estimator(file, {"sklearn.tree._tree.Tree"}).predict(ROWS).shape == (200,)
 
 
+def test_what_a_script_has_defined_must_move_into_a_module(tmp_path: Path) -> None:
+    file = tmp_path / "model.skops"
+    script = f"""import numpy as np, skops.io
+from sklearn.preprocessing import FunctionTransformer
+def double(rows): return rows * 2
+skops.io.dump(FunctionTransformer(double).fit(np.eye(2)), {str(file)!r})"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+    assert refusal(file, "__main__.double") == (
+        "model.skops needs __main__.double, which a script or a notebook has defined: put it into a module that the pod "
+        "can import, write the file anew with it, and list that name in the parameter trusted_types of config.pbtxt"
+    )
+
+
 def test_what_is_no_fitted_estimator_is_told(tmp_path: Path) -> None:
     file = tmp_path / "model.skops"
     skops.io.dump({"a": 1}, file)
@@ -90,3 +111,39 @@ async def test_a_pod_goes_on_without_models_that_are_broken(tmp_path: Path) -> N
         for name, (_, _, expected) in cases.items():
             assert (pod.models.serves(name), pod.models.get(name).reason) == (False, expected)
         assert pod.models.serves("good")
+
+
+OLD = f"0{sklearn.__version__[1:]}"  # of the same length
+
+
+def by_another_version(content: bytes, name: str = "LogisticRegression") -> bytes:
+    """A skops file as that version would have written it, with its class of that name."""
+    with ZipFile(BytesIO(content)) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    parts["schema.json"] = parts["schema.json"].replace(sklearn.__version__.encode(), OLD.encode())
+    parts["schema.json"] = parts["schema.json"].replace(b"LogisticRegression", name.encode())
+    written = BytesIO()
+    with ZipFile(written, "w") as archive:
+        for part, data in parts.items():
+            archive.writestr(part, data)
+    return written.getvalue()
+
+
+@pytest.mark.long
+async def test_another_version_of_scikit_learn_is_named(tmp_path: Path) -> None:
+    note = f"written by scikit-learn {OLD}, here is {sklearn.__version__}"
+    (version(tmp_path / "skops") / "model.skops").write_bytes(by_another_version(SKOPS))
+    pickle_of_old = pickle.dumps(FITTED).replace(sklearn.__version__.encode(), OLD.encode())
+    (version(tmp_path / "pickle") / "model.pkl").write_bytes(pickle_of_old)
+    settings = InferenceSettings(allow_pickle=True)
+    for repository in ("skops", "pickle"):
+        report = await check(tmp_path / repository, settings, 0)
+        assert report.ok
+        assert f"file      {note}\n" in as_text(report)
+    (version(tmp_path / "here") / "model.skops").write_bytes(SKOPS)
+    assert not (await check(tmp_path / "here", settings, 0)).models[0].written
+    gone = by_another_version(SKOPS, "LogisticRegressiom")
+    (version(tmp_path / "gone") / "model.skops").write_bytes(gone)
+    (model,) = (await check(tmp_path / "gone", settings, 0)).models
+    assert model.fault.startswith("it does not load: model.skops ")
+    assert model.fault.endswith(f"; {note}")

@@ -9,18 +9,19 @@ import numpy as np
 import pandas as pd
 import pytest
 import skops.io
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.cluster import KMeans
 from sklearn.compose import TransformedTargetRegressor, make_column_transformer
 from sklearn.ensemble import IsolationForest, RandomForestClassifier
-from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeClassifier
 from sklearn.model_selection import GridSearchCV
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.multioutput import MultiOutputRegressor, RegressorChain
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.neural_network import MLPClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.pipeline import make_pipeline, make_union
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.svm import LinearSVC
 
 from inferencehub.core.values.errors import HubError, Kind
@@ -90,6 +91,33 @@ async def test_texts_go_in_and_text_labels_come_out(tmp_path: Path) -> None:
             await model(np.array([[b"good"], [b"\xff"]], dtype=object))
         assert caught.value.kind is Kind.BAD_INPUT
         assert caught.value.detail == "model 'm': element [1, 0] of input 'input' is no text in UTF-8"
+
+
+BATCHED = "max_batch_size: 8 "
+A_TEXT = 'input { name: "input" data_type: TYPE_STRING dims: [ 1 ] }'
+A_SCALAR = 'input { name: "input" data_type: TYPE_STRING dims: [ 1 ] reshape { shape: [ ] } }'
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("config", "estimator"),
+    [
+        ("", make_pipeline(make_union(TfidfVectorizer(), CountVectorizer()), LogisticRegression())),
+        ("", CalibratedClassifierCV(make_pipeline(TfidfVectorizer(), LinearSVC()), cv=2)),
+        (BATCHED + A_TEXT, make_pipeline(FunctionTransformer(), TfidfVectorizer(), LogisticRegression())),
+        (BATCHED + A_SCALAR, make_pipeline(FunctionTransformer(), TfidfVectorizer(), LogisticRegression())),
+    ],
+    ids=["union", "calibrated", "declared", "reshaped"],
+)
+async def test_texts_may_go_in_by_another_way(tmp_path: Path, config: str, estimator: Any) -> None:
+    estimator.fit(TEXTS * 2, np.array(["up", "down"] * 7))
+    async with saved(tmp_path, estimator, config, trusted_by(estimator, tmp_path)) as model:
+        (spec,) = model.signature.inputs
+        assert spec.dtype == "BYTES"
+        texts = np.array(["good", "bad"], dtype=object)
+        answer = await model(texts.reshape(2, 1) if len(spec.shape) == 2 else texts)
+        assert [label.decode() for label in answer["label"]] == estimator.predict(texts).tolist()
+        assert np.array_equal(answer["probabilities"], estimator.predict_proba(texts))
 
 
 @pytest.mark.long

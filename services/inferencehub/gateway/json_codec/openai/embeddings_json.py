@@ -123,12 +123,9 @@ def embeddings_request(info: ModelInfo, asked: EmbeddingsAsked) -> InferRequest:
             does not keep the contract.
     """
     outputs = contract.require(info, contract.EMBEDDING)
-    most, count = info.signature.max_batch_size, asked.wanted.count
-    if most and count > most:
-        raise WrongField(
-            "input", f"'input' holds {count} texts, expected at most {most}, as model '{info.name}' takes"
-        )
-    inputs = [Tensor("input", "BYTES", (count, 1) if most else (count,), asked.texts)]
+    count = asked.wanted.count  # more than a batch has room for run in parts, as any other request does
+    shape = (count, 1) if info.signature.max_batch_size else (count,)
+    inputs = [Tensor("input", "BYTES", shape, asked.texts)]
     if asked.wanted.dimensions is not None:
         inputs.append(dimensions_of(info, asked.wanted.dimensions, count))
     return InferRequest(info.name, "", tuple(inputs), outputs)

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import xgboost
+from scipy.special import softmax  # of XGBoost's own dependencies
 
 from inferencehub.inference.runtimes.boosters.model import Array, Boosted, unreadable
 from inferencehub.inference.runtimes.python.channel import Load
 
 # The time, a line of its source code, and a check that failed.
 SOURCE = re.compile(r"^\[[\d:]+\] \S+:\d+: (?:Check failed: .*? : )?")
-BINARY, SOFTMAX, SOFTPROB = "binary:logistic", "multi:softmax", "multi:softprob"
+BINARY, SOFTMAX = "binary:logistic", "multi:softmax"
 
 
 class Model(Boosted):
@@ -32,8 +33,9 @@ class Model(Boosted):
         learner = json.loads(self.booster.save_config())["learner"]
         objective, parameters = learner["objective"]["name"], learner["learner_model_param"]
         several = int(parameters["num_class"])
-        if objective == SOFTMAX:  # the same model, that says probabilities in place of the class
-            self.booster.set_param({"objective": SOFTPROB})
+        self.softmax = (
+            objective == SOFTMAX
+        )  # its booster says the class, and XGBClassifier makes probabilities of margins
         targets = max(1, int(parameters.get("num_target", 1)))
         # With several targets, a column is the probability of a label of its own, and the columns are no classes.
         classes = 2 if objective == BINARY and targets == 1 else several
@@ -45,8 +47,10 @@ class Model(Boosted):
         super().__init__(load, self.booster.num_features(), columns, classes, "FP32")
 
     def scores(self, rows: Array) -> Array:
-        run = self.booster.inplace_predict
+        asked: Any = {"iteration_range": self.trees, "validate_features": False}
         if self.linear:  # which has no prediction in place
-            rows, run = xgboost.DMatrix(rows), self.booster.predict
-        given: Array = run(rows, iteration_range=self.trees, validate_features=False)
-        return given
+            given: Array = self.booster.predict(xgboost.DMatrix(rows), output_margin=self.softmax, **asked)
+        else:
+            kind = "margin" if self.softmax else "value"
+            given = self.booster.inplace_predict(rows, predict_type=kind, **asked)
+        return softmax(given, axis=1) if self.softmax else given

@@ -55,11 +55,12 @@ class Load(Struct, tag="load", array_like=True):
 
 
 class Ready(Struct, tag="ready", array_like=True):
-    """The model has loaded; where a reader has read it, what its file says: inputs, outputs, and the classes' names."""
+    """The model has loaded; where a reader has read it, what its file says: inputs, outputs, the classes' names, who wrote it."""
 
     inputs: tuple[TensorSpec, ...] = ()
     outputs: tuple[TensorSpec, ...] = ()
     classes: tuple[str, ...] = ()
+    written: str = ""
 
 
 class ModelFailed(Struct, tag="failed", array_like=True):

@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import inferencehub
 from inferencehub.core.values.requests import size_of
 from inferencehub.core.values.tensors import Buffer, Tensor
 from inferencehub.inference.runtimes.python.channel import Call, Load, ModelFailed, Ready, frame
@@ -26,6 +27,10 @@ logger = logging.getLogger(__name__)
 
 DECOUPLED = "its config has no model_transaction_policy { decoupled: true }"
 TRACE_LIMIT = 16_000
+OURS = (
+    str(Path(inferencehub.__file__).parent),
+    "<frozen importlib",
+)  # files of frames that tell a user nothing
 BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
@@ -146,6 +151,10 @@ def second_argument(predict: Callable[..., Any]) -> str:
 
 
 def traced(error: BaseException) -> str:
-    """The traceback of an exception in the user's code, without our own frame; at most `TRACE_LIMIT` characters."""
-    inner = error.__traceback__ and error.__traceback__.tb_next
-    return "".join(traceback.format_exception(type(error), error, inner))[-TRACE_LIMIT:]
+    """The traceback of an exception, at most `TRACE_LIMIT` characters. Frames of ours before the user's code are left out."""
+    inner = own = error.__traceback__ and error.__traceback__.tb_next
+    while inner and inner.tb_frame.f_code.co_filename.startswith(OURS):
+        inner = inner.tb_next
+    if isinstance(error, SyntaxError):  # which names its file and line itself
+        own = None
+    return "".join(traceback.format_exception(type(error), error, inner or own))[-TRACE_LIMIT:]

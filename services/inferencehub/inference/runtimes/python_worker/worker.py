@@ -36,7 +36,7 @@ from inferencehub.inference.runtimes.python_worker.lines import Lines
 from inferencehub.inference.runtimes.python_worker.loaded import Loaded, traced
 from inferencehub.inference.runtimes.python_worker.outputs import WrongOutputError
 from inferencehub.inference.runtimes.python_worker.pipe import Pipe, PipeCalls, send_measures
-from inferencehub.inference.runtimes.support.error_text import first_line
+from inferencehub.inference.runtimes.support.error_text import named
 from inferencehub.model.context import Context
 
 PR_SET_PDEATHSIG = 1
@@ -101,7 +101,12 @@ def why(load: Load, error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     file = str(Path(load.directory) / load.file)
     line = next((f", line {frame.lineno}" for frame in reversed(frames) if frame.filename == file), "")
-    return f"{load.file} cannot be loaded{line}: {first_line(error) or 'its log says why'}"
+    return noted(f"{load.file} cannot be loaded{line}: {named(error)}", error)
+
+
+def noted(sentence: str, error: BaseException) -> str:
+    """A sentence with the notes of an exception behind it, which a reader has added."""
+    return "; ".join([sentence, *getattr(error, "__notes__", ())])
 
 
 def die_with(parent: int) -> None:
@@ -134,7 +139,7 @@ def main(fds: list[int], parent: int) -> None:
         channel.send(frame(ModelFailed(f"{load.file} {error}")))
         return
     except HubError as error:
-        channel.send(frame(ModelFailed(error.detail)))
+        channel.send(frame(ModelFailed(noted(error.detail, error))))
         return
     except BaseException as error:
         channel.send(frame(ModelFailed(why(load, error), traced(error))))

@@ -50,6 +50,11 @@ def read_skops(file: Path, trusted: Set[str]) -> Any:
     from skops.io import get_untrusted_types, load  # not needed for pickles
 
     types = set(get_untrusted_types(file=file))
+    if made := sorted(name for name in types if name.startswith("__main__.")):
+        raise failed(
+            f"{file.name} needs {listed(made)}, which a script or a notebook has defined: put it into a module that the pod can "
+            f"import, write the file anew with it, and list that name in the parameter {TRUSTED} of config.pbtxt"
+        )
     if unknown := sorted(types - trusted):
         raise failed(
             f"{file.name} has types that are not trusted: {listed(unknown)}; if you trust them, list them in the parameter "

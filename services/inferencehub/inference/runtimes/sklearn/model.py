@@ -13,12 +13,12 @@ from inferencehub.core.values.errors import bad_input
 from inferencehub.inference.runtimes.python.channel import Load, Ready
 from inferencehub.inference.runtimes.sklearn.file import TRUSTED, read_estimator
 from inferencehub.inference.runtimes.sklearn.signature import (
-    TEXT_STEPS,
     classes_of,
-    first_step,
     label_dtype,
     signature_of,
+    takes_texts,
 )
+from inferencehub.inference.runtimes.sklearn.version import written
 from inferencehub.inference.runtimes.support.tables import (
     LABEL,
     PROBABILITIES,
@@ -45,16 +45,18 @@ class Model:
     def __init__(self, load: Load) -> None:
         config = config_pb.ModelConfig.FromString(load.config)
         trusted = {name.strip() for name in load.parameters.get(TRUSTED, "").split(",")}
-        self.estimator = read_estimator(Path(load.directory) / load.file, trusted)
+        file = Path(load.directory) / load.file
+        with written(file) as version:
+            self.estimator = read_estimator(file, trusted)
         signature = signature_of(config, self.estimator)
         classes = class_names(classes_of(self.estimator))
         if classes and (listed := listed_classes(config)) and listed != [*classes]:
             raise bad_input(
                 f"config.pbtxt: predict_classes lists {listed}, the model's classes are {[*classes]}"
             )
-        self.ready = Ready(signature.inputs, signature.outputs, classes)
+        self.ready = Ready(signature.inputs, signature.outputs, classes, str(version))
         self.names = {spec.name for spec in signature.outputs}
-        self.texts = isinstance(first_step(self.estimator), TEXT_STEPS)
+        self.texts = takes_texts(config, self.estimator)
         self.features = getattr(self.estimator, "feature_names_in_", None)
         self.by_name = len(signature.inputs) > 1
         self.label = label_dtype(self.estimator)

@@ -6,16 +6,24 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import is_classifier, is_clusterer, is_outlier_detector
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
 from sklearn.multioutput import MultiOutputRegressor, RegressorChain
 from sklearn.neighbors import KNeighborsRegressor, RadiusNeighborsRegressor
-from sklearn.pipeline import Pipeline
+from sklearn.pipeline import FeatureUnion, Pipeline
 
 from inferencehub.core.values.errors import bad_input
 from inferencehub.core.values.signature import Signature, TensorSpec
-from inferencehub.inference.runtimes.support.declared import tensor_spec
-from inferencehub.inference.runtimes.support.tables import INPUT, LABEL, PROBABILITIES, VARIABLE, settled
+from inferencehub.inference.runtimes.support.declared import model_shape, tensor_spec
+from inferencehub.inference.runtimes.support.tables import (
+    INPUT,
+    LABEL,
+    PROBABILITIES,
+    VARIABLE,
+    fits,
+    settled,
+)
 from inferencehub.pb import model_config_pb2 as config_pb
 
 TEXT_STEPS = (CountVectorizer, HashingVectorizer)  # the first is TfidfVectorizer's class, too
@@ -51,7 +59,7 @@ def signature_of(config: config_pb.ModelConfig, estimator: Any) -> Signature:
 
 def input_of(config: config_pb.ModelConfig, estimator: Any) -> TensorSpec:
     """The one input: texts, or rows of features."""
-    if isinstance(first_step(estimator), TEXT_STEPS):
+    if takes_texts(config, estimator):
         return TensorSpec(INPUT, "BYTES", (-1, 1))
     given = config.input[0].data_type if config.input else config_pb.TYPE_FP64
     dtype = (
@@ -60,15 +68,27 @@ def input_of(config: config_pb.ModelConfig, estimator: Any) -> TensorSpec:
     return TensorSpec(INPUT, dtype, (-1, getattr(estimator, "n_features_in_", -1)))
 
 
-def first_step(estimator: Any) -> Any:
-    """What an estimator's input goes to first: into a search or a calibration, and the first step of a pipeline."""
-    while True:
-        if isinstance(estimator, Pipeline):
-            estimator = estimator[0]
-        elif hasattr(estimator, "best_estimator_"):
-            estimator = estimator.best_estimator_
-        else:
-            return estimator
+def takes_texts(config: config_pb.ModelConfig, estimator: Any) -> bool:
+    """Whether the estimator takes a list of texts: its first step says so, or the config does for one that counts no features."""
+    if begins_with_texts(estimator):
+        return True
+    if hasattr(estimator, "n_features_in_") or len(config.input) != 1 or not config.input[0].dims:
+        return False
+    (entry,) = config.input
+    return entry.data_type == config_pb.TYPE_STRING and fits(model_shape(config, entry, "input"), (-1,))
+
+
+def begins_with_texts(estimator: Any) -> bool:
+    """Whether a vectorizer of texts comes first: in a pipeline, a search or a calibration, or side by side with others."""
+    if isinstance(estimator, Pipeline):
+        return begins_with_texts(estimator[0])
+    if isinstance(estimator, FeatureUnion):
+        return any(begins_with_texts(step) for _, step in estimator.transformer_list)
+    if isinstance(estimator, CalibratedClassifierCV):
+        return begins_with_texts(estimator.calibrated_classifiers_[0].estimator)
+    if hasattr(estimator, "best_estimator_"):
+        return begins_with_texts(estimator.best_estimator_)
+    return isinstance(estimator, TEXT_STEPS)
 
 
 def outputs_of(estimator: Any) -> list[TensorSpec]:

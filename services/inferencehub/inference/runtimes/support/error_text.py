@@ -7,6 +7,7 @@ import re
 from inferencehub.core.values.errors import HubError, Kind
 
 LONGEST = 300
+IN_LOG = "its pod's log says why"
 # The directories of an absolute path, up to its last name; a URL has no such beginning.
 DIRECTORIES = re.compile(r"(?<![\w./~-])/(?:[^\s/'\",:;()<>]+/)+")
 # What libraries of tensors say where shapes, indices or values do not fit together, and where the fault is not the input's.
@@ -29,6 +30,14 @@ def first_line(message: object) -> str:
     return without_directories(lines[0])[:LONGEST] if lines else ""
 
 
+def named(error: BaseException) -> str:
+    """An exception in one line: its message, behind its name where the message says little: a key, a number, nothing."""
+    text, name = first_line(error), type(error).__name__
+    if isinstance(error, KeyError) or " " not in text:
+        return f"{name}: {text}" if text else name
+    return text
+
+
 def failed_run(model: str) -> HubError:
     """The error for the caller if the model's own code failed. The details are only in the log."""
-    return HubError(Kind.MODEL_FAILED, f"model '{model}' failed on this request; its pod's log says why")
+    return HubError(Kind.MODEL_FAILED, f"model '{model}' failed on this request; {IN_LOG}")
