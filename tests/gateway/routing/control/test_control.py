@@ -140,6 +140,16 @@ async def test_pods_of_other_pools_are_left_alone(models: Path, tmp_path: Path) 
         )
 
 
+async def test_names_that_no_pod_knows_leave_nothing_behind(models: Path, tmp_path: Path) -> None:
+    async with pods_to_load(models, 1) as pods, loading_gateway(tmp_path, *pods) as hub:
+        assert await change(hub, "load") == (200, "")
+        for number in range(5):
+            assert (await change(hub, "load", f"nobody-{number}"))[0] == 404
+        assert hub.gateway.control is not None
+        (told,) = hub.gateway.control._pods._told.values()
+        assert list(told) == ["m"]
+
+
 async def test_an_unload_may_take_the_steps_of_an_ensemble_along(models: Path, tmp_path: Path) -> None:
     step = 'model_name: "quick" input_map { key: "features" value: "X" } output_map { key: "class_id" value: "Y" }'
     write_model(models, "whole", f"""platform: "ensemble"

@@ -77,6 +77,15 @@ async def test_a_pod_that_starts_anew_has_it_again(models: Path, tmp_path: Path)
             assert await value(hub) == 1
 
 
+async def test_a_load_that_no_pod_can_make_hides_no_wish(models: Path, tmp_path: Path) -> None:
+    async with pods_to_load(models, 1) as pods, loading_gateway(tmp_path, *pods) as hub:
+        assert await change(hub, "load") == (200, "")
+    async with pods_to_load(models, 1) as pods, loading_gateway(tmp_path, *pods) as hub:
+        # It comes before the gateway tells the new pod of the load before.
+        assert (await change(hub, "load", config="{"))[0] == 400
+        await eventually(lambda: serving(pods[0]) == ["m"], 10)
+
+
 async def test_a_gateway_that_starts_anew_keeps_the_wish_and_loads_nothing_twice(
     models: Path, tmp_path: Path
 ) -> None:

@@ -112,6 +112,8 @@ class ModelControl:
         made = [one for one in outcomes if one.kind is None]
         if made:
             await self._kept.keep(wish)
+        else:
+            self._pods.forget(wish)
         logger.info("model changed", extra={"model": name, "loaded": loaded, "pods": len(made)})
         if not made and self._table.asleep(name):
             detail = f"no pod of the pool of model '{name}' is up: a call of the model wakes it"

@@ -88,9 +88,16 @@ class ToldPods:
         if outcome.kind is not None and outcome.kind not in FINAL:
             where = {"pod": pod.address, "model": wish.model, "loaded": wish.loaded, "reason": outcome.why}
             logger.warning("pod is not as wished", extra=where)
-            if of_pod[wish.model] is told:
+            if of_pod.get(wish.model) is told:
                 of_pod[wish.model] = Told(wish.revision, monotonic() + AGAIN_S)
         return outcome
+
+    def forget(self, wish: Wish) -> None:
+        """Take back that pods were told of a change which is not kept: what was wished before still holds for them."""
+        for of_pod in self._told.values():
+            told = of_pod.get(wish.model)
+            if told is not None and told.revision == wish.revision:
+                del of_pod[wish.model]
 
     async def tell_and_look(self, pod: Pod, channel: Channel, wish: Wish) -> Outcome:
         """Tell a pod of a wish. The outcome comes when the gateway knows which versions the pod serves now."""
