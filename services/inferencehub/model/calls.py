@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 Parameter = bool | int | float | str
@@ -39,6 +39,33 @@ class ModelCall(NamedTuple):
     inputs: Mapping[str, Any]
     outputs: tuple[str, ...]
     parameters: Mapping[str, Parameter]
+
+
+def asked(
+    model: str,
+    version: str,
+    inputs: Mapping[str, Any],
+    outputs: Sequence[str],
+    parameters: Mapping[str, Parameter] | None,
+) -> ModelCall:
+    """A call as a model's code gives it, which no type checker may have seen; see `ModelCall`.
+
+    Raises:
+        TypeError: if a name is no text, or a parameter is neither a text, a number nor a bool.
+    """
+    if isinstance(outputs, str):
+        raise TypeError(f"the outputs of the call are {outputs!r}, expected a list of names")
+    names = {"model": model, "version": version}
+    for what, name in (*names.items(), *(("input", x) for x in inputs), *(("output", x) for x in outputs)):
+        if not isinstance(name, str):
+            raise TypeError(f"the {what} of the call is {name!r:.80}, expected a text")
+    given: Mapping[Any, Any] = parameters or {}
+    for key, value in given.items():
+        if not isinstance(key, str) or not isinstance(value, Parameter):
+            raise TypeError(
+                f"parameter {key!r:.80} of the call is {value!r:.80}, expected a text, a number or a bool"
+            )
+    return ModelCall(model, version, inputs, tuple(outputs), given)
 
 
 class ModelCalls(Protocol):

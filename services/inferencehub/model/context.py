@@ -14,7 +14,7 @@ from math import isnan, nan
 from time import monotonic
 from typing import Any
 
-from inferencehub.model.calls import ModelCall, ModelCalls, Parameter
+from inferencehub.model.calls import ModelCalls, Parameter, asked
 
 FINEST = 0.01  # a smaller step of progress is not told
 MANY, PAUSE_S = 200, 0.1  # after so many, they are told with pauses
@@ -88,9 +88,9 @@ class Context:
 
         Raises:
             CallError: if the call fails; it has the kind of the error and a sentence.
-            TypeError: if an input is no array of a type that models have.
+            TypeError: if an input is no array of a type that models have, a name no text, or a parameter of another type.
         """
-        return await self._calls.call(ModelCall(model, version, inputs, tuple(outputs), parameters or {}))
+        return await self._calls.call(asked(model, version, inputs, outputs, parameters))
 
     def call_sync(
         self,
@@ -107,7 +107,7 @@ class Context:
             CallError, TypeError: as `call`.
             RuntimeError: if it would block the event loop of an `async def predict`.
         """
-        return self._calls.call_sync(ModelCall(model, version, inputs, tuple(outputs), parameters or {}))
+        return self._calls.call_sync(asked(model, version, inputs, outputs, parameters))
 
     def progress(self, value: float) -> None:
         """Say how far the run is, from 0 to 1; what is beyond is taken for the nearer one. It costs nothing if nobody asks.

@@ -64,6 +64,18 @@ ASYNC = """
         return (await context.call("double", {"x": np.zeros(int(x[0]), np.float32)}))["y"][:1]
     async def untyped(self, x, context):
         return (await context.call("double", {"x": np.zeros(2, complex)}))["y"]
+    async def mistyped(self, x, context):
+        wrong = (
+            dict(model=None), dict(version=1), dict(parameters={"t": [1]}), dict(parameters={1: "t"}),
+            dict(outputs="y"), dict(outputs=[1]), dict(inputs={1: x}),
+        )
+        said = []
+        for each in wrong:
+            try:
+                await context.call(**{"model": "double", "inputs": {"x": x}, **each})
+            except TypeError as error:
+                said.append(str(error))
+        raise ValueError(f"{len(said)} of {len(wrong)}; {said[1]}")
     async def about(self, x, context):
         return (await context.call("about", {"x": x}))["y"]
     async def exit(self, x, context):

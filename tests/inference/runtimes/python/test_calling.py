@@ -148,6 +148,14 @@ async def test_a_thread_beside_the_event_loop_may_wait_for_it(waiting: Hub) -> N
     assert await post(waiting, [4], do="in_thread") == (200, [8])
 
 
+async def test_a_call_that_is_typed_wrongly_costs_only_itself(waiting: Hub) -> None:
+    other = asyncio.create_task(post(waiting, [4], {"X-Request-Timeout-Ms": "10000"}, do="enough"))
+    status, sentence = await post(waiting, [1], do="mistyped")
+    said = "the version of the call is 1, expected a text"
+    assert (status, sentence) == (400, f"model 'caller': 7 of 7; {said}")
+    assert await other == (200, [4])
+
+
 async def test_a_process_that_dies_leaves_no_call_behind(waiting: Hub, tmp_path: Path) -> None:
     status, sentence = await post(waiting, [1], do="exit")
     assert (status, sentence) == (500, "model 'caller': its process ended (exit status 3) while it ran")
