@@ -112,3 +112,15 @@ async def test_a_refused_call_wakes_nothing_and_enters_no_lane(tmp_path: Path) -
         assert not hub.gateway.unknown.held
         metrics = await hub.metrics()
         assert 'kind="forbidden"' in metrics or 'status="403"' in metrics
+
+
+async def test_an_end_of_line_in_a_path_gives_no_rights(tmp_path: Path) -> None:
+    changes = ("/v2/logging", "/v2/repository/models/quick/load", "/v2/models/quick/trace/setting")
+    async with hub_with_keys(tmp_path) as hub:
+        for path in changes:
+            found, answer, _ = await hub.post(path, {}, headers=bearer("asks"))
+            assert (found, answer["error"]) == (403, "key 'asks' may not control, it may describe")
+        for path in (*changes, "/v2/jobs", "/v1/files", "/v2"):
+            for end in ("%0A", "%0a"):
+                found, answer, _ = await hub.post(path + end, {}, headers=bearer("asks"))
+                assert (found, "there is nothing at" in str(answer)) == (404, True), path + end

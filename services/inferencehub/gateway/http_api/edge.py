@@ -31,7 +31,7 @@ from inferencehub.gateway.http_api.access_line import PATH_LIMIT, write_line
 from inferencehub.gateway.http_api.call import Endpoint, HttpCall
 from inferencehub.gateway.http_api.cors import Cors
 from inferencehub.gateway.http_api.jobs.deferral import Deferral
-from inferencehub.gateway.http_api.page import PageCall, error_body
+from inferencehub.gateway.http_api.page import PageCall, error_body, nothing_at
 from inferencehub.gateway.http_api.response import KINDS, NO_SNIFFING, SharedLines, WrongMethod, error_lines
 from inferencehub.gateway.metrics import FrontMetrics
 
@@ -142,6 +142,10 @@ class Edge:
                 page.most_bytes = min(page.most_bytes, exchange.most_bytes)
         except HubError as error:
             page.error = error.with_traceback(None)
+        path = unquote(page.head.path.decode("latin-1"))
+        # Starlette's routes allow an end of line behind them, so `action_of` has looked at another path.
+        if page.error is None and "\n" in path:
+            page.error = nothing_at(path)
 
     def again(self, call: HttpCall) -> None:
         """See `WayOut`."""

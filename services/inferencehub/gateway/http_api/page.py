@@ -180,9 +180,13 @@ def routing_error(error: HTTPException, scope: Any) -> HubError:
     if error.status_code == 405:
         allow = ", ".join(sorted((error.headers or {}).get("Allow", "").split(", ")))
         return WrongMethod(scope["method"], scope["raw_path"], allow)
-    path = scope["path"][:120]
     if model := asked_model(scope["path"]):
         return HubError(Kind.NOT_FOUND, f"model '{model[:120]}' is unknown, expected a name without '/'")
+    return nothing_at(scope["path"])
+
+
+def nothing_at(path: str) -> HubError:
+    """The error for a path that no page has."""
     return HubError(
-        Kind.NOT_FOUND, f"there is nothing at '{path}', expected one of the paths that /docs shows"
+        Kind.NOT_FOUND, f"there is nothing at '{path[:120]}', expected one of the paths that /docs shows"
     )
