@@ -62,6 +62,9 @@ ASYNC = """
         return context.call_sync("double", {"x": x})["y"]
     async def large(self, x, context):
         return (await context.call("double", {"x": np.zeros(int(x[0]), np.float32)}))["y"][:1]
+    async def wordy(self, x, context):
+        text = {"t": "a" * 2_000_000}
+        return (await context.call("double", {"x": np.zeros(2**24, np.float32)}, parameters=text))["y"]
     async def untyped(self, x, context):
         return (await context.call("double", {"x": np.zeros(2, complex)}))["y"]
     async def mistyped(self, x, context):

@@ -156,6 +156,11 @@ async def test_a_call_that_is_typed_wrongly_costs_only_itself(waiting: Hub) -> N
     assert await other == (200, [4])
 
 
+async def test_parameters_that_do_not_fit_beside_the_inputs_cost_only_the_call(waiting: Hub) -> None:
+    status, sentence = await post(waiting, [1], do="wordy")
+    assert (status, "bytes with names and parameters, expected at most 68157440" in sentence) == (500, True)
+
+
 async def test_a_process_that_dies_leaves_no_call_behind(waiting: Hub, tmp_path: Path) -> None:
     status, sentence = await post(waiting, [1], do="exit")
     assert (status, sentence) == (500, "model 'caller': its process ended (exit status 3) while it ran")

@@ -9,7 +9,7 @@ import numpy as np
 
 from inferencehub.core.values.requests import size_of
 from inferencehub.core.values.tensors import Buffer, Tensor
-from inferencehub.inference.runtimes.python.channel import Asked, Given, NotGiven, frame, parts_of
+from inferencehub.inference.runtimes.python.channel import HEADERS, Asked, Given, NotGiven, frame, parts_of
 from inferencehub.inference.runtimes.python_worker.outputs import has_masked
 from inferencehub.inference.runtimes.support.arrays import NUMPY, from_array, to_array
 from inferencehub.inference.runtimes.support.error_text import first_line
@@ -42,7 +42,11 @@ def asked_frame(call: ModelCall, number: int, most_bytes: int) -> list[Buffer]:
     asked = Asked(
         parts_of(tensors), False, number, call.model, call.version, call.outputs, dict(call.parameters)
     )
-    return frame(asked, tensors)
+    buffers = frame(asked, tensors)
+    if (size := sum(map(len, buffers))) > most_bytes + HEADERS:
+        expected = f"expected at most {most_bytes + HEADERS}"
+        raise CallError(call.model, "too_large", f"it has {size} bytes with names and parameters, {expected}")
+    return buffers
 
 
 def tensor_of(name: str, value: Any) -> Tensor:
