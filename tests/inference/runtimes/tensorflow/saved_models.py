@@ -87,6 +87,9 @@ def write(directory: Path) -> None:
     specs = spec("text", tf.string), spec("half", tf.bfloat16), spec("flag", tf.bool), spec("any", shape=None)
     save("kinds", tf.Module(), serving_default=function(kinds, *specs))
 
+    numbers = function(lambda text: {"number": tf.strings.to_number(text)}, spec("text", tf.string))
+    save("number", tf.Module(), serving_default=numbers)
+
     def turn(x: Any) -> Any:
         return {"turned": tf.complex(x, x), "x": x + 1}
 

@@ -184,6 +184,16 @@ async def test_a_wrong_input_is_a_sentence(tmp_path: Path, written: Path) -> Non
         assert await ask([0, 1], [1, 1]) == (200, None)
 
 
+async def test_the_sentence_is_without_the_graph_s_nodes(tmp_path: Path, written: Path) -> None:
+    put(written, "number", version(tmp_path))
+    async with loaded(source_of(tmp_path, FILE)) as served:
+        with pytest.raises(HubError) as caught:
+            await served(np.array([b"seven"], object))
+        assert caught.value.detail == (
+            "model 'm': does not take this input: StringToNumberOp could not correctly convert string: seven"
+        )
+
+
 async def test_a_pod_goes_on_without_models_that_are_broken(tmp_path: Path, written: Path) -> None:
     def cut(path: Path) -> None:
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])

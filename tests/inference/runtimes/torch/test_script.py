@@ -71,6 +71,9 @@ def test_a_dict_gives_outputs_by_its_keys(tmp_path: Path) -> None:
     one = np.ones((1, 2), np.float32)
     served = Served(tmp_path, "model.pt", IN % ("x", "-1, 2") + OUT % ("two", "-1, 2"))
     assert served(one)["two"].tolist() == [[3, 3]]
+    config = IN % ("x", "-1, 2") + OUT % ("two", "-1, 2") + OUT % ("three", "-1, 2")  # "one" is no "two"
+    with pytest.raises(WrongOutputError, match=r"no output 'three', only \['two'\]"):
+        Served(tmp_path, "model.pt", config)(one)
     config = IN % ("x", "-1, 2") + OUT % ("OUTPUT__1", "-1, 2") + OUT % ("OUTPUT__2", "-1, 2")
     with pytest.raises(WrongOutputError, match=r"no output 'OUTPUT__2', only \['OUTPUT__1'\]"):
         Served(tmp_path, "model.pt", config)(one)

@@ -39,7 +39,8 @@ DTYPES = {
     "float64": "FP64",
     "string": "BYTES",
 }
-NODE = "\n\t [["  # the names of the graph's nodes follow the message
+NODE = "\n\t [["  # the names of the graph's nodes follow the message, and some operators begin it with one
+FIRST_NODE = re.compile(r"^\{\{\w+ [^{}]*\}\} *")
 FUNCTION = re.compile(r" \[Op:\w*\]$")
 ONE_OF_SEVERAL = re.compile(r"^\s*\(\d+\) [A-Z_]+: +")
 
@@ -109,4 +110,5 @@ def message_of(text: str) -> str:
     """What TensorFlow says is wrong, without its nodes, functions and the places of the model's source code."""
     before, _, _ = text.partition(NODE)
     last = before.strip().rpartition("\n")[2]
-    return first_line(FUNCTION.sub("", ONE_OF_SEVERAL.sub("", last))) or "TensorFlow gives no reason"
+    last = FIRST_NODE.sub("", ONE_OF_SEVERAL.sub("", last))
+    return first_line(FUNCTION.sub("", last)) or "TensorFlow gives no reason"

@@ -12,7 +12,7 @@ from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.inference.runtimes.support.error_text import first_line
 
 EXPECTED = "expected a file of torch.export.save (model.pt2) or of torch.jit.save (model.pt)"
-# Parts of a .pt2 that run native code or unpickle anything when they are loaded.
+# Parts of a .pt2 that run native code or unpickle anything when they are loaded. PyTorch finds them whatever their case.
 COMPILED, PICKLED = "data/aotinductor/", "data/constants/opaque_obj"
 
 
@@ -23,12 +23,12 @@ def check_exported(file: Path, allow_pickle: bool) -> None:
         HubError: MODEL_FAILED with what it is.
     """
     names = members(file)
-    if any(name.startswith(COMPILED) for name in names):
+    if any(name.lower().startswith(COMPILED) for name in names):
         raise failed(
             f"{file.name} has code that AOTInductor compiled for one kind of machine, expected the program itself, as "
             "torch.export.save writes it"
         )
-    if not allow_pickle and any(name.startswith(PICKLED) for name in names):
+    if not allow_pickle and any(name.lower().startswith(PICKLED) for name in names):
         raise pickled(file.name)
     if "serialized_exported_program.json" in names or any(name.startswith("models/") for name in names):
         return

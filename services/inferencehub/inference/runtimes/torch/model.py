@@ -78,8 +78,10 @@ class Model:
 
     def _named(self, given: Any) -> dict[str, Any]:
         """The outputs by the names that callers know: those of a dict by its keys, others by their places."""
-        if self.program.outputs is None and isinstance(given, dict) and self.outputs.keys() <= given.keys():
-            return {name: array_of(given[name]) for name in self.outputs}
+        if self.program.outputs is None and isinstance(given, dict):
+            keyed = {name: array_of(given[name]) for name in self.outputs if name in given}
+            if keyed:  # its place must not give a key's output to another name
+                return keyed
         flat = list(leaves(given))
         return {name: array_of(flat[at]) for name, at in self.outputs.items() if at < len(flat)}
 
