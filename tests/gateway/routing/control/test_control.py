@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +217,23 @@ async def test_a_change_goes_on_when_its_caller_waits_no_longer(models: Path, tm
         await eventually(lambda: pods[0].server.models.serves("m"))
         assert hub.gateway.control is not None
         await eventually(lambda: "m" in hub.gateway.control._wishes)
+
+
+async def test_a_change_is_kept_before_the_slowest_pod_has_made_it(models: Path, tmp_path: Path) -> None:
+    shutil.copytree(models, tmp_path / "slow")
+    program = tmp_path / "slow" / "m" / "1" / "model.py"
+    program.write_text(f"import time\ntime.sleep(8)\n{program.read_text()}")
+    async with (
+        calling_pod(models, model_control="explicit") as quick,
+        calling_pod(tmp_path / "slow", model_control="explicit") as slow,
+        loading_gateway(tmp_path, quick, slow) as hub,
+    ):
+        loading = asyncio.create_task(change(hub, "load"))
+        assert hub.gateway.control is not None
+        await eventually(lambda: "m" in hub.gateway.control._wishes)
+        assert not slow.server.models.serves("m")
+        assert await loading == (200, "")
+        assert slow.server.models.serves("m")
 
 
 async def test_only_callers_with_control_and_the_model_may_change_it(

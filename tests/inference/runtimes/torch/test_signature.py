@@ -53,6 +53,11 @@ def entry(name: str, dtype: str = "FP32", dims: str = "-1", more: str = "") -> s
             "config.pbtxt: inputs ['a__1', 'b__1'] name one of the model's twice, which has ['left', 'right', 'bias']",
         ),
         (
+            entry("right") + entry("other"),
+            "config.pbtxt: input 'right' stands in the place of the model's 'left', because others have names that it does not "
+            "know, expected names among ['left', 'right', 'bias'] for all",
+        ),
+        (
             entry("left") + 'input { name: "right" dims: [ 1 ] }',
             "config.pbtxt: input 'right' needs a name and a data_type, got type INVALID",
         ),

@@ -18,6 +18,8 @@ from typing import Any
 from inferencehub.core.auth.caller import LONGEST, Caller
 from inferencehub.core.process.tasks import cancelled
 from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.gateway.pods.channel import Channel
+from inferencehub.gateway.pods.pod import Pod
 from inferencehub.gateway.routing.control.asked import Parameters, config_of, takes_steps
 from inferencehub.gateway.routing.control.pods import Outcome, ToldPods
 from inferencehub.gateway.routing.control.wishes import Wish, Wishes
@@ -108,17 +110,32 @@ class ModelControl:
         if len(name) > LONGEST:
             raise unknown(name)
         wish = Wish(name, await self._kept.revision(), loaded, config)
-        outcomes = await asyncio.gather(*[self._pods.tell_and_look(*pod, wish) for pod in pods])
+        try:
+            outcomes: list[Outcome] = await asyncio.gather(
+                *[self._run(self._change_at(*pod, wish), self._telling) for pod in pods]
+            )
+        except HubError:  # the store can't be used
+            self._pods.forget(wish)
+            raise
         made = [one for one in outcomes if one.kind is None]
-        if made:
-            await self._kept.keep(wish)
-        else:
+        if not made:
             self._pods.forget(wish)
         logger.info("model changed", extra={"model": name, "loaded": loaded, "pods": len(made)})
         if not made and self._table.asleep(name):
             detail = f"no pod of the pool of model '{name}' is up: a call of the model wakes it"
             raise HubError(Kind.NOT_READY, detail, retry_after=5)
         check(wish, outcomes)
+
+    async def _change_at(self, pod: Pod, channel: Channel, wish: Wish) -> Outcome:
+        """Tell a pod of a wish, and keep it once the pod has made the change: others may take long, or never answer.
+
+        The outcome comes when the gateway knows which versions the pod serves now.
+        """
+        outcome = await self._pods.tell(pod, channel, wish)
+        if outcome.kind is None:
+            await self._kept.keep(wish)
+            await self._pods.look(pod, channel, wish)
+        return outcome
 
     def _no_pod(self) -> HubError:
         if any(pod.up for pod in self._table.fleet.pods.values()):

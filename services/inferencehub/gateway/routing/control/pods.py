@@ -99,14 +99,8 @@ class ToldPods:
             if told is not None and told.revision == wish.revision:
                 del of_pod[wish.model]
 
-    async def tell_and_look(self, pod: Pod, channel: Channel, wish: Wish) -> Outcome:
-        """Tell a pod of a wish. The outcome comes when the gateway knows which versions the pod serves now."""
-        outcome = await self.tell(pod, channel, wish)
-        if outcome.kind is None:
-            await self._look(pod, channel, wish)
-        return outcome
-
-    async def _look(self, pod: Pod, channel: Channel, wish: Wish) -> None:
+    async def look(self, pod: Pod, channel: Channel, wish: Wish) -> None:
+        """Wait until the gateway knows which versions a pod serves that has made a change, or for a moment."""
         with suppress(
             Lost, grpc.aio.AioRpcError, TimeoutError
         ):  # what is not seen now is seen a moment later

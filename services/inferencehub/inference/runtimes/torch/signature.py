@@ -83,6 +83,13 @@ def sided(
     for entry, place in zip(entries, places([entry.name for entry in entries], names), strict=True):
         if place >= len(file):
             raise bad_input(f"config.pbtxt: {kind} '{entry.name}' is not in the model, which has {names}")
+        if (
+            entry.name in names and entry.name != names[place]
+        ):  # the order would give it the value of another one
+            raise bad_input(
+                f"config.pbtxt: {kind} '{entry.name}' stands in the place of the model's '{names[place]}', because others have "
+                f"names that it does not know, expected names among {names} for all"
+            )
         found.append(Place(of_both(config, entry, kind, file[place]), place))
     if len({place for _, place in found}) < len(found):
         listed = [entry.name for entry in entries]
