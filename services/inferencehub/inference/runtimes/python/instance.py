@@ -15,6 +15,7 @@ from inferencehub.core.values.structs.struct import replace
 from inferencehub.core.values.tensors import Tensor
 from inferencehub.inference.own_metrics import OwnMetrics
 from inferencehub.inference.runtimes.calling.running import Gateway
+from inferencehub.inference.runtimes.loaded_files import LoadedFiles
 from inferencehub.inference.runtimes.python.channel import (
     Done,
     Load,
@@ -48,6 +49,7 @@ class PythonInstance:
         idle_death: called with the number of each slot that has no work while the process ends.
         own: the model's own metrics.
         gateway: where its calls of other models go; None if no setting says it.
+        files: the files of the version, for all instances.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class PythonInstance:
         idle_death: Callable[[int], None],
         own: OwnMetrics,
         gateway: Gateway | None,
+        files: LoadedFiles,
     ) -> None:
         self.load = load
         self.number = number
@@ -67,6 +70,7 @@ class PythonInstance:
         self.idle_death = idle_death
         self.own = own
         self.gateway = gateway
+        self.files = files
         self.process: Process | None = None
         self.ready: Ready | None = None  # what the first process has said of the model
         self.recovered: asyncio.Future[None] | None = None
@@ -153,6 +157,7 @@ class PythonInstance:
 
     def _ended(self, process: Process) -> None:
         self.own.drop_gauges(self.number)
+        self.files.running.discard(process.pid)
         if process is not self.process or self._stopped:
             return
         log = {
@@ -172,12 +177,18 @@ class PythonInstance:
             self.idle_death(self.number * self.load.max_in_flight + place)
 
     async def _started(self) -> Process:
+        files = await self.files.to_load()
         began, load = monotonic(), self.load
         measured = partial(self.own.add, self.number)
         process = await Process.start(load, self.environment, self._ended, measured, self.gateway)
-        if process.ready != (self.ready or process.ready):
+        try:
+            await self.files.were_loaded(process.pid, files)
+            if process.ready != (self.ready or process.ready):
+                raise HubError(Kind.MODEL_FAILED, f"{self.load.file} has changed since the model was loaded")
+        except BaseException:
             process.kill()
-            raise HubError(Kind.MODEL_FAILED, f"{self.load.file} has changed since the model was loaded")
+            self.files.running.discard(process.pid)
+            raise
         self.ready = process.ready
         if self.load is not load:  # since it began
             process.calls[0].log_at(self.load.log_level)

@@ -42,6 +42,7 @@ from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import InferRequest
 from inferencehub.core.values.signature import Signature
 from inferencehub.core.values.tensors import Tensor
+from inferencehub.inference.runtimes.loaded_files import LoadedFiles
 from inferencehub.inference.runtimes.python.channel import Load
 from inferencehub.inference.runtimes.python.environment import ModelEnvironment, interpreter_of
 from inferencehub.inference.runtimes.python.grace import Grace
@@ -80,6 +81,8 @@ class Python(Runtime):
             rules.environment, threads, SOURCES, self.interpreter(load), self.variables()
         )
         grace = Grace(rules.grace_s)
+        files = LoadedFiles(self.source.directory)
+        before = await files.look()
         self.instances = [
             PythonInstance(
                 self.placed(load, number),
@@ -89,6 +92,7 @@ class Python(Runtime):
                 self.on_change,
                 self.own_metrics,
                 rules.gateway,
+                files,
             )
             for number in range(self.source.instances)
         ]
@@ -101,6 +105,7 @@ class Python(Runtime):
             if isinstance(result, BaseException):
                 await self.unload()
                 raise result
+        await files.watch(before)
         return signature
 
     async def run(
