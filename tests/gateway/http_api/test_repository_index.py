@@ -67,8 +67,8 @@ async def test_a_body_may_ask_for_models_that_serve(models: Path) -> None:
             status, answer, _ = await hub.post(INDEX, bad)
             assert status == 400, bad
             assert answer["error"]
-        status, answer, _ = await hub.post(INDEX, b" " * 70_000)
-        assert (status, answer["error"]) == (413, "the body has 70000 bytes, expected at most 65536")
+        status, answer, _ = await hub.post(INDEX, b" " * 140_000)
+        assert (status, answer["error"]) == (413, "the body has 140000 bytes, expected at most 131072")
         status, answer, _ = await hub.get(INDEX)
         assert status == 405
 

@@ -91,7 +91,10 @@ async def test_a_new_version_takes_over_and_the_old_one_finishes_its_calls(model
         assert await running == 1
         copies = pod.server.control.copies.root  # type: ignore[attr-defined]
         await eventually(lambda: len(glob(f"{copies}/*/m")) == 1)
-        shown = await samples(pod, "inferencehub_inference_slots")
+        for _ in range(1000):
+            if (shown := await samples(pod, "inferencehub_inference_slots")) == {("m", "2"): 1}:
+                break
+            await asyncio.sleep(0.01)
         assert shown == {("m", "2"): 1}, "nothing is left of version 1"
     assert not copies.exists()
 
