@@ -175,6 +175,23 @@ async def test_what_does_not_load_is_not_used_and_its_sentence_is_said(tmp_path:
         assert set(callers.seen) == {1, 3}
 
 
+async def test_a_new_model_that_does_not_load_yet_holds_up_nothing(tmp_path: Path) -> None:
+    write_model(tmp_path, "says", CONFIG, {"1/model.py": SAYS % 1})
+    async with (
+        running(more={"HUB_MODELS": ""}, arguments=(str(tmp_path), "--reload")) as run,
+        asyncio.timeout(READY_S),
+    ):
+        await run.until(READY)
+        write_model(tmp_path, "draft", CONFIG, {"1/model.py": "import not_there"})
+        said = await run.until("model draft")
+        assert "not_there" in said.string
+        callers = Callers(run, 1)
+        (tmp_path / "says/1/model.py").write_text(SAYS % 2)
+        await eventually(lambda: callers.seen[2] > 0)
+        await callers.stop()
+        assert callers.failed == []
+
+
 async def test_a_first_start_with_a_broken_model_is_repaired_by_saving_it(tmp_path: Path) -> None:
     write_model(tmp_path, "says", CONFIG, {"1/model.py": "import not_there"})
     async with running(more={"HUB_MODELS": ""}, arguments=(str(tmp_path), "--reload")) as run:

@@ -60,7 +60,8 @@ class Rollout:
         self._make = make
         self._current = make()
         self.settings = self._current.settings
-        self._faults: Mapping[str, str] = {}  # what does not load in the current process, by model
+        self._names: set[str] = set()  # the models of the current process,
+        self._faults: Mapping[str, str] = {}  # and what does not load in it
         self._switched = asyncio.Event()  # set each time when the gateway says where calls go
         self._calls_go_to = ""  # the address that it said last
         self._runs: dict[Tier, asyncio.Task[int]] = {}
@@ -127,7 +128,7 @@ class Rollout:
 
     async def _follow(self, seen: Mapping[str, tuple[int, int, int]]) -> None:
         await self._loaded(self._current)
-        self._faults = await faults(self._current)
+        self._names, self._faults = names_in(self._models), await faults(self._current)
         while True:
             spare = self._spare()
             seen = await changed(self._models, seen)
@@ -139,14 +140,16 @@ class Rollout:
         self._begin(new, free_port(), free_port())
         await self._loaded(new)
         found = await faults(new)
-        worse = [said for model, said in found.items() if model not in self._faults]
+        names = names_in(self._models)
+        may_fail = {*self._faults, *(f"model {name}" for name in names - self._names)}
+        worse = [said for what, said in found.items() if not {what, model_of(what)} & may_fail]
         if worse or new.stopping.is_set():
             say(f"the change is not used, and the models from before go on: {'; '.join(worse)}")
             new.kill()
             await self._runs.pop(new)
             return
         took = monotonic() - began
-        self._current, self._faults = new, found
+        self._current, self._names, self._faults = new, names, found
         while self._calls_go_to != address_of(new):
             self._switched.clear()
             await self._switched.wait()
@@ -187,6 +190,16 @@ class Rollout:
 def address_of(tier: Tier) -> str:
     """The address of a process, as the gateway knows it."""
     return f"127.0.0.1:{tier.settings['PORT']}"
+
+
+def model_of(what: str) -> str:
+    """The model that a fault is about: "model m" of "model m version 1"."""
+    return what.partition(" version ")[0]
+
+
+def names_in(repository: Path) -> set[str]:
+    """The models of a repository, whether they load or not."""
+    return {one.name for one in repository.iterdir() if one.is_dir()}
 
 
 def free_port() -> int:
