@@ -62,6 +62,25 @@ def test_a_model_that_predict_cannot_use_and_one_that_is_broken(tmp_path: Path) 
     assert "inferencehub: model 'broken': it does not load: " in err
 
 
+def test_a_model_that_calls_others_is_there_and_not_measured(tmp_path: Path) -> None:
+    config = """backend: "python" input { name: "x" data_type: TYPE_FP32 dims: [ 2 ] }
+        output { name: "y" data_type: TYPE_FP32 dims: [ 2 ] }"""
+    source = b"""
+class Model:
+    def __init__(self, directory, parameters):
+        pass
+
+    def predict(self, inputs, context):
+        return context.call_sync("other", inputs)
+"""
+    write_model(tmp_path, "asks", config, {"1/model.py": source})
+    code, out, _ = say_here("values", str(tmp_path))
+    assert code == 0
+    assert yaml.safe_load(out)["inference"]["requiredModels"] == ["asks"]
+    assert "# not measured, because they call other models: asks\n" in out
+    assert "needs the most" not in out
+
+
 @pytest.mark.tools
 def test_helm_renders_a_release_with_them(tmp_path: Path) -> None:
     mock_model(tmp_path / "models", "it's")

@@ -156,6 +156,54 @@ async def test_an_ensemble_whose_steps_do_not_fit_has_the_fault_that_a_gateway_f
     assert models["whole"].fault == "step 1 (model 'first'): the model does not load"
 
 
+ASKING = """
+class Model:
+    def __init__(self, directory, parameters):
+        pass
+
+    async def predict(self, inputs, context):
+        {first}
+        try:
+            return await context.call("other", inputs)
+        except Exception:
+            {then}
+"""
+
+
+async def test_a_model_that_calls_others_is_loaded_and_has_no_fault(tmp_path: Path) -> None:
+    for name, first, then in (
+        ("asks", "pass", "raise"),
+        ("translates", "pass", "raise ValueError('no other model')"),
+        ("has-its-own", "pass", "return {'y': inputs['x']}"),
+        ("fails-before", "raise ValueError('too dark')", "raise"),
+    ):
+        write_model(
+            tmp_path, name, STRICT_CONFIG, {"1/model.py": ASKING.format(first=first, then=then).encode()}
+        )
+    report, models = await checked(tmp_path)
+    assert {name: (model.ok, model.asks) for name, model in models.items()} == {
+        "asks": (True, ["other"]),
+        "translates": (True, ["other"]),
+        "has-its-own": (True, ()),
+        "fails-before": (False, ()),
+    }
+    assert models["has-its-own"].answers == 1
+    assert "too dark" in models["fails-before"].fault
+    line = "       call      none: it calls other models ('other'), so it is loaded and not called\n"
+    assert as_text(report).count(line) == 2
+
+
+async def test_a_warm_up_that_calls_others_hides_no_fault_of_the_call(tmp_path: Path) -> None:
+    config = STRICT_CONFIG + RANDOM.replace("some", "first") + RANDOM
+    first = (
+        "self.runs = getattr(self, 'runs', 0) + 1\n        if self.runs == 3: raise ValueError('too dark')"
+    )
+    source = ASKING.format(first=first, then="raise").encode()
+    write_model(tmp_path, "fails", config, {"1/model.py": source})
+    _, models = await checked(tmp_path)
+    assert "too dark" in models["fails"].fault
+
+
 @pytest.mark.long
 async def test_streams_and_models_under_openai_s_api_get_a_call_that_they_take() -> None:
     _, chat = await checked(MODELS / "markov-chat")

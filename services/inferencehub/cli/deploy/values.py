@@ -79,7 +79,10 @@ def lines_of(directory: Path, models: Sequence[Mapping[str, Any]], memory: int, 
     busiest = max(cores, key=lambda name: cores[name])
     cpu = max(LEAST_CPU_M, STEP_CPU_M * ceil(cores[busiest] * 1000 / STEP_CPU_M))
     yield "    requests:"
-    yield f"      # '{busiest}' needs the most: {cores[busiest]:.2f} cores with one call at a time"
+    if asking := sorted(model["name"] for model in models if model["asks"]):
+        yield f"      # not measured, because they call other models: {', '.join(asking)}"
+    if busiest not in asking:
+        yield f"      # '{busiest}' needs the most: {cores[busiest]:.2f} cores with one call at a time"
     yield f"      cpu: {cpu}m"
     if not memory:
         yield "      # This system does not tell how much memory the models take: measure it, and set memory here."

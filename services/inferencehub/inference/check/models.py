@@ -18,6 +18,7 @@ from inferencehub.core.values.requests import InferRequest, InferResponse
 from inferencehub.core.values.signature import Signature
 from inferencehub.inference.check.example import example
 from inferencehub.inference.check.memory import cpu_s, memory_bytes
+from inferencehub.inference.check.others import OtherModels
 from inferencehub.inference.check.reasons import Reasons
 from inferencehub.inference.check.report import CheckReport, ModelReport, described
 from inferencehub.inference.metrics import Metrics
@@ -39,15 +40,16 @@ async def check(directory: Path, settings: InferenceSettings, measure_s: float) 
         HubError: BAD_INPUT if it is no directory.
     """
     found = await asyncio.to_thread(found_in, directory)
-    rules = ProcessRules.of(settings)
     metrics, budget = Metrics(), ByteBudget(settings.queue_bytes)
     report = CheckReport(str(directory), [])
     loaded = []
     try:
         for one in found:
+            others = OtherModels()
+            rules = ProcessRules.of(settings, others)
             model = Model(one.ruled(rules), budget, metrics.lane(one.name, one.version), lambda: None)
             loaded.append(model)
-            report.models.append(await checked(model, settings.time_limits.default_s, measure_s))
+            report.models.append(await checked(model, others, settings.time_limits.default_s, measure_s))
         check_steps(loaded, report.models)
         report.memory_bytes = memory_bytes()
     finally:
@@ -78,16 +80,25 @@ def versions_of(directory: Path) -> list[str]:
     return sorted((one.name for one in directory.iterdir() if is_version(one.name)), key=int)
 
 
-async def checked(model: Model, limit_s: float, measure_s: float) -> ModelReport:
-    """Load a model, call it, and say what was found. What fails becomes the report's `fault`."""
+async def checked(model: Model, others: OtherModels, limit_s: float, measure_s: float) -> ModelReport:
+    """Load a model, call it, and say what was found. What fails becomes the report's `fault`.
+
+    Args:
+        model: the model, whose calls of other models go to `others`.
+        others: notes them.
+        limit_s: seconds that its call may take.
+        measure_s: as in `check`.
+    """
     report = ModelReport(name=model.name, version=model.version, backend=model.found.runtime)
     with Reasons() as reasons:
-        await found_out(report, model, limit_s, measure_s)
+        await found_out(report, model, others, limit_s, measure_s)
     report.fault = reasons.told(report.fault)
     return report
 
 
-async def found_out(report: ModelReport, model: Model, limit_s: float, measure_s: float) -> None:
+async def found_out(
+    report: ModelReport, model: Model, others: OtherModels, limit_s: float, measure_s: float
+) -> None:
     """As `checked`, into a report."""
     began = monotonic()
     await model.load()
@@ -106,6 +117,7 @@ async def found_out(report: ModelReport, model: Model, limit_s: float, measure_s
     if model.found.runtime == PLATFORM:
         report.ok = True  # gateways run its steps; see `check_steps`
         return
+    others.asked.clear()  # by its warm-up
     try:
         request, report.called_with = example(source, info)
         began = monotonic()
@@ -114,6 +126,9 @@ async def found_out(report: ModelReport, model: Model, limit_s: float, measure_s
             report.answers += 1
         report.call_s = monotonic() - began
     except HubError as error:
+        if others.asked:
+            report.ok, report.asks = True, others.asked
+            return
         said = f"the call with {report.called_with}" if report.called_with else "its warm-up"
         hint = (
             ""

@@ -43,6 +43,7 @@ class ModelReport(msgspec.Struct, kw_only=True):
         call_s: seconds of the call.
         answers: how many it gave; 0 for an ensemble, whose steps a gateway runs.
         answered: the outputs of the first one.
+        asks: the other models that it called, so that its call could not end; () if it did, or has failed by itself.
         calls: how many further calls were measured, one after the other.
         then_s: the mean seconds of these; 0.0 without any.
         cores: CPU seconds that they took for each second.
@@ -68,6 +69,7 @@ class ModelReport(msgspec.Struct, kw_only=True):
     call_s: float = 0.0
     answers: int = 0
     answered: Sequence[Described] = ()
+    asks: Sequence[str] = ()
     calls: int = 0
     then_s: float = 0.0
     cores: float = 0.0
@@ -142,6 +144,10 @@ def facts(model: ModelReport) -> Iterator[tuple[str, str]]:
     if model.written:
         yield "file", model.written
     yield "load", f"{model.load_s:.3f} s"
+    if model.asks:
+        names = listed(f"'{name}'" for name in model.asks)
+        yield "call", f"none: it calls other models ({names}), so it is loaded and not called"
+        return
     if model.ok and not model.called_with:
         yield "call", "none: a gateway runs the steps of an ensemble"
     if model.answers:
