@@ -67,7 +67,7 @@ def test_a_version_without_its_file_does_not_hide_the_others(tmp_path: Path) -> 
         tmp_path, "m", f"{ONNX} version_policy {{ all {{ }} }}", {"1/model.onnx": b"", "2/readme": b""}
     )
     assert versions(tmp_path) == ["1"]
-    assert [found.reason for found in scan(tmp_path)] == ["", "'2/model.onnx' is not there"]
+    assert [found.reason for found in scan(tmp_path)] == ["", "'2/model.onnx' is not there, only 'readme'"]
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,17 @@ def test_a_model_needs_no_config(tmp_path: Path) -> None:
             "1/model.bin",
             "config.pbtxt names no backend and no version directory has a model.joblib or model.json or model.onnx or model.pkl or model.pt or model.pt2 or model.py or model.savedmodel or model.skops or model.txt or model.ubj",
         ),
-        (ONNX, "1/model.bin", "'1/model.onnx' is not there"),
+        (ONNX, "1/model.bin", "'1/model.onnx' is not there, only 'model.bin'"),
+        (
+            'platform: "pytorch_libtorch"',
+            "1/resnet.pt",
+            "'1/model.pt2' or '1/model.pt' is not there, only 'resnet.pt'",
+        ),
+        (
+            'platform: "pytorch_libtorch" default_model_filename: "net.pt"',
+            "1/resnet.pt",
+            "'1/net.pt' is not there, only 'resnet.pt'",
+        ),
         (ONNX, "model.onnx", "'1/model.onnx' is not there"),
         (
             'backend: "tensorrt"',

@@ -8,10 +8,11 @@ If one model cannot be read, the scan returns it with the reason, and the other 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from inferencehub.core.values.errors import HubError, bad_input
+from inferencehub.core.values.errors import HubError, bad_input, listed
 from inferencehub.inference.models.config import instances, parse_config
 from inferencehub.inference.models.lfs import is_pointer, pointer_reason
 from inferencehub.inference.runtimes.runtime import (
@@ -93,12 +94,14 @@ def read_model(directory: Path, config: config_pb.ModelConfig | None = None) -> 
     if not config.backend and not config.platform:
         config.backend = guess_runtime(directory, versions)
     runtime = runtime_of(config)
+    kind = RUNTIMES[runtime]
     found = []
     for version in served_versions(config, versions):
-        filename = config.default_model_filename or model_file(RUNTIMES[runtime], directory / version)
+        filename = config.default_model_filename or model_file(kind, directory / version)
         file = directory / version / filename
         if not file.exists():
-            found.append(Found(directory.name, version, reason=f"'{version}/{filename}' is not there"))
+            names = [config.default_model_filename] if config.default_model_filename else kind.model_files
+            found.append(Found(directory.name, version, reason=no_file(names, directory / version)))
             continue
         if is_pointer(file):
             found.append(Found(directory.name, version, reason=pointer_reason(f"{version}/{filename}")))
@@ -119,6 +122,13 @@ def model_file(kind: RuntimeKind, version: Path) -> str:
     """The name of the model file in a version directory: the first of its kind that exists, or else the usual one."""
     there = (name for name in kind.model_files if (version / name).exists())
     return next(there, kind.model_files[0] if kind.model_files else "")
+
+
+def no_file(names: Sequence[str], version: Path) -> str:
+    """The sentence for a version directory without a model file: what it may be called, and what is there."""
+    expected = " or ".join(f"'{version.name}/{name}'" for name in names)
+    there = sorted(f"'{child.name}'" for child in version.iterdir() if not child.name.startswith((".", "_")))
+    return f"{expected} is not there, only {listed(there)}" if there else f"{expected} is not there"
 
 
 def is_version(name: str) -> bool:
