@@ -66,6 +66,16 @@ def test_what_is_not_as_the_config_says(
     assert str(caught.value).startswith(sentence)
 
 
+def test_a_text_has_a_row_and_comes_back_as_bytes(tmp_path: Path) -> None:
+    config = CONFIG.replace("TYPE_FP32 dims: [ 2 ]", "TYPE_STRING dims: [ 1 ]")
+    source = "class Model:\n    def __init__(self, *_): pass\n    def predict(self, inputs): return {'y': inputs['x'] + b'!'}"
+    write_model(tmp_path, "m", config, {"1/model.py": source})
+    model = load(tmp_path / "m")
+    assert model.predict({"x": [["What?"]]})["y"].tolist() == [[b"What?!"]]
+    with pytest.raises(AssertionError, match=r"input 'x' has shape \[1\], expected \[-1, 1\]"):
+        model.predict({"x": ["What?"]})
+
+
 def test_what_cannot_be_loaded(tmp_path: Path) -> None:
     write_model(tmp_path, "m", CONFIG, {"1/model.py": MODEL.format(async_="")})
     with pytest.raises(AssertionError, match=r"has no version '2', expected one of \['1'\]"):

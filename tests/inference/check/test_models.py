@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,28 @@ async def test_the_warm_up_in_the_documentation_is_the_call(tmp_path: Path) -> N
     report, models = await checked(documented_warm_up(tmp_path))
     assert report.ok, models["reviews"].fault
     assert models["reviews"].called_with == "the warm-up 'review'"
+
+
+@pytest.mark.heavy
+async def test_the_pictures_in_the_documentation_are_decoded(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image", reason="make test-heavy installs Pillow")
+    section = page("docs/models.md").partition("### Pictures for a classifier")[2].partition("\n### ")[0]
+    [code] = [text for language, text in FENCED.findall(section) if language == "python"]
+    decode, ensemble = (text for _, text in FENCED.findall(section) if "max_batch_size" in text)
+    made = BytesIO()
+    image.new("RGB", (40, 30), (0, 0, 255)).save(made, "GIF")
+    picture = made.getvalue()
+    huge = picture[:6] + b"\xff\xff\xff\xff" + picture[10:]  # its width and its height
+    for warm_up in (picture, huge):
+        framed = len(warm_up).to_bytes(4, "little") + warm_up
+        write_model(tmp_path, "decode", decode, {"1/model.py": code.encode(), "warmup/picture": framed})
+        write_model(tmp_path, "pictures", ensemble)
+        report, models = await checked(tmp_path)
+        if warm_up is picture:
+            assert report.ok, models["decode"].fault
+            assert models["decode"].called_with == "the warm-up 'picture'"
+        else:
+            assert "the picture cannot be read: Image size (4294836225 pixels)" in models["decode"].fault
 
 
 async def test_what_is_wrong_is_what_the_pod_says(tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ class Model:
 def pixels(file):
     try:
         picture = Image.open(BytesIO(file)).convert("RGB").resize((8, 8))
-    except OSError as error:
+    except (OSError, Image.DecompressionBombError) as error:
         raise ValueError(f"the picture cannot be read: {error}") from None
     return np.asarray(picture, dtype=np.float32).transpose(2, 0, 1) / 255
 """
