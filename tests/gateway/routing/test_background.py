@@ -38,7 +38,7 @@ def job_of(model: str, rows: int, limit_s: float, sleep_s: float = 0.0) -> Job:
     return Job(request, rows, (Member(rows, now + limit_s, "id"),), now)
 
 
-@pytest.mark.parametrize(("model", "rows"), [("sleeps", 40), ("made", 1)], ids=["in parts", "an ensemble"])
+@pytest.mark.parametrize(("model", "rows"), [("sleeps", 8), ("made", 1)], ids=["in parts", "an ensemble"])
 async def test_the_time_of_a_run_begins_with_the_run(model: str, rows: int, tmp_path: Path) -> None:
     write_model(tmp_path, "sleeps", f'backend: "python" max_batch_size: 1 {IN} {OUT}', {"1/model.py": SLEEPS})
     ensemble(tmp_path, "made", step("sleeps", {"x": "x"}, {"y": "y"}), inputs=IN, outputs=OUT, most_rows=1)
@@ -47,8 +47,8 @@ async def test_the_time_of_a_run_begins_with_the_run(model: str, rows: int, tmp_
         (lane,) = table.known("sleeps")
         calls = [OneAnswer(), OneAnswer()]
         for call in calls:  # one runs, and one is on its way
-            lane.accept(job_of("sleeps", 1, 30.0, sleep_s=0.7), call)
-        behind, sink = job_of(model, rows, limit_s=1.1), OneAnswer()
+            lane.accept(job_of("sleeps", 1, 30.0, sleep_s=1.5), call)
+        behind, sink = job_of(model, rows, limit_s=2.8), OneAnswer()
         behind.to_background()
         table.known(model)[0].accept(behind, sink)
         assert (await sink.future).outputs[0].shape == (rows, 1)
