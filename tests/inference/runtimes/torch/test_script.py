@@ -41,7 +41,7 @@ def forward(self, left: Tensor, right: Tensor, bias: Optional[Tensor]=None, powe
 """
 
 
-@pytest.mark.parametrize(("first", "second"), [("left", "right"), ("A__0", "B__1"), ("right", "other")])
+@pytest.mark.parametrize(("first", "second"), [("left", "right"), ("A__0", "B__1"), ("first", "second")])
 def test_names_are_arguments_or_numbers_or_the_order_counts(tmp_path: Path, first: str, second: str) -> None:
     defined(version(tmp_path) / "model.pt", SEVERAL)
     config = (
