@@ -181,11 +181,10 @@ def load(directory: str | Path, version: str = "", calls: Mapping[str, Other] | 
         assert source is not None, f"'{directory}': {chosen[-1].reason}"
         runtime = chosen[-1].runtime
         assert runtime == "python", f"'{directory}' has backend '{runtime}', expected 'python'"
-        environment = source.parameter(ENVIRONMENT, "")
         try:
             return TestedModel(Python(source), calls or {})
         except ModuleNotFoundError as error:
-            if environment:
+            if environment := source.parameter(ENVIRONMENT, ""):
                 error.add_note(
                     f"{ENVIRONMENT} is '{environment}', whose packages a test gets only if it runs with the interpreter there"
                 )

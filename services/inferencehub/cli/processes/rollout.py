@@ -22,6 +22,7 @@ from pathlib import Path
 from time import monotonic
 
 from inferencehub.cli.processes.changes import changed
+from inferencehub.cli.processes.directories import models_in
 from inferencehub.cli.processes.ports import Port, chosen
 from inferencehub.cli.processes.supervisor import Tier, say
 from inferencehub.core.files.tree import look
@@ -199,7 +200,7 @@ def model_of(what: str) -> str:
 
 def names_in(repository: Path) -> set[str]:
     """The models of a repository, whether they load or not."""
-    return {one.name for one in repository.iterdir() if one.is_dir()}
+    return {one.name for one in models_in(repository)}
 
 
 def free_port() -> int:

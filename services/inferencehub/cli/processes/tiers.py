@@ -36,8 +36,10 @@ def tiers(
     """
     settings = (GatewaySettings, InferenceSettings)
     refuse_unknown(environ, [name for cls in settings for name, _ in variables(cls)])
-    front, called = called_gateway(settings_of(GatewaySettings, environ))
-    back = {**called, **settings_of(InferenceSettings, environ)}
+    front = settings_of(GatewaySettings, environ)
+    grpc = chosen(Port(read_settings(GatewaySettings, front).grpc_port, "HUB_GRPC_PORT"))
+    front["HUB_GRPC_PORT"] = str(grpc.number)  # models call others there
+    back = {"HUB_GATEWAY": f"127.0.0.1:{grpc.number}", **settings_of(InferenceSettings, environ)}
     read = read_settings(InferenceSettings, {**back, "PORT": "0"})
     refuse_empty(read.repository())
     ports = {"PORT": port, "HUB_OPS_PORT": ops_port}
@@ -56,17 +58,6 @@ def tiers(
         inference.append(Tier(name, "inference", {**back, **numbers(own)}, own["HUB_OPS_PORT"].number))
     addresses = ",".join(f"127.0.0.1:{tier.settings['PORT']}" for tier in inference)
     return gateway({"GRPC_SERVER_URL": addresses, **front}, used), inference
-
-
-def called_gateway(front: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
-    """The gateway's settings with its gRPC port chosen, and those of inference services whose models call others there.
-
-    Raises:
-        SettingError: if one has an invalid value.
-    """
-    read = read_settings(GatewaySettings, front)
-    number = chosen(Port(read.grpc_port, "HUB_GRPC_PORT")).number
-    return {**front, "HUB_GRPC_PORT": str(number)}, {"HUB_GATEWAY": f"127.0.0.1:{number}"}
 
 
 def reloading(

@@ -95,7 +95,7 @@ class Part:
         self.failed += sum(self.error in row for row in rows)
         if self.failed == self.done >= TRIED:
             raise AllFailed(
-                f"all of the first {self.done} rows have an error, so nothing is written, such as: {rows[0][self.error]} "
+                f"all of the first {self.done} rows have an error, such as: {rows[0][self.error]}; nothing is written "
                 "(--columns chooses the columns of the input)"
             )
 

@@ -154,6 +154,11 @@ class Signature:
         )
 
 
+def fits(shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:
+    """Whether a shape is the expected one, in which -1 is any size."""
+    return len(shape) == len(expected) and all(e in (-1, s) for s, e in zip(shape, expected, strict=True))
+
+
 def check_tensor(model: str, spec: TensorSpec, tensor: Tensor) -> None:
     """Refuse a tensor whose dtype or shape does not match its spec.
 
@@ -167,7 +172,7 @@ def check_tensor(model: str, spec: TensorSpec, tensor: Tensor) -> None:
         return  # the fast case: usually only the batch dimension is variable
     if spec.any_shape:
         return
-    if len(shape) != len(expected) or any(e not in (-1, s) for s, e in zip(shape, expected, strict=True)):
+    if not fits(shape, expected):
         raise bad_input(
             f"model '{model}': input '{spec.name}' has shape {list(shape)}, expected {list(expected)}"
             + (" where -1 is any size" if -1 in expected else "")

@@ -190,6 +190,7 @@ class Channel:
             Failed: if the service refuses the change, or fails in it.
             Lost: if the channel was closed meanwhile.
         """
+        # Both answers are empty, so one class reads them.
         what = "Load" if isinstance(request, pb.RepositoryModelLoadRequest) else "Unload"
         await self._ended(self._method(f"RepositoryModel{what}", pb.RepositoryModelLoadResponse)(request))
 

@@ -48,7 +48,7 @@ class ModelReport(msgspec.Struct, kw_only=True):
         then_s: the mean seconds of these; 0.0 without any.
         cores: CPU seconds that they took for each second.
         predict: why POST /predict can't use it; "" if it can.
-        written: which version of its library wrote the model file; "" if it is the one here, or is not known.
+        written: a few words about the version of its library that wrote the file; "" if it is the one here, or not known.
         prediction: what /predict read in the answer; None if it can't, or if nothing was called.
     """
 

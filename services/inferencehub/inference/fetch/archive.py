@@ -26,9 +26,8 @@ UNREADABLE = (
     errno.EINVAL,
 )  # OSError of gzip and bz2 about their data, and of a place before the beginning
 
-Entry = tuple[
-    str, IO[bytes] | None
-]  # name and bytes; None for a directory, such as the empty version of an ensemble
+# Name and bytes; None for a directory, such as the empty version of an ensemble.
+Entry = tuple[str, IO[bytes] | None]
 
 
 def unpack(archive: Path, ending: str, into: Path, budget: Budget) -> None:

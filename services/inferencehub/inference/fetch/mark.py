@@ -21,20 +21,20 @@ def write_mark(tree: Path, uri: str, sha256: str) -> None:
     (tree / MARK).write_text(json.dumps({"uri": uri, "sha256": sha256, "at": at}))
 
 
-def marked(repository: Path) -> tuple[str, str]:
-    """The URI and the sha256 of what a repository was made from.
+def marked(repository: Path) -> tuple[str, str, str]:
+    """The URI and the sha256 of what a repository was made from, and when.
 
     Raises:
-        OSError, ValueError, LookupError: if its mark cannot be read.
+        OSError, ValueError, LookupError, TypeError: if its mark cannot be read.
     """
     mark = json.loads((repository / MARK).read_text())
-    return mark["uri"], mark["sha256"]
+    return mark["uri"], mark["sha256"], mark["at"]
 
 
 def read_mark(repository: Path) -> str:
     """A sentence that says what a repository was made from; "" if it was not fetched."""
     try:
-        mark = json.loads((repository / MARK).read_text())
-        return f"fetched from {mark['uri']} at {mark['at']}, sha256 {mark['sha256']}"
+        uri, sha256, at = marked(repository)
+        return f"fetched from {uri} at {at}, sha256 {sha256}"
     except (OSError, ValueError, LookupError, TypeError):
         return ""

@@ -123,7 +123,7 @@ def bring_tree(bucket: Bucket, into: Path, budget: Budget, patience: Patience) -
 def must_be(target: Path, uri: ModelUri) -> None:
     """Raise `FetchError` if a repository that is there was made from something else than a URI."""
     try:
-        came_from, sha256 = marked(target)
+        came_from, sha256, _ = marked(target)
     except (ValueError, LookupError, TypeError):
         raise FetchError(f"'{target / MARK}' cannot be read: remove '{target}'") from None
     if came_from != uri.shown() or uri.sha256 not in ("", sha256):

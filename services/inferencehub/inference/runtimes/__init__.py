@@ -1,1 +1,1 @@
-"""Runtimes: one file or folder for each kind of model. All implement the contract in `runtime.py`. They import only core; `models` loads them by name."""
+"""Runtimes: one file or folder for each kind of model. All implement the contract in `runtime.py`. They import core, and of this tier only the settings and `own_metrics`; `models` loads them by name."""

@@ -48,6 +48,8 @@ class LoadedFiles:
         Raises:
             HubError: MODEL_FAILED if files have changed and other processes run what they were before, or if they change now.
         """
+        if not self._loaded:  # nothing is watched yet
+            return {}
         found = await self.look()
         if name := changed(self._loaded, found):
             if self.running:
@@ -61,21 +63,21 @@ class LoadedFiles:
                 raise HubError(Kind.MODEL_FAILED, f"'{name}' is being changed")
         return {name: stat for name, stat in found.items() if name in self._loaded}
 
-    async def were_loaded(self, pid: int, files: Files) -> None:
-        """A process has loaded these files.
+    async def were_loaded(self, files: Files) -> None:
+        """A process has loaded these files; if it still lives, its id belongs into `running`.
 
         Args:
-            pid: the id of the process.
             files: what `to_load` gave before.
 
         Raises:
             HubError: MODEL_FAILED if they changed meanwhile, or another process has loaded others.
         """
+        if not files:
+            return
         name = changed(files, await self.look()) or (changed(self._loaded, files) if self.running else "")
         if name:
             raise HubError(Kind.MODEL_FAILED, f"'{name}' changed while the model was loaded")
         self._loaded = files
-        self.running.add(pid)
 
 
 def files_of(directory: Path) -> Files:

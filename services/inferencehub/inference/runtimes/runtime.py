@@ -132,7 +132,9 @@ class Runtime(ABC):
     gives_several = False  # whether its models may give several answers
     on_gpu = False  # whether its models may run on a GPU
     needs_callers = False  # whether `run` reads the request's `callers`
-    written = ""  # which version of its library wrote the model file, if it is another than the one here
+    written = (
+        ""  # a few words about the version of its library that wrote the file, if it is not the one here
+    )
 
     def __init__(self, source: ModelSource) -> None:
         self.source = source

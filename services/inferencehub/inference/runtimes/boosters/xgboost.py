@@ -33,9 +33,8 @@ class Model(Boosted):
         learner = json.loads(self.booster.save_config())["learner"]
         objective, parameters = learner["objective"]["name"], learner["learner_model_param"]
         several = int(parameters["num_class"])
-        self.softmax = (
-            objective == SOFTMAX
-        )  # its booster says the class, and XGBClassifier makes probabilities of margins
+        # Its booster says the class, and XGBClassifier makes probabilities of margins.
+        self.softmax = objective == SOFTMAX
         targets = max(1, int(parameters.get("num_target", 1)))
         # With several targets, a column is the probability of a label of its own, and the columns are no classes.
         classes = 2 if objective == BINARY and targets == 1 else several

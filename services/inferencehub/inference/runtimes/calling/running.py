@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import CALL_DEPTH, Callers, InferRequest, Parameter
 from inferencehub.core.values.tensors import Tensor
+from inferencehub.inference.runtimes.support.error_text import IN_LOG
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +98,7 @@ class RunningCalls:
             given = error.with_traceback(None)
         except Exception:
             logger.exception("a model's call failed", extra={"model": request.model})
-            given = HubError(Kind.MODEL_FAILED, "its pod's log says why")
+            given = HubError(Kind.MODEL_FAILED, IN_LOG)
         del self._tasks[number]
         self._give(number, given)
 

@@ -1,1 +1,1 @@
-"""Models that are a user's own Python: one process for each instance. It imports `runtime.py` and `support`."""
+"""Models that are a user's own Python: one process for each instance. It imports `runtime.py`, `loaded_files.py`, `calling` and `support`."""

@@ -194,7 +194,7 @@ class Calls:
                 if got is None:
                     return True
                 count = 0
-                if not self._is_part(*got):
+                if not self._went_on(*got):
                     self._reply = got
                     self._wake()
                     return False
@@ -212,8 +212,8 @@ class Calls:
             self.loop.add_reader(self._fd, self._readable)
             self._take(0)
 
-    def _is_part(self, message: Message, body: memoryview) -> bool:
-        """Handle one of several answers, progress, measures or a call of another model. Returns False if the message is the last or only answer."""
+    def _went_on(self, message: Message, body: memoryview) -> bool:
+        """Handle what comes before the last or only answer; False if the message is that answer."""
         if isinstance(message, Measured):
             self._measured(message.family)
             return True

@@ -27,15 +27,9 @@ LOG_SETTINGS = {"TF_CPP_MIN_LOG_LEVEL": "2"}
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY", "NO_PROXY")
 ALWAYS = (
     *("PATH", "HOME", "TZ", "LANG", "LANGUAGE", "LC_*", "TMPDIR"),
-    *(
-        "LD_LIBRARY_PATH",
-        "CUDA_*",
-        "NVIDIA_*",
-        "OMP_*",
-        *THREAD_SETTINGS,
-        *LOG_SETTINGS,
-        "ORT_DISABLE_TELEMETRY",
-    ),
+    *("LD_LIBRARY_PATH", "CUDA_*", "NVIDIA_*", "OMP_*", "ORT_DISABLE_TELEMETRY"),
+    *THREAD_SETTINGS,
+    *LOG_SETTINGS,
     *("PYTHONFAULTHANDLER", "PYTHONPYCACHEPREFIX"),
     *PROXIES,
     *[name.lower() for name in PROXIES],

@@ -182,13 +182,14 @@ class PythonInstance:
         measured = partial(self.own.add, self.number)
         process = await Process.start(load, self.environment, self._ended, measured, self.gateway)
         try:
-            await self.files.were_loaded(process.pid, files)
+            await self.files.were_loaded(files)
             if process.ready != (self.ready or process.ready):
                 raise HubError(Kind.MODEL_FAILED, f"{self.load.file} has changed since the model was loaded")
         except BaseException:
             process.kill()
-            self.files.running.discard(process.pid)
             raise
+        if process.status is None:  # else `_ended` was called before
+            self.files.running.add(process.pid)
         self.ready = process.ready
         if self.load is not load:  # since it began
             process.calls[0].log_at(self.load.log_level)

@@ -167,6 +167,7 @@ class Python(Runtime):
             signature.decoupled,
             self.source.processes.max_answer_bytes,
             self.in_flight,
+            allow_pickle=self.source.processes.allow_pickle,
         )
 
     def variables(self) -> dict[str, str]:

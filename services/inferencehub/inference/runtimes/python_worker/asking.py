@@ -18,6 +18,7 @@ from inferencehub.model.calls import CallError, ModelCall
 DTYPES = {np.dtype(code): dtype for dtype, code in NUMPY.items()}
 TEXTS = "OSUT"  # numpy's kinds of arrays that may hold text or bytes
 BLOCKS = "context.call_sync would block the event loop, expected: await context.call(...)"
+Reply = tuple[Given | NotGiven, memoryview]  # with the bytes behind it
 LEFT = "nobody waits for the answer any more"
 
 

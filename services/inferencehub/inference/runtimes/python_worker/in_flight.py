@@ -32,7 +32,13 @@ from inferencehub.inference.runtimes.python.channel import (
     answer_frame,
     frame,
 )
-from inferencehub.inference.runtimes.python_worker.asking import LEFT, asked_frame, outputs_of, refuse_on
+from inferencehub.inference.runtimes.python_worker.asking import (
+    LEFT,
+    Reply,
+    asked_frame,
+    outputs_of,
+    refuse_on,
+)
 from inferencehub.inference.runtimes.python_worker.lines import running
 from inferencehub.inference.runtimes.python_worker.loaded import Loaded
 from inferencehub.inference.runtimes.python_worker.pipe import Pipe, send_measures
@@ -66,9 +72,7 @@ class Place:
             set()
         )  # of calls: the present one, and perhaps one that has just sent its end
         self._stopped = True
-        self._asked: dict[
-            int, asyncio.Future[tuple[Given | NotGiven, memoryview]]
-        ] = {}  # calls of other models
+        self._asked: dict[int, asyncio.Future[Reply]] = {}  # calls of other models
         self._numbers = count(1)
 
     async def serve(self) -> None:

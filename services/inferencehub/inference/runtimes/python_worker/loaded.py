@@ -27,10 +27,8 @@ logger = logging.getLogger(__name__)
 
 DECOUPLED = "its config has no model_transaction_policy { decoupled: true }"
 TRACE_LIMIT = 16_000
-OURS = (
-    str(Path(inferencehub.__file__).parent),
-    "<frozen importlib",
-)  # files of frames that tell a user nothing
+# Files of frames that tell a user nothing.
+OURS = (str(Path(inferencehub.__file__).parent), "<frozen importlib")
 BY_POSITION = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from inferencehub.core.values.signature import TensorSpec
+from inferencehub.core.values.signature import TensorSpec, fits
 from inferencehub.core.values.tensors import Tensor
 from inferencehub.inference.runtimes.support.arrays import from_array
 from inferencehub.inference.runtimes.support.error_text import first_line
@@ -137,8 +137,3 @@ def in_shape(array: npt.NDArray[Any], expected: tuple[int, ...]) -> npt.NDArray[
     if expected[0] == 1 and fits((1, *shape), expected):
         return array.reshape((1, *shape))
     raise ValueError(f"of shape {list(shape)}, expected {list(expected)}")
-
-
-def fits(shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:
-    """Whether a shape is the expected one, in which -1 is any size."""
-    return len(shape) == len(expected) and all(e in (-1, s) for s, e in zip(shape, expected, strict=True))

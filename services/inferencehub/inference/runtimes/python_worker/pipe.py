@@ -29,7 +29,7 @@ from inferencehub.inference.runtimes.python.channel import (
     Stop,
     frame,
 )
-from inferencehub.inference.runtimes.python_worker.asking import LEFT, asked_frame, outputs_of
+from inferencehub.inference.runtimes.python_worker.asking import LEFT, Reply, asked_frame, outputs_of
 from inferencehub.model import metrics
 from inferencehub.model.calls import CallError, ModelCall
 
@@ -49,9 +49,7 @@ class Pipe:
         self._window = WINDOW  # see `core/lane/sink.py`
         self._stopped = False
         self._asked = count(1)
-        self._answers: dict[
-            int, tuple[Given | NotGiven, memoryview]
-        ] = {}  # of other models, by their calls' numbers
+        self._answers: dict[int, Reply] = {}  # of other models, by their calls' numbers
         self._reader = 0  # the call of which a thread waits for a frame
         self._lock = Condition(Lock())
         self._sending = Lock()  # any thread of the model may tell its progress
@@ -87,9 +85,8 @@ class Pipe:
             if isinstance(message, Level):
                 logging.getLogger().setLevel(message.level)
             else:
-                assert isinstance(
-                    message, Stop | Credit | Given | NotGiven
-                )  # it was meant for the call before
+                # It was meant for the call before.
+                assert isinstance(message, Stop | Credit | Given | NotGiven)
         return None
 
     def over(self) -> None:

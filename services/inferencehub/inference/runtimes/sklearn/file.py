@@ -11,7 +11,8 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
-from inferencehub.core.values.errors import HubError, Kind, listed
+from inferencehub.core.values.errors import listed
+from inferencehub.inference.runtimes.support.error_text import failed
 
 TRUSTED = "trusted_types"  # the parameter of a config
 
@@ -61,8 +62,3 @@ def read_skops(file: Path, trusted: Set[str]) -> Any:
             f"{TRUSTED} of config.pbtxt, separated by commas"
         )
     return load(file, trusted=sorted(types))
-
-
-def failed(sentence: str) -> HubError:
-    """The error for a file that cannot be served."""
-    return HubError(Kind.MODEL_FAILED, sentence)

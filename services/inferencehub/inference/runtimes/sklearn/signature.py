@@ -21,7 +21,7 @@ from inferencehub.inference.runtimes.support.tables import (
     LABEL,
     PROBABILITIES,
     VARIABLE,
-    fits,
+    same_table,
     settled,
 )
 from inferencehub.pb import model_config_pb2 as config_pb
@@ -75,7 +75,7 @@ def takes_texts(config: config_pb.ModelConfig, estimator: Any) -> bool:
     if hasattr(estimator, "n_features_in_") or len(config.input) != 1 or not config.input[0].dims:
         return False
     (entry,) = config.input
-    return entry.data_type == config_pb.TYPE_STRING and fits(model_shape(config, entry, "input"), (-1,))
+    return entry.data_type == config_pb.TYPE_STRING and same_table(model_shape(config, entry, "input"), (-1,))
 
 
 def begins_with_texts(estimator: Any) -> bool:

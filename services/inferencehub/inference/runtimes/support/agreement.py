@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from inferencehub.core.oip.model_info import TYPE_NAMES
 from inferencehub.core.values.errors import bad_input
-from inferencehub.core.values.signature import TensorSpec
+from inferencehub.core.values.signature import TensorSpec, fits
 from inferencehub.inference.runtimes.support.declared import Entry, model_shape
 from inferencehub.pb import model_config_pb2 as config_pb
 
@@ -70,22 +70,9 @@ class Side:
                 f"config.pbtxt: {self.kind} '{entry.name}' is not in the model, which has {sorted(self.names)}"
             )
         file = self.of_file(entry.name)
-        dtype = TYPE_NAMES[entry.data_type] if entry.data_type else file.dtype
-        if entry.dims or entry.HasField("reshape"):
-            shape = model_shape(self.config, entry, self.kind)
-            spec = replace(file, dtype=dtype, shape=shape, any_shape=False)
-        else:
-            spec = replace(file, dtype=dtype)
+        spec = declared_spec(self.config, entry, self.kind, file)
         self._check_batch(file, known=spec)
-        fits = file.any_shape or (
-            len(spec.shape) == len(file.shape)
-            and all(o in (-1, s) for s, o in zip(spec.shape, file.shape, strict=True))
-        )
-        if dtype != file.dtype or not fits:
-            raise bad_input(
-                f"config.pbtxt: {self.kind} '{spec.name}' is {dtype} {list(spec.shape)}, "
-                f"in the model {file.dtype} {list(file.shape)}"
-            )
+        must_agree(self.kind, spec, file)
         return spec
 
     def _check_batch(self, file: TensorSpec, known: TensorSpec | None = None) -> None:
@@ -103,3 +90,25 @@ class Side:
                 f"config.pbtxt: max_batch_size {batch}, but input '{file.name}' has no shape in the model, expected "
                 "its dims in the config"
             )
+
+
+def declared_spec(config: config_pb.ModelConfig, entry: Entry, kind: str, file: TensorSpec) -> TensorSpec:
+    """The spec of a config's entry; what it leaves out, the file tells."""
+    dtype = TYPE_NAMES[entry.data_type] if entry.data_type else file.dtype
+    spec = replace(file, name=entry.name, dtype=dtype)
+    if entry.dims or entry.HasField("reshape"):
+        spec = replace(spec, shape=model_shape(config, entry, kind), any_shape=False)
+    return spec
+
+
+def must_agree(kind: str, spec: TensorSpec, file: TensorSpec) -> None:
+    """Refuse a spec of a config whose type or shape is not the file's.
+
+    Raises:
+        HubError: BAD_INPUT.
+    """
+    if spec.dtype != file.dtype or not (file.any_shape or fits(spec.shape, file.shape)):
+        raise bad_input(
+            f"config.pbtxt: {kind} '{spec.name}' is {spec.dtype} {list(spec.shape)}, "
+            f"in the model {file.dtype} {list(file.shape)}"
+        )

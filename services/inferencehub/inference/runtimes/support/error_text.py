@@ -38,6 +38,11 @@ def named(error: BaseException) -> str:
     return text
 
 
+def failed(sentence: str) -> HubError:
+    """The error for a model that cannot be served."""
+    return HubError(Kind.MODEL_FAILED, sentence)
+
+
 def failed_run(model: str) -> HubError:
     """The error for the caller if the model's own code failed. The details are only in the log."""
     return HubError(Kind.MODEL_FAILED, f"model '{model}' failed on this request; {IN_LOG}")

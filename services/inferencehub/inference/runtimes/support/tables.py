@@ -12,7 +12,7 @@ from dataclasses import replace
 from inferencehub.core.oip.model_info import TYPE_NAMES
 from inferencehub.core.values.class_outputs import FLOATS, INTEGERS
 from inferencehub.core.values.errors import bad_input
-from inferencehub.core.values.signature import Signature, TensorSpec
+from inferencehub.core.values.signature import Signature, TensorSpec, fits
 from inferencehub.inference.runtimes.support.declared import Entry, model_shape
 from inferencehub.pb import model_config_pb2 as config_pb
 
@@ -56,18 +56,18 @@ def _settled(config: config_pb.ModelConfig, entry: Entry, kind: str, known: Tens
     numbers = FLOATS | INTEGERS
     kinds = (numbers,) if kind == "input" else (FLOATS, INTEGERS)
     same_kind = dtype == known.dtype or any(known.dtype in group and dtype in group for group in kinds)
-    if not same_kind or not fits(shape, known.shape):
+    if not same_kind or not same_table(shape, known.shape):
         raise bad_input(
             f"config.pbtxt: {kind} '{entry.name}' is {dtype} {list(shape)}, in the model {known.dtype} {list(known.shape)}"
         )
     return replace(known, name=entry.name or known.name, dtype=dtype, shape=shape)
 
 
-def fits(shape: tuple[int, ...], known: tuple[int, ...]) -> bool:
+def same_table(shape: tuple[int, ...], known: tuple[int, ...]) -> bool:
     """Whether a declared shape is that of the file, in which -1 is any size; [-1] and [-1, 1] are the same."""
     if known in ((-1,), (-1, 1)) and shape in ((-1,), (-1, 1)):
         return True
-    return len(shape) == len(known) and all(k in (-1, s) for s, k in zip(shape, known, strict=True))
+    return fits(shape, known)
 
 
 def class_names(classes: Iterable[object]) -> tuple[str, ...]:

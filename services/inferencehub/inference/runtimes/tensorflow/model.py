@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
@@ -14,7 +15,8 @@ from inferencehub.core.values.errors import HubError, Kind, listed
 from inferencehub.core.values.signature import TensorSpec
 from inferencehub.inference.runtimes.python.channel import Load, Ready
 from inferencehub.inference.runtimes.support.agreement import Side
-from inferencehub.inference.runtimes.support.error_text import first_line
+from inferencehub.inference.runtimes.support.arrays import NUMPY
+from inferencehub.inference.runtimes.support.error_text import failed, first_line
 from inferencehub.pb import model_config_pb2 as config_pb
 
 Array = npt.NDArray[Any]
@@ -23,20 +25,8 @@ Array = npt.NDArray[Any]
 SIGNATURE, DEFAULT_SIGNATURE = "TF_SIGNATURE_DEF", "serving_default"
 TAG = "TF_GRAPH_TAG"
 # By the names of `tf.DType`.
-DTYPES = {
-    "bool": "BOOL",
-    "uint8": "UINT8",
-    "uint16": "UINT16",
-    "uint32": "UINT32",
-    "uint64": "UINT64",
-    "int8": "INT8",
-    "int16": "INT16",
-    "int32": "INT32",
-    "int64": "INT64",
-    "float16": "FP16",
+DTYPES = {np.dtype(code).name: dtype for dtype, code in NUMPY.items()} | {
     "bfloat16": "BF16",
-    "float32": "FP32",
-    "float64": "FP64",
     "string": "BYTES",
 }
 NODE = "\n\t [["  # the names of the graph's nodes follow the message, and some operators begin it with one
@@ -64,9 +54,8 @@ class Model:
         name = load.parameters.get(SIGNATURE, DEFAULT_SIGNATURE)
         if name not in self.loaded.signatures:
             there = listed(map(repr, sorted(self.loaded.signatures))) if self.loaded.signatures else "none"
-            raise HubError(
-                Kind.MODEL_FAILED,
-                f"{load.file} has no signature '{name}', only {there}; the parameter {SIGNATURE} names another one",
+            raise failed(
+                f"{load.file} has no signature '{name}', only {there}; the parameter {SIGNATURE} names another one"
             )
         self.signature = self.loaded.signatures[name]
         inputs = self.signature.structured_input_signature[1]

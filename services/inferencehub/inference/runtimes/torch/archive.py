@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile
 
-from inferencehub.core.values.errors import HubError, Kind
-from inferencehub.inference.runtimes.support.error_text import first_line
+from inferencehub.core.values.errors import HubError
+from inferencehub.inference.runtimes.support.error_text import failed, first_line
 
 EXPECTED = "expected a file of torch.export.save (model.pt2) or of torch.jit.save (model.pt)"
 # Parts of a .pt2 that run native code or unpickle anything when they are loaded. PyTorch finds them whatever their case.
@@ -79,8 +79,3 @@ def pickled(name: str) -> HubError:
         f"{name} holds pickled objects, and a pickle runs code when it is loaded: expected a program with tensors alone, or "
         "HUB_ALLOW_PICKLE=true if you trust everybody who can write to the model repository"
     )
-
-
-def failed(sentence: str) -> HubError:
-    """The error for a file that cannot be served."""
-    return HubError(Kind.MODEL_FAILED, sentence)

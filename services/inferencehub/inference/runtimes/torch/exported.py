@@ -15,7 +15,8 @@ from torch.utils._pytree import tree_unflatten
 
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.signature import TensorSpec
-from inferencehub.inference.runtimes.torch.archive import check_exported, failed, pickled
+from inferencehub.inference.runtimes.support.error_text import IN_LOG, failed
+from inferencehub.inference.runtimes.torch.archive import check_exported, pickled
 from inferencehub.inference.runtimes.torch.program import DTYPES, names_of
 
 
@@ -42,7 +43,7 @@ class Exported:
         # What `forward` gets, in order: a constant as it is, None where a tensor goes.
         self.constants = [arg.value if isinstance(arg, ConstantArgument) else None for arg in given]
         tensors = [at for at, arg in enumerate(given) if not isinstance(arg, ConstantArgument)]
-        self.at = dict(enumerate(tensors))
+        self.at = tensors
         values = {node.name: node.meta.get("val") for node in program.graph.nodes}
         self.inputs: Sequence[TensorSpec] = [
             spec_of("input", given[at].name, values, given[at]) for at in tensors
@@ -75,7 +76,7 @@ def read(file: Path, allow_pickle: bool) -> ExportedProgram:
         raise pickled(file.name) from None
     except RuntimeError as error:
         if "check the warnings above" in str(error):
-            raise failed(f"{file.name} cannot be loaded; its log says why") from None
+            raise failed(f"{file.name} cannot be loaded; {IN_LOG}") from None
         raise
 
 

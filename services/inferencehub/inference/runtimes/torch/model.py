@@ -13,7 +13,7 @@ import torch
 from inferencehub.core.values.errors import bad_input
 from inferencehub.inference.runtimes.python.channel import Load, Ready
 from inferencehub.inference.runtimes.support.devices import CPU
-from inferencehub.inference.runtimes.torch.archive import failed
+from inferencehub.inference.runtimes.support.error_text import failed
 from inferencehub.inference.runtimes.torch.errors import refusal
 from inferencehub.inference.runtimes.torch.exported import Exported
 from inferencehub.inference.runtimes.torch.program import Program, array_of, leaves, tensor_of

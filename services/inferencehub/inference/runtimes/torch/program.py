@@ -10,21 +10,10 @@ import numpy.typing as npt
 import torch
 
 from inferencehub.core.values.signature import TensorSpec
+from inferencehub.inference.runtimes.support.arrays import NUMPY
 
-DTYPES = {
-    torch.bool: "BOOL",
-    torch.uint8: "UINT8",
-    torch.uint16: "UINT16",
-    torch.uint32: "UINT32",
-    torch.uint64: "UINT64",
-    torch.int8: "INT8",
-    torch.int16: "INT16",
-    torch.int32: "INT32",
-    torch.int64: "INT64",
-    torch.float16: "FP16",
-    torch.bfloat16: "BF16",
-    torch.float32: "FP32",
-    torch.float64: "FP64",
+DTYPES = {getattr(torch, np.dtype(code).name): dtype for dtype, code in NUMPY.items()} | {
+    torch.bfloat16: "BF16"
 }
 
 

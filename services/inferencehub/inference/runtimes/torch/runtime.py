@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import msgspec
 
-from inferencehub.core.values.signature import Signature
 from inferencehub.inference.runtimes.from_file import FromFile
 from inferencehub.inference.runtimes.python.channel import Load
 from inferencehub.inference.runtimes.support.devices import devices_of
@@ -23,10 +22,6 @@ class Torch(FromFile):
     reader = "inferencehub.inference.runtimes.torch.model"
     library = "torch"
     on_gpu = True
-
-    def to_load(self, signature: Signature) -> Load:
-        load = super().to_load(signature)
-        return msgspec.structs.replace(load, allow_pickle=self.source.processes.allow_pickle)
 
     def variables(self) -> dict[str, str]:
         """PyTorch's own switch: it builds tensors out of a pickle, and nothing else."""

@@ -10,10 +10,10 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from inferencehub.core.oip.model_info import TYPE_NAMES
 from inferencehub.core.values.errors import HubError, bad_input
 from inferencehub.core.values.signature import TensorSpec
-from inferencehub.inference.runtimes.support.declared import Entry, model_shape, tensor_spec
+from inferencehub.inference.runtimes.support.agreement import declared_spec, must_agree
+from inferencehub.inference.runtimes.support.declared import Entry, tensor_spec
 from inferencehub.pb import model_config_pb2 as config_pb
 
 NUMBERED = re.compile(r".*__(\d+)")
@@ -83,9 +83,8 @@ def sided(
     for entry, place in zip(entries, places([entry.name for entry in entries], names), strict=True):
         if place >= len(file):
             raise bad_input(f"config.pbtxt: {kind} '{entry.name}' is not in the model, which has {names}")
-        if (
-            entry.name in names and entry.name != names[place]
-        ):  # the order would give it the value of another one
+        # The order would give it the value of another one.
+        if entry.name in names and entry.name != names[place]:
             raise bad_input(
                 f"config.pbtxt: {kind} '{entry.name}' stands in the place of the model's '{names[place]}', because others have "
                 f"names that it does not know, expected names among {names} for all"
@@ -106,16 +105,9 @@ def of_both(config: config_pb.ModelConfig, entry: Entry, kind: str, file: Tensor
                 f"config.pbtxt: input '{entry.name}' is optional, and the model's '{file.name}' is not"
             )
         return spec
-    dtype = TYPE_NAMES[entry.data_type] if entry.data_type else file.dtype
-    declared = bool(entry.dims) or entry.HasField("reshape")
-    shape = model_shape(config, entry, kind) if declared else file.shape
-    spec = TensorSpec(entry.name, dtype, shape)
+    spec = declared_spec(config, entry, kind, file)
     check_batch(config, file)
-    fits = len(shape) == len(file.shape) and all(f in (-1, s) for s, f in zip(shape, file.shape, strict=True))
-    if dtype != file.dtype or not fits:
-        raise bad_input(
-            f"config.pbtxt: {kind} '{entry.name}' is {dtype} {list(shape)}, in the model {file.dtype} {list(file.shape)}"
-        )
+    must_agree(kind, spec, file)
     return spec
 
 
