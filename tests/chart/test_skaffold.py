@@ -25,6 +25,8 @@ def test_each_image_goes_into_its_tier() -> None:
         name = artifact["image"].replace("-", "_")
         assert artifact["docker"]["dockerfile"] == f"Dockerfile.{tier}"
         assert (ROOT / artifact["docker"]["dockerfile"]).exists()
+        for argument in artifact["docker"].get("buildArgs", {}):
+            assert f"\nARG {argument}=" in (ROOT / f"Dockerfile.{tier}").read_text()
         assert images[tier] == f"IMAGE_REPO_{name}:IMAGE_TAG_{name}"
 
 

@@ -167,7 +167,7 @@ def test_a_model_needs_no_config(tmp_path: Path) -> None:
         (
             'backend: "tensorrt"',
             "1/model.onnx",
-            "backend 'tensorrt' is unknown, expected one of mock, sentiment, onnx, onnxruntime, onnxruntime_onnx, python, ensemble, sklearn, lightgbm, xgboost, tensorflow, tensorflow_savedmodel, pytorch, pytorch_libtorch",
+            "backend 'tensorrt' is unknown, expected one of mock, sentiment, onnx, onnxruntime, onnxruntime_onnx, python, ensemble, sklearn, lightgbm, xgboost, tensorflow, tensorflow_savedmodel, pytorch, pytorch_libtorch, torch",
         ),
         (
             "ensemble_scheduling { }",

@@ -65,6 +65,7 @@ RUNTIMES = {
     "tensorflow_savedmodel": TENSORFLOW,
     "pytorch": PYTORCH,
     "pytorch_libtorch": PYTORCH,
+    "torch": PYTORCH,
 }
 
 

@@ -47,7 +47,7 @@ def test_names_are_arguments_or_numbers_or_the_order_counts(tmp_path: Path, firs
     config = (
         IN % (first, "-1, 2") + IN % (second, "-1, 2") + OUT % ("y__2", "-1, 2") + OUT % ("z__0", "-1, 2")
     )
-    answer = Served(tmp_path, "model.pt", 'backend: "pytorch"' + config)(FLOATS[:3, :2], FLOATS[:3, 2:])
+    answer = Served(tmp_path, "model.pt", 'backend: "torch"' + config)(FLOATS[:3, :2], FLOATS[:3, 2:])
     np.testing.assert_allclose(answer["y__2"], FLOATS[:3, :2] - FLOATS[:3, 2:], atol=1e-6)
     np.testing.assert_allclose(answer["z__0"], FLOATS[:3, :2] ** 3, atol=1e-5)
 
