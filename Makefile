@@ -28,7 +28,7 @@ EXTRAS  = sklearn lightgbm xgboost s3
 HEAVY   = tensorflow torch
 WITHIN  = --constraint requirements/dev.txt -o
 
-.PHONY: help install run test lint types unit test-long fuzz conformance test-tools test-heavy test-lowest test-images bench \
+.PHONY: help install run test lint types untimed unit test-long fuzz conformance test-tools test-heavy test-lowest test-images bench \
         bench-quick bench-guard dashboards images k8s-test-images kind-load deploy port-forward cert-manager k8s-test k8s-test-all hpa-demo scan \
         sbom lock clean
 .DELETE_ON_ERROR:
@@ -56,9 +56,11 @@ types: install
 SIDE_BY_SIDE = -n 5 --dist loadfile
 
 # PYTEST_ARGS may choose tests of which none, or all, are about timing: pytest's exit code 5.
-unit: install
+untimed: install
 	$(SAY) 'pytest'
 	@$(VENV)/bin/python -m pytest $(SIDE_BY_SIDE) $(PYTEST_ARGS) || [ $$? = 5 ]
+
+unit: untimed
 	$(SAY) 'pytest, timing'
 	@$(VENV)/bin/python -m pytest -m 'timing and not long and not tools and not images' $(PYTEST_ARGS) || [ $$? = 5 ]
 
