@@ -77,10 +77,11 @@ class InferenceServer:
         self.metrics = Metrics(access)
         bytes_held = ByteBudget(settings.queue_bytes)
         self.gateway_key = GatewayKey(settings.gateway_key) if settings.gateway_key else None
+        self.gateway_certificate = settings.gateway_certificate()
         self.gateway = None
         if settings.gateway:
-            most = settings.max_message_bytes
-            self.gateway = GatewayClient(settings.gateway, most, bytes_held, self.gateway_key)
+            shown = (self.gateway_key, self.gateway_certificate)
+            self.gateway = GatewayClient(settings.gateway, settings.max_message_bytes, bytes_held, *shown)
         rules = ProcessRules.of(settings, self.gateway)
         self.models = Models(settings.repository(), bytes_held, self.metrics, self._show_health, rules)
         self.listed = Listed(self.health, self.models)
@@ -88,7 +89,7 @@ class InferenceServer:
         self.certificate = settings.tier_certificate(admits=settings.tier_tls_client_names)
         ops_certificate = settings.ops_certificate()
         self.keys = ApiKeys(settings.api_keys, "HUB_API_KEYS") if settings.direct_calls else None
-        reloaded = (self.certificate, ops_certificate, self.keys, self.gateway_key)
+        reloaded = (self.certificate, ops_certificate, self.keys, self.gateway_key, self.gateway_certificate)
         self.metrics.registry.register(Reloads("inferencehub_inference", *reloaded))
         self.doctor = doctor_of(settings, self.models, self.not_ready, reloaded)
         self.admission = Admission(self.certificate, self.keys)
@@ -157,8 +158,8 @@ class InferenceServer:
         await self.ops.start()
         await self.servicer.streams.start(self.settings.stream_port)
         await self._start_grpc()
-        if self.gateway_key is not None:
-            self.gateway_key.start()
+        if self.gateway is not None:
+            self.gateway.start()
         self._loading = asyncio.get_running_loop().create_task(self.control.start())
         ports = {
             "port": self.port,
@@ -269,8 +270,6 @@ class InferenceServer:
         await self.control.stop()
         if self.gateway is not None:
             await self.gateway.close()
-        if self.gateway_key is not None:
-            await self.gateway_key.stop()
         await self.ops.stop(1)
         await self.doctor.stop()
         if self.access is not None:

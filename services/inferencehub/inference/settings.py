@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from inferencehub.core.process.settings import SettingError, TierSettings, setting
+from inferencehub.core.process.settings import PREFIX, SettingError, TierSettings, setting
+from inferencehub.core.tls.certificate import Certificate
 
 # Where models are if no setting says so. In the image the second one is meant: a Dockerfile copies models there, and a
 # volume is mounted there.
@@ -65,6 +66,20 @@ class InferenceSettings(TierSettings):
         "",
         "file with the API key that goes with these calls, where the gateway asks callers for one; read again when it changes",
     )
+    gateway_tls_ca: str = setting(
+        "",
+        "file with the authorities that sign the gateway's certificate for callers, as PEM; these calls are then TLS; read "
+        "again when it changes",
+    )
+    gateway_tls_server_name: str = setting(
+        "", "name that this certificate must have; the host of HUB_GATEWAY if empty"
+    )
+    gateway_tls_cert: str = setting(
+        "",
+        "file with the certificate that these calls show, followed by those that signed it, as PEM, where the gateway asks "
+        "callers for one (HUB_TLS_CA); read again when it changes",
+    )
+    gateway_tls_key: str = setting("", "file with the key of this certificate, as PEM, without a password")
     model_grace_s: float = setting(
         30.0,
         "seconds that a Python model's run may go on beyond its deadline before its process is killed, at most; runs get as long as they usually take",
@@ -106,10 +121,7 @@ class InferenceSettings(TierSettings):
             raise SettingError(
                 f"HUB_LOAD_MODELS is set and HUB_MODEL_CONTROL is '{self.model_control}', expected 'explicit'"
             )
-        if self.gateway_key and not self.gateway:
-            raise SettingError(
-                "HUB_GATEWAY_KEY is set and HUB_GATEWAY is not, expected the address of the gateway"
-            )
+        self.check_gateway()
         if self.direct_calls and not self.tier_tls_cert:
             raise SettingError(
                 "HUB_DIRECT_CALLS is true and the tiers speak in plain, so that nobody can be told apart from a gateway; "
@@ -119,6 +131,36 @@ class InferenceSettings(TierSettings):
             raise SettingError(
                 "HUB_DIRECT_CALLS is true, expected HUB_API_KEYS with the keys of direct callers"
             )
+
+    def check_gateway(self) -> None:
+        """Raise `SettingError` if the settings of models' calls do not go together."""
+        secured = [f"gateway_tls_{part}" for part in ("cert", "key", "server_name")]
+        for names, needed, expected in (
+            (("gateway_key", "gateway_tls_ca"), "gateway", "the address of the gateway"),
+            (secured, "gateway_tls_ca", "the file with the authorities of the gateway's certificate"),
+        ):
+            for name in names:
+                if getattr(self, name) and not getattr(self, needed):
+                    missing = PREFIX + needed.upper()
+                    raise SettingError(
+                        f"{PREFIX}{name.upper()} is set and {missing} is not, expected {expected}"
+                    )
+        if bool(self.gateway_tls_cert) != bool(self.gateway_tls_key):
+            raise SettingError(
+                "HUB_GATEWAY_TLS_CERT and HUB_GATEWAY_TLS_KEY belong together, expected both or none"
+            )
+
+    def gateway_certificate(self) -> Certificate | None:
+        """What models' calls trust, and show, at the gateway; None if they are in plain.
+
+        Raises:
+            BadFile: if it can't be used.
+        """
+        if not self.gateway_tls_ca:
+            return None
+        host = self.gateway.rpartition(":")[0].strip("[]") or self.gateway
+        files = (self.gateway_tls_cert, self.gateway_tls_key, self.gateway_tls_ca)
+        return Certificate("HUB_GATEWAY_TLS", *files, calls=self.gateway_tls_server_name or host)
 
     def repository(self) -> Path:
         """The directory whose models are served.

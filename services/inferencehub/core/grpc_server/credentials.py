@@ -44,9 +44,13 @@ def configuration(contents: Contents) -> grpc.ServerCertificateConfiguration:
 def secure_channel(
     address: str, options: list[tuple[str, int]], certificate: Certificate
 ) -> grpc.aio.Channel:
-    """A channel with the newest `certificate`, which says which name the server must show, whatever its address is."""
+    """A channel with the newest `certificate`, which says which name the server must show, whatever its address is.
+
+    It shows one itself if `certificate` has one and the server asks.
+    """
     contents = certificate.contents
-    credentials = grpc.ssl_channel_credentials(contents.authorities, contents.key, contents.chain)
+    own = (contents.key or None, contents.chain or None)
+    credentials = grpc.ssl_channel_credentials(contents.authorities, *own)
     name = ("grpc.ssl_target_name_override", certificate.calls)
     return grpc.aio.secure_channel(address, credentials, [*options, name])
 

@@ -20,7 +20,7 @@ from inferencehub.core.tls.expiry import end_of
 class Contents(NamedTuple):
     """A certificate with its chain, its key, and the authorities that sign those of the other side; all as PEM.
 
-    `authorities` is empty where the other side shows no certificate.
+    `authorities` is empty where the other side shows no certificate, `chain` and `key` where this one shows none.
     """
 
     chain: bytes
@@ -34,10 +34,11 @@ class Certificate(WatchedFiles):
     Args:
         setting: the beginning of the names of the settings that name the files, for errors: "HUB_TLS" for
             HUB_TLS_CERT, HUB_TLS_KEY and HUB_TLS_CA.
-        chain: the file of the certificate, followed by those that signed it, as PEM.
-        key: the file of its key, as PEM, without a password.
-        authorities: the file with the certificates of the authorities, as PEM. With it, both sides show a certificate,
-            and TLS is 1.3.
+        chain: the file of the certificate, followed by those that signed it, as PEM; "" if this is a side that calls and
+            shows none.
+        key: the file of its key, as PEM, without a password; "" if there is no certificate.
+        authorities: the file with the certificates of the authorities, as PEM. With it, the other side shows a certificate,
+            too, and TLS is 1.3.
         protocols: that a server speaks, for ALPN, such as "http/1.1".
         admits: names of which the certificate of a client must have one.
         calls: the name that the certificate of a server must have, if this is the side that calls.
@@ -62,12 +63,13 @@ class Certificate(WatchedFiles):
         self.changed: Callable[[Contents], None] = lambda before: None
         self.calls = calls
         self.admits = tuple(map(canonical, admits))
-        self._chain, self._key, self._authorities = chain, key, authorities
+        self.authorities = authorities
+        self._chain, self._key = chain, key
         self._protocols = list(protocols)
         self.contents = Contents(b"", b"")
         self.ends: float | None = None
-        files = {f"{setting}_CERT": chain, f"{setting}_KEY": key}
-        super().__init__(setting, {**files, f"{setting}_CA": authorities} if authorities else files)
+        files = {f"{setting}_CERT": chain, f"{setting}_KEY": key, f"{setting}_CA": authorities}
+        super().__init__(setting, {name: file for name, file in files.items() if file})
 
     def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:
         """The TLS of a new connection."""
@@ -85,8 +87,9 @@ class Certificate(WatchedFiles):
         """See `WatchedFiles`."""
         context = client_context() if self.calls else server_context(self._protocols)
         self.load(context, contents)
-        before, self.contents, self.context = self.contents, Contents(*contents), context
-        self.ends = end_of(contents[0])
+        own = contents if self._chain else (b"", b"", *contents)
+        before, self.contents, self.context = self.contents, Contents(*own), context
+        self.ends = end_of(self.contents.chain)
         self.changed(before)
 
     def load(self, context: ssl.SSLContext, contents: tuple[bytes, ...]) -> None:
@@ -96,19 +99,20 @@ class Certificate(WatchedFiles):
             BadFile, OSError: see `use`.
         """
         try:
-            context.load_cert_chain(self._chain, self._key, password=no_password)
-            if self._authorities:
-                trust(context, contents[2])
+            if self._chain:
+                context.load_cert_chain(self._chain, self._key, password=no_password)
+            if self.authorities:
+                trust(context, contents[-1])
         except (ssl.SSLError, EncryptedKey) as error:
             raise BadFile(self._sentence(error)) from None
         if self.read() != contents:
-            raise OSError(EAGAIN, "it changes just now", self._chain)
+            raise OSError(EAGAIN, "it changes just now", self._chain or self.authorities)
 
     def _sentence(self, error: Exception) -> str:
         """What is wrong, by the names of the settings."""
         chain, key = f"{self.setting}_CERT ({self._chain})", f"{self.setting}_KEY ({self._key})"
         if isinstance(error, UnusableAuthorities):
-            return f"{self.setting}_CA ({self._authorities}) cannot be used, expected certificates as PEM: {error}"
+            return f"{self.setting}_CA ({self.authorities}) cannot be used, expected certificates as PEM: {error}"
         if isinstance(error, EncryptedKey):
             return f"{key}: the key has a password, expected one without"
         if isinstance(error, ssl.SSLError) and error.reason == "KEY_VALUES_MISMATCH":

@@ -28,6 +28,7 @@ def checks(settings: ProcessSettings) -> Mapping[str, Check]:
                 "HUB_API_KEYS": lambda: (
                     ApiKeys(settings.api_keys, "HUB_API_KEYS") if settings.direct_calls else None
                 ),
+                "HUB_GATEWAY_TLS": settings.gateway_certificate,
             }
         )
 

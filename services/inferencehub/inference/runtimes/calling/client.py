@@ -3,6 +3,9 @@
 A gateway takes a number of calls on a connection. If calls of models waited for a place there that calls within them need, none
 would end. So each depth has a connection of its own: what waits there waits only for what is deeper.
 
+New files of certificates are for new connections: the next call of a depth makes one. The former is held by the calls that
+run on it, and gRPC closes a channel that nobody holds any more.
+
 A call has the deadline, the request id and the trace of the run that it belongs to. How deep calls of models are nested travels in
 the parameter `CALL_DEPTH` of the request, which gateways pass on like any other. A caller who sends it can only lower what
 models may do for him.
@@ -19,8 +22,10 @@ from typing import Any
 
 import grpc
 
+from inferencehub.core.grpc_server.credentials import secure_channel
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.oip import messages
+from inferencehub.core.tls.certificate import Certificate
 from inferencehub.core.traces.context import PARENT, STATE
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.core.values.requests import CALL_DEPTH, Callers, InferRequest
@@ -54,14 +59,29 @@ class GatewayClient:
         most_bytes: the largest message that is sent or received.
         bytes_held: the process's budget of request bytes.
         key: the key that calls show; None where the gateway asks for none.
+        certificate: which certificate the gateway must show, and what calls show; None to speak in plain.
     """
 
-    def __init__(self, address: str, most_bytes: int, bytes_held: ByteBudget, key: GatewayKey | None) -> None:
+    def __init__(
+        self,
+        address: str,
+        most_bytes: int,
+        bytes_held: ByteBudget,
+        key: GatewayKey | None,
+        certificate: Certificate | None,
+    ) -> None:
         self._address = address
         self._most_bytes = most_bytes
         self._bytes_held = bytes_held
         self._key = key
+        self._certificate = certificate
         self._connections: dict[int, Connection] = {}  # by the depth of their calls
+
+    def start(self) -> None:
+        """Follow changes of the files."""
+        for file in (self._key, self._certificate):
+            if file is not None:
+                file.start()
 
     async def infer(self, request: InferRequest, origin: Origin) -> tuple[Tensor, ...]:
         """The outputs of a call.
@@ -85,10 +105,8 @@ class GatewayClient:
             self._bytes_held.give(request.size)
 
     async def _answer(self, message: pb.ModelInferRequest, origin: Origin) -> pb.ModelInferResponse:
-        connection = self._connections.get(origin.depth)
-        if connection is None:
-            connection = self._connections[origin.depth] = Connection(self._address, self._most_bytes)
         try:
+            connection = self._connection(origin.depth)
             return await connection.infer(message, origin.deadline, self._metadata(origin.callers))
         except TimeoutError:
             failure = HubError(Kind.DEADLINE, LATE)
@@ -98,6 +116,14 @@ class GatewayClient:
             raise failure
         finally:
             del failure  # its traceback has this frame: a cycle
+
+    def _connection(self, depth: int) -> Connection:
+        """That of a depth, with the newest files."""
+        connection = self._connections.get(depth)
+        if connection is None or not connection.newest:
+            connection = Connection(self._address, self._most_bytes, self._certificate)
+            self._connections[depth] = connection
+        return connection
 
     def _metadata(self, callers: Callers) -> list[tuple[str, str]]:
         """What a call says of its caller, and of the run that it belongs to."""
@@ -117,12 +143,19 @@ class GatewayClient:
             return HubError(kind, error.details() or error.code().name)
         if kind is Kind.DEADLINE:
             return HubError(kind, LATE)
+        expected = "a gateway that speaks in plain, for HUB_GATEWAY_TLS_CA is not set"
+        if self._certificate is not None:
+            trusted = f"HUB_GATEWAY_TLS_CA ({self._certificate.authorities})"
+            expected = f"TLS, with a certificate for {self._certificate.calls} of an authority in {trusted}"
         about = {"gateway": self._address, "code": error.code().name, "reason": error.details()}
-        logger.warning("a model's call did not reach the gateway", extra=about)
+        logger.warning("a model's call did not reach the gateway", extra={**about, "expected": expected})
         return HubError(Kind.NOT_READY, "the gateway cannot be reached; the pod's log says why")
 
     async def close(self) -> None:
         """End all calls, and the connections."""
+        for file in (self._key, self._certificate):
+            if file is not None:
+                await file.stop()
         for connection in self._connections.values():
             await connection.close()
         self._connections = {}
@@ -132,10 +165,10 @@ class Connection:
     """One connection to the gateway.
 
     Args:
-        address, most_bytes: as in `GatewayClient`.
+        address, most_bytes, certificate: as in `GatewayClient`.
     """
 
-    def __init__(self, address: str, most_bytes: int) -> None:
+    def __init__(self, address: str, most_bytes: int, certificate: Certificate | None) -> None:
         options = [
             ("grpc.max_receive_message_length", most_bytes),
             ("grpc.max_send_message_length", most_bytes),
@@ -144,13 +177,24 @@ class Connection:
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 1000),
         ]
-        self._channel = grpc.aio.insecure_channel(address, options)
+        self._certificate = certificate
+        self._shown = None if certificate is None else certificate.contents
+        self._channel = (
+            grpc.aio.insecure_channel(address, options)
+            if certificate is None
+            else secure_channel(address, options, certificate)
+        )
         self._infer: Any = self._channel.unary_unary(
             f"/{messages.SERVICE}/ModelInfer",
             request_serializer=pb.ModelInferRequest.SerializeToString,
             response_deserializer=pb.ModelInferResponse.FromString,
         )
         self._places = asyncio.Semaphore(MOST_CALLS)
+
+    @property
+    def newest(self) -> bool:
+        """Whether it was made with what the files hold now."""
+        return self._certificate is None or self._certificate.contents is self._shown
 
     async def infer(
         self, message: pb.ModelInferRequest, deadline: float, metadata: Sequence[tuple[str, str]]
