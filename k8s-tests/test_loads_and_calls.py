@@ -8,23 +8,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from asking_model import ASKS
 from cluster import DIRECT, QUICK, Release, eventually, mock_models, release
 
-CALLS = """
-class Model:
-    def __init__(self, directory, parameters):
-        pass
-
-    async def predict(self, inputs, context):
-        answer = await context.call("quick", {"features": inputs["x"]})
-        return {"y": answer["class_id"]}
-"""
-CONFIG = """backend: "python"
-input { name: "x" data_type: TYPE_FP32 dims: [-1] }
-output { name: "y" data_type: TYPE_INT32 dims: [1] }
-"""
 MODELS = mock_models(quick=QUICK)
-MODELS["configMap"]["files"] |= {"asks/config.pbtxt": CONFIG, "asks/1/model.py": CALLS}
+MODELS["configMap"]["files"] |= ASKS
 VALKEY = {"repository": "inferencehub-valkey", "tag": "dev"}
 
 

@@ -110,6 +110,11 @@ COMBINATIONS: dict[str, dict[str, Any]] = {
         "tls": {"tiers": {"certManager": {"issuerRef": {"name": "tiers"}}}}, "networkPolicy": {"inference": {"from": PEERS}}}),
     "model-calls": {"inference": {"pools": {"gpu": {"modelCalls": {"enabled": True, "existingSecret": "pods-key"}}}},
                     "auth": {"apiKeys": {"existingSecret": "keys"}}},
+    "model-calls-by-tls": {"inference": {"modelCalls": {"enabled": True}}, "tls": {"callers": {
+        "certManager": {"issuerRef": {"name": "own"}, "dnsNames": ["*.example.com", "hub.example.com"]}}}},
+    "model-calls-by-certificate": {
+        "inference": {"modelCalls": {"enabled": True, "caConfigMap": "authorities", "serverName": "hub.example.com", "certificateSecret": "pods"}},
+        "tls": {"callers": {"existingSecret": "callers", "clientAuthorities": "authorities"}}, "auth": {"apiKeys": {"existingSecret": "keys"}}},
     "not-scaled": at("inference", {"autoscaling": {"source": "none"}, "replicas": 4}),
     "pools": at("inference.pools", {
         "default": {"autoscaling": {"maxReplicas": 5}},

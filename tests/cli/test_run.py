@@ -73,6 +73,21 @@ async def test_a_model_calls_another_without_any_setting(tmp_path: Path) -> None
                 assert (answer.status, (await answer.json())["outputs"][0]["data"]) == (200, [3])
 
 
+async def test_a_model_calls_another_where_the_gateway_speaks_tls(tmp_path: Path) -> None:
+    write_models(tmp_path / "models")
+    authority = Authority(tmp_path, "authority")
+    chain, key = authority.signed("localhost")
+    files = {"HUB_TLS_CERT": chain, "HUB_TLS_KEY": key, "HUB_GATEWAY_TLS_CA": authority.certificate}
+    more = {name: str(file) for name, file in files.items()}
+    tls = client_of(authority.certificate.read_text())
+    async with running(tmp_path / "models", more=more) as run, asyncio.timeout(READY_S):
+        url = shlex.split((await run.until(r"^  (curl .*)$"))[1])[-1].removesuffix("/v2/models")
+        async with aiohttp.ClientSession() as client:
+            body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [1.5]}]}
+            async with client.post(f"{url}/v2/models/caller/infer", json=body, ssl=tls) as answer:
+                assert (answer.status, (await answer.json())["outputs"][0]["data"]) == (200, [3])
+
+
 async def test_with_keys_and_tls_everywhere_the_curl_line_works_with_a_key(tmp_path: Path) -> None:
     """One certificate for both tiers, as on a laptop."""
     mock_model(tmp_path / "models", "mine")

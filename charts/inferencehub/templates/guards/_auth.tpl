@@ -46,10 +46,19 @@
 {{- if kindIs "invalid" $.Values.gateway.service.grpcPort }}
 {{- fail (printf "inference.modelCalls is enabled for %s, but the gateway's Service has no port for gRPC: set gateway.service.grpcPort." $name) }}
 {{- end }}
+{{- $callers := $.Values.tls.callers }}{{ $calls := $pool.modelCalls }}
 {{- if include "inferencehub.tls.callers" $ }}
-{{- fail (printf "inference.modelCalls is enabled for %s, but the gateway speaks TLS to its callers, and pods call it in plain: leave tls.callers out and end TLS in front of the gateway, or leave modelCalls out." $name) }}
+{{- if and $callers.clientAuthorities (not $calls.certificateSecret) }}
+{{- fail (printf "inference.modelCalls is enabled for %s, but each caller must show a certificate (tls.callers.clientAuthorities): set inference.modelCalls.certificateSecret." $name) }}
 {{- end }}
-{{- if and (include "inferencehub.auth.asked" $) (not (and $.Values.auth.apiKeys.existingSecret $pool.modelCalls.existingSecret)) }}
+{{- if and $callers.certManager.dnsNames (not (include "inferencehub.modelCalls.serverName" (dict "root" $ "values" $pool))) }}
+{{- fail (printf "inference.modelCalls is enabled for %s, but all of tls.callers.certManager.dnsNames have a *, which is no name to expect: set inference.modelCalls.serverName." $name) }}
+{{- end }}
+{{- else if or $calls.caConfigMap $calls.serverName $calls.certificateSecret }}
+{{- fail (printf "inference.modelCalls has caConfigMap, serverName or certificateSecret for %s, but the gateway speaks in plain to its callers: set tls.callers." $name) }}
+{{- end }}
+{{- $shown := or $calls.existingSecret (and $callers.clientAuthorities $calls.certificateSecret) }}
+{{- if and (include "inferencehub.auth.asked" $) (not (and $.Values.auth.apiKeys.existingSecret $shown)) }}
 {{- fail (printf "inference.modelCalls is enabled for %s, but the gateway asks callers who they are: set auth.apiKeys.existingSecret, and inference.modelCalls.existingSecret with a key of it for the pods." $name) }}
 {{- end }}
 {{- end }}
