@@ -66,9 +66,11 @@ async def test_a_process_that_did_not_start(tmp_path: Path) -> None:
     assert "FAULT    HUB_JOBS: HUB_JOBS: " in out
     assert f"WARNING  GRPC_SERVER_URL: 127.0.0.1:{nowhere}: nothing listens there" in out
     code, out, _ = await say(
-        "inferencehub.inference", "doctor", HUB_OPS_PORT=str(ops), HUB_MODELS="/no/models"
-    )
+        "inferencehub.inference", "doctor", HUB_OPS_PORT=str(ops), HUB_MODELS="/no/models",
+        HUB_GATEWAY="hub:3001", HUB_GATEWAY_TLS_CA=str(tmp_path / "ca.crt"),
+    )  # fmt: skip
     assert (code, "FAULT    HUB_MODELS: there is no model repository at '/no/models'" in out) == (1, True)
+    assert "FAULT    HUB_GATEWAY_TLS: HUB_GATEWAY_TLS_CA names " in out
     code, out, _ = await say(
         "inferencehub.scaler", "doctor", HUB_OPS_PORT=str(ops), HUB_METRICS_API="false", HUB_CREDENTIALS=str(tmp_path),
         HUB_KUBERNETES_URL=f"https://127.0.0.1:{nowhere}",
