@@ -19,6 +19,7 @@ FILES = sorted(
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "misc", "shared", "base", "tools"}
 CLOCKS = {"monotonic", "perf_counter", "process_time", "thread_time"}
 WIDE_S = 10.0
+LONGEST_CLASS = 250
 
 
 @cache
@@ -39,10 +40,12 @@ def test_no_file_is_too_long_to_read_at_once(file: str) -> None:
 
 @for_each([file for file in FILES if file.startswith("services/")])
 def test_no_class_is_too_long_to_keep_in_mind(file: str) -> None:
+    if (ROOT / file).read_text().count("\n") < LONGEST_CLASS:
+        return  # nor is anything in it
     for node in ast.walk(tree_of(file)):
         if isinstance(node, ast.ClassDef):
             assert node.end_lineno is not None
-            assert node.end_lineno - node.lineno < 250, f"{file}: {node.name}"
+            assert node.end_lineno - node.lineno < LONGEST_CLASS, f"{file}: {node.name}"
 
 
 @for_each(FILES)
@@ -99,4 +102,5 @@ def largest(expression: ast.expr) -> float:
 def called(expression: ast.expr) -> set[str]:
     """The last names of what an expression calls."""
     functions = [part.func for part in ast.walk(expression) if isinstance(part, ast.Call)]
-    return {ast.unparse(function).rpartition(".")[2] for function in functions}
+    names = [function for function in functions if isinstance(function, ast.Name)]
+    return {name.id for name in names} | {at.attr for at in functions if isinstance(at, ast.Attribute)}
