@@ -36,7 +36,8 @@ class InferenceSettings(TierSettings):
     )
     repository_poll_s: float = setting(
         15.0,
-        "seconds between two looks at the repository, if HUB_MODEL_CONTROL is poll",
+        "seconds between two looks at the repository if HUB_MODEL_CONTROL is poll, or at the names of its models if it is "
+        "explicit",
         least=0.05,
         most=3600,
     )

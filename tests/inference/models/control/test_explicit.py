@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -80,6 +81,24 @@ async def test_nothing_is_loaded_before_a_call_says_so(models: Path) -> None:
         assert await pod.health("m")
         assert await index(pod) == {"1": ("READY", "")}
         assert (await pod.refusal(features("quick", 1)))[0] == "UNAVAILABLE"
+
+
+async def test_the_index_shows_what_a_load_would_find_now(models: Path) -> None:
+    absent = {"": ("UNAVAILABLE", "it has not been loaded")}
+    async with told_pod(models, repository_poll_s=0.05) as pod:
+        valued(models, {"1": "3"}, name="late")
+        await eventually(lambda: "late" in pod.server.models.names())
+        assert await index(pod, "late") == absent
+        away = shutil.move(models, models.parent / "away")  # a volume that is away for a moment
+        await asyncio.sleep(0.2)
+        assert await index(pod, "late") == absent
+        shutil.move(away, models)
+        await load(pod, "late")
+        shutil.rmtree(models / "late")
+        shutil.rmtree(models / "quick")
+        await eventually(lambda: "quick" not in pod.server.models.names())
+        assert await answer(pod, name="late") == 3, "what serves stays"
+        assert await index(pod, "late") == {"1": ("READY", "")}
 
 
 @pytest.mark.parametrize(("at_start", "loaded"), [(("m",), {"m"}), (("*",), {"m", "quick"})])

@@ -18,5 +18,5 @@ def control_of(settings: InferenceSettings, models: Models) -> Control:
     if settings.model_control == "poll":
         return Polling(models, settings.repository_poll_s)
     if settings.model_control == "explicit":
-        return Explicit(models, settings.load_models)
+        return Explicit(models, settings.load_models, settings.repository_poll_s)
     return ByRepository(models)

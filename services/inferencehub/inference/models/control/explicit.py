@@ -11,6 +11,7 @@ import base64
 import binascii
 import logging
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,7 +21,7 @@ from inferencehub.core.values.errors import HubError, Kind, bad_input, listed, s
 from inferencehub.inference.models.config import config_of_json
 from inferencehub.inference.models.control.control import Parameters
 from inferencehub.inference.models.control.copies import Copies
-from inferencehub.inference.models.control.poll import look_at, trees_of
+from inferencehub.inference.models.control.poll import look_at, names_in
 from inferencehub.inference.models.control.revisions import Revisions, split
 from inferencehub.inference.models.control.rollover import Rollover
 from inferencehub.inference.models.model import ModelState
@@ -41,6 +42,7 @@ class Explicit:
     Args:
         models: the models of this process.
         at_start: the names of those to load at the start; `ALL` for all of the repository.
+        poll_s: seconds between two looks at the names in the repository.
 
     Raises:
         OSError: if there is no place for copies.
@@ -48,14 +50,16 @@ class Explicit:
 
     by_calls = True
 
-    def __init__(self, models: Models, at_start: Sequence[str]) -> None:
+    def __init__(self, models: Models, at_start: Sequence[str], poll_s: float) -> None:
         self.models = models
         self.at_start = at_start
+        self.poll_s = poll_s
         self.copies = Copies()
         self.rollover = Rollover(models, self.copies)
         self.revisions = Revisions()
         self._changes: set[asyncio.Task[None]] = set()
         self._newest: dict[str, asyncio.Task[None]] = {}  # of these, the last one of each model
+        self._listing: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """See `Control`; a model that cannot be loaded is unavailable, and the log says why.
@@ -73,10 +77,11 @@ class Explicit:
                 logger.error("model not loaded at the start", extra={"reason": result.detail})
         self.models.loaded = True
         self.models.changed()
+        self._listing = asyncio.get_running_loop().create_task(self._keep_listing())
 
     async def stop(self) -> None:
         """See `Control`."""
-        await cancelled(self._changes)
+        await cancelled([*self._changes, *([self._listing] if self._listing is not None else [])])
         await self.rollover.stop()
         await self.models.unload()
         await asyncio.to_thread(self.copies.close)
@@ -146,11 +151,27 @@ class Explicit:
         change.add_done_callback(ended)
         await asyncio.shield(change)
 
+    async def _keep_listing(self) -> None:
+        """Gateways read in the index which models a load would find: they tell again of one that has come later."""
+        while True:
+            await asyncio.sleep(self.poll_s)
+            with suppress(HubError, OSError):  # a volume that is away for a moment; a load says why
+                await self._list()
+
     async def _list(self) -> None:
-        """Let the index show the models of the repository that are not loaded."""
-        trees = await asyncio.to_thread(trees_of, self.models.repository)
-        for name in sorted(trees.keys() - set(self.models.names())):
+        """Let the index show the models of the repository that are not loaded, and those that have gone no more."""
+        names = set(await asyncio.to_thread(names_in, self.models.repository))
+        come = sorted(names - set(self.models.names()))
+        gone = [
+            one for one in self.models
+            if one.reason == NOT_LOADED and one.name not in names and one.name not in self._newest
+        ]  # fmt: skip
+        for name in come:
             self._absent(name, "", NOT_LOADED)
+        for model in gone:
+            self.models.remove(model)
+        if come or gone:
+            self.models.changed()
 
     def _absent(self, name: str, version: str, reason: str) -> None:
         model = self.models.made(Found(name, version, reason=reason))

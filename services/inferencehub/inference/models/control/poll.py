@@ -131,10 +131,18 @@ def trees_of(repository: Path) -> Trees:
         HubError: BAD_INPUT if it is no directory.
         OSError: if it cannot be read.
     """
+    return {name: look_at(repository / name) for name in names_in(repository)}
+
+
+def names_in(repository: Path) -> list[str]:
+    """The names of the models of a repository.
+
+    Raises:
+        HubError, OSError: as `trees_of`.
+    """
     if not repository.is_dir():
         raise bad_input(f"the model repository '{repository}' is no directory")
-    models = [one for one in repository.iterdir() if is_model(one.name) and one.is_dir()]
-    return {model.name: look_at(model) for model in models}
+    return [one.name for one in repository.iterdir() if is_model(one.name) and one.is_dir()]
 
 
 def look_at(model: Path) -> Seen:
