@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import AsyncExitStack
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
 
-from inferencehub.core.values.errors import HubError
+from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.gateway.routing.control.pods import Outcome, Told, after
+from inferencehub.gateway.routing.control.wishes import Wish
 from tests.gateway.pod_processes import Name
 from tests.gateway.routing.control.loading import change, loading_gateway, pods_to_load, value
-from tests.hub import Hub, eventually
-from tests.inference.models.control.valued import answer, until
+from tests.hub import Hub, eventually, mock_model
+from tests.inference.models.control.valued import answer, until, valued
 from tests.inference.pod_processes import Pod, calling_pod
 from tests.ports import free_port
 from tests.valkey import Valkey
@@ -84,6 +88,45 @@ async def test_a_load_that_no_pod_can_make_hides_no_wish(models: Path, tmp_path:
         # It comes before the gateway tells the new pod of the load before.
         assert (await change(hub, "load", config="{"))[0] == 400
         await eventually(lambda: serving(pods[0]) == ["m"], 10)
+
+
+async def test_a_model_that_comes_later_to_one_pod_is_loaded_there(
+    models: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mock_model(tmp_path / "other", "quick")
+    async with (
+        calling_pod(models, model_control="explicit") as first,
+        calling_pod(tmp_path / "other", model_control="explicit", repository_poll_s=0.05) as second,
+        loading_gateway(tmp_path, first, second) as hub,
+    ):
+        caplog.set_level(logging.INFO)
+        channel = hub.gateway.fleet.pods[second.address].channel
+        assert await change(hub, "load") == (200, "")
+        said = [record.__dict__ for record in caplog.records if record.message == "pod is not as wished"]
+        assert [(line["pod"], line["model"]) for line in said] == [(second.address, "m")]
+        valued(tmp_path / "other", {"1": "7"})
+        await eventually(lambda: serving(second) == ["m"])
+        assert await answer(second) == 7
+        assert hub.gateway.fleet.pods[second.address].channel is channel, "it was not connected anew"
+
+
+def test_a_pod_is_told_again_after_pauses_that_grow(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    wish = Wish("m", 5, True, "")
+    for kind, pauses in (
+        (Kind.CONFLICT, [1, 2, 4, 8, 16, 32, 60, 60]),
+        (Kind.BAD_INPUT, [10, 20, 40, 60, 60]),
+    ):
+        told, seen = Told(5), []
+        caplog.clear()
+        for number in range(len(pauses)):
+            told = after(told, wish, Outcome("pod", kind, f"no {number // 3}"))
+            assert 0 < told.again - monotonic() <= told.pause
+            seen.append(told.pause)
+        assert seen == pauses
+        assert len(caplog.records) == -(-len(pauses) // 3), "a sentence is written once"
+    assert after(told, wish, Outcome("pod")) == Told(5, made=True)
+    assert after(told, Wish("m", 5, False, ""), Outcome("pod", Kind.NOT_FOUND, "no")).made
 
 
 async def test_a_gateway_that_starts_anew_keeps_the_wish_and_loads_nothing_twice(

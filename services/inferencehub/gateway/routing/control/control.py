@@ -155,7 +155,7 @@ class ModelControl:
                 self._mark, self._wishes = known
             for pod, channel in self._pods.ready():
                 for wish in self._wishes.values():
-                    if self._pods.lacks(channel, wish):
+                    if self._pods.lacks(pod, channel, wish):
                         self._run(self._pods.tell(pod, channel, wish), self._telling)
             await asyncio.sleep(LOOK_S)
 

@@ -1,4 +1,8 @@
-"""Tells pods of wishes: each connection of each change once, and again where it failed."""
+"""Tells pods of wishes: each connection of each change once, and again where it failed, after pauses that grow.
+
+A pod that does not have the model is told again once it lists it. It may be of another pool, and then each try would be a
+line of its audit log, for nothing.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +26,12 @@ from inferencehub.gateway.routing.table import RoutingTable
 
 logger = logging.getLogger(__name__)
 
-AGAIN_S = 30.0  # until a pod is told again of a change that failed
+AGAIN_S = (1.0, 60.0)  # first and longest pause before a pod is told again of a change that it refused
+LOAD_AGAIN_S = 10.0  # the first pause if the model was not loaded: the next try costs as much
 NOTICED_S = 2.0  # within this time a pod says that a model serves that it has loaded
-FINAL = (Kind.NOT_FOUND, Kind.CONFLICT)  # it has no such model, or a later change was made
+# The pod is of another pool, or another gateway told it of a later change.
+MAY_BE = (Kind.NOT_FOUND, Kind.CONFLICT)
+LOADED_NOTHING = (*MAY_BE, Kind.NOT_READY)
 
 
 class Outcome(NamedTuple):
@@ -42,10 +49,21 @@ class Outcome(NamedTuple):
 
 
 class Told(NamedTuple):
-    """The last change that a pod was told of a model, and when it is told again, in seconds of `monotonic`."""
+    """The last change that a pod was told of a model.
+
+    Args:
+        revision: of the change.
+        again: when the pod is told again, in seconds of `monotonic`; infinite while it is told, and if it made the change.
+        pause: the last pause before a try, in seconds; 0 if none has failed.
+        failed: how the last try ended, if it failed.
+        made: whether the pod made the change.
+    """
 
     revision: int
-    again: float
+    again: float = inf
+    pause: float = 0.0
+    failed: Outcome | None = None
+    made: bool = False
 
 
 class ToldPods:
@@ -67,17 +85,27 @@ class ToldPods:
             (pod, pod.channel) for pod in pods if pod.up and pod.takes_changes and pod.channel is not None
         ]
 
-    def lacks(self, channel: Channel, wish: Wish) -> bool:
-        """Whether a pod is to be told of a wish now."""
+    def told(self, channel: Channel, wish: Wish) -> Told | None:
+        """What a pod was told of a wish, or of a later one; None if it was not."""
         told = self._told.get(channel, {}).get(wish.model)
-        if told is None or told.revision < wish.revision:
+        return None if told is None or told.revision < wish.revision else told
+
+    def lacks(self, pod: Pod, channel: Channel, wish: Wish) -> bool:
+        """Whether a pod is to be told of a wish now."""
+        told = self.told(channel, wish)
+        if told is None:
             return True
-        return told.revision == wish.revision and told.again < monotonic()
+        if told.revision > wish.revision or told.again > monotonic():
+            return False
+        absent = told.failed is not None and told.failed.kind is Kind.NOT_FOUND
+        return not absent or (wish.model, "") in pod.catalog.listed_keys
 
     async def tell(self, pod: Pod, channel: Channel, wish: Wish) -> Outcome:
         """Tell a pod of a wish."""
         of_pod = self._told.setdefault(channel, {})
-        told = of_pod[wish.model] = Told(wish.revision, inf)
+        told = (self.told(channel, wish) or Told(wish.revision))._replace(again=inf)
+        if told.revision == wish.revision:  # a later change may be on its way already
+            of_pod[wish.model] = told
         outcome = Outcome(pod.address)
         try:
             await channel.change(request_of(wish))
@@ -85,11 +113,8 @@ class ToldPods:
             outcome = Outcome(pod.address, error.kind or Kind.MODEL_FAILED, error.detail)
         except Lost as error:
             outcome = Outcome(pod.address, Kind.NOT_READY, f"the pod was lost: {error}")
-        if outcome.kind is not None and outcome.kind not in FINAL:
-            where = {"pod": pod.address, "model": wish.model, "loaded": wish.loaded, "reason": outcome.why}
-            logger.warning("pod is not as wished", extra=where)
-            if of_pod.get(wish.model) is told:
-                of_pod[wish.model] = Told(wish.revision, monotonic() + AGAIN_S)
+        if of_pod.get(wish.model) is told:
+            of_pod[wish.model] = after(told, wish, outcome)
         return outcome
 
     def forget(self, wish: Wish) -> None:
@@ -108,3 +133,16 @@ class ToldPods:
             async with asyncio.timeout(NOTICED_S):
                 while wish.loaded and not pod.serves(wish.model):
                     await self._table.changed.wait()
+
+
+def after(told: Told, wish: Wish, outcome: Outcome) -> Told:
+    """What a pod was told, once a try has ended. A model that the pod does not have is as good as unloaded."""
+    if outcome.kind is None or (outcome.kind is Kind.NOT_FOUND and not wish.loaded):
+        return Told(told.revision, made=True)
+    first = AGAIN_S[0] if outcome.kind in LOADED_NOTHING else LOAD_AGAIN_S
+    pause = min(max(first, 2 * told.pause), AGAIN_S[1])
+    if told.failed is None or told.failed.why != outcome.why:
+        level = logging.INFO if outcome.kind in MAY_BE else logging.WARNING
+        where = {"pod": outcome.address, "model": wish.model, "loaded": wish.loaded, "reason": outcome.why}
+        logger.log(level, "pod is not as wished", extra=where)
+    return told._replace(again=monotonic() + pause, pause=pause, failed=outcome)
