@@ -66,6 +66,7 @@ class Model:
         self.changed = changed
         self.state = ModelState.LOADING if found.source else ModelState.UNAVAILABLE
         self.reason = found.reason
+        self.said = ""  # the reason that the log has already
         self.asked = True  # whether it is to serve; the metrics do not show others
         self.loop = asyncio.get_running_loop()
         self.bytes_held = bytes_held
@@ -144,8 +145,10 @@ class Model:
             reason = f"{pointer_reason(pointer)}; {reason}"
         self.state, self.reason = ModelState.UNAVAILABLE, reason
         self.metrics.loads(False)
-        logger.error(
-            "model unavailable", extra={"model": self.name, "version": self.version, "reason": reason}
+        logger.log(
+            logging.DEBUG if reason == self.said else logging.ERROR,
+            "model unavailable",
+            extra={"model": self.name, "version": self.version, "reason": reason},
         )
         self.changed()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -183,6 +184,50 @@ async def test_a_config_that_cannot_be_read_changes_nothing(models: Path) -> Non
         config.write_text(whole)
         await eventually(lambda: versions(pod) == ["1"])
         assert await answer(pod) == 1
+
+
+NEEDS = """
+from pathlib import Path
+
+if not Path({needed!r}).exists():
+    raise RuntimeError("the service that it asks is not there")
+"""
+
+
+@pytest.mark.parametrize("serves", [True, False])
+async def test_a_load_that_failed_for_what_is_elsewhere_is_tried_again(
+    models: Path, caplog: pytest.LogCaptureFixture, serves: bool
+) -> None:
+    needed = models.parent / "needed"
+    source = models / "m" / "1" / "model.py"
+    if not serves:
+        source.write_text(NEEDS.format(needed=str(needed)) + SOURCE)
+    async with polling_pod(models) as pod:
+        if serves:
+            changed = NEEDS.format(needed=str(needed)) + SOURCE.replace("[self.value]", "[self.value + 1]")
+            source.write_text(changed)
+        await eventually(lambda: tries(pod) >= 3)
+        lines = [line for line in caplog.records if line.message == "model unavailable"]
+        assert [line.levelname for line in lines if line.levelno > logging.DEBUG] == ["ERROR"], (
+            "it is said once"
+        )
+        assert "the service that it asks is not there" in lines[0].__dict__["reason"]
+        if serves:
+            assert await answer(pod) == 1
+        needed.touch()
+
+        async def loaded() -> bool:
+            return await index(pod) == READY
+
+        await until(loaded)
+        assert await answer(pod) == (2 if serves else 1)
+        assert not pod.server.control._retries  # type: ignore[attr-defined]
+
+
+def tries(pod: Pod) -> float:
+    """How many loads of m have failed."""
+    failed: float = pod.server.models.metrics.loads.labels("m", "failed")._value.get()
+    return failed
 
 
 async def test_models_come_and_go(models: Path) -> None:

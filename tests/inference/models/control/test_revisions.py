@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import pytest_asyncio
 
 from inferencehub.core.oip import extension, messages
+from inferencehub.core.values.errors import HubError
 from inferencehub.pb import open_inference_pb2 as pb
 from tests.hub import mock_model
 from tests.inference.models.control.valued import answer, index, valued
@@ -86,6 +88,25 @@ async def test_one_that_fails_counts_as_not_made(pod: Pod) -> None:
     assert "was not loaded" in await change(pod, "Load", numbered(9))
     edit(pod, "3")
     assert [await change(pod, "Load", numbered(8)), await answer(pod)] == ["", 3]
+
+
+async def test_the_log_has_a_reason_once_for_each_change(pod: Pod, caplog: pytest.LogCaptureFixture) -> None:
+    edit(pod, "two")
+
+    async def said(number: int | None, reason: str) -> int:
+        caplog.clear()
+        if number is None:
+            with pytest.raises(HubError):
+                await pod.server.control.load("m", {})
+        else:
+            assert reason in await change(pod, "Load", numbered(number))
+        lines = [line for line in caplog.records if line.message == "model unavailable"]
+        return sum(line.levelno > logging.DEBUG for line in lines)
+
+    assert [await said(9, "'two'"), await said(9, "'two'")] == [1, 0], "gateways try again"
+    edit(pod, "three")
+    assert [await said(9, "'three'"), await said(9, "'three'")] == [1, 0], "it fails for another reason"
+    assert [await said(10, "'three'"), await said(None, ""), await said(None, "")] == [1, 1, 1]
 
 
 async def test_a_change_without_a_revision_is_made_in_any_case(pod: Pod) -> None:

@@ -99,7 +99,7 @@ class Explicit:
                 a later change was made.
         """
         revision, parameters = split(parameters)
-        work = partial(self._load, name, parameters)
+        work = partial(self._load, name, parameters, revision or None)
         await self._changed(name, self.revisions.once(name, revision, work))
 
     async def unload(self, name: str, parameters: Parameters) -> None:
@@ -179,7 +179,7 @@ class Explicit:
         self.models.metrics.forget(name, version)
         self.models.put(model)
 
-    async def _load(self, name: str, parameters: Parameters) -> None:
+    async def _load(self, name: str, parameters: Parameters, revision: int | None = None) -> None:
         config, files = overrides(name, parameters)
         directory, written = self.models.repository / name, None
         try:
@@ -187,7 +187,7 @@ class Explicit:
                 directory = written = await asyncio.to_thread(self.copies.written, name, files)
             elif not is_name(name) or not await asyncio.to_thread(directory.is_dir):
                 raise self._unknown(name)
-            why = await self._bring(name, directory, config)
+            why = await self._bring(name, directory, config, revision)
         except OSError as error:
             raise bad_input(f"model '{name}' was not loaded: {error.strerror or error}") from None
         finally:
@@ -196,11 +196,13 @@ class Explicit:
         if why:
             raise bad_input(f"model '{name}' was not loaded: {why}")
 
-    async def _bring(self, name: str, directory: Path, config: config_pb.ModelConfig | None) -> str:
+    async def _bring(
+        self, name: str, directory: Path, config: config_pb.ModelConfig | None, revision: int | None
+    ) -> str:
         seen = await asyncio.to_thread(look_at, directory)
         found = await asyncio.to_thread(read, directory, config)
         unchanged: Callable[[], bool] = lambda: look_at(directory) == seen  # noqa: E731
-        return await self.rollover.change(name, found, (), unchanged)
+        return await self.rollover.change(name, found, (), unchanged, revision)
 
     async def _unload(self, name: str) -> None:
         versions = [

@@ -2,6 +2,9 @@
 
 A file that is being written looks like a change. So a change counts once two looks have found the same, and a copy that
 was made counts only if a third look, behind it, finds the same again.
+
+A load may fail for what is not in its files, such as memory, a GPU, or a service that the model asks. So it is tried again,
+after pauses that grow.
 """
 
 from __future__ import annotations
@@ -10,10 +13,13 @@ import asyncio
 import logging
 import os
 from collections.abc import Mapping
+from math import inf
 from pathlib import Path
+from time import monotonic
+from typing import NamedTuple
 
 from inferencehub.core.files.tree import Seen, look
-from inferencehub.core.process.tasks import cancelled
+from inferencehub.core.process.tasks import cancelled, until
 from inferencehub.core.values.errors import HubError, bad_input
 from inferencehub.inference.models.control.control import ByRepository
 from inferencehub.inference.models.control.copies import Copies
@@ -25,7 +31,18 @@ from inferencehub.inference.models.repository import is_model, is_version, read,
 logger = logging.getLogger(__name__)
 
 AGAIN_S = 1.0  # between two looks of which the first one has found a change
+RETRY_S = (
+    10.0,
+    300.0,
+)  # first and longest pause before a load that failed is tried again with the same files
 Trees = Mapping[str, Seen]  # the files of each model by its name
+
+
+class Retry(NamedTuple):
+    """The next try of a load that failed: when, in seconds of `monotonic`, and the pause before it in seconds."""
+
+    at: float
+    pause: float
 
 
 class Polling(ByRepository):
@@ -47,6 +64,8 @@ class Polling(ByRepository):
         self.copies = Copies()
         self.rollover = Rollover(models, self.copies)
         self._followed: dict[str, Seen] = {}  # the files that were taken over last, loaded or not
+        self._retries: dict[str, Retry] = {}
+        self._failed = asyncio.Event()  # there is a new one of them
         self._changing: dict[str, asyncio.Task[None]] = {}
         self._polling: asyncio.Task[None] | None = None
 
@@ -73,7 +92,7 @@ class Polling(ByRepository):
     async def _poll(self, before: Trees) -> None:
         failing, unsettled = "", False
         while True:
-            await asyncio.sleep(min(AGAIN_S, self.poll_s) if unsettled else self.poll_s)
+            await self._rest(unsettled)
             try:
                 trees = await asyncio.to_thread(trees_of, self.models.repository)
             except (HubError, OSError) as error:  # a volume that is away for a moment unloads nothing
@@ -84,12 +103,28 @@ class Polling(ByRepository):
             failing, unsettled = "", False
             for name in trees.keys() | self._followed.keys():
                 seen = trees.get(name)
-                if name in self._changing or seen == self._followed.get(name):
+                if name in self._changing:
+                    continue
+                if seen == self._followed.get(name):
+                    if name in self._retries and self._retries[name].at <= monotonic():
+                        self._follow(name, seen)
                     continue
                 if seen == before.get(name):
                     self._follow(name, seen)
                 unsettled = True
             before = trees
+
+    async def _rest(self, unsettled: bool) -> None:
+        """Wait until the next look: for a retry it comes sooner, but never at once, or half a file would look whole."""
+        began = monotonic()
+        while True:
+            self._failed.clear()
+            retry = min((one.at for one in self._retries.values()), default=inf)
+            soonest, latest = began + AGAIN_S, began + self.poll_s
+            wait = min(latest, soonest if unsettled else max(soonest, retry)) - monotonic()
+            if wait <= 0:
+                return
+            await until(self._failed, wait)
 
     def _follow(self, name: str, seen: Seen | None) -> None:
         """Begin to bring a model to what its directory says now; `seen` is None if that has gone."""
@@ -97,31 +132,41 @@ class Polling(ByRepository):
         changing.add_done_callback(lambda task: self._changing.pop(name))
 
     async def _change(self, name: str, seen: Seen | None) -> None:
+        retry = self._retries.pop(name, None) if seen == self._followed.get(name) else None
+        failed = True
         try:
-            await self._bring(name, seen)
+            failed = bool(await self._bring(name, seen))
         except Exception:
             logger.exception("model could not follow its directory", extra={"model": name})
+        self._retries.pop(name, None)
+        if failed:
+            first = min(self.poll_s, RETRY_S[0])
+            pause = first if retry is None else min(2 * retry.pause, RETRY_S[1])
+            self._retries[name] = Retry(monotonic() + pause, pause)
+            self._failed.set()
         if seen is None:
             self._followed.pop(name, None)
         else:
             self._followed[name] = seen
 
-    async def _bring(self, name: str, seen: Seen | None) -> None:
+    async def _bring(self, name: str, seen: Seen | None) -> str:
+        """Returns why versions could not be loaded, as `Rollover.change`."""
         if seen is None:
-            await self.rollover.change(name, ())
-            return
+            return await self.rollover.change(name, ())
         directory, before = self.models.repository / name, self._followed.get(name, {})
         found = await asyncio.to_thread(read, directory)
+        # One that serves as it was, because its new files do not load, has a reason.
         serving = {
-            version for version, model in self.models.of(name).items() if model.state is ModelState.READY
-        }
+            version for version, model in self.models.of(name).items()
+            if model.state is ModelState.READY and not model.reason
+        }  # fmt: skip
         keep = [
             one.version for one in found
             if one.source and one.version in serving
             and part_of(seen, one.version) == part_of(before, one.version)
         ]  # fmt: skip
         changed = [one for one in found if one.version not in keep]
-        await self.rollover.change(name, changed, keep, lambda: look_at(directory) == seen)
+        return await self.rollover.change(name, changed, keep, lambda: look_at(directory) == seen, seen)
 
 
 def trees_of(repository: Path) -> Trees:

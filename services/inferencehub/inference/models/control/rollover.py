@@ -30,6 +30,9 @@ class Rollover:
     def __init__(self, models: Models, copies: Copies) -> None:
         self.models = models
         self.copies = copies
+        self._failed: dict[
+            str, tuple[object, dict[str, str]]
+        ] = {}  # what was tried, and the reasons by version
         self._closing: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
 
@@ -39,6 +42,7 @@ class Rollover:
         found: Sequence[Found],
         keep: Collection[str] = (),
         unchanged: Callable[[], bool] = lambda: True,
+        cause: object = None,
     ) -> str:
         """Let a model serve these versions. Only one change of a model may be under way.
 
@@ -47,6 +51,7 @@ class Rollover:
             found: the versions to load, each from a copy of its own, or why it cannot be loaded.
             keep: further versions, which stay as they are.
             unchanged: whether the files are still those that `found` was read from; called in a thread.
+            cause: what the change follows. A further try for the same cause does not write a reason into the log again.
 
         Returns:
             Why versions could not be loaded; "" if all serve. Then no other version is left.
@@ -54,7 +59,9 @@ class Rollover:
         before = self.models.of(name)
         serving = {version for version, model in before.items() if model.state is ModelState.READY}
         loading = [self.models.made(one) for one in found]
+        tried, reasons = self._failed.pop(name, (None, {}))
         for model in loading:
+            model.said = reasons.get(model.version, "") if cause is not None and cause == tried else ""
             if model.version not in serving:
                 self._put(model)
             if model.reason:
@@ -76,6 +83,8 @@ class Rollover:
                 self._close(model)
             else:
                 self._put(model)
+        if failed:
+            self._failed[name] = cause, {model.version: model.reason for model in failed}
         wanted = {*keep, *(model.version for model in loading)}
         now = self.models.of(name)
         whole = not failed and all(now[version].state is ModelState.READY for version in wanted)
