@@ -141,6 +141,14 @@ async def test_models_that_do_not_load_and_a_name_that_no_model_has(tmp_path: Pa
     assert one(own.findings, "model broken version 1").seen.startswith("it does not load: ")
 
 
+async def test_a_model_that_nobody_has_loaded_is_no_fault(tmp_path: Path) -> None:
+    mock_model(tmp_path)
+    async with running_hub(tmp_path, pod={"model_control": "explicit"}) as hub:
+        await eventually(lambda: hub.gateway.fleet.unavailable() == {"quick": "it has not been loaded"})
+        report = await report_at(hub.gateway.ops.port)
+    assert faults(report.findings) == []
+
+
 async def test_a_file_of_traffic_that_names_what_no_pod_serves(tmp_path: Path) -> None:
     entry = {"weights": {"stable": 1, "2": 1, "9": 0}, "shadow": {"version": "7", "share": 1}}
     async with split_hub(tmp_path, entry) as hub:

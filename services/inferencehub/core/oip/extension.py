@@ -59,6 +59,8 @@ EXTENSION = "inferencehub"
 CALLERS = "inferencehub_callers"  # a pod that announces this takes callers and tenants in `hub_members`
 REVISIONS = "inferencehub_revisions"  # a pod that announces this takes loads and unloads with `hub_revision`
 REVISION = "hub_revision"
+# Reasons in the index of a pod with HUB_MODEL_CONTROL=explicit: nobody wants the model there, and that is no fault.
+NOT_LOADED, UNLOADED = NOT_WANTED = "it has not been loaded", "it was unloaded"
 POOL = "inferencehub_pool="  # a pod announces its pool with an extension that begins like this
 # Trailer of a call that a pod refused because it was full: the call never started and may be sent to another pod.
 REFUSED = "hub-refused"

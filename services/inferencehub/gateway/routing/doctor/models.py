@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inferencehub.core.oip.extension import NOT_WANTED
 from inferencehub.core.process.doctor.finding import Finding, fault, ok, warning
 from inferencehub.core.values.errors import listed
 from inferencehub.gateway.pods.pod import Pod
@@ -26,7 +27,8 @@ class ServedModels:
         serving = {name for pod in pods for name in pod.catalog.defaults if pod.serves(name)}
         loading = {name for pod in pods for name in pod.catalog.loading}
         found = []
-        for name, why in sorted(self._fleet.unavailable().items())[:MOST_SHOWN]:
+        broken = {name: why for name, why in self._fleet.unavailable().items() if why not in NOT_WANTED}
+        for name, why in sorted(broken.items())[:MOST_SHOWN]:
             found.append(of_model(name, why, name in serving, name in loading))
         found += self._of_settings({name for pod in pods for name in self._names(pod)} if pods else None)
         if serving:

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from inferencehub.core.oip.extension import NOT_LOADED, UNLOADED
 from inferencehub.core.process.tasks import cancelled
 from inferencehub.core.values.errors import HubError, Kind, bad_input, listed, shown
 from inferencehub.inference.models.config import config_of_json
@@ -32,7 +33,6 @@ from inferencehub.pb import model_config_pb2 as config_pb
 logger = logging.getLogger(__name__)
 
 ALL = "*"
-NOT_LOADED, UNLOADED = "it has not been loaded", "it was unloaded"
 CONFIG, FILE, DEPENDENTS = "config", "file:", "unload_dependents"
 
 
