@@ -87,7 +87,8 @@ def metric_names(*more: GatewayMetrics | InferenceMetrics) -> Iterator[str]:
 async def test_metrics_are_those_of_the_code(tmp_path: Path) -> None:
     names = set(metric_names())
     (tmp_path / "traffic.json").write_text("{}")
-    async with running_hub(jobs="sqlite::memory:", traffic=str(tmp_path / "traffic.json")) as hub:
+    traffic = str(tmp_path / "traffic.json")
+    async with running_hub(jobs="sqlite::memory:", model_loads=True, traffic=traffic) as hub:
         names |= set(metric_names(hub.gateway.metrics, hub.pods[0].metrics))
     assert {name for name in table_names("docs/metrics.md") if name.startswith("inferencehub_")} == names
 

@@ -72,6 +72,11 @@ def loads(result: str, values: str) -> list[Series]:
     return [series("inferencehub_inference_model_loads_total", values, model="m", result=result)]
 
 
+def differing(values: str, pod: str) -> Series:
+    """Pods that are not as wished, as a gateway sees them."""
+    return series(f"{G}_pods_not_as_wished", values, model="m", pod=pod)
+
+
 def copies(agreed: int, differed: int, failed: int, model: str = "m") -> list[Series]:
     """Copies of calls a minute, and many more that were dropped."""
     counts = {"agreed": agreed, "differed": differed, "failed": failed, "dropped": 1000}
@@ -122,6 +127,11 @@ CASES = {
         30,
         [*loads("failed", "0x20 1x60"), *loads("ok", "1x60")],
         [*loads("failed", "0x5 1x60"), *loads("ok", "1+1x60")],
+    ),
+    "NotAsWished": Case(
+        30,
+        [differing("0x5 1x60", "a"), differing("0x60", "b")],
+        [differing("1x5 0x10 1x60", "a"), differing("0x60", "b")],
     ),
     "QueueSlow": Case(
         30, waits(f"{G}_queue_seconds", 94, model="m"), waits(f"{G}_queue_seconds", 96, model="m")

@@ -48,6 +48,7 @@ from inferencehub.gateway.routing.collector import RoutingCollector
 from inferencehub.gateway.routing.control.control import ModelControl
 from inferencehub.gateway.routing.demand import Demand
 from inferencehub.gateway.routing.doctor.checks import doctor_of
+from inferencehub.gateway.routing.doctor.wishes import WishedModels
 from inferencehub.gateway.routing.fleet import Fleet
 from inferencehub.gateway.routing.model_queries import ModelQueries
 from inferencehub.gateway.routing.table import RoutingTable
@@ -117,8 +118,11 @@ class Gateway:
         )
         self.metrics.watch(self.http, self.grpc.server.callers, self.grpc.streams)
         self.bytes_held.relieve = self._relieve
-        store = {} if self.jobs is None else {"store of jobs": self.jobs.store_check}
-        self.doctor = doctor_of(settings, self.table, ops_certificate, [*self.watched, *tiers], store)
+        others = {} if self.jobs is None else {"store of jobs": self.jobs.store_check}
+        if self.control is not None:
+            others["wished models"] = WishedModels(self.control.differences).look
+            self.metrics.registry.register(self.control.differences)
+        self.doctor = doctor_of(settings, self.table, ops_certificate, [*self.watched, *tiers], others)
         self.ops = OpsServer(
             settings.ops_port,
             self.metrics.registry,

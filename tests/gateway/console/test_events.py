@@ -74,7 +74,7 @@ async def test_pods_lanes_demand_and_models_are_as_the_gateway_sees_them(hub: Hu
         assert (served["version"], served["slots"], served["running"]) == ("1", 1, 2), "and one on its way"
         lane = of(shown["lanes"], "slow")
         assert (lane["running"], lane["slots"], lane["pods"], lane["open"]) == (2, 1, 1, True)
-        assert of(shown["models"], "quick") == {"model": "quick", "reason": "", "versions": ["1"]}
+        assert of(shown["models"], "quick") == {"model": "quick", "reason": "", "versions": ["1"], "note": ""}
         broken = of(shown["models"], "broken")
         assert broken["versions"] == []
         assert "config.pbtxt" in broken["reason"]

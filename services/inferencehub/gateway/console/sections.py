@@ -76,13 +76,21 @@ def lanes_of(table: RoutingTable) -> list[Row]:
 
 
 def models_of(table: RoutingTable, known: dict[str, str]) -> list[Row]:
-    """Each of the `known` models: its versions that can be called, and why it cannot be called; "" if it can."""
+    """Each of the `known` models: its versions that can be called, and why it cannot be called; "" if it can.
+
+    `note` says which pods are not as loads and unloads have left it.
+    """
     versions: dict[str, list[str]] = {}
     for (name, version), lanes in table.routes.items():
         if version and any(lane.open for lane in lanes):
             versions.setdefault(name, []).append(version)
     return [
-        {"model": name, "reason": reason, "versions": sorted(versions.get(name, ()))}
+        {
+            "model": name,
+            "reason": reason,
+            "versions": sorted(versions.get(name, ())),
+            "note": table.not_as_wished.get(name, ""),
+        }
         for name, reason in known.items()
     ]
 

@@ -2,7 +2,8 @@
 
 A version is READY if any pod serves it, and LOADING if none does and one loads it. If several pods list it, the reason
 of a version that is READY says how many of them serve it. A pod that is not reached any more, but still has an address,
-counts as one that does not serve.
+counts as one that does not serve. If pods do not have a model as loads and unloads through the gateway have left it, the
+reason says so too.
 """
 
 from __future__ import annotations
@@ -34,14 +35,15 @@ class Entry:
         if reason:
             (self.notes if state == READY else self.reasons).append(reason)
 
-    def shown(self, name: str, version: str) -> Index:
-        """The entry of the index."""
+    def shown(self, name: str, version: str, note: str) -> Index:
+        """The entry of the index; the note, if there is one, stands behind the reason."""
         state = next((each for each in (READY, LOADING) if each in self.states), UNAVAILABLE)
         reason = self.reasons[-1] if self.reasons else ""
         if state == READY:
             pods = len(self.states)
             counted = [f"{self.states.count(READY)} of {pods} pods"] if pods > 1 else []
             reason = "; ".join([*counted, *self.notes[-1:]])
+        reason = "; ".join(filter(None, (reason, note)))
         return Index(name=name, version=version, state=state, reason=reason)
 
 
@@ -64,7 +66,9 @@ def repository_index(
     for name, why in table.models().items():  # those that no pod lists now
         if name not in listed:
             found[name, ""] = Entry([UNAVAILABLE], [why])
-    entries = [found[key].shown(*key) for key in sorted(found, key=in_order) if sees(key[0])]
+    notes = table.not_as_wished
+    keys = [key for key in sorted(found, key=in_order) if sees(key[0])]
+    entries = [found[key].shown(*key, notes.get(key[0], "")) for key in keys]
     return pb.RepositoryIndexResponse(
         models=[entry for entry in entries if entry.state == READY or not ready]
     )

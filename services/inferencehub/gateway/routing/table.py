@@ -11,7 +11,7 @@ pass's end, and only the models whose replicas have changed get their lanes anew
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import monotonic
 
 from inferencehub.core.lane.byte_budget import ByteBudget
@@ -37,7 +37,8 @@ class RoutingTable:
         bytes_held: the process's budget of bytes.
         observe: makes the observer of a model's lanes, from the model's name.
 
-    `traffic` says which version a call gets that names none or an alias; None where no file does.
+    `traffic` says which version a call gets that names none or an alias; None where no file does. `not_as_wished` has a
+    sentence for each model that pods do not have as loads and unloads have left it (`control/differences.py`).
     """
 
     def __init__(self, fleet: Fleet, bytes_held: ByteBudget, observe: Callable[[str], LaneObserver]) -> None:
@@ -48,6 +49,7 @@ class RoutingTable:
         self.unnamed = dict.fromkeys(KINDS, "")  # the model of a /predict that names none, "" if it must
         self.changed = asyncio.Event()  # set and replaced at each change
         self.traffic: Traffic | None = None
+        self.not_as_wished: Mapping[str, str] = {}
         self._retries: dict[str, RetryBudget] = {}
         self._replicas: dict[tuple[str, str], list[Replica]] = {}  # at the last update
         self.ensembles = Ensembles(self)

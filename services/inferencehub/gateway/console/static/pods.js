@@ -29,5 +29,6 @@ function model(row) {
   return el("li", {},
     el("h3", {}, row.model, el("span", { className: `pill ${row.reason ? "bad" : "good"}` }, row.reason ? "unavailable" : "ready")),
     row.versions.length ? el("p", {}, `version ${row.versions.join(", ")}`) : "",
-    row.reason ? el("p", {}, row.reason) : "");
+    row.reason ? el("p", {}, row.reason) : "",
+    row.note ? el("p", {}, row.note) : "");
 }

@@ -21,6 +21,7 @@ from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.gateway.pods.channel import Channel
 from inferencehub.gateway.pods.pod import Pod
 from inferencehub.gateway.routing.control.asked import Parameters, config_of, takes_steps
+from inferencehub.gateway.routing.control.differences import Differences
 from inferencehub.gateway.routing.control.pods import Outcome, ToldPods
 from inferencehub.gateway.routing.control.wishes import Wish, Wishes
 from inferencehub.gateway.routing.table import RoutingTable
@@ -42,6 +43,7 @@ class ModelControl:
         self._table = table
         self._kept = wishes
         self._pods = ToldPods(table)
+        self.differences = Differences(table, self._pods)
         self._mark = 0
         self._wishes: Mapping[str, Wish] = {}
         self._changes: set[asyncio.Task[None]] = set()
@@ -157,6 +159,7 @@ class ModelControl:
                 for wish in self._wishes.values():
                     if self._pods.lacks(pod, channel, wish):
                         self._run(self._pods.tell(pod, channel, wish), self._telling)
+            self.differences.look(self._wishes)
             await asyncio.sleep(LOOK_S)
 
     def _run(self, work: Coroutine[Any, Any, Any], among: set[asyncio.Task[Any]]) -> asyncio.Task[Any]:
