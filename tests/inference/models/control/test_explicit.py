@@ -12,6 +12,7 @@ from glob import glob
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import grpc
 import pytest
 
@@ -219,6 +220,15 @@ async def test_an_unload_may_take_the_steps_of_an_ensemble_along(models: Path) -
         assert (await refusal(unload(pod, "nobody")))[0] == "NOT_FOUND"
         code, why = await refusal(unload(pod, "m", now=Parameter(bool_param=True)))
         assert (code, why.startswith("parameter 'now' of an unload")) == ("INVALID_ARGUMENT", True)
+
+
+async def test_the_ops_port_loads_nothing(models: Path) -> None:
+    async with told_pod(models) as pod, aiohttp.ClientSession() as client:
+        for what in ("load", "unload"):
+            path = f"http://127.0.0.1:{pod.server.ops.port}/v2/repository/models/m/{what}"
+            async with client.post(path, json={}) as refused, client.get(path) as unknown:
+                assert [refused.status, unknown.status] == [404, 404], "this port asks nobody for a key"
+        assert not pod.server.models.serves("m")
 
 
 async def test_changes_of_a_model_come_one_after_the_other(models: Path) -> None:
