@@ -15,6 +15,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from redis.asyncio import Redis
 
 from inferencehub.core.files.watched import BadFile
 from inferencehub.core.values.errors import HubError
@@ -138,6 +139,19 @@ async def test_what_an_accepted_job_survives_is_said(
         store = ValkeyStore(valkey.url, 10)
         await store.start()
         assert store.durability == durability
+        await store.stop()
+
+
+async def test_connections_that_the_server_has_closed_cost_no_step(tmp_path: Path) -> None:
+    """A server closes those that are idle, and all of them when it begins anew."""
+    async with running_valkey(tmp_path) as valkey, Redis.from_url(valkey.url, protocol=2) as other:
+        store = ValkeyStore(valkey.url, 10)
+        await store.start()
+        for _ in range(2):
+            assert (
+                len({one.clock for one in await asyncio.gather(*(store.condition() for _ in range(3)))}) == 3
+            )
+            assert await other.execute_command("CLIENT", "KILL", "TYPE", "NORMAL", "SKIPME", "yes") >= 3
         await store.stop()
 
 

@@ -55,6 +55,8 @@ def clients_of(url: str, most: int, authorities: str) -> Clients:
         "socket_connect_timeout": CONNECT_S,
         "socket_timeout": ANSWER_S,
         "retry": Retry(NoBackoff(), 0),
+        # With RESP3, redis 8.1 takes a connection that the server has closed for a good one: https://github.com/redis/redis-py/issues/4252
+        "protocol": 2,
     }
     match = SENTINELS.fullmatch(url)
     if match is None:
