@@ -36,7 +36,8 @@ class Exchange:
     it; it gets the version that the caller names, and the rows. `losses` is None, or the number of pods that were lost with
     it before, if its caller counts them (see `Job.counted`). `tell` is called with how far its run is, from 0 to 1, if
     somebody wants to know. `fields` are its headers, where the file of traffic may ask for one, and `chosen` is the version that
-    this file gives it, None for the one that the call names; `moved` is whether it waited for another one before. `forwarded`
+    this file gives it, None for the one that the call names; `sticky` are those of `fields` that its job keeps, to get the
+    version that the call would get; `moved` is whether it waited for another one before. `forwarded`
     are the headers that its model gets, None for none. `trailers` are for the metadata at the end of its answer over gRPC. `trace` is its
     place in its trace, None where there are no traces.
     """
@@ -66,6 +67,7 @@ class Exchange:
         "peer",
         "size",
         "started",
+        "sticky",
         "tell",
         "trace",
         "trailers",
@@ -83,6 +85,7 @@ class Exchange:
         self.most_bytes: int | None = None
         self.deferred: Callable[[str, int], None] | None = None
         self.fields = NO_FIELDS
+        self.sticky = NO_FIELDS
         self.chosen: Version | None = None
         self.started = monotonic()
         self.limit_s: float | None = None

@@ -112,7 +112,7 @@ class Deferral:
             data = with_parameters(data, exchange.forwarded)
         self._take(exchange, size)  # gRPC has the message until the call is answered
         try:
-            pack = partial(self._packed, exchange.id, data, message, raw, exchange.kept_trace)
+            pack = partial(self._packed, exchange, data, message, raw)
             owner, record = await keep(self.jobs, self.bytes_held, exchange, said, admitted, 0, pack)
             exchange.trailers = ((JOB, record.id), (DURABILITY, self.jobs.store.durability))
             return await self._answer(exchange, owner, record, wait_s, message.id)
@@ -138,12 +138,13 @@ class Deferral:
             raise
 
     async def _packed(
-        self, id: str, data: bytes, message: pb.ModelInferRequest, raw: Sequence[Buffer], trace: str
+        self, exchange: Exchange, data: bytes, message: pb.ModelInferRequest, raw: Sequence[Buffer]
     ) -> tuple[bytes, str]:
         """The request as it is kept, and its digest; a thread makes those of a large one."""
+        pack = partial(packed, exchange.id, data, message, raw, exchange.kept_trace, exchange.sticky)
         if len(data) < LARGE:
-            return packed(id, data, message, raw, trace)
-        packing = asyncio.ensure_future(asyncio.to_thread(packed, id, data, message, raw, trace))
+            return pack()
+        packing = asyncio.ensure_future(asyncio.to_thread(pack))
         try:
             return await asyncio.shield(packing)
         except asyncio.CancelledError:  # the caller has left, and the thread has the request

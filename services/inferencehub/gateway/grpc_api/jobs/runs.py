@@ -51,10 +51,10 @@ class JobRuns:
     def __call__(self, running: Running, ended: Callable[[Outcome], None]) -> None:
         """See `Run`."""
         claim = running.claim
-        id, data, kept = unpacked(claim.request)
+        id, data, kept, sticky = unpacked(claim.request)
         running.claim = claim._replace(request=b"")  # its bytes are in the call now
         traces = self.infer.calls.traces
-        exchange = attempted(id, running, None if traces is None else traces.go_on(kept))
+        exchange = attempted(id, running, None if traces is None else traces.go_on(kept), sticky)
         exchange.size = len(data)
         self.metrics.in_flight += 1
         attempt = Attempt(self, exchange, ended)

@@ -57,7 +57,7 @@ class ItemCall(HttpCall):
         self.release()
         del self.reply
         if not self.checked.done():
-            packed = msgspec.msgpack.encode(kept)
+            packed = msgspec.msgpack.encode(msgspec.structs.replace(kept, sticky=exchange.sticky))
             self.checked.set_result(Checked(exchange.model, version, rows, packed))
 
     def refused(self, result: Result) -> None:
@@ -110,6 +110,7 @@ class Checks:
         endpoint = self.find(target) if len(target) <= MOST_TARGET and target.isascii() else None
         exchange = Exchange(id)
         exchange.caller, exchange.peer, exchange.limit_s = upload.caller, upload.peer, upload.limit_s
+        exchange.fields = upload.fields
         body = bytes(line.body)
         head = Head("POST", target, fields, None, "1.1", len(body), True)
         call = ItemCall(self, head, len(body), exchange, endpoint or NOWHERE)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from functools import partial
 
+import msgspec
+
 from inferencehub.core.http1.handler import Head
 from inferencehub.core.lane.byte_budget import ByteBudget
 from inferencehub.core.values.errors import HubError
@@ -93,6 +95,7 @@ class Deferred:
     def _keep(self, call: HttpCall, kept: Kept, version: str, rows: int) -> None:
         """The call has been admitted: make it a job."""
         call.exchange.deferred = None  # it has the request
+        kept = msgspec.structs.replace(kept, sticky=call.exchange.sticky)
         call.run(self._submit(call, kept, Admitted(version, rows, self._target)))
 
     async def _submit(self, call: HttpCall, kept: Kept, admitted: Admitted) -> None:

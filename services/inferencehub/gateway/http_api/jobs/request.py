@@ -44,13 +44,23 @@ def headers_of(fields: Mapping[bytes, bytes]) -> dict[str, str]:
 
 
 class Kept(msgspec.Struct, frozen=True, array_like=True):
-    """A request as it is kept; `trace` is that of its call, see `Trace.kept`."""
+    """A request as it is kept.
+
+    A gateway of the version before, in a roll-out, leaves out the fields behind those that it knows.
+
+    Args:
+        target, fields, body: of its head, and its body.
+        id: of its call.
+        trace: that of its call, see `Trace.kept`.
+        sticky: of its call, see `Exchange`. It is no part of the digest: whether there is one depends on the file of traffic.
+    """
 
     target: bytes
     fields: dict[bytes, bytes]
     body: bytes
     id: str
     trace: str = ""
+    sticky: Mapping[bytes, bytes] = {}
 
     def packed(self) -> tuple[bytes, str]:
         """The request as bytes, and the digest of what one idempotency key stands for."""

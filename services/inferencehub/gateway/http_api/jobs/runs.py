@@ -75,7 +75,7 @@ class JobRuns:
         if endpoint is None:
             raise LookupError(f"no endpoint for {kept.target!r}")
         trace = None if self.traces is None else self.traces.go_on(kept.trace)
-        exchange = attempted(kept.id, running, trace)
+        exchange = attempted(kept.id, running, trace, kept.sticky)
         exchange.forwarded = headers_of(kept.fields)
         head = Head(endpoint.method, kept.target, kept.fields, None, "1.1", len(kept.body), True)
         call = JobCall(self, head, len(kept.body), exchange, endpoint)

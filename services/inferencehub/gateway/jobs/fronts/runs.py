@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from inferencehub.core.auth.caller import ANYONE, Action, Caller, Flow
 from inferencehub.core.lane.job import Job
@@ -33,16 +33,18 @@ class Fronts:
         self._marked.get(running.claim.request[:1], self._first)(running, ended)
 
 
-def attempted(id: str, running: Running, trace: Trace | None) -> Exchange:
+def attempted(id: str, running: Running, trace: Trace | None, sticky: Mapping[bytes, bytes]) -> Exchange:
     """The exchange of an attempt.
 
     Args:
         id: the request id of the call that became the job.
         running: the attempt.
         trace: that of the attempt; None where there are no traces.
+        sticky: of that call, see `Exchange`.
     """
     exchange = Exchange(id)
     exchange.trace = trace
+    exchange.fields = sticky
     exchange.caller = caller_of(running.claim)
     exchange.losses = running.claim.losses
     exchange.tell = running.telling.progress

@@ -131,6 +131,11 @@ class Split:
         self._used_at: asyncio.Event | None = None  # the change of the table that they come from
         self._missing: set[str] = set()
 
+    def sticky(self, fields: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
+        """The header of a call on which its version depends; empty if there is none."""
+        value = fields.get(self._sticky)
+        return {self._sticky: value} if value else {}
+
     def choose(self, fields: Mapping[bytes, bytes]) -> Version | None:
         """The version for a call that names none, from its headers; None for the default version."""
         weights = self.used

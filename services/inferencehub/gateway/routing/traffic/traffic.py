@@ -24,10 +24,12 @@ class Call(Protocol):
     """What is needed of a call.
 
     `fields` are its headers, by names in lower case. `deferred` is set if it becomes a job in place of running now.
-    `chosen` is set to its version, if the file names that one, else to None.
+    `chosen` is set to its version, if the file names that one, else to None. `sticky` is set to those of `fields` that decide
+    it, for a call that becomes a job.
     """
 
     chosen: Version | None
+    sticky: Mapping[bytes, bytes]
 
     @property
     def fields(self) -> Mapping[bytes, bytes]:
@@ -98,7 +100,7 @@ class Traffic(WatchedFiles):
         Args:
             model, version: as the call names them; the version may be an alias, or "" for none.
             call: None for a question about the model, which gets the default version if it names none. So does a job that
-                is to be kept: its version is chosen when it runs.
+                is to be kept: its version is chosen when it runs, by the header in `sticky`.
         """
         if call is not None:
             call.chosen = None  # of an earlier look
@@ -110,7 +112,10 @@ class Traffic(WatchedFiles):
             if call is not None:
                 call.chosen = split.versions.get(name)
             return name
-        if call is None or call.deferred is not None:
+        if call is None:
+            return ""
+        if call.deferred is not None:
+            call.sticky = split.sticky(call.fields)
             return ""
         chosen = call.chosen = split.choose(call.fields)
         return "" if chosen is None else chosen.name
