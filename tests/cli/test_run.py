@@ -51,25 +51,13 @@ async def test_the_printed_curl_line_works_and_a_signal_ends_both(
     assert not os.listdir(tmp_path)  # the store of jobs goes with it
 
 
-async def test_with_models_of_ones_own_the_curl_line_lists_them_and_no_page_is_named_that_is_off(
-    tmp_path: Path,
-) -> None:
-    mock_model(tmp_path, "mine")
-    async with running(tmp_path, more={"HUB_CONSOLE": "false"}) as run, asyncio.timeout(READY_S):
-        *curl, url = shlex.split((await run.until(r"^  (curl .*)$"))[1])
-        assert curl == ["curl", "-s"]
-        assert (await run.until(r"^Pages: (.*?)   "))[1] == f"{url.removesuffix('/v2/models')}/docs"
-        async with aiohttp.ClientSession() as client, client.get(url) as answer:
-            assert [model["name"] for model in (await answer.json())["models"]] == ["mine"]
-
-
 async def test_a_model_calls_another_without_any_setting(tmp_path: Path) -> None:
     write_models(tmp_path)
     async with running(tmp_path) as run, asyncio.timeout(READY_S):
-        url = shlex.split((await run.until(r"^  (curl .*)$"))[1])[-1].removesuffix("/v2/models")
+        await run.until(READY)
         async with aiohttp.ClientSession() as client:
             body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [1.5]}]}
-            async with client.post(f"{url}/v2/models/caller/infer", json=body) as answer:
+            async with client.post(f"{run.url}/v2/models/caller/infer", json=body) as answer:
                 assert (answer.status, (await answer.json())["outputs"][0]["data"]) == (200, [3])
 
 
@@ -81,7 +69,8 @@ async def test_a_model_calls_another_where_the_gateway_speaks_tls(tmp_path: Path
     more = {name: str(file) for name, file in files.items()}
     tls = client_of(authority.certificate.read_text())
     async with running(tmp_path / "models", more=more) as run, asyncio.timeout(READY_S):
-        url = shlex.split((await run.until(r"^  (curl .*)$"))[1])[-1].removesuffix("/v2/models")
+        await run.until(READY)
+        url = f"https://localhost:{run.gateway}"
         async with aiohttp.ClientSession() as client:
             body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [1.5]}]}
             async with client.post(f"{url}/v2/models/caller/infer", json=body, ssl=tls) as answer:

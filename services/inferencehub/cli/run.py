@@ -13,15 +13,11 @@ from tempfile import TemporaryDirectory
 import click
 
 from inferencehub.cli.processes.directories import is_model
+from inferencehub.cli.processes.greeting import greet
 from inferencehub.cli.processes.ports import Port, ops_port_option, port_option
 from inferencehub.cli.processes.rollout import Rollout
-from inferencehub.cli.processes.supervisor import Tier, any_certificate, say, until_answers
+from inferencehub.cli.processes.supervisor import Tier
 from inferencehub.cli.processes.tiers import tiers
-from inferencehub.core.process.settings import read_settings
-from inferencehub.gateway.settings.gateway import GatewaySettings
-from inferencehub.inference.settings import InferenceSettings
-
-READY_WITHIN_S = 120.0
 
 
 @click.command(context_settings={"show_default": True})
@@ -109,31 +105,3 @@ async def serve(gateway: Tier, inference: list[Tier | Rollout]) -> int:
             tier.stop()
         codes += await asyncio.gather(*[runs[tier.name] for tier in tiers_now])
     return max(codes)
-
-
-async def greet(gateway: Tier, inference: list[Tier | Rollout]) -> None:
-    """Print a curl command when the gateway can reach a ready inference service."""
-    port = int(gateway.settings["PORT"])
-    secure = bool(gateway.settings.get("HUB_TLS_CERT"))
-    try:
-        async with asyncio.timeout(READY_WITHIN_S):
-            # The gateway would write a log line for each question that comes too early.
-            for tier in [*inference, gateway]:
-                await tier.ready.wait()
-            await until_answers(port, "/v2/health/ready", any_certificate() if secure else None)
-    except TimeoutError:
-        say(f"not ready after {READY_WITHIN_S:g} s; the lines above say why")
-        return
-    url = f"{'https' if secure else 'http'}://localhost:{port}"
-    curl = "curl -sk" if secure else "curl -s"
-    if gateway.settings.get("HUB_API_KEYS"):
-        curl += ' -H "Authorization: Bearer $KEY"'
-    command = f"{curl} {url}/v2/models"
-    if (read_settings(InferenceSettings, inference[0].settings).repository() / "v1-mock").is_dir():
-        command = f"""{curl} {url}/predict -d '{{"features":[0.5,1.2,-3.4],"model_name":"v1-mock"}}'"""
-    sys.stderr.write(f"\nInferenceHub is ready. Try:\n\n  {command}\n\n")
-    pages = f"{url}/docs"
-    if read_settings(GatewaySettings, gateway.settings).console:
-        pages += f" and {url}/console"
-    sys.stderr.write(f"Pages: {pages}   Models: {url}/v2/models   Ctrl-C stops it.\n\n")
-    sys.stderr.flush()

@@ -1,1 +1,1 @@
-"""The processes of `inferencehub run`: their settings and ports, kept running, and replaced when models change. Imports core and the tiers' settings; commands use it."""
+"""The processes of `inferencehub run`: their settings and ports, kept running, replaced when models change, and what is printed once they serve. Imports core and the tiers' settings; commands use it."""
