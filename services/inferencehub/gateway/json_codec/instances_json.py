@@ -2,7 +2,8 @@
 
 Source: KServe, "V1 Inference Protocol", which is the row format of TensorFlow Serving. An instance is the row of the
 model's only input, or an object with a row for each input. A prediction is the row of the only output, or an object
-with a row for each output. Text that is not UTF-8 is written, and may be sent, as `{"b64": "…"}`.
+with a row for each output. A row of one element may be the element itself, as in `{"instances": ["a text"]}`: models of
+TensorFlow Serving take scalars, and its clients write so. Text that is not UTF-8 is written, and may be sent, as `{"b64": "…"}`.
 """
 
 from __future__ import annotations
@@ -140,9 +141,11 @@ def column(spec: TensorSpec, values: list[msgspec.Raw]) -> Tensor:
     """
     text = b"[%b]" % b",".join(map(bytes, values))
     loaded = load(text)
-    shape = lengths(loaded)
+    given = shape = lengths(loaded)
+    if len(given) == 1 and all(size in (1, -1) for size in spec.shape[1:]):  # elements in place of rows
+        shape = (*given, *[1] * len(spec.shape[1:]))
     if spec.dtype == "BYTES" and b'"b64"' in text:
-        flat = flat_of(spec, loaded, shape)
+        flat = flat_of(spec, loaded, given)
         data = pack_bytes([element_of(spec.name, item) for item in flat])
         return checked_tensor(spec.name, spec.dtype, shape, data)
     return tensor_from_json(TensorBody(spec.name, list(shape), spec.dtype, msgspec.Raw(text)))

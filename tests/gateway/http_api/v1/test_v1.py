@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,7 @@ async def hub(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hub]:
     )
     add("rows", TWICE, f"max_batch_size: 8 {x % '2'} {y % '2'}")
     add("plain", TWICE, f"{x % '-1'} {y % '-1'}")
+    add("one", TWICE, f"max_batch_size: 8 {x % '1'} {y % '1'}")
     add("total", TOTAL, f"{x % '-1'} {y % '1'}")
     add(
         "both", BOTH,
@@ -61,6 +62,9 @@ async def hub(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hub]:
         TWICE.replace('inputs["x"] * 2', 'inputs["x"]'),
         (x % "-1" + y % "-1").replace("FP32", "STRING"),
     )
+    for name, dims in (("texts", "1"), ("any-texts", "-1"), ("deep-texts", "1, -1")):
+        spec = (x + y) % (dims, dims)
+        add(name, TWICE.replace("* 2", "+ b'!'"), f"max_batch_size: 8 {spec.replace('FP32', 'STRING')}")
     add("broken", "no Python", f"{x % '-1'} {y % '-1'}")
     async with running_hub(models, hold_s=0.5) as hub:
         yield hub
@@ -97,6 +101,38 @@ async def test_bytes_are_text_or_base64(hub: Hub) -> None:
     assert await predict(hub, "text", ["a", odd]) == (200, ["a", odd])
     assert await predict(hub, "text", [odd, {"b64": b64encode(b"text").decode()}]) == (200, [odd, "text"])
     assert await predict(hub, "text", [{"x": "a"}]) == (200, ["a"])
+
+
+@pytest.mark.parametrize(
+    ("model", "row"),
+    [("texts", lambda e: [e]), ("any-texts", lambda e: [e]), ("deep-texts", lambda e: [[e]])],
+)
+async def test_a_row_of_one_element_may_be_the_element(
+    hub: Hub, model: str, row: Callable[[Any], Any]
+) -> None:
+    """As clients of TensorFlow Serving send texts; the values are those of V2."""
+    texts = ["a b", "", "żółw", '"b64"', "a\u0000"]
+    tensor = {"name": "x", "datatype": "BYTES", "shape": np.shape([row("")] * 5), "data": texts}
+    _, answer, _ = await hub.post(f"/v2/models/{model}/infer", {"inputs": [tensor]})
+    assert answer["outputs"][0]["data"] == [f"{text}!" for text in texts]
+    right = (200, [row(f"{text}!") for text in texts])
+    for instances in (texts, [row(text) for text in texts]):
+        assert await predict(hub, model, instances) == right
+        assert await predict(hub, model, [{"x": instance} for instance in instances]) == right
+    odd = {"b64": b64encode(b"\xff").decode()}
+    seen = {"b64": b64encode(b"\xff!").decode()}
+    assert await predict(hub, model, ["a", odd]) == (200, [row("a!"), row(seen)])
+    status, said = await predict(hub, model, ["a", row("b")])
+    assert (status, said[:60]) == (400, "input 'x': expected data to be an array of strings, flat or ")
+
+
+async def test_numbers_may_be_elements_too_and_rows_of_several_may_not(hub: Hub) -> None:
+    instances = [{"a": [1, 2], "t": "x"}, {"t": "y", "a": [3, 4]}]
+    status, found = await predict(hub, "both", instances)
+    assert (status, [one["echo"] for one in found]) == (200, [["x"], ["y"]])
+    assert await predict(hub, "one", [1, 2.5]) == (200, [[2], [5]])
+    said = "model 'rows': input 'x' has shape [2], expected [-1, 2] where -1 is any size"
+    assert await predict(hub, "rows", [1, 2]) == (400, said)
 
 
 async def test_many_numbers_come_back_as_they_are(hub: Hub) -> None:
@@ -172,7 +208,17 @@ async def test_models_and_their_readiness(hub: Hub) -> None:
     assert (await hub.get("/v1/models/absent"))[0] == 404
     status, body, _ = await hub.get("/v1/models")
     assert status == 200
-    assert sorted(body["models"]) == ["both", "plain", "rows", "text", "total"]
+    assert sorted(body["models"]) == [
+        "any-texts",
+        "both",
+        "deep-texts",
+        "one",
+        "plain",
+        "rows",
+        "text",
+        "texts",
+        "total",
+    ]
 
 
 @pytest.mark.parametrize("accept", ["application/json", "*/*", "application/json, text/plain", ""])
