@@ -62,6 +62,29 @@ def may_be_file(kind: str) -> bool:
     return kind.strip().lower().startswith((*MEDIA, ANY_FILE, FORM))
 
 
+def file_hint(info: ModelInfo, body: Body, kind: str) -> str:
+    """What to say of a body that could not be read as JSON, and may be a file: how a file is sent. "" if it is none.
+
+    Args:
+        info: the model.
+        body: of the call.
+        kind: its content type; "" without one.
+    """
+    if not takes_file(info) or bytes(body[:SPACE]).lstrip()[:1] in b"{[":
+        return ""
+    name = info.signature.inputs[0].name
+    return (
+        f"it came {f'as {kind[:80]}' if kind else 'without a content type'}; to send a file, say what it is (curl -H "
+        f"'Content-Type: image/jpeg' --data-binary @x.jpg) or send a form (curl -F {name[:80]}=@x.jpg)"
+    )
+
+
+def takes_file(info: ModelInfo) -> bool:
+    """Whether a model's only input is of BYTES, so that a file can be it."""
+    signature = info.signature
+    return bool(signature.inputs) and signature.first_is_all and signature.inputs[0].dtype == "BYTES"
+
+
 def file_request(info: ModelInfo, version: str, data: Body) -> InferRequest:
     """A request whose only input is a file: one element of BYTES.
 
@@ -69,7 +92,7 @@ def file_request(info: ModelInfo, version: str, data: Body) -> InferRequest:
         HubError: BAD_INPUT if the model takes something else.
     """
     signature = info.signature
-    if not signature.inputs or not signature.first_is_all or signature.inputs[0].dtype != "BYTES":
+    if not takes_file(info):
         takes = [f"'{spec.name}' {spec.dtype}" for spec in signature.inputs]
         raise bad_input(
             f"model '{info.name}' takes {', '.join(takes) or 'nothing'}, expected one input of BYTES for a body that is a "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -128,6 +129,37 @@ async def test_curl_sends_a_file(hub: Hub, tmp_path: Path) -> None:
     command = ["curl", "-sS", "-F", f"image=@{tmp_path / 'a.jpg'}", f"{hub.url}/v2/models/sizes/infer"]
     done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=30)
     assert f'"data":{told(PICTURE)}'.replace(" ", "") in done.stdout
+
+
+async def test_a_file_without_its_content_type_is_refused_with_the_way_to_send_it(
+    hub: Hub, tmp_path: Path
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"\xff\xd8" + PICTURE)
+    asked = ["curl", "-sS", "--data-binary", f"@{tmp_path / 'a.jpg'}", f"{hub.url}/v2/models/sizes/infer"]
+    done = await asyncio.to_thread(subprocess.run, asked, capture_output=True, text=True, timeout=30)
+    hint = (
+        "it came as application/x-www-form-urlencoded; to send a file, say what it is (curl -H 'Content-Type: image/jpeg' "
+        "--data-binary @x.jpg) or send a form (curl -F image=@x.jpg)"
+    )
+    assert hint in done.stdout
+    for option, value in re.findall(r"curl (-H|-F) ('.*?'|image=@x.jpg)", hint):
+        said = value.strip("'").replace("x.jpg", str(tmp_path / "a.jpg"))
+        command = [*asked[:2], option, said, *(asked[2:] if option == "-H" else asked[4:])]
+        done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=30)
+        assert '"outputs"' in done.stdout, (command, done)
+    status, sentence = await post(hub, "sizes", random.Random(3).randbytes(3_000_000), "text/plain")
+    assert (status, "it came as text/plain; to send a file" in sentence) == (400, True)
+    url = f"{hub.url}/v2/models/sizes/infer"
+    async with hub.client.post(url, data=PICTURE, skip_auto_headers=["Content-Type"]) as answer:
+        assert "it came without a content type; to send" in await answer.text()
+
+
+@pytest.mark.parametrize(
+    ("model", "body"), [("sizes", b' {"inputs":'), ("sizes", b""), ("sums", PICTURE), ("none", PICTURE)]
+)
+async def test_what_is_json_or_for_another_model_gets_no_hint(hub: Hub, model: str, body: bytes) -> None:
+    status, sentence = await post(hub, model, body, "text/plain")
+    assert (status, "file" in sentence) == (400, False)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from inferencehub.gateway.http_api.call import LARGE_JSON, HttpCall
 from inferencehub.gateway.http_api.response import JSON, Content
 from inferencehub.gateway.json_codec.answer_json import Wanted, error_json, infer_answer
 from inferencehub.gateway.json_codec.binary import JSON_SIZE, json_size
-from inferencehub.gateway.json_codec.files import CONTENT_TYPE, maker_of
+from inferencehub.gateway.json_codec.files import CONTENT_TYPE, file_hint, maker_of
 from inferencehub.gateway.json_codec.request_json import decode_infer
 
 JSON_KIND = b"application/json"
@@ -45,7 +45,11 @@ class Infer:
         elif (len(call.body) if size is None else size) > LARGE_JSON:
             call.run(self._begin_large(call, size))
         else:
-            self._ask(call, *decode_infer(call.body, self.model, self.version, size))
+            try:
+                asked = decode_infer(call.body, self.model, self.version, size)
+            except HubError as error:
+                raise self._hinted(call, error) from None
+            self._ask(call, *asked)
 
     def _ask_files(self, call: HttpCall, kind: str) -> bool:
         """Run the call if its body is a file or a form, as its content type says; whether it is."""
@@ -66,7 +70,22 @@ class Infer:
         self.calls.submit_made(call.exchange, self.model, self.version, request, call)
 
     async def _begin_large(self, call: HttpCall, size: int | None) -> None:
-        self._ask(call, *await call.beside(decode_infer, call.body, self.model, self.version, size))
+        try:
+            asked = await call.beside(decode_infer, call.body, self.model, self.version, size)
+        except HubError as error:
+            raise self._hinted(call, error) from None
+        self._ask(call, *asked)
+
+    def _hinted(self, call: HttpCall, error: HubError) -> HubError:
+        """The error of a body that is not as expected; with a hint if it may be a file, which the model would take."""
+        if not call.exchange.caller.sees(self.model):
+            return error
+        for lane in self.calls.table.known(self.model, self.version):
+            if hint := file_hint(
+                lane.info, call.body, call.head.fields.get(CONTENT_TYPE, b"").decode("latin-1")
+            ):
+                return HubError(error.kind, f"{error.detail}; {hint}")
+        return error
 
     def _ask(self, call: HttpCall, request: InferRequest, wanted: Wanted) -> None:
         call.wanted = wanted
