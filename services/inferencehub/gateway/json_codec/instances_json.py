@@ -144,6 +144,11 @@ def column(spec: TensorSpec, values: list[msgspec.Raw]) -> Tensor:
     given = shape = lengths(loaded)
     if len(given) == 1 and all(size in (1, -1) for size in spec.shape[1:]):  # elements in place of rows
         shape = (*given, *[1] * len(spec.shape[1:]))
+    elif len(given) == len(spec.shape):  # the first row may be the wrong one
+        shape = given = (
+            given[0],
+            *[own if own > 0 else size for own, size in zip(spec.shape[1:], given[1:], strict=True)],
+        )
     if spec.dtype == "BYTES" and b'"b64"' in text:
         flat = flat_of(spec, loaded, given)
         data = pack_bytes([element_of(spec.name, item) for item in flat])

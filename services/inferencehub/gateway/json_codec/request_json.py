@@ -7,6 +7,7 @@ protocol's JSON may hold NaN and Infinity, which msgspec does not read: then the
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -37,6 +38,12 @@ class PredictBody(msgspec.Struct, forbid_unknown_fields=True):
     features: list[float] | None = None
     text: str | None = None
     model_name: str = ""
+
+
+class NestedFeatures(msgspec.Struct):
+    """The features of such a body, where they are rows."""
+
+    features: list[list[Any]]
 
 
 class OutputBody(msgspec.Struct):
@@ -70,13 +77,28 @@ def decode_predict(body: Body) -> PredictBody:
     Raises:
         HubError: BAD_INPUT saying what was expected.
     """
-    parsed: PredictBody = decode(_predict, bytes(body))
+    try:
+        parsed: PredictBody = decode(_predict, bytes(body))
+    except HubError as error:
+        raise several_rows(body) or error from None
     if (parsed.features is None) == (parsed.text is None):
         both = "both" if parsed.text is not None else "neither"
         raise bad_input(f"expected either 'features' (an array of numbers) or 'text' (a string), got {both}")
     if parsed.features is not None and not parsed.features:
         raise bad_input("features: expected at least one number, got an empty array")
     return parsed
+
+
+def several_rows(body: Body) -> HubError | None:
+    """The error of a body of /predict with rows where it takes the numbers of one row; None for any other body."""
+    try:
+        features = msgspec.json.decode(bytes(body), type=NestedFeatures).features
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return bad_input(
+        f"features: expected the numbers of one row in one array, got an array of rows ({len(features)}); "
+        "/v1/models/<model>:predict takes several, as 'instances'"
+    )
 
 
 def decode_infer(

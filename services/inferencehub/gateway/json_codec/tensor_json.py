@@ -153,18 +153,30 @@ def flatten(value: Any, shape: Sequence[int]) -> list[Any]:
     """Nested lists of exactly this shape, as one flat list.
 
     Raises:
-        ValueError: if the lists have another shape.
+        ValueError: if the lists have another shape; the text says which of them, such as "data[1]", what was expected and what
+            came.
     """
+    try:
+        return levelled(value, shape)
+    except ValueError as error:
+        raise ValueError(f"data{error}") from None
+
+
+def levelled(value: Any, shape: Sequence[int]) -> list[Any]:
+    """As `flatten`; the text of the error begins with the place in `value`."""
     if not shape:
-        raise ValueError("it has more levels than the shape has dimensions")
+        raise ValueError(" has more levels than the shape has dimensions")
     if not isinstance(value, list) or len(value) != shape[0]:
         got = f"an array of {len(value)}" if isinstance(value, list) else "a single value"
-        raise ValueError(f"expected an array of {shape[0]}, got {got}")
+        raise ValueError(f": expected an array of {shape[0]}, got {got}")
     if len(shape) == 1:
         return value
     flat: list[Any] = []
-    for part in value:
-        flat += flatten(part, shape[1:])
+    for place, part in enumerate(value):
+        try:
+            flat += levelled(part, shape[1:])
+        except ValueError as error:
+            raise ValueError(f"[{place}]{error}") from None
     return flat
 
 

@@ -32,6 +32,7 @@ class Model:
         a, t = inputs["a"], inputs["t"]
         return {"sum": a.sum(axis=1, keepdims=True), "echo": t, "image": a.reshape(-1, 1, 2)}
 """
+SHAPED = "input 'x': expected data to be an array of numbers, flat or nested as shape [%d, 2] says: "
 TOTAL = TWICE.replace('{"y": inputs["x"] * 2}', '{"y": inputs["x"].sum().reshape(1)}')
 
 
@@ -146,8 +147,11 @@ async def test_many_numbers_come_back_as_they_are(hub: Hub) -> None:
     ("model", "body", "status", "said"),
     [
         ("rows", {"instances": []}, 400, "instances: expected at least one, got an empty array"),
-        ("rows", {"instances": [[1, 2], [3]]}, 400, "input 'x': expected data to be an array of numbers"),
-        ("rows", {"instances": [[1, 2, 3]]}, 400, "model 'rows': input 'x' has shape [1, 3], expected [-1, 2]"),
+        ("rows", {"instances": [[1, 2], [3]]}, 400, f"{SHAPED % 2}data[1]: expected an array of 2, got an array of 1"),
+        ("rows", {"instances": [[3], [1, 2]]}, 400, f"{SHAPED % 2}data[0]: expected an array of 2, got an array of 1"),
+        ("rows", {"instances": [[1, 2, 3]]}, 400, f"{SHAPED % 1}data[0]: expected an array of 2, got an array of 3"),
+        ("rows", {"instances": [{"x": [1, 2]}, {"x": [1]}]}, 400, f"{SHAPED % 2}data[1]: expected an array of 2, got an array of 1"),
+        ("rows", {"instances": [[[1, 2]]]}, 400, "model 'rows': input 'x' has shape [1, 1, 2], expected [-1, 2]"),
         ("rows", {"instances": [[1, "a"]]}, 400, "input 'x': expected data to be an array of numbers"),
         ("rows", {"inputs": [[1, 2]]}, 400, "the body is not as expected"),
         ("rows", {"instances": [{"y": [1, 2]}]}, 400, "model 'rows': unknown input 'y', expected ['x']"),
