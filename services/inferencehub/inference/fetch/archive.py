@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from inferencehub.inference.fetch.paths import Paths
 from inferencehub.inference.fetch.rules import Budget, FetchError
 
 MOST_ENTRIES = 100_000
@@ -43,18 +44,16 @@ def unpack(archive: Path, ending: str, into: Path, budget: Budget) -> None:
         FetchError: if it is no such archive, is refused, or has too much in it.
         OSError: if a file cannot be written.
     """
+    paths = Paths(into, "the archive")
     entries = zip_entries(archive) if ending == ".zip" else tar_entries(archive, budget)
     try:
         for count, (name, source) in enumerate(entries):
             if count >= MOST_ENTRIES:
                 raise FetchError(f"the archive has more than {MOST_ENTRIES} files and directories")
             if source is not None:
-                write(source, place(into, name), budget)
+                write(source, paths.file(name), budget)
             elif PurePosixPath(name).parts:  # "./" is the root
-                place(into, name).mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-        name = Path(error.filename).name
-        raise FetchError(f"the archive has '{name}' twice, or as a file and as a directory") from None
+                paths.directory(name).mkdir(parents=True, exist_ok=True)
     except BROKEN as error:
         raise FetchError(f"it is no {ending} archive that can be read: {error}") from None
     except OSError as error:
@@ -103,23 +102,11 @@ def not_a_file(name: str) -> FetchError:
     )
 
 
-def place(into: Path, name: str) -> Path:
-    """Where an entry goes.
-
-    Raises:
-        FetchError: if that is outside of `into`.
-    """
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or not path.parts or "\\" in name or "\0" in name:
-        raise FetchError(f"'{name}' is no path inside a model repository")
-    return into.joinpath(*path.parts)
-
-
 def write(source: IO[bytes], file: Path, budget: Budget) -> None:
     """Copy an entry to a new file.
 
     Raises:
-        FileExistsError, NotADirectoryError, IsADirectoryError: if something else is there already.
+        OSError: if it cannot be written, or is there already.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("xb") as target:

@@ -18,9 +18,10 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from inferencehub.inference.fetch.archive import place, unpack
+from inferencehub.inference.fetch.archive import unpack
 from inferencehub.inference.fetch.download import download
 from inferencehub.inference.fetch.mark import MARK, marked, write_mark
+from inferencehub.inference.fetch.paths import Paths
 from inferencehub.inference.fetch.rules import Budget, FetchError, Patience
 from inferencehub.inference.fetch.s3 import MOST_OBJECTS, Bucket
 from inferencehub.inference.fetch.tree import tree_sha256
@@ -106,15 +107,13 @@ def bring_tree(bucket: Bucket, into: Path, budget: Budget, patience: Patience) -
     if not listed:
         raise FetchError(f"{bucket.uri.shown()} has no objects")
     budget.expect(sum(one.size for one in listed))
+    paths = Paths(into, bucket.uri.shown())
+    files = {one.key: paths.file(one.key.removeprefix(bucket.uri.path)) for one in listed}
     sums = {}
-    for one in listed:
-        path = one.key.removeprefix(bucket.uri.path)
-        file = place(into, path)
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-        except (FileExistsError, NotADirectoryError):
-            raise FetchError(f"{bucket.uri.shown()} has a part of '{path}' as an object too") from None
-        sums[path] = download(partial(bucket.signed, one.key), file, budget, patience, {})
+    for key, file in files.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        path = file.relative_to(into).as_posix()
+        sums[path] = download(partial(bucket.signed, key), file, budget, patience, {})
     sha256 = tree_sha256(sums)
     compare(bucket.uri, sha256)
     return sha256
