@@ -6,6 +6,10 @@
              gives all calls to the new process, from one moment to the next
     drain    the gateway has said that it does; the old process answers the calls that run, and ends
 
+If the files change again while they are loaded, that process ends, and another one loads the newest: who saves a file waits for
+no load but its own. But of files that change all the time, some must be loaded, so after `MOST_OVERTAKEN` such ends in a row a
+load goes on.
+
 If a model does not load, the new process ends, the old one stays, and its sentence is said. So calls never see a file that is
 half written or half right.
 
@@ -22,16 +26,16 @@ from pathlib import Path
 from time import monotonic
 
 from inferencehub.cli.processes.changes import changed
-from inferencehub.cli.processes.directories import models_in
 from inferencehub.cli.processes.ports import Port, chosen
 from inferencehub.cli.processes.supervisor import Tier, say
-from inferencehub.core.files.tree import look
+from inferencehub.core.files.tree import Seen, look
 from inferencehub.core.process.doctor.ask import ask
 from inferencehub.core.process.doctor.command import told_by
 from inferencehub.core.process.doctor.finding import Level
 
 ASK_S = 0.02  # between two questions whether a process has loaded its models
 ANSWER_S = 15.0
+MOST_OVERTAKEN = 5
 CALLS_GO_TO = re.compile(r"^x-calls-go-to: (\S+)\r$", re.MULTILINE)  # see `gateway/pods/pod_probe.py`
 ANSWER = (
     "HTTP/1.1 200 OK\r\nx-only-pod: yes\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{address}"
@@ -127,27 +131,60 @@ class Rollout:
         self._runs[tier] = asyncio.create_task(tier.keep_running())
         return tier
 
-    async def _follow(self, seen: Mapping[str, tuple[int, int, int]]) -> None:
+    async def _follow(self, seen: Seen) -> None:
         await self._loaded(self._current)
-        self._names, self._faults = names_in(self._models), await faults(self._current)
+        self._names, self._faults = names_in(self._models, seen), await faults(self._current)
         while True:
             spare = self._spare()
             seen = await changed(self._models, seen)
-            await self._replace(spare)
+            new, seen, began = await self._load(spare, seen)
+            await self._replace(new, names_in(self._models, seen), began)
 
-    async def _replace(self, new: Tier) -> None:
-        """Let a new process load the models, and let it take over if all load that loaded before."""
-        began, old = monotonic(), self._current
-        self._begin(new, free_port(), free_port())
-        await self._loaded(new)
+    async def _load(self, new: Tier, seen: Seen) -> tuple[Tier, Seen, float]:
+        """Let a spare process load the models, and another one in its place if they change again meanwhile.
+
+        Args:
+            new: the process.
+            seen: the files.
+
+        Returns:
+            The process that has loaded, the files that it has seen, and when it began.
+        """
+        for left in reversed(range(MOST_OVERTAKEN + 1)):
+            began = monotonic()
+            self._begin(new, free_port(), free_port())
+            loading = asyncio.create_task(self._loaded(new))
+            changing = asyncio.create_task(changed(self._models, seen))
+            try:
+                await asyncio.wait(
+                    [loading, *([changing] if left else [])], return_when=asyncio.FIRST_COMPLETED
+                )
+                if loading.done():
+                    loading.result()
+                    break
+                seen = changing.result()
+            finally:
+                loading.cancel()
+                changing.cancel()
+            say("the models have changed again, and the newest are loaded; those from before go on")
+            await self._give_up(new)
+            new = self._spare()
+        return new, seen, began
+
+    async def _give_up(self, new: Tier) -> None:
+        """End a process that gets no calls."""
+        new.kill()
+        await self._runs.pop(new)
+
+    async def _replace(self, new: Tier, names: set[str], began: float) -> None:
+        """Let a new process, which began to load these models then, take over if all load that loaded before."""
+        old = self._current
         found = await faults(new)
-        names = names_in(self._models)
         may_fail = {*self._faults, *(f"model {name}" for name in names - self._names)}
         worse = [said for what, said in found.items() if not {what, model_of(what)} & may_fail]
         if worse or new.stopping.is_set():
             say(f"the change is not used, and the models from before go on: {'; '.join(worse)}")
-            new.kill()
-            await self._runs.pop(new)
+            await self._give_up(new)
             return
         took = monotonic() - began
         self._current, self._names, self._faults = new, names, found
@@ -198,9 +235,9 @@ def model_of(what: str) -> str:
     return what.partition(" version ")[0]
 
 
-def names_in(repository: Path) -> set[str]:
-    """The models of a repository, whether they load or not."""
-    return {one.name for one in models_in(repository)}
+def names_in(repository: Path, seen: Seen) -> set[str]:
+    """The models of a repository, whether they load or not, by its files: later ones are new to a process that has loaded these."""
+    return {Path(file).relative_to(repository).parts[0] for file in seen}
 
 
 def free_port() -> int:
