@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from inferencehub.core.process.doctor.finding import Level
 from inferencehub.gateway.routing.control.differences import ABSENT, FIXED, UNDER_WAY
+from inferencehub.gateway.routing.control.wishes import Wish
 from inferencehub.gateway.routing.doctor.wishes import FIXES
 from tests.doctors import one, report_at
 from tests.gateway.routing.control.loading import change, loading_gateway, value
@@ -90,6 +93,23 @@ async def test_pods_that_take_no_loads_are_seen(models: Path, tmp_path: Path) ->
         assert found.seen == f"it is to be unloaded at pod {fixed.address}, and it is not: {FIXED}"
         assert found.fix == FIXES[FIXED]
         assert await value(hub) == 1
+
+
+async def test_a_look_costs_the_wishes_and_the_models_not_their_product(tmp_path: Path) -> None:
+    for number in range(40):
+        mock_model(tmp_path / "many", f"m{number}")
+    async with calling_pod(tmp_path / "many") as fixed, loading_gateway(tmp_path, fixed) as hub:
+        await eventually(lambda: len(hub.gateway.fleet.pods[fixed.address].catalog.models) == 40)
+        assert hub.gateway.control is not None
+        look = hub.gateway.control.differences.look
+        calls = Counter[str]()
+        sys.setprofile(lambda frame, event, of: calls.update([event]))
+        try:
+            look({name: Wish(name, 1, True, "") for name in (f"m{number}" for number in range(100))})
+        finally:
+            sys.setprofile(None)
+        assert calls["call"] < 1000, "the event loop stands still meanwhile"
+        assert len(hub.gateway.control.differences.found) == 60
 
 
 async def test_a_load_that_goes_on_is_seen(models: Path, tmp_path: Path) -> None:

@@ -156,9 +156,8 @@ class ModelControl:
             if known is not None:
                 self._mark, self._wishes = known
             for pod, channel in self._pods.ready():
-                for wish in self._wishes.values():
-                    if self._pods.lacks(pod, channel, wish):
-                        self._run(self._pods.tell(pod, channel, wish), self._telling)
+                for wish in self._pods.lacking(pod, channel, self._wishes.values()):
+                    self._run(self._pods.tell(pod, channel, wish), self._telling)
             self.differences.look(self._wishes)
             await asyncio.sleep(LOOK_S)
 

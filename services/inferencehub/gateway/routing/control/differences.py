@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from prometheus_client.core import GaugeMetricFamily
@@ -54,10 +54,8 @@ class Differences:
         pools: dict[str, set[str]] = {}
         found = []
         for pod in up:
-            for model, wish in wishes.items():
-                one = self._of(pod, wish)
-                if one is None:
-                    continue
+            for one in self._of(pod, wishes.values()):
+                model = one.wish.model
                 if model not in pools:
                     pools[model] = self._pools_of(model, up)
                 if pod.pool in pools[model]:
@@ -68,19 +66,23 @@ class Differences:
             whys.setdefault(one.wish.model, []).append(one.why)
         self._table.not_as_wished = {model: sentence(why) for model, why in whys.items()}
 
-    def _of(self, pod: Pod, wish: Wish) -> Difference | None:
-        """How a pod differs from a wish, if its pool has the model; None if it does not."""
+    def _of(self, pod: Pod, wishes: Iterable[Wish]) -> Iterator[Difference]:
+        """Where a pod differs from wishes, if its pool has their models. It runs each second for all pods: what holds for
+        all wishes is looked up once.
+        """
         if not pod.takes_changes or pod.channel is None:
-            serves = wish.model in pod.catalog.defaults and pod.serves(wish.model)
-            as_wished = serves is wish.loaded and not wish.config
-            return None if as_wished else Difference(pod.address, wish, FIXED)
-        told = self._told.told(pod.channel, wish) or Told(wish.revision)
-        if told.made or told.revision > wish.revision:
-            return None
-        if told.failed is None:
-            return Difference(pod.address, wish, UNDER_WAY)
-        why = ABSENT if told.failed.kind is Kind.NOT_FOUND else told.failed.why
-        return Difference(pod.address, wish, why)
+            serving = {name for name, _ in pod.catalog.models if pod.serves(name)}
+            for wish in wishes:
+                if (wish.model in serving) is not wish.loaded or wish.config:
+                    yield Difference(pod.address, wish, FIXED)
+            return
+        told = self._told.of(pod.channel)
+        for wish in wishes:
+            last = told.get(wish.model)
+            if last is None or last.revision < wish.revision:
+                yield Difference(pod.address, wish, UNDER_WAY)
+            elif not last.made and last.revision == wish.revision:
+                yield Difference(pod.address, wish, why_of(last))
 
     def _pools_of(self, model: str, up: Iterable[Pod]) -> set[str]:
         """The pools with a model. If no pod lists it, all should have it, unless its own pool sleeps."""
@@ -100,6 +102,13 @@ class Differences:
         for model in self._wished:
             family.add_metric([model], counts[model])
         return [family]
+
+
+def why_of(told: Told) -> str:
+    """Why a pod has not made the change that it was told of."""
+    if told.failed is None:
+        return UNDER_WAY
+    return ABSENT if told.failed.kind is Kind.NOT_FOUND else told.failed.why
 
 
 def sentence(whys: Sequence[str]) -> str:

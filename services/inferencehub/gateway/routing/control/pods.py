@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from math import inf
 from time import monotonic
@@ -85,25 +86,31 @@ class ToldPods:
             (pod, pod.channel) for pod in pods if pod.up and pod.takes_changes and pod.channel is not None
         ]
 
-    def told(self, channel: Channel, wish: Wish) -> Told | None:
-        """What a pod was told of a wish, or of a later one; None if it was not."""
-        told = self._told.get(channel, {}).get(wish.model)
-        return None if told is None or told.revision < wish.revision else told
+    def of(self, channel: Channel) -> Mapping[str, Told]:
+        """What a pod was told of each model."""
+        return self._told.get(channel, {})
 
-    def lacks(self, pod: Pod, channel: Channel, wish: Wish) -> bool:
-        """Whether a pod is to be told of a wish now."""
-        told = self.told(channel, wish)
-        if told is None:
-            return True
-        if told.revision > wish.revision or told.again > monotonic():
-            return False
-        absent = told.failed is not None and told.failed.kind is Kind.NOT_FOUND
-        return not absent or (wish.model, "") in pod.catalog.listed_keys
+    def lacking(self, pod: Pod, channel: Channel, wishes: Iterable[Wish]) -> list[Wish]:
+        """The wishes of which a pod is to be told now."""
+        told, now = self.of(channel), monotonic()
+        lacking = []
+        for wish in wishes:
+            last = told.get(wish.model)
+            if last is None or last.revision < wish.revision:
+                lacking.append(wish)
+            elif last.revision == wish.revision and last.again <= now:
+                absent = last.failed is not None and last.failed.kind is Kind.NOT_FOUND
+                if not absent or (wish.model, "") in pod.catalog.listed_keys:
+                    lacking.append(wish)
+        return lacking
 
     async def tell(self, pod: Pod, channel: Channel, wish: Wish) -> Outcome:
         """Tell a pod of a wish."""
         of_pod = self._told.setdefault(channel, {})
-        told = (self.told(channel, wish) or Told(wish.revision))._replace(again=inf)
+        told = of_pod.get(wish.model)
+        if told is None or told.revision < wish.revision:
+            told = Told(wish.revision)
+        told = told._replace(again=inf)
         if told.revision == wish.revision:  # a later change may be on its way already
             of_pod[wish.model] = told
         outcome = Outcome(pod.address)
