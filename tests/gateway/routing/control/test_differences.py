@@ -95,6 +95,28 @@ async def test_pods_that_take_no_loads_are_seen(models: Path, tmp_path: Path) ->
         assert await value(hub) == 1
 
 
+async def test_the_wish_for_a_model_that_has_gone_is_taken_back_by_an_unload(
+    models: Path, tmp_path: Path
+) -> None:
+    mock_model(tmp_path / "other", "quick")
+    async with (
+        calling_pod(models, model_control="explicit") as first,
+        loading_gateway(tmp_path, first) as hub,
+    ):
+        assert await change(hub, "load") == (200, "")
+    async with (
+        calling_pod(tmp_path / "other", model_control="explicit") as later,
+        loading_gateway(tmp_path, later) as hub,
+    ):
+        await eventually(lambda: differing(hub) == {later.address: ABSENT})
+        assert (await change(hub, "unload", "x"))[0] == 404
+        assert await change(hub, "unload") == (200, "")
+        await eventually(lambda: not differing(hub))
+        await until(lambda: is_taken_back(hub))
+        assert await counted(hub) == {"m": 0}
+        assert (await change(hub, "unload"))[0] == 404, "nothing is wished any more"
+
+
 async def test_a_look_costs_the_wishes_and_the_models_not_their_product(tmp_path: Path) -> None:
     for number in range(40):
         mock_model(tmp_path / "many", f"m{number}")
@@ -140,6 +162,12 @@ async def doctor(hub: Hub) -> list[Any]:
 async def is_counted(hub: Hub) -> bool:
     """Whether the gateway knows of a wish."""
     return bool(await counted(hub))
+
+
+async def is_taken_back(hub: Hub) -> bool:
+    """Whether the gateway has read that the model is not wished any more."""
+    assert hub.gateway.control is not None
+    return not hub.gateway.control._wishes["m"].loaded
 
 
 def tell_now(hub: Hub, pod: Pod) -> None:

@@ -120,9 +120,12 @@ class ModelControl:
             self._pods.forget(wish)
             raise
         made = [one for one in outcomes if one.kind is None]
-        if not made:
+        withdrawn = not made and await self._withdrawn(wish, outcomes)
+        if not made and not withdrawn:
             self._pods.forget(wish)
         logger.info("model changed", extra={"model": name, "loaded": loaded, "pods": len(made)})
+        if withdrawn:
+            return
         if not made and self._table.asleep(name):
             detail = f"no pod of the pool of model '{name}' is up: a call of the model wakes it"
             raise HubError(Kind.NOT_READY, detail, retry_after=5)
@@ -138,6 +141,19 @@ class ModelControl:
             await self._kept.keep(wish)
             await self._pods.look(pod, channel, wish)
         return outcome
+
+    async def _withdrawn(self, wish: Wish, outcomes: Sequence[Outcome]) -> bool:
+        """Whether an unload takes back the wish for a model that no pod has any more; it is kept then."""
+        before = self._wishes.get(wish.model)
+        gone = all(one.kind is Kind.NOT_FOUND for one in outcomes) and not self._table.asleep(wish.model)
+        if wish.loaded or before is None or not before.loaded or not gone:
+            return False
+        try:
+            await self._kept.keep(wish)
+        except HubError:
+            self._pods.forget(wish)
+            raise
+        return True
 
     def _no_pod(self) -> HubError:
         if any(pod.up for pod in self._table.fleet.pods.values()):
