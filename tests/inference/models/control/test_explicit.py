@@ -102,6 +102,18 @@ async def test_the_index_shows_what_a_load_would_find_now(models: Path) -> None:
         assert await index(pod, "late") == {"1": ("READY", "")}
 
 
+async def test_models_that_come_and_go_unloaded_leave_nothing(models: Path) -> None:
+    async with told_pod(models, repository_poll_s=0.05) as pod:
+        shown = pod.server.models.metrics.shown._models
+        before = len(shown)
+        for _ in range(3):
+            mock_model(models, "guest")
+            await eventually(lambda: "guest" in pod.server.models.names())
+            shutil.rmtree(models / "guest")
+            await eventually(lambda: "guest" not in pod.server.models.names())
+        assert len(shown) == before
+
+
 @pytest.mark.parametrize(("at_start", "loaded"), [(("m",), {"m"}), (("*",), {"m", "quick"})])
 async def test_the_start_loads_what_the_setting_says(
     models: Path, at_start: tuple[str, ...], loaded: set[str]

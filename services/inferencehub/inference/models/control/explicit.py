@@ -170,6 +170,7 @@ class Explicit:
             self._absent(name, "", NOT_LOADED)
         for model in gone:
             self.models.remove(model)
+            self.models.metrics.shown.drop(model.metrics.own)
         if come or gone:
             self.models.changed()
 
