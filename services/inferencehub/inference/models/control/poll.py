@@ -132,13 +132,14 @@ class Polling(ByRepository):
         changing.add_done_callback(lambda task: self._changing.pop(name))
 
     async def _change(self, name: str, seen: Seen | None) -> None:
-        retry = self._retries.pop(name, None) if seen == self._followed.get(name) else None
+        retry = self._retries.pop(name, None)
+        if seen != self._followed.get(name):
+            retry = None  # the pauses begin anew
         failed = True
         try:
             failed = bool(await self._bring(name, seen))
         except Exception:
             logger.exception("model could not follow its directory", extra={"model": name})
-        self._retries.pop(name, None)
         if failed:
             first = min(self.poll_s, RETRY_S[0])
             pause = first if retry is None else min(2 * retry.pause, RETRY_S[1])
