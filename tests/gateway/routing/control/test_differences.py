@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections import Counter
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,23 @@ async def test_the_wish_for_a_model_that_has_gone_is_taken_back_by_an_unload(
         await until(lambda: is_taken_back(hub))
         assert await counted(hub) == {"m": 0}
         assert (await change(hub, "unload"))[0] == 404, "nothing is wished any more"
+
+
+async def test_a_pool_without_pods_makes_no_pods_of_others_differ(models: Path, tmp_path: Path) -> None:
+    mock_model(tmp_path / "other", "quick")
+    async with AsyncExitStack() as ends:
+        pod = await ends.enter_async_context(calling_pod(models, model_control="explicit", pool="mine"))
+        async with (
+            calling_pod(tmp_path / "other", model_control="explicit", pool="others") as other,
+            loading_gateway(tmp_path, pod, other) as hub,
+        ):
+            assert await change(hub, "load") == (200, "")
+            await until(lambda: is_counted(hub))
+            await ends.aclose()
+            await eventually(lambda: not hub.gateway.fleet.pods[pod.address].up)
+            assert hub.gateway.control is not None
+            hub.gateway.control.differences.look(hub.gateway.control._wishes)
+            assert not differing(hub)
 
 
 async def test_a_look_costs_the_wishes_and_the_models_not_their_product(tmp_path: Path) -> None:

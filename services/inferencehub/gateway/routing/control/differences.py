@@ -85,11 +85,14 @@ class Differences:
                 yield Difference(pod.address, wish, why_of(last))
 
     def _pools_of(self, model: str, up: Iterable[Pod]) -> set[str]:
-        """The pools with a model. If no pod lists it, all should have it, unless its own pool sleeps."""
+        """The pools with a model. If no pod lists it, they are those that served it last, which may have no pods now. Else
+        all should have it, and so should pods without a pool, unless its own pool sleeps.
+        """
         pools = {pod.pool for pod in up if (model, "") in pod.catalog.listed_keys}
         if pools or model in self._table.fleet.on_demand:
             return pools
-        return {pod.pool for pod in up}
+        homes = {home for lane in self._table.routes.get((model, ""), ()) for home in lane.homes}
+        return {pod.pool for pod in up if not homes or not pod.pool or pod.pool in homes}
 
     def collect(self) -> list[GaugeMetricFamily]:
         """The metric: a gauge for each model of which something is wished."""
