@@ -17,6 +17,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Sequence
+from math import inf
 from time import monotonic
 from typing import Any
 
@@ -40,6 +41,7 @@ DEEPEST = 8  # calls of models within calls of models
 MOST_CALLS = 128  # on a connection; a gateway takes twice as many, and some may end there later than here
 SOUND_ID = re.compile(r"[!-~]+")
 LONGEST_ID = 128
+SAY_S = 10.0  # at least between two lines of the log about calls that did not reach the gateway
 LATE = "the deadline of the run has passed"
 # The kind of an error, by its status code; of several kinds with one code, the usual one.
 KINDS = {
@@ -76,6 +78,9 @@ class GatewayClient:
         self._key = key
         self._certificate = certificate
         self._connections: dict[int, Connection] = {}  # by the depth of their calls
+        self._said = (
+            -inf
+        )  # when the log last said that the gateway was not reached, in seconds of `monotonic`
 
     def start(self) -> None:
         """Follow changes of the files."""
@@ -143,13 +148,21 @@ class GatewayClient:
             return HubError(kind, error.details() or error.code().name)
         if kind is Kind.DEADLINE:
             return HubError(kind, LATE)
+        self._say(error)
+        return HubError(Kind.NOT_READY, "the gateway cannot be reached; the pod's log says why")
+
+    def _say(self, error: grpc.aio.AioRpcError) -> None:
+        """Write why the gateway was not reached: not for each call, for there may be thousands a second."""
+        now = monotonic()
+        if now - self._said < SAY_S:
+            return
+        self._said = now
         expected = "a gateway that speaks in plain, for HUB_GATEWAY_TLS_CA is not set"
         if self._certificate is not None:
             trusted = f"HUB_GATEWAY_TLS_CA ({self._certificate.authorities})"
             expected = f"TLS, with a certificate for {self._certificate.calls} of an authority in {trusted}"
         about = {"gateway": self._address, "code": error.code().name, "reason": error.details()}
         logger.warning("a model's call did not reach the gateway", extra={**about, "expected": expected})
-        return HubError(Kind.NOT_READY, "the gateway cannot be reached; the pod's log says why")
 
     async def close(self) -> None:
         """End all calls, and the connections."""
