@@ -12,7 +12,7 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from inferencehub.core.process.doctor.finding import Level
-from inferencehub.gateway.routing.control.differences import ABSENT, FIXED, UNDER_WAY
+from inferencehub.gateway.routing.control.differences import ABSENT, FIXED, OVERTAKEN, UNDER_WAY
 from inferencehub.gateway.routing.control.wishes import Wish
 from inferencehub.gateway.routing.doctor.wishes import FIXES
 from tests.doctors import one, report_at
@@ -133,6 +133,24 @@ async def test_a_pool_without_pods_makes_no_pods_of_others_differ(models: Path, 
             assert hub.gateway.control is not None
             hub.gateway.control.differences.look(hub.gateway.control._wishes)
             assert not differing(hub)
+
+
+async def test_a_change_that_the_store_does_not_have_is_seen(models: Path, tmp_path: Path) -> None:
+    async with (
+        calling_pod(models, model_control="explicit") as pod,
+        loading_gateway(tmp_path, pod) as hub,
+    ):
+        control = hub.gateway.control
+        assert control is not None
+        assert await change(hub, "load") == (200, "")
+        later = Wish("m", await control._kept.revision(), False, "")
+        assert (await control._pods.tell(*control._pods.ready()[0], later)).kind is None
+        control._pods.forget(later)  # as if the store could not be reached then
+        await eventually(lambda: differing(hub) == {pod.address: OVERTAKEN})
+        assert one(await doctor(hub), "model m", Level.WARNING).fix == FIXES[OVERTAKEN]
+        assert await change(hub, "load") == (200, "")
+        await eventually(lambda: not differing(hub))
+        assert await value(hub) == 1
 
 
 async def test_a_look_costs_the_wishes_and_the_models_not_their_product(tmp_path: Path) -> None:

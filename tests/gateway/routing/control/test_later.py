@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import AsyncExitStack
+from math import inf
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -114,7 +115,7 @@ def test_a_pod_is_told_again_after_pauses_that_grow(caplog: pytest.LogCaptureFix
     caplog.set_level(logging.INFO)
     wish = Wish("m", 5, True, "")
     for kind, pauses in (
-        (Kind.CONFLICT, [1, 2, 4, 8, 16, 32, 60, 60]),
+        (Kind.NOT_READY, [1, 2, 4, 8, 16, 32, 60, 60]),
         (Kind.BAD_INPUT, [10, 20, 40, 60, 60]),
     ):
         told, seen = Told(5), []
@@ -126,6 +127,7 @@ def test_a_pod_is_told_again_after_pauses_that_grow(caplog: pytest.LogCaptureFix
         assert seen == pauses
         assert len(caplog.records) == -(-len(pauses) // 3), "a sentence is written once"
     assert after(told, wish, Outcome("pod")) == Told(5, made=True)
+    assert after(told, wish, Outcome("pod", Kind.CONFLICT, "later")).again == inf, "no try would help"
     assert after(told, Wish("m", 5, False, ""), Outcome("pod", Kind.NOT_FOUND, "no")).made
 
 

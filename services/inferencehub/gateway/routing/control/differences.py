@@ -17,6 +17,7 @@ from inferencehub.gateway.routing.table import RoutingTable
 
 FIXED = "it takes no loads and unloads, for its HUB_MODEL_CONTROL is not explicit"
 UNDER_WAY = "the change is under way"
+OVERTAKEN = "it has made a later change, which is not in the store"
 ABSENT = "its repository does not have the model"  # the pod's own sentence names other models, which callers may not see
 
 
@@ -111,6 +112,8 @@ def why_of(told: Told) -> str:
     """Why a pod has not made the change that it was told of."""
     if told.failed is None:
         return UNDER_WAY
+    if told.failed.kind is Kind.CONFLICT:
+        return OVERTAKEN
     return ABSENT if told.failed.kind is Kind.NOT_FOUND else told.failed.why
 
 

@@ -54,7 +54,8 @@ class Told(NamedTuple):
 
     Args:
         revision: of the change.
-        again: when the pod is told again, in seconds of `monotonic`; infinite while it is told, and if it made the change.
+        again: when the pod is told again, in seconds of `monotonic`; infinite while it is told, and if it made the change, or
+            a later one.
         pause: the last pause before a try, in seconds; 0 if none has failed.
         failed: how the last try ended, if it failed.
         made: whether the pod made the change.
@@ -152,4 +153,6 @@ def after(told: Told, wish: Wish, outcome: Outcome) -> Told:
         level = logging.INFO if outcome.kind in MAY_BE else logging.WARNING
         where = {"pod": outcome.address, "model": wish.model, "loaded": wish.loaded, "reason": outcome.why}
         logger.log(level, "pod is not as wished", extra=where)
-    return told._replace(again=monotonic() + pause, pause=pause, failed=outcome)
+    # The revisions of a pod only grow: it would refuse each further try, and write each into its audit log.
+    again = inf if outcome.kind is Kind.CONFLICT else monotonic() + pause
+    return told._replace(again=again, pause=pause, failed=outcome)

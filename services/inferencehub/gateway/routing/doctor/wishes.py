@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from inferencehub.core.process.doctor.finding import Finding, ok, warning
-from inferencehub.gateway.routing.control.differences import ABSENT, FIXED, UNDER_WAY, Difference, Differences
+from inferencehub.gateway.routing.control.differences import (
+    ABSENT,
+    FIXED,
+    OVERTAKEN,
+    UNDER_WAY,
+    Difference,
+    Differences,
+)
 
 MOST_SHOWN = 20  # pods, each with one model
 FIXES = {
     UNDER_WAY: "Wait; large models may take minutes.",
     FIXED: "Set HUB_MODEL_CONTROL=explicit for this pod: inference.modelControl in the chart.",
+    OVERTAKEN: "Load or unload the model again, as it is to be. The store was away when this pod made the change, or has lost it.",
     ABSENT: "Put the model into the repository of this pod; it is loaded then. Pods of other models need a pool of their own.",
 }
 
