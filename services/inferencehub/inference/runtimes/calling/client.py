@@ -78,9 +78,8 @@ class GatewayClient:
         self._key = key
         self._certificate = certificate
         self._connections: dict[int, Connection] = {}  # by the depth of their calls
-        self._said = (
-            -inf
-        )  # when the log last said that the gateway was not reached, in seconds of `monotonic`
+        # When the log last said that the gateway was not reached, in seconds of `monotonic`.
+        self._said = -inf
 
     def start(self) -> None:
         """Follow changes of the files."""
