@@ -27,14 +27,18 @@ def files(directory: str, depth: int) -> Iterator[tuple[str, tuple[int, int, int
     """See `look`; `depth` ends a circle of links."""
     try:
         with os.scandir(directory) as entries:
-            for entry in entries:
-                if entry.name.startswith(".") or entry.name == "__pycache__" or entry.name.endswith("~"):
-                    continue
-                if entry.is_dir():
-                    if depth < DEEPEST:
-                        yield from files(entry.path, depth + 1)
-                else:
-                    stat = entry.stat()
-                    yield entry.path, (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+            listed = [*entries]
     except OSError:
         return  # it went while it was looked at
+    for entry in listed:
+        if entry.name.startswith(".") or entry.name == "__pycache__" or entry.name.endswith("~"):
+            continue
+        try:
+            if entry.is_dir():
+                if depth < DEEPEST:
+                    yield from files(entry.path, depth + 1)
+            else:
+                stat = entry.stat()
+                yield entry.path, (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+        except OSError:
+            continue  # it went, or it is a link to nothing: the others are still there
