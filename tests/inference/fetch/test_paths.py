@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import resource
 import tarfile
 import zipfile
 from pathlib import Path
@@ -56,6 +57,28 @@ def test_all_else_goes_where_it_says(tmp_path: Path) -> None:
     assert [put(paths, name).relative_to(tmp_path).as_posix() for name in names] == [
         "a", "a/b", "a/c", "a", "a", "ab", "A/b", "d/e/f", "d/e", "d/ ",
     ]  # fmt: skip
+
+
+def test_a_name_of_very_many_parts_takes_no_memory(tmp_path: Path) -> None:
+    """Each of them is a directory: of 30 000, their paths together would take 4 GB."""
+    with zipfile.ZipFile(tmp_path / "file", "w") as packed:
+        packed.writestr("a/" * 30_000 + "f", b"x")
+    (tmp_path / "into").mkdir()
+    began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(
+        FetchError, match=r"the archive has a name of 30001 parts, 'a/a/.*…', expected at most 64"
+    ):
+        unpack(tmp_path / "file", ".zip", tmp_path / "into", Budget(2**20, 60))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - began < 100_000  # KB
+    assert list((tmp_path / "into").iterdir()) == []
+
+
+def test_very_many_directories_are_refused(tmp_path: Path) -> None:
+    paths = Paths(tmp_path, "it")
+    for number in range(1612):  # of 62 each
+        paths.file(f"{number}/" + "a/" * 61 + "f")
+    with pytest.raises(FetchError, match="it has more than 100000 directories"):
+        paths.file("1612/" + "a/" * 61 + "f")
 
 
 @pytest.mark.parametrize("kind", [".tar", ".zip"])

@@ -7,6 +7,8 @@ from pathlib import Path, PurePosixPath
 from inferencehub.inference.fetch.rules import FetchError
 
 Parts = tuple[str, ...]
+DEEPEST = 64  # parts of a name; what is kept of one grows with their square
+MOST_DIRECTORIES = 100_000
 
 
 class Paths:
@@ -56,6 +58,8 @@ class Paths:
             if (file := self._files.get(directory)) is not None:
                 raise self._both(file, name)
             self._directories.setdefault(directory, name)
+        if len(self._directories) > MOST_DIRECTORIES:
+            raise FetchError(f"{self._where} has more than {MOST_DIRECTORIES} directories")
 
     def _both(self, file: str, other: str) -> FetchError:
         return FetchError(
@@ -66,4 +70,8 @@ class Paths:
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or not path.parts or "\\" in name or "\0" in name:
             raise FetchError(f"'{name}' is no path inside a model repository")
+        if len(path.parts) > DEEPEST:
+            raise FetchError(
+                f"{self._where} has a name of {len(path.parts)} parts, '{name[:80]}…', expected at most {DEEPEST}"
+            )
         return path.parts
