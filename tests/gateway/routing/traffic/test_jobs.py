@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from secrets import token_urlsafe
 from typing import Any
 
 import grpc
@@ -68,6 +69,28 @@ async def items_of(hub: Hub, id: str) -> list[str]:
     async with hub.client.get(f"{hub.url}/v2/jobs/{id}/result?wait=20") as answer:
         text = await answer.text()
     return [json.loads(line)["response"]["body"]["model_version"] for line in text.splitlines()]
+
+
+def size_of(directory: Path) -> int:
+    """The bytes of a store of jobs there."""
+    return sum(file.stat().st_size for file in directory.glob("jobs.db*"))
+
+
+async def test_a_job_keeps_little_of_a_long_header_and_gets_the_same_version(tmp_path: Path) -> None:
+    """A batch has many items, each of which would have it."""
+    async with split_hub(tmp_path, ENTRY, jobs=f"sqlite:{tmp_path / 'jobs.db'}") as hub:
+        lines = "".join(json.dumps({"url": INFER, "body": TWO_NUMBERS}) + "\n" for _ in range(100))
+        for _ in range(2):
+            headers = {"X-User": token_urlsafe(40_000)}
+            (right,) = await answered_by(hub, 1, headers=headers)
+            assert await version_of(hub, await job_of(hub, headers["X-User"])) == right
+            later = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
+            sent = await hub.client.post(
+                f"{hub.url}/v2/jobs", data=lines, headers={**headers, "X-Job-Not-Before": later}
+            )
+            assert sent.status == 202, await sent.text()
+            assert set(await items_of(hub, (await sent.json())["id"])) == {right}
+        assert size_of(tmp_path) < 7_000_000  # 11 MB with the whole header in each
 
 
 async def test_the_weights_of_the_time_when_it_runs_decide(tmp_path: Path) -> None:

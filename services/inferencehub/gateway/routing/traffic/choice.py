@@ -8,6 +8,7 @@ from math import inf, log
 from random import choices
 
 STEPS = 2**64
+LONG = 256  # bytes
 
 
 def by_chance(weights: Mapping[str, float]) -> str:
@@ -31,3 +32,11 @@ def by_value(weights: Mapping[str, float], model: str, value: bytes) -> str:
         if throw < best:
             best, chosen = throw, version
     return chosen
+
+
+def short(value: bytes) -> bytes:
+    """A value, or, in place of a long one, its digest, whose own short form is itself.
+
+    Each job keeps one, and a batch has many jobs: a header of 60 KB would be in each of them.
+    """
+    return value if len(value) <= LONG else blake2b(value).digest()

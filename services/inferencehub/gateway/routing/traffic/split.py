@@ -19,7 +19,7 @@ from typing import Protocol
 
 from inferencehub.core.lane.job import Job
 from inferencehub.core.process.histogram import Histogram
-from inferencehub.gateway.routing.traffic.choice import by_chance, by_value
+from inferencehub.gateway.routing.traffic.choice import by_chance, by_value, short
 from inferencehub.gateway.routing.traffic.contents import ModelEntry
 from inferencehub.gateway.routing.traffic.rollback import Watch
 
@@ -134,7 +134,7 @@ class Split:
     def sticky(self, fields: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
         """The header of a call on which its version depends; empty if there is none."""
         value = fields.get(self._sticky)
-        return {self._sticky: value} if value else {}
+        return {self._sticky: short(value)} if value else {}
 
     def choose(self, fields: Mapping[bytes, bytes]) -> Version | None:
         """The version for a call that names none, from its headers; None for the default version."""
@@ -144,7 +144,7 @@ class Split:
         if len(weights) == 1:
             (name,) = weights
         elif self._sticky and (value := fields.get(self._sticky)):
-            name = by_value(weights, self.model, value)
+            name = by_value(weights, self.model, short(value))
         else:
             name = by_chance(weights)
         version = self.versions.get(name)
