@@ -140,6 +140,7 @@ async def test_of_a_key_that_comes_twice_the_last_one_holds(hub: Hub) -> None:
         ({"text": 1}, ("expected `string | null`, got `integer`", "text")),
         ({"features": [1], "model_name": 1}, ("expected `string`, got `integer`", "model_name")),
         ({"features": [1], "feature": [1]}, ("unknown field `feature`", "expected features, text, model_name")),
+        ({"features": [], "feature": [1]}, ("unknown field `feature`", "expected features, text, model_name")),
         ({"features": [1], "x" * 5000: 1}, ("unknown field", "expected features, text, model_name")),
         ({"text": "a", "model_name": "quick"}, ("'quick' takes numbers", "expected 'features', got 'text'")),
         ({"features": [1], "model_name": "string"}, ("'string' takes text", "expected 'text', got 'features'")),

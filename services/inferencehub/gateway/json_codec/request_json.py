@@ -95,6 +95,8 @@ def several_rows(body: Body) -> HubError | None:
         features = msgspec.json.decode(bytes(body), type=NestedFeatures).features
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
+    if not features:  # no row at all: something else is wrong
+        return None
     return bad_input(
         f"features: expected the numbers of one row in one array, got an array of rows ({len(features)}); "
         "/v1/models/<model>:predict takes several, as 'instances'"
