@@ -142,7 +142,9 @@ def column(spec: TensorSpec, values: list[msgspec.Raw]) -> Tensor:
     text = b"[%b]" % b",".join(map(bytes, values))
     loaded = load(text)
     given = shape = lengths(loaded)
-    if len(given) == 1 and all(size in (1, -1) for size in spec.shape[1:]):  # elements in place of rows
+    # Elements in place of rows. Numbers where a row has any size may be one row whose array is missing.
+    single = (1, -1) if spec.dtype == "BYTES" else (1,)
+    if len(given) == 1 and all(size in single for size in spec.shape[1:]):
         shape = (*given, *[1] * len(spec.shape[1:]))
     elif len(given) == len(spec.shape):  # the first row may be the wrong one
         shape = given = (

@@ -50,6 +50,7 @@ async def hub(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Hub]:
     add("rows", TWICE, f"max_batch_size: 8 {x % '2'} {y % '2'}")
     add("plain", TWICE, f"{x % '-1'} {y % '-1'}")
     add("one", TWICE, f"max_batch_size: 8 {x % '1'} {y % '1'}")
+    add("any", TWICE, f"max_batch_size: 8 {x % '-1'} {y % '-1'}")
     add("total", TOTAL, f"{x % '-1'} {y % '1'}")
     add(
         "both", BOTH,
@@ -136,6 +137,13 @@ async def test_numbers_may_be_elements_too_and_rows_of_several_may_not(hub: Hub)
     assert await predict(hub, "rows", [1, 2]) == (400, said)
 
 
+async def test_numbers_that_may_be_one_row_are_refused(hub: Hub) -> None:
+    """Whoever forgets the array of a row with three numbers would get the answers of three rows."""
+    assert await predict(hub, "any", [[1, 2, 3]]) == (200, [[2, 4, 6]])
+    said = "model 'any': input 'x' has shape [3], expected [-1, -1] where -1 is any size"
+    assert await predict(hub, "any", [1, 2, 3]) == (400, said)
+
+
 async def test_many_numbers_come_back_as_they_are(hub: Hub) -> None:
     numbers = np.random.default_rng(7).normal(size=200_000).astype(np.float32)
     status, found = await predict(hub, "plain", numbers.tolist())
@@ -213,6 +221,7 @@ async def test_models_and_their_readiness(hub: Hub) -> None:
     status, body, _ = await hub.get("/v1/models")
     assert status == 200
     assert sorted(body["models"]) == [
+        "any",
         "any-texts",
         "both",
         "deep-texts",
