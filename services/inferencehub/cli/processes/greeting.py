@@ -84,7 +84,7 @@ async def example(port: int, tls: ssl.SSLContext | None) -> tuple[str, str]:
             at = f"/v2/models/{quote(name, safe='')}"
             if call := call_of(name, await page(at), await page(f"{at}/config")):
                 path, body = call
-                return path, json.dumps(body, ensure_ascii=False, separators=(",", ":"))
+                return path, json.dumps(body, separators=(",", ":"))
     except (OSError, ValueError, KeyError):
         pass  # it says why elsewhere
     return "/v2/models", ""
