@@ -151,7 +151,7 @@ async def test_connections_that_the_server_has_closed_cost_no_step(tmp_path: Pat
             assert (
                 len({one.clock for one in await asyncio.gather(*(store.condition() for _ in range(3)))}) == 3
             )
-            assert await other.client_kill_filter(_type="normal") >= 3
+            assert await other.client_kill_filter(_type="normal") > 0
         await store.stop()
 
 

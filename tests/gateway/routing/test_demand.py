@@ -277,12 +277,14 @@ async def test_a_lane_whose_pods_went_holds_no_more_than_may_wait(tmp_path: Path
         async with running_pod(tmp_path, port=port):
             assert (await hub.post("/predict", body))[0] == 200
         await eventually(lambda: not gateway.fleet.ready)
-        answers = await asyncio.gather(*[hub.post("/predict", body) for _ in range(4)])
-        assert [status for status, _, _ in answers] == [503] * 4
-        assert sum("2 requests wait for one already" in said["error"] for _, said, _ in answers) == 2
+        asked = [asyncio.create_task(hub.post("/predict", body)) for _ in range(4)]
+        await eventually(lambda: sum(one.done() for one in asked) == 2)
         gateway.demand.tick()
         told = [(one.pool, one.version) for one in (await page(gateway)).models if one.queued]
         assert told == [("default", "1")]
+        answers = await asyncio.gather(*asked)
+        assert [status for status, _, _ in answers] == [503] * 4
+        assert sum("2 requests wait for one already" in said["error"] for _, said, _ in answers) == 2
 
 
 @pytest.mark.parametrize("path", ["quick/versions/9", "typo"])
