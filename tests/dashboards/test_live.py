@@ -254,7 +254,7 @@ async def test_copies_show_that_the_next_version_differs_and_is_slower(seen: See
 
 async def test_a_load_that_failed_is_counted_at_each_pod_and_what_served_serves(seen: Seen) -> None:
     ((_, failed),) = seen.one("traffic", "Loads failed in an hour")
-    assert failed == pytest.approx(2, rel=0.5), "Prometheus extends what it saw to the whole hour"
+    assert failed > 1, "each pod tries once at least, and again"
     loads = by(seen.one("traffic", "Loads"), "model", "result")
     assert {model for (model, result), value in loads.items() if result == "failed" and value} == {EDITED}
     serve = by(seen.one("traffic", "Pods that serve a version"), "model", "version")
