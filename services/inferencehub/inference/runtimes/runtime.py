@@ -133,9 +133,8 @@ class Runtime(ABC):
     gives_several = False  # whether its models may give several answers
     on_gpu = False  # whether its models may run on a GPU
     needs_callers = False  # whether `run` reads the request's `callers`
-    written = (
-        ""  # a few words about the version of its library that wrote the file, if it is not the one here
-    )
+    # A few words about the version of its library that wrote the file, if it is not the one here.
+    written = ""
 
     def __init__(self, source: ModelSource) -> None:
         self.source = source

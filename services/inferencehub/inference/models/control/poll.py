@@ -31,10 +31,8 @@ from inferencehub.inference.models.repository import is_model, is_version, read,
 logger = logging.getLogger(__name__)
 
 AGAIN_S = 1.0  # between two looks of which the first one has found a change
-RETRY_S = (
-    10.0,
-    300.0,
-)  # first and longest pause before a load that failed is tried again with the same files
+# The first and the longest pause before a load that failed is tried again with the same files.
+RETRY_S = (10.0, 300.0)
 Trees = Mapping[str, Seen]  # the files of each model by its name
 
 

@@ -30,9 +30,8 @@ class Rollover:
     def __init__(self, models: Models, copies: Copies) -> None:
         self.models = models
         self.copies = copies
-        self._failed: dict[
-            str, tuple[object, dict[str, str]]
-        ] = {}  # what was tried, and the reasons by version
+        # What was tried, and the reasons by version; by model.
+        self._failed: dict[str, tuple[object, dict[str, str]]] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
 
