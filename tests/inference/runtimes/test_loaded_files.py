@@ -94,6 +94,20 @@ async def test_a_model_may_change_files_while_it_is_loaded(tmp_path: Path) -> No
         assert await ask(runtime, "") == [1, 1]
 
 
+async def test_a_model_may_make_and_remove_directories_while_a_process_comes_back(tmp_path: Path) -> None:
+    async with loaded(source(tmp_path, ANSWERS % 1)) as runtime:
+        loop = "while :; do mkdir -p 1/2/3/4 5/6/7/8; rm -r 1 5; done"
+        coming_and_going = await asyncio.create_subprocess_exec("sh", "-c", loop, cwd=tmp_path)
+        try:
+            for _ in range(5):
+                await killed(runtime, 0)
+                await back(runtime)
+        finally:
+            coming_and_going.kill()
+            await coming_and_going.wait()
+        assert await ask(runtime, "") == [1, 1]
+
+
 async def test_a_change_while_a_process_comes_back_is_noticed(tmp_path: Path) -> None:
     (tmp_path / "model.py").write_text("one")
     files = LoadedFiles(tmp_path)

@@ -7,14 +7,16 @@ files that were there before the model was loaded and that it did not change its
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from inferencehub.core.files.tree import look
 from inferencehub.core.values.errors import HubError, Kind
 
 QUIET_S = 1.0  # files that have changed must stay as they are for so long
 
-Files = Mapping[str, tuple[int, int]]  # size and time of the last change, in ns, by path
+Files = Mapping[str, tuple[int, int]]  # time of the last change, in ns, and size, by path
 
 
 class LoadedFiles:
@@ -81,16 +83,8 @@ class LoadedFiles:
 
 
 def files_of(directory: Path) -> Files:
-    """The files below a directory, without compiled Python; links are what they point at."""
-    found = {}
-    for file in directory.rglob("*"):
-        try:
-            stat = file.stat()
-        except OSError:  # it has just gone, or is a link to nothing
-            continue
-        if file.is_file() and "__pycache__" not in file.parts:
-            found[file.relative_to(directory).as_posix()] = (stat.st_size, stat.st_mtime_ns)
-    return found
+    """The files below a directory, hidden ones left out; links are what they point at."""
+    return {os.path.relpath(path, directory): seen[:2] for path, seen in look(directory).items()}
 
 
 def changed(before: Files, now: Files) -> str:

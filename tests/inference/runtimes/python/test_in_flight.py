@@ -67,7 +67,10 @@ class Model:
         return x
     async def counts(self, x, text): return [self.most, self.cancelled]
     async def raises(self, x, text): raise {"refusal": ValueError, "failure": OSError}[text](text)
-    async def exit(self, x, text): os._exit(int(text))
+    async def exit(self, x, text):
+        status, _, calls = text.partition(" of ")
+        while self.now < int(calls or 1): await asyncio.sleep(0.001)
+        os._exit(int(status))
     async def block(self, x, text):
         (self.directory / "blocked").touch()
         time.sleep(float(text))
@@ -162,8 +165,7 @@ async def test_a_crash_costs_the_calls_in_flight_of_its_instance_and_no_other(tm
         runtime.instances[0].idle_death = changed.append
         other = asyncio.create_task(ask(runtime, "nap 0.5", number=3))
         nap = asyncio.create_task(refusal(runtime, "nap 60", number=1))
-        await until((tmp_path / "begun").exists)
-        errors = [await refusal(runtime, "exit 7", number=0), await nap]
+        errors = [await refusal(runtime, "exit 7 of 2", number=0), await nap]
         assert {error.detail for error in errors} == {
             "model 'm': its process ended (exit status 7) while it ran"
         }
@@ -280,7 +282,7 @@ async def test_crashes_with_many_calls_in_flight_leave_nothing_behind(tmp_path: 
     async with waiting(tmp_path, 32) as runtime:
         levels = []
         for number in range(30):
-            dos = ["nap 60"] * 31 + ["exit 1"]
+            dos = ["exit 1 of 32"] + ["nap 60"] * 31
             await asyncio.gather(*[refusal(runtime, do, number=slot) for slot, do in enumerate(dos)])
             await back(runtime)
             assert await ask(runtime, "double", number=number) == [2, 4]

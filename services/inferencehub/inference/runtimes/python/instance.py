@@ -203,9 +203,10 @@ class PythonInstance:
                 await asyncio.sleep(min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(self._deaths - 2, 10)))
             try:
                 process = await self._started()
-            except HubError as error:
-                log = {"model": self.load.model, "instance": self.number, "detail": error.detail}
-                logger.warning("model process did not come back", extra=log)
+            except Exception as error:  # whatever it is, the next try may not meet it
+                log = {"model": self.load.model, "instance": self.number, "detail": str(error)}
+                unknown = not isinstance(error, HubError)
+                logger.warning("model process did not come back", extra=log, exc_info=unknown)
                 self._deaths += 1
                 continue
             if process.status is None:
