@@ -99,9 +99,10 @@ async def test_a_model_may_make_and_remove_directories_while_a_process_comes_bac
         loop = "while :; do mkdir -p 1/2/3/4 5/6/7/8; rm -r 1 5; done"
         coming_and_going = await asyncio.create_subprocess_exec("sh", "-c", loop, cwd=tmp_path)
         try:
-            for _ in range(5):
-                await killed(runtime, 0)
-                await back(runtime)
+            await killed(runtime, 0)
+            await back(runtime)
+            for _ in range(300):  # each look may meet one that goes
+                await runtime.instances[0].files.look()
         finally:
             coming_and_going.kill()
             await coming_and_going.wait()
