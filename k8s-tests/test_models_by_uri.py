@@ -60,6 +60,12 @@ def asks(hub: Release) -> str:
         return str(json.load(answer)["error"])
 
 
+def reasons(hub: Release) -> list[str]:
+    """What GET /v2/models has about models that are not there."""
+    with DIRECT.open(f"{hub.url()}/v2/models") as answer:
+        return [model["reason"] for model in json.load(answer)["models"] if model["state"] == "UNAVAILABLE"]
+
+
 def messages(hub: Release) -> list[str]:
     """What fetches that have failed said, as `kubectl describe pod` shows it."""
     found = []
@@ -88,6 +94,7 @@ def test_a_wrong_checksum_is_in_the_pods_status_and_the_old_pod_serves() -> None
             hub.deploy(values(wrong), wait_s=20)
         sentence = f"The models cannot be fetched: http://models:8000/models.tgz has the sha256 {right}, expected {wrong}."
         eventually(lambda: sentence in messages(hub), "the pod's status says why")
+        eventually(lambda: reasons(hub) == [sentence], "the gateway says why")
         assert asks(hub) == ""
         hub.deploy(values(right))
         assert asks(hub) == ""

@@ -26,7 +26,7 @@ ROOMS = {
     "gateway": (
         "__main__", "server", "console", "http_api", "grpc_api", "jobs", "calls", "routing", "pods", "json_codec", "metrics", "settings",
     ),
-    "inference": ("__main__", "server", "doctor", "check", "fetch", "grpc_api", "models", "runtimes", "metrics", "own_metrics", "settings"),
+    "inference": ("__main__", "unfetched", "server", "doctor", "check", "fetch", "grpc_api", "models", "runtimes", "metrics", "own_metrics", "settings"),
     "scaler": ("__main__", "server", "doctor", "metrics", "activator", "metrics_api", "tier_tls", "demand", "issuing", "kube", "settings"),
     "cli": ("__main__", "run", "deploy", "check", "doctor", "keys", "new", "predict", "replay", "score", "client", "processes"),
     "model": ("context", "calls", "metrics"),

@@ -57,14 +57,15 @@ async def test_what_the_chart_starts_fetches_what_the_pod_serves(tmp_path: Path)
             uri = f"{server.url}/models.tar.gz#sha256={checksum}"
             spec = pod({"models": {"source": "uri", "uri": uri}})
             (container,) = spec["initContainers"]
-            assert container["args"][0] == "fetch"
+            command, mark, *rest = container["args"]
+            assert {"name": "tmp", "mountPath": str(Path(mark).parent)} in container["volumeMounts"]
             here = [
                 arg.replace("/models/", f"{volume}/", 1).replace("/dev/termination-log", str(message))
                 if arg.startswith("--")
                 else arg
-                for arg in container["args"][1:]
+                for arg in rest
             ]
-            ended = await run_fetch(*here)
+            ended = await run_fetch(tmp_path / f"mark-{right}", *here, command=command)
             assert ended.code == (0 if right else 1), ended.log
     assert f"has the sha256 {sha256(packed)}, expected {'0' * 64}." in message.read_text()
     async with running_hub(volume / environ(spec)["HUB_MODELS"].removeprefix("/models/")) as hub:
@@ -81,7 +82,7 @@ def test_the_pod_reads_where_the_fetch_writes(values: dict[str, Any]) -> None:
     assert mounts["models"] == {"name": "models", "mountPath": "/models", "readOnly": True}
     assert {"name": "models", "mountPath": "/models"} in fetcher(values)["volumeMounts"]
     assert fetcher(values)["image"] == spec["containers"][0]["image"]
-    assert parse_uri(fetcher(values)["args"][1]).url in values["models"]["uri"]
+    assert parse_uri(fetcher(values)["args"][2]).url in values["models"]["uri"]
 
 
 def test_a_changed_uri_or_checksum_is_another_directory_and_another_pod() -> None:
@@ -122,6 +123,18 @@ def test_a_failure_is_in_the_pods_status() -> None:
     assert "--message=/dev/termination-log" in fetcher(S3)["args"]
 
 
+def test_after_a_failure_it_is_a_pod_that_gateways_can_ask() -> None:
+    values = merge(merge(HTTPS, COMBINATIONS["tls-by-cert-manager"]), COMBINATIONS["direct-calls"])
+    (container,) = pod(values)["containers"]
+    serves = {entry["name"]: entry for entry in container["env"]}
+    told = {entry["name"]: entry for entry in fetcher(values)["env"]}
+    assert {"PORT", "HUB_TIER_TLS_CERT", "HUB_TIER_TLS_CLIENT_NAMES"} <= serves.keys()
+    assert {name: told.get(name) for name in serves} == serves
+    mounts = [mount for mount in container["volumeMounts"] if mount["name"] != "models"]
+    assert len(mounts) > 1
+    assert [mount for mount in mounts if mount not in fetcher(values)["volumeMounts"]] == []
+
+
 @pytest.mark.parametrize(
     ("models", "port"),
     [
@@ -152,7 +165,7 @@ def test_a_pool_has_a_uri_of_its_own_and_the_fetch_of_all() -> None:
         ),
     )
     container = fetcher(values, "gpu")
-    assert container["args"][1] == "s3://bucket/gpu/"
+    assert container["args"][2] == "s3://bucket/gpu/"
     assert "--size=1Ti" in container["args"]
     assert {"name": "AWS_REGION", "value": "eu-central-1"} in container["env"]
     assert into(container).split("/")[2] != into(fetcher(values)).split("/")[2]
@@ -161,4 +174,4 @@ def test_a_pool_has_a_uri_of_its_own_and_the_fetch_of_all() -> None:
 def test_kubernetes_puts_no_variable_into_a_uri() -> None:
     """It would replace $(NAME) in arguments."""
     container = fetcher({"models": {"source": "uri", "uri": "s3://bucket/$(HOME)/"}})
-    assert container["args"][1] == "s3://bucket/$$(HOME)/"
+    assert container["args"][2] == "s3://bucket/$$(HOME)/"

@@ -26,6 +26,12 @@ if __name__ == "__main__" and sys.argv[1:2] == ["fetch"]:
 
     sys.exit(fetch(sys.argv[2:], os.environ))
 
+# `python -m inferencehub.inference refetch MARK URI` is the same until a fetch fails, which leaves MARK.
+if __name__ == "__main__" and sys.argv[1:2] == ["refetch"] and not os.path.exists(sys.argv[2]):
+    from inferencehub.inference.fetch.command import main as fetch
+
+    sys.exit(fetch([*sys.argv[3:], f"--message={sys.argv[2]}"], os.environ))
+
 from inferencehub.core.process.init import leave_process_1
 
 # gRPC reads these variables when it is imported.
@@ -43,6 +49,7 @@ from inferencehub.core.process.logs import AccessLog, set_up_logs
 from inferencehub.core.process.settings import read_settings
 from inferencehub.inference.server import InferenceServer
 from inferencehub.inference.settings import InferenceSettings
+from inferencehub.inference.unfetched import refetch
 
 
 async def main() -> None:
@@ -74,4 +81,6 @@ def wait_as_spare() -> None:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["spare"]:
         wait_as_spare()
+    if sys.argv[1:2] == ["refetch"]:
+        sys.exit(run(lambda: refetch(sys.argv[2:], os.environ)))
     sys.exit(run(main))

@@ -39,6 +39,7 @@ from inferencehub.inference.grpc_api.streamed_calls import MOST_WAITING, Streame
 from inferencehub.inference.grpc_api.streams import HANDSHAKE_S
 from inferencehub.inference.metrics import Metrics
 from inferencehub.inference.models.control.choice import control_of
+from inferencehub.inference.models.control.control import Control
 from inferencehub.inference.models.registry import Models
 from inferencehub.inference.runtimes.calling.client import GatewayClient
 from inferencehub.inference.runtimes.calling.key import GatewayKey
@@ -62,13 +63,19 @@ class InferenceServer:
     Args:
         settings: the service's settings.
         access: the access log; None if access lines are off.
+        control: makes who decides which models are served.
 
     Raises:
         SettingError: if there is no model repository.
         BadFile: if a certificate, or the file of API keys, can't be used.
     """
 
-    def __init__(self, settings: InferenceSettings, access: AccessLog | None = None) -> None:
+    def __init__(
+        self,
+        settings: InferenceSettings,
+        access: AccessLog | None = None,
+        control: Callable[[InferenceSettings, Models], Control] = control_of,
+    ) -> None:
         self.settings = settings
         self.access = access
         self.draining = False
@@ -85,7 +92,7 @@ class InferenceServer:
         rules = ProcessRules.of(settings, self.gateway)
         self.models = Models(settings.repository(), bytes_held, self.metrics, self._show_health, rules)
         self.listed = Listed(self.health, self.models)
-        self.control = control_of(settings, self.models)
+        self.control = control(settings, self.models)
         self.certificate = settings.tier_certificate(admits=settings.tier_tls_client_names)
         ops_certificate = settings.ops_certificate()
         self.keys = ApiKeys(settings.api_keys, "HUB_API_KEYS") if settings.direct_calls else None

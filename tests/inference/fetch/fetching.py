@@ -67,13 +67,13 @@ class Ended(NamedTuple):
     printed: str
 
 
-async def run_fetch(*arguments: str | Path, **environ: str) -> Ended:
-    """What an init container runs."""
+async def run_fetch(*arguments: str | Path, command: str = "fetch", **environ: str) -> Ended:
+    """What an init container runs; `command` is `fetch`, or `refetch`."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "inferencehub.inference",
-        "fetch",
+        command,
         *map(str, arguments),
         env={**os.environ, "AWS_EC2_METADATA_DISABLED": "true", **environ},
         stdout=asyncio.subprocess.PIPE,

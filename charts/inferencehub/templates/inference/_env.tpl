@@ -47,6 +47,14 @@
 {{ include "inferencehub.env.both" . }}
 {{- end }}
 
+{{/* The files that these settings name. */}}
+{{- define "inferencehub.mounts.inference" -}}
+{{- include "inferencehub.tls.mount" . }}
+{{- include "inferencehub.tls.ops.mount" .root }}
+{{- include "inferencehub.auth.keysMount" .values.directCalls.existingSecret }}
+{{- include "inferencehub.modelCalls.mounts" . }}
+{{- end }}
+
 {{/*
 The names in extraEnv that are no settings, with commas between: Python models get these variables, too.
 Empty if extraEnv sets HUB_MODEL_ENV itself.

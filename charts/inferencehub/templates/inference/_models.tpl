@@ -111,14 +111,18 @@
       mountPath: /tmp
 {{- end }}
 
-{{/* Fetches what a URI names. The sentence of a fetch that fails is the container's termination message. */}}
+{{/*
+Fetches what a URI names. The sentence of the first fetch that fails is the container's termination message; after that the
+container tells gateways why, as the service that it is then, with its settings and certificates.
+*/}}
 {{- define "inferencehub.models.fetch" -}}
 {{- $models := .values.models }}{{ $fetch := $models.fetch }}
 - name: models
   image: {{ include "inferencehub.image" (list .root .values.image) | quote }}
   imagePullPolicy: {{ .values.image.pullPolicy }}
   args:
-    - fetch
+    - refetch
+    - /tmp/unfetched
     - {{ $models.uri | replace "$(" "$$(" | quote }}
     - --into={{ include "inferencehub.models.path" . }}
     - --size={{ $fetch.size }}
@@ -128,8 +132,8 @@
     - --message=/dev/termination-log
     - --log-format={{ .values.log.format }}
   {{- $region := $fetch.region }}
-  {{- if or $fetch.endpoint $region $fetch.caConfigMap $fetch.env }}
   env:
+    {{- include "inferencehub.env.inference" . | nindent 4 }}
     {{- with $fetch.endpoint }}
     - name: AWS_ENDPOINT_URL
       value: {{ . | quote }}
@@ -149,7 +153,6 @@
     {{- with $fetch.env }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
-  {{- end }}
   {{- with $models.secretName }}
   envFrom:
     - secretRef:
@@ -167,6 +170,7 @@
       mountPath: /models
     - name: tmp
       mountPath: /tmp
+    {{- include "inferencehub.mounts.inference" . | indent 4 }}
     {{- if $fetch.caConfigMap }}
     - name: models-ca
       mountPath: /etc/inferencehub/models-ca

@@ -64,7 +64,12 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         help="remove all but the N repositories beside it that were used last",
     )
     parser.add_argument(
-        "--message", type=Path, metavar="FILE", help="file for a sentence that says why it failed"
+        "--message",
+        type=Path,
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="file for a sentence that says why it failed; may be given again",
     )
     parser.add_argument("--log-format", choices=("json", "human"), default="human")
     parser.add_argument(
@@ -85,8 +90,8 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     except (FetchError, OSError) as error:
         sentence = f"The models cannot be fetched: {reason(error)}."
         logger.error(sentence)
-        if given.message is not None:
-            given.message.write_text(sentence)
+        for file in given.message:
+            file.write_text(sentence)
         return 1
     return 0
 

@@ -53,6 +53,11 @@ class ModelUri:
         return path.removeprefix("/") if self.scheme == "s3" else unquote(path)
 
     @property
+    def name(self) -> str:
+        """What people would call it: the model, the last part of the path, or the server."""
+        return self.model or PurePosixPath(self.path).name or urlsplit(self.url).netloc
+
+    @property
     def bucket(self) -> str:
         """The bucket of S3."""
         return urlsplit(self.url).netloc
