@@ -1,4 +1,4 @@
-"""Models by URI: a pod fetches them from a server in the cluster, and a wrong checksum is in its status while the old pod serves."""
+"""Models by URI: a pod fetches them from a server in the cluster, and a wrong checksum is said where people look while the old pod serves."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ import tarfile
 from contextlib import suppress
 from typing import Any
 
-from cluster import DIRECT, QUICK, Release, eventually, release
+from cluster import DIRECT, QUICK, Release, eventually, release, tls_secret
 
+from tests.authority import Authority
+
+NAMESPACE = "hub-models-by-uri"
 SAFE = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
 
 
@@ -76,8 +79,10 @@ def messages(hub: Release) -> list[str]:
     return found
 
 
-def test_a_wrong_checksum_is_in_the_pods_status_and_the_old_pod_serves() -> None:
-    content = archive()
+def test_a_wrong_checksum_is_said_and_the_old_pod_serves(authority: Authority) -> None:
+    content, tiers = archive(), ("gateway", "inference")
+    names = {tier: f"hub-inferencehub-{tier}.{NAMESPACE}.svc" for tier in tiers}
+    secrets = [tls_secret(tier, *authority.signed(names[tier]), authority.certificate) for tier in tiers]
     right, wrong = hashlib.sha256(content).hexdigest(), "0" * 64
 
     def values(checksum: str) -> dict[str, Any]:
@@ -85,10 +90,11 @@ def test_a_wrong_checksum_is_in_the_pods_status_and_the_old_pod_serves() -> None
             "gateway": {"service": {"type": "NodePort"}},
             "models": {"source": "uri", "uri": f"http://models:8000/models.tgz#sha256={checksum}"},
             "example": {"body": '{"features":[1],"model_name":"quick"}', "classId": None},
-            "extraObjects": server(content),
+            "tls": {"tiers": {tier: {"existingSecret": tier} for tier in tiers}},
+            "extraObjects": [*server(content), *secrets],
         }
 
-    with release(values(right), "hub-models-by-uri") as hub:
+    with release(values(right), NAMESPACE) as hub:
         assert asks(hub) == ""
         with suppress(AssertionError, subprocess.SubprocessError):  # Helm waits for a pod that does not come
             hub.deploy(values(wrong), wait_s=20)
