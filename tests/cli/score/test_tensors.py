@@ -74,6 +74,8 @@ def test_a_cell_that_does_not_fit_is_named(rows: list[dict[str, Any]], said: str
     [
         ({"x": 2.7, "note": ""}, "expected INT64, got 2.7"),
         ({"x": float("inf"), "note": ""}, "expected INT64, got inf"),
+        ({"x": "2.7", "note": ""}, "expected INT64, got '2.7'"),
+        ({"x": "1e3", "note": ""}, "expected INT64, got '1e3'"),
         ({"x": 3, "note": None}, "expected BYTES, got None"),
     ],
 )
@@ -83,7 +85,10 @@ def test_a_cell_never_becomes_another_value(row: dict[str, Any], said: str) -> N
 
 
 def test_whole_numbers_are_integers_however_the_file_has_them() -> None:
-    assert tensors(TWO, BATCHES, [{"x": 3.0, "note": b"yes"}])["x"] == ([1, 1], [3])
+    for written in (3.0, "3", "3.0", " 3.00"):
+        assert tensors(TWO, BATCHES, [{"x": written, "note": b"yes"}])["x"] == ([1, 1], [3])
+    exact = 2**53 + 1
+    assert tensors(TWO, BATCHES, [{"x": f"{exact}.0", "note": ""}])["x"] == ([1, 1], [exact])
 
 
 def test_outputs_are_divided_among_rows() -> None:

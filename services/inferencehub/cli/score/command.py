@@ -81,6 +81,10 @@ def score(
     for path in (table, out):
         if path.suffix not in KINDS:
             raise click.UsageError(f"'{path}' ends in '{path.suffix}', expected one of {', '.join(KINDS)}")
+    if not out.parent.is_dir():
+        raise click.UsageError(f"there is no directory '{out.parent}' for '{out.name}'")
+    if out.exists() and out.samefile(table):
+        raise click.UsageError(f"'{out}' is the file that is read, expected another one")
     who, chosen, kept = caller(environ, url, key_file, ca), split(columns), split(keep)
     stat = table.stat()
     run = {
@@ -138,13 +142,16 @@ async def scored(
     total = await asyncio.to_thread(count_rows, table)
     rest = read_rows(table, part.done)
     first = list(islice(rest, 1))
-    if not first:
+    if part.done and not first:
         return
     async with Client(who) as client:
         version = part.version or await pinned(client, name, version)
         model = (await client.ask("GET", model_path(name, version))).json()
         part.version = version = version or newest(model.get("versions", []))
         part.error = error_column(model)
+        part.columns = [*keep, *(one["name"] for one in model["outputs"])]
+        if not first:
+            return
         path = model_path(name, version)
         config = (await client.ask("GET", f"{path}/config")).json()
         free = {name: value for name, value in first[0].items() if name not in keep or name in columns}

@@ -52,6 +52,7 @@ class Part:
         self.failed = 0  # of them
         self.version = ""  # of the model that scores, from the first row to the last
         self.error = "error"  # the column for what is wrong with a row
+        self.columns: list[str] = []  # those that the output has also without rows
         self._out = out
         self._state = out.with_name(f"{out.name}.part.state")
         self._run = dict(run)
@@ -81,7 +82,7 @@ class Part:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
-        if kind is AllFailed:
+        if kind is AllFailed or (kind is not None and not self.done):
             self._remove()
 
     def add(self, rows: Sequence[Row]) -> None:
@@ -118,14 +119,16 @@ class Part:
     def finish(self) -> None:
         """Write the output from all rows, and remove what was kept of the run."""
         self.save()
-        columns = {name: None for row in self._rows() for name in row}
-        whole = self._out.with_name(f"{self._out.stem}.whole{self._out.suffix}")
+        columns: dict[str, None] = dict.fromkeys(self.columns) | {
+            name: None for row in self._rows() for name in row
+        }
+        whole = self.path.with_name(f"{self.path.name}{self._out.suffix}")
         write_table(whole, self._rows(), [*columns])
         whole.replace(self._out)
         self._remove()
 
     def _remove(self) -> None:
-        self._state.unlink()
+        self._state.unlink(missing_ok=True)
         self.path.unlink()
 
     def _rows(self) -> Iterator[Row]:

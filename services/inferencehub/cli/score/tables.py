@@ -27,7 +27,7 @@ def count_rows(path: Path) -> int:
         BadTable: if it can't be read.
     """
     if path.suffix == ".parquet":
-        return int(parquet().ParquetFile(path).metadata.num_rows)
+        return int(opened(path).metadata.num_rows)
     return sum(1 for _ in read_rows(path, 0, decode=False))
 
 
@@ -45,7 +45,11 @@ def read_rows(path: Path, skip: int, decode: bool = True) -> Iterator[Row]:
     kinds = {".csv": csv_rows(path), ".jsonl": json_rows(path, decode), ".parquet": parquet_rows(path)}
     try:
         yield from islice(kinds[path.suffix], skip, None)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (
+        OSError,
+        ValueError,
+        csv.Error,
+    ) as error:  # ValueError: no UTF-8, or what pyarrow finds in a damaged file
         raise BadTable(f"{path}: {error}") from None
 
 
@@ -54,6 +58,8 @@ def csv_rows(path: Path) -> Iterator[Row]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, strict=True)
         names = list(reader.fieldnames or ())
+        if not names:
+            raise BadTable(f"{path} is empty, expected the names of the columns in its first line")
         twice = [name for place, name in enumerate(names) if name in names[:place]]
         if twice:
             raise BadTable(f"{path}, line 1: the column '{twice[0]}' comes twice, expected each name once")
@@ -81,8 +87,21 @@ def json_rows(path: Path, decode: bool) -> Iterator[Row]:
 
 def parquet_rows(path: Path) -> Iterator[Row]:
     """The rows of a Parquet file."""
-    for batch in parquet().ParquetFile(path).iter_batches(AT_ONCE):
+    for batch in opened(path).iter_batches(AT_ONCE):
         yield from batch.to_pylist()
+
+
+def opened(path: Path) -> Any:
+    """A Parquet file, of which no row has been read.
+
+    Raises:
+        BadTable: if it is none.
+    """
+    library = parquet()
+    try:
+        return library.ParquetFile(path)
+    except (OSError, ValueError) as error:
+        raise BadTable(f"{path}: {error}") from None
 
 
 def write_table(path: Path, rows: Iterable[Row], columns: list[str]) -> None:
@@ -94,7 +113,7 @@ def write_table(path: Path, rows: Iterable[Row], columns: list[str]) -> None:
         columns: all of them, in order.
     """
     if path.suffix == ".parquet":
-        write_parquet(path, rows)
+        write_parquet(path, rows, columns)
         return
     with path.open("w", encoding="utf-8", newline="") as file:
         if path.suffix == ".jsonl":
@@ -111,11 +130,14 @@ def write_table(path: Path, rows: Iterable[Row], columns: list[str]) -> None:
             )
 
 
-def write_parquet(path: Path, rows: Iterable[Row]) -> None:
+def write_parquet(path: Path, rows: Iterable[Row], columns: list[str]) -> None:
     """Write rows as one Parquet file; their types are those of all rows together, so all are in memory."""
     import pyarrow
 
-    parquet().write_table(pyarrow.Table.from_pylist(list(rows)), path)
+    whole = list(rows)
+    # Not `Table.from_pylist`: it has the columns of the first row alone.
+    table = pyarrow.table({name: pyarrow.array([row.get(name) for row in whole]) for name in columns})
+    parquet().write_table(table, path)
 
 
 def parquet() -> Any:

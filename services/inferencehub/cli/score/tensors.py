@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 from inferencehub.cli.score.tables import Row
 
 FLOATS = ("FP16", "BF16", "FP32", "FP64")
+WHOLE = re.compile(r"\s*[+-]?\d+\.0+\s*", re.ASCII)  # as tables with gaps write whole numbers
 TRUTHS = {"true": True, "false": False, "1": True, "0": False}
 
 
@@ -125,6 +127,8 @@ def cell(value: Any, datatype: str) -> Any:
             return TRUTHS[str(value).lower()]
         if datatype in FLOATS:
             return float(value)
+        if isinstance(value, str) and WHOLE.fullmatch(value):
+            value = value.partition(".")[0]
         whole = int(value)
         if isinstance(value, float) and value != whole:
             raise ValueError
