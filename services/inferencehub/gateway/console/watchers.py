@@ -131,7 +131,8 @@ class Watchers:
                 logger.exception("the console has no snapshot of this second")
             self.spent_s += thread_time() - began
             self._wake()
-            due = max(due + TICK_S, monotonic())
+            # A loop that was held up for seconds does not build two at once: the second one would show no time at all.
+            due = max(due + TICK_S, monotonic() + TICK_S / 2)
             await asyncio.sleep(due - monotonic())
 
 
