@@ -62,7 +62,7 @@ class Model:
         while len(os.listdir(here)) < int(text): await asyncio.sleep(0.01)
         return x
     async def nap(self, x, text):
-        (self.directory / "begun").touch()
+        (self.directory / f"begun {x[0]:.0f}").touch()
         await asyncio.sleep(float(text))
         return x
     async def counts(self, x, text): return [self.most, self.cancelled]
@@ -76,6 +76,7 @@ class Model:
         time.sleep(float(text))
         return x
     async def stubborn(self, x, text):
+        (self.directory / f"begun {x[0]:.0f}").touch()
         try: await asyncio.sleep(60)
         except asyncio.CancelledError: return x
     async def prints(self, x, text):
@@ -136,19 +137,18 @@ async def test_a_failure_costs_its_own_call(tmp_path: Path) -> None:
 async def test_a_deadline_and_a_cancel_end_their_own_call_at_once(tmp_path: Path) -> None:
     async with waiting(tmp_path) as runtime:
         pid = pid_of(runtime, 0)
-        nap = asyncio.create_task(ask(runtime, "nap 1", number=0))
+        nap = asyncio.create_task(ask(runtime, "nap 1", [0], number=0))
         late = await refusal(runtime, "nap 60", number=1, seconds=0.2)
         assert late.kind is Kind.DEADLINE
-        await until((tmp_path / "begun").exists)
-        for do in ("nap 60", "stubborn"):
-            gone = asyncio.create_task(ask(runtime, do, number=2))
-            await asyncio.sleep(0.1)
+        for x, do in enumerate(("nap 60", "stubborn"), 10):
+            gone = asyncio.create_task(ask(runtime, do, [x], number=2))
+            await until((tmp_path / f"begun {x}").exists)
             gone.cancel()
             began = monotonic()
             with pytest.raises(asyncio.CancelledError):
                 await gone
             assert monotonic() - began < 10
-        assert await nap == [1, 2]
+        assert await nap == [0]
         assert await ask(runtime, "counts", number=1) == [2, 2]
         at_once = asyncio.create_task(ask(runtime, "nap 60", number=2))
         await asyncio.sleep(0)
