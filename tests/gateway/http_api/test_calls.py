@@ -206,6 +206,7 @@ async def test_who_waits_longer_than_the_gateway_lives_is_told(hub: Hub) -> None
 
 
 @pytest.mark.long
+@pytest.mark.timing  # a caller that is held up for 0.9 s between two requests is idle
 @pytest.mark.parametrize("whole", [True, False])
 async def test_idle_connections_are_closed_and_busy_ones_are_not(hub: Hub, whole: bool) -> None:
     pod = (f"127.0.0.1:{hub.pods[0].port}",)

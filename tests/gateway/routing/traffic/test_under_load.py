@@ -99,9 +99,10 @@ async def rewritten(hub: Hub, tmp_path: Path, entry: dict[str, Any]) -> None:
 
 
 async def after(answers: Answers, more: int) -> None:
-    """Wait until so many more answers have come."""
+    """Wait until so many more answers have come: as long as that takes, while some come each minute."""
     until = answers.total + more
-    await eventually(lambda: answers.total >= until, 60.0)
+    while (so_far := answers.total) < until:
+        await eventually(lambda so_far=so_far: answers.total > so_far, 60.0)
 
 
 async def settled(answers: Answers) -> None:
