@@ -17,7 +17,7 @@ import uvloop
 
 from inferencehub.core.oip import extension, messages
 from inferencehub.gateway.pods import stream
-from inferencehub.gateway.pods.link import Failed, PodState
+from inferencehub.gateway.pods.link import Failed
 from inferencehub.pb import open_inference_pb2 as pb
 from tests.hub import eventually, running_gateway
 
@@ -42,6 +42,9 @@ class Scripted:
         self.loaded = True
         self.port = 0
         self.index_s = 0.0  # how long it takes to list its models
+        self.listing = 0  # lists of its models that it was asked for
+        self.lists = asyncio.Event()  # they may be sent
+        self.lists.set()
 
     async def give(self, message: pb.ModelInferRequest, context: Any) -> str:
         """Answer at once."""
@@ -90,6 +93,8 @@ class Scripted:
     async def index(self, request: Any, context: Any) -> Any:
         await asyncio.sleep(self.index_s)
         models = [{"name": "echo", "version": "1", "state": "READY"}] if self.loaded else []
+        self.listing += 1
+        await self.lists.wait()
         return pb.RepositoryIndexResponse(models=models)
 
     async def ready(self, request: Any, context: Any) -> Any:
@@ -315,19 +320,6 @@ async def test_an_error_without_a_status_is_the_model_s() -> None:
     pod.act = strange
     async with asking(pod) as client:
         assert await client.ask(1.0) == (500, "odd")
-
-
-async def test_a_pod_that_has_just_loaded_is_asked_what_before_it_is_said_to_lack_a_model() -> None:
-    pod = Scripted()
-    pod.loaded, pod.takes_streams = False, False
-    async with serving(pod) as address, running_gateway((address,)) as gateway:
-        backend = gateway.fleet.pods[address]
-        await eventually(lambda: backend.state is PodState.NOT_SERVING)
-        async with aiohttp.ClientSession(f"http://127.0.0.1:{gateway.port}") as session:
-            client = Client(session)
-            pod.loaded, pod.index_s = True, 0.5
-            await eventually(lambda: backend.up)
-            assert await client.ask(1.0) == (200, [1.0])
 
 
 async def test_an_answer_to_nobody_is_dropped() -> None:

@@ -262,7 +262,7 @@ class Pod:
 
         before = self.described, self.replicas, self.catalog.unavailable, self.catalog.loading
         await self.catalog.read(ask)
-        self.described = True
+        self.described |= not self._read_now.is_set()  # there may be news since: the next one follows
         self._set_replicas()
         if before != (self.described, self.replicas, self.catalog.unavailable, self.catalog.loading):
             self.changed()
