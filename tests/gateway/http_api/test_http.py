@@ -6,6 +6,7 @@ import re
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -57,10 +58,12 @@ async def test_a_request_id_is_made_where_there_is_none(hub: Hub) -> None:
 
 async def test_server_timing_served_by_and_model_version(hub: Hub) -> None:
     async with raw(hub) as connection:
+        began = monotonic()
         called = await connection.ask("POST", PREDICT, SLOW)
+        took_ms = (monotonic() - began) * 1000
         found = CALL_TIMING.fullmatch(called.headers["server-timing"])
         assert found
-        assert 149 < float(found[1]) <= float(found[2]) < 400
+        assert 149 < float(found[1]) <= float(found[2]) < took_ms + 1
         assert called.headers["x-served-by"] == f"127.0.0.1:{hub.pods[0].port}"
         assert called.headers["x-model-version"] == "1"
         for path, body in ((PREDICT, b"no"), ("/nothing", b"{}")):

@@ -65,6 +65,7 @@ async def test_the_steps_merge_with_the_calls_of_others(tmp_path: Path) -> None:
         assert (float(rows[1]), float(calls[1]) < 40) == (80.0, True)
 
 
+@pytest.mark.timing
 async def test_steps_that_need_nothing_of_each_other_run_at_once_and_the_bill_has_the_longer_one(
     tmp_path: Path,
 ) -> None:
