@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import aiohttp
@@ -13,11 +14,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from inferencehub.inference.metrics import ShownMetrics
 from inferencehub.model.metrics import SERIES, Family
-from tests.hub import write_model
+from tests.hub import eventually, write_model
 from tests.inference.pod_processes import Pod, calling_pod, features
 
 MODEL = """
-import os
+import os, time
 from inferencehub.model import metrics
 
 CALLS = metrics.counter("calls", "calls of the model", ("sign",))
@@ -26,11 +27,14 @@ SIZES = metrics.histogram("sizes", "values", buckets=(1, 10))
 
 class Model:
     def __init__(self, directory, parameters):
+        self.called = directory / "called"
         metrics.counter("loads", "times it was loaded").inc()
 
     def predict(self, inputs):
+        self.called.touch()
         for value in inputs["features"].tolist():
             if value == 666: os._exit(1)
+            if value == 777: time.sleep(0.5)
             if value == 999:
                 for number in range(1000): CALLS.inc(sign=number)
             CALLS.inc(sign="minus" if value < 0 else "plus")
@@ -88,6 +92,24 @@ async def test_they_are_on_the_page_and_survive_a_crash(tmp_path: Path) -> None:
             "calls_total plus": 4, "sizes_bucket 10.0": 4, "sizes_bucket +Inf": 5, "sizes_count": 5, "sizes_sum": 28,
         }  # fmt: skip
         await becomes(pod, {"loads_total": 2, "last 0": 5, **counted})
+
+
+async def test_what_comes_with_an_answer_is_shown_before_the_next_call(tmp_path: Path) -> None:
+    write_model(tmp_path, "m", CONFIG, {"1/model.py": MODEL})
+    async with calling_pod(tmp_path) as pod:
+        await becomes(pod, {"loads_total": 1})
+        call = asyncio.ensure_future(pod.infer(features("m", 777)))
+        await eventually((tmp_path / "m" / "1" / "called").exists)
+        sleep(1.5)  # noqa: ASYNC251  # the service is held up, and then reads both at once
+        await call
+        await eventually_shown(pod, "calls_total plus")
+
+
+async def eventually_shown(pod: Pod, name: str) -> None:
+    """Wait until such a sample is on the page."""
+    async with asyncio.timeout(20):
+        while name not in await shown(pod):  # noqa: ASYNC110  only the page tells
+            await asyncio.sleep(0.05)
 
 
 async def test_labels_without_end_are_an_error_with_a_sentence(

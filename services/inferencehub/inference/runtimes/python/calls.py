@@ -188,16 +188,19 @@ class Calls:
 
     def _take(self, count: int, frames: int = FRAMES) -> bool:
         """Handle the frames that `count` more bytes complete. Returns whether more bytes are needed."""
+        wanted = True
         try:
             for _ in range(frames):
                 got = self._inbox.took(count)
                 if got is None:
-                    return True
+                    return wanted
                 count = 0
                 if not self._went_on(*got):
                     self._reply = got
                     self._wake()
-                    return False
+                    if not self._inbox.begun:
+                        return False
+                    wanted = False  # but what was measured may have come with the answer
         except ValueError:
             logger.exception("model process sent an invalid frame", extra=self._about)
             self._hang_up()
