@@ -34,10 +34,11 @@ class Model:
                 time.sleep(0.005)
         return {"y": inputs["x"]}
 """
-YIELDS = """for value in inputs["x"]:
+YIELDS = """for step, value in enumerate(inputs["x"]):
             context.progress(value / 10)
             yield {"y": inputs["x"]}
-            time.sleep(0.3)
+            while os.path.getsize(self.file) <= step:
+                time.sleep(0.005)
         return"""
 
 
@@ -64,7 +65,7 @@ async def test_a_job_has_the_progress_that_its_model_tells(tmp_path: Path) -> No
     steps = telling_model(tmp_path)
     async with hub_with_jobs(tmp_path) as hub:
         job = await submitted(hub, PATH, row(0.25, 0.5, 0.75))
-        assert (await ask(hub, "GET", job))[1]["progress"] is None
+        assert (await ask(hub, "GET", job))[1]["progress"] in (None, 0.25)
         async with watched(hub, job) as events:
             for number, value in enumerate((0.25, 0.5, 0.75), 1):
                 event = await events.until("progress")
@@ -103,15 +104,21 @@ async def test_jobs_that_run_together_have_the_same(tmp_path: Path) -> None:
 
 
 async def test_a_stream_has_both(tmp_path: Path) -> None:
-    telling_model(tmp_path, YIELDS, DECOUPLED).unlink()
+    steps = telling_model(tmp_path, YIELDS, DECOUPLED)
     async with hub_with_jobs(tmp_path) as hub:
         job = await submitted(hub, "/v2/models/tells/generate_stream", {"x": [1, 2, 3, 4]})
         async with watched(hub, job) as events:
-            found = await events.rest()
-        names = [one.name for one in found]
-        assert names.count("answer") == 4
-        assert found[-1].data["progress"] == pytest.approx(0.4)
-        assert 1 <= names.count("progress") <= 4
+            answers, told = 0, 0.0
+            for number in range(1, 5):
+                while answers < number or told != pytest.approx(number / 10):
+                    event = await events.next()
+                    assert event is not None
+                    answers += event.name == "answer"
+                    told = event.data["progress"] if event.name == "progress" else told
+                steps.write_text("." * number)
+            last = (await events.rest())[-1]
+        assert answers == 4
+        assert last.data["progress"] == pytest.approx(0.4)
 
 
 async def test_what_is_no_number_fails(tmp_path: Path) -> None:
