@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import logging
+import os
 import re
 import sys
 from datetime import datetime
@@ -13,7 +14,8 @@ from time import time
 
 import pytest
 
-from inferencehub.core.process.logs import FLUSH_LINES, AccessLog, Human, Json, set_up_logs
+from inferencehub.core.process.line_writer import LineWriter
+from inferencehub.core.process.logs import FLUSH_LINES, AccessLog, Human, Json, Lines, set_up_logs
 from tests.pipe import pipe
 
 
@@ -55,6 +57,33 @@ def test_a_json_line_keeps_a_traceback_on_one_line() -> None:
     text = Json("gateway").format(failed())
     assert "\n" not in text
     assert json.loads(text)["traceback"].endswith("ValueError: the cause")
+
+
+def test_a_json_line_shows_a_name_that_is_not_utf_8() -> None:
+    name = os.fsdecode(b"model-\xff")
+    line = json.loads(Json("inference").format(record("model unavailable", model=name, number=1)))
+    assert (line["model"], line["number"], line["event"]) == ("model-\\udcff", "1", "model unavailable")
+
+
+class Unsaid:
+    """Something whose text cannot be made."""
+
+    def __str__(self) -> str:
+        raise ValueError("it has no text")
+
+
+@pytest.mark.parametrize("formatter", [Json, Human])
+@pytest.mark.parametrize("bad", [("%d rows", "no number"), ("%s", Unsaid())])
+async def test_a_bad_log_call_is_a_line_and_no_error(
+    formatter: type[logging.Formatter], bad: tuple[str, object]
+) -> None:
+    stream = io.BytesIO()
+    lines = Lines(LineWriter(stream))
+    lines.setFormatter(formatter("gateway"))
+    lines.handle(record(*bad))
+    assert lines.writer.wait(20)
+    assert b"a log line could not be written" in stream.getvalue()
+    assert b"inferencehub.part" in stream.getvalue() or formatter is Human
 
 
 def test_a_human_line_can_be_read() -> None:

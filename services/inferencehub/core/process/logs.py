@@ -61,7 +61,13 @@ class Lines(logging.Handler):
                 self._dropped_before += 1  # this line itself, which is none of those that were lost
 
     def _put(self, record: logging.LogRecord) -> bool:
-        return self.writer.put(f"{self.format(record)}\n".encode(errors="replace"))
+        try:
+            text = self.format(record)
+        except Exception as error:  # a bad log call must not end the work that makes it
+            fields = {"name": record.name, "levelno": record.levelno, "levelname": record.levelname}
+            what = {"msg": "a log line could not be written", "of": ascii(record.msg), "error": ascii(error)}
+            text = self.format(logging.makeLogRecord({**fields, **what}))
+        return self.writer.put(f"{text}\n".encode(errors="replace"))
 
     def flush(self) -> None:
         """Wait at most `END_S` until all lines are written; `logging.shutdown` calls this."""
@@ -86,7 +92,13 @@ class Json(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(line, enc_hook=str).decode()
+        try:
+            return msgspec.json.encode(line, enc_hook=str).decode()
+        except UnicodeEncodeError:  # a name that is not UTF-8, such as that of a file
+            sound = {
+                name: str(value).encode(errors="backslashreplace").decode() for name, value in line.items()
+            }
+            return msgspec.json.encode(sound).decode()
 
 
 class Human(logging.Formatter):
