@@ -39,7 +39,7 @@ from inferencehub.inference.grpc_api.streamed_calls import MOST_WAITING, Streame
 from inferencehub.inference.grpc_api.streams import HANDSHAKE_S
 from inferencehub.inference.metrics import Metrics
 from inferencehub.inference.models.control.choice import control_of
-from inferencehub.inference.models.control.control import Control
+from inferencehub.inference.models.control.control import Control, started
 from inferencehub.inference.models.registry import Models
 from inferencehub.inference.runtimes.calling.client import GatewayClient
 from inferencehub.inference.runtimes.calling.key import GatewayKey
@@ -167,7 +167,7 @@ class InferenceServer:
         await self._start_grpc()
         if self.gateway is not None:
             self.gateway.start()
-        self._loading = asyncio.get_running_loop().create_task(self.control.start())
+        self._loading = asyncio.get_running_loop().create_task(started(self.control))
         ports = {
             "port": self.port,
             "stream_port": self.servicer.streams.port,

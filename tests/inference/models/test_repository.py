@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from inferencehub.core.values.errors import HubError
+from inferencehub.inference.models.control.poll import trees_of
 from inferencehub.inference.models.repository import Found, scan
 from tests.hub import MODELS, mock_model, running_pod, write_model
+from tests.inference.models.control.valued import index
+from tests.inference.pod_processes import calling_pod
 
 ONNX = 'backend: "onnxruntime"'
 
@@ -215,3 +219,29 @@ def test_broken_neighbours_keep_their_reasons_and_no_path(tmp_path: Path) -> Non
 def test_a_repository_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(HubError, match="is no directory"):
         scan(tmp_path / "none")
+
+
+def test_names_that_no_message_can_have_are_no_models(tmp_path: Path) -> None:
+    mock_model(tmp_path, "quick")
+    (tmp_path / os.fsdecode(b"bad-\xff") / "1").mkdir(parents=True)
+    assert [found.name for found in scan(tmp_path)] == ["quick"]
+    assert list(trees_of(tmp_path)) == ["quick"]
+
+
+async def test_files_whose_names_are_not_utf_8_are_shown(tmp_path: Path) -> None:
+    mock_model(tmp_path, "quick")
+    write_model(tmp_path, "m", ONNX, {os.fsdecode(b"1/bad-\xff.txt"): b""})
+    write_model(tmp_path, "p", "", {"1/model.onnx": b"garbled", os.fsdecode(b"1/bad-\xff"): POINTER})
+    async with calling_pod(tmp_path) as pod:
+        ((_, reason),) = (await index(pod, "m")).values()
+        assert reason == "'1/model.onnx' is not there, only 'bad-\\udcff.txt'"
+        ((_, reason),) = (await index(pod, "p")).values()
+        assert reason.startswith(f"'bad-\\udcff' {PULL}")
+
+
+def test_a_link_that_cannot_be_followed_hides_no_model(tmp_path: Path) -> None:
+    mock_model(tmp_path, "quick")
+    for directory in (tmp_path, tmp_path / "quick"):
+        (directory / "2").symlink_to("x" * 300)  # longer than a name may be
+    assert [found.name for found in scan(tmp_path) if not found.reason] == ["quick"]
+    assert list(trees_of(tmp_path)) == ["quick"]

@@ -23,6 +23,11 @@ def look(directory: Path) -> Seen:
     return dict(files(str(directory), 0))
 
 
+def written(name: str) -> str:
+    """A file's name for a sentence: bytes that are not UTF-8 are escaped, or no message could have it."""
+    return name.encode(errors="backslashreplace").decode()
+
+
 def files(directory: str, depth: int) -> Iterator[tuple[str, tuple[int, int, int]]]:
     """See `look`; `depth` ends a circle of links."""
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from inferencehub.core.files.tree import look
+from inferencehub.core.files.tree import look, written
 
 FIRST_LINE = b"version https://git-lfs.github.com/spec/"
 MOST_BYTES = 1024  # a pointer is shorter (Git LFS, docs/spec.md)
@@ -24,7 +24,7 @@ def is_pointer(file: Path) -> bool:
 def pointer_in(directory: Path) -> str:
     """The first Git LFS pointer in a directory or below, as a path in it; "" if there is none."""
     found = (path for path in sorted(look(directory)) if is_pointer(Path(path)))
-    return next((os.path.relpath(path, directory) for path in found), "")
+    return next((written(os.path.relpath(path, directory)) for path in found), "")
 
 
 def pointer_reason(path: str) -> str:

@@ -8,10 +8,12 @@ If one model cannot be read, the scan returns it with the reason, and the other 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from inferencehub.core.files.tree import written
 from inferencehub.core.values.errors import HubError, bad_input, listed
 from inferencehub.inference.models.config import instances, parse_config
 from inferencehub.inference.models.lfs import is_pointer, pointer_reason
@@ -50,7 +52,7 @@ def scan(repository: Path) -> list[Found]:
         raise bad_input(f"the model repository '{repository}' is no directory")
     found: list[Found] = []
     for directory in sorted(repository.iterdir()):
-        if directory.is_dir() and is_model(directory.name):
+        if is_model(directory.name) and os.path.isdir(directory):
             found += read(directory)
     return found
 
@@ -67,15 +69,15 @@ def read(directory: Path, config: config_pb.ModelConfig | None = None) -> list[F
     except HubError as error:
         reason = error.detail
     except OSError as error:
-        reason = f"'{Path(str(error.filename)).name}' cannot be read: {error.strerror}"
+        reason = f"'{written(Path(str(error.filename)).name)}' cannot be read: {error.strerror}"
     except UnicodeDecodeError:
         reason = "config.pbtxt cannot be read: it is not UTF-8"
     return [Found(directory.name, "", reason=reason)]
 
 
 def is_model(name: str) -> bool:
-    """Whether a directory of a repository is a model: not hidden, not private, and not made by a file system."""
-    return not name.startswith((".", "_")) and name != "lost+found"
+    """Whether a directory of a repository is a model: not hidden, not private, not made by a file system, and named in UTF-8."""
+    return not name.startswith((".", "_")) and name != "lost+found" and written(name) == name
 
 
 def read_model(directory: Path, config: config_pb.ModelConfig | None = None) -> list[Found]:
@@ -114,7 +116,8 @@ def read_model(directory: Path, config: config_pb.ModelConfig | None = None) -> 
 def versions_of(directory: Path) -> list[str]:
     """The version directories of a model, by their numbers."""
     return sorted(
-        (child.name for child in directory.iterdir() if child.is_dir() and is_version(child.name)), key=int
+        (child.name for child in directory.iterdir() if is_version(child.name) and os.path.isdir(child)),
+        key=int,
     )
 
 
@@ -127,7 +130,9 @@ def model_file(kind: RuntimeKind, version: Path) -> str:
 def no_file(names: Sequence[str], version: Path) -> str:
     """The sentence for a version directory without a model file: what it may be called, and what is there."""
     expected = " or ".join(f"'{version.name}/{name}'" for name in names)
-    there = sorted(f"'{child.name}'" for child in version.iterdir() if not child.name.startswith((".", "_")))
+    there = sorted(
+        f"'{written(child.name)}'" for child in version.iterdir() if not child.name.startswith((".", "_"))
+    )
     return f"{expected} is not there, only {listed(there)}" if there else f"{expected} is not there"
 
 

@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from inferencehub.core.files.tree import look
+from inferencehub.core.files.tree import look, written
 from inferencehub.core.values.errors import HubError, Kind
 
 QUIET_S = 1.0  # files that have changed must stay as they are for so long
@@ -89,4 +89,4 @@ def files_of(directory: Path) -> Files:
 
 def changed(before: Files, now: Files) -> str:
     """A file that is not what it was before; "" if there is none."""
-    return next((name for name, stat in before.items() if now.get(name) != stat), "")
+    return written(next((name for name, stat in before.items() if now.get(name) != stat), ""))

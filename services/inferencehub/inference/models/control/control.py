@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Mapping
 from typing import Protocol
 
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.inference.models.registry import Models
 
+logger = logging.getLogger(__name__)
+
+AGAIN_S = 1.0  # between two tries to start
 Parameters = Mapping[str, bool | int | str | bytes]
 
 
@@ -39,6 +44,20 @@ class Control(Protocol):
         Raises:
             HubError: as `load`.
         """
+
+
+async def started(control: Control) -> None:
+    """Start a control; again and again while that fails, as for a volume that is away for a moment."""
+    failing = ""
+    while True:
+        try:
+            return await control.start()
+        except Exception as error:  # whatever it is, nobody else would load the models
+            if str(error) != failing:
+                unknown = not isinstance(error, HubError | OSError)
+                logger.error("models can't be loaded", extra={"reason": str(error)}, exc_info=unknown)
+            failing = str(error)
+        await asyncio.sleep(AGAIN_S)
 
 
 class ByRepository:

@@ -11,7 +11,6 @@ import base64
 import binascii
 import logging
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -155,8 +154,12 @@ class Explicit:
         """Gateways read in the index which models a load would find: they tell again of one that has come later."""
         while True:
             await asyncio.sleep(self.poll_s)
-            with suppress(HubError, OSError):  # a volume that is away for a moment; a load says why
+            try:
                 await self._list()
+            except (HubError, OSError):  # a volume that is away for a moment; a load says why
+                pass
+            except Exception:
+                logger.exception("the model repository was not looked at")
 
     async def _list(self) -> None:
         """Let the index show the models of the repository that are not loaded, and those that have gone no more."""

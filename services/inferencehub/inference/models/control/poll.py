@@ -93,9 +93,10 @@ class Polling(ByRepository):
             await self._rest(unsettled)
             try:
                 trees = await asyncio.to_thread(trees_of, self.models.repository)
-            except (HubError, OSError) as error:  # a volume that is away for a moment unloads nothing
+            except Exception as error:  # a volume that is away for a moment unloads nothing
                 if str(error) != failing:
-                    logger.warning("the model repository cannot be read", extra={"reason": str(error)})
+                    log, unknown = {"reason": str(error)}, not isinstance(error, HubError | OSError)
+                    logger.warning("the model repository cannot be read", extra=log, exc_info=unknown)
                 failing, unsettled = str(error), True
                 continue
             failing, unsettled = "", False
@@ -186,7 +187,7 @@ def names_in(repository: Path) -> list[str]:
     """
     if not repository.is_dir():
         raise bad_input(f"the model repository '{repository}' is no directory")
-    return [one.name for one in repository.iterdir() if is_model(one.name) and one.is_dir()]
+    return [one.name for one in repository.iterdir() if is_model(one.name) and os.path.isdir(one)]
 
 
 def look_at(model: Path) -> Seen:
