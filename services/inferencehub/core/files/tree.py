@@ -6,11 +6,18 @@ their host, where events of the kernel do not come.
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 DEEPEST = 32
+# Errors of a path that leads to no directory, however often it is asked for.
+NONE_THERE = (
+    *(errno.ENOENT, errno.ENOTDIR, errno.EBADF, errno.ELOOP),
+    *(errno.ENAMETOOLONG, errno.EACCES),
+)
 # For each file its time of change in ns, its size in bytes and its inode. A link that points elsewhere shows another inode.
 Seen = Mapping[str, tuple[int, int, int]]
 
@@ -21,6 +28,21 @@ def look(directory: Path) -> Seen:
     Hidden files, `__pycache__` and the copies that editors make (`name~`) are left out.
     """
     return dict(files(str(directory), 0))
+
+
+def is_directory(path: Path) -> bool:
+    """Whether a path is a directory, or a link to one. A link that can't be followed is none.
+
+    Raises:
+        OSError: for all that says nothing of it, such as a volume that is away for a moment. `Path.is_dir` returns False then,
+            from Python 3.14 on.
+    """
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except OSError as error:
+        if error.errno in NONE_THERE:
+            return False
+        raise
 
 
 def written(name: str) -> str:

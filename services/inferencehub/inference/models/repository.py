@@ -8,12 +8,11 @@ If one model cannot be read, the scan returns it with the reason, and the other 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from inferencehub.core.files.tree import written
+from inferencehub.core.files.tree import is_directory, written
 from inferencehub.core.values.errors import HubError, bad_input, listed
 from inferencehub.inference.models.config import instances, parse_config
 from inferencehub.inference.models.lfs import is_pointer, pointer_reason
@@ -52,7 +51,7 @@ def scan(repository: Path) -> list[Found]:
         raise bad_input(f"the model repository '{repository}' is no directory")
     found: list[Found] = []
     for directory in sorted(repository.iterdir()):
-        if is_model(directory.name) and os.path.isdir(directory):
+        if is_model(directory.name) and is_directory(directory):
             found += read(directory)
     return found
 
@@ -116,7 +115,7 @@ def read_model(directory: Path, config: config_pb.ModelConfig | None = None) -> 
 def versions_of(directory: Path) -> list[str]:
     """The version directories of a model, by their numbers."""
     return sorted(
-        (child.name for child in directory.iterdir() if is_version(child.name) and os.path.isdir(child)),
+        (child.name for child in directory.iterdir() if is_version(child.name) and is_directory(child)),
         key=int,
     )
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,8 +12,7 @@ from inferencehub.inference.server import InferenceServer
 from inferencehub.inference.settings import InferenceSettings
 from tests.hub import eventually, mock_model
 from tests.inference.pod_processes import calling_pod
-
-TOO_LARGE = 2**46  # bytes of a thread's stack, which no system gives
+from tests.threads import no_new_threads
 
 
 @pytest.mark.parametrize("mode", ["none", "poll", "explicit"])
@@ -42,21 +39,6 @@ async def test_a_repository_that_is_away_at_the_start_is_loaded_once_it_is_back(
         await server.stop()
 
 
-@contextmanager
-def no_new_threads() -> Iterator[None]:
-    """No thread can be started, as where a container has reached its limit, and those of the event loop are busy."""
-    ends, loop = threading.Event(), asyncio.get_running_loop()
-    before = threading.stack_size(TOO_LARGE)
-    try:
-        with suppress(RuntimeError):  # the last one finds no thread
-            for _ in range(1000):
-                loop.run_in_executor(None, ends.wait)
-        yield
-    finally:
-        threading.stack_size(before)
-        ends.set()
-
-
 @pytest.mark.parametrize("mode", ["poll", "explicit"])
 async def test_looks_at_the_repository_go_on_after_one_had_no_thread(
     tmp_path: Path, mode: str, caplog: pytest.LogCaptureFixture
@@ -64,6 +46,8 @@ async def test_looks_at_the_repository_go_on_after_one_had_no_thread(
     mock_model(tmp_path, "quick")
     async with calling_pod(tmp_path, model_control=mode, repository_poll_s=0.05) as pod:
         with no_new_threads():
+            # None that has started before.
+            asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor())
             await eventually(lambda: "can't start new thread" in caplog.text)
         mock_model(tmp_path, "later")
         await eventually(lambda: "later" in pod.server.models.names())

@@ -18,7 +18,7 @@ from pathlib import Path
 from time import monotonic
 from typing import NamedTuple
 
-from inferencehub.core.files.tree import Seen, look
+from inferencehub.core.files.tree import Seen, is_directory, look
 from inferencehub.core.process.tasks import cancelled, until
 from inferencehub.core.values.errors import HubError, bad_input
 from inferencehub.inference.models.control.control import ByRepository
@@ -187,7 +187,7 @@ def names_in(repository: Path) -> list[str]:
     """
     if not repository.is_dir():
         raise bad_input(f"the model repository '{repository}' is no directory")
-    return [one.name for one in repository.iterdir() if is_model(one.name) and os.path.isdir(one)]
+    return [one.name for one in repository.iterdir() if is_model(one.name) and is_directory(one)]
 
 
 def look_at(model: Path) -> Seen:
