@@ -17,6 +17,7 @@ import pytest
 from inferencehub.core.process.line_writer import LineWriter
 from inferencehub.core.process.logs import FLUSH_LINES, AccessLog, Human, Json, Lines, set_up_logs
 from tests.pipe import pipe
+from tests.threads import no_new_threads
 
 
 def record(message: str, *args: object, **extra: object) -> logging.LogRecord:
@@ -84,6 +85,16 @@ async def test_a_bad_log_call_is_a_line_and_no_error(
     assert lines.writer.wait(20)
     assert b"a log line could not be written" in stream.getvalue()
     assert b"inferencehub.part" in stream.getvalue() or formatter is Human
+
+
+def test_lines_wait_while_the_system_gives_no_thread() -> None:
+    stream = io.BytesIO()
+    writer = LineWriter(stream)
+    with no_new_threads():
+        assert writer.put(b"first\n")
+    assert writer.put(b"second\n")
+    assert writer.wait(20)
+    assert stream.getvalue() == b"first\nsecond\n"
 
 
 def test_a_human_line_can_be_read() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import select
 import threading
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, Protocol
 
@@ -63,8 +64,12 @@ class LineWriter:
         self._put += len(lines)
         self._queue.put(lines)
         if self._thread is None:
-            self._thread = threading.Thread(target=self._write_all, name="lines", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._write_all, name="lines", daemon=True)
+            with suppress(
+                RuntimeError
+            ):  # the system gives no thread now; the lines wait, and the next ones try again
+                thread.start()
+                self._thread = thread
         return True
 
     def wait(self, within_s: float) -> bool:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic
 
@@ -162,3 +165,39 @@ async def test_a_forked_child_does_not_hide_a_death(tmp_path: Path) -> None:
         assert error.kind is Kind.MODEL_FAILED
         await until(lambda: not running(child))
         await back(runtime)
+
+
+@contextmanager
+def few_files(left: int) -> Iterator[None]:
+    """This process may open only so many files more."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    held: list[int] = []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, before[1]))
+    try:
+        with suppress(OSError):
+            while True:
+                held.append(os.open(os.devnull, os.O_RDONLY))
+        while left:
+            os.close(held.pop())
+            left -= 1
+        yield
+    finally:
+        for file in held:
+            os.close(file)
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.parametrize("left", [0, 1, 2])
+async def test_a_process_for_which_there_are_no_files_left_keeps_none_open(
+    tmp_path: Path, left: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with loaded(source(tmp_path)) as runtime:
+        before = len(os.listdir("/proc/self/fd"))
+        with few_files(left):  # and those of the process that ends: a pipe, a socket, and who tells its end
+            os.kill(pid_of(runtime, 0), signal.SIGKILL)
+            await until(lambda: caplog.text.count("did not come back") >= 3)
+        await back(runtime)
+        assert await ask(runtime, "double") == [2, 4]
+        assert len(os.listdir("/proc/self/fd")) == before
+        details = [record.__dict__.get("detail", "") for record in caplog.records]
+        assert any("Too many open files" in one for one in details)

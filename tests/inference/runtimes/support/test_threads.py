@@ -11,6 +11,7 @@ import pytest
 from inferencehub.inference.runtimes.support.inline import IN_A_ROW, LONG_S
 from inferencehub.inference.runtimes.support.threads import Threads
 from tests.hub import eventually
+from tests.threads import no_new_threads
 
 
 async def test_close_does_not_wait_for_work() -> None:
@@ -113,3 +114,29 @@ async def test_work_on_the_loop_fails_as_in_a_thread() -> None:
     threads.close()
     with pytest.raises(RuntimeError, match="closed"):
         await threads.run_sized(lambda: 1, 8)
+
+
+async def test_work_runs_again_after_the_system_gave_no_thread() -> None:
+    threads = Threads("m", 1)
+    with no_new_threads(), pytest.raises(RuntimeError, match="can't start new thread"):
+        await threads.run(lambda: 5)
+    async with asyncio.timeout(20):
+        assert await threads.run(lambda: 5) == 5
+    threads.close()
+
+
+async def test_one_thread_runs_all_work_if_the_system_gives_no_other() -> None:
+    threads, begun, end = Threads("m", 2), threading.Event(), threading.Event()
+
+    def work() -> bool:
+        begun.set()
+        return end.wait(60)
+
+    running = asyncio.create_task(threads.run(work))
+    await asyncio.to_thread(begun.wait)
+    with no_new_threads():
+        waiting = asyncio.create_task(threads.run(lambda: 5))
+        await asyncio.sleep(0)
+    end.set()
+    assert [await running, await waiting] == [True, 5]
+    threads.close()

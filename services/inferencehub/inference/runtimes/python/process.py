@@ -35,20 +35,16 @@ class Process(asyncio.SubprocessProtocol):
     Args:
         load: what it will load.
         ended: called once, from the loop, when the process has ended for any reason.
-        measured: takes what the model measures.
-        gateway: where its calls of other models go; None if no setting says it.
     """
 
-    def __init__(
-        self, load: Load, ended: Callable[[Process], None], measured: Measure, gateway: Gateway | None
-    ) -> None:
+    def __init__(self, load: Load, ended: Callable[[Process], None]) -> None:
         self.loop = asyncio.get_running_loop()
         self.pid, self.ready = 0, Ready()  # the pid is also the id of its process group
         self.status: int | None = None
         self.exited = asyncio.Event()
         self._ended = ended
         self._lines = ModelLines(load)
-        self.calls = [Calls(load.model, self.kill, measured, gateway) for _ in range(load.max_in_flight)]
+        self.calls: list[Calls] = []
         self._transport: asyncio.SubprocessTransport | None = None
 
     @classmethod
@@ -62,13 +58,24 @@ class Process(asyncio.SubprocessProtocol):
     ) -> Process:
         """Start a process and load the model in it. A cancelled start leaves no process behind.
 
+        Args:
+            load: what it loads.
+            rules: the environment variables that it gets.
+            ended: as above.
+            measured: takes what the model measures.
+            gateway: where its calls of other models go; None if no setting says it.
+
         Raises:
             HubError: MODEL_FAILED if the process did not start or the model did not load.
         """
-        process = cls(load, ended, measured, gateway)
-        # A cancellation between the fork and the moment when we know the child would lose it, so it has to wait.
-        spawning = asyncio.ensure_future(process._spawn(rules))
+        process = cls(load, ended)
         try:
+            for _ in range(
+                load.max_in_flight
+            ):  # one after the other: what is open is closed below if files run out
+                process.calls.append(Calls(load.model, process.kill, measured, gateway))
+            # A cancellation between the fork and the moment when we know the child would lose it, so it has to wait.
+            spawning = asyncio.ensure_future(process._spawn(rules))
             await asyncio.shield(spawning)
             message, _ = await process.calls[0].call(frame(load), None)
         except ProcessEnded as end:

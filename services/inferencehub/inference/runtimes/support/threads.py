@@ -109,16 +109,16 @@ class Threads:
         """Run `work` in a thread and return its result. A cancellation takes effect when the work has ended.
 
         Raises:
-            RuntimeError: if the threads have been closed.
+            RuntimeError: if the threads have been closed, or the system gives no thread.
             Exception: whatever `work` raises.
         """
         if self._closed:
             raise RuntimeError("the threads have been closed")
         loop = asyncio.get_running_loop()
         run = _Run(work, loop)
-        self._busy += 1
-        if len(self._threads) < min(self._busy, self.count):
+        if len(self._threads) < min(self._busy + 1, self.count):
             self._start()
+        self._busy += 1
         self._queue.put(run)
         cancelled = False
         try:
@@ -152,8 +152,13 @@ class Threads:
         name = f"model-{self.name}_{len(self._threads)}"
         # A daemon: at its end, the interpreter would wait for any other thread.
         thread = threading.Thread(target=self._work, name=name, daemon=True)
-        self._threads.append(thread)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # the system gives none now
+            if not self._threads:
+                raise
+        else:
+            self._threads.append(thread)
 
     def _work(self) -> None:
         while (run := self._queue.get()) is not None:
