@@ -174,7 +174,7 @@ class Channel:
 
         Raises:
             AioRpcError: if the service answers with an error.
-            Lost: if it does not answer.
+            Lost: if it does not answer, or the channel is closed meanwhile.
         """
         try:
             return await self._method(name, reply)(request, timeout=ANSWER_S)
@@ -182,6 +182,9 @@ class Channel:
             if error.code() in GONE:
                 raise lost(error) from None
             raise
+        except asyncio.CancelledError:
+            raise_own_cancellation()
+            raise Lost("the channel was closed") from None
 
     async def change(self, request: pb.RepositoryModelLoadRequest | pb.RepositoryModelUnloadRequest) -> None:
         """Call RepositoryModelLoad or RepositoryModelUnload, and wait for its end, however long a model loads.
@@ -204,9 +207,6 @@ class Channel:
             await self.ask("ServerLive", pb.ServerLiveRequest(), pb.ServerLiveResponse)
         except grpc.aio.AioRpcError:
             return
-        except asyncio.CancelledError:
-            raise_own_cancellation()
-            raise Lost("the channel was closed") from None
 
     async def server_ready(self) -> bool:
         """Call ServerReady.
