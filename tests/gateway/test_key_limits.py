@@ -156,8 +156,9 @@ def test_tokens_come_back_at_the_rate() -> None:
     assert fast.wait_s(1000.0, 1.0) == 0.0
 
 
-async def test_a_name_that_is_not_there_changes_no_share(caplog: pytest.LogCaptureFixture) -> None:
-    peers = Peers("nowhere.invalid")
+@pytest.mark.parametrize("host", ["nowhere.invalid", "gateways..svc"])
+async def test_a_name_that_is_not_there_changes_no_share(host: str, caplog: pytest.LogCaptureFixture) -> None:
+    peers = Peers(host)
     peers.count = 3
     peers.start()
     await eventually(lambda: [one for one in caplog.records if "cannot be counted" in one.getMessage()])

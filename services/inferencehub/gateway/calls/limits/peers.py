@@ -56,7 +56,7 @@ class Peers:
                     map(len, families.values())
                 )  # with two families, each gateway has an address of each
                 said = ""
-            except OSError as error:
+            except (OSError, UnicodeError) as error:
                 if str(error) != said:
                     said = str(error)
                     logger.warning("gateways cannot be counted", extra={"host": self._host, "reason": said})
