@@ -11,6 +11,7 @@ from time import monotonic
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 
 from inferencehub.core.values.errors import HubError, Kind
 from inferencehub.gateway.routing.control.pods import Outcome, Told, after
@@ -219,3 +220,27 @@ async def test_a_store_that_begins_anew_takes_wishes_again(
         assert await change(hub, "unload") == (200, ""), "its revision is higher than that of the old store"
         assert (await wishes(hub))["m"][0] > first["m"][0]
         assert serving(pods[0]) == []
+
+
+async def test_a_wish_that_cannot_be_read_holds_up_no_later_one(
+    models: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    valkey = Valkey(tmp_path)
+    await valkey.start()
+    async with pods_to_load(models) as pods, AsyncExitStack() as stack:
+        name = Name(*pods)  # type: ignore[arg-type]
+        settings: dict[str, Any] = {"jobs": valkey.url, "name": name, "resolve_s": 0.1}
+        hub = await stack.enter_async_context(loading_gateway(tmp_path, *pods, **settings))
+        await change(hub, "load")
+        client = await stack.enter_async_context(Redis.from_url(valkey.url))
+        prefix = "{inferencehub}:"
+        await client.hset(
+            f"{prefix}wishes", "quick", '1 ["quick", 1, true, "", "what a later release knows"]'
+        )
+        await client.set(f"{prefix}wish_mark", "1")
+        await eventually(lambda: "wishes of models can't be read" in caplog.text)
+        await all_serve(pods, ["m"])
+        assert caplog.text.count("wishes of models can't be read") == 1
+        await client.hset(f"{prefix}wishes", "quick", '2 ["quick", 2, true, ""]')
+        await all_serve(pods, ["m", "quick"])
+    await valkey.stop()

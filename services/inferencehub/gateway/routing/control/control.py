@@ -164,11 +164,18 @@ class ModelControl:
         return HubError(Kind.NOT_READY, "no pod is up that could load or unload models", retry_after=5)
 
     async def _follow(self) -> None:
+        failing = ""
         while True:
+            known = None  # while the store can't be read, what was known goes on to hold
             try:
                 known = await self._kept.read(self._mark)
-            except HubError:  # the store has written why; what is known goes on to hold
-                known = None
+                failing = ""
+            except HubError:  # the store has written why
+                pass
+            except Exception as error:  # such as a wish that a gateway of another release has kept
+                if repr(error) != failing:
+                    logger.exception("wishes of models can't be read")
+                failing = repr(error)
             if known is not None:
                 self._mark, self._wishes = known
             for pod, channel in self._pods.ready():
