@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from inferencehub.core.http1.server import listen
 from inferencehub.scaler.activator import QUIET_SECONDS
 from inferencehub.scaler.metrics_api import certificate
 from inferencehub.scaler.metrics_api.callers import CONFIG_MAP
@@ -304,3 +305,18 @@ async def test_who_takes_the_api_over_meanwhile_keeps_it(
         await looked_again(server)
         assert server.objects[APISERVICE]["spec"]["service"]["namespace"] == "keda"
         assert bundle(server) == ""
+
+
+async def test_a_port_that_is_taken_for_a_moment_is_listened_at_later(
+    tmp_path: Path, caller: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    waits = "the metrics API waits"
+    async with cluster(tmp_path, caller) as server:
+        with listen(0) as taken:
+            async with running(server, wait=False, port=taken.getsockname()[1]) as scaler:
+                await eventually(lambda: scaler.not_ready().startswith(waits))
+                await eventually(lambda: "the metrics API can't listen" in caplog.text)
+                taken.close()
+                await eventually(lambda: not scaler.not_ready().startswith(waits))
+                _, writer = await asyncio.open_connection("127.0.0.1", scaler.port)
+                writer.close()

@@ -157,10 +157,18 @@ class Scaler:
         if certificate is None or not authority:
             return
         self._context = certificate.context(authority)
-        if not self._runner.sites:
+        failing = ""
+        while not self._runner.sites:
+            try:  # neither certificate may change again for months
+                sock = listen(self.port)
+            except OSError as error:
+                if str(error) != failing:
+                    logger.error("the metrics API can't listen", extra={"error": str(error)})
+                failing = str(error)
+                await asyncio.sleep(AGAIN_S)
+                continue
             # The listening socket is kept: closing it would cut off connections that wait to be accepted.
             self._context.sni_callback = self._newest
-            sock = listen(self.port)
             self.port = sock.getsockname()[1]
             await web.SockSite(self._runner, sock, ssl_context=self._context).start()
         logger.info("listening", extra={"port": self.port, "ops_port": self.ops.port})
