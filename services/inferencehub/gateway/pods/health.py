@@ -131,6 +131,8 @@ class Health:
         try:
             while True:
                 there = set(names())
+                for name in [name for name, watch in watches.items() if watch.done()]:  # by an error
+                    del watches[name]
                 for name in there - watches.keys():
                     work = self.watch(name, partial(says, name), ended)
                     watches[name] = asyncio.get_running_loop().create_task(work)
