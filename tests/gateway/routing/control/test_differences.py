@@ -57,6 +57,7 @@ async def test_where_and_why_is_seen_until_it_is_repaired(models: Path, tmp_path
     ):
         assert (await change(hub, "load"))[0] == 400
         await eventually(lambda: differing(hub).keys() == {bad.address, late.address})
+        await eventually(lambda: UNDER_WAY not in differing(hub).values())  # the next look has the reasons
         assert differing(hub)[late.address] == ABSENT
         # Until the pod's list has come again, the change is under way.
         await eventually(
