@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from stat import S_ISDIR
 
 DEEPEST = 32
 # Errors of a path that leads to no directory, however often it is asked for.
-NONE_THERE = (
-    *(errno.ENOENT, errno.ENOTDIR, errno.EBADF, errno.ELOOP),
-    *(errno.ENAMETOOLONG, errno.EACCES),
-)
+NONE_THERE = (errno.ENOENT, errno.ENOTDIR, errno.EBADF, errno.ELOOP, errno.ENAMETOOLONG, errno.EACCES)
 # For each file its time of change in ns, its size in bytes and its inode. A link that points elsewhere shows another inode.
 Seen = Mapping[str, tuple[int, int, int]]
 
@@ -38,7 +35,7 @@ def is_directory(path: Path) -> bool:
             from Python 3.14 on.
     """
     try:
-        return stat.S_ISDIR(path.stat().st_mode)
+        return S_ISDIR(path.stat().st_mode)
     except OSError as error:
         if error.errno in NONE_THERE:
             return False

@@ -65,9 +65,8 @@ class LineWriter:
         self._queue.put(lines)
         if self._thread is None:
             thread = threading.Thread(target=self._write_all, name="lines", daemon=True)
-            with suppress(
-                RuntimeError
-            ):  # the system gives no thread now; the lines wait, and the next ones try again
+            # Where the system gives no thread now, the lines wait, and the next ones try again.
+            with suppress(RuntimeError):
                 thread.start()
                 self._thread = thread
         return True

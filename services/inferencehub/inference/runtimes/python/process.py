@@ -70,9 +70,8 @@ class Process(asyncio.SubprocessProtocol):
         """
         process = cls(load, ended)
         try:
-            for _ in range(
-                load.max_in_flight
-            ):  # one after the other: what is open is closed below if files run out
+            # One after the other: what is open is closed below if files run out.
+            for _ in range(load.max_in_flight):
                 process.calls.append(Calls(load.model, process.kill, measured, gateway))
             # A cancellation between the fork and the moment when we know the child would lose it, so it has to wait.
             spawning = asyncio.ensure_future(process._spawn(rules))
