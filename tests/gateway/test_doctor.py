@@ -150,7 +150,7 @@ async def test_a_model_that_nobody_has_loaded_is_no_fault(tmp_path: Path) -> Non
 
 
 async def test_a_file_of_traffic_that_names_what_no_pod_serves(tmp_path: Path) -> None:
-    entry = {"weights": {"stable": 1, "2": 1, "9": 0}, "shadow": {"version": "7", "share": 1}}
+    entry = {"weights": {"6": 1, "2": 1, "9": 0}, "shadow": {"version": "7", "share": 1}}
     async with split_hub(tmp_path, entry) as hub:
         await eventually(lambda: all(pod.described for pod in hub.gateway.fleet.pods.values()))
         missing, shadow = await said_of_traffic(hub)
@@ -165,7 +165,7 @@ async def test_a_file_of_traffic_that_names_what_no_pod_serves(tmp_path: Path) -
         )
         hub.gateway.doctor.forget()
         assert await said_of_traffic(hub) == []
-    assert missing == "model 'm': version 'stable' has the weight 1, and no pod serves it, pods serve 1, 2"
+    assert missing == "model 'm': version '6' has the weight 1, and no pod serves it, pods serve 1, 2"
     assert shadow == "model 'm': version '7' is to get copies of calls, and no pod serves it, pods serve 1, 2"
     assert unknown == ["it names model 'tumor', and no pod has such a model: m"]
 

@@ -11,6 +11,17 @@
 {{- if hasKey $aliases $version }}
 {{- fail (printf "%s.aliases.%s is '%s', which is an alias itself: set the version that it stands for." $at $alias $version) }}
 {{- end }}
+{{- if not (regexMatch "^[0-9]+$" $version) }}
+{{- fail (printf "%s.aliases.%s is '%s', which is no version: set a whole number." $at $alias $version) }}
+{{- end }}
+{{- end }}
+{{- $names := keys ($entry.weights | default dict) }}
+{{- with $entry.rollback }}{{ $names = append $names .version }}{{ end }}
+{{- with $entry.shadow }}{{ $names = append $names .version }}{{ end }}
+{{- range $name := $names }}
+{{- if not (regexMatch "^[0-9]+$" (get $aliases $name | default $name)) }}
+{{- fail (printf "%s has '%s' where a version stands: set a whole number or one of the aliases (%s)." $at $name (keys $aliases | sortAlpha | join ", " | default "there are none")) }}
+{{- end }}
 {{- end }}
 {{- $sum := 0.0 }}{{ $seen := list }}
 {{- range $name, $weight := $entry.weights }}

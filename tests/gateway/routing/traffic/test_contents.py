@@ -11,6 +11,8 @@ import pytest
 from inferencehub.gateway.routing.traffic.contents import read_traffic
 from tests.pages import page
 
+NUMBER = "expected a version, which is a whole number,"
+
 
 def test_an_alias_may_stand_where_a_version_stands() -> None:
     text = b"""{"models": {"m": {"weights": {"stable": 90, "2": 10}, "aliases": {"stable": "1", "canary": "2"}}}}"""
@@ -23,7 +25,19 @@ def test_an_alias_may_stand_where_a_version_stands() -> None:
 @pytest.mark.parametrize(
     ("entry", "sentence"),
     [
-        ({"weight": {}}, "Object contains unknown field `weight`"),
+        (
+            {"weight": {}},
+            "Object contains unknown field `weight`, expected some of: weights, aliases, sticky, rollback, shadow",
+        ),
+        (
+            {"weights": {"1": 1, "2": 1}, "rollback": {"version": "2", "p99": 5}},
+            "Object contains unknown field `p99` in rollback, expected some of: version, error_share, p99_ms, calls, "
+            "window_s",
+        ),
+        (
+            {"shadow": {"version": "2", "share": 1, "rate": 1}},
+            "Object contains unknown field `rate` in shadow, expected some of: version, share",
+        ),
         ({"weights": []}, "Expected `object`, got `array` - at `$.weights`"),
         (
             {"weights": {"1": 1, "2": -1}},
@@ -32,7 +46,24 @@ def test_an_alias_may_stand_where_a_version_stands() -> None:
         ({"weights": {"1": "90"}}, "weights has a wrong value for '1': Expected `float`, got `str`"),
         ({"aliases": {"a": 1}}, "aliases has a wrong value for 'a': Expected `str`, got `int`"),
         ({"weights": {"1": 0, "2": 0}}, "weights is '1': 0, '2': 0, expected one above 0 at least"),
-        ({"weights": {"": 1}}, "weights has '', expected a version"),
+        ({"weights": {"": 1}}, f"weights has '', {NUMBER} or an alias, but there are none"),
+        (
+            {"weights": {"stabel": 100}, "aliases": {"stable": "1", "canary": "2"}},
+            f"weights has 'stabel', {NUMBER} or one of the aliases stable, canary",
+        ),
+        ({"weights": {"1": 1, "v2": 0}}, f"weights has 'v2', {NUMBER} or an alias, but there are none"),
+        (
+            {
+                "weights": {"1": 1, "2": 1},
+                "rollback": {"version": "canry", "p99_ms": 5},
+                "aliases": {"canary": "2"},
+            },
+            f"rollback has 'canry', {NUMBER} or one of the aliases canary",
+        ),
+        (
+            {"shadow": {"version": "canry", "share": 1}, "aliases": {"canary": "2"}},
+            f"shadow has 'canry', {NUMBER} or one of the aliases canary",
+        ),
         (
             {"weights": {"1": 1, "old": 1}, "aliases": {"old": "1"}},
             "weights has version '1' twice: by an alias, and by its own name or another one",
@@ -42,12 +73,16 @@ def test_an_alias_may_stand_where_a_version_stands() -> None:
             "the alias '3' must begin with a letter and have at most 63 letters, digits, '_', '.' or '-', so that it is "
             "never taken for a version",
         ),
-        ({"aliases": {"a": "b", "b": "1"}}, "the alias 'a' stands for 'b', expected a version"),
+        ({"aliases": {"a": "b", "b": "1"}}, f"the alias 'a' stands for 'b', {NUMBER[:-1]}"),
+        ({"aliases": {"a": "v2"}}, f"the alias 'a' stands for 'v2', {NUMBER[:-1]}"),
         (
             {"weights": {"1": 1}, "sticky": "X-User"},
             "sticky is 'X-User', expected the name of a header in lower case",
         ),
-        ({"shadow": {"version": "", "share": 1}}, "shadow has no version, expected one"),
+        (
+            {"shadow": {"version": "", "share": 1}},
+            f"shadow has '', {NUMBER} or an alias, but there are none",
+        ),
         ({"shadow": {"version": "2", "share": 10}}, "Expected `float` <= 1.0 - at `$.shadow.share`"),
         ({"sticky": "x-user"}, "sticky is there without weights, expected both or none"),
     ],
@@ -65,7 +100,7 @@ def test_a_bad_entry_is_refused_with_a_sentence_that_names_the_model(
     [
         (b"", "Input data was truncated"),
         (b"[]", "Expected `object`, got `array`"),
-        (b'{"m": {}}', "Object contains unknown field `m`"),
+        (b'{"m": {}}', "Object contains unknown field `m`, expected some of: models"),
         (b'{"models": []}', "Expected `object`, got `array` - at `$.models`"),
     ],
 )

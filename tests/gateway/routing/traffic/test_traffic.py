@@ -150,18 +150,31 @@ async def test_a_bad_file_leaves_the_last_good_one_in_effect(
         why = f"HUB_TRAFFIC ({file}) cannot be used: model 'm': weights has a wrong value for '1': Expected `float` >= 0.0"
         assert record.__dict__["reason"] == traffic_of(hub).reason == why
         assert await answered_by(hub, 5) == {"1": 5}
+        changed(
+            hub, file, {"weights": {"canry": 1}, "aliases": {"canary": "2"}}
+        )  # would let all calls go to 2
+        assert await metric(hub, refused) == 1
+        assert "weights has 'canry'" in traffic_of(hub).reason
+        assert await answered_by(hub, 5) == {"1": 5}
         changed(hub, file, {"weights": {"2": 1}})
         assert await metric(hub, refused) == 0
         assert await answered_by(hub, 5) == {"2": 5}
 
 
-def test_a_gateway_does_not_start_with_a_bad_file(tmp_path: Path) -> None:
-    write(tmp_path / "traffic.json", {"m": {"weights": {}, "sticky": "x"}})
+@pytest.mark.parametrize(
+    ("entry", "why"),
+    [
+        ({"weights": {}, "sticky": "x"}, "sticky is there without weights"),
+        ({"weights": {"stabel": 100}, "aliases": {"stable": "1"}}, "weights has 'stabel'"),
+    ],
+)
+def test_a_gateway_does_not_start_with_a_bad_file(tmp_path: Path, entry: dict[str, Any], why: str) -> None:
+    write(tmp_path / "traffic.json", {"m": entry})
 
     async def start() -> None:
         Gateway(GatewaySettings(port=0, grpc_port=0, ops_port=0, traffic=str(tmp_path / "traffic.json")))
 
-    with pytest.raises(BadFile, match="model 'm': sticky is there without weights"):
+    with pytest.raises(BadFile, match=f"model 'm': {why}"):
         asyncio.run(start())
 
 

@@ -6,7 +6,8 @@
                           "rollback": {"version": "canary", "error_share": 0.05, "p99_ms": 100},
                           "shadow": {"version": "3", "share": 0.1}}}}
 
-Wherever a version stands, one of the aliases may stand for it.
+Wherever a version stands, one of the aliases may stand for it. Versions are whole numbers, and an alias never is one, so a
+name that is neither is a mistake.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from typing import Annotated
 
 import msgspec
 
+from inferencehub.core.values.errors import listed
 from inferencehub.gateway.routing.traffic.rollback import RollbackEntry
 from inferencehub.gateway.routing.traffic.shadow import ShadowEntry
 
 Weight = Annotated[float, msgspec.Meta(ge=0, le=1e6)]
 ALIAS = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}")
+VERSION = re.compile(r"[0-9]+")
 HEADER = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,100}")  # a token of RFC 9110, in lower case
 
 
@@ -71,6 +74,14 @@ class Contents(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     models: dict[str, msgspec.Raw] = {}
 
 
+# The objects of an entry with fields of their own, by where msgspec says that they stand.
+OBJECTS: dict[str, type[msgspec.Struct]] = {
+    "": ModelEntry,
+    ".rollback": RollbackEntry,
+    ".shadow": ShadowEntry,
+}
+
+
 def read_traffic(text: bytes) -> dict[str, ModelEntry]:
     """What a file says, by the names of models.
 
@@ -81,15 +92,30 @@ def read_traffic(text: bytes) -> dict[str, ModelEntry]:
     try:
         contents = msgspec.json.decode(text, type=Contents)
     except msgspec.DecodeError as error:
-        raise ValueError(str(error)) from None
+        raise ValueError(told(error, {"": Contents})) from None
     for model, raw in contents.models.items():
         try:
             check_values(raw)
             entry = found[model] = msgspec.json.decode(raw, type=ModelEntry)
             check(entry)
         except (msgspec.DecodeError, ValueError) as error:
-            raise ValueError(f"model '{model}': {error}") from None
+            raise ValueError(f"model '{model}': {told(error, OBJECTS)}") from None
     return found
+
+
+def told(error: Exception, objects: Mapping[str, type[msgspec.Struct]]) -> str:
+    """What an error says, with the known fields if it is about an unknown one.
+
+    Args:
+        error: of this module, or of msgspec.
+        objects: what may have fields, by where it stands, such as ".shadow".
+    """
+    text, _, where = str(error).partition(" - at `$")
+    if "unknown field" not in text:
+        return str(error)
+    at = where.removesuffix("`")
+    known = listed(field.name for field in msgspec.structs.fields(objects[at]))
+    return f"{text}{f' in {at[1:]}' if at else ''}, expected some of: {known}"
 
 
 def check_values(raw: msgspec.Raw) -> None:
@@ -120,25 +146,43 @@ def check(entry: ModelEntry) -> None:
                 f"the alias '{alias}' must begin with a letter and have at most 63 letters, digits, '_', '.' or '-', so "
                 "that it is never taken for a version"
             )
-        if not version or version in entry.aliases:
-            raise ValueError(f"the alias '{alias}' stands for '{version}', expected a version")
+        if not VERSION.fullmatch(version):
+            raise ValueError(
+                f"the alias '{alias}' stands for '{version}', expected a version, which is a whole number"
+            )
+    for name in entry.weights:
+        check_version(entry, "weights", name)
     named = [entry.version(name) for name in entry.weights]
     if twice := first_twice(named):
         raise ValueError(
             f"weights has version '{twice}' twice: by an alias, and by its own name or another one"
         )
-    if "" in named:
-        raise ValueError("weights has '', expected a version")
     if entry.weights and not any(entry.weights.values()):
         raise ValueError(f"weights is {shown(entry.weights)}, expected one above 0 at least")
     if entry.sticky and not HEADER.fullmatch(entry.sticky):
         raise ValueError(f"sticky is '{entry.sticky}', expected the name of a header in lower case")
     if entry.sticky and not entry.weights:
         raise ValueError("sticky is there without weights, expected both or none")
-    if entry.shadow is not None and not entry.version(entry.shadow.version):
-        raise ValueError("shadow has no version, expected one")
+    if entry.shadow is not None:
+        check_version(entry, "shadow", entry.shadow.version)
     if entry.rollback is not None:
+        check_version(entry, "rollback", entry.rollback.version)
         check_rollback(entry, entry.rollback)
+
+
+def check_version(entry: ModelEntry, field: str, name: str) -> None:
+    """Check that a name stands for a version: a misspelt alias would be a version that no pod ever serves.
+
+    Raises:
+        ValueError: if not.
+    """
+    if not VERSION.fullmatch(entry.version(name)):
+        aliases = (
+            f"one of the aliases {listed(entry.aliases)}" if entry.aliases else "an alias, but there are none"
+        )
+        raise ValueError(
+            f"{field} has '{name[:80]}', expected a version, which is a whole number, or {aliases}"
+        )
 
 
 def check_rollback(entry: ModelEntry, rule: RollbackEntry) -> None:
