@@ -63,6 +63,11 @@ class RoutingTable:
         names = sorted({*self.fleet.on_demand, *reported, *routed})
         return {name: self._why_closed(name, "", reported) for name in names}
 
+    def all_listed(self) -> dict[str, str] | None:
+        """The same; None while a pod has not listed its models, or there are no pods, so that others may still come."""
+        pods = self.fleet.pods.values()
+        return self.models() if pods and all(pod.catalog.listed and pod.described for pod in pods) else None
+
     def why_closed(self, name: str, version: str = "") -> str:
         """The newest reason why a model cannot be called; "" if it can."""
         return self._why_closed(name, self.version(name, version), self._reported())
@@ -160,6 +165,8 @@ class RoutingTable:
         self.unnamed = {kind: unnamed_model(kind, by_default) for kind in KINDS}
         changed, self.changed = self.changed, asyncio.Event()
         changed.set()
+        if self.traffic is not None:
+            self.traffic.note_unknown()
 
     def _withdraw(self) -> None:
         """Let nothing wait for versions that pods took back, and forget those of which nothing runs any more."""

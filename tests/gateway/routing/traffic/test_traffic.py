@@ -260,6 +260,32 @@ async def test_where_the_file_says_nothing_nothing_changes(tmp_path: Path) -> No
         assert await answered_by(hub, 3) == {"2": 3}
 
 
+async def test_a_model_that_no_pod_has_is_warned_of_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """At the start, when pods have listed their models, and when the file changes. It may come later, so it is not refused."""
+
+    def warned() -> list[tuple[str, str]]:
+        text = "the file of traffic names a model that no pod has"
+        records = [one.__dict__ for one in caplog.records if one.getMessage() == text]
+        return [(record["model"], record["models"]) for record in records]
+
+    write(tmp_path / "traffic.json", {"frod": ALL_ONE, "m": ALL_ONE})
+    versions_of_mock(tmp_path / "models", "2")
+    async with (
+        running_pod(tmp_path / "models") as pod,
+        running_gateway((f"127.0.0.1:{pod.port}",), traffic=str(tmp_path / "traffic.json")) as gateway,
+    ):
+        traffic = gateway.table.traffic
+        assert traffic is not None
+        await eventually(lambda: bool(warned()))
+        gateway.table.update()
+        assert warned() == [("frod", "m")]
+        write(tmp_path / "traffic.json", {"frod": ALL_ONE, "n": ALL_ONE})
+        traffic.look()
+        assert warned() == [("frod", "m"), ("n", "m")]
+
+
 async def test_calls_that_wait_for_a_version_whose_last_pod_ends_go_to_another_one(
     tmp_path: Path,
 ) -> None:

@@ -28,10 +28,9 @@ class ServedTraffic:
 
     async def look(self) -> list[Finding]:
         """A warning for each model, weight and shadow that no pod serves; none until all pods have listed their models."""
-        traffic, pods = self._table.traffic, self._table.fleet.pods.values()
-        if traffic is None or not pods or not all(pod.catalog.listed and pod.described for pod in pods):
+        traffic, models = self._table.traffic, self._table.all_listed()
+        if traffic is None or models is None:
             return []
-        models = self._table.models()
         found = []
         for model, split in sorted(traffic.splits.items()):
             if model not in models:

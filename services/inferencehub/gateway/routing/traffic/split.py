@@ -40,6 +40,9 @@ class Versions(Protocol):
     def known(self, name: str, version: str = "") -> Sequence[object]:
         """The lanes of a version; none if no pod has reported it."""
 
+    def all_listed(self) -> Mapping[str, str] | None:
+        """All models, with the reasons why they can't be called; None while a pod has not listed its own."""
+
 
 class Ended(Protocol):
     """What is looked at of a call that has ended.

@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from inferencehub.core.files.watched import BadFile, WatchedFiles
 from inferencehub.core.process.histogram import Histogram
 from inferencehub.core.process.metrics import SECONDS
-from inferencehub.core.values.errors import HubError, Kind
+from inferencehub.core.values.errors import HubError, Kind, listed
 from inferencehub.gateway.metrics import PREFIX
 from inferencehub.gateway.routing.traffic.contents import read_traffic, shown
 from inferencehub.gateway.routing.traffic.shadow import OUTCOMES, Shadow
@@ -64,6 +64,7 @@ class Traffic(WatchedFiles):
         self._lanes = lanes
         self.splits: dict[str, Split] = {}
         self._shadows: dict[str, Shadow] = {}
+        self._unknown: set[str] = set()
         self.seconds = Histogram(
             f"{PREFIX}_traffic_seconds",
             "time of calls of models that the file of traffic names, by version and by how they ended",
@@ -93,6 +94,18 @@ class Traffic(WatchedFiles):
                 logger.info("traffic", extra=about)
             self.splits[model] = split
         self._shadows = {model: one for model, one in self._shadows.items() if model in read}
+        self.note_unknown()
+
+    def note_unknown(self) -> None:
+        """Warn once of each model in the file that no pod has: its name may be misspelt, or its pods are still to come."""
+        models = self._lanes.all_listed()
+        if models is None:
+            return
+        unknown = self.splits.keys() - models.keys()
+        for model in sorted(unknown - self._unknown):
+            about = {"setting": self.setting, "model": model, "models": listed(sorted(models))}
+            logger.warning("the file of traffic names a model that no pod has", extra=about)
+        self._unknown = unknown
 
     def version(self, model: str, version: str, call: Call | None = None) -> str:
         """The version that a call gets, "" for the default one.
