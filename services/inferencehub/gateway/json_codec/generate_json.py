@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from inferencehub.core.http1.handler import Body
-from inferencehub.core.values.errors import bad_input
+from inferencehub.core.values.errors import bad_input, listed
 from inferencehub.core.values.requests import InferRequest, InferResponse, Parameter
 from inferencehub.core.values.signature import ModelInfo, TensorSpec
 from inferencehub.core.values.tensors import Tensor
@@ -80,6 +80,13 @@ def generate_request(info: ModelInfo, version: str, fields: Fields) -> InferRequ
             parameters |= checked(read_parameters(value, "parameters"))
         elif name not in names and name != "id":
             parameters |= checked(read_parameters(b'{"value":%b}' % bytes(value), name))
+    missing = [spec for spec in info.signature.inputs if not spec.optional and spec.name not in fields]
+    if missing and (taken := fields.keys() - names - {"id", "parameters"}):
+        raise bad_input(
+            f"model '{info.name}': input '{missing[0].name}' is missing, expected {listed(map(repr, info.signature.names))}; "
+            f"{listed(map(repr, sorted(taken)))} came and was taken for a parameter, since a key is an input only if its name "
+            "is exactly that of the input"
+        )
     return InferRequest(info.name, version, tuple(inputs), (), parameters)
 
 

@@ -100,6 +100,13 @@ async def test_an_error_behind_answers_is_an_event_and_one_before_them_an_answer
     for body, status, said in (
         ({"count": "x"}, 400, "input 'count': expected data to be an array of integers"),
         ({}, 400, "model 'counter': input 'count' is missing"),
+        ({"id": "7", "parameters": {"Count": 3}}, 400, "model 'counter': input 'count' is missing"),
+        (
+            {"Count": 3, "parameters": {"x": 1}},
+            400,
+            "model 'counter': input 'count' is missing, expected 'count', 'text_input'; 'Count' came and was taken for a parameter, since a "
+            "key is an input only if its name is exactly that of the input",
+        ),
         ({"count": 1, "other": {"a": 1}}, 400, "'other': expected an input of the model, or a parameter"),
         ({"count": 1, "parameters": 5}, 400, "'parameters': expected an object of parameters"),
         ({"count": 1, "id": 5}, 400, "id: expected a string, got 5"),
