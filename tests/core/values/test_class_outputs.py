@@ -187,6 +187,22 @@ def test_a_label_without_scores_names_the_remedy() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        (("embedding", "FP32", (-1, 3)), ("prompt_tokens", "INT32", (-1,))),
+        (("embedding", "FP32", (-1, 3)), ("prompt_tokens", "INT64", (-1, 1))),
+        (("text_output", "BYTES", (-1, 1)),),
+        (("count", "INT64", (-1,)),),
+    ],
+)
+def test_what_no_name_calls_a_label_is_not_offered_as_one(outputs: tuple[Spec, ...]) -> None:
+    """With a count in predict_class, /predict would give numbers that are no class, with the confidence 1."""
+    refusal = found(*outputs).refusal
+    assert refusal.startswith("no output holds a score for each of two or more classes: ")
+    assert "predict_class" not in refusal
+
+
 def test_a_text_without_scores_needs_the_list_of_classes() -> None:
     alone = found(WORD, predict_class="label")
     assert (

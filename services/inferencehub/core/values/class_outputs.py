@@ -247,7 +247,7 @@ class Search:
     def _nothing(self, number: Described | None, text: Described | None) -> str:
         if text and not number and self.parameter("predict_class"):
             return f"its label {told(text)} is text, and predict_classes does not list the classes"
-        if label := number or text:
+        if (label := number or text) and has_word(label, LABEL_WORDS):
             return f"beside the label {told(label)} no output holds a score for each class: {self._all()}; with its name in the parameter predict_class, /predict gives it with the confidence 1"
         return f"no output holds a score for each of two or more classes: {self._all()}"
 
