@@ -86,6 +86,7 @@ async def test_what_is_wrong_is_said(
     ended = await run_fetch(uri, "--into", tmp_path / "v/a", **{**server.environ, **environ})
     assert ended.code == 1
     assert says in ended.log
+    assert ".." not in ended.log
     assert "Traceback" not in ended.log
     assert "secret-of-the-tests" not in ended.log
 

@@ -58,6 +58,11 @@ def test_a_prefix_is_a_tree(text: str) -> None:
         ("https://a/model.onnx#model=_x", "'_x' cannot be the name of a model"),
         ("https://a/model.onnx#model=x&version=new", "'new' is no version, expected a whole number"),
         ("https://a/models/", "neither an archive"),
+        (
+            "s3://hub/prod#model=m",
+            "nor a file such as model.onnx; a prefix ends with a slash: s3://hub/prod/",
+        ),
+        ("s3:///prod/", "'s3:///prod/' names no bucket, expected s3://bucket/prefix/ or s3://bucket/key"),
         ("s3://bucket/a.zip?versionId=3", "expected s3://bucket/key"),
     ],
 )

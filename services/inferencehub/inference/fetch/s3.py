@@ -95,4 +95,4 @@ class Bucket:
                 f"{self.uri.shown()}: there are no credentials, expected AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY "
                 "(models.secretName) or an identity of the service account; for a public bucket use its https:// URL"
             )
-        return FetchError(f"{self.uri.shown()}: {error}")
+        return FetchError(f"{self.uri.shown()}: {str(error).rstrip('.')}")

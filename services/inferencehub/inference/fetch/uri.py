@@ -84,7 +84,10 @@ def shown(url: str) -> str:
         parts = urlsplit(url)
     except ValueError:
         return "it"  # no URL, so nobody knows which part of it is a secret
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment=""))
+    host = parts.netloc.rpartition("@")[2]
+    if parts.scheme and url[len(parts.scheme) :].startswith("://"):
+        return f"{parts.scheme}://{host}{parts.path}"  # `urlunsplit` leaves out the slashes of s3:///prefix/
+    return urlunsplit(parts._replace(netloc=host, query="", fragment=""))
 
 
 def parse_uri(text: str) -> ModelUri:
@@ -101,6 +104,8 @@ def parse_uri(text: str) -> ModelUri:
     except ValueError as error:
         raise FetchError(f"'{shown(url)}' is no URI of models: {error}") from None
     uri = ModelUri(url, given.pop("sha256", "").lower(), given.pop("model", ""), given.pop("version", "1"))
+    if uri.scheme == "s3" and not parts.hostname:
+        raise FetchError(f"'{shown(url)}' names no bucket, expected s3://bucket/prefix/ or s3://bucket/key")
     if uri.scheme not in SCHEMES or not parts.hostname:
         raise FetchError(f"'{shown(url)}' is no URI of models, expected https://… or s3://…")
     if uri.scheme != "s3" and re.search(r"[\s\x00-\x1f\x7f]", url):
@@ -134,7 +139,10 @@ def check_fragment(uri: ModelUri) -> None:
         return
     if not PurePosixPath(uri.path).suffix:
         ends = ", ".join(ARCHIVES)
-        raise FetchError(f"'{uri.shown()}' is neither an archive ({ends}) nor a file such as model.onnx")
+        prefix = f"; a prefix ends with a slash: {uri.shown()}/" if uri.scheme == "s3" else ""
+        raise FetchError(
+            f"'{uri.shown()}' is neither an archive ({ends}) nor a file such as model.onnx{prefix}"
+        )
     if not uri.model:
         raise FetchError(
             f"'{uri.shown()}' is one file, so the model needs a name: add '#model=NAME' or '&model=NAME'"
