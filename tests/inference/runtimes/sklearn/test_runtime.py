@@ -177,6 +177,42 @@ async def test_columns_of_a_table_are_inputs_where_the_config_says_so(tmp_path: 
         assert unknown == pipeline.predict(pd.DataFrame({"age": [3.0], "city": ["Rom"]}))
 
 
+CATEGORIES = make_pipeline(OneHotEncoder(handle_unknown="ignore"), LogisticRegression())
+
+
+@pytest.mark.parametrize(
+    ("table", "config", "says"),
+    [
+        (TABLE, "", "rows of 'input' FP64 "),
+        (
+            TABLE,
+            """input { name: "city" data_type: TYPE_FP64 dims: [ -1, 1 ] }
+            input { name: "age" data_type: TYPE_FP64 dims: [ -1, 1 ] }""",
+            "rows of 'city' FP64, 'age' FP64 ",
+        ),
+        (TABLE, "", "one input for each column, those of text with TYPE_STRING: age, city"),
+        (TABLE[["city"]].to_numpy(object), "", "one input of TYPE_STRING if all columns are text"),
+    ],
+)
+async def test_columns_of_text_that_the_config_does_not_declare_are_told_of_at_load(
+    tmp_path: Path, table: Any, config: str, says: str
+) -> None:
+    """Each call would fail with 500 in their place."""
+    with pytest.raises(HubError) as caught:
+        async with saved(tmp_path, CATEGORIES.fit(table, [0, 1] * 3), config):
+            pass
+    assert says in caught.value.detail
+
+
+async def test_an_estimator_to_which_a_row_of_zeros_is_unknown_loads(tmp_path: Path) -> None:
+    pipeline = make_pipeline(OneHotEncoder(), LogisticRegression()).fit([[1], [2]], [0, 1])
+    async with saved(tmp_path, pipeline) as model:
+        assert (await model(np.array([[2.0]])))["label"] == [1]
+        with pytest.raises(HubError) as caught:
+            await model(np.array([[0.0]]))
+        assert caught.value.kind is Kind.BAD_INPUT
+
+
 @pytest.mark.long
 async def test_one_input_fills_the_columns_of_a_table_in_their_order(tmp_path: Path) -> None:
     table = pd.DataFrame(ROWS, columns=list("abcd"))

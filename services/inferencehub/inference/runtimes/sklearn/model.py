@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.pipeline import Pipeline
 
-from inferencehub.core.values.errors import bad_input
+from inferencehub.core.values.errors import bad_input, listed
+from inferencehub.core.values.signature import TensorSpec
 from inferencehub.inference.runtimes.python.channel import Load, Ready
 from inferencehub.inference.runtimes.sklearn.file import TRUSTED, read_estimator
 from inferencehub.inference.runtimes.sklearn.signature import (
@@ -19,6 +20,7 @@ from inferencehub.inference.runtimes.sklearn.signature import (
     takes_texts,
 )
 from inferencehub.inference.runtimes.sklearn.version import written
+from inferencehub.inference.runtimes.support.error_text import named
 from inferencehub.inference.runtimes.support.tables import (
     LABEL,
     PROBABILITIES,
@@ -66,6 +68,8 @@ class Model:
             self.before, self.last = self.estimator[:-1], self.estimator[-1]
             if self.last == "passthrough":
                 self.before, self.last = None, self.estimator
+        if not self.texts:
+            self._try_types(signature.inputs)
 
     def predict(self, inputs: dict[str, Array]) -> dict[str, Array]:
         """The outputs for rows of features or texts.
@@ -85,6 +89,28 @@ class Model:
             run = self.last.predict if hasattr(self.last, "predict") else self.last.transform
             outputs[VARIABLE] = dense(run(rows))
         return outputs
+
+    def _try_types(self, specs: tuple[TensorSpec, ...]) -> None:
+        """Run one row of zeros and empty texts: a file does not say which columns are text, and then every call would fail.
+
+        Raises:
+            HubError: BAD_INPUT that says how to declare the columns, if their types do not fit the inputs.
+        """
+        if any(-1 in spec.shape[1:] for spec in specs):
+            return
+        fills = {spec.name: (b"", object) if spec.dtype == "BYTES" else (0, np.float64) for spec in specs}
+        try:
+            self.predict({spec.name: np.full((1, *spec.shape[1:]), *fills[spec.name]) for spec in specs})
+        except (TypeError, AttributeError) as error:
+            how = "one input of TYPE_STRING if all columns are text; for text beside numbers, fit it with a DataFrame"
+            if self.features is not None:
+                how = f"one input for each column, those of text with TYPE_STRING: {listed(self.features)}"
+            inputs = listed(f"'{spec.name}' {spec.dtype}" for spec in specs)
+            raise bad_input(
+                f"the model does not take rows of {inputs} ({named(error)}); declare in config.pbtxt {how}"
+            ) from None
+        except ValueError:
+            pass  # such values may be out of its range
 
     def _rows(self, inputs: dict[str, Array]) -> Any:
         """The inputs as the estimator wants them: texts, an array, or a DataFrame if it was fitted with one."""
