@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
+import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -26,16 +26,15 @@ def check(environ: Mapping[str, str], directory: Path, as_json: bool) -> None:
     DIR is a model (it has config.pbtxt or version directories), or a repository of models. The call has zeros and short texts in
     the declared shapes, or the first request of the config's model_warmup. What the pod's log would say is on standard error.
 
-    Exits with 0 if all models load and answer, 1 if one does not, and 2 if it could not be done.
+    Exits with 0 if all models load and answer, 1 if one does not, and 2 if it could not be done or was stopped.
     """
-    asked = [str(directory), *(["--json"] if as_json else [])]
-    sys.exit(
-        subprocess.run(command(*asked), env=settings_of(InferenceSettings, environ), check=False).returncode
-    )
+    asked = command(str(directory), *(["--json"] if as_json else []))
+    # This process becomes the one that checks, so each signal reaches the one that can end the models' processes.
+    os.execve(asked[0], asked, settings_of(InferenceSettings, environ))
 
 
-def command(*arguments: str) -> Sequence[str]:
-    """The command line that checks models in the inference service's own code, in a process of its own.
+def command(*arguments: str) -> tuple[str, ...]:
+    """The command line that checks models in the inference service's own code.
 
     Raises:
         ClickException: if the library that models need is missing.

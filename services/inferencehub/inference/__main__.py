@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 
 # `python -m inferencehub.inference doctor` asks the process that runs, and loads less than it.
@@ -15,6 +16,7 @@ if __name__ == "__main__" and sys.argv[1:2] == ["doctor"]:
 
 # `python -m inferencehub.inference check DIR` loads models, and serves nothing.
 if __name__ == "__main__" and sys.argv[1:2] == ["check"]:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a Ctrl-C during the imports ends it, without a traceback
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # see below
     from inferencehub.inference.check.command import main as check
 

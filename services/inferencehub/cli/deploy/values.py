@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from inferencehub.cli.check import DIRECTORY, command
+from inferencehub.cli.processes.supervisor import ENDS_WITH_US
 from inferencehub.cli.processes.tiers import settings_of
 from inferencehub.core.process.settings import read_settings
 from inferencehub.core.values.class_outputs import TEXTS
@@ -38,7 +39,9 @@ def values(environ: Mapping[str, str], directory: Path) -> None:
     """
     environ = settings_of(InferenceSettings, environ)
     asked = command(str(directory), "--json", "--measure", str(MEASURE_S))
-    done = subprocess.run(asked, env=environ, stdout=subprocess.PIPE, check=False)
+    done = subprocess.run(
+        asked, env=environ, stdout=subprocess.PIPE, check=False, preexec_fn=ENDS_WITH_US
+    )  # fmt: skip
     report: dict[str, Any] = json.loads(done.stdout or '{"models":[],"memory_bytes":0}')
     broken = {model["name"]: model["fault"] for model in report["models"] if not model["ok"]}
     for name, fault in broken.items():
