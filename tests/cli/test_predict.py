@@ -82,7 +82,7 @@ async def test_each_kind_of_file_is_the_input_that_it_looks_like(models: Path) -
 
 
 async def test_a_chat_takes_messages_as_under_openai_s_api_and_a_text(tmp_path: Path) -> None:
-    for path, content in templates()["chat"].files("chat", tmp_path / "chat", b""):
+    for path, content in templates()["chat"].files("chat", tmp_path / "chat", None):
         (tmp_path / "chat" / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "chat" / path).write_bytes(content)
     messages = [{"role": "user", "content": "good day"}]

@@ -43,28 +43,35 @@ CALLS: dict[str, tuple[bytes, str, Any]] = {
 
 def fitted(kind: str, folder: Path) -> Path:
     """The file that a template takes: a model that was fitted here, or that of a sample."""
-    file = folder / f"{kind}.model"
     if kind == "sklearn":
         from sklearn.linear_model import LogisticRegression
         from skops.io import dump
 
-        dump(LogisticRegression().fit(ROWS, [("low", "mid", "high")[number] for number in CLASSES]), file)
-    elif kind == "lightgbm":
+        dump(
+            LogisticRegression().fit(ROWS, [("low", "mid", "high")[number] for number in CLASSES]),
+            folder / "any.skops",
+        )
+        return folder / "any.skops"
+    if kind == "lightgbm":
         from lightgbm import LGBMClassifier
 
-        LGBMClassifier(n_estimators=5, verbose=-1).fit(ROWS, CLASSES).booster_.save_model(file)
-    elif kind == "xgboost":
-        from xgboost import XGBClassifier
-
-        XGBClassifier(n_estimators=5).fit(ROWS, CLASSES).save_model(folder / "model.ubj")
-        return folder / "model.ubj"
-    elif kind == "torch":
+        LGBMClassifier(n_estimators=5, verbose=-1).fit(ROWS, CLASSES).booster_.save_model(folder / "any.txt")
+        return folder / "any.txt"
+    if kind == "xgboost":
+        return boosted(folder / "any.ubj")
+    if kind == "torch":
         from tests.inference.runtimes.torch.networks import Classifier, export, torch
 
         export(folder / "model.pt2", Classifier(), torch.zeros(2, 4))
         return folder / "model.pt2"
-    else:
-        return FILE
+    return FILE
+
+
+def boosted(file: Path) -> Path:
+    """Trees of XGBoost, in the format that the file's suffix says."""
+    from xgboost import XGBClassifier
+
+    XGBClassifier(n_estimators=5).fit(ROWS, CLASSES).save_model(file)
     return file
 
 
@@ -72,7 +79,7 @@ def write(kind: str, repository: Path, folder: Path) -> Path:
     """The directory of a new model that is called like its template."""
     template, directory = templates()[kind], repository / kind
     for path, content in template.files(
-        kind, directory, fitted(kind, folder).read_bytes() if template.takes_file else b""
+        kind, directory, fitted(kind, folder) if template.takes_file else None
     ):
         (directory / path).parent.mkdir(parents=True, exist_ok=True)
         (directory / path).write_bytes(content)
@@ -110,6 +117,17 @@ def test_a_new_model_passes_its_check_and_its_own_test(
     pytest_here = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path / "mine"))
     done = subprocess.run(pytest_here, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
+
+
+def test_a_file_keeps_the_format_that_its_suffix_says(tmp_path: Path) -> None:
+    given = boosted(tmp_path / "given.json")
+    new.main(
+        ["risk", "--from", "xgboost", "--into", str(tmp_path), "--file", str(given)], standalone_mode=False
+    )
+    assert [path.name for path in (tmp_path / "risk" / "1").iterdir()] == ["model.json"]
+    assert '"model.json"' in (tmp_path / "risk" / "test_risk.py").read_text()
+    code, out, err = say_here("check", str(tmp_path / "risk"))
+    assert (code, err) == (0, ""), out
 
 
 @each
@@ -163,8 +181,11 @@ def test_the_repository_is_made(tmp_path: Path) -> None:
     assert (tmp_path / "a/mine/reviews/1/model.py").is_file()
 
 
-def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:
+def test_what_cannot_be_written_is_refused(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     (tmp_path / "there").mkdir()
+    no_zip, script = (tmp_path_factory.mktemp("given") / name for name in ("iris.skops", "model.pt"))
+    no_zip.write_bytes(FILE.read_bytes())
+    script.write_bytes(b"PK")
     for arguments, said in (
         (("there", "--from", "python"), "is there already"),
         (("_mine", "--from", "python"), "no sign at the start"),
@@ -172,8 +193,21 @@ def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:
         (("mine", "--from", "onnx"), "--from onnx needs --file"),
         (
             ("mine", "--from", "sklearn", "--file", str(FILE)),
+            "does not end with .skops, expected an estimator",
+        ),
+        (
+            ("mine", "--from", "xgboost", "--file", str(FILE)),
+            "does not end with .ubj or .json, expected boosted",
+        ),
+        (
+            ("mine", "--from", "sklearn", "--file", str(no_zip)),
             "does not begin with 'PK', expected an estimator",
         ),
+        (
+            ("mine", "--from", "onnx", "--file", str(no_zip)),
+            "does not end with .onnx, expected a model in ONNX",
+        ),
+        (("mine", "--from", "torch", "--file", str(script)), "does not end with .pt2, expected a program"),
     ):
         with pytest.raises(click.UsageError, match=re.escape(said)):
             new.main([*arguments, "--into", str(tmp_path)], standalone_mode=False)

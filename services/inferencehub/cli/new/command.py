@@ -28,7 +28,7 @@ KINDS = "\n".join(f"  {name}: {template.about}" for name, template in TEMPLATES.
 )
 @click.option(
     "--file", "given", type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="The model's file, which is copied.",
+    help="The model's file, which is copied; its suffix stays.",
 )  # fmt: skip
 @click.option(
     "--into", type=click.Path(path_type=Path, file_okay=False), default=".", show_default="here",
@@ -48,12 +48,9 @@ def new(name: str, kind: str, given: Path | None, into: Path) -> None:
     directory = into / name
     if directory.exists():
         raise click.UsageError(f"'{directory}' is there already")
-    copied = b"" if given is None else given.read_bytes()
-    if not copied.startswith(template.begins):
-        raise click.UsageError(
-            f"'{given}' does not begin with '{template.begins.decode()}', expected {template.about}"
-        )
-    for path, content in template.files(name, directory, copied):
+    if given is not None and (why := template.misfit(given)):
+        raise click.UsageError(f"'{given}' {why}, expected {template.about}")
+    for path, content in template.files(name, directory, given):
         (directory / path).parent.mkdir(parents=True, exist_ok=True)
         (directory / path).write_bytes(content)
         click.echo(directory / path)

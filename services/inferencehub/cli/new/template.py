@@ -4,21 +4,35 @@ The first line says what it is. Then come the files of the model, each behind a 
 
     === 1/model.py                  the text as it is, with {name} for the model's name, {directory} for its directory
     === warmup/x as an element      the text as one element of BYTES, with its length in front
-    === 1/model.onnx from --file    the file that the user gives; `that begins with PK` says what it is known by
+    === 1/{file} from --file that ends with .ubj,.json and begins with {
+                                    the file that the user gives, called `model` with its own suffix; `and begins with` says what
+                                    it is known by, where there is such a thing
 
-In a path, {name} is the model's name as Python may have it.
+In a text, {file} is the name of that copy. In a path, {name} is the model's name as Python may have it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 HERE = Path(__file__).parent
-HEAD = re.compile(r"^=== (\S+)( as an element| from --file)?(?: that begins with (\S+))?$", re.MULTILINE)
+HEAD = re.compile(
+    r"^=== (\S+)( as an element| from --file)?(?: that ends with (\S+))?(?: and begins with (\S+))?$", re.MULTILINE
+)  # fmt: skip
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # hidden and private directories are no models
+
+
+class Part(NamedTuple):
+    """A file of a template: its path, what kind it has, what a user's file must end and begin with, and its text."""
+
+    path: str
+    kind: str | None
+    ends: str | None
+    begins: str | None
+    text: str
 
 
 class Template(NamedTuple):
@@ -30,35 +44,46 @@ class Template(NamedTuple):
     @property
     def takes_file(self) -> bool:
         """Whether a part of it is a file of the user."""
-        return " from --file" in self.text
+        return any(part.ends for part in self._parts())
 
-    @property
-    def begins(self) -> bytes:
-        """The first bytes of the user's file; none if they may be any."""
-        return next((mark.encode() for _, _, _, mark in self._parts() if mark), b"")
+    def misfit(self, given: Path) -> str:
+        """Why a file of the user cannot be that part; "" if it can."""
+        [part] = [part for part in self._parts() if part.ends]
+        ends, begins = (part.ends or "").split(","), part.begins or ""
+        if given.suffix not in ends:
+            return f"does not end with {' or '.join(ends)}"
+        with given.open("rb") as file:
+            return "" if file.read(len(begins)) == begins.encode() else f"does not begin with '{begins}'"
 
-    def _parts(self) -> Iterator[tuple[str, str | None, str, str | None]]:
-        """Each file's path, what kind it has, its text, and the first characters that a user's file must have."""
+    def _parts(self) -> Iterator[Part]:
         _, *parts = HEAD.split(self.text)
-        for path, kind, mark, text in zip(*(parts[place::4] for place in range(4)), strict=True):
-            yield path, kind, text, mark
+        size = len(Part._fields)
+        return (Part(*parts[place : place + size]) for place in range(0, len(parts), size))
 
-    def files(self, name: str, directory: Path, given: bytes) -> Iterator[tuple[str, bytes]]:
+    def files(self, name: str, directory: Path, given: Path | None) -> Iterator[tuple[str, bytes]]:
         """Each file's path in the model's directory, and what is in it.
 
         Args:
             name: of the model.
             directory: of the model, as the user's commands name it.
-            given: the user's file.
+            given: the user's file; None if the template takes none.
         """
-        for path, kind, text, _ in self._parts():
-            text = text.removeprefix("\n").replace("{name}", name).replace("{directory}", str(directory))
-            content = text.encode()
-            if kind == " from --file":
-                content = given
+        file = f"model{given.suffix}" if given else ""
+        filled = {"name": name, "directory": str(directory), "file": file}
+        for path, kind, _, _, text in self._parts():
+            content = fill(text.removeprefix("\n"), filled).encode()
+            if given and kind == " from --file":
+                content = given.read_bytes()
             elif kind:
                 content = len(content).to_bytes(4, "little") + content
-            yield path.replace("{name}", re.sub(r"\W", "_", name)), content
+            yield fill(path, {**filled, "name": re.sub(r"\W", "_", name)}), content
+
+
+def fill(text: str, values: Mapping[str, str]) -> str:
+    """The text with each {name} of a value replaced by it; other braces stay."""
+    for name, value in values.items():
+        text = text.replace(f"{{{name}}}", value)
+    return text
 
 
 def templates() -> dict[str, Template]:
