@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from inferencehub.cli.client import Caller
 from inferencehub.cli.new.command import new
 from inferencehub.cli.new.template import templates
 from inferencehub.cli.predict import asked, parts_of
+from inferencehub.testing import load
 from tests.cli.test_command import say_here
 from tests.hub import MODELS, running_hub
 from tests.inference.runtimes.tables import CLASSES, ROWS
@@ -149,6 +151,47 @@ async def test_the_picture_that_the_template_names_can_be_sent_as_it_is(tmp_path
     async with running_hub(tmp_path / "models") as hub:
         answer = await asked(Caller(hub.url, "", None), "/v2/models/image", content, False)
     assert parts_of(answer)[0]["outputs"][1]["data"] == ["light"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "said"),
+    [
+        ("image", [b"P3 2 2 255 1 2"], "expected P3, width, height"),
+        ("image", [b"P3 0 0 255"], "expected P3, width, height"),
+        ("image", [b"P3 1 1 0 1 1 1"], "expected P3, width, height"),
+        ("chat", [b"[]"], "messages: expected a list in JSON"),
+        ("chat", [b'[{"role":"user"}]'], "messages: expected a list in JSON"),
+        ("chat", [b"hello"], "messages: expected a list in JSON"),
+    ],
+)
+def test_what_a_new_model_does_not_take_is_its_caller_s_fault(
+    tmp_path: Path, kind: str, given: list[bytes], said: str
+) -> None:
+    model = load(write(kind, tmp_path, tmp_path))
+    name = {"image": "image", "chat": "messages"}[kind]
+    with pytest.raises(ValueError, match=said):
+        list(model.answers({name: [given] if kind == "image" else given}))
+
+
+@pytest.mark.heavy
+async def test_a_picture_that_pillow_does_not_read_is_its_caller_s_fault(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image", reason="make test-heavy installs Pillow")
+    write("image", tmp_path / "models", tmp_path)
+    large, small = BytesIO(), BytesIO()
+    image.new("1", (20000, 10000)).save(large, "PNG")
+    image.effect_noise((64, 64), 50).save(small, "PNG")
+    unknown = "the picture cannot be read: it is damaged, or in no known format"
+    cases = {
+        large.getvalue(): "the picture cannot be read: Image size (200000000 pixels) exceeds limit",
+        small.getvalue()[:300]: unknown,
+        b"no picture": unknown,
+    }
+    async with running_hub(tmp_path / "models") as hub:
+        for content, said in cases.items():
+            status, answer, _ = await hub.post(
+                "/v2/models/image/infer", content, headers={"content-type": "image/png"}
+            )
+            assert (status, said in answer["error"]) == (400, True), answer
 
 
 @pytest.mark.long

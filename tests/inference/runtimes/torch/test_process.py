@@ -156,8 +156,10 @@ class Model:
 def pixels(file):
     try:
         picture = Image.open(BytesIO(file)).convert("RGB").resize((8, 8))
-    except (OSError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:  # it has too many pixels
         raise ValueError(f"the picture cannot be read: {error}") from None
+    except Exception:  # of a damaged file, Pillow raises many kinds
+        raise ValueError("the picture cannot be read: it is damaged, or in no known format") from None
     return np.asarray(picture, dtype=np.float32).transpose(2, 0, 1) / 255
 """
 DECODE = """backend: "python" max_batch_size: 8
