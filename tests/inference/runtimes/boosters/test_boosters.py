@@ -170,6 +170,11 @@ async def test_a_pod_goes_on_without_files_that_are_broken(tmp_path: Path) -> No
             "model.ubj cannot be loaded: Invalid model format in: `model.ubj`",
         ),
         "cut-booster": ("model.ubj", booster[:900], "model.ubj cannot be loaded: "),
+        "halved-booster": (
+            "model.ubj",
+            booster[: len(booster) // 2],
+            "model.ubj cannot be loaded; it may be cut off, damaged, or in another format",
+        ),
         "foreign": (
             "model.json",
             b'{"a": 1}',
@@ -183,6 +188,7 @@ async def test_a_pod_goes_on_without_files_that_are_broken(tmp_path: Path) -> No
         for name, (_, _, expected) in cases.items():
             model = pod.models.get(name)
             assert (model.serves, model.reason[: len(expected)]) == (False, expected)
+            assert "cut off" in model.reason
         assert pod.models.serves("good")
 
 

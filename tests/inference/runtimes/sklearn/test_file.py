@@ -96,12 +96,18 @@ def test_what_is_no_fitted_estimator_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.long
 async def test_a_pod_goes_on_without_models_that_are_broken(tmp_path: Path) -> None:
-    zipless = "model.skops cannot be loaded: File is not a zip file"
+    foreign = "model.skops cannot be loaded: it is no file of skops.io.dump, or it is cut off ({})"
+    zipless = foreign.format("File is not a zip file")
+    other = BytesIO()
+    with ZipFile(other, "w") as archive:
+        archive.writestr("readme", "")
+    without = foreign.format("KeyError: \"There is no item named 'schema.json' in the archive\"")
     wrong = 'input { name: "x" data_type: TYPE_FP64 dims: [ -1, 5 ] }'
     cases = {
         "empty": ("", b"", zipless),
         "foreign": ("", pickle.dumps(FITTED), zipless),
         "cut": ("", SKOPS[: len(SKOPS) // 2], zipless),
+        "other": ("", other.getvalue(), without),
         "wrong": (wrong, SKOPS, "config.pbtxt: input 'x' is FP64 [-1, 5], in the model FP64 [-1, 4]"),
     }
     for name, (config, content, _) in cases.items():

@@ -90,5 +90,8 @@ def labels_of(config: config_pb.ModelConfig, count: int) -> Array:
 
 
 def unreadable(file: str, error: object) -> HubError:
-    """The error for a file that its library does not read."""
-    return HubError(Kind.MODEL_FAILED, f"{file} cannot be loaded: {first_line(error)}")
+    """The error for a file that its library does not read. What the library says of a cut file names no cause."""
+    said = f": {line}" if (line := first_line(error)) else ""
+    return HubError(
+        Kind.MODEL_FAILED, f"{file} cannot be loaded{said}; it may be cut off, damaged, or in another format"
+    )

@@ -13,8 +13,8 @@ from scipy.special import softmax  # of XGBoost's own dependencies
 from inferencehub.inference.runtimes.boosters.model import Array, Boosted, unreadable
 from inferencehub.inference.runtimes.python.channel import Load
 
-# The time, a line of its source code, and a check that failed.
-SOURCE = re.compile(r"^\[[\d:]+\] \S+:\d+: (?:Check failed: .*? : )?")
+# The time, a line of its source code, and a check that failed; or where it was in its native code.
+SOURCE = re.compile(r"^\[[\d:]+\] \S+:\d+: (?:Check failed: .*? : )?|Stack trace:.*", re.DOTALL)
 BINARY, SOFTMAX = "binary:logistic", "multi:softmax"
 
 

@@ -78,8 +78,10 @@ class Process(asyncio.SubprocessProtocol):
             await asyncio.shield(spawning)
             message, _ = await process.calls[0].call(frame(load), None)
         except ProcessEnded as end:
+            killed = end.how == "signal 9"  # by the kernel, for memory
+            hint = "; the file may be cut off or damaged" if load.reader and not killed else ""
             raise HubError(
-                Kind.MODEL_FAILED, f"{load.file}: its process ended ({end.how}) while it loaded"
+                Kind.MODEL_FAILED, f"{load.file}: its process ended ({end.how}) while it loaded{hint}"
             ) from None
         except OSError as error:
             raise HubError(Kind.MODEL_FAILED, f"{load.file}: no process for it: {error.strerror}") from None

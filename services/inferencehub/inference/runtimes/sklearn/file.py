@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Set
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import joblib
 from sklearn.base import BaseEstimator
@@ -12,7 +13,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from inferencehub.core.values.errors import listed
-from inferencehub.inference.runtimes.support.error_text import failed
+from inferencehub.inference.runtimes.support.error_text import failed, named
 
 TRUSTED = "trusted_types"  # the parameter of a config
 
@@ -46,11 +47,16 @@ def read_skops(file: Path, trusted: Set[str]) -> Any:
     """What a skops file holds.
 
     Raises:
-        HubError: MODEL_FAILED if it has types that are not trusted.
+        HubError: MODEL_FAILED if it is no whole file of skops, or has types that are not trusted.
     """
     from skops.io import get_untrusted_types, load  # not needed for pickles
 
-    types = set(get_untrusted_types(file=file))
+    try:
+        types = set(get_untrusted_types(file=file))
+    except (BadZipFile, KeyError) as error:  # KeyError: an archive without a schema
+        raise failed(
+            f"{file.name} cannot be loaded: it is no file of skops.io.dump, or it is cut off ({named(error)})"
+        ) from None
     if made := sorted(name for name in types if name.startswith("__main__.")):
         raise failed(
             f"{file.name} needs {listed(made)}, which a script or a notebook has defined: put it into a module that the pod can "
