@@ -76,6 +76,10 @@ def test_a_wrong_command_line_is_refused_with_what_was_expected() -> None:
     assert (code, out, "No such command 'rum'" in err) == (2, "", True)
     code, out, err = say(*command, "run", "--inference-port", "70000", PYTHONPATH=path)
     assert (code, out, "1<=x<=65535" in err) == (2, "", True)
+    for name, most in (("PODS", 64), ("INFERENCE_PORT", 65535)):
+        code, out, err = say(*command, "run", PYTHONPATH=path, **{name: "abc"})
+        said = f"(env var: '{name}'): 'abc' is no whole number, expected one from 1 to {most}\n"
+        assert (code, out, said in err) == (2, "", True), err
 
 
 def test_a_setting_that_no_tier_has_is_refused_in_one_sentence() -> None:

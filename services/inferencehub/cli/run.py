@@ -14,6 +14,7 @@ import click
 
 from inferencehub.cli.processes.directories import is_model
 from inferencehub.cli.processes.greeting import greet
+from inferencehub.cli.processes.numbers import Whole
 from inferencehub.cli.processes.ports import Port, ops_port_option, port_option
 from inferencehub.cli.processes.rollout import Rollout
 from inferencehub.cli.processes.supervisor import Tier
@@ -22,7 +23,7 @@ from inferencehub.cli.processes.tiers import tiers
 
 @click.command(context_settings={"show_default": True})
 @click.option(
-    "--pods", type=click.IntRange(1, 64), default=1, envvar="PODS", show_envvar=True,
+    "--pods", type=Whole(1, 64), default=1, envvar="PODS", show_envvar=True,
     help="Number of inference processes; the gateway spreads requests over them.",
 )  # fmt: skip
 @port_option

@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import click
 
+from inferencehub.cli.processes.numbers import Whole
 from inferencehub.core.process.settings import SettingError
 
-NUMBER = click.IntRange(1, 65535)
+NUMBER = Whole(1, 65535)
 port_option = click.option(
     "--inference-port", type=NUMBER, default=50051, envvar="INFERENCE_PORT", show_envvar=True,
     help="gRPC port of the inference service; more of them take the ports after it.",
