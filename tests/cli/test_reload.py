@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import signal
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -203,3 +204,14 @@ async def test_it_has_one_inference_service(tmp_path: Path) -> None:
     async with running(pods=2, arguments=(str(tmp_path), "--reload")) as run:
         assert await run.end() == 2
         assert "--reload has one inference service, got --pods 2" in "".join(run.lines)
+
+
+async def test_a_ctrl_c_during_a_load_says_nothing_of_the_change(tmp_path: Path) -> None:
+    async with reloading(tmp_path) as run:
+        begun = tmp_path.with_name("begun")
+        slow = f"import time; open({str(begun)!r}, 'w').close(); time.sleep(60)\n"
+        (tmp_path / "says/1/model.py").write_text(slow + SAYS % 1)
+        await eventually(begun.exists)
+        run.process.send_signal(signal.SIGINT)
+        assert await run.end() == 0
+    assert "the change is not used" not in "".join(run.lines)

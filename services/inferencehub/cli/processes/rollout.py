@@ -182,7 +182,10 @@ class Rollout:
         found = await faults(new)
         may_fail = {*self._faults, *(f"model {name}" for name in names - self._names)}
         worse = [said for what, said in found.items() if not {what, model_of(what)} & may_fail]
-        if worse or new.stopping.is_set():
+        if new.stopping.is_set():  # all ends
+            await self._give_up(new)
+            return
+        if worse:
             say(f"the change is not used, and the models from before go on: {'; '.join(worse)}")
             await self._give_up(new)
             return
