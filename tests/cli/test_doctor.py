@@ -61,7 +61,13 @@ async def test_a_process_that_did_not_start(tmp_path: Path) -> None:
     }
     code, out, err = await say("inferencehub.gateway", "doctor", **settings)
     assert (code, err) == (1, "")
-    assert f"FAULT    process: http://127.0.0.1:{ops} does not answer: nothing listens there\n" in out
+    silent = (
+        f"FAULT    process: http://127.0.0.1:{ops} does not answer: nothing listens there\n         Fix: "
+    )
+    assert f"{silent}On a laptop, `make run` or `inferencehub run DIR` starts " in out
+    in_a_pod = {**settings, "KUBERNETES_SERVICE_HOST": "10.0.0.1"}
+    _, told, _ = await say("inferencehub.gateway", "doctor", **in_a_pod)
+    assert f"{silent}Its log says why it does not start (kubectl logs" in told
     assert "FAULT    HUB_LIMITS: HUB_LIMITS names " in out
     assert "FAULT    HUB_JOBS: HUB_JOBS: " in out
     assert f"WARNING  GRPC_SERVER_URL: 127.0.0.1:{nowhere}: nothing listens there" in out

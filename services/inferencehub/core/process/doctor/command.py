@@ -91,17 +91,22 @@ async def report_on(tier: Tier, environ: Mapping[str, str], url: str = "") -> Re
     try:
         return await told_by(where, tls)
     except (OSError, ValueError) as error:
-        silent = fault("process", f"{where} does not answer: {why(error)}", NOT_THERE)
+        silent = fault("process", f"{where} does not answer: {why(error)}", not_there(environ))
         checks = {} if url else tier.absent(settings)
         looked = await Doctor(tier.name, checks).report()
         own = of_files([] if certificate is None else [certificate])
         return found_here(tier.name, [silent, *own, *looked.findings])
 
 
-NOT_THERE = (
-    "Its log says why it does not start (kubectl logs, with --previous if it has ended), or it hangs. What follows was looked "
-    "at from here, by the settings of this environment."
-)
+def not_there(environ: Mapping[str, str]) -> str:
+    """What to do where the process of this environment does not answer."""
+    fix = (
+        "Its log says why it does not start (kubectl logs, with --previous if it has ended), or it hangs."
+        if "KUBERNETES_SERVICE_HOST" in environ  # each pod has it
+        else "On a laptop, `make run` or `inferencehub run DIR` starts the gateway and the inference service, and says in the "
+        "terminal why one does not start; or it hangs."
+    )
+    return f"{fix} What follows was looked at from here, by the settings of this environment."
 
 
 async def told_by(url: str, tls: ssl.SSLContext | None) -> Report:
