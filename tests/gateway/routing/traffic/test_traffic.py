@@ -282,8 +282,8 @@ async def test_a_model_that_no_pod_has_is_warned_of_once(
         gateway.table.update()
         assert warned() == [("frod", "m")]
         write(tmp_path / "traffic.json", {"frod": ALL_ONE, "n": ALL_ONE})
-        traffic.look()
-        assert warned() == [("frod", "m"), ("n", "m")]
+        traffic.look()  # a pod that has just come up is listing its models again: the warning waits for that
+        await eventually(lambda: warned() == [("frod", "m"), ("n", "m")])
 
 
 async def test_calls_that_wait_for_a_version_whose_last_pod_ends_go_to_another_one(
