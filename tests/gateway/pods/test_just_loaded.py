@@ -44,3 +44,24 @@ async def test_a_list_from_before_it_had_loaded_does_not_say_what_it_lacks() -> 
             await eventually(lambda: gateway.unknown.held == {"echo": 1} or call.done())
             pod.lists.set()
             assert await call == (200, [1.0])
+
+
+async def test_a_model_is_listed_as_ready_once_it_can_be_called() -> None:
+    pod = Scripted()
+    pod.lacks = True
+    async with serving(pod) as address, running_gateway((address,)) as gateway:
+        await eventually(lambda: gateway.fleet.pods[address].up)
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{gateway.port}") as session:
+
+            async def listed() -> list[str]:
+                async with session.post("/v2/repository/index", json={"ready": True}) as answer:
+                    return [one["name"] for one in await answer.json()]
+
+            pod.describes.clear()
+            pod.lacks = False
+            await eventually(lambda: pod.described > 0)
+            assert await listed() == []
+            pod.describes.set()
+            await eventually(lambda: bool(gateway.fleet.pods[address].replicas))
+            assert await listed() == ["echo"]
+            assert (await Client(session).ask(1.0)) == (200, [1.0])

@@ -40,11 +40,15 @@ class Scripted:
         self.act = self.give  # what is done with a call on a stream; its text, if any, ends the stream
         self.takes_streams = True
         self.loaded = True
+        self.lacks = False  # its model, while it accepts work
         self.port = 0
         self.index_s = 0.0  # how long it takes to list its models
         self.listing = 0  # lists of its models that it was asked for
         self.lists = asyncio.Event()  # they may be sent
         self.lists.set()
+        self.described = 0  # times that its model was asked for
+        self.describes = asyncio.Event()  # it may say what its model takes
+        self.describes.set()
 
     async def give(self, message: pb.ModelInferRequest, context: Any) -> str:
         """Answer at once."""
@@ -75,6 +79,8 @@ class Scripted:
         return pb.ServerMetadataResponse(name="scripted", version="1", extensions=extensions)
 
     async def model(self, request: Any, context: Any) -> Any:
+        self.described += 1
+        await self.describes.wait()
         vector = {"datatype": "FP32", "shape": [-1]}
         return pb.ModelMetadataResponse(
             name="echo",
@@ -92,7 +98,9 @@ class Scripted:
 
     async def index(self, request: Any, context: Any) -> Any:
         await asyncio.sleep(self.index_s)
-        models = [{"name": "echo", "version": "1", "state": "READY"}] if self.loaded else []
+        models = (
+            [{"name": "echo", "version": "1", "state": "READY"}] if self.loaded and not self.lacks else []
+        )
         self.listing += 1
         await self.lists.wait()
         return pb.RepositoryIndexResponse(models=models)

@@ -7,7 +7,7 @@ If the server has it, the gateway asks for it again at each read.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from time import monotonic
 from typing import Any
 
@@ -65,7 +65,8 @@ class Catalog:
             await self._read(ask)
 
     async def _read(self, ask: Ask) -> None:
-        ready, unavailable, loading = await self._index(ask)
+        listing = await self._index(ask)
+        ready, unavailable, loading = states_of(listing)
         models: dict[tuple[str, str], ModelInfo] = {}
         for name, version in ready:
             info = await self._describe(ask, name, version) or self.models.get((name, version))
@@ -81,8 +82,11 @@ class Catalog:
             name: self.since[name] if before.get(name) == why else now for name, why in unavailable.items()
         }
         self.configs = {key: config for key, config in self.configs.items() if key in models}
-        # All at once: a model that is neither in one nor in the other would count as one that never comes.
+        # All at once: a model that is neither in one nor in the other would count as one that never comes, and one that is listed as
+        # READY can be called.
         self.models, self.unavailable, self.loading = models, unavailable, loading
+        self.listing = listing
+        self.listed_keys = {(entry.name, version) for entry in listing for version in ("", entry.version)}
 
     async def look_for(self, ask: Ask, name: str) -> bool:
         """Ask a pod that cannot list its models for one of them; returns whether the pod has it and it is new here.
@@ -103,28 +107,22 @@ class Catalog:
         self.models[name, ""] = info
         return True
 
-    async def _index(self, ask: Ask) -> tuple[list[tuple[str, str]], dict[str, str], set[str]]:
-        """Names and versions that are ready, reasons of the others, and which of them are being loaded."""
+    async def _index(self, ask: Ask) -> list[pb.RepositoryIndexResponse.ModelIndex]:
+        """What the pod lists; if it can't list its models, those that were asked for."""
         try:
             index = await ask("RepositoryIndex", pb.RepositoryIndexRequest(), pb.RepositoryIndexResponse)
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
                 raise
             self.listed = False
-            return [(name, "") for name in sorted(self._named)], {}, set()
+            return [
+                pb.RepositoryIndexResponse.ModelIndex(name=name, state="READY")
+                for name in sorted(self._named)
+            ]
         self.listed = True
-        self.listing = list(index.models)
-        self.listed_keys = {
-            (entry.name, version) for entry in index.models for version in ("", entry.version)
-        }
         for entry in index.models:
             entry.state = entry.state.rpartition(".")[2]  # MLServer writes "State.READY"
-        states = [(entry, entry.state) for entry in index.models]
-        ready = [(entry.name, entry.version) for entry, state in states if state == "READY"]
-        served = {name for name, _ in ready}
-        loading = {entry.name for entry, state in states if state == "LOADING"} - served
-        unavailable = {e.name: e.reason or f"it is {state}" for e, state in states if e.name not in served}
-        return ready, unavailable, loading
+        return list(index.models)
 
     async def _describe(self, ask: Ask, name: str, version: str) -> ModelInfo | None:
         """The description of a model; None if the pod gives none."""
@@ -142,3 +140,14 @@ class Catalog:
             if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
                 return None
         return model_info.info_from_proto(version, metadata, config, self.slots)
+
+
+def states_of(
+    listing: Sequence[pb.RepositoryIndexResponse.ModelIndex],
+) -> tuple[list[tuple[str, str]], dict[str, str], set[str]]:
+    """Names and versions that are ready, reasons of the others, and which of them are being loaded."""
+    ready = [(entry.name, entry.version) for entry in listing if entry.state == "READY"]
+    served = {name for name, _ in ready}
+    loading = {entry.name for entry in listing if entry.state == "LOADING"} - served
+    others = [entry for entry in listing if entry.name not in served]
+    return ready, {entry.name: entry.reason or f"it is {entry.state}" for entry in others}, loading
