@@ -58,6 +58,17 @@ async def test_the_first_model_that_a_line_can_call_is_named(tmp_path: Path) -> 
 
 
 @pytest.mark.long
+async def test_a_model_that_the_gateway_learns_of_a_moment_later_is_named(tmp_path: Path) -> None:
+    large = X.replace("[ 1 ]", "[ 1000 ]")
+    slow = CODE.replace("pass", "__import__('time').sleep(1)")
+    for name, takes, code in (("a", large, CODE), ("b", X, slow)):
+        write_model(tmp_path, name, f'backend: "python" {takes}', {"1/model.py": code})
+    async with running(tmp_path, more={"HUB_READY_AFTER": "first"}) as run:
+        *_, url, _, _ = await command_of(run)
+    assert url.endswith("/v2/models/b/infer")
+
+
+@pytest.mark.long
 async def test_else_it_lists_the_models(tmp_path: Path) -> None:
     more = "model_transaction_policy { decoupled: true }"
     write_model(tmp_path, "several", f'backend: "python" {more} {X}', {"1/model.py": SEVERAL})

@@ -9,6 +9,7 @@ import ssl
 import sys
 from collections.abc import Mapping
 from math import prod
+from time import monotonic
 from typing import Any
 from urllib.parse import quote
 
@@ -21,6 +22,9 @@ from inferencehub.inference.settings import InferenceSettings
 
 READY_WITHIN_S = 120.0
 ANSWER_S = 5.0
+SETTLED_S = (
+    2.0  # within this time a gateway that has just become ready knows all models, not only the first ones
+)
 MOST_MODELS = 8  # that are asked for their inputs
 MOST_ELEMENTS = 16  # of the inputs of a call that fits on a line
 ZEROS = {"BYTES": "text", "BOOL": False}  # an element, where it is not 0
@@ -74,20 +78,28 @@ async def example(port: int, tls: ssl.SSLContext | None) -> tuple[str, str]:
 
     async def page(path: str) -> Any:
         told = await ask("localhost", port, path, tls, ANSWER_S)
+        if told.status in (401, 403):
+            raise PermissionError
         if told.status != 200:
             raise ValueError(f"status {told.status}")
         return json.loads(told.body)
 
-    try:
-        models = [one["name"] for one in (await page("/v2/models"))["models"] if one["state"] == "READY"]
-        for name in models[:MOST_MODELS]:
-            at = f"/v2/models/{quote(name, safe='')}"
-            if call := call_of(name, await page(at), await page(f"{at}/config")):
-                path, body = call
-                return path, json.dumps(body, separators=(",", ":"))
-    except (OSError, ValueError, KeyError):
-        pass  # it says why elsewhere
-    return "/v2/models", ""
+    latest = monotonic() + SETTLED_S
+    while True:
+        try:
+            models = (await page("/v2/models"))["models"]
+            for name in [one["name"] for one in models if one["state"] == "READY"][:MOST_MODELS]:
+                at = f"/v2/models/{quote(name, safe='')}"
+                if call := call_of(name, await page(at), await page(f"{at}/config")):
+                    path, body = call
+                    return path, json.dumps(body, separators=(",", ":"))
+        except PermissionError:
+            return "/v2/models", ""
+        except (OSError, ValueError, KeyError):
+            pass  # it says why elsewhere
+        if monotonic() > latest:
+            return "/v2/models", ""
+        await asyncio.sleep(0.1)
 
 
 def call_of(
