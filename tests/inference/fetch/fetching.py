@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import hashlib
 import io
 import os
@@ -25,14 +26,15 @@ def sha256(content: bytes) -> str:
 
 
 def tar(files: Mapping[str, bytes], mode: str = "w:gz") -> bytes:
-    """An archive of these files."""
+    """An archive of these files; the same bytes each time, so gzip's header has no time."""
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode=mode) as archive:  # type: ignore[call-overload]
+    zipped = mode == "w:gz"
+    with tarfile.open(fileobj=buffer, mode="w" if zipped else mode) as archive:  # type: ignore[call-overload]
         for name, content in files.items():
             member = tarfile.TarInfo(name)
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
-    return buffer.getvalue()
+    return gzip.compress(buffer.getvalue(), mtime=0) if zipped else buffer.getvalue()
 
 
 def files_of(directory: Path) -> dict[str, bytes]:
