@@ -22,9 +22,9 @@ from inferencehub.inference.settings import InferenceSettings
 
 READY_WITHIN_S = 120.0
 ANSWER_S = 5.0
-SETTLED_S = (
-    2.0  # within this time a gateway that has just become ready knows all models, not only the first ones
-)
+AGAIN_S = 0.25  # between two looks at the list of models
+# Within this time a gateway that has just become ready knows all models, not only the first ones.
+SETTLED_S = 2.0
 MOST_MODELS = 8  # that are asked for their inputs
 MOST_ELEMENTS = 16  # of the inputs of a call that fits on a line
 ZEROS = {"BYTES": "text", "BOOL": False}  # an element, where it is not 0
@@ -84,22 +84,25 @@ async def example(port: int, tls: ssl.SSLContext | None) -> tuple[str, str]:
             raise ValueError(f"status {told.status}")
         return json.loads(told.body)
 
+    asked: set[str] = set()
     latest = monotonic() + SETTLED_S
     while True:
         try:
             models = (await page("/v2/models"))["models"]
-            for name in [one["name"] for one in models if one["state"] == "READY"][:MOST_MODELS]:
+            names = [one["name"] for one in models if one["state"] == "READY" and one["name"] not in asked]
+            for name in names[: MOST_MODELS - len(asked)]:
                 at = f"/v2/models/{quote(name, safe='')}"
                 if call := call_of(name, await page(at), await page(f"{at}/config")):
                     path, body = call
                     return path, json.dumps(body, separators=(",", ":"))
+                asked.add(name)
         except PermissionError:
             return "/v2/models", ""
         except (OSError, ValueError, KeyError):
             pass  # it says why elsewhere
         if monotonic() > latest:
             return "/v2/models", ""
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(AGAIN_S)
 
 
 def call_of(
